@@ -1,0 +1,167 @@
+//! In-process stand-ins for the four vendors Harmony talks to: Slack (Web API and
+//! interactions), PagerDuty (REST v2 and Events v2), Statuspage v1 and Confluence Cloud v2.
+//!
+//! `harmony sandbox`, `dev`, `demo` and the end-to-end tests start one [`Sandbox`]: four
+//! HTTP servers on loopback that keep what they are told in memory and answer with the
+//! vendors' own rules, refusals and error shapes. Requests are checked against the
+//! descriptions in `specs/`.
+//!
+//! Guaranteed: every port is bound before [`Sandbox::start`] returns; every vendor request is
+//! on `GET /_sandbox/requests`, in order and without its credentials; a fault asked for with
+//! `POST /_sandbox/faults` hits the next matching requests and no others; work that has begun
+//! is finished even when the client hangs up, as it is at a vendor.
+//!
+//! Left to others: whether what Harmony sends makes sense. The sandbox knows no incident.
+
+mod call;
+mod clock;
+mod confluence;
+mod faults;
+mod inspection;
+mod overview;
+mod pagerduty;
+mod requests;
+mod server;
+mod slack;
+mod spec;
+mod stand_in;
+mod statuspage;
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::server::{Listener, Server};
+
+/// How to start a [`Sandbox`]. A port of 0 takes a free one.
+#[derive(Clone, Debug)]
+pub struct SandboxOptions {
+    /// Port of the Slack stand-in.
+    pub slack_port: u16,
+    /// Port of the PagerDuty stand-in.
+    pub pagerduty_port: u16,
+    /// Port of the Statuspage stand-in.
+    pub statuspage_port: u16,
+    /// Port of the Confluence stand-in.
+    pub confluence_port: u16,
+    /// Origin of Harmony's HTTP server, where clicks are delivered. May be set later with
+    /// [`Sandbox::set_harmony_url`].
+    pub harmony_url: Option<String>,
+    /// Secret with which interactions are signed, as `SLACK_SIGNING_SECRET`.
+    pub signing_secret: SecretString,
+}
+
+impl SandboxOptions {
+    /// Four free ports and no address of Harmony yet.
+    pub fn on_free_ports(signing_secret: SecretString) -> Self {
+        Self {
+            slack_port: 0,
+            pagerduty_port: 0,
+            statuspage_port: 0,
+            confluence_port: 0,
+            harmony_url: None,
+            signing_secret,
+        }
+    }
+}
+
+/// One address a vendor.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Origins {
+    /// Slack.
+    pub slack: String,
+    /// PagerDuty.
+    pub pagerduty: String,
+    /// Statuspage.
+    pub statuspage: String,
+    /// Confluence.
+    pub confluence: String,
+}
+
+/// Four running stand-ins. Dropping it stops them.
+#[derive(Debug)]
+pub struct Sandbox {
+    origins: Origins,
+    harmony_url: HarmonyUrl,
+    _servers: [Server; 4],
+}
+
+impl Sandbox {
+    /// Binds the four ports on 127.0.0.1 and serves them on tasks of the current runtime.
+    ///
+    /// When it returns, every stand-in accepts connections.
+    ///
+    /// # Errors
+    /// A port cannot be bound.
+    pub async fn start(options: SandboxOptions) -> io::Result<Sandbox> {
+        let slack = Listener::bind(options.slack_port).await?;
+        let pagerduty = Listener::bind(options.pagerduty_port).await?;
+        let statuspage = Listener::bind(options.statuspage_port).await?;
+        let confluence = Listener::bind(options.confluence_port).await?;
+        let origins = Origins {
+            slack: slack.origin().to_owned(),
+            pagerduty: pagerduty.origin().to_owned(),
+            statuspage: statuspage.origin().to_owned(),
+            confluence: confluence.origin().to_owned(),
+        };
+        let harmony_url = HarmonyUrl::default();
+        if let Some(origin) = &options.harmony_url {
+            harmony_url.set(origin);
+        }
+        let servers = [
+            slack.serve(slack::Slack::new(
+                &origins.slack,
+                harmony_url.clone(),
+                options.signing_secret,
+            )),
+            pagerduty.serve(pagerduty::PagerDuty::new(&origins.pagerduty)),
+            statuspage.serve(statuspage::Statuspage::new(&origins.statuspage)),
+            confluence.serve(confluence::Confluence::new(&origins.confluence)),
+        ];
+        Ok(Sandbox {
+            origins,
+            harmony_url,
+            _servers: servers,
+        })
+    }
+
+    /// Where clicks go from now on: the origin of Harmony's HTTP server.
+    pub fn set_harmony_url(&self, origin: &str) {
+        self.harmony_url.set(origin);
+    }
+
+    /// `http://127.0.0.1:PORT` of each stand-in.
+    pub fn origins(&self) -> Origins {
+        self.origins.clone()
+    }
+
+    /// What the `*_BASE_URL` settings take: the origins with the path of the vendor's API.
+    pub fn base_urls(&self) -> Origins {
+        Origins {
+            slack: format!("{}/api", self.origins.slack),
+            pagerduty: self.origins.pagerduty.clone(),
+            statuspage: format!("{}/v1", self.origins.statuspage),
+            confluence: format!("{}/wiki/api/v2", self.origins.confluence),
+        }
+    }
+}
+
+/// The origin of Harmony's HTTP server, shared with the stand-in that delivers clicks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HarmonyUrl(Arc<RwLock<Option<String>>>);
+
+impl HarmonyUrl {
+    fn set(&self, origin: &str) {
+        let origin = origin.trim_end_matches('/').to_owned();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(origin);
+    }
+
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

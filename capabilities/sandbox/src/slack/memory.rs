@@ -1,0 +1,341 @@
+//! What the workspace holds: channels, messages, views, and the tickets handed out with a
+//! click (`trigger_id`, `response_url`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::overview::escaped;
+
+use super::answer::Refusal;
+use super::html_field;
+use super::people::{self, APP_ID, BOT_ID, BOT_USER_ID, TEAM_ID};
+
+/// A trigger can be used for 3 s.
+const TRIGGER_SECONDS: i64 = 3;
+
+/// The workspace.
+#[derive(Debug, Default)]
+pub(super) struct SlackMemory {
+    pub(super) channels: Vec<Channel>,
+    pub(super) messages: Vec<Message>,
+    pub(super) views: Vec<Value>,
+    pub(super) response_urls: BTreeMap<String, ResponseUrl>,
+    triggers: BTreeMap<String, Trigger>,
+    /// Invariant: no message has a later one.
+    last_ts_micros: i64,
+    serial: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Channel {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) topic: Text,
+    pub(super) purpose: Text,
+    pub(super) creator: String,
+    pub(super) created: i64,
+    pub(super) is_archived: bool,
+    pub(super) is_private: bool,
+    /// A conversation between the bot and one person; never listed.
+    pub(super) is_im: bool,
+    pub(super) members: BTreeSet<String>,
+}
+
+/// A topic or purpose and who set it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Text {
+    pub(super) value: String,
+    pub(super) creator: String,
+    pub(super) last_set: i64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Message {
+    pub(super) channel: String,
+    pub(super) ts: String,
+    pub(super) text: String,
+    pub(super) blocks: Vec<Value>,
+    pub(super) attachments: Vec<Value>,
+    pub(super) metadata: Option<Value>,
+    pub(super) thread_ts: Option<String>,
+    pub(super) is_broadcast: bool,
+    pub(super) edited: Option<String>,
+    pub(super) pinned: bool,
+    pub(super) ephemeral_for: Option<String>,
+}
+
+/// An address at which the app may answer a click.
+#[derive(Clone, Debug)]
+pub(super) struct ResponseUrl {
+    pub(super) message_ts: String,
+    pub(super) channel: String,
+    pub(super) user: String,
+    pub(super) uses: u8,
+    pub(super) issued: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Trigger {
+    issued: i64,
+    used: bool,
+}
+
+impl SlackMemory {
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// A time stamp no message has yet.
+    pub(super) fn next_ts(&mut self) -> String {
+        self.last_ts_micros = clock::epoch_micros().max(self.last_ts_micros + 1);
+        let (seconds, micros) = (
+            self.last_ts_micros / 1_000_000,
+            self.last_ts_micros % 1_000_000,
+        );
+        format!("{seconds}.{micros:06}")
+    }
+
+    /// A channel by id, or by name with or without `#`, as `chat.postMessage` takes it.
+    pub(super) fn channel(&self, id_or_name: &str) -> Result<&Channel, Refusal> {
+        let name = id_or_name.trim_start_matches('#');
+        self.channels
+            .iter()
+            .find(|channel| channel.id == id_or_name || (!channel.is_im && channel.name == name))
+            .ok_or_else(|| Refusal::new("channel_not_found"))
+    }
+
+    pub(super) fn channel_mut(&mut self, id: &str) -> Result<&mut Channel, Refusal> {
+        self.channels
+            .iter_mut()
+            .find(|channel| channel.id == id)
+            .ok_or_else(|| Refusal::new("channel_not_found"))
+    }
+
+    /// A channel in which the bot may change something.
+    pub(super) fn open_channel_mut(&mut self, id: &str) -> Result<&mut Channel, Refusal> {
+        let channel = self.channel_mut(id)?;
+        if channel.is_archived {
+            return Err(Refusal::new("is_archived"));
+        }
+        if !channel.members.contains(BOT_USER_ID) {
+            return Err(Refusal::new("not_in_channel"));
+        }
+        Ok(channel)
+    }
+
+    pub(super) fn message_mut(&mut self, channel: &str, ts: &str) -> Option<&mut Message> {
+        self.messages
+            .iter_mut()
+            .find(|message| message.channel == channel && message.ts == ts)
+    }
+
+    pub(super) fn issue_trigger(&mut self) -> String {
+        let serial = self.next_serial();
+        let id = format!("{}.{serial}.{serial:032x}", clock::epoch_micros());
+        let trigger = Trigger {
+            issued: clock::epoch_seconds(),
+            used: false,
+        };
+        self.triggers.insert(id.clone(), trigger);
+        id
+    }
+
+    /// Spends a trigger; each opens one view.
+    pub(super) fn spend_trigger(&mut self, id: &str) -> Result<(), Refusal> {
+        let trigger = self
+            .triggers
+            .get_mut(id)
+            .ok_or_else(|| Refusal::new("invalid_trigger_id"))?;
+        if trigger.used {
+            return Err(Refusal::new("exchanged_trigger_id"));
+        }
+        if clock::epoch_seconds() - trigger.issued > TRIGGER_SECONDS {
+            return Err(Refusal::new("expired_trigger_id"));
+        }
+        trigger.used = true;
+        Ok(())
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let channels = self.channels.iter().filter(|channel| !channel.is_im);
+        json!({
+            "channels": channels.map(Channel::summary).collect::<Vec<_>>(),
+            "messages": self.messages.iter().map(Message::summary).collect::<Vec<_>>(),
+            "views": self.views,
+        })
+    }
+
+    pub(super) fn overview(&self) -> String {
+        let mut html = String::new();
+        if self.channels.is_empty() {
+            html.push_str("<p class=\"muted\">No channels yet.</p>");
+        }
+        for channel in &self.channels {
+            let state = if channel.is_archived { " (archived)" } else { "" };
+            let _ = write!(html, "<h2>#{}{state}</h2>", escaped(&channel.name));
+            html.push_str(&html_field("Topic", &channel.topic.value));
+            html.push_str(&html_field("Purpose", &channel.purpose.value));
+            let members: Vec<String> = channel
+                .members
+                .iter()
+                .map(|id| people::display_name(id))
+                .collect();
+            html.push_str(&html_field("Members", &members.join(", ")));
+            let inside = |message: &&Message| message.channel == channel.id;
+            for message in self.messages.iter().filter(inside) {
+                html.push_str(&message.overview());
+            }
+        }
+        html
+    }
+}
+
+impl Channel {
+    fn summary(&self) -> Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "topic": self.topic.value,
+            "purpose": self.purpose.value,
+            "is_archived": self.is_archived,
+            "is_private": self.is_private,
+            "members": self.members,
+        })
+    }
+
+    /// As the API shows it.
+    pub(super) fn view(&self) -> Value {
+        let text = |text: &Text| json!({"value": text.value, "creator": text.creator, "last_set": text.last_set});
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "name_normalized": self.name,
+            "created": self.created,
+            "creator": self.creator,
+            "is_archived": self.is_archived,
+            "is_channel": !self.is_private,
+            "is_group": self.is_private,
+            "is_im": false,
+            "is_mpim": false,
+            "is_private": self.is_private,
+            "is_general": false,
+            "is_shared": false,
+            "is_org_shared": false,
+            "is_ext_shared": false,
+            "is_pending_ext_shared": false,
+            "is_member": self.members.contains(BOT_USER_ID),
+            "pending_shared": [],
+            "previous_names": [],
+            "priority": 0,
+            "unlinked": 0,
+            "topic": text(&self.topic),
+            "purpose": text(&self.purpose),
+        })
+    }
+}
+
+impl Message {
+    fn summary(&self) -> Value {
+        let mut summary = json!({
+            "channel": self.channel,
+            "ts": self.ts,
+            "text": self.text,
+            "blocks": self.blocks,
+            "metadata": self.metadata,
+            "user": BOT_USER_ID,
+            "pinned": self.pinned,
+        });
+        if let Some(ts) = &self.edited {
+            summary["edited"] = json!({"user": BOT_USER_ID, "ts": ts});
+        }
+        if let Some(user) = &self.ephemeral_for {
+            summary["ephemeralFor"] = json!(user);
+        }
+        if let Some(ts) = &self.thread_ts {
+            summary["thread_ts"] = json!(ts);
+        }
+        summary
+    }
+
+    /// As the API shows it. Metadata is left out unless it is asked for.
+    pub(super) fn view(&self, with_metadata: bool) -> Value {
+        let mut view = json!({
+            "type": "message",
+            "ts": self.ts,
+            "text": self.text,
+            "user": BOT_USER_ID,
+            "bot_id": BOT_ID,
+            "app_id": APP_ID,
+            "team": TEAM_ID,
+        });
+        if !self.blocks.is_empty() {
+            view["blocks"] = json!(self.blocks);
+        }
+        if !self.attachments.is_empty() {
+            view["attachments"] = json!(self.attachments);
+        }
+        if let Some(metadata) = self.metadata.as_ref().filter(|_| with_metadata) {
+            view["metadata"] = metadata.clone();
+        }
+        if let Some(ts) = &self.thread_ts {
+            view["thread_ts"] = json!(ts);
+        }
+        if let Some(ts) = &self.edited {
+            view["edited"] = json!({"user": BOT_USER_ID, "ts": ts});
+        }
+        if self.pinned {
+            view["pinned_to"] = json!([self.channel]);
+        }
+        view
+    }
+
+    fn overview(&self) -> String {
+        let mut html = String::from("<article>");
+        if self.pinned {
+            html.push_str("<span class=\"tag\">pinned</span>");
+        }
+        if let Some(user) = &self.ephemeral_for {
+            let only = format!("only for {}", people::display_name(user));
+            let _ = write!(html, "<span class=\"tag\">{}</span>", escaped(&only));
+        }
+        let edited = if self.edited.is_some() { " (edited)" } else { "" };
+        let _ = write!(
+            html,
+            "<small>harmony, {}{edited}</small><pre>{}</pre>",
+            escaped(&self.ts),
+            escaped(&self.text)
+        );
+        let mut texts = Vec::new();
+        for block in &self.blocks {
+            texts_of(block, &mut texts);
+        }
+        for text in texts.iter().filter(|text| **text != self.text) {
+            let _ = write!(html, "<pre>{}</pre>", escaped(text));
+        }
+        html.push_str("</article>");
+        html
+    }
+}
+
+/// Every text a person would read in a block, buttons in brackets.
+fn texts_of(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("type").is_some_and(|kind| kind == "button") {
+                let label = value["text"]["text"].as_str().unwrap_or_default();
+                texts.push(format!("[ {label} ]"));
+                return;
+            }
+            if let Some(Value::String(text)) = fields.get("text") {
+                texts.push(text.clone());
+            }
+            fields.values().for_each(|inner| texts_of(inner, texts));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| texts_of(inner, texts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

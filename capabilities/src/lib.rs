@@ -1,0 +1,18 @@
+//! The connectors: typed operations at the vendors an incident is worked with.
+//!
+//! One folder a vendor. A connector speaks one API, knows its limits and oddities, and says of
+//! every failure whether the effect may have happened ([`error::Fate`]). It knows no incident and
+//! no Temporal: keys, texts and ids come in, small values go out. Retries, timers and records are
+//! the caller's; nothing here sleeps, repeats a call or looks at a clock.
+
+pub mod address;
+pub mod confluence;
+pub mod error;
+pub mod pagerduty;
+pub mod runbook;
+pub mod slack;
+pub mod statuspage;
+
+mod transport;
+#[cfg(test)]
+mod testing;

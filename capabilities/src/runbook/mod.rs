@@ -1,0 +1,47 @@
+//! Runbooks: Markdown whose named shell cells are run one by one, on approval.
+//!
+//! ```text
+//! RunbookRoot::load ─▶ Snapshot ─▶ parse ─▶ Runbook::select    when proposed
+//!                          │                                   (digested, shown)
+//!                          ▼
+//!                  CellRun ─▶ Runner::run_cell ─▶ CellOutcome  when approved
+//! ```
+//!
+//! What runs is the snapshot, never the file. [`Runner::run_cell`] runs one cell
+//! and no more; the variables that it hands on, the total time and the record
+//! are kept by the caller, so that each cell can be recorded before and after.
+//!
+//! The runner confines by care, not by force: a cell runs as the worker's user
+//! and may do what that user may. It sees no more of the worker's environment
+//! than the allow list, starts under the runbook root, ends with everything it
+//! started (`group.rs` says what is beyond reach), and what it prints is masked.
+//!
+//! Another executor (runme itself) would have a name of its own beside
+//! [`EXECUTOR`]; the name is part of the digest, so an approval for one is none
+//! for the other.
+
+mod attributes;
+mod executor;
+mod exports;
+mod group;
+mod launch;
+mod markdown;
+mod mask;
+mod output;
+mod root;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use executor::{CellOutcome, CellRun, Ended, Progress, Runner};
+pub use markdown::{Cell, ParseError, Runbook, parse};
+pub use root::{LoadError, RootError, RunbookRoot, Snapshot};
+
+/// The built-in executor and the version of its behaviour.
+pub const EXECUTOR: &str = "harmony-bash/1";
+
+/// The largest runbook: it travels as an activity's input (DESIGN 7).
+pub const SNAPSHOT_LIMIT_BYTES: usize = 256 * 1024;
+
+/// The most that is kept of a cell's output, both streams together (DESIGN 7).
+pub const TAIL_LIMIT_BYTES: usize = 16 * 1024;

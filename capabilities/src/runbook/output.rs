@@ -1,0 +1,102 @@
+//! The two output streams of a cell, read side by side.
+//!
+//! Both are read at once, so that a cell that floods one cannot be held up by
+//! the other. Only the tails are kept.
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, ChildStderr, ChildStdout};
+
+use super::mask::Masker;
+use super::tail::Tail;
+
+/// A pipe on Linux holds as much.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Reads until both streams are closed.
+pub(super) struct Output<'a> {
+    masker: &'a Masker,
+    stdout: Stream<ChildStdout>,
+    stderr: Stream<ChildStderr>,
+    /// Whether standard error was the last to say something.
+    stderr_spoke_last: bool,
+}
+
+struct Stream<R> {
+    /// `None` once it is closed.
+    pipe: Option<R>,
+    buffer: Vec<u8>,
+    tail: Tail,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(child: &mut Child, masker: &'a Masker) -> Self {
+        Self {
+            masker,
+            stdout: Stream::new(child.stdout.take(), masker),
+            stderr: Stream::new(child.stderr.take(), masker),
+            stderr_spoke_last: false,
+        }
+    }
+
+    /// Reads once from whichever has something; waits for ever when both are
+    /// closed. May be cancelled without losing a byte.
+    pub(super) async fn read_some(&mut self) {
+        if self.is_closed() {
+            std::future::pending::<()>().await;
+        }
+        self.stderr_spoke_last = tokio::select! {
+            () = self.stdout.read_once(), if self.stdout.pipe.is_some() => false,
+            () = self.stderr.read_once(), if self.stderr.pipe.is_some() => true,
+        };
+    }
+
+    /// Reads until both are closed.
+    pub(super) async fn read_to_end(&mut self) {
+        while !self.is_closed() {
+            self.read_some().await;
+        }
+    }
+
+    pub(super) fn total_bytes(&self) -> u64 {
+        self.stdout.tail.total_bytes() + self.stderr.tail.total_bytes()
+    }
+
+    /// Bytes of standard output and of standard error.
+    pub(super) fn stream_bytes(&self) -> (u64, u64) {
+        (self.stdout.tail.total_bytes(), self.stderr.tail.total_bytes())
+    }
+
+    /// The last line of the stream that spoke last.
+    pub(super) fn last_line(&self) -> String {
+        let tails = [&self.stdout.tail, &self.stderr.tail];
+        tails[usize::from(self.stderr_spoke_last)].last_line(self.masker)
+    }
+
+    /// What is kept of standard output and of standard error, masked.
+    pub(super) fn texts(&self) -> (String, String) {
+        (self.stdout.tail.text(self.masker), self.stderr.tail.text(self.masker))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.stdout.pipe.is_none() && self.stderr.pipe.is_none()
+    }
+}
+
+impl<R: AsyncRead + Unpin> Stream<R> {
+    fn new(pipe: Option<R>, masker: &Masker) -> Self {
+        Self {
+            pipe,
+            buffer: vec![0; READ_BYTES],
+            tail: Tail::new(masker),
+        }
+    }
+
+    /// An error on a pipe is its end: nothing more will come.
+    async fn read_once(&mut self) {
+        let Some(pipe) = &mut self.pipe else { return };
+        match pipe.read(&mut self.buffer).await {
+            Ok(read_bytes) if read_bytes > 0 => self.tail.push(&self.buffer[..read_bytes]),
+            _ => self.pipe = None,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Messages: sent once, found again by the key in their metadata.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use slack_morphism::prelude::SlackApiPinsAddRequest;
+use uuid::Uuid;
+
+use super::web::{Done, Metadata, Page, is_refused_with};
+use super::{Message, MessageRef, Slack};
+use crate::error::{Attempt, CallError};
+
+/// Marks a message as the effect of a step.
+const EVENT_TYPE: &str = "harmony_effect";
+/// Slack's limit for the text of a section.
+const SECTION_CHARS: usize = 3000;
+
+#[derive(Debug, Deserialize)]
+struct Posted {
+    channel: String,
+    ts: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct History {
+    messages: Vec<Past>,
+    #[serde(default)]
+    response_metadata: Option<Metadata>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Past {
+    ts: String,
+    /// Other apps put anything there, so it is looked at only when it is ours.
+    #[serde(default)]
+    metadata: Option<Value>,
+}
+
+impl Page for History {
+    type Item = Past;
+    fn into_parts(self) -> (Vec<Past>, Option<Metadata>) {
+        (self.messages, self.response_metadata)
+    }
+}
+
+impl Slack {
+    /// Posts a message. On [`Attempt::Again`] a message with this key is looked for first.
+    pub async fn send_message(
+        &self,
+        attempt: Attempt,
+        key: &Uuid,
+        channel: &str,
+        message: &Message,
+    ) -> Result<MessageRef, CallError> {
+        if attempt == Attempt::Again
+            && let Some(sent) = self.find_message(channel, key).await?
+        {
+            return Ok(sent);
+        }
+        let mut request = json!({
+            "channel": channel,
+            "text": message.text,
+            "metadata": {
+                "event_type": EVENT_TYPE,
+                "event_payload": { "key": key.to_string() },
+            },
+        });
+        if !message.blocks.is_empty() {
+            request["blocks"] = json!(message.blocks);
+        }
+        let posted: Posted = self.web.act("chat.postMessage", &request).await?;
+        Ok(MessageRef {
+            channel: posted.channel,
+            ts: posted.ts,
+        })
+    }
+
+    /// Replaces what a message says, blocks too; its key stays.
+    pub async fn update_message(
+        &self,
+        message: &MessageRef,
+        new: &Message,
+    ) -> Result<(), CallError> {
+        let request = json!({
+            "channel": message.channel,
+            "ts": message.ts,
+            "text": new.text,
+            "blocks": blocks_instead(new),
+        });
+        let _: Done = self.web.act("chat.update", &request).await?;
+        Ok(())
+    }
+
+    /// Pins a message to its channel. A pinned message stays so.
+    pub async fn pin(&self, message: &MessageRef) -> Result<(), CallError> {
+        let request = SlackApiPinsAddRequest::new(
+            message.channel.as_str().into(),
+            message.ts.as_str().into(),
+        );
+        match self.web.act::<Done>("pins.add", &request).await {
+            Err(error) if !is_refused_with(&error, "already_pinned") => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The message with this key, the latest if there are several.
+    pub async fn find_message(
+        &self,
+        channel: &str,
+        key: &Uuid,
+    ) -> Result<Option<MessageRef>, CallError> {
+        let wanted = |past: Past| {
+            past.carries(key).then(|| MessageRef {
+                channel: channel.to_owned(),
+                ts: past.ts,
+            })
+        };
+        self.web
+            .search::<History, MessageRef>(
+                "conversations.history",
+                &history_of(channel),
+                wanted,
+            )
+            .await
+    }
+
+    /// How many messages carry this key: more than one means that a request was still under way
+    /// when we looked.
+    pub async fn count_messages(&self, channel: &str, key: &Uuid) -> Result<usize, CallError> {
+        let mut count = 0;
+        self.web
+            .search::<History, ()>("conversations.history", &history_of(channel), |past| {
+                count += usize::from(past.carries(key));
+                None
+            })
+            .await?;
+        Ok(count)
+    }
+}
+
+impl Past {
+    fn carries(&self, key: &Uuid) -> bool {
+        let Some(metadata) = &self.metadata else {
+            return false;
+        };
+        metadata["event_type"] == EVENT_TYPE
+            && metadata["event_payload"]["key"]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .is_some_and(|found: Uuid| found == *key)
+    }
+}
+
+fn history_of(channel: &str) -> [(&str, &str); 3] {
+    [
+        ("channel", channel),
+        ("include_all_metadata", "true"),
+        ("limit", "100"),
+    ]
+}
+
+/// An update without blocks keeps the old ones at Slack, buttons and all; so the text becomes a
+/// block.
+fn blocks_instead(message: &Message) -> Vec<Value> {
+    if !message.blocks.is_empty() {
+        return message.blocks.clone();
+    }
+    let text: String = message.text.chars().take(SECTION_CHARS).collect();
+    vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })]
+}

@@ -1,0 +1,447 @@
+//! The rules of a gate: who may decide, until when, what a decision is bound to, and what silence leads to.
+//!
+//! A decision that is early, late, repeated, forged, about something else or from the wrong person changes nothing and
+//! is recorded. Nothing is ever approved by a timeout. Whether a level was decided or timed out is settled here, inside
+//! the log's transaction; the workflow obeys.
+
+use harmony_protos::log::{
+    ApprovalCancelled, ApprovalDecided, ApprovalEscalated, ApprovalRefused, ApprovalRequested,
+    ApprovalTimedOut, GateState, IncidentState, Level, Text, payload::Kind,
+};
+use jiff::Timestamp;
+
+use crate::{
+    command::{Answer, Attested, Context, Decision, DecisionInput, GateRequest, GateView, Settled, Verdict},
+    directory::Role,
+    ids::{GateId, OrgId},
+    judge::{Head, Judged, Rules},
+    machine,
+    policy::{GateKind, Manual},
+};
+
+/// The sections of a review that people write.
+pub const REVIEW_SECTIONS: [&str; 8] = [
+    "summary",
+    "impact",
+    "detection",
+    "response",
+    "contributing-factors",
+    "went-well",
+    "went-badly",
+    "lessons",
+];
+
+/// What a P1 or P2 review cannot be proposed without, besides one action item.
+pub const REQUIRED_SECTIONS: [&str; 3] = ["summary", "impact", "contributing-factors"];
+
+/// What is missing before a review may be proposed for publishing.
+pub fn missing_for_review(state: &IncidentState, rules: Rules<'_>) -> Vec<String> {
+    if !rules.policy.needs_review(state.severity()) {
+        return Vec::new();
+    }
+    let mut missing: Vec<String> = REQUIRED_SECTIONS
+        .into_iter()
+        .filter(|section| !state.sections.iter().any(|one| one.section == *section))
+        .map(|section| format!("section {section}"))
+        .collect();
+    if state.action_items.is_empty() {
+        missing.push("one action item".to_owned());
+    }
+    missing
+}
+
+/// Opens a gate, unless the policy asks for none.
+pub(crate) fn open(
+    state: &IncidentState,
+    request: &GateRequest,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Judged {
+    if !rules.policy.has_gate(request.kind, state.severity(), context.authority) {
+        return Judged::new(Answer::NoGate, vec![]);
+    }
+    let gate_id = GateId::new(&request.workflow_id, request.attempt, &request.step);
+    if machine::is_over(state.state())
+        && matches!(request.kind, GateKind::Remediate | GateKind::StatusPage | GateKind::UnknownCell)
+    {
+        let settled = Settled {
+            status: "cancelled".to_owned(),
+            by: String::new(),
+            reason: Some(format!("the incident is {}", state.state().as_str_name())),
+        };
+        return Judged::new(Answer::Settled { settled }, vec![]);
+    }
+    let levels = rules.policy.levels(request.kind, state.severity(), rules.auto_escalate_p1);
+    // Four eyes guards what is done to production, where asker and approver must differ.
+    let four_eyes =
+        rules.policy.four_eyes && matches!(request.kind, GateKind::Remediate | GateKind::UnknownCell);
+    let org = org_of(state);
+    let fillable = |index: usize| can_fill(&levels[index], state, &org, &request.requester, four_eyes, rules);
+    // A gate that nobody can fill still waits at its last level and is rejected there, on record.
+    let first = (0..levels.len()).find(|index| fillable(*index)).unwrap_or(levels.len().saturating_sub(1));
+    let skipped_levels: Vec<u32> = (0..first).map(number).collect();
+    let at = context.occurred_at.as_microsecond();
+    let due = at + levels.get(first).map_or(0, |level| level.timeout_ms * 1_000);
+    let record = ApprovalRequested {
+        gate_id: gate_id.to_string(),
+        workflow_id: request.workflow_id.to_string(),
+        blueprint: context.cause.blueprint.clone(),
+        attempt: request.attempt,
+        action: request.action.clone(),
+        reason: Text::optional(&request.reason),
+        digest: hex::decode(&request.digest).unwrap_or_default(),
+        level: number(first),
+        requested_at_us: at,
+        due_us: due,
+        requester: request.requester.clone(),
+        covers: Text::optional(&request.covers),
+        four_eyes,
+        severity: state.severity,
+        escalates: levels.len() > 1,
+        skipped_levels,
+        levels,
+    };
+    let gate = GateView {
+        gate_id: record.gate_id.clone(),
+        digest: request.digest.clone(),
+        action: request.action.clone(),
+        request_reason: request.reason.clone(),
+        required_roles: record.levels.get(first).map(|level| level.roles.clone()).unwrap_or_default(),
+        level: record.level,
+        page: record.levels.get(first).is_some_and(|level| level.page),
+        requested_at: context.occurred_at,
+        deadline: time(due),
+        timeout_ms: record.levels.get(first).map_or(0, |level| level.timeout_ms),
+        requester: request.requester.clone(),
+        escalates: first + 1 < record.levels.len(),
+    };
+    Judged::new(Answer::GateOpened { gate }, vec![Kind::ApprovalRequested(record)])
+}
+
+/// Judges a decision. The verdict is on record whatever it is.
+pub(crate) fn decide(state: &IncidentState, input: &DecisionInput, rules: Rules<'_>) -> Judged {
+    let payload = match &input.payload {
+        Ok(payload) => payload,
+        Err(problem) => {
+            let refused = Refused::new("malformed", problem.clone());
+            return refused.judged(pending(state, input), "", input, None);
+        }
+    };
+    match accept(state, input, rules) {
+        Err(refused) => {
+            refused.judged(named(state, input), &payload.approver_id, input, payload.decision_id.as_deref())
+        }
+        Ok((gate, acted_as)) => {
+            if machine::is_over(state.state()) && gate.blueprint == "remediate" {
+                let reason = format!("the incident is {}", state.state().as_str_name());
+                return cancel(state, &gate.gate_id, &reason);
+            }
+            let approved = payload.decision == Decision::Approved;
+            let status = payload.decision.name();
+            let settled = Settled {
+                status: status.to_owned(),
+                by: payload.approver_id.clone(),
+                reason: payload.reason.clone(),
+            };
+            let verdict = Verdict {
+                accepted: true,
+                status: status.to_owned(),
+                refused_because: None,
+                gate_id: Some(gate.gate_id.clone()),
+                settled: Some(settled),
+            };
+            let record = Kind::ApprovalDecided(ApprovalDecided {
+                gate_id: gate.gate_id.clone(),
+                level: gate.level,
+                approved,
+                approver: payload.approver_id.clone(),
+                attested: input.attested == Attested::Yes,
+                source: payload.source.clone().unwrap_or_else(|| "signal".to_owned()),
+                reason: payload.reason.as_deref().and_then(Text::optional),
+                decision_id: payload.decision_id.clone().unwrap_or_default(),
+                decided_at_us: input.decided_at.as_microsecond(),
+                digest: gate.digest.clone(),
+                acted_as: acted_as.name().to_owned(),
+            });
+            Judged::new(Answer::Judged { verdict }, vec![record])
+        }
+    }
+}
+
+/// Why a decision was refused: a stable word and a sentence.
+struct Refused {
+    because: &'static str,
+    explanation: String,
+}
+
+impl Refused {
+    fn new(because: &'static str, explanation: impl Into<String>) -> Self {
+        Self { because, explanation: explanation.into() }
+    }
+
+    fn judged(
+        self,
+        gate: Option<&GateState>,
+        approver: &str,
+        input: &DecisionInput,
+        decision_id: Option<&str>,
+    ) -> Judged {
+        let verdict = Verdict {
+            accepted: false,
+            status: gate.map_or("none", |gate| gate.status.as_str()).to_owned(),
+            refused_because: Some(format!("{}: {}", self.because, self.explanation)),
+            gate_id: gate.map(|gate| gate.gate_id.clone()),
+            settled: None,
+        };
+        let claimed: String = approver.chars().take(128).collect();
+        let record = Kind::ApprovalRefused(ApprovalRefused {
+            gate_id: gate.map(|gate| gate.gate_id.clone()).unwrap_or_default(),
+            approver: Text::optional(claimed),
+            refused_because: self.because.to_owned(),
+            decision_id: decision_id.unwrap_or_default().chars().take(64).collect(),
+            source: input
+                .payload
+                .as_ref()
+                .ok()
+                .and_then(|payload| payload.source.clone())
+                .unwrap_or_else(|| "signal".to_owned())
+                .chars()
+                .take(16)
+                .collect(),
+            attested: input.attested == Attested::Yes,
+            explanation: Text::optional(self.explanation),
+        });
+        Judged::new(Answer::Judged { verdict }, vec![record])
+    }
+}
+
+/// The gates of the workflow and attempt that got this decision.
+fn own<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> impl Iterator<Item = &'a GateState> {
+    state
+        .gates
+        .iter()
+        .filter(|gate| gate.workflow_id == input.workflow_id.as_str() && gate.attempt == input.attempt)
+}
+
+fn pending<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> Option<&'a GateState> {
+    own(state, input).find(|gate| gate.status == "pending")
+}
+
+fn named<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> Option<&'a GateState> {
+    match input.payload.as_ref().ok().and_then(|payload| payload.gate_id.as_deref()) {
+        Some(id) => own(state, input).find(|gate| gate.gate_id == id),
+        None => pending(state, input),
+    }
+}
+
+/// Every rule a decision has to pass, in the order in which a decider can do something about it.
+fn accept<'a>(
+    state: &'a IncidentState,
+    input: &'a DecisionInput,
+    rules: Rules<'_>,
+) -> Result<(&'a GateState, Role), Refused> {
+    let payload = input.payload.as_ref().map_err(|problem| Refused::new("malformed", problem.clone()))?;
+    match input.attested {
+        Attested::Yes => {
+            if payload.gate_id.is_none() || payload.digest.is_none() {
+                return Err(Refused::new("malformed", "an attested decision names its gate and digest"));
+            }
+        }
+        Attested::Forged => {
+            return Err(Refused::new("attestation", "its attestation does not hold for this decision"));
+        }
+        Attested::No => {
+            if rules.policy.manual_signals == Manual::Refuse {
+                return Err(Refused::new(
+                    "manual",
+                    "decisions sent straight to Temporal are not accepted here: use the console, Slack or harmony approval",
+                ));
+            }
+        }
+    }
+    let Some(principal) = rules.directory.get(&payload.approver_id) else {
+        return Err(Refused::new("unknown-approver", "nobody of this id is in the directory"));
+    };
+    let gate = match (&payload.gate_id, pending(state, input)) {
+        (None, Some(gate)) => gate,
+        (None, None) => {
+            let decided =
+                own(state, input).any(|gate| gate.status == "approved" || gate.status == "rejected");
+            return Err(if decided {
+                Refused::new("duplicate", "it was decided already")
+            } else {
+                Refused::new("early", "no gate is pending")
+            });
+        }
+        (Some(id), pending) => match own(state, input).find(|gate| gate.gate_id == *id) {
+            Some(gate) if gate.status == "pending" => gate,
+            Some(gate) if gate.status == "timeout" => {
+                return Err(Refused::new("late", "its time is over"));
+            }
+            Some(gate) if gate.status == "cancelled" => {
+                return Err(Refused::new("cancelled", "nobody needs to decide this any more"));
+            }
+            Some(_) => return Err(Refused::new("duplicate", "it was decided already")),
+            None if pending.is_some() => return Err(Refused::new("stale", "another gate is pending now")),
+            None => return Err(Refused::new("stale", "this gate is not pending")),
+        },
+    };
+    if payload.digest.as_ref().is_some_and(|digest| *digest != hex::encode(&gate.digest)) {
+        return Err(Refused::new("stale", "the digest is not that of what is asked now"));
+    }
+    if gate.four_eyes && payload.decision == Decision::Approved && payload.approver_id == gate.requester {
+        return Err(Refused::new("four-eyes", "who asked for it may not approve it"));
+    }
+    let org = org_of(state);
+    let roles = principal.roles(&org, Some(state));
+    let needed = gate_level(gate).map(|level| level.roles.as_slice()).unwrap_or_default();
+    let Some(acted_as) = roles.into_iter().rev().find(|role| fills(*role, needed)) else {
+        return Err(Refused::new("missing-role", format!("this level needs {}", needed.join(" or "))));
+    };
+    if input.decided_at.as_microsecond() > gate.due_us {
+        return Err(Refused::new("late", "it was decided after the deadline"));
+    }
+    Ok((gate, acted_as))
+}
+
+/// A role fills a level that names it, or that names a lesser gate role: an admin may do what a manager may.
+fn fills(role: Role, needed: &[String]) -> bool {
+    if role == Role::Approver {
+        return needed.iter().any(|name| name == role.name());
+    }
+    needed.iter().any(|name| {
+        [Role::OnCall, Role::Commander, Role::Manager, Role::Admin]
+            .into_iter()
+            .any(|least| least.name() == name && role >= least)
+    })
+}
+
+fn can_fill(
+    level: &Level,
+    state: &IncidentState,
+    org: &OrgId,
+    requester: &str,
+    four_eyes: bool,
+    rules: Rules<'_>,
+) -> bool {
+    rules.directory.principals().iter().any(|principal| {
+        (!four_eyes || principal.id != requester)
+            && principal.roles(org, Some(state)).into_iter().any(|role| fills(role, &level.roles))
+    })
+}
+
+/// The level's time is over: the next level, the end, or what was settled before.
+pub(crate) fn expire(
+    head: Head<'_>,
+    gate_id: &str,
+    level: u32,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Judged {
+    let state = head.state;
+    let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
+        return Judged::new(
+            Answer::Settled { settled: settled("cancelled", "the gate is not known") },
+            vec![],
+        );
+    };
+    if gate.status != "pending" {
+        let settled = Settled { status: gate.status.clone(), by: gate.decided_by.clone(), reason: None };
+        return Judged::new(Answer::Settled { settled }, vec![]);
+    }
+    if gate.level != level {
+        return Judged::new(Answer::Escalated { gate: view(gate) }, vec![]);
+    }
+    let actual = context.occurred_at.as_microsecond();
+    let in_time = head.under_way.iter().any(|(id, decided)| id == gate_id && *decided <= gate.due_us);
+    if actual < gate.due_us || in_time {
+        return Judged::new(Answer::NotYet, vec![]);
+    }
+    let timed_out = Kind::ApprovalTimedOut(ApprovalTimedOut {
+        gate_id: gate_id.to_owned(),
+        level,
+        due_us: gate.due_us,
+        actual_us: actual,
+    });
+    let org = org_of(state);
+    let current = index(level);
+    let next = (current + 1..gate.levels.len())
+        .find(|next| can_fill(&gate.levels[*next], state, &org, &gate.requester, gate.four_eyes, rules));
+    let Some(next) = next else {
+        return Judged::new(Answer::TimedOut { level }, vec![timed_out]);
+    };
+    let due = actual + gate.levels[next].timeout_ms * 1_000;
+    let escalated = Kind::ApprovalEscalated(ApprovalEscalated {
+        gate_id: gate_id.to_owned(),
+        from_level: level,
+        to_level: number(next),
+        due_us: due,
+        skipped_levels: (current + 1..next).map(number).collect(),
+        by: String::new(),
+    });
+    let gate = GateState { level: number(next), due_us: due, ..gate.clone() };
+    Judged::new(Answer::Escalated { gate: view(&gate) }, vec![timed_out, escalated])
+}
+
+/// Nobody needs to decide any more.
+pub(crate) fn cancel(state: &IncidentState, gate_id: &str, reason: &str) -> Judged {
+    let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
+        return Judged::new(
+            Answer::Settled { settled: settled("cancelled", "the gate is not known") },
+            vec![],
+        );
+    };
+    if gate.status != "pending" {
+        let settled = Settled { status: gate.status.clone(), by: gate.decided_by.clone(), reason: None };
+        return Judged::new(Answer::Settled { settled }, vec![]);
+    }
+    let record = Kind::ApprovalCancelled(ApprovalCancelled {
+        gate_id: gate_id.to_owned(),
+        reason: Text::optional(reason),
+    });
+    Judged::new(Answer::Settled { settled: settled("cancelled", reason) }, vec![record])
+}
+
+fn settled(status: &str, reason: &str) -> Settled {
+    Settled { status: status.to_owned(), by: String::new(), reason: Some(reason.to_owned()) }
+}
+
+/// A gate of the folded state, as workflows and people see it.
+pub fn view(gate: &GateState) -> GateView {
+    let level = gate_level(gate);
+    GateView {
+        gate_id: gate.gate_id.clone(),
+        digest: hex::encode(&gate.digest),
+        action: gate.action.clone(),
+        request_reason: gate.reason.as_ref().map(|text| text.shown().to_owned()).unwrap_or_default(),
+        required_roles: level.map(|level| level.roles.clone()).unwrap_or_default(),
+        level: gate.level,
+        page: level.is_some_and(|level| level.page),
+        requested_at: time(gate.requested_at_us),
+        deadline: time(gate.due_us),
+        timeout_ms: level.map_or(0, |level| level.timeout_ms),
+        requester: gate.requester.clone(),
+        escalates: index(gate.level) + 1 < gate.levels.len(),
+    }
+}
+
+fn gate_level(gate: &GateState) -> Option<&Level> {
+    gate.levels.get(index(gate.level))
+}
+
+/// Levels count from 1.
+fn number(index: usize) -> u32 {
+    u32::try_from(index + 1).unwrap_or(u32::MAX)
+}
+
+fn index(level: u32) -> usize {
+    usize::try_from(level).unwrap_or(usize::MAX).saturating_sub(1)
+}
+
+fn time(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn org_of(state: &IncidentState) -> OrgId {
+    state.org.parse().unwrap_or_default()
+}

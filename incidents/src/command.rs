@@ -1,0 +1,418 @@
+//! What can be asked of the log, by whoever asks, and what it answers.
+//!
+//! A command is judged against the incident's state inside the transaction that records it ([`crate::judge`]). An
+//! [`Answer`] is stored with the command's key: the same key with the same command gets the first answer again. A
+//! [`Refusal`] leaves nothing behind; refusals that belong on record (of decisions, of blueprints) are answers.
+
+use std::collections::BTreeMap;
+
+use harmony_protos::log::{
+    Authority, Cause, IncidentCreated, Payload, Phase, ResolutionType, Severity, State,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    ids::{WorkflowId, WorkflowType},
+    policy::GateKind,
+};
+
+/// Who asks, with what authority, why, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    /// Principal's id, or `AUTO_ENGINE`'s processor.
+    pub actor: String,
+    /// What the directory gives the actor; never what an input says.
+    pub authority: Authority,
+    /// Workflow and step, or the request.
+    pub cause: Cause,
+    /// Workflow time, or the command's time. Goes into the record.
+    pub occurred_at: Timestamp,
+}
+
+/// How an incident was resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolutionInput {
+    /// What was done, for people.
+    pub summary: String,
+    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX.
+    #[serde(rename = "type")]
+    pub kind: ResolutionType,
+    /// Principal's id.
+    pub resolved_by: String,
+}
+
+/// A gate that a blueprint wants to wait at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GateRequest {
+    /// Workflow that waits.
+    pub workflow_id: WorkflowId,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Step, unique within the attempt.
+    pub step: String,
+    /// Which rules apply.
+    pub kind: GateKind,
+    /// One line: what will be done.
+    pub action: String,
+    /// Why.
+    pub reason: String,
+    /// SHA-256 over what will be done and shown, in hex.
+    pub digest: String,
+    /// JSON text of what the digest covers.
+    pub covers: String,
+    /// Who asked for it.
+    pub requester: String,
+}
+
+/// A decision as somebody sent it. Nothing in it is believed but what the judge can check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionPayload {
+    /// `approved` or `rejected`.
+    pub decision: Decision,
+    /// Claimed principal.
+    pub approver_id: String,
+    /// Shown only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver_name: Option<String>,
+    /// Never believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver_roles: Option<Vec<String>>,
+    /// Gate meant; without it the one that is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_id: Option<String>,
+    /// Digest seen, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// RFC 3339; when it was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// `console`, `slack`, `api` or `cli`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The decision's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_id: Option<String>,
+    /// MAC by one of our doors, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<String>,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// Do it.
+    Approved,
+    /// Do not.
+    Rejected,
+}
+
+impl Decision {
+    /// The word in payloads.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// What the attestation of a decision was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attested {
+    /// Made by one of our doors over exactly this decision.
+    Yes,
+    /// There is none: sent by hand.
+    No,
+    /// There is one, and it does not hold.
+    Forged,
+}
+
+/// A decision that reached a workflow, ready to be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionInput {
+    /// Workflow that got it.
+    pub workflow_id: WorkflowId,
+    /// Its attempt.
+    pub attempt: u32,
+    /// The decision, or why the payload is none.
+    pub payload: Result<DecisionPayload, String>,
+    /// What its attestation was found to be.
+    pub attested: Attested,
+    /// When it was decided: the attested timestamp, else when it arrived at Temporal.
+    pub decided_at: Timestamp,
+}
+
+/// Everything that can be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Command {
+    /// A new incident, PENDING.
+    Declare {
+        /// What is known of it.
+        incident: IncidentCreated,
+    },
+    /// Move along the state machine.
+    ChangeStatus {
+        /// The state asked for.
+        to: State,
+        /// Why; CANCELLED needs one.
+        #[serde(default)]
+        reason: String,
+        /// Of an EMERGENCY_OVERRIDE.
+        #[serde(default)]
+        justification: String,
+        /// RESOLVED needs one.
+        #[serde(default)]
+        resolution: Option<ResolutionInput>,
+    },
+    /// Refine the state.
+    EnterPhase {
+        /// The phase asked for.
+        phase: Phase,
+    },
+    /// Change the severity.
+    ChangeSeverity {
+        /// The severity asked for.
+        to: Severity,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// A blueprint's first step: is it legal, and which attempt is this.
+    StartBlueprint {
+        /// Its workflow.
+        workflow_id: WorkflowId,
+        /// Who started it.
+        starter: String,
+        /// Whether the start came through one of our doors.
+        attested: bool,
+        /// Where it wants to take the incident, if the table must allow it from here.
+        #[serde(default)]
+        target: Option<State>,
+    },
+    /// A fact: a step's outcome, a cell's, a note, a signal, a section. Judged only for being allowed at all.
+    Record {
+        /// What happened.
+        payload: Payload,
+    },
+    /// Wait for a decision.
+    OpenGate {
+        /// For what.
+        request: Box<GateRequest>,
+    },
+    /// A decision on the gate that is pending.
+    Decide {
+        /// As it came.
+        input: Box<DecisionInput>,
+    },
+    /// The level's time is over.
+    ExpireLevel {
+        /// Gate.
+        gate_id: String,
+        /// Level that the timer was for.
+        level: u32,
+    },
+    /// Nobody needs to decide any more.
+    CancelGate {
+        /// Gate.
+        gate_id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Accept the published review: RESOLVED becomes CLOSED.
+    SignOff {
+        /// Digest of the page that was read, in hex.
+        digest: String,
+    },
+    /// RESOLVED becomes CLOSED where no review is required.
+    Close,
+}
+
+/// Names of fields that are derived from time: the same step offered again, later, is the same request.
+const TIME_FIELDS: [&str; 2] = ["decidedAt", "durationMs"];
+
+impl Command {
+    /// A hash per field, of everything but what derives from time. Two commands with one key must agree in all.
+    pub fn fingerprint(&self) -> BTreeMap<String, String> {
+        let mut fields = BTreeMap::new();
+        // Serialising our own types to JSON cannot fail: keys are strings and no map has others.
+        let value = serde_json::to_value(self).unwrap_or_default();
+        flatten(&mut fields, String::new(), &value, 0);
+        fields
+    }
+}
+
+fn flatten(fields: &mut BTreeMap<String, String>, name: String, value: &Value, depth: u8) {
+    match value {
+        Value::Object(object) if depth < 4 => {
+            for (key, inner) in object {
+                if !TIME_FIELDS.contains(&key.as_str()) {
+                    let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                    flatten(fields, name, inner, depth + 1);
+                }
+            }
+        }
+        other => {
+            fields.insert(name, hex::encode(Sha256::digest(other.to_string().as_bytes())));
+        }
+    }
+}
+
+/// A gate as the log holds it; the workflow goes on with this, never with what it proposed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GateView {
+    /// Gate.
+    pub gate_id: String,
+    /// Digest in hex.
+    pub digest: String,
+    /// What will be done.
+    pub action: String,
+    /// Why.
+    pub request_reason: String,
+    /// Who may decide at this level.
+    pub required_roles: Vec<String>,
+    /// Level, from 1.
+    pub level: u32,
+    /// Whether this level is paged.
+    pub page: bool,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// When this level's time is over.
+    pub deadline: Timestamp,
+    /// This level's time in milliseconds.
+    pub timeout_ms: i64,
+    /// Who asked.
+    pub requester: String,
+    /// Whether another level follows.
+    pub escalates: bool,
+}
+
+/// What the log answers. Stored with the key, given again to whoever repeats the command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Answer {
+    /// It is on record.
+    Recorded,
+    /// It was so already; nothing was recorded.
+    Unchanged,
+    /// The blueprint may go on.
+    Started {
+        /// Which attempt this is.
+        attempt: u32,
+        /// Severity at this moment.
+        severity: Severity,
+        /// What the starter may do, from the directory.
+        authority: Authority,
+    },
+    /// The blueprint may not; that is on record.
+    Refused {
+        /// Which attempt this would have been.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A gate is pending.
+    GateOpened {
+        /// As it stands in the log.
+        gate: GateView,
+    },
+    /// Policy asks for no gate here.
+    NoGate,
+    /// A decision was judged.
+    Judged {
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// The level's time was over and the next one has it.
+    Escalated {
+        /// With its new level and deadline.
+        gate: GateView,
+    },
+    /// The last level's time was over.
+    TimedOut {
+        /// Level that ended it.
+        level: u32,
+    },
+    /// Not yet: the deadline is later, or a decision made in time is still under way.
+    NotYet,
+    /// The gate was settled before this.
+    Settled {
+        /// How.
+        settled: Settled,
+    },
+}
+
+/// How a gate ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settled {
+    /// `approved`, `rejected`, `timeout` or `cancelled`.
+    pub status: String,
+    /// Who decided; empty for the others.
+    pub by: String,
+    /// Their reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a decider is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Whether this decision is the one that counts.
+    pub accepted: bool,
+    /// The gate's status after it.
+    pub status: String,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_because: Option<String>,
+    /// Gate it was about, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_id: Option<String>,
+    /// How the gate is settled by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+}
+
+/// Why a command was not taken. Nothing was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "refusal", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Refusal {
+    /// The state machine does not allow it.
+    #[error("{explanation}")]
+    Illegal {
+        /// From where to where, and what would be legal.
+        explanation: String,
+    },
+    /// The actor's authority is too low.
+    #[error("{explanation}")]
+    Authority {
+        /// What it needs and what was held.
+        explanation: String,
+    },
+    /// Something is missing or malformed.
+    #[error("{explanation}")]
+    Invalid {
+        /// What, and what would do.
+        explanation: String,
+    },
+}
+
+/// What a [`WorkflowId`] says that it is about; checked when it was made.
+pub(crate) fn workflow_type(id: &WorkflowId) -> Option<WorkflowType> {
+    id.parts().map(|(kind, _, _)| kind)
+}

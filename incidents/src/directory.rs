@@ -1,0 +1,303 @@
+//! Who there is and what they may do: the directory file and the rights of section 10 of the contract.
+//!
+//! Roles are always looked up here (or among an incident's responders), never believed from a payload. The file is
+//! strict: an unknown field or role is an error, so that a typing mistake never widens or silently drops a right.
+
+use std::collections::BTreeMap;
+
+use harmony_protos::log::{Authority, IncidentState};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::ids::OrgId;
+
+/// A role in an organisation. Ordered: each of the first six may do what the ones before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Reads, notes, actions.
+    #[serde(rename = "incident-viewer", alias = "MEMBER")]
+    Viewer,
+    /// Declares, updates, assigns, starts blueprints, stops.
+    #[serde(rename = "incident-responder")]
+    Responder,
+    /// Status and close-out; a gate role.
+    #[serde(rename = "sre-oncall", alias = "ONCALL_ENGINEER")]
+    OnCall,
+    /// Sign-off; a gate role. Also held by assignment, for one incident.
+    #[serde(rename = "incident-commander")]
+    Commander,
+    /// Severity, Confluence; a gate role.
+    #[serde(rename = "incident-manager", alias = "SRE_LEAD")]
+    Manager,
+    /// Redaction; a gate role.
+    #[serde(rename = "org-admin", alias = "ORG_ADMIN")]
+    Admin,
+    /// Decides gates whose policy names it; nothing else.
+    #[serde(rename = "incident-approver")]
+    Approver,
+}
+
+impl Role {
+    /// The role's name in files and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "incident-viewer",
+            Self::Responder => "incident-responder",
+            Self::OnCall => "sre-oncall",
+            Self::Commander => "incident-commander",
+            Self::Manager => "incident-manager",
+            Self::Admin => "org-admin",
+            Self::Approver => "incident-approver",
+        }
+    }
+
+    /// The authority that a blueprint started by this role acts with.
+    pub fn authority(self) -> Authority {
+        match self {
+            Self::Viewer | Self::Approver => Authority::None,
+            Self::Responder => Authority::HumanOperator,
+            Self::OnCall | Self::Commander | Self::Manager | Self::Admin => Authority::OnCallSre,
+        }
+    }
+}
+
+/// Something that a caller wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// See incidents, logs and gates.
+    Read,
+    /// Add a note or an action.
+    Note,
+    /// Declare, update, assign; start initiate, remediate and post-mortem; write review sections; stop.
+    Respond,
+    /// Change status, verify, close out, cancel.
+    Resolve,
+    /// Sign a review off.
+    SignOff,
+    /// Change the severity.
+    ChangeSeverity,
+    /// Redact and administer.
+    Administer,
+}
+
+impl Right {
+    /// The least role that has this right.
+    pub fn least_role(self) -> Role {
+        match self {
+            Self::Read | Self::Note => Role::Viewer,
+            Self::Respond => Role::Responder,
+            Self::Resolve => Role::OnCall,
+            Self::SignOff => Role::Commander,
+            Self::ChangeSeverity => Role::Manager,
+            Self::Administer => Role::Admin,
+        }
+    }
+}
+
+/// One person or machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Principal {
+    /// The id that records and decisions carry.
+    pub id: String,
+    /// For people to read.
+    #[serde(default)]
+    pub name: String,
+    /// Address; shown to nobody without need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Slack user id (`U…`), which interactive callbacks are mapped by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slack_user_id: Option<String>,
+    /// SHA-256 of the bearer token, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_sha256: Option<String>,
+    /// Roles per organisation.
+    #[serde(default)]
+    pub roles: BTreeMap<OrgId, Vec<Role>>,
+}
+
+/// Everybody who is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Invariant: ids, Slack ids and token hashes are unique.
+    #[serde(default, rename = "principal")]
+    principals: Vec<Principal>,
+}
+
+/// What is wrong with a directory file.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Not TOML, or not this form.
+    #[error("the directory does not parse: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// Two principals could be taken for each other.
+    #[error("the directory names {what} {value:?} twice: each must be unique")]
+    Ambiguous {
+        /// Which field.
+        what: &'static str,
+        /// What stands there twice (for a token, the principal's id).
+        value: String,
+    },
+    /// An empty id, or a token hash that is none.
+    #[error("principal {id:?}: {problem}")]
+    Invalid {
+        /// The principal.
+        id: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+impl Directory {
+    /// Reads a directory file and checks its invariants.
+    pub fn parse(text: &str) -> Result<Self, DirectoryError> {
+        Self::new(toml::from_str::<Self>(text)?.principals)
+    }
+
+    /// A directory of these principals.
+    pub fn new(principals: Vec<Principal>) -> Result<Self, DirectoryError> {
+        for (index, one) in principals.iter().enumerate() {
+            let invalid = |problem| DirectoryError::Invalid { id: one.id.clone(), problem };
+            if one.id.is_empty() || one.id.len() > 128 || one.id.chars().any(char::is_control) {
+                return Err(invalid("an id has 1 to 128 printable characters"));
+            }
+            if one
+                .token_sha256
+                .as_ref()
+                .is_some_and(|hash| hex::decode(hash).map_or(0, |raw| raw.len()) != 32)
+            {
+                return Err(invalid("token_sha256 is the SHA-256 of a token, 64 hex digits"));
+            }
+            for other in &principals[..index] {
+                let twice = |what, value: &str| DirectoryError::Ambiguous { what, value: value.to_owned() };
+                if one.id == other.id {
+                    return Err(twice("the id", &one.id));
+                }
+                if one.slack_user_id.is_some() && one.slack_user_id == other.slack_user_id {
+                    return Err(twice("the Slack user of", &one.id));
+                }
+                if one.token_sha256.is_some() && one.token_sha256 == other.token_sha256 {
+                    return Err(twice("the token of", &one.id));
+                }
+            }
+        }
+        Ok(Self { principals })
+    }
+
+    /// Everybody, in file order.
+    pub fn principals(&self) -> &[Principal] {
+        &self.principals
+    }
+
+    /// The principal with this id.
+    pub fn get(&self, id: &str) -> Option<&Principal> {
+        self.principals.iter().find(|principal| principal.id == id)
+    }
+
+    /// The principal whose Slack user this is.
+    pub fn by_slack_user(&self, user: &str) -> Option<&Principal> {
+        self.principals.iter().find(|principal| principal.slack_user_id.as_deref() == Some(user))
+    }
+
+    /// The principal whose token this is. Compares hashes in constant time, all of them.
+    pub fn by_token(&self, token: &str) -> Option<&Principal> {
+        let hash = hex::encode(Sha256::digest(token.as_bytes()));
+        let mut found = None;
+        for principal in &self.principals {
+            if let Some(known) = &principal.token_sha256
+                && bool::from(known.to_ascii_lowercase().as_bytes().ct_eq(hash.as_bytes()))
+            {
+                found = Some(principal);
+            }
+        }
+        found
+    }
+}
+
+impl Principal {
+    /// The roles held in an organisation, and for one incident by assignment.
+    pub fn roles(&self, org: &OrgId, incident: Option<&IncidentState>) -> Vec<Role> {
+        let mut roles = self.roles.get(org).cloned().unwrap_or_default();
+        let commands = incident.is_some_and(|state| {
+            state.responders.iter().any(|one| one.role == "commander" && one.principal == self.id)
+        });
+        if commands {
+            roles.push(Role::Commander);
+        }
+        roles.sort_unstable();
+        roles.dedup();
+        roles
+    }
+
+    /// Whether this principal has a right in an organisation.
+    pub fn may(&self, right: Right, org: &OrgId, incident: Option<&IncidentState>) -> bool {
+        self.roles(org, incident).into_iter().any(|role| role != Role::Approver && role >= right.least_role())
+    }
+
+    /// The most authority that this principal's roles give.
+    pub fn authority(&self, org: &OrgId, incident: Option<&IncidentState>) -> Authority {
+        self.roles(org, incident).into_iter().map(Role::authority).max().unwrap_or(Authority::None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        [[principal]]
+        id = "commander"
+        slack_user_id = "U0COMMANDER"
+        [principal.roles]
+        default = ["incident-commander"]
+
+        [[principal]]
+        id = "viewer"
+        [principal.roles]
+        default = ["MEMBER"]
+    "#;
+
+    #[test]
+    fn rights_follow_the_role_and_the_organisation() {
+        let directory = Directory::parse(FILE).unwrap();
+        let (default, other) = (OrgId::default(), "acme".parse().unwrap());
+        let commander = directory.by_slack_user("U0COMMANDER").unwrap();
+        assert!(commander.may(Right::SignOff, &default, None));
+        assert!(!commander.may(Right::ChangeSeverity, &default, None));
+        assert!(!commander.may(Right::Read, &other, None));
+        let viewer = directory.get("viewer").unwrap();
+        assert!(viewer.may(Right::Note, &default, None) && !viewer.may(Right::Respond, &default, None));
+        assert_eq!(viewer.authority(&default, None), Authority::None);
+    }
+
+    #[test]
+    fn assignment_gives_the_gate_role_for_one_incident_alone() {
+        let directory = Directory::parse(FILE).unwrap();
+        let viewer = directory.get("viewer").unwrap();
+        let mut incident = IncidentState::default();
+        assert!(!viewer.roles(&OrgId::default(), Some(&incident)).contains(&Role::Commander));
+        incident.responders.push(harmony_protos::log::Responder {
+            role: "commander".to_owned(),
+            principal: "viewer".to_owned(),
+        });
+        assert!(viewer.roles(&OrgId::default(), Some(&incident)).contains(&Role::Commander));
+    }
+
+    #[test]
+    fn typing_mistakes_and_doubles_are_errors() {
+        for (bad, expected) in [
+            ("[[principal]]\nid = \"a\"\nrole = \"x\"", "unknown field `role`"),
+            ("[[principal]]\nid = \"a\"\n[principal.roles]\ndefault = [\"boss\"]", "unknown variant `boss`"),
+            ("[[principal]]\nid = \"a\"\n[[principal]]\nid = \"a\"", "names the id \"a\" twice"),
+            ("[[principal]]\nid = \"\"", "an id has 1 to 128 printable characters"),
+            ("[[principal]]\nid = \"a\"\ntoken_sha256 = \"abc\"", "64 hex digits"),
+        ] {
+            let error = Directory::parse(bad).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The fold: what a record makes of an incident's state.
+//!
+//! Total and forgiving: a record is a fact, so folding never fails. Judging happened before it was written. The version
+//! stands in every record; a fold that changes gets a new number and the old one stays callable.
+
+use harmony_protos::log::{
+    ActionItem, ActionState, Authority, BlueprintState, CandidateState, GateState, IncidentState, Link,
+    Phase, Record, Resolution, Responder, Review, ReviewSection, SignalState, SloViolationState, State,
+    StepState, TicketState, payload::Kind,
+};
+
+use crate::machine;
+
+/// Version of the fold that this build writes.
+pub const FOLD_VERSION: u32 = 1;
+
+/// The cause's step that tells a sign-off from a plain close.
+pub const SIGN_OFF: &str = "sign-off";
+
+/// The state after a record.
+pub fn fold(mut state: IncidentState, record: &Record) -> IncidentState {
+    state.seq = record.seq;
+    if let Some(kind) = record.payload.as_ref().and_then(|payload| payload.kind.as_ref()) {
+        apply(&mut state, record, kind);
+    }
+    // The first human command after the declaration acknowledges it.
+    let by_hand = record.cause.as_ref().is_none_or(|cause| cause.workflow_id.is_empty());
+    if record.seq > 1 && by_hand && record.authority >= Authority::HumanOperator as i32 {
+        acknowledge(&mut state, record.occurred_at_us);
+    }
+    state
+}
+
+#[allow(clippy::too_many_lines, reason = "one arm a kind: splitting it would hide which kinds are missing")]
+fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
+    let at = record.occurred_at_us;
+    match kind {
+        Kind::IncidentCreated(p) => {
+            state.org.clone_from(&record.org);
+            state.incident.clone_from(&record.incident);
+            state.severity = p.severity;
+            state.title.clone_from(&p.title);
+            state.summary.clone_from(&p.summary);
+            state.public_title.clone_from(&p.public_title);
+            state.public_message.clone_from(&p.public_message);
+            state.service_name.clone_from(&p.service_name);
+            state.environment.clone_from(&p.environment);
+            state.project_id.clone_from(&p.project_id);
+            state.detected_by.clone_from(&p.detected_by);
+            state.trace_id.clone_from(&p.trace_id);
+            state.cost_center.clone_from(&p.cost_center);
+            state.impacted_services = sorted(p.impacted_services.clone());
+            add(&mut state.correlation_keys, &p.initial_correlation_key);
+            state.decision_id.clone_from(&p.decision_id);
+            state.created_at_us = at;
+            state.declared_by.clone_from(&record.actor);
+            state.set_state(State::Pending);
+            state.set_phase(Phase::Created);
+        }
+        Kind::IncidentUpdated(p) => {
+            if p.title.is_some() {
+                state.title.clone_from(&p.title);
+            }
+            if p.summary.is_some() {
+                state.summary.clone_from(&p.summary);
+            }
+        }
+        Kind::IncidentStatusChanged(p) => {
+            state.set_state(p.to());
+            if let Some(phase) = machine::phase_on_entering(p.to()) {
+                state.set_phase(phase);
+            }
+            match p.to() {
+                State::Resolved => state.resolved_at_us = at,
+                State::Closed => {
+                    state.closed_at_us = at;
+                    let signed = record.cause.as_ref().is_some_and(|cause| cause.step == SIGN_OFF);
+                    if let Some(review) = state.review.as_mut().filter(|_| signed) {
+                        review.signed_off_by.clone_from(&record.actor);
+                    }
+                }
+                State::Cancelled => state.escalated = false,
+                State::Unspecified | State::Pending | State::Open | State::Mitigating | State::Archived => {}
+            }
+        }
+        Kind::IncidentSeverityChanged(p) => state.severity = p.to,
+        Kind::IncidentTagAdded(p) => add(&mut state.tags, &p.tag),
+        Kind::IncidentTagRemoved(p) => state.tags.retain(|tag| *tag != p.tag),
+        Kind::IncidentSignalIngested(p) => {
+            add(&mut state.correlation_keys, &p.correlation_key);
+            state.signals.push(SignalState {
+                signal_id: p.signal_id.clone(),
+                source: p.source.clone(),
+                correlation_key: p.correlation_key.clone(),
+                summary: p.summary.clone(),
+            });
+        }
+        Kind::IncidentNoteAdded(_) => state.notes += 1,
+        Kind::IncidentPlaybookActionExecuted(p) => state.actions.push(ActionState {
+            action_id: p.action_id.clone(),
+            action: p.action.clone(),
+            status: p.status.clone(),
+        }),
+        Kind::IncidentSloViolationRecorded(p) => state.slo_violations.push(SloViolationState {
+            slo: p.slo.clone(),
+            target: p.target.clone(),
+            observed: p.observed.clone(),
+        }),
+        Kind::IncidentLinkedToTicket(p) => state.tickets.push(TicketState {
+            system: p.system.clone(),
+            ticket: p.ticket.clone(),
+            url: p.url.clone(),
+        }),
+        Kind::IncidentResolved(p) => {
+            state.resolution = Some(Resolution {
+                summary: p.summary.clone(),
+                r#type: p.r#type,
+                resolved_by: p.resolved_by.clone(),
+            });
+        }
+        Kind::ResponderAssigned(p) => {
+            acknowledge(state, at);
+            state.responders.retain(|one| one.role != p.role);
+            state.responders.push(Responder { role: p.role.clone(), principal: p.principal.clone() });
+            state.responders.sort_by(|a, b| a.role.cmp(&b.role));
+        }
+        Kind::ResponderReleased(p) => {
+            state.responders.retain(|one| one.role != p.role || one.principal != p.principal);
+        }
+        Kind::ReviewSectionWritten(p) => {
+            state.sections.retain(|one| one.section != p.section);
+            state.sections.push(ReviewSection {
+                section: p.section.clone(),
+                text: p.text.clone(),
+                author: record.actor.clone(),
+                seq: record.seq,
+            });
+            state.sections.sort_by(|a, b| a.section.cmp(&b.section));
+        }
+        Kind::ActionItemAdded(p) => state.action_items.push(ActionItem {
+            action: p.action.clone(),
+            owner: p.owner.clone(),
+            due: p.due.clone(),
+            seq: record.seq,
+        }),
+        Kind::BlueprintStarted(p) => {
+            state.blueprints.retain(|one| one.blueprint != p.blueprint);
+            state.blueprints.push(BlueprintState {
+                blueprint: p.blueprint.clone(),
+                attempt: p.attempt,
+                status: "RUNNING".to_owned(),
+                workflow_id: p.workflow_id.clone(),
+                starter: p.starter.clone(),
+                attested: p.attested,
+                ..BlueprintState::default()
+            });
+            state.blueprints.sort_by(|a, b| a.blueprint.cmp(&b.blueprint));
+        }
+        Kind::BlueprintCompleted(p) => {
+            if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
+                blueprint.status.clone_from(&p.status);
+                blueprint.reason.clone_from(&p.reason);
+                blueprint.result.clone_from(&p.result);
+            }
+        }
+        Kind::PhaseChanged(p) => {
+            if p.to != 0 {
+                state.phase = p.to;
+            }
+            state.escalated = p.escalated;
+            if p.to() == Phase::Verified && state.mitigated_at_us == 0 {
+                state.mitigated_at_us = at;
+            }
+        }
+        Kind::StepSucceeded(p) => {
+            for link in &p.links {
+                set_link(state, link);
+            }
+            set_step(
+                state,
+                &p.blueprint,
+                p.attempt,
+                StepState {
+                    step: p.step.clone(),
+                    capability: p.capability.clone(),
+                    status: "SUCCEEDED".to_owned(),
+                    external_ref: p.external_ref.clone(),
+                    error: None,
+                },
+            );
+        }
+        Kind::StepFailed(p) => set_step(
+            state,
+            &p.blueprint,
+            p.attempt,
+            StepState {
+                step: p.step.clone(),
+                capability: p.capability.clone(),
+                status: "FAILED".to_owned(),
+                external_ref: String::new(),
+                error: p.error.clone(),
+            },
+        ),
+        Kind::StepSkipped(p) => set_step(
+            state,
+            &p.blueprint,
+            p.attempt,
+            StepState {
+                step: p.step.clone(),
+                capability: p.capability.clone(),
+                status: "SKIPPED".to_owned(),
+                external_ref: String::new(),
+                error: p.reason.clone(),
+            },
+        ),
+        Kind::ApprovalRequested(p) => {
+            state.gates.retain(|gate| gate.gate_id != p.gate_id);
+            state.gates.push(GateState {
+                gate_id: p.gate_id.clone(),
+                status: "pending".to_owned(),
+                level: p.level,
+                levels: p.levels.clone(),
+                digest: p.digest.clone(),
+                requested_at_us: p.requested_at_us,
+                due_us: p.due_us,
+                requester: p.requester.clone(),
+                four_eyes: p.four_eyes,
+                workflow_id: p.workflow_id.clone(),
+                blueprint: p.blueprint.clone(),
+                attempt: p.attempt,
+                action: p.action.clone(),
+                requested_seq: record.seq,
+                decided_by: String::new(),
+                refusals: 0,
+                escalates: p.escalates,
+                reason: p.reason.clone(),
+                was_escalated: false,
+            });
+            state.gates.sort_by(|a, b| a.gate_id.cmp(&b.gate_id));
+        }
+        Kind::ApprovalDecided(p) => {
+            if let Some(gate) = gate(state, &p.gate_id) {
+                gate.status = if p.approved { "approved" } else { "rejected" }.to_owned();
+                gate.decided_by.clone_from(&p.approver);
+            }
+            acknowledge(state, at);
+            state.escalated = false;
+        }
+        Kind::ApprovalRefused(p) => {
+            if let Some(gate) = gate(state, &p.gate_id) {
+                gate.refusals += 1;
+            }
+        }
+        Kind::ApprovalTimedOut(p) => {
+            if let Some(gate) = gate(state, &p.gate_id) {
+                gate.status = "timeout".to_owned();
+            }
+            state.escalated = false;
+        }
+        Kind::ApprovalEscalated(p) => {
+            if let Some(gate) = gate(state, &p.gate_id) {
+                gate.status = "pending".to_owned();
+                gate.level = p.to_level;
+                gate.due_us = p.due_us;
+                gate.was_escalated = true;
+            }
+            state.escalated = true;
+        }
+        Kind::ApprovalCancelled(p) => {
+            if let Some(gate) = gate(state, &p.gate_id) {
+                gate.status = "cancelled".to_owned();
+            }
+            state.escalated = false;
+        }
+        Kind::PostMortemRendered(p) => {
+            let review = state.review.get_or_insert_with(Review::default);
+            if !review.published {
+                review.digest.clone_from(&p.digest);
+            }
+        }
+        Kind::PostMortemPublished(p) => {
+            let signed_off_by = state.review.take().map(|review| review.signed_off_by).unwrap_or_default();
+            state.review = Some(Review {
+                digest: p.digest.clone(),
+                page_id: p.page_id.clone(),
+                url: p.url.clone(),
+                published: true,
+                signed_off_by,
+            });
+        }
+        Kind::CandidateDecided(p) => state.candidates.push(CandidateState {
+            candidate_id: p.candidate_id.clone(),
+            decision_id: p.decision_id.clone(),
+            outcome: p.outcome.clone(),
+        }),
+        Kind::RecordRedacted(_)
+        | Kind::RunbookCellStarted(_)
+        | Kind::RunbookCellFinished(_)
+        | Kind::RunbookCellUnknown(_) => {}
+    }
+}
+
+fn add(list: &mut Vec<String>, word: &str) {
+    if !word.is_empty()
+        && let Err(place) = list.binary_search_by(|one| one.as_str().cmp(word))
+    {
+        list.insert(place, word.to_owned());
+    }
+}
+
+fn sorted(mut list: Vec<String>) -> Vec<String> {
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+/// Time to acknowledge counts from the first sign that a person took it.
+fn acknowledge(state: &mut IncidentState, at: i64) {
+    if state.acknowledged_at_us == 0 {
+        state.acknowledged_at_us = at;
+    }
+}
+
+fn running<'a>(
+    state: &'a mut IncidentState,
+    blueprint: &str,
+    attempt: u32,
+) -> Option<&'a mut BlueprintState> {
+    state.blueprints.iter_mut().find(|one| one.blueprint == blueprint && one.attempt == attempt)
+}
+
+fn gate<'a>(state: &'a mut IncidentState, gate_id: &str) -> Option<&'a mut GateState> {
+    state.gates.iter_mut().find(|gate| gate.gate_id == gate_id)
+}
+
+fn set_link(state: &mut IncidentState, link: &Link) {
+    state.links.retain(|one| one.name != link.name);
+    state.links.push(link.clone());
+    state.links.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+fn set_step(state: &mut IncidentState, blueprint: &str, attempt: u32, step: StepState) {
+    if let Some(blueprint) = running(state, blueprint, attempt) {
+        match blueprint.steps.iter_mut().find(|one| one.step == step.step) {
+            Some(known) => *known = step,
+            None => blueprint.steps.push(step),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Identities: organisations, incidents, workflows, gates and the keys of effects.
+//!
+//! Each is its own type and is checked when it is made, so that what is inside can be put into paths, queries and
+//! hashes as it is.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Namespace of every UUIDv5 that Harmony derives. A fixed random value; it never changes.
+pub const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_9c62_52d5_4c0e_9a53_7d1b_3a8e_4f10);
+
+/// What is wrong with an identity that somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {value:?} is not valid: {expected}")]
+pub struct IdError {
+    what: &'static str,
+    value: String,
+    expected: &'static str,
+}
+
+macro_rules! text_id {
+    ($name:ident) => {
+        impl $name {
+            /// The id as it is written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+/// An organisation: every row and every query carries one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OrgId(String);
+text_id!(OrgId);
+
+impl Default for OrgId {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl FromStr for OrgId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let fits = (1..=63).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !text.starts_with('-');
+        fits.then(|| Self(text.to_owned())).ok_or_else(|| IdError {
+            what: "organisation",
+            value: text.chars().take(80).collect(),
+            expected: "1 to 63 of a-z, 0-9 and -, not starting with -",
+        })
+    }
+}
+
+/// `INC-<year>-<number, at least 4 digits>`, gap-free per organisation and year.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IncidentId(String);
+text_id!(IncidentId);
+
+impl IncidentId {
+    /// The id of the `number`th incident of a year.
+    pub fn new(year: i16, number: u64) -> Self {
+        Self(format!("INC-{year:04}-{number:04}"))
+    }
+
+    /// Year and number.
+    pub fn parts(&self) -> (i16, u64) {
+        let mut parts = self.0.splitn(3, '-').skip(1);
+        let year = parts.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+        let number = parts.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+        (year, number)
+    }
+}
+
+impl FromStr for IncidentId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = || IdError {
+            what: "incident",
+            value: text.chars().take(80).collect(),
+            expected: "INC-<year>-<number>, such as INC-2026-0001",
+        };
+        let (year, number) =
+            text.strip_prefix("INC-").and_then(|rest| rest.split_once('-')).ok_or_else(error)?;
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if year.len() != 4 || !digits(year) || !digits(number) || !(4..=18).contains(&number.len()) {
+            return Err(error());
+        }
+        let id = Self(text.to_owned());
+        let (year, number) = id.parts();
+        // One spelling per incident: no leading zeros beyond four digits, no number 0.
+        (number > 0 && Self::new(year, number) == id).then_some(id).ok_or_else(error)
+    }
+}
+
+/// A workflow type of section 3 of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WorkflowType {
+    /// `incident.initiate`
+    Initiate,
+    /// `incident.remediate`
+    Remediate,
+    /// `incident.close-out`
+    CloseOut,
+    /// `incident.post-mortem`
+    PostMortem,
+}
+
+impl WorkflowType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Initiate, Self::Remediate, Self::CloseOut, Self::PostMortem];
+
+    /// The type's name at Temporal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Initiate => "incident.initiate",
+            Self::Remediate => "incident.remediate",
+            Self::CloseOut => "incident.close-out",
+            Self::PostMortem => "incident.post-mortem",
+        }
+    }
+
+    /// The blueprint's own name, as it stands in records: `initiate`, `close-out`.
+    pub fn blueprint(self) -> &'static str {
+        &self.name()["incident.".len()..]
+    }
+}
+
+/// `<type>-<incident>`; for an organisation other than `default` `<type>-<org>:<incident>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkflowId(String);
+text_id!(WorkflowId);
+
+impl WorkflowId {
+    /// The id under which this blueprint runs for this incident.
+    pub fn new(kind: WorkflowType, org: &OrgId, incident: &IncidentId) -> Self {
+        if *org == OrgId::default() {
+            Self(format!("{}-{incident}", kind.name()))
+        } else {
+            Self(format!("{}-{org}:{incident}", kind.name()))
+        }
+    }
+
+    /// Which blueprint of which incident of which organisation this is.
+    pub fn parts(&self) -> Option<(WorkflowType, OrgId, IncidentId)> {
+        WorkflowType::ALL.into_iter().find_map(|kind| {
+            let rest = self.0.strip_prefix(kind.name())?.strip_prefix('-')?;
+            let (org, incident) = match rest.split_once(':') {
+                Some((org, incident)) => (org.parse().ok()?, incident),
+                None => (OrgId::default(), rest),
+            };
+            let incident = incident.parse().ok()?;
+            (Self::new(kind, &org, &incident).0 == self.0).then_some((kind, org, incident))
+        })
+    }
+}
+
+impl FromStr for WorkflowId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = Self(text.to_owned());
+        id.parts().is_some().then_some(id).ok_or_else(|| IdError {
+            what: "workflow id",
+            value: text.chars().take(120).collect(),
+            expected: "<type>-<incident>, such as incident.remediate-INC-2026-0001",
+        })
+    }
+}
+
+/// One approval gate of one attempt: `<workflow id>#<attempt>/<step>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GateId(String);
+
+impl GateId {
+    /// The gate that `step` of this attempt waits at.
+    pub fn new(workflow: &WorkflowId, attempt: u32, step: &str) -> Self {
+        Self(format!("{workflow}#{attempt}/{step}"))
+    }
+
+    /// A gate id as somebody sent it: it is only ever compared.
+    pub fn claimed(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The id as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GateId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// How often an effect may rightly happen: once per incident, or once per step of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffectScope<'a> {
+    /// Channel, PagerDuty incident, Statuspage incident, review page.
+    Incident {
+        /// `channel`, `pagerduty-incident`, …
+        resource: &'a str,
+    },
+    /// Message, page, resolve, cell.
+    Step {
+        /// Blueprint's own name.
+        blueprint: &'a str,
+        /// Attempt, from 1.
+        attempt: u32,
+        /// Step, with whatever tells two of them apart.
+        step: &'a str,
+    },
+}
+
+/// The key of an outward effect (UUIDv5).
+pub fn effect_key(org: &OrgId, incident: &IncidentId, scope: &EffectScope<'_>) -> Uuid {
+    let name = match scope {
+        EffectScope::Incident { resource } => format!("{org}/{incident}/{resource}"),
+        EffectScope::Step { blueprint, attempt, step } => {
+            format!("{org}/{incident}/{blueprint}#{attempt}/{step}")
+        }
+    };
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incident_ids_have_one_spelling() {
+        for good in ["INC-2026-0001", "INC-2026-9999", "INC-2026-10000"] {
+            assert_eq!(good.parse::<IncidentId>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "INC-2026-1",
+            "INC-26-0001",
+            "INC-2026-00001",
+            "INC-2026-0000",
+            "inc-2026-0001",
+            "INC-2026-0001 ",
+        ] {
+            assert!(bad.parse::<IncidentId>().is_err(), "{bad}");
+        }
+        assert_eq!(IncidentId::new(2026, 12).parts(), (2026, 12));
+    }
+
+    #[test]
+    fn workflow_ids_name_their_organisation_unless_it_is_the_default() {
+        let incident = IncidentId::new(2026, 1);
+        let default = WorkflowId::new(WorkflowType::CloseOut, &OrgId::default(), &incident);
+        assert_eq!(default.as_str(), "incident.close-out-INC-2026-0001");
+        let acme = WorkflowId::new(WorkflowType::Initiate, &"acme".parse().unwrap(), &incident);
+        assert_eq!(acme.as_str(), "incident.initiate-acme:INC-2026-0001");
+        assert_eq!(acme.parts().unwrap().1.as_str(), "acme");
+        assert!("incident.initiate-default:INC-2026-0001".parse::<WorkflowId>().is_err());
+        assert!("incident.nothing-INC-2026-0001".parse::<WorkflowId>().is_err());
+    }
+}

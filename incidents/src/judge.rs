@@ -1,0 +1,478 @@
+//! The judge: what a command makes of an incident, or why not. The one place where the rules of section 4 hold,
+//! whoever asks. Pure; called inside the store's transaction.
+
+use harmony_protos::log::{
+    ApprovalCancelled, BlueprintCompleted, BlueprintStarted, IncidentResolved, IncidentSeverityChanged,
+    IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged, ResolutionType, Severity, State,
+    Text, payload::Kind,
+};
+
+use crate::{
+    approvals,
+    command::{Answer, Command, Context, Refusal, ResolutionInput, workflow_type},
+    directory::Directory,
+    ids::{WorkflowId, WorkflowType},
+    machine::{self, Needs, TransitionError},
+    policy::Policy,
+    words,
+};
+
+/// Longest title, as Statuspage takes no longer name.
+pub const TITLE_LIMIT_CHARS: usize = 255;
+/// Longest free text of a command.
+pub const TEXT_LIMIT_BYTES: usize = 64 * 1024;
+/// Shortest justification of an EMERGENCY_OVERRIDE.
+pub const JUSTIFICATION_CHARS: usize = 20;
+
+/// Who there is and what may be done.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// Who there is.
+    pub directory: &'a Directory,
+    /// What has a gate, and whose.
+    pub policy: &'a Policy,
+    /// Flag `incident.auto-escalate-p1`.
+    pub auto_escalate_p1: bool,
+}
+
+/// What a command is judged against.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// Folded state, without texts.
+    pub state: &'a IncidentState,
+    /// Attested decisions that lie in the outbox: gate id and when they were made, microseconds.
+    pub under_way: &'a [(String, i64)],
+}
+
+/// What follows a command once it is on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// Records to append, in order.
+    pub payloads: Vec<Payload>,
+    /// The answer to store with the key.
+    pub answer: Answer,
+    /// Where the event ids come from when not from the command's key (a key may hold a run id).
+    pub identity: Option<String>,
+    /// Workflows whose gate was settled from outside and that should look.
+    pub wake: Vec<String>,
+}
+
+impl Judged {
+    pub(crate) fn new(answer: Answer, kinds: Vec<Kind>) -> Self {
+        Self { payloads: kinds.into_iter().map(payload).collect(), answer, identity: None, wake: Vec::new() }
+    }
+}
+
+/// A payload of this kind.
+pub fn payload(kind: Kind) -> Payload {
+    Payload { kind: Some(kind) }
+}
+
+/// Judges a command.
+pub fn judge(
+    head: Head<'_>,
+    command: &Command,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<Judged, Refusal> {
+    let state = head.state;
+    let exists = state.seq > 0;
+    if exists == matches!(command, Command::Declare { .. }) {
+        return Err(invalid(if exists {
+            "this incident exists already"
+        } else {
+            "this incident does not exist"
+        }));
+    }
+    match command {
+        Command::Declare { incident } => {
+            check_title(incident.title.as_ref())?;
+            if incident.severity() == Severity::Unspecified {
+                return Err(invalid("an incident needs a severity: P1, P2, P3 or P4"));
+            }
+            transition(state, State::Pending, context, false)?;
+            Ok(Judged::new(Answer::Recorded, vec![Kind::IncidentCreated(incident.clone())]))
+        }
+        Command::ChangeStatus { to, reason, justification, resolution } => {
+            change_status(state, *to, reason, justification, resolution.as_ref(), context)
+        }
+        Command::EnterPhase { phase } => enter_phase(state, *phase),
+        Command::ChangeSeverity { to, reason } => {
+            if *to == Severity::Unspecified {
+                return Err(invalid("a severity is P1, P2, P3 or P4"));
+            }
+            if state.severity() == *to {
+                return Ok(Judged::new(Answer::Unchanged, vec![]));
+            }
+            if machine::is_over(state.state()) {
+                return Err(Refusal::Illegal {
+                    explanation: format!(
+                        "the severity of an incident that is {} does not change",
+                        state.state().as_str_name()
+                    ),
+                });
+            }
+            let kind = Kind::IncidentSeverityChanged(IncidentSeverityChanged {
+                from: state.severity,
+                to: (*to).into(),
+                reason: Text::optional(reason),
+            });
+            Ok(Judged::new(Answer::Recorded, vec![kind]))
+        }
+        Command::StartBlueprint { workflow_id, starter, attested, target } => {
+            Ok(start(state, workflow_id, starter, *attested, *target, context))
+        }
+        Command::Record { payload } => record(state, payload),
+        Command::OpenGate { request } => Ok(approvals::open(state, request, context, rules)),
+        Command::Decide { input } => Ok(approvals::decide(state, input, rules)),
+        Command::ExpireLevel { gate_id, level } => {
+            Ok(approvals::expire(head, gate_id, *level, context, rules))
+        }
+        Command::CancelGate { gate_id, reason } => Ok(approvals::cancel(state, gate_id, reason)),
+        Command::SignOff { digest } => sign_off(state, digest, context),
+        Command::Close => {
+            if rules.policy.needs_review(state.severity()) {
+                return Err(Refusal::Illegal {
+                    explanation: format!(
+                        "a {} needs a signed-off review before it closes: publish it and sign it off",
+                        state.severity().as_str_name()
+                    ),
+                });
+            }
+            close(state, context)
+        }
+    }
+}
+
+fn check_title(title: Option<&Text>) -> Result<(), Refusal> {
+    let title = title.map(|text| text.text.trim()).unwrap_or_default();
+    if title.is_empty() {
+        return Err(invalid("an incident needs a title"));
+    }
+    if title.chars().count() > TITLE_LIMIT_CHARS {
+        return Err(invalid("a title has at most 255 characters"));
+    }
+    if title.chars().any(char::is_control) {
+        return Err(invalid("a title is one line without control characters"));
+    }
+    Ok(())
+}
+
+fn transition(
+    state: &IncidentState,
+    to: State,
+    context: &Context,
+    by_promotion: bool,
+) -> Result<Option<Needs>, Refusal> {
+    machine::transition(state.state(), to, context.authority, by_promotion)
+        .map(|rule| rule.map(|rule| rule.needs))
+        .map_err(|error| {
+            let explanation = error.to_string();
+            match error {
+                TransitionError::Illegal { .. } => Refusal::Illegal { explanation },
+                TransitionError::Authority { .. } => Refusal::Authority { explanation },
+            }
+        })
+}
+
+fn change_status(
+    state: &IncidentState,
+    to: State,
+    reason: &str,
+    justification: &str,
+    resolution: Option<&ResolutionInput>,
+    context: &Context,
+) -> Result<Judged, Refusal> {
+    let Some(needs) = transition(state, to, context, !state.decision_id.is_empty())? else {
+        return Ok(Judged::new(Answer::Unchanged, vec![]));
+    };
+    if context.authority == harmony_protos::log::Authority::EmergencyOverride
+        && justification.trim().chars().count() < JUSTIFICATION_CHARS
+    {
+        return Err(invalid("an emergency override needs a justification of at least 20 characters"));
+    }
+    let mut kinds = vec![Kind::IncidentStatusChanged(IncidentStatusChanged {
+        from: state.state,
+        to: to.into(),
+        reason: Text::optional(reason),
+        justification: Text::optional(justification),
+    })];
+    match needs {
+        Needs::Nothing => {}
+        Needs::Reason if reason.trim().is_empty() => {
+            return Err(invalid("cancelling needs a reason"));
+        }
+        Needs::Reason => {}
+        Needs::Resolution => {
+            let resolution = resolution
+                .filter(|one| !one.summary.trim().is_empty() && !one.resolved_by.is_empty())
+                .filter(|one| one.kind != ResolutionType::ResolutionUnspecified)
+                .ok_or_else(|| {
+                    invalid(
+                        "resolving needs a resolution: summary, type (FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX) \
+                         and by whom",
+                    )
+                })?;
+            kinds.push(Kind::IncidentResolved(IncidentResolved {
+                summary: Some(Text::plain(&resolution.summary)),
+                r#type: resolution.kind.into(),
+                resolved_by: resolution.resolved_by.clone(),
+            }));
+        }
+    }
+    let mut wake = Vec::new();
+    if machine::is_over(to) {
+        let reason = format!("the incident is {}", to.as_str_name());
+        for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
+            // The review's gate belongs to what comes after.
+            if gate.blueprint == WorkflowType::PostMortem.blueprint()
+                || gate.workflow_id == context.cause.workflow_id
+            {
+                continue;
+            }
+            kinds.push(Kind::ApprovalCancelled(ApprovalCancelled {
+                gate_id: gate.gate_id.clone(),
+                reason: Some(Text::plain(&reason)),
+            }));
+            wake.push(gate.workflow_id.clone());
+        }
+    }
+    Ok(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
+}
+
+fn enter_phase(state: &IncidentState, phase: Phase) -> Result<Judged, Refusal> {
+    if state.phase() == phase {
+        return Ok(Judged::new(Answer::Unchanged, vec![]));
+    }
+    if !machine::phase_fits(state.state(), phase) {
+        return Err(Refusal::Illegal {
+            explanation: format!(
+                "phase {} does not fit an incident that is {}",
+                words::phase_name(phase),
+                state.state().as_str_name()
+            ),
+        });
+    }
+    let kind =
+        Kind::PhaseChanged(PhaseChanged { from: state.phase, to: phase.into(), escalated: state.escalated });
+    Ok(Judged::new(Answer::Recorded, vec![kind]))
+}
+
+fn start(
+    state: &IncidentState,
+    workflow_id: &WorkflowId,
+    starter: &str,
+    attested: bool,
+    target: Option<State>,
+    context: &Context,
+) -> Judged {
+    let Some(kind) = workflow_type(workflow_id) else {
+        return Judged::new(
+            Answer::Refused { attempt: 0, reason: format!("{workflow_id} is no blueprint's workflow") },
+            vec![],
+        );
+    };
+    let blueprint = kind.blueprint();
+    let attempt =
+        state.blueprints.iter().find(|one| one.blueprint == blueprint).map_or(1, |one| one.attempt + 1);
+    let started = Kind::BlueprintStarted(BlueprintStarted {
+        blueprint: blueprint.to_owned(),
+        attempt,
+        starter: starter.to_owned(),
+        attested,
+        workflow_id: workflow_id.to_string(),
+    });
+    let legal = legal_start(state, kind, target, context);
+    let mut judged = match legal {
+        Ok(()) => Judged::new(
+            Answer::Started { attempt, severity: state.severity(), authority: context.authority },
+            vec![started],
+        ),
+        Err(refusal) => {
+            let reason = refusal.to_string();
+            let completed = Kind::BlueprintCompleted(BlueprintCompleted {
+                blueprint: blueprint.to_owned(),
+                attempt,
+                status: "REFUSED".to_owned(),
+                reason: Some(Text::plain(&reason)),
+                result: None,
+            });
+            Judged::new(Answer::Refused { attempt, reason }, vec![started, completed])
+        }
+    };
+    judged.identity = Some(format!("{workflow_id}#{attempt}/start"));
+    judged
+}
+
+/// Whether a blueprint's transitions are legal from the present state with the starter's authority.
+fn legal_start(
+    state: &IncidentState,
+    kind: WorkflowType,
+    target: Option<State>,
+    context: &Context,
+) -> Result<(), Refusal> {
+    let now = state.state();
+    let illegal = |expected: &str| Refusal::Illegal {
+        explanation: format!(
+            "{} needs an incident that is {expected}; it is {}",
+            kind.name(),
+            now.as_str_name()
+        ),
+    };
+    let promoted = !state.decision_id.is_empty();
+    match kind {
+        WorkflowType::Initiate => match now {
+            State::Pending => transition(state, State::Open, context, promoted).map(drop),
+            State::Open => Ok(()),
+            State::Unspecified
+            | State::Mitigating
+            | State::Resolved
+            | State::Closed
+            | State::Cancelled
+            | State::Archived => Err(illegal("PENDING or OPEN")),
+        },
+        WorkflowType::Remediate => match now {
+            State::Open => transition(state, State::Mitigating, context, promoted).map(drop),
+            State::Mitigating => at_least_operator(kind, context),
+            State::Unspecified
+            | State::Pending
+            | State::Resolved
+            | State::Closed
+            | State::Cancelled
+            | State::Archived => Err(illegal("OPEN or MITIGATING")),
+        },
+        WorkflowType::CloseOut => {
+            transition(state, target.unwrap_or(State::Resolved), context, false).map(drop)
+        }
+        WorkflowType::PostMortem => match now {
+            State::Resolved => at_least_operator(kind, context),
+            State::Unspecified
+            | State::Pending
+            | State::Open
+            | State::Mitigating
+            | State::Closed
+            | State::Cancelled
+            | State::Archived => Err(illegal("RESOLVED")),
+        },
+    }
+}
+
+fn at_least_operator(kind: WorkflowType, context: &Context) -> Result<(), Refusal> {
+    if context.authority >= harmony_protos::log::Authority::HumanOperator {
+        return Ok(());
+    }
+    Err(Refusal::Authority {
+        explanation: format!(
+            "{} needs HUMAN_OPERATOR at least, not {}",
+            kind.name(),
+            words::authority_name(context.authority)
+        ),
+    })
+}
+
+fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
+    let Some(kind) = payload.kind.as_ref() else {
+        return Err(invalid("there is nothing to record"));
+    };
+    let mut texts = payload.clone();
+    if let Some(long) =
+        harmony_protos::texts(&mut texts).iter().find(|field| field.text.text.len() > TEXT_LIMIT_BYTES)
+    {
+        // Pages and covers are bounded where they are made; everything a person writes is bounded here.
+        if !matches!(kind, Kind::PostMortemRendered(_) | Kind::BlueprintCompleted(_)) {
+            return Err(invalid(&format!("{} has more than 64 KiB", long.name)));
+        }
+    }
+    let required = |what: &str, text: &str| {
+        if text.trim().is_empty() { Err(invalid(&format!("{what} is empty"))) } else { Ok(()) }
+    };
+    let shown = |text: &Option<Text>| text.as_ref().map(|text| text.text.clone()).unwrap_or_default();
+    match kind {
+        Kind::IncidentNoteAdded(p) => required("the note", &shown(&p.note))?,
+        Kind::IncidentTagAdded(p) => {
+            required("the tag", &p.tag)?;
+            if state.tags.contains(&p.tag) {
+                return Ok(Judged::new(Answer::Unchanged, vec![]));
+            }
+        }
+        Kind::IncidentTagRemoved(p) => {
+            if !state.tags.contains(&p.tag) {
+                return Ok(Judged::new(Answer::Unchanged, vec![]));
+            }
+        }
+        Kind::ReviewSectionWritten(p) => {
+            if !crate::approvals::REVIEW_SECTIONS.contains(&p.section.as_str()) {
+                return Err(invalid(&format!(
+                    "section {:?} is not known; use one of {}",
+                    p.section,
+                    approvals::REVIEW_SECTIONS.join(", ")
+                )));
+            }
+            required("the section's text", &shown(&p.text))?;
+        }
+        Kind::ActionItemAdded(p) => {
+            required("the action", &shown(&p.action))?;
+            required("the action's owner", &p.owner)?;
+        }
+        Kind::ResponderAssigned(p) => {
+            required("the role", &p.role)?;
+            required("the principal", &p.principal)?;
+        }
+        Kind::IncidentCreated(_)
+        | Kind::IncidentStatusChanged(_)
+        | Kind::IncidentSeverityChanged(_)
+        | Kind::IncidentResolved(_)
+        | Kind::PhaseChanged(_)
+        | Kind::BlueprintStarted(_)
+        | Kind::ApprovalRequested(_)
+        | Kind::ApprovalDecided(_)
+        | Kind::ApprovalRefused(_)
+        | Kind::ApprovalTimedOut(_)
+        | Kind::ApprovalEscalated(_)
+        | Kind::ApprovalCancelled(_)
+        | Kind::RecordRedacted(_) => {
+            return Err(invalid("this kind of record follows only from its own command"));
+        }
+        Kind::IncidentUpdated(_)
+        | Kind::IncidentSignalIngested(_)
+        | Kind::IncidentPlaybookActionExecuted(_)
+        | Kind::IncidentSloViolationRecorded(_)
+        | Kind::IncidentLinkedToTicket(_)
+        | Kind::ResponderReleased(_)
+        | Kind::BlueprintCompleted(_)
+        | Kind::StepSucceeded(_)
+        | Kind::StepFailed(_)
+        | Kind::StepSkipped(_)
+        | Kind::RunbookCellStarted(_)
+        | Kind::RunbookCellFinished(_)
+        | Kind::RunbookCellUnknown(_)
+        | Kind::PostMortemRendered(_)
+        | Kind::PostMortemPublished(_)
+        | Kind::CandidateDecided(_) => {}
+    }
+    Ok(Judged::new(Answer::Recorded, vec![kind.clone()]))
+}
+
+fn sign_off(state: &IncidentState, digest: &str, context: &Context) -> Result<Judged, Refusal> {
+    let Some(review) = state.review.as_ref().filter(|review| review.published) else {
+        return Err(Refusal::Illegal {
+            explanation: "there is no published review to sign off: publish it first".to_owned(),
+        });
+    };
+    if hex::encode(&review.digest) != digest {
+        return Err(Refusal::Illegal {
+            explanation:
+                "the review was published again since you read it: read the present page and sign off that"
+                    .to_owned(),
+        });
+    }
+    close(state, context)
+}
+
+fn close(state: &IncidentState, context: &Context) -> Result<Judged, Refusal> {
+    change_status(state, State::Closed, "", "", None, context)
+}
+
+fn invalid(explanation: &str) -> Refusal {
+    Refusal::Invalid { explanation: explanation.to_owned() }
+}

@@ -1,0 +1,26 @@
+//! The domain of Harmony: what an incident is, who may do what to it, and what the log says about it.
+//!
+//! Pure: no I/O, no clock, no randomness. Time comes in with every command; a refusal is a value. The store calls
+//! [`judge`] inside its transaction, so the rules hold whoever asks: a workflow, the API or the command line.
+
+#![deny(clippy::iter_over_hash_type, clippy::wildcard_enum_match_arm)]
+
+pub mod approvals;
+pub mod attestation;
+pub mod command;
+pub mod directory;
+pub mod fold;
+pub mod ids;
+pub mod judge;
+pub mod machine;
+pub mod policy;
+pub mod record;
+pub mod words;
+
+pub use command::{Answer, Command, Context, Refusal};
+pub use directory::{Directory, Principal, Right, Role};
+pub use ids::{EffectScope, GateId, IncidentId, OrgId, WorkflowId, WorkflowType};
+pub use judge::{Head, Judged, Rules, judge};
+pub use policy::Policy;
+
+pub use harmony_protos::log;

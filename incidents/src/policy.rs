@@ -1,0 +1,297 @@
+//! What has a gate, who may open it, how long each level has, and what is accepted past our own doors.
+//!
+//! The defaults are section 6 of the contract. A policy file replaces any part; the rest keeps its default. The file
+//! is strict: an unknown field is an error.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use harmony_protos::log::{self, Authority, Severity};
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::directory::Role;
+
+/// What to do with a signal or a start that did not come through our own doors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manual {
+    /// Judged by the directory all the same, and marked as not attested.
+    Accept,
+    /// Refused on record.
+    #[default]
+    Refuse,
+}
+
+/// One level of a gate in a policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LevelRule {
+    /// Who may decide.
+    pub roles: Vec<Role>,
+    /// How long they have, such as `5m`.
+    pub within: SignedDuration,
+    /// Whether they are paged.
+    #[serde(default)]
+    pub page: bool,
+}
+
+/// The places where a blueprint may wait for a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateKind {
+    /// Running a runbook. Urgent.
+    Remediate,
+    /// The public status page at initiate. Urgent.
+    StatusPage,
+    /// A cell of which nobody knows whether it ran. Urgent.
+    UnknownCell,
+    /// Closing out. Routine.
+    CloseOut,
+    /// Archiving the channel. Routine.
+    ArchiveChannel,
+    /// Publishing the review. Routine.
+    PublishReview,
+}
+
+/// Levels by severity (`P1`..`P4`).
+pub type LevelTable = BTreeMap<String, Vec<LevelRule>>;
+
+/// The whole policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Decisions sent straight to Temporal.
+    pub manual_signals: Manual,
+    /// Workflows started straight at Temporal.
+    pub manual_starts: Manual,
+    /// Whether a requester may not approve their own remediation.
+    pub four_eyes: bool,
+    /// Severities whose review must be written and signed off before the incident closes.
+    pub review_required: Vec<String>,
+    /// Severities whose close-out has a gate.
+    pub close_out_gate: Vec<String>,
+    /// Severities whose public status page has a gate at initiate (whatever AUTO_ENGINE started always has one).
+    pub status_page_gate: Vec<String>,
+    /// Levels of urgent gates.
+    pub urgent: LevelTable,
+    /// Levels of the close-out gate.
+    pub close_out: LevelTable,
+    /// Levels of the gates on the review and on archiving.
+    pub review: LevelTable,
+}
+
+const FIRST: [Role; 2] = [Role::Commander, Role::OnCall];
+
+fn level(roles: &[Role], minutes: i64, page: bool) -> LevelRule {
+    LevelRule { roles: roles.to_vec(), within: SignedDuration::from_mins(minutes), page }
+}
+
+fn ladder(minutes: [i64; 3], page_first: bool) -> Vec<LevelRule> {
+    vec![
+        level(&FIRST, minutes[0], page_first),
+        level(&[Role::Manager], minutes[1], true),
+        level(&[Role::Admin], minutes[2], true),
+    ]
+}
+
+fn table(rows: [Vec<LevelRule>; 4]) -> LevelTable {
+    ["P1", "P2", "P3", "P4"].map(str::to_owned).into_iter().zip(rows).collect()
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        const HOUR: i64 = 60;
+        const DAY: i64 = 24 * HOUR;
+        let managers = [Role::Manager, Role::Admin];
+        let two = |first: i64, second: i64| {
+            vec![
+                level(&[Role::Commander, Role::OnCall, Role::Manager], first, false),
+                level(&managers, second, false),
+            ]
+        };
+        let one = |minutes: i64| vec![level(&[Role::Commander, Role::OnCall, Role::Manager], minutes, false)];
+        Self {
+            manual_signals: Manual::Refuse,
+            manual_starts: Manual::Refuse,
+            four_eyes: true,
+            review_required: vec!["P1".to_owned(), "P2".to_owned()],
+            close_out_gate: vec!["P1".to_owned(), "P2".to_owned()],
+            status_page_gate: vec!["P3".to_owned(), "P4".to_owned()],
+            urgent: table([
+                ladder([5, 10, 15], true),
+                ladder([15, 30, 45], false),
+                vec![level(&FIRST, 30, false)],
+                vec![level(&FIRST, 60, false)],
+            ]),
+            close_out: table([
+                two(4 * HOUR, 8 * HOUR),
+                two(4 * HOUR, 8 * HOUR),
+                two(4 * HOUR, 8 * HOUR),
+                two(4 * HOUR, 8 * HOUR),
+            ]),
+            review: table([two(3 * DAY, 5 * DAY), two(3 * DAY, 5 * DAY), one(7 * DAY), one(7 * DAY)]),
+        }
+    }
+}
+
+/// What is wrong with a policy file.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Not TOML, or not this form.
+    #[error("the policy does not parse: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A table that could not be acted on.
+    #[error("the policy's {table} for {severity}: {problem}")]
+    Levels {
+        /// Which table.
+        table: &'static str,
+        /// Which severity.
+        severity: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+/// Longest time of one level: a year. Longer is a typing mistake.
+const LONGEST_LEVEL: SignedDuration = SignedDuration::from_hours(24 * 366);
+
+impl Policy {
+    /// Reads a policy file and checks that every gate could be acted on.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let mut policy: Self = toml::from_str(text)?;
+        let defaults = Self::default();
+        let tables = [
+            ("urgent", &mut policy.urgent, defaults.urgent),
+            ("close_out", &mut policy.close_out, defaults.close_out),
+            ("review", &mut policy.review, defaults.review),
+        ];
+        for (name, table, default) in tables {
+            for (severity, levels) in table.iter() {
+                let wrong =
+                    |problem| PolicyError::Levels { table: name, severity: severity.clone(), problem };
+                if !default.contains_key(severity) {
+                    return Err(wrong("not a severity; use P1, P2, P3 or P4"));
+                }
+                if levels.is_empty() {
+                    return Err(wrong("needs one level at least"));
+                }
+                if levels.iter().any(|level| level.roles.is_empty()) {
+                    return Err(wrong("every level names one role at least"));
+                }
+                if levels
+                    .iter()
+                    .any(|level| level.within <= SignedDuration::ZERO || level.within > LONGEST_LEVEL)
+                {
+                    return Err(wrong("every level has a time above 0 and below a year, such as \"5m\""));
+                }
+            }
+            for (severity, levels) in default {
+                table.entry(severity).or_insert(levels);
+            }
+        }
+        Ok(policy)
+    }
+
+    /// The levels of a gate; a P1 has only its first while the flag `incident.auto-escalate-p1` is off.
+    pub fn levels(&self, kind: GateKind, severity: Severity, auto_escalate_p1: bool) -> Vec<log::Level> {
+        let table = match kind {
+            GateKind::Remediate | GateKind::StatusPage | GateKind::UnknownCell => &self.urgent,
+            GateKind::CloseOut => &self.close_out,
+            GateKind::ArchiveChannel | GateKind::PublishReview => &self.review,
+        };
+        let empty = Vec::new();
+        let rules = table.get(severity.as_str_name()).unwrap_or(&empty);
+        let stay = severity == Severity::P1 && !auto_escalate_p1;
+        let take = if stay { 1 } else { rules.len() };
+        rules
+            .iter()
+            .take(take)
+            .map(|rule| log::Level {
+                roles: rule.roles.iter().map(|role| role.name().to_owned()).collect(),
+                timeout_ms: i64::try_from(rule.within.as_millis()).unwrap_or(i64::MAX),
+                page: rule.page,
+            })
+            .collect()
+    }
+
+    /// Whether this step waits for a decision.
+    pub fn has_gate(&self, kind: GateKind, severity: Severity, starter: Authority) -> bool {
+        let named = |severities: &[String]| severities.iter().any(|one| one == severity.as_str_name());
+        match kind {
+            GateKind::Remediate
+            | GateKind::UnknownCell
+            | GateKind::ArchiveChannel
+            | GateKind::PublishReview => true,
+            GateKind::StatusPage => starter <= Authority::AutoEngine || named(&self.status_page_gate),
+            GateKind::CloseOut => named(&self.close_out_gate),
+        }
+    }
+
+    /// Whether the incident's review must be signed off before it closes.
+    pub fn needs_review(&self, severity: Severity) -> bool {
+        self.review_required.iter().any(|one| one == severity.as_str_name())
+    }
+}
+
+/// The time of a level.
+pub fn level_timeout(level: &log::Level) -> Duration {
+    Duration::from_millis(u64::try_from(level.timeout_ms).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_contract() {
+        let policy = Policy::default();
+        let show = |kind, severity| {
+            policy
+                .levels(kind, severity, true)
+                .iter()
+                .map(|level| {
+                    format!(
+                        "{}m {}{}",
+                        level.timeout_ms / 60_000,
+                        level.roles.join("+"),
+                        if level.page { " page" } else { "" }
+                    )
+                })
+                .collect::<Vec<_>>()
+                .join(" -> ")
+        };
+        let mut lines = Vec::new();
+        for kind in [GateKind::Remediate, GateKind::CloseOut, GateKind::PublishReview] {
+            for severity in [Severity::P1, Severity::P2, Severity::P3, Severity::P4] {
+                lines.push(format!("{kind:?} {}: {}", severity.as_str_name(), show(kind, severity)));
+            }
+        }
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_file_replaces_only_what_it_names() {
+        let policy = Policy::parse(
+            "manual_signals = \"accept\"\n[[urgent.P1]]\nroles = [\"sre-oncall\"]\nwithin = \"2s\"\n",
+        )
+        .unwrap();
+        assert_eq!(policy.manual_signals, Manual::Accept);
+        assert_eq!(policy.levels(GateKind::Remediate, Severity::P1, true).len(), 1);
+        assert_eq!(policy.urgent["P1"][0].within, SignedDuration::from_secs(2));
+        assert_eq!(policy.urgent["P2"], Policy::default().urgent["P2"]);
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_acted_on_is_an_error() {
+        for (bad, expected) in [
+            ("surprise = 1", "unknown field `surprise`"),
+            ("[urgent]\nP1 = []", "needs one level at least"),
+            ("[urgent]\nP7 = []", "not a severity"),
+            ("[[urgent.P1]]\nroles = []\nwithin = \"5m\"", "one role at least"),
+            ("[[urgent.P1]]\nroles = [\"sre-oncall\"]\nwithin = \"0s\"", "above 0"),
+        ] {
+            let error = Policy::parse(bad).unwrap_err().to_string();
+            assert!(error.contains(expected), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Records and the chain they form: sealing texts, canonical bytes, hashes, and checking them again.
+//!
+//! The canonical bytes of a record are its protobuf encoding as first written; they are stored as they are and never
+//! encoded again. `hash = SHA-256(0x00 || canonical bytes)`, and each record carries the hash of the one before it.
+//! Free text enters as a salted commitment. No clock, run id or random number gets in, so the same appends in the same
+//! order give the same bytes.
+
+use harmony_protos::{
+    SCHEMA_VERSION,
+    log::{IncidentState, Payload, Record, Text},
+    state_texts, texts,
+};
+use hmac::Mac;
+use jiff::Timestamp;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    command::Context,
+    fold,
+    ids::{IncidentId, NAMESPACE, OrgId},
+};
+
+/// A SHA-256.
+pub type Hash = [u8; 32];
+
+/// `prevHash` of the first record.
+pub const GENESIS: Hash = [0; 32];
+
+/// The organisation's salt key, from which every text's salt is derived.
+#[derive(Clone)]
+pub struct SaltKey(Vec<u8>);
+
+impl std::fmt::Debug for SaltKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SaltKey(…)")
+    }
+}
+
+/// A salt key that is too short to be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a salt key has 32 bytes at least, written as 64 or more hex digits")]
+pub struct SaltKeyError;
+
+impl SaltKey {
+    /// A key from hex.
+    pub fn parse(text: &str) -> Result<Self, SaltKeyError> {
+        let key = hex::decode(text.trim()).map_err(|_| SaltKeyError)?;
+        if key.len() < 32 { Err(SaltKeyError) } else { Ok(Self(key)) }
+    }
+
+    fn salt(&self, event: &Uuid, field: &str) -> Hash {
+        let mut mac = crate::attestation::keyed(&self.0);
+        mac.update(event.as_bytes());
+        mac.update(field.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// A text taken out of its record, to be stored beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedText {
+    /// The field's name within the payload.
+    pub field: String,
+    /// SHA-256(salt || text); what the record carries.
+    pub commitment: Hash,
+    /// Salt.
+    pub salt: Hash,
+    /// The text itself.
+    pub text: String,
+}
+
+/// A record ready to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedRecord {
+    /// The record, its payload holding commitments only.
+    pub record: Record,
+    /// Its canonical bytes.
+    pub canonical: Vec<u8>,
+    /// SHA-256(0x00 || canonical bytes).
+    pub hash: Hash,
+    /// The texts that were taken out.
+    pub texts: Vec<SealedText>,
+}
+
+/// Where a chain ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainHead {
+    /// Folded state without texts; `seq` within it is the last record's.
+    pub state: IncidentState,
+    /// Hash of the last record, [`GENESIS`] where there is none.
+    pub hash: Hash,
+}
+
+impl Default for ChainHead {
+    fn default() -> Self {
+        Self { state: IncidentState::default(), hash: GENESIS }
+    }
+}
+
+/// The commitment to a text.
+pub fn commitment(salt: &[u8], text: &str) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update(salt);
+    hasher.update(text.as_bytes());
+    hasher.finalize().into()
+}
+
+/// The hash of canonical bytes.
+pub fn hash(canonical: &[u8]) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update([0]);
+    hasher.update(canonical);
+    hasher.finalize().into()
+}
+
+/// SHA-256 over the deterministic encoding of a state: fields by number, lists sorted, texts as commitments.
+pub fn state_hash(state: &IncidentState) -> Hash {
+    let mut bare = state.clone();
+    strip(&mut bare);
+    Sha256::digest(bare.encode_to_vec()).into()
+}
+
+/// Takes every text out of a state, leaving commitments.
+pub fn strip(state: &mut IncidentState) {
+    for text in state_texts(state) {
+        text.text.clear();
+        text.redacted = false;
+    }
+}
+
+/// The event id of the `index`th record that a key gave: UUIDv5 of the key.
+pub fn event_id(org: &OrgId, key: &str, index: usize) -> Uuid {
+    let name = if index == 0 { format!("{org}/{key}") } else { format!("{org}/{key}/{index}") };
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+}
+
+/// Appends payloads to a chain: the records to store and the new head. Pure.
+pub fn append(
+    org: &OrgId,
+    incident: &IncidentId,
+    head: &ChainHead,
+    key: &str,
+    context: &Context,
+    payloads: Vec<Payload>,
+    salt: &SaltKey,
+) -> (Vec<SealedRecord>, ChainHead) {
+    let mut head = head.clone();
+    let mut sealed = Vec::with_capacity(payloads.len());
+    for (index, mut payload) in payloads.into_iter().enumerate() {
+        let event = event_id(org, key, index);
+        let texts = seal(&mut payload, &event, salt);
+        let mut record = Record {
+            schema_version: SCHEMA_VERSION,
+            org: org.to_string(),
+            incident: incident.to_string(),
+            seq: head.state.seq + 1,
+            event_id: event.as_bytes().to_vec(),
+            occurred_at_us: context.occurred_at.as_microsecond(),
+            actor: context.actor.clone(),
+            authority: context.authority.into(),
+            cause: Some(context.cause.clone()),
+            fold_version: fold::FOLD_VERSION,
+            state_hash_after: Vec::new(),
+            prev_hash: head.hash.to_vec(),
+            payload: Some(payload),
+        };
+        head.state = fold::fold(head.state, &record);
+        record.state_hash_after = state_hash(&head.state).to_vec();
+        let canonical = record.encode_to_vec();
+        head.hash = hash(&canonical);
+        sealed.push(SealedRecord { record, canonical, hash: head.hash, texts });
+    }
+    (sealed, head)
+}
+
+fn seal(payload: &mut Payload, event: &Uuid, salt_key: &SaltKey) -> Vec<SealedText> {
+    texts(payload)
+        .into_iter()
+        .map(|field| {
+            let salt = salt_key.salt(event, &field.name);
+            let text = std::mem::take(&mut field.text.text);
+            let commitment = commitment(&salt, &text);
+            *field.text = Text { commitment: commitment.to_vec(), ..Text::default() };
+            SealedText { field: field.name, commitment, salt, text }
+        })
+        .collect()
+}
+
+/// What is wrong with a stored record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// The stored hash is not the hash of the stored bytes.
+    #[error("the bytes do not match their hash")]
+    Hash,
+    /// The bytes are not a record.
+    #[error("the bytes are not a record")]
+    Undecodable,
+    /// The record stands in another place than it says.
+    #[error("the record says it is {org} {incident} seq {seq}")]
+    Misplaced {
+        /// As the record says.
+        org: String,
+        /// As the record says.
+        incident: String,
+        /// As the record says.
+        seq: u64,
+    },
+    /// It does not follow the record before it.
+    #[error("the previous record's hash is not the one it was chained to")]
+    Chain,
+    /// The text beside it is not the text it committed to.
+    #[error("the text of {field} is not the one that was recorded")]
+    Text {
+        /// The field's name.
+        field: String,
+    },
+    /// Folding it gives another state than when it was written.
+    #[error("folding it gives another state than when it was written")]
+    State,
+    /// Written by a newer Harmony.
+    #[error("it was written by a newer version (schema {schema}, fold {fold})")]
+    Newer {
+        /// Its schema version.
+        schema: u32,
+        /// Its fold version.
+        fold: u32,
+    },
+}
+
+/// Checks one stored record against the head before it and folds it: hash, place, chain, state.
+pub fn check(
+    org: &OrgId,
+    incident: &IncidentId,
+    head: ChainHead,
+    canonical: &[u8],
+    stored_hash: &[u8],
+) -> Result<(Record, ChainHead), ChainError> {
+    if stored_hash != hash(canonical) {
+        return Err(ChainError::Hash);
+    }
+    let record = Record::decode(canonical).map_err(|_| ChainError::Undecodable)?;
+    if record.schema_version > SCHEMA_VERSION || record.fold_version > fold::FOLD_VERSION {
+        return Err(ChainError::Newer { schema: record.schema_version, fold: record.fold_version });
+    }
+    if record.org != org.as_str() || record.incident != incident.as_str() || record.seq != head.state.seq + 1
+    {
+        return Err(ChainError::Misplaced { org: record.org, incident: record.incident, seq: record.seq });
+    }
+    if record.prev_hash != head.hash {
+        return Err(ChainError::Chain);
+    }
+    let state = fold::fold(head.state, &record);
+    if record.state_hash_after != state_hash(&state) {
+        return Err(ChainError::State);
+    }
+    Ok((record, ChainHead { state, hash: hash(canonical) }))
+}
+
+/// The time that a record carries.
+pub fn occurred_at(record: &Record) -> Timestamp {
+    Timestamp::from_microsecond(record.occurred_at_us).unwrap_or(Timestamp::UNIX_EPOCH)
+}

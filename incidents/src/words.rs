@@ -1,0 +1,126 @@
+//! The vocabularies of section 4 of the contract: the machine's own words, and the views others use for the same
+//! thing. Views are accepted as input; which word is rendered depends on the field.
+
+use std::str::FromStr;
+
+use harmony_protos::log::{Authority, Phase, ResolutionType, Severity, State};
+
+/// A word that is in none of the vocabularies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {value:?} is not known; use one of {known}")]
+pub struct UnknownWord {
+    what: &'static str,
+    value: String,
+    known: &'static str,
+}
+
+fn unknown(what: &'static str, value: &str, known: &'static str) -> UnknownWord {
+    UnknownWord { what, value: value.chars().take(40).collect(), known }
+}
+
+/// `P1`, `SEV1` or `critical`; upper or lower case.
+pub fn severity(word: &str) -> Result<Severity, UnknownWord> {
+    Ok(match word.to_ascii_lowercase().as_str() {
+        "p1" | "sev1" | "critical" => Severity::P1,
+        "p2" | "sev2" | "high" => Severity::P2,
+        "p3" | "sev3" | "medium" => Severity::P3,
+        "p4" | "sev4" | "low" => Severity::P4,
+        _ => {
+            return Err(unknown(
+                "severity",
+                word,
+                "P1, P2, P3, P4 (or SEV1..SEV4, critical, high, medium, low)",
+            ));
+        }
+    })
+}
+
+/// The state named by the machine's own word.
+pub fn state(word: &str) -> Result<State, UnknownWord> {
+    State::from_str_name(&word.to_ascii_uppercase()).filter(|state| *state != State::Unspecified).ok_or_else(
+        || unknown("state", word, "PENDING, OPEN, MITIGATING, RESOLVED, CLOSED, CANCELLED, ARCHIVED"),
+    )
+}
+
+/// How an incident was resolved.
+pub fn resolution_type(word: &str) -> Result<ResolutionType, UnknownWord> {
+    ResolutionType::from_str_name(&word.to_ascii_uppercase())
+        .filter(|kind| *kind != ResolutionType::ResolutionUnspecified)
+        .ok_or_else(|| unknown("resolution type", word, "FIXED, FALSE_POSITIVE, DUPLICATE, WONT_FIX"))
+}
+
+/// The phase as people read it.
+pub fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Unspecified => "none",
+        Phase::Created => "created",
+        Phase::Triaging => "triaging",
+        Phase::Remediating => "remediating",
+        Phase::Verifying => "verifying",
+        Phase::Verified => "verified",
+        Phase::Resolved => "resolved",
+        Phase::PostMortem => "post-mortem",
+        Phase::Closed => "closed",
+    }
+}
+
+/// The `status` view: OPEN, INVESTIGATING, MITIGATED, RESOLVED or CANCELLED.
+pub fn status(state: State, phase: Phase) -> &'static str {
+    match state {
+        State::Unspecified | State::Pending => "OPEN",
+        State::Open | State::Mitigating if phase == Phase::Verified => "MITIGATED",
+        State::Open | State::Mitigating => "INVESTIGATING",
+        State::Resolved | State::Closed | State::Archived => "RESOLVED",
+        State::Cancelled => "CANCELLED",
+    }
+}
+
+/// The state that somebody means who sets a `status` word of the view; the machine's words mean themselves.
+pub fn state_meant(word: &str) -> Result<State, UnknownWord> {
+    match word.to_ascii_uppercase().as_str() {
+        "INVESTIGATING" => Ok(State::Open),
+        "MITIGATED" => Ok(State::Mitigating),
+        _ => state(word),
+    }
+}
+
+/// The name of an authority in errors and records.
+pub fn authority_name(authority: Authority) -> &'static str {
+    match authority {
+        Authority::None => "none",
+        Authority::AutoEngine => "AUTO_ENGINE",
+        Authority::HumanOperator => "HUMAN_OPERATOR",
+        Authority::OnCallSre => "ON_CALL_SRE",
+        Authority::EmergencyOverride => "EMERGENCY_OVERRIDE",
+    }
+}
+
+/// `P1`..`P4` parsed by [`FromStr`] rules of [`severity`], for command-line and file formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeverityWord(pub Severity);
+
+impl FromStr for SeverityWord {
+    type Err = UnknownWord;
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        severity(word).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_and_words_mean_the_same_severity() {
+        for (word, expected) in
+            [("P1", Severity::P1), ("sev2", Severity::P2), ("medium", Severity::P3), ("LOW", Severity::P4)]
+        {
+            assert_eq!(severity(word), Ok(expected));
+        }
+        let error = severity("P9").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "severity \"P9\" is not known; use one of P1, P2, P3, P4 (or SEV1..SEV4, critical, high, medium, low)"
+        );
+    }
+}
