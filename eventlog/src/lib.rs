@@ -1,0 +1,19 @@
+//! Storage of the incident event log: one trait, one file a store.
+//!
+//! An append is one transaction: idempotency key, judging against the head, records, projections, outbox. It is durable
+//! before it is acknowledged. The same key with the same command gets the first answer again; with another command it
+//! is refused. What must follow a command lies in the outbox until it was carried out. The effects ledger lives in the
+//! same store, so that an effect's intent and its record cannot drift apart.
+//!
+//! Every row and every query carries the organisation; there is none without.
+
+mod store;
+
+pub mod sqlite;
+pub mod verify;
+
+pub use sqlite::SqliteLog;
+pub use store::{
+    Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxItem, OutboxKind, Pending, SharedLog, Target,
+};
+pub use verify::{Finding, Report};

@@ -1,0 +1,286 @@
+//! The trait that every store keeps, and what goes in and out of it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use harmony_incidents::{
+    Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal,
+    log::{IncidentState, Record},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::verify::Report;
+
+/// Judges a command against the head; called inside the transaction, maybe more than once.
+pub type Judge<'a> = &'a (dyn Fn(Head<'_>) -> Result<Judged, Refusal> + Send + Sync);
+/// What to put into the outbox once the command is on record.
+pub type Follow<'a> = &'a (dyn Fn(&IncidentId) -> Vec<OutboxItem> + Send + Sync);
+
+/// Which incident a command is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A new one of this year: its number is allocated in the transaction, gap-free.
+    New {
+        /// Year of the command's time, UTC.
+        year: i16,
+    },
+    /// This one. A declaration of it is taken only if it is the next number.
+    Named(IncidentId),
+}
+
+/// One command to append.
+pub struct Append<'a> {
+    /// Organisation.
+    pub org: &'a OrgId,
+    /// Incident.
+    pub target: Target,
+    /// Idempotency key; never expires.
+    pub key: &'a str,
+    /// The command, for telling a repetition from another request under the same key.
+    pub command: &'a Command,
+    /// Who, why, when.
+    pub context: &'a Context,
+    /// The last seq the caller saw, where the caller acted on what they saw.
+    pub expected_seq: Option<u64>,
+    /// Workflow run that asks; kept beside the records, never hashed.
+    pub run_id: Option<&'a str>,
+    /// Rules.
+    pub judge: Judge<'a>,
+    /// Outbox.
+    pub follow: Follow<'a>,
+}
+
+/// One stored record, its texts filled in where they are still there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Decoded.
+    pub record: Record,
+    /// As first written.
+    pub canonical: Vec<u8>,
+    /// SHA-256(0x00 || canonical).
+    pub hash: Vec<u8>,
+    /// When the row was stored; outside the hash.
+    pub stored_at: Timestamp,
+}
+
+/// What an append gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    /// The incident, allocated by now.
+    pub incident: IncidentId,
+    /// The answer; the first one where the command was repeated.
+    pub answer: Answer,
+    /// The records that the command gave, as stored.
+    pub records: Vec<Entry>,
+    /// Whether the key was known.
+    pub repeated: bool,
+    /// Whether the run that asked first is the run that asks now.
+    pub same_run: bool,
+}
+
+/// Something to carry out after a command, again after a crash, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxItem {
+    /// What is to be done.
+    pub kind: OutboxKind,
+    /// Unique per organisation and kind; a second item of this name is the first.
+    pub name: String,
+    /// What it needs.
+    pub payload: Value,
+}
+
+/// What an outbox item asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutboxKind {
+    /// Start a workflow.
+    Start,
+    /// Deliver a decision to a workflow.
+    Decision,
+    /// Cancel a workflow.
+    Cancel,
+    /// Tell a workflow to look at its gate.
+    Wake,
+}
+
+impl OutboxKind {
+    /// The word in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Decision => "decision",
+            Self::Cancel => "cancel",
+            Self::Wake => "wake",
+        }
+    }
+}
+
+/// An outbox item that was claimed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    /// Row.
+    pub id: i64,
+    /// Organisation.
+    pub org: OrgId,
+    /// Incident.
+    pub incident: IncidentId,
+    /// The item.
+    pub item: OutboxItem,
+    /// How often it was tried before.
+    pub attempts: u32,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+/// Which incidents to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Machine words of states; empty for all.
+    pub states: Vec<String>,
+    /// `P1`..`P4`; empty for all.
+    pub severities: Vec<String>,
+    /// Part of the title.
+    pub search: Option<String>,
+    /// At most this many.
+    pub limit: u32,
+    /// Only incidents before this one in the listing.
+    pub before: Option<IncidentId>,
+}
+
+/// What the ledger knows of an effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begin {
+    /// Nobody tried it: the intent is written now.
+    Fresh,
+    /// Somebody tried it and nobody knows what became of it: look before acting.
+    Again,
+    /// It happened; this came of it.
+    Done(Value),
+    /// Somebody else is at it, or a request of theirs may still be under way.
+    Busy(Duration),
+}
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The command was not taken.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// No such incident in this organisation.
+    #[error("incident {0} does not exist")]
+    UnknownIncident(IncidentId),
+    /// The key was used for another request.
+    #[error("this idempotency key was used for another request; these fields differ: {}", fields.join(", "))]
+    KeyConflict {
+        /// Names only.
+        fields: Vec<String>,
+    },
+    /// The caller acted on an older state.
+    #[error("the incident has changed: it is at seq {actual}, you saw {expected}; read it again")]
+    Stale {
+        /// As the caller said.
+        expected: u64,
+        /// As it is.
+        actual: u64,
+    },
+    /// The database was written by a newer Harmony.
+    #[error("the database has schema {found}, this version knows {known}: use a newer Harmony")]
+    NewerSchema {
+        /// In the database.
+        found: i64,
+        /// Of this build.
+        known: i64,
+    },
+    /// The store cannot be reached or is busy; nothing was written.
+    #[error("the store does not answer")]
+    Unavailable(#[source] sqlx::Error),
+    /// What is stored is not what was written.
+    #[error("the store holds something unreadable for {place}: run `harmony log verify`")]
+    Corrupt {
+        /// Where.
+        place: String,
+    },
+    /// The database could not be opened.
+    #[error("cannot open the database {path}: {reason}")]
+    Open {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl LogError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// A store of the log.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// Appends what the judge makes of a command, in one transaction.
+    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError>;
+
+    /// An incident's folded state, its texts filled in.
+    async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError>;
+
+    /// Records after `after`, oldest first.
+    async fn records(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, LogError>;
+
+    /// Incidents, newest first.
+    async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError>;
+
+    /// Checks every record of an organisation: bytes, chain, state, texts, projections.
+    async fn verify(&self, org: &OrgId) -> Result<Report, LogError>;
+
+    /// Writes an item that follows no record (a decision), before it is sent.
+    async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError>;
+
+    /// Claims items that are due, for `lease`.
+    async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError>;
+
+    /// It was carried out.
+    async fn done(&self, id: i64) -> Result<(), LogError>;
+
+    /// It was not; try again after `delay`.
+    async fn later(&self, id: i64, delay: Duration, error: &str) -> Result<(), LogError>;
+
+    /// How many items wait, and for how long the oldest has.
+    async fn backlog(&self) -> Result<(u64, Duration), LogError>;
+
+    /// The answer that a key was given, if any.
+    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError>;
+
+    /// Writes the intent of an effect, or tells what is known of it.
+    async fn begin_effect(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        key: &str,
+        operation: &str,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Begin, LogError>;
+
+    /// What came of an effect.
+    async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError>;
+
+    /// The effect surely did not happen: forget the intent.
+    async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError>;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), LogError>;
+}
+
+/// A store that is shared.
+pub type SharedLog = Arc<dyn EventLog>;
