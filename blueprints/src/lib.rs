@@ -1,0 +1,36 @@
+//! The blueprints: four workflows that take an incident from declaration to a published review.
+//!
+//! Deterministic: no clock, randomness, environment or hash-map order. The crate knows activities only by name and
+//! type (`contracts`); what they do is bound elsewhere. Each blueprint's flow reads like its procedure, one line a step;
+//! racing and waiting happen in `gate`, talking to the log in `run`.
+
+#![deny(clippy::iter_over_hash_type)]
+
+pub mod contracts;
+pub mod messages;
+
+mod desk;
+mod gate;
+mod run;
+
+mod close_out;
+mod initiate;
+mod post_mortem;
+mod remediate;
+
+pub use close_out::CloseOut;
+pub use desk::Arrival;
+pub use initiate::Initiate;
+pub use post_mortem::PostMortem;
+pub use remediate::Remediate;
+
+/// Task queue of workflows and connector activities.
+pub const INCIDENTS_QUEUE: &str = "harmony-incidents";
+/// Task queue of runbook cells alone.
+pub const RUNBOOKS_QUEUE: &str = "harmony-runbooks";
+/// Signal that carries a decision.
+pub const APPROVAL_SIGNAL: &str = "approval";
+/// Update that carries a decision and answers it.
+pub const DECIDE_UPDATE: &str = "decide";
+/// Signal that makes a workflow look at its gate, which was settled from outside.
+pub const WAKE_SIGNAL: &str = "wake";

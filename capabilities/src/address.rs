@@ -8,7 +8,7 @@
 //! wrapped into an IPv6 one. A name is checked as written; what it resolves to is left to the
 //! network policy of the deployment.
 //!
-//! [`client`] is the one place where clients are built: no redirects, so that no vendor can send
+//! `client` is the one place where clients are built: no redirects, so that no vendor can send
 //! our credentials elsewhere; no retries, since Temporal owns them; time limits on everything.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,12 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The slowest answers seen (Confluence under load) take about half of this.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Names of the clouds' metadata services.
-const METADATA_NAMES: [&str; 4] = [
-    "instance-data",
-    "instance-data.ec2.internal",
-    "metadata",
-    "metadata.google.internal",
-];
+const METADATA_NAMES: [&str; 4] =
+    ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal"];
 /// Metadata services that are not link-local: AWS over IPv6, Alibaba.
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
@@ -142,11 +138,7 @@ pub(crate) fn client(address: &Address) -> Result<reqwest::Client, AddressError>
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
         .user_agent(concat!("harmony/", env!("CARGO_PKG_VERSION")));
-    let builder = if address.is_loopback() {
-        builder.no_proxy()
-    } else {
-        builder
-    };
+    let builder = if address.is_loopback() { builder.no_proxy() } else { builder };
     builder.build().map_err(AddressError::Client)
 }
 
@@ -195,10 +187,7 @@ fn unwrapped(address: Ipv6Addr) -> IpAddr {
         return IpAddr::V6(address);
     }
     let segments = address.segments();
-    let is_wrapped = matches!(
-        segments,
-        [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _]
-    );
+    let is_wrapped = matches!(segments, [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _]);
     if !is_wrapped {
         return IpAddr::V6(address);
     }

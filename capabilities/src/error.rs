@@ -54,13 +54,7 @@ impl CallError {
         status: Option<u16>,
         message: impl AsRef<str>,
     ) -> Self {
-        Self {
-            vendor,
-            operation,
-            fate,
-            status,
-            message: shorten(message.as_ref()),
-        }
+        Self { vendor, operation, fate, status, message: shorten(message.as_ref()) }
     }
 
     /// The vendor, as people call it.
@@ -96,21 +90,15 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            vendor, operation, ..
-        } = self;
+        let Self { vendor, operation, .. } = self;
         match self.fate {
             Fate::Rejected => write!(f, "{vendor} refused {operation}:")?,
             Fate::Unauthorized => {
                 write!(f, "{vendor} does not accept our credentials for {operation}:")?;
             }
-            Fate::Limited {
-                retry_after: Some(wait),
-            } => write!(
-                f,
-                "{vendor} asks to wait {} s before {operation}:",
-                wait.as_secs_f64().ceil()
-            )?,
+            Fate::Limited { retry_after: Some(wait) } => {
+                write!(f, "{vendor} asks to wait {} s before {operation}:", wait.as_secs_f64().ceil())?
+            }
             Fate::Limited { retry_after: None } => {
                 write!(f, "{vendor} asks for fewer calls of {operation}:")?;
             }
@@ -136,9 +124,7 @@ pub enum Attempt {
 }
 
 fn shorten(message: &str) -> String {
-    let clean = message
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c });
+    let clean = message.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut short: String = clean.clone().take(MESSAGE_CHARS).collect();
     if clean.count() > MESSAGE_CHARS {
         short.pop();
@@ -154,23 +140,11 @@ mod tests {
     #[test]
     fn display_tells_vendor_operation_status_and_words() {
         let error = |fate| {
-            CallError::new(
-                "Statuspage",
-                "incidents.create",
-                fate,
-                Some(422),
-                "name too long",
-            )
-            .to_string()
+            CallError::new("Statuspage", "incidents.create", fate, Some(422), "name too long").to_string()
         };
+        assert_eq!(error(Fate::Rejected), "Statuspage refused incidents.create: 422 name too long");
         assert_eq!(
-            error(Fate::Rejected),
-            "Statuspage refused incidents.create: 422 name too long"
-        );
-        assert_eq!(
-            error(Fate::Limited {
-                retry_after: Some(Duration::from_millis(1500))
-            }),
+            error(Fate::Limited { retry_after: Some(Duration::from_millis(1500)) }),
             "Statuspage asks to wait 2 s before incidents.create: 422 name too long"
         );
         assert_eq!(

@@ -13,6 +13,6 @@ pub mod runbook;
 pub mod slack;
 pub mod statuspage;
 
-mod transport;
 #[cfg(test)]
 mod testing;
+mod transport;

@@ -47,17 +47,11 @@ pub(crate) struct Operation {
 
 impl Operation {
     pub(crate) const fn reads(name: &'static str) -> Self {
-        Self {
-            name,
-            effect: Effect::None,
-        }
+        Self { name, effect: Effect::None }
     }
 
     pub(crate) const fn acts(name: &'static str) -> Self {
-        Self {
-            name,
-            effect: Effect::Some,
-        }
+        Self { name, effect: Effect::Some }
     }
 }
 
@@ -86,12 +80,7 @@ impl Transport {
         secret: SecretString,
     ) -> Result<Self, AddressError> {
         let address = Address::parse(base_url)?;
-        Ok(Self {
-            vendor,
-            http: address::client(&address)?,
-            address,
-            secret,
-        })
+        Ok(Self { vendor, http: address::client(&address)?, address, secret })
     }
 
     pub(crate) fn secret(&self) -> &str {
@@ -104,16 +93,11 @@ impl Transport {
         operation: Operation,
         request: RequestBuilder,
     ) -> Result<Answer, CallError> {
-        let mut response = request
-            .send()
-            .await
-            .map_err(|error| self.lost(operation, None, error))?;
+        let mut response = request.send().await.map_err(|error| self.lost(operation, None, error))?;
         let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.lost(operation, Some(status), error))?
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| self.lost(operation, Some(status), error))?
         {
             if body.len() + chunk.len() > ANSWER_BYTES {
                 let fate = operation.effect.when_lost();
@@ -122,11 +106,7 @@ impl Transport {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
-            status,
-            headers: response.headers().clone(),
-            body,
-        })
+        Ok(Answer { status, headers: response.headers().clone(), body })
     }
 
     /// Reads the JSON of a successful answer. One that cannot be read leaves open what happened.
@@ -159,9 +139,7 @@ impl Transport {
         let fate = match status.as_u16() {
             401 | 403 => Fate::Unauthorized,
             // 420 is Statuspage's.
-            420 | 429 => Fate::Limited {
-                retry_after: retry_after(&answer.headers),
-            },
+            420 | 429 => Fate::Limited { retry_after: retry_after(&answer.headers) },
             // The vendor gave up before it had the request, or declined to process it early.
             408 | 425 => Fate::Unavailable,
             300..=499 => Fate::Rejected,
@@ -186,26 +164,12 @@ impl Transport {
         message: &str,
     ) -> CallError {
         let secret = self.secret();
-        let message = if secret.is_empty() {
-            message.to_owned()
-        } else {
-            message.replace(secret, "[secret]")
-        };
-        CallError::new(
-            self.vendor,
-            operation.name,
-            fate,
-            status.map(|status| status.as_u16()),
-            message,
-        )
+        let message =
+            if secret.is_empty() { message.to_owned() } else { message.replace(secret, "[secret]") };
+        CallError::new(self.vendor, operation.name, fate, status.map(|status| status.as_u16()), message)
     }
 
-    fn lost(
-        &self,
-        operation: Operation,
-        status: Option<StatusCode>,
-        error: reqwest::Error,
-    ) -> CallError {
+    fn lost(&self, operation: Operation, status: Option<StatusCode>, error: reqwest::Error) -> CallError {
         let fate = if error.is_connect() {
             Fate::Unavailable
         } else if error.is_builder() {
@@ -264,15 +228,9 @@ mod tests {
     use super::*;
 
     fn check(headers: &[(&'static str, &'static str)], expected: Option<u64>) {
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect();
-        assert_eq!(
-            retry_after(&headers),
-            expected.map(Duration::from_millis),
-            "{headers:?}"
-        );
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        assert_eq!(retry_after(&headers), expected.map(Duration::from_millis), "{headers:?}");
     }
 
     #[test]

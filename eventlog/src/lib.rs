@@ -14,6 +14,7 @@ pub mod verify;
 
 pub use sqlite::SqliteLog;
 pub use store::{
-    Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxItem, OutboxKind, Pending, SharedLog, Target,
+    Append, Appended, Begin, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxItem, OutboxKind,
+    Pending, SharedLog, Target,
 };
 pub use verify::{Finding, Report};

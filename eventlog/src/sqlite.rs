@@ -65,16 +65,17 @@ impl SqliteLog {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |size| {
-            SqlitePoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT * 2).idle_timeout(None)
+            SqlitePoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(BUSY_TIMEOUT * 2)
+                .idle_timeout(None)
         };
-        let writer =
-            pool(1).connect_with(options.clone()).await.map_err(|error| failed(reason(&error)))?;
+        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| failed(reason(&error)))?;
         migrate(&writer).await.map_err(|error| match error {
             LogError::Unavailable(error) => failed(reason(&error)),
             other => other,
         })?;
-        let readers =
-            pool(4).connect_with(options).await.map_err(|error| failed(reason(&error)))?;
+        let readers = pool(4).connect_with(options).await.map_err(|error| failed(reason(&error)))?;
         Ok(Self { writer, readers, salt })
     }
 
@@ -118,8 +119,14 @@ impl SqliteLog {
         let last: i64 = row.get("last_seq");
         let run_id: Option<String> = row.get("run_id");
         let records = if last >= first && first > 0 {
-            entries(&mut **tx, append.org, &incident, unsigned(first) - 1, u32::try_from(last - first + 1).unwrap_or(u32::MAX))
-                .await?
+            entries(
+                &mut **tx,
+                append.org,
+                &incident,
+                unsigned(first) - 1,
+                u32::try_from(last - first + 1).unwrap_or(u32::MAX),
+            )
+            .await?
         } else {
             Vec::new()
         };
@@ -132,20 +139,19 @@ impl SqliteLog {
         }))
     }
 
-    async fn allocate(
-        tx: &mut SqliteTransaction<'_>,
-        append: &Append<'_>,
-    ) -> Result<IncidentId, LogError> {
+    async fn allocate(tx: &mut SqliteTransaction<'_>, append: &Append<'_>) -> Result<IncidentId, LogError> {
         let year = match &append.target {
             Target::New { year } => *year,
             Target::Named(id) => id.parts().0,
         };
-        let next: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) + 1 FROM incidents WHERE org = ? AND year = ?")
-            .bind(append.org.as_str())
-            .bind(year)
-            .fetch_one(&mut **tx)
-            .await
-            .map_err(LogError::Unavailable)?;
+        let next: i64 = sqlx::query_scalar(
+            "SELECT COALESCE(MAX(number), 0) + 1 FROM incidents WHERE org = ? AND year = ?",
+        )
+        .bind(append.org.as_str())
+        .bind(year)
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(LogError::Unavailable)?;
         let id = IncidentId::new(year, unsigned(next));
         match &append.target {
             Target::Named(named) if *named != id => Err(LogError::Refused(Refusal::Invalid {
@@ -180,8 +186,15 @@ impl EventLog for SqliteLog {
         let under_way = decisions_under_way(&mut tx, append.org, &incident).await?;
         let judged = (append.judge)(Head { state: &head.state, under_way: &under_way })?;
         let identity = judged.identity.as_deref().unwrap_or(append.key);
-        let (sealed, next) =
-            record::append(append.org, &incident, &head, identity, append.context, judged.payloads, &self.salt);
+        let (sealed, next) = record::append(
+            append.org,
+            &incident,
+            &head,
+            identity,
+            append.context,
+            judged.payloads,
+            &self.salt,
+        );
         let stored_at = Timestamp::now();
         for one in &sealed {
             insert_record(&mut tx, append.org, &incident, one, stored_at).await?;
@@ -253,7 +266,9 @@ impl EventLog for SqliteLog {
     async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT incident FROM incidents WHERE org = ");
         query.push_bind(org.as_str());
-        for (column, words) in [(" AND state_word IN (", &filter.states), (" AND severity IN (", &filter.severities)] {
+        for (column, words) in
+            [(" AND state_word IN (", &filter.states), (" AND severity IN (", &filter.severities)]
+        {
             if !words.is_empty() {
                 query.push(column);
                 let mut list = query.separated(", ");
@@ -304,14 +319,21 @@ impl EventLog for SqliteLog {
             match head(&mut tx, org, &incident).await {
                 Ok(Some(kept)) if kept.hash == found.hash => {
                     if record::state_hash(&kept.state) != record::state_hash(&found.state) {
-                        report.find(&incident, found.state.seq, "the projection is not what the log folds to");
+                        report.find(
+                            &incident,
+                            found.state.seq,
+                            "the projection is not what the log folds to",
+                        );
                     }
                 }
                 Ok(Some(kept)) => {
                     report.find(
                         &incident,
                         found.state.seq + 1,
-                        format!("the log ends at {}, the projection was made from {}", found.state.seq, kept.state.seq),
+                        format!(
+                            "the log ends at {}, the projection was made from {}",
+                            found.state.seq, kept.state.seq
+                        ),
                     );
                 }
                 Ok(None) => report.find(&incident, found.state.seq, "the incident has no projection"),
@@ -379,10 +401,12 @@ impl EventLog for SqliteLog {
     }
 
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
-        let row = sqlx::query("SELECT COUNT(*) AS n, MIN(created_at_us) AS oldest FROM outbox WHERE done_at_us IS NULL")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(LogError::Unavailable)?;
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS n, MIN(created_at_us) AS oldest FROM outbox WHERE done_at_us IS NULL",
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(LogError::Unavailable)?;
         let oldest: Option<i64> = row.get("oldest");
         let age = oldest.map_or(0, |oldest| Timestamp::now().as_microsecond() - oldest);
         Ok((unsigned(row.get("n")), Duration::from_micros(unsigned(age))))
@@ -397,7 +421,9 @@ impl EventLog for SqliteLog {
                 .await
                 .map_err(LogError::Unavailable)?;
         answer
-            .map(|text| serde_json::from_str(&text).map_err(|_| LogError::Corrupt { place: format!("key {key}") }))
+            .map(|text| {
+                serde_json::from_str(&text).map_err(|_| LogError::Corrupt { place: format!("key {key}") })
+            })
             .transpose()
     }
 
@@ -412,12 +438,13 @@ impl EventLog for SqliteLog {
     ) -> Result<Begin, LogError> {
         let now = Timestamp::now().as_microsecond();
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(LogError::Unavailable)?;
-        let known = sqlx::query("SELECT result, owner, lease_until_us FROM effects WHERE org = ? AND key = ?")
-            .bind(org.as_str())
-            .bind(key)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(LogError::Unavailable)?;
+        let known =
+            sqlx::query("SELECT result, owner, lease_until_us FROM effects WHERE org = ? AND key = ?")
+                .bind(org.as_str())
+                .bind(key)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(LogError::Unavailable)?;
         let begin = match known {
             None => Begin::Fresh,
             Some(row) => {
@@ -739,12 +766,13 @@ async fn rows(
             .or_default()
             .insert(row.get("field"), (row.get("commitment"), row.get("salt"), row.get("text")));
     }
-    let found = sqlx::query("SELECT seq, canonical, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq")
-        .bind(org.as_str())
-        .bind(incident.as_str())
-        .fetch_all(&mut **tx)
-        .await
-        .map_err(LogError::Unavailable)?;
+    let found =
+        sqlx::query("SELECT seq, canonical, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq")
+            .bind(org.as_str())
+            .bind(incident.as_str())
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(LogError::Unavailable)?;
     Ok(found
         .iter()
         .map(|row| {

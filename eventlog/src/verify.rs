@@ -108,7 +108,11 @@ pub fn check_incident(
         if redacted.iter().any(|(at, what)| *at == seq && (what.is_empty() || *what == field)) {
             report.redacted.push(Redacted { incident: incident.to_string(), seq, field });
         } else {
-            report.find(incident, seq, format!("the text of {field} is missing and no record says it was taken out"));
+            report.find(
+                incident,
+                seq,
+                format!("the text of {field} is missing and no record says it was taken out"),
+            );
         }
     }
     Some(head)

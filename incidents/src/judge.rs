@@ -35,6 +35,30 @@ pub struct Rules<'a> {
     pub auto_escalate_p1: bool,
 }
 
+/// Rules that are in force now. Files may change while Harmony runs: ask again for each command.
+pub trait RulesSource: Send + Sync {
+    /// The rules in force.
+    fn current(&self) -> std::sync::Arc<RuleSet>;
+}
+
+/// Rules with their owner.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSet {
+    /// Who there is.
+    pub directory: Directory,
+    /// What has a gate, and whose.
+    pub policy: Policy,
+    /// Flag `incident.auto-escalate-p1`.
+    pub auto_escalate_p1: bool,
+}
+
+impl RuleSet {
+    /// For judging.
+    pub fn rules(&self) -> Rules<'_> {
+        Rules { directory: &self.directory, policy: &self.policy, auto_escalate_p1: self.auto_escalate_p1 }
+    }
+}
+
 /// What a command is judged against.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {

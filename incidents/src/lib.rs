@@ -20,7 +20,7 @@ pub mod words;
 pub use command::{Answer, Command, Context, Refusal};
 pub use directory::{Directory, Principal, Right, Role};
 pub use ids::{EffectScope, GateId, IncidentId, OrgId, WorkflowId, WorkflowType};
-pub use judge::{Head, Judged, Rules, judge};
+pub use judge::{Head, Judged, RuleSet, Rules, RulesSource, judge};
 pub use policy::Policy;
 
 pub use harmony_protos::log;

@@ -66,6 +66,8 @@ pub struct Policy {
     pub manual_starts: Manual,
     /// Whether a requester may not approve their own remediation.
     pub four_eyes: bool,
+    /// How long a step with an outward effect is tried before it becomes a warning.
+    pub step_patience: SignedDuration,
     /// Severities whose review must be written and signed off before the incident closes.
     pub review_required: Vec<String>,
     /// Severities whose close-out has a gate.
@@ -114,6 +116,7 @@ impl Default for Policy {
             manual_signals: Manual::Refuse,
             manual_starts: Manual::Refuse,
             four_eyes: true,
+            step_patience: SignedDuration::from_mins(2),
             review_required: vec!["P1".to_owned(), "P2".to_owned()],
             close_out_gate: vec!["P1".to_owned(), "P2".to_owned()],
             status_page_gate: vec!["P3".to_owned(), "P4".to_owned()],

@@ -17,6 +17,7 @@ pub(crate) struct Call {
     pub(crate) segments: Vec<String>,
     /// Percent-decoded pairs of the query, in order, repeated keys kept.
     pub(crate) query: Vec<(String, String)>,
+    /// As it was sent.
     pub(crate) raw_query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: CallBody,
@@ -58,10 +59,7 @@ impl Call {
 
     /// The first value of a query key.
     pub(crate) fn query_value(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Every value of a query key, repeated or separated by commas.
@@ -72,6 +70,15 @@ impl Call {
             .flat_map(|(_, value)| value.split(','))
             .filter(|value| !value.is_empty())
             .collect()
+    }
+
+    /// The query as it is shown on `GET /_sandbox/requests`, without a token that travelled in it.
+    pub(crate) fn recorded_query(&self) -> Option<String> {
+        if self.query_value("token").is_none() {
+            return self.raw_query.clone();
+        }
+        let rest = self.query.iter().filter(|(name, _)| name != "token");
+        Some(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish())
     }
 
     /// The JSON body; `None` for any other kind.
@@ -89,10 +96,7 @@ impl CallBody {
             return Self::Empty;
         }
         if content_type.starts_with("application/x-www-form-urlencoded") {
-            let fields = pairs(bytes)
-                .into_iter()
-                .map(|(key, value)| (key, Value::String(value)))
-                .collect();
+            let fields = pairs(bytes).into_iter().map(|(key, value)| (key, Value::String(value))).collect();
             return Self::Form(fields);
         }
         match serde_json::from_slice(bytes) {
@@ -117,10 +121,7 @@ impl CallBody {
 }
 
 fn text_header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn pairs(text: &[u8]) -> Vec<(String, String)> {
@@ -128,10 +129,7 @@ fn pairs(text: &[u8]) -> Vec<(String, String)> {
 }
 
 fn segments(path: &str) -> Vec<String> {
-    path.split('/')
-        .filter(|part| !part.is_empty())
-        .map(decoded)
-        .collect()
+    path.split('/').filter(|part| !part.is_empty()).map(decoded).collect()
 }
 
 /// Percent-decoding of one part of a path, where `+` is itself.

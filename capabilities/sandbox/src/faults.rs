@@ -88,32 +88,21 @@ impl Faults {
 impl Fault {
     /// Reads an order; the error says what is wrong with it.
     pub(crate) fn parse(order: &Value) -> Result<Self, String> {
-        let fields = order
-            .as_object()
-            .ok_or("a fault is an object {match, times, fault}")?;
+        let fields = order.as_object().ok_or("a fault is an object {match, times, fault}")?;
         let (method, path) = parse_match(fields.get("match"))?;
         let times = match fields.get("times") {
             None => 1,
-            Some(value) => value
-                .as_u64()
-                .filter(|times| *times > 0)
-                .ok_or("times is a whole number of at least 1")?,
+            Some(value) => {
+                value.as_u64().filter(|times| *times > 0).ok_or("times is a whole number of at least 1")?
+            }
         };
         let kind = parse_kind(fields)?;
-        Ok(Self {
-            method,
-            path,
-            times,
-            kind,
-            order: order.clone(),
-        })
+        Ok(Self { method, path, times, kind, order: order.clone() })
     }
 
     fn hits(&self, call: &Call) -> bool {
-        let method = self
-            .method
-            .as_ref()
-            .is_none_or(|method| call.method.as_str().eq_ignore_ascii_case(method));
+        let method =
+            self.method.as_ref().is_none_or(|method| call.method.as_str().eq_ignore_ascii_case(method));
         let path = self.path.as_ref().is_none_or(|part| {
             let query = call.raw_query.as_deref().unwrap_or_default();
             format!("{}?{query}", call.path).contains(part.as_str())
@@ -139,14 +128,7 @@ fn parse_match(value: Option<&Value>) -> Result<(Option<String>, Option<String>)
     Ok((text("method")?, text("path")?))
 }
 
-const KINDS: [&str; 6] = [
-    "status",
-    "drop-before",
-    "drop-after",
-    "delay",
-    "delay-work",
-    "rate-limit",
-];
+const KINDS: [&str; 6] = ["status", "drop-before", "drop-after", "delay", "delay-work", "rate-limit"];
 
 fn parse_kind(order: &Map<String, Value>) -> Result<FaultKind, String> {
     let known = || format!("fault is one of {}", KINDS.join(", "));

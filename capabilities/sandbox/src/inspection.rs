@@ -19,12 +19,7 @@ pub(crate) fn routes<S: StandIn>(served: Arc<Served<S>>) -> Router {
     Router::new()
         .route("/_sandbox/requests", get(requests::<S>))
         .route("/_sandbox/state", get(state::<S>))
-        .route(
-            "/_sandbox/faults",
-            get(faults::<S>)
-                .post(add_fault::<S>)
-                .delete(clear_faults::<S>),
-        )
+        .route("/_sandbox/faults", get(faults::<S>).post(add_fault::<S>).delete(clear_faults::<S>))
         .with_state(served)
         .merge(own)
 }
@@ -48,10 +43,7 @@ async fn add_fault<S: StandIn>(State(served): State<Arc<Served<S>>>, body: Strin
     match fault {
         Ok(fault) => {
             served.faults.add(fault);
-            stand_in::json(
-                StatusCode::CREATED,
-                json!({"faults": served.faults.to_json()}),
-            )
+            stand_in::json(StatusCode::CREATED, json!({"faults": served.faults.to_json()}))
         }
         Err(error) => stand_in::json(StatusCode::BAD_REQUEST, json!({"error": error})),
     }

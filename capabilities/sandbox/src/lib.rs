@@ -111,20 +111,12 @@ impl Sandbox {
             harmony_url.set(origin);
         }
         let servers = [
-            slack.serve(slack::Slack::new(
-                &origins.slack,
-                harmony_url.clone(),
-                options.signing_secret,
-            )),
+            slack.serve(slack::Slack::new(&origins.slack, harmony_url.clone(), options.signing_secret)),
             pagerduty.serve(pagerduty::PagerDuty::new(&origins.pagerduty)),
             statuspage.serve(statuspage::Statuspage::new(&origins.statuspage)),
             confluence.serve(confluence::Confluence::new(&origins.confluence)),
         ];
-        Ok(Sandbox {
-            origins,
-            harmony_url,
-            _servers: servers,
-        })
+        Ok(Sandbox { origins, harmony_url, _servers: servers })
     }
 
     /// Where clicks go from now on: the origin of Harmony's HTTP server.
@@ -159,9 +151,6 @@ impl HarmonyUrl {
     }
 
     pub(crate) fn get(&self) -> Option<String> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -29,15 +29,11 @@ impl RequestLog {
         let request = ReceivedRequest {
             method: call.method.to_string(),
             path: call.path.clone(),
-            query: call.raw_query.clone(),
+            query: call.recorded_query(),
             body: call.body.recorded(),
-            idempotency_key: idempotency_key
-                .or_else(|| call.header("idempotency-key").map(str::to_owned)),
+            idempotency_key: idempotency_key.or_else(|| call.header("idempotency-key").map(str::to_owned)),
         };
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(request);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     }
 
     pub(crate) fn to_json(&self) -> Value {

@@ -55,7 +55,9 @@ pub(crate) struct Served<S> {
 
 impl Listener {
     pub(crate) async fn bind(port: u16) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("127.0.0.1:{port}: {error}")))?;
         let origin = format!("http://{}", listener.local_addr()?);
         Ok(Self { listener, origin })
     }
@@ -71,9 +73,7 @@ impl Listener {
             faults: Faults::default(),
         });
         let router = inspection::routes(Arc::clone(&served))
-            .fallback(take_request::<S>)
-            .method_not_allowed_fallback(take_request::<S>)
-            .with_state(served);
+            .merge(Router::new().fallback(take_request::<S>).with_state(served));
         Server(tokio::spawn(accept(self.listener, router)))
     }
 }
@@ -127,10 +127,7 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 #[error("the connection is cut, as ordered")]
 struct Cut;
 
-async fn take_request<S: StandIn>(
-    State(served): State<Arc<Served<S>>>,
-    request: Request,
-) -> Response {
+async fn take_request<S: StandIn>(State(served): State<Arc<Served<S>>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, BODY_LIMIT_BYTES).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
@@ -140,8 +137,7 @@ async fn take_request<S: StandIn>(
         return page;
     }
     let task = tokio::spawn(async move { carry_out(&served, &call).await });
-    task.await
-        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    task.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 fn page_for_people<S: StandIn>(stand_in: &S, call: &Call) -> Option<Response> {

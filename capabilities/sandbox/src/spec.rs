@@ -30,11 +30,7 @@ pub(crate) struct Violation {
 impl Violation {
     /// The first name in the pointer.
     pub(crate) fn field(&self) -> &str {
-        self.pointer
-            .trim_start_matches('/')
-            .split('/')
-            .next()
-            .unwrap_or_default()
+        self.pointer.trim_start_matches('/').split('/').next().unwrap_or_default()
     }
 
     /// The last name in the pointer.
@@ -51,10 +47,7 @@ impl Spec {
             Value::Null
         });
         open(&mut document);
-        Self {
-            document,
-            validators: Mutex::default(),
-        }
+        Self { document, validators: Mutex::default() }
     }
 
     /// What is wrong with the JSON body of an operation.
@@ -113,9 +106,7 @@ impl Spec {
             Some(&found["schema"])
         };
         let coerced = |(name, value): (String, Value)| {
-            let schema = properties
-                .and_then(|properties| properties.get(&name))
-                .or_else(|| parameter(&name));
+            let schema = properties.and_then(|properties| properties.get(&name)).or_else(|| parameter(&name));
             let value = match (&value, schema) {
                 (Value::String(text), Some(schema)) => coerced(self.resolved(schema), text),
                 _ => value,
@@ -144,10 +135,7 @@ impl Spec {
     }
 
     fn validator(&self, name: &str, schema: &Value) -> Option<Arc<Validator>> {
-        let mut validators = self
-            .validators
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut validators = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = validators.get(name) {
             return known.clone();
         }
@@ -170,11 +158,7 @@ fn violation(error: jsonschema::ValidationError<'_>) -> Violation {
     if let jsonschema::error::ValidationErrorKind::Required { property } = error.kind() {
         pointer = format!("{pointer}/{}", property.as_str().unwrap_or_default());
     }
-    Violation {
-        pointer,
-        keyword,
-        message: error.to_string(),
-    }
+    Violation { pointer, keyword, message: error.to_string() }
 }
 
 fn open(schema: &mut Value) {

@@ -62,9 +62,7 @@ pub(crate) fn json(status: StatusCode, body: Value) -> Response {
 
 /// The same answer with `Retry-After`.
 pub(crate) fn with_retry_after(mut response: Response, retry_after_seconds: u64) -> Response {
-    response
-        .headers_mut()
-        .insert(axum::http::header::RETRY_AFTER, retry_after_seconds.into());
+    response.headers_mut().insert(axum::http::header::RETRY_AFTER, retry_after_seconds.into());
     response
 }
 

@@ -137,7 +137,10 @@ struct Property {
 /// Whose page it is.
 enum Owner {
     /// Ours; whether the property that says so is there, and whether the text is the draft's.
-    Us { marked: bool, current: bool },
+    Us {
+        marked: bool,
+        current: bool,
+    },
     SomebodyElse,
 }
 
@@ -183,17 +186,11 @@ impl Confluence {
         let space = spaces.results.into_iter().next();
         space.map(|space| space.id).ok_or_else(|| {
             let message = format!("there is no space {key} that we can see");
-            self.transport
-                .error(SPACES, Fate::Rejected, None, &message)
+            self.transport.error(SPACES, Fate::Rejected, None, &message)
         })
     }
 
-    async fn create(
-        &self,
-        space_id: &str,
-        anchor: &Anchor,
-        draft: &PageDraft,
-    ) -> Result<Found, CallError> {
+    async fn create(&self, space_id: &str, anchor: &Anchor, draft: &PageDraft) -> Result<Found, CallError> {
         let mut body = json!({
             "spaceId": space_id,
             "status": "current",
@@ -210,20 +207,13 @@ impl Confluence {
     /// The page of this title, with its text; Confluence refuses a title that an archived page
     /// has, so these are looked at too.
     async fn page_titled(&self, space_id: &str, title: &str) -> Result<Option<Found>, CallError> {
-        let query = [
-            ("space-id", space_id),
-            ("title", title),
-            ("status", "current"),
-            ("status", "archived"),
-        ];
+        let query = [("space-id", space_id), ("title", title), ("status", "current"), ("status", "archived")];
         let request = self.to(Method::GET, &["pages"]).query(&query);
         let pages: List<Identified> = self.call(LIST, request).await?;
         let Some(page) = pages.results.into_iter().next() else {
             return Ok(None);
         };
-        let request = self
-            .to(Method::GET, &["pages", &page.id])
-            .query(&[("body-format", "storage")]);
+        let request = self.to(Method::GET, &["pages", &page.id]).query(&[("body-format", "storage")]);
         self.call(GET, request).await.map(Some)
     }
 
@@ -261,23 +251,15 @@ impl Confluence {
             .map_or("", |storage| storage.value.as_str());
         let current = text.contains(&anchor.name());
         match self.owning_key(&page.id).await? {
-            Some(owner) if owner == *key => Ok(Owner::Us {
-                marked: true,
-                current,
-            }),
-            None if text.contains(&anchor.prefix()) => Ok(Owner::Us {
-                marked: false,
-                current,
-            }),
+            Some(owner) if owner == *key => Ok(Owner::Us { marked: true, current }),
+            None if text.contains(&anchor.prefix()) => Ok(Owner::Us { marked: false, current }),
             _ => Ok(Owner::SomebodyElse),
         }
     }
 
     /// The key in the page's property. A property that cannot be read belongs to nobody we know.
     async fn owning_key(&self, page_id: &str) -> Result<Option<Uuid>, CallError> {
-        let request = self
-            .to(Method::GET, &["pages", page_id, "properties"])
-            .query(&[("key", OWNER)]);
+        let request = self.to(Method::GET, &["pages", page_id, "properties"]).query(&[("key", OWNER)]);
         let properties: List<Property> = self.call(GET_PROPERTY, request).await?;
         Ok(properties.results.first().map(|property| {
             let key = property.value["key"].as_str();
@@ -289,9 +271,7 @@ impl Confluence {
     /// attempt whose answer got lost, is fine when it says the same.
     async fn own(&self, page_id: &str, key: &Uuid) -> Result<(), CallError> {
         let body = json!({ "key": OWNER, "value": { "key": key.to_string() } });
-        let request = self
-            .to(Method::POST, &["pages", page_id, "properties"])
-            .json(&body);
+        let request = self.to(Method::POST, &["pages", page_id, "properties"]).json(&body);
         match self.call::<Value>(SET_PROPERTY, request).await {
             Err(error) if is_conflict(&error) => match self.owning_key(page_id).await? {
                 Some(owner) if owner == *key => Ok(()),
@@ -301,12 +281,7 @@ impl Confluence {
         }
     }
 
-    async fn rewrite(
-        &self,
-        found: Found,
-        anchor: &Anchor,
-        draft: &PageDraft,
-    ) -> Result<Found, CallError> {
+    async fn rewrite(&self, found: Found, anchor: &Anchor, draft: &PageDraft) -> Result<Found, CallError> {
         let present = found.version.as_ref().map_or(1, |version| version.number);
         let body = json!({
             "id": found.id,
@@ -321,13 +296,7 @@ impl Confluence {
                 return error;
             }
             // Somebody edited it between our look and our text; the next look sees that.
-            CallError::new(
-                VENDOR,
-                UPDATE.name,
-                Fate::Unavailable,
-                error.status(),
-                error.message(),
-            )
+            CallError::new(VENDOR, UPDATE.name, Fate::Unavailable, error.status(), error.message())
         })
     }
 
@@ -351,13 +320,8 @@ impl Confluence {
     fn page(&self, found: Found) -> Page {
         let base = self.transport.address.url().as_str().trim_end_matches('/');
         let site = base.strip_suffix(V2).unwrap_or(base);
-        let links = found.links.unwrap_or(Links {
-            base: None,
-            webui: None,
-        });
-        let path = links
-            .webui
-            .unwrap_or_else(|| format!("/pages/viewpage.action?pageId={}", found.id));
+        let links = found.links.unwrap_or(Links { base: None, webui: None });
+        let path = links.webui.unwrap_or_else(|| format!("/pages/viewpage.action?pageId={}", found.id));
         Page {
             url: format!("{}{path}", links.base.as_deref().unwrap_or(site)),
             id: found.id,
@@ -370,10 +334,7 @@ impl Confluence {
     }
 
     fn authorized(&self, method: Method, url: Url) -> RequestBuilder {
-        self.transport
-            .http
-            .request(method, url)
-            .basic_auth(&self.email, Some(self.transport.secret()))
+        self.transport.http.request(method, url).basic_auth(&self.email, Some(self.transport.secret()))
     }
 
     async fn call<T: DeserializeOwned>(
@@ -385,9 +346,7 @@ impl Confluence {
         if answer.status.is_success() {
             return self.transport.json(operation, &answer);
         }
-        let message = serde_json::from_slice(&answer.body)
-            .ok()
-            .and_then(|body| words(&body));
+        let message = serde_json::from_slice(&answer.body).ok().and_then(|body| words(&body));
         Err(self.transport.refusal(operation, &answer, message))
     }
 }
@@ -400,10 +359,7 @@ struct Anchor {
 
 impl Anchor {
     fn new(key: &Uuid, storage: &str) -> Self {
-        Self {
-            key: *key,
-            digest: hex::encode(Sha256::digest(storage.as_bytes())),
-        }
+        Self { key: *key, digest: hex::encode(Sha256::digest(storage.as_bytes())) }
     }
 
     fn prefix(&self) -> String {
@@ -442,11 +398,7 @@ fn is_conflict(error: &CallError) -> bool {
 
 fn label_name(label: &str) -> String {
     let allowed = |c: char| c.is_alphanumeric() || c == '-' || c == '_' || c == '.';
-    let name: String = label
-        .trim()
-        .chars()
-        .map(|c| if allowed(c) { c } else { '-' })
-        .collect();
+    let name: String = label.trim().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
     name.to_lowercase()
 }
 

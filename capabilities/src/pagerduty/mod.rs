@@ -160,10 +160,7 @@ impl PagerDuty {
         match self.call(CREATE, request.json(&creation(draft))).await {
             Ok(answer) => Ok(self.transport.json::<One>(CREATE, &answer)?.incident.into()),
             // Somebody with the same key was faster, or the draft is wrong: the list tells.
-            Err(error) if error.status() == Some(400) => self
-                .find_incident(&draft.key)
-                .await?
-                .ok_or(error),
+            Err(error) if error.status() == Some(400) => self.find_incident(&draft.key).await?.ok_or(error),
             Err(error) => Err(error),
         }
     }
@@ -175,11 +172,8 @@ impl PagerDuty {
         let request = self.to(reqwest::Method::GET, &["incidents"]).query(&query);
         let answer = self.call(LIST, request).await?;
         let many: Many = self.transport.json(LIST, &answer)?;
-        let mut ours: Vec<Found> = many
-            .incidents
-            .into_iter()
-            .filter(|found| found.incident_key.as_deref() == Some(&key))
-            .collect();
+        let mut ours: Vec<Found> =
+            many.incidents.into_iter().filter(|found| found.incident_key.as_deref() == Some(&key)).collect();
         ours.sort_by_key(|found| found.status == IncidentStatus::Resolved);
         Ok(ours.into_iter().next().map(Incident::from))
     }
@@ -235,9 +229,7 @@ impl PagerDuty {
         let body = json!({
             "incident": { "type": "incident_reference", "status": status.as_str() },
         });
-        let request = self
-            .acting(self.to(reqwest::Method::PUT, &["incidents", id]))
-            .json(&body);
+        let request = self.acting(self.to(reqwest::Method::PUT, &["incidents", id])).json(&body);
         match self.call(UPDATE, request).await {
             Ok(answer) => Ok(self.transport.json::<One>(UPDATE, &answer)?.incident.into()),
             Err(error) if error.status() == Some(400) => {
@@ -265,29 +257,20 @@ impl PagerDuty {
         request.header("From", &self.from)
     }
 
-    async fn call(
-        &self,
-        operation: Operation,
-        request: RequestBuilder,
-    ) -> Result<Answer, CallError> {
+    async fn call(&self, operation: Operation, request: RequestBuilder) -> Result<Answer, CallError> {
         let answer = self.transport.send(operation, request).await?;
         if answer.status.is_success() {
             return Ok(answer);
         }
-        let message = serde_json::from_slice::<Refusal>(&answer.body)
-            .ok()
-            .map(|refusal| words(refusal.error));
+        let message =
+            serde_json::from_slice::<Refusal>(&answer.body).ok().map(|refusal| words(refusal.error));
         let error = self.transport.refusal(operation, &answer, message);
         match error.fate() {
             Fate::Limited { retry_after: None } => {
                 let reset = answer.headers.get(RATELIMIT_RESET);
-                let retry_after = reset
-                    .and_then(|value| value.to_str().ok())
-                    .and_then(transport::seconds);
+                let retry_after = reset.and_then(|value| value.to_str().ok()).and_then(transport::seconds);
                 let fate = Fate::Limited { retry_after };
-                Err(self
-                    .transport
-                    .error(operation, fate, Some(answer.status), error.message()))
+                Err(self.transport.error(operation, fate, Some(answer.status), error.message()))
             }
             _ => Err(error),
         }
@@ -296,11 +279,7 @@ impl PagerDuty {
 
 impl From<Found> for Incident {
     fn from(found: Found) -> Self {
-        Self {
-            id: found.id,
-            html_url: found.html_url.unwrap_or_default(),
-            status: found.status,
-        }
+        Self { id: found.id, html_url: found.html_url.unwrap_or_default(), status: found.status }
     }
 }
 
@@ -316,8 +295,7 @@ fn creation(draft: &IncidentDraft) -> Value {
         incident["body"] = json!({ "type": "incident_body", "details": draft.details });
     }
     if let Some(policy) = &draft.escalation_policy_id {
-        incident["escalation_policy"] =
-            json!({ "id": policy, "type": "escalation_policy_reference" });
+        incident["escalation_policy"] = json!({ "id": policy, "type": "escalation_policy_reference" });
     }
     json!({ "incident": incident })
 }

@@ -97,18 +97,13 @@ async fn other_bad_request_stays_refused() {
     let bad = Reply::json(400, refusal("Invalid Input Provided"));
     let script = Script::start([none(), bad, none()]).await;
     let error = connector(&script).ensure_incident(&draft()).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "PagerDuty refused incidents.create: 400 Invalid Input Provided: because"
-    );
+    assert_eq!(error.to_string(), "PagerDuty refused incidents.create: 400 Invalid Input Provided: because");
     script.finish("pagerduty");
 }
 
 #[tokio::test]
 async fn every_refusal_has_its_fate() {
-    let limited = |s: Option<u64>| Fate::Limited {
-        retry_after: s.map(Duration::from_secs),
-    };
+    let limited = |s: Option<u64>| Fate::Limited { retry_after: s.map(Duration::from_secs) };
     check(Reply::status(401), Fate::Unauthorized, "Unauthorized").await;
     check(Reply::status(403), Fate::Unauthorized, "Forbidden").await;
     check(Reply::status(402), Fate::Rejected, "Payment Required").await;
@@ -128,25 +123,16 @@ async fn every_refusal_has_its_fate() {
 
 #[tokio::test]
 async fn resolving_what_is_resolved_succeeds() {
-    let replies = [
-        Reply::json(400, refusal("Incident Already Resolved")),
-        Reply::json(200, one("resolved")),
-    ];
+    let replies = [Reply::json(400, refusal("Incident Already Resolved")), Reply::json(200, one("resolved"))];
     let script = Script::start(replies).await;
     let resolved = connector(&script).resolve("Q1").await.unwrap();
     assert_eq!(resolved.status, IncidentStatus::Resolved);
-    assert_eq!(
-        script.lines("pagerduty"),
-        ["PUT /incidents/Q1", "GET /incidents/Q1"]
-    );
+    assert_eq!(script.lines("pagerduty"), ["PUT /incidents/Q1", "GET /incidents/Q1"]);
 }
 
 #[tokio::test]
 async fn refused_acknowledgement_of_an_open_incident_is_an_error() {
-    let replies = [
-        Reply::json(400, refusal("Invalid Input Provided")),
-        Reply::json(200, one("triggered")),
-    ];
+    let replies = [Reply::json(400, refusal("Invalid Input Provided")), Reply::json(200, one("triggered"))];
     let script = Script::start(replies).await;
     let error = connector(&script).acknowledge("Q1").await.unwrap_err();
     assert_eq!(error.fate(), Fate::Rejected);
@@ -169,8 +155,5 @@ async fn note_is_found_by_its_last_line() {
     let script = Script::start([notes(vec![quoted]), created]).await;
     connector(&script).add_note(again, &KEY, "Q1", "restarted\n").await.unwrap();
     let received = script.finish("pagerduty");
-    assert_eq!(
-        received[1].body["note"]["content"],
-        json!(format!("restarted\n[harmony:{KEY}]"))
-    );
+    assert_eq!(received[1].body["note"]["content"], json!(format!("restarted\n[harmony:{KEY}]")));
 }

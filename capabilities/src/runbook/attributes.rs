@@ -29,10 +29,7 @@ pub(super) fn read(info: &str) -> Info {
         None => (info, ""),
     };
     let language = head.split_whitespace().next().unwrap_or("").to_lowercase();
-    Info {
-        language,
-        attributes: attributes(braces),
-    }
+    Info { language, attributes: attributes(braces) }
 }
 
 /// A boolean attribute, spelt as runme accepts it.
@@ -71,8 +68,7 @@ fn attributes(braces: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 fn json(braces: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut values =
-        serde_json::Deserializer::from_str(braces).into_iter::<serde_json::Map<String, Value>>();
+    let mut values = serde_json::Deserializer::from_str(braces).into_iter::<serde_json::Map<String, Value>>();
     let map = match values.next() {
         Some(Ok(map)) => map,
         Some(Err(error)) => return Err(format!("not a JSON object: {error}")),
@@ -124,15 +120,11 @@ fn check_key(key: &str) -> Result<(), String> {
 fn value_of<'a>(key: &str, text: &'a str) -> Result<(String, &'a str), String> {
     for quote in ['"', '\''] {
         if let Some(quoted) = text.strip_prefix(quote) {
-            let end = quoted
-                .find(quote)
-                .ok_or_else(|| format!("the quote after {key}= is not closed"))?;
+            let end = quoted.find(quote).ok_or_else(|| format!("the quote after {key}= is not closed"))?;
             return Ok((quoted[..end].to_owned(), &quoted[end + 1..]));
         }
     }
-    let end = text
-        .find(|c: char| c.is_whitespace() || c == '}')
-        .ok_or("the closing brace is missing")?;
+    let end = text.find(|c: char| c.is_whitespace() || c == '}').ok_or("the closing brace is missing")?;
     let (value, after) = text.split_at(end);
     if value.is_empty() || value.contains(['=', '"', '\'', '{']) {
         return Err(format!("{key}={value} is malformed"));

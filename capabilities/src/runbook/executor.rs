@@ -14,9 +14,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::future::ready;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
-use std::pin::pin;
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use super::exports::{self, Exports};
 use super::group::Reach;
 use super::launch::{self, Launched};
-use super::markdown::{Cell, ParseError, parse};
+use super::markdown::{ParseError, parse};
 use super::mask::Masker;
 use super::output::Output;
 use super::tail::cut_to_fit;
@@ -74,9 +75,9 @@ pub enum Ended {
     Exited(i32),
     /// Its shell was killed by this signal, not by us.
     Signalled(i32),
-    /// Its time was up.
+    /// Its time was up. With no time at all it is not started.
     TimedOut,
-    /// `stop` completed.
+    /// `stop` completed. If it had before, the cell is not started.
     Cancelled,
     /// Nothing of it ran.
     CouldNotStart(String),
@@ -95,7 +96,7 @@ pub struct CellOutcome {
     pub stderr_tail: String,
     /// All it wrote, both streams.
     pub output_bytes: u64,
-    /// From start to end, the ending included.
+    /// From start to end, the ending included; zero if it was not started.
     pub duration: Duration,
     /// What it exported or changed, if it ended with 0: at most 16 KiB, nothing
     /// that contains a secret.
@@ -118,13 +119,11 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Cells see these variables of the worker besides PATH, HOME, LANG, LC_ALL,
-    /// TZ and TMPDIR, and no other.
+    /// Cells see these variables of the worker besides `PATH`, `HOME`, `LANG`,
+    /// `LC_ALL`, `TZ` and `TMPDIR`, and no other.
     pub fn new(allow_env: Vec<String>) -> Self {
         let always = ALWAYS_ALLOWED.iter().map(|name| (*name).to_owned());
-        Self {
-            allow_env: always.chain(allow_env).collect(),
-        }
+        Self { allow_env: always.chain(allow_env).collect() }
     }
 
     /// Runs one cell to its end. An error means that the snapshot has no such
@@ -138,31 +137,51 @@ impl Runner {
         stop: impl Future<Output = ()>,
     ) -> Result<CellOutcome, ParseError> {
         let cell = parse(&run.snapshot)?.named(&run.cell)?.clone();
-        let started = Instant::now();
+        let allowed = cell.timeout.map_or(run.timeout, |own| own.min(run.timeout));
+        let mut stop = pin!(stop);
+        let is_stopped = tokio::select! {
+            biased;
+            () = &mut stop => true,
+            () = ready(()) => false,
+        };
+        if is_stopped {
+            return Ok(CellOutcome::without_a_start(Ended::Cancelled));
+        }
+        if allowed.is_zero() {
+            return Ok(CellOutcome::without_a_start(Ended::TimedOut));
+        }
         match launch::launch(&self.allow_env, &run, &cell) {
-            Ok(launched) => Ok(attend(launched, &run, &cell, &progress, stop).await),
-            Err(reason) => Ok(CellOutcome {
-                ended: Ended::CouldNotStart(reason),
-                stdout_tail: String::new(),
-                stderr_tail: String::new(),
-                output_bytes: 0,
-                duration: started.elapsed(),
-                exported: BTreeMap::new(),
-            }),
+            Ok(launched) => Ok(attend(launched, &run.secrets, allowed, &progress, stop).await),
+            Err(reason) => {
+                let ended = Ended::CouldNotStart(reason);
+                Ok(CellOutcome::without_a_start(ended))
+            }
+        }
+    }
+}
+
+impl CellOutcome {
+    fn without_a_start(ended: Ended) -> Self {
+        Self {
+            ended,
+            stdout_tail: String::new(),
+            stderr_tail: String::new(),
+            output_bytes: 0,
+            duration: Duration::ZERO,
+            exported: BTreeMap::new(),
         }
     }
 }
 
 async fn attend(
     mut launched: Launched,
-    run: &CellRun,
-    cell: &Cell,
+    secrets: &BTreeMap<String, SecretString>,
+    allowed: Duration,
     progress: &watch::Sender<Progress>,
-    stop: impl Future<Output = ()>,
+    stop: Pin<&mut impl Future<Output = ()>>,
 ) -> CellOutcome {
     let started = Instant::now();
-    let allowed = cell.timeout.map_or(run.timeout, |own| own.min(run.timeout));
-    let masker = Masker::new(&run.secrets);
+    let masker = Masker::new(secrets);
     let mut output = Output::new(&mut launched.child, &masker);
 
     let ended = until_ended(&mut launched, &mut output, allowed, progress, stop).await;
@@ -177,9 +196,7 @@ async fn attend(
     report(&output, progress);
 
     let exports = match ended {
-        Ended::Exited(0) => {
-            exports::read(launched.dir.path(), &launched.given, &run.secrets, &masker)
-        }
+        Ended::Exited(0) => exports::read(launched.dir.path(), &launched.given, secrets, &masker),
         _ => Exports::default(),
     };
     let (stdout_tail, stderr_tail) = tails(&output, launched.dir.path(), &exports.notes);
@@ -199,9 +216,8 @@ async fn until_ended(
     output: &mut Output<'_>,
     allowed: Duration,
     progress: &watch::Sender<Progress>,
-    stop: impl Future<Output = ()>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Ended {
-    let mut stop = pin!(stop);
     let deadline = deadline(allowed);
     let mut ticks = interval(PROGRESS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -242,7 +258,7 @@ fn ended_by_itself(status: std::io::Result<ExitStatus>) -> Ended {
     }
 }
 
-/// A time too far away to be added is no limit; Tokio's own is about 30 years.
+/// A year is no limit; what is further away might not fit into an `Instant`.
 fn deadline(allowed: Duration) -> Instant {
     let now = Instant::now();
     let far = Duration::from_secs(365 * 24 * 3600);
@@ -254,17 +270,14 @@ fn report(output: &Output<'_>, progress: &watch::Sender<Progress>) {
         if last.output_bytes == output.total_bytes() {
             return false;
         }
-        *last = Progress {
-            output_bytes: output.total_bytes(),
-            last_line: output.last_line(),
-        };
+        *last = Progress { output_bytes: output.total_bytes(), last_line: output.last_line() };
         true
     });
 }
 
 /// Both tails, cut to size; bash's messages name `cell.sh` without the private
 /// directory, which is another one each time.
-fn tails(output: &Output<'_>, dir: &std::path::Path, notes: &[String]) -> (String, String) {
+fn tails(output: &Output<'_>, dir: &Path, notes: &[String]) -> (String, String) {
     let prefix = format!("{}/", dir.display());
     let (mut stdout, mut stderr) = output.texts();
     stdout = stdout.replace(&prefix, "");

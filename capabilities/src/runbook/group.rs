@@ -50,11 +50,7 @@ impl Group {
     pub(super) fn new(leader: i32, dir: &Path) -> Self {
         let mut mark = format!("{MARK}=").into_bytes();
         mark.extend_from_slice(dir.as_os_str().as_encoded_bytes());
-        Self {
-            leader: Pid::from_raw(leader),
-            mark,
-            ended: false,
-        }
+        Self { leader: Pid::from_raw(leader), mark, ended: false }
     }
 
     /// Asks everything to end.
@@ -95,7 +91,7 @@ impl Group {
             let in_session = own_session.is_some() && getsid(Some(*pid)).ok() == own_session;
             !in_group && (in_session || reach == Reach::Everything)
         };
-        processes().filter(|pid| self.is_marked(*pid)).filter(reached).collect()
+        processes().filter(reached).filter(|pid| self.is_marked(*pid)).collect()
     }
 
     fn is_marked(&self, pid: Pid) -> bool {

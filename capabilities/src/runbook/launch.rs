@@ -42,11 +42,7 @@ pub(super) struct Launched {
 }
 
 /// Starts the cell. The error says why it could not, without any value.
-pub(super) fn launch(
-    allow_env: &[String],
-    run: &CellRun,
-    cell: &Cell,
-) -> Result<Launched, String> {
+pub(super) fn launch(allow_env: &[String], run: &CellRun, cell: &Cell) -> Result<Launched, String> {
     let given = environment(allow_env, run)?;
     let dir = private_dir(cell).map_err(|error| format!("no private directory: {error}"))?;
     let (reader, lifeline) = io::pipe().map_err(|error| format!("no pipe: {error}"))?;
@@ -70,19 +66,10 @@ pub(super) fn launch(
         })?;
     let leader = child.id().and_then(|id| i32::try_from(id).ok());
     let leader = leader.ok_or("the process has no id")?;
-    Ok(Launched {
-        group: Group::new(leader, dir.path()),
-        child,
-        given,
-        _lifeline: lifeline,
-        dir,
-    })
+    Ok(Launched { group: Group::new(leader, dir.path()), child, given, _lifeline: lifeline, dir })
 }
 
-fn environment(
-    allow_env: &[String],
-    run: &CellRun,
-) -> Result<BTreeMap<OsString, OsString>, String> {
+fn environment(allow_env: &[String], run: &CellRun) -> Result<BTreeMap<OsString, OsString>, String> {
     let mut given = BTreeMap::new();
     given.insert(OsString::from("PATH"), OsString::from(DEFAULT_PATH));
     for name in allow_env {

@@ -57,26 +57,13 @@ pub enum ParseError {
     MalformedAttributes { line: usize, problem: String },
     /// An attribute has a value it cannot have.
     #[error("line {line}: {attribute}={value} is not valid: {expected}")]
-    InvalidValue {
-        line: usize,
-        attribute: &'static str,
-        value: String,
-        expected: &'static str,
-    },
+    InvalidValue { line: usize, attribute: &'static str, value: String, expected: &'static str },
     /// Two cells have one name.
     #[error("line {line}: the cell name {name:?} is already used in line {first_line}")]
-    DuplicateName {
-        name: String,
-        line: usize,
-        first_line: usize,
-    },
+    DuplicateName { name: String, line: usize, first_line: usize },
     /// A named cell in a shell other than bash, or in none.
     #[error("line {line}: the cell {name:?} is in {language:?}; use sh, bash or shell")]
-    UnsupportedShell {
-        name: String,
-        language: String,
-        line: usize,
-    },
+    UnsupportedShell { name: String, language: String, line: usize },
     /// A named cell, or the front matter, asks for what this executor cannot do.
     #[error("line {line}: {attribute} is not supported")]
     UnsupportedAttribute { attribute: String, line: usize },
@@ -96,10 +83,7 @@ pub fn parse(markdown: &str) -> Result<Runbook, ParseError> {
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         reader.take(event, range)?;
     }
-    Ok(Runbook {
-        title: reader.title,
-        cells: reader.cells,
-    })
+    Ok(Runbook { title: reader.title, cells: reader.cells })
 }
 
 impl Runbook {
@@ -150,20 +134,12 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            title: None,
-            cells: Vec::new(),
-            lines: BTreeMap::new(),
-            inside: Inside::Prose,
-        }
+        Self { text, title: None, cells: Vec::new(), lines: BTreeMap::new(), inside: Inside::Prose }
     }
 
     fn take(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), ParseError> {
         match event {
-            Event::Start(Tag::Heading { level, .. })
-                if level == HeadingLevel::H1 && self.title.is_none() =>
-            {
+            Event::Start(Tag::Heading { level, .. }) if level == HeadingLevel::H1 && self.title.is_none() => {
                 self.inside = Inside::Title(String::new());
             }
             Event::Start(Tag::MetadataBlock(_)) => self.inside = Inside::FrontMatter,
@@ -216,21 +192,13 @@ impl<'a> Reader<'a> {
         let name = checked_name(name, line)?;
         if !runs_here {
             let language = info.language;
-            return Err(ParseError::UnsupportedShell {
-                name,
-                language,
-                line,
-            });
+            return Err(ParseError::UnsupportedShell { name, language, line });
         }
         if !is_closed(block, fence_line) {
             return Err(ParseError::Unclosed { name, line });
         }
         if let Some(&first_line) = self.lines.get(&name) {
-            return Err(ParseError::DuplicateName {
-                name,
-                line,
-                first_line,
-            });
+            return Err(ParseError::DuplicateName { name, line, first_line });
         }
         self.lines.insert(name.clone(), line);
         cell(name, info.language, &attributes, line).map(Some)
@@ -281,18 +249,8 @@ fn boolean(
     attributes::boolean(value).ok_or_else(|| invalid(line, attribute, value, "true or false"))
 }
 
-fn invalid(
-    line: usize,
-    attribute: &'static str,
-    value: &str,
-    expected: &'static str,
-) -> ParseError {
-    ParseError::InvalidValue {
-        line,
-        attribute,
-        value: value.to_owned(),
-        expected,
-    }
+fn invalid(line: usize, attribute: &'static str, value: &str, expected: &'static str) -> ParseError {
+    ParseError::InvalidValue { line, attribute, value: value.to_owned(), expected }
 }
 
 fn checked_name(name: &str, line: usize) -> Result<String, ParseError> {
@@ -308,9 +266,7 @@ fn checked_name(name: &str, line: usize) -> Result<String, ParseError> {
 /// Shells whose commands bash would misread. Without a language nobody knows
 /// what the commands are.
 fn is_foreign_shell(language: &str) -> bool {
-    let shells = [
-        "", "cmd", "csh", "fish", "ksh", "powershell", "pwsh", "tcsh", "zsh",
-    ];
+    let shells = ["", "cmd", "csh", "fish", "ksh", "powershell", "pwsh", "tcsh", "zsh"];
     shells.contains(&language)
 }
 

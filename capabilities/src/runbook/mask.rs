@@ -58,10 +58,7 @@ impl Masker {
         for form in forms {
             by_first_byte.entry(form[0]).or_default().push(form);
         }
-        Self {
-            by_first_byte,
-            longest_bytes,
-        }
+        Self { by_first_byte, longest_bytes }
     }
 
     /// How many bytes at the start of a cut window can be lost to the mask.
@@ -74,21 +71,11 @@ impl Masker {
         !self.covered(text.as_bytes()).is_empty()
     }
 
-    /// A complete text with every secret replaced.
-    pub(super) fn mask(&self, text: &str) -> String {
-        let masked = self.window(text.as_bytes(), false, Follows::Nothing);
-        String::from_utf8_lossy(&masked).into_owned()
-    }
-
     /// A piece of a stream with every secret replaced. `cut_before` says that
     /// the stream has bytes before it.
     pub(super) fn window(&self, bytes: &[u8], cut_before: bool, follows: Follows) -> Vec<u8> {
         let mut covered = self.covered(bytes);
-        let start = if cut_before {
-            self.margin_bytes().min(bytes.len())
-        } else {
-            0
-        };
+        let start = if cut_before { self.margin_bytes().min(bytes.len()) } else { 0 };
         let partial = self.partial_from(bytes);
         let end = match follows {
             Follows::More => partial,

@@ -84,11 +84,7 @@ impl<'a> Output<'a> {
 
 impl<R: AsyncRead + Unpin> Stream<R> {
     fn new(pipe: Option<R>, masker: &Masker) -> Self {
-        Self {
-            pipe,
-            buffer: vec![0; READ_BYTES],
-            tail: Tail::new(masker),
-        }
+        Self { pipe, buffer: vec![0; READ_BYTES], tail: Tail::new(masker) }
     }
 
     /// An error on a pipe is its end: nothing more will come.

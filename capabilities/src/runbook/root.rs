@@ -86,24 +86,14 @@ impl RunbookRoot {
     pub fn load(&self, path: &str) -> Result<Snapshot, LoadError> {
         let (relative, found) = self.resolve(path)?;
         if !found.is_file() {
-            return Err(LoadError::NotFound {
-                path: path.to_owned(),
-            });
+            return Err(LoadError::NotFound { path: path.to_owned() });
         }
         let bytes = read_bounded(&found).map_err(|source| unreadable(path, source))?;
         if bytes.len() > SNAPSHOT_LIMIT_BYTES {
-            return Err(LoadError::TooLarge {
-                path: path.to_owned(),
-                limit_bytes: SNAPSHOT_LIMIT_BYTES,
-            });
+            return Err(LoadError::TooLarge { path: path.to_owned(), limit_bytes: SNAPSHOT_LIMIT_BYTES });
         }
-        let text = String::from_utf8(bytes).map_err(|_| LoadError::NotUtf8 {
-            path: path.to_owned(),
-        })?;
-        Ok(Snapshot {
-            path: relative,
-            text,
-        })
+        let text = String::from_utf8(bytes).map_err(|_| LoadError::NotUtf8 { path: path.to_owned() })?;
+        Ok(Snapshot { path: relative, text })
     }
 
     /// Every Markdown file under the root, sorted; hidden ones, and what links
@@ -119,18 +109,14 @@ impl RunbookRoot {
     pub fn workdir(&self, workdir: &str) -> Result<PathBuf, LoadError> {
         let (_, found) = self.resolve(workdir)?;
         if !found.is_dir() {
-            return Err(LoadError::NotFound {
-                path: workdir.to_owned(),
-            });
+            return Err(LoadError::NotFound { path: workdir.to_owned() });
         }
         Ok(found)
     }
 
     /// The normalised path and what it is on disk, links followed.
     fn resolve(&self, path: &str) -> Result<(String, PathBuf), LoadError> {
-        let outside = || LoadError::OutsideRoot {
-            path: path.to_owned(),
-        };
+        let outside = || LoadError::OutsideRoot { path: path.to_owned() };
         let mut parts = Vec::new();
         for component in Path::new(path).components() {
             match component {
@@ -148,9 +134,7 @@ impl RunbookRoot {
         let found = match self.root.join(&relative).canonicalize() {
             Ok(found) => found,
             Err(error) if is_absence(&error) => {
-                return Err(LoadError::NotFound {
-                    path: path.to_owned(),
-                });
+                return Err(LoadError::NotFound { path: path.to_owned() });
             }
             Err(error) => return Err(unreadable(path, error)),
         };
@@ -160,28 +144,16 @@ impl RunbookRoot {
         Ok((named_from_root(relative), found))
     }
 
-    fn list_into(
-        &self,
-        folder: &str,
-        depth: usize,
-        found: &mut Vec<String>,
-    ) -> Result<(), RootError> {
+    fn list_into(&self, folder: &str, depth: usize, found: &mut Vec<String>) -> Result<(), RootError> {
         let path = self.root.join(folder);
-        let failed = |source| RootError::Unreadable {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| RootError::Unreadable { path: path.clone(), source };
         for entry in fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let file_name = entry.file_name();
             let Some(name) = file_name.to_str().filter(|name| !name.starts_with('.')) else {
                 continue;
             };
-            let relative = if folder.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{folder}/{name}")
-            };
+            let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
             let is_folder = entry.file_type().map_err(failed)?.is_dir();
             if is_folder && depth < DEPTH_LIMIT {
                 self.list_into(&relative, depth + 1, found)?;
@@ -211,9 +183,7 @@ fn named_from_root(relative: String) -> String {
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit_bytes = SNAPSHOT_LIMIT_BYTES as u64 + 1;
-    File::open(path)?
-        .take(limit_bytes)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(limit_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -230,8 +200,5 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 fn unreadable(path: &str, source: io::Error) -> LoadError {
-    LoadError::Unreadable {
-        path: path.to_owned(),
-        source,
-    }
+    LoadError::Unreadable { path: path.to_owned(), source }
 }

@@ -114,8 +114,7 @@ impl Slack {
 
     /// Sets the topic: up to 250 characters.
     pub async fn set_topic(&self, channel: &str, topic: &str) -> Result<(), CallError> {
-        let request =
-            SlackApiConversationsSetTopicRequest::new(channel.into(), topic.to_owned());
+        let request = SlackApiConversationsSetTopicRequest::new(channel.into(), topic.to_owned());
         let _: Done = self.web.act("conversations.setTopic", &request).await?;
         Ok(())
     }
@@ -123,11 +122,7 @@ impl Slack {
     /// Archives the channel. An archived channel stays so.
     pub async fn archive(&self, channel: &str) -> Result<(), CallError> {
         let request = SlackApiConversationsArchiveRequest::new(channel.into());
-        match self
-            .web
-            .act::<Done>("conversations.archive", &request)
-            .await
-        {
+        match self.web.act::<Done>("conversations.archive", &request).await {
             Err(error) if !is_refused_with(&error, "already_archived") => Err(error),
             _ => Ok(()),
         }
@@ -141,14 +136,8 @@ impl Slack {
 
     /// All channels, archived ones too, whose name is a candidate.
     async fn channels_like(&self, draft: &ChannelDraft) -> Result<Vec<Found>, CallError> {
-        let names: Vec<String> = (1..=NAMES)
-            .map(|number| candidate(&draft.name, number))
-            .collect();
-        let arguments = [
-            ("exclude_archived", "false"),
-            ("limit", "500"),
-            ("types", "public_channel"),
-        ];
+        let names: Vec<String> = (1..=NAMES).map(|number| candidate(&draft.name, number)).collect();
+        let arguments = [("exclude_archived", "false"), ("limit", "500"), ("types", "public_channel")];
         let mut found = Vec::new();
         self.web
             .search::<Channels, ()>("conversations.list", &arguments, |channel| {
@@ -181,10 +170,7 @@ impl Slack {
 
 impl Found {
     fn texts(&self) -> impl Iterator<Item = &str> {
-        [&self.purpose, &self.topic]
-            .into_iter()
-            .flatten()
-            .map(|text| text.value.as_str())
+        [&self.purpose, &self.topic].into_iter().flatten().map(|text| text.value.as_str())
     }
 
     fn carries(&self, marker: &str) -> bool {
@@ -202,10 +188,7 @@ impl Found {
 
 impl From<Found> for Channel {
     fn from(found: Found) -> Self {
-        Self {
-            id: found.id,
-            name: found.name,
-        }
+        Self { id: found.id, name: found.name }
     }
 }
 

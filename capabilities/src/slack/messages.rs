@@ -68,18 +68,11 @@ impl Slack {
             request["blocks"] = json!(message.blocks);
         }
         let posted: Posted = self.web.act("chat.postMessage", &request).await?;
-        Ok(MessageRef {
-            channel: posted.channel,
-            ts: posted.ts,
-        })
+        Ok(MessageRef { channel: posted.channel, ts: posted.ts })
     }
 
     /// Replaces what a message says, blocks too; its key stays.
-    pub async fn update_message(
-        &self,
-        message: &MessageRef,
-        new: &Message,
-    ) -> Result<(), CallError> {
+    pub async fn update_message(&self, message: &MessageRef, new: &Message) -> Result<(), CallError> {
         let request = json!({
             "channel": message.channel,
             "ts": message.ts,
@@ -92,10 +85,8 @@ impl Slack {
 
     /// Pins a message to its channel. A pinned message stays so.
     pub async fn pin(&self, message: &MessageRef) -> Result<(), CallError> {
-        let request = SlackApiPinsAddRequest::new(
-            message.channel.as_str().into(),
-            message.ts.as_str().into(),
-        );
+        let request =
+            SlackApiPinsAddRequest::new(message.channel.as_str().into(), message.ts.as_str().into());
         match self.web.act::<Done>("pins.add", &request).await {
             Err(error) if !is_refused_with(&error, "already_pinned") => Err(error),
             _ => Ok(()),
@@ -103,24 +94,10 @@ impl Slack {
     }
 
     /// The message with this key, the latest if there are several.
-    pub async fn find_message(
-        &self,
-        channel: &str,
-        key: &Uuid,
-    ) -> Result<Option<MessageRef>, CallError> {
-        let wanted = |past: Past| {
-            past.carries(key).then(|| MessageRef {
-                channel: channel.to_owned(),
-                ts: past.ts,
-            })
-        };
-        self.web
-            .search::<History, MessageRef>(
-                "conversations.history",
-                &history_of(channel),
-                wanted,
-            )
-            .await
+    pub async fn find_message(&self, channel: &str, key: &Uuid) -> Result<Option<MessageRef>, CallError> {
+        let wanted =
+            |past: Past| past.carries(key).then(|| MessageRef { channel: channel.to_owned(), ts: past.ts });
+        self.web.search::<History, MessageRef>("conversations.history", &history_of(channel), wanted).await
     }
 
     /// How many messages carry this key: more than one means that a request was still under way
@@ -151,11 +128,7 @@ impl Past {
 }
 
 fn history_of(channel: &str) -> [(&str, &str); 3] {
-    [
-        ("channel", channel),
-        ("include_all_metadata", "true"),
-        ("limit", "100"),
-    ]
+    [("channel", channel), ("include_all_metadata", "true"), ("limit", "100")]
 }
 
 /// An update without blocks keeps the old ones at Slack, buttons and all; so the text becomes a

@@ -41,11 +41,8 @@ impl SlackReplies {
     /// gets our token.
     pub async fn respond(&self, response_url: &str, text: &str) -> Result<(), CallError> {
         let transport = &self.web.transport;
-        let refuse =
-            |message: &str| transport.error(RESPOND, Fate::Rejected, None, message);
-        let url = address::check(response_url).map_err(|error: AddressError| {
-            refuse(&error.to_string())
-        })?;
+        let refuse = |message: &str| transport.error(RESPOND, Fate::Rejected, None, message);
+        let url = address::check(response_url).map_err(|error: AddressError| refuse(&error.to_string()))?;
         let is_hook = url.scheme() == "https"
             && url.host_str() == Some(HOOKS)
             && url.port_or_known_default() == Some(443);
@@ -59,11 +56,7 @@ impl SlackReplies {
         });
         let request = transport.http.post(url).json(&body);
         let answer = transport.send(RESPOND, request).await?;
-        if answer.status.is_success() {
-            Ok(())
-        } else {
-            Err(transport.refusal(RESPOND, &answer, None))
-        }
+        if answer.status.is_success() { Ok(()) } else { Err(transport.refusal(RESPOND, &answer, None)) }
     }
 
     /// Opens a modal for whoever clicked.

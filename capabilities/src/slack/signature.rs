@@ -147,11 +147,8 @@ mod tests {
 
     #[test]
     fn slack_morphism_accepts_what_we_sign() {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
-            .to_string();
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().to_string();
         let verifier = SlackEventSignatureVerifier::new(&SlackSigningSecret(SECRET.to_owned()));
         let body = std::str::from_utf8(BODY).unwrap();
         verifier.verify(&signed(&now), body, &now).unwrap();

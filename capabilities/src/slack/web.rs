@@ -6,8 +6,8 @@
 //! length, takes an answer that is no JSON for an empty success, and puts whole bodies into its
 //! errors.
 
-use reqwest::header::CONTENT_TYPE;
 use reqwest::RequestBuilder;
+use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -77,9 +77,9 @@ impl Web {
             .transport
             .http
             .post(url)
-            .json(body)
             // Without the charset Slack adds a warning to every answer.
-            .header(CONTENT_TYPE, "application/json; charset=utf-8");
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .json(body);
         self.call(Operation::acts(method), request).await
     }
 
@@ -119,9 +119,7 @@ impl Web {
         }
         let operation = Operation::reads(method);
         let message = format!("the list does not end after {PAGES} pages");
-        Err(self
-            .transport
-            .error(operation, Fate::Rejected, None, &message))
+        Err(self.transport.error(operation, Fate::Rejected, None, &message))
     }
 
     /// `auth.test` takes a POST but reads.
@@ -161,30 +159,36 @@ impl Web {
             message.push_str("; ");
             message.push_str(hint);
         }
-        self.transport
-            .error(operation, fate, Some(answer.status), &message)
+        self.transport.error(operation, fate, Some(answer.status), &message)
     }
 }
 
 /// Whether Slack refused with this code. The code is the first word of the message.
 pub(super) fn is_refused_with(error: &CallError, code: &str) -> bool {
     error.fate() == Fate::Rejected
-        && error
-            .message()
-            .split([' ', ';'])
-            .next()
-            .is_some_and(|first| first == code)
+        && error.message().split([' ', ';']).next().is_some_and(|first| first == code)
 }
 
 fn fate(code: &str, effect: Effect, answer: &Answer) -> Fate {
     match code {
-        "access_denied" | "accesslimited" | "account_inactive" | "ekm_access_denied" | "enterprise_is_restricted"
-        | "invalid_auth" | "missing_scope" | "no_permission" | "not_allowed_token_type"
-        | "not_authed" | "org_login_required" | "team_access_not_granted" | "token_expired"
-        | "token_revoked" | "two_factor_setup_required" => Fate::Unauthorized,
-        "rate_limited" | "ratelimited" => Fate::Limited {
-            retry_after: crate::transport::retry_after(&answer.headers),
-        },
+        "access_denied"
+        | "accesslimited"
+        | "account_inactive"
+        | "ekm_access_denied"
+        | "enterprise_is_restricted"
+        | "invalid_auth"
+        | "missing_scope"
+        | "no_permission"
+        | "not_allowed_token_type"
+        | "not_authed"
+        | "org_login_required"
+        | "team_access_not_granted"
+        | "token_expired"
+        | "token_revoked"
+        | "two_factor_setup_required" => Fate::Unauthorized,
+        "rate_limited" | "ratelimited" => {
+            Fate::Limited { retry_after: crate::transport::retry_after(&answer.headers) }
+        }
         // Slack says of these two that some of the operation may have succeeded.
         "fatal_error" | "internal_error" => effect.when_lost(),
         // The body did not arrive whole, or the workspace is being moved: nothing happened.

@@ -149,10 +149,7 @@ impl Statuspage {
         api_key: SecretString,
         page_id: impl Into<String>,
     ) -> Result<Self, AddressError> {
-        Ok(Self {
-            transport: Transport::new(VENDOR, base_url, api_key)?,
-            page_id: page_id.into(),
-        })
+        Ok(Self { transport: Transport::new(VENDOR, base_url, api_key)?, page_id: page_id.into() })
     }
 
     /// Opens an incident. On [`Attempt::Again`] one with this key is looked for first.
@@ -222,9 +219,7 @@ impl Statuspage {
     }
 
     async fn incidents_with(&self, key: &Uuid) -> Result<Vec<Found>, CallError> {
-        let request = self
-            .to(reqwest::Method::GET, &[])
-            .query(&[("limit", "100")]);
+        let request = self.to(reqwest::Method::GET, &[]).query(&[("limit", "100")]);
         let mut incidents: Vec<Found> = self.call(LIST, request).await?;
         incidents.retain(|incident| incident.carries(key));
         Ok(incidents)
@@ -249,9 +244,7 @@ impl Statuspage {
         if answer.status.is_success() {
             return self.transport.json(operation, &answer);
         }
-        let message = serde_json::from_slice(&answer.body)
-            .ok()
-            .and_then(|body| words(&body));
+        let message = serde_json::from_slice(&answer.body).ok().and_then(|body| words(&body));
         Err(self.transport.refusal(operation, &answer, message))
     }
 }
@@ -292,10 +285,7 @@ impl Past {
 
 impl From<Found> for Incident {
     fn from(found: Found) -> Self {
-        Self {
-            id: found.id,
-            shortlink: found.shortlink.unwrap_or_default(),
-        }
+        Self { id: found.id, shortlink: found.shortlink.unwrap_or_default() }
     }
 }
 

@@ -33,20 +33,14 @@ fn incident(key: Option<Uuid>) -> Value {
 }
 
 fn expected() -> Incident {
-    Incident {
-        id: "inc1".to_owned(),
-        shortlink: "https://stspg.io/x".to_owned(),
-    }
+    Incident { id: "inc1".to_owned(), shortlink: "https://stspg.io/x".to_owned() }
 }
 
 /// The fate and message of a creation that is answered so.
 async fn check(reply: Reply, fate: Fate, message: &str) {
     let script = Script::start([reply]).await;
     let statuspage = connector(&script);
-    let error = statuspage
-        .create_incident(Attempt::First, &KEY, &draft())
-        .await
-        .unwrap_err();
+    let error = statuspage.create_incident(Attempt::First, &KEY, &draft()).await.unwrap_err();
     assert_eq!((error.fate(), error.message()), (fate, message));
     script.finish("statuspage");
 }
@@ -55,27 +49,19 @@ async fn check(reply: Reply, fate: Fate, message: &str) {
 async fn creation_carries_key_and_credentials() {
     let script = Script::start([Reply::json(201, incident(Some(KEY)))]).await;
     let statuspage = connector(&script);
-    let created = statuspage
-        .create_incident(Attempt::First, &KEY, &draft())
-        .await
-        .unwrap();
+    let created = statuspage.create_incident(Attempt::First, &KEY, &draft()).await.unwrap();
     assert_eq!(created, expected());
     let received = script.finish("statuspage");
     assert_eq!(received[0].line(), "POST /v1/pages/page1/incidents");
     assert_eq!(received[0].header("authorization"), "OAuth sp-secret");
     let sent = &received[0].body["incident"];
-    assert_eq!(
-        sent["metadata"],
-        json!({ "harmony": { "idempotency_key": KEY } })
-    );
+    assert_eq!(sent["metadata"], json!({ "harmony": { "idempotency_key": KEY } }));
     assert_eq!(sent["impact_override"], "major");
 }
 
 #[tokio::test]
 async fn every_refusal_has_its_fate() {
-    let limited = |s| Fate::Limited {
-        retry_after: Some(Duration::from_secs(s)),
-    };
+    let limited = |s| Fate::Limited { retry_after: Some(Duration::from_secs(s)) };
     let text = json!({ "error": "name too long" });
     check(Reply::json(422, text), Fate::Rejected, "name too long").await;
     let list = json!({ "error": ["a", "b"] });
@@ -126,10 +112,7 @@ async fn lost_read_may_be_repeated_and_nobody_there_is_unavailable() {
     script.finish("statuspage");
 
     let nobody = Statuspage::new("http://127.0.0.1:1/v1", "s".into(), "p").unwrap();
-    let error = nobody
-        .create_incident(Attempt::First, &KEY, &draft())
-        .await
-        .unwrap_err();
+    let error = nobody.create_incident(Attempt::First, &KEY, &draft()).await.unwrap_err();
     assert_eq!(error.fate(), Fate::Unavailable);
 }
 
@@ -138,34 +121,22 @@ async fn again_adopts_the_incident_with_the_key() {
     let other = incident(Some(Uuid::from_u128(8)));
     let list = json!([incident(None), other, incident(Some(KEY))]);
     let script = Script::start([Reply::json(200, list)]).await;
-    let found = connector(&script)
-        .create_incident(Attempt::Again, &KEY, &draft())
-        .await
-        .unwrap();
+    let found = connector(&script).create_incident(Attempt::Again, &KEY, &draft()).await.unwrap();
     assert_eq!(found, expected());
     assert_eq!(script.lines("statuspage"), ["GET /v1/pages/page1/incidents"]);
 }
 
 #[tokio::test]
 async fn again_creates_what_is_not_there() {
-    let replies = [
-        Reply::json(200, json!([incident(None)])),
-        Reply::json(201, incident(Some(KEY))),
-    ];
+    let replies = [Reply::json(200, json!([incident(None)])), Reply::json(201, incident(Some(KEY)))];
     let script = Script::start(replies).await;
-    connector(&script)
-        .create_incident(Attempt::Again, &KEY, &draft())
-        .await
-        .unwrap();
+    connector(&script).create_incident(Attempt::Again, &KEY, &draft()).await.unwrap();
     assert_eq!(script.finish("statuspage").len(), 2);
 }
 
 #[tokio::test]
 async fn update_counts_as_made_when_it_is_the_newest() {
-    let update = Update {
-        status: IncidentStatus::Resolved,
-        body: "It is over.\nThank you.".to_owned(),
-    };
+    let update = Update { status: IncidentStatus::Resolved, body: "It is over.\nThank you.".to_owned() };
     let with = |newest: &str| {
         let mut incident = incident(Some(KEY));
         incident["incident_updates"] = json!([

@@ -5,6 +5,7 @@
 //! that it can also hang up in the middle.
 
 pub(crate) mod contract;
+mod lost_answers;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -49,17 +50,9 @@ impl Reply {
 
     pub(crate) fn with(self, name: &'static str, value: &str) -> Self {
         match self {
-            Self::Answer {
-                status,
-                mut headers,
-                body,
-            } => {
+            Self::Answer { status, mut headers, body } => {
                 headers.push((name, value.to_owned()));
-                Self::Answer {
-                    status,
-                    headers,
-                    body,
-                }
+                Self::Answer { status, headers, body }
             }
             Self::HangUp => Self::HangUp,
         }
@@ -88,9 +81,7 @@ impl Received {
     }
 
     pub(crate) fn parse_query(query: &str) -> Vec<(String, String)> {
-        url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect()
+        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
     }
 }
 
@@ -121,12 +112,7 @@ impl Script {
                 }
             }
         });
-        Self {
-            origin,
-            received,
-            left,
-            server,
-        }
+        Self { origin, received, left, server }
     }
 
     /// What was received, all of it as `vendor` describes. Nothing of the script is left.
@@ -139,6 +125,12 @@ impl Script {
             contract.check(request);
         }
         received
+    }
+
+    /// What was received, of which nothing is described.
+    pub(crate) fn received(self) -> Vec<Received> {
+        self.server.abort();
+        std::mem::take(&mut *self.received.lock().unwrap())
     }
 
     /// Method and path of what was received, as [`Script::finish`].
@@ -184,12 +176,7 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
 }
 
 async fn answer(mut stream: TcpStream, reply: Reply) {
-    let Reply::Answer {
-        status,
-        headers,
-        body,
-    } = reply
-    else {
+    let Reply::Answer { status, headers, body } = reply else {
         return;
     };
     let length = body.len();

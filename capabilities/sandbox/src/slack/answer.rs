@@ -23,18 +23,11 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(error: &'static str) -> Self {
-        Self {
-            error,
-            messages: Vec::new(),
-            errors: Vec::new(),
-        }
+        Self { error, messages: Vec::new(), errors: Vec::new() }
     }
 
     pub(super) fn with_errors(error: &'static str, errors: Vec<Value>) -> Self {
-        Self {
-            errors,
-            ..Self::new(error)
-        }
+        Self { errors, ..Self::new(error) }
     }
 }
 
@@ -67,18 +60,10 @@ fn refusal_body(refusal: &Refusal) -> Value {
 }
 
 /// Slack's name for the first broken rule.
-pub(super) fn refusal_of(
-    method: &str,
-    arguments: &Arguments,
-    violations: &[Violation],
-) -> Option<Refusal> {
+pub(super) fn refusal_of(method: &str, arguments: &Arguments, violations: &[Violation]) -> Option<Refusal> {
     let first = violations.first()?;
-    let message = |violation: &Violation| {
-        format!(
-            "{} [json-pointer:{}]",
-            violation.message, violation.pointer
-        )
-    };
+    let message =
+        |violation: &Violation| format!("{} [json-pointer:{}]", violation.message, violation.pointer);
     Some(Refusal {
         error: error_name(method, arguments, first),
         messages: violations.iter().map(message).collect(),
@@ -96,9 +81,7 @@ fn error_name(method: &str, arguments: &Arguments, violation: &Violation) -> &'s
         "topic" | "purpose" if violation.keyword == "maxLength" => "too_long",
         "text" if violation.keyword == "maxLength" => "msg_too_long",
         "" | "text" if is_message => "no_text",
-        "blocks" if violation.pointer == "/blocks" && violation.keyword == "type" => {
-            "invalid_blocks_format"
-        }
+        "blocks" if violation.pointer == "/blocks" && violation.keyword == "type" => "invalid_blocks_format",
         "blocks" => "invalid_blocks",
         "metadata" => "invalid_metadata_format",
         "attachments" if violation.keyword == "maxItems" => "too_many_attachments",

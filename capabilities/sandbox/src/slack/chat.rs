@@ -33,10 +33,7 @@ pub(super) fn post_ephemeral(memory: &mut SlackMemory, arguments: &Arguments) ->
         return Err(Refusal::new("user_not_in_channel"));
     }
     let answer = json!({"message_ts": composed.ts});
-    memory.messages.push(Message {
-        ephemeral_for: Some(user),
-        ..composed
-    });
+    memory.messages.push(Message { ephemeral_for: Some(user), ..composed });
     Ok(answer)
 }
 
@@ -47,9 +44,7 @@ pub(super) fn update(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome
         return Err(Refusal::new("is_inactive"));
     }
     let channel_id = channel.id.clone();
-    let blocks = arguments
-        .contains_key("blocks")
-        .then(|| blocks_of(memory, arguments));
+    let blocks = arguments.contains_key("blocks").then(|| blocks_of(memory, arguments));
     let edited_ts = memory.next_ts();
     let message = memory
         .message_mut(&channel_id, text(arguments, "ts"))
@@ -80,14 +75,9 @@ pub(super) fn update(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome
 /// A message that is not stored yet.
 fn compose(memory: &mut SlackMemory, arguments: &Arguments) -> Result<Message, Refusal> {
     let channel = destination(memory, text(arguments, "channel"))?;
-    let thread_ts = arguments
-        .get("thread_ts")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let thread_ts = arguments.get("thread_ts").and_then(Value::as_str).map(str::to_owned);
     let markdown = text(arguments, "markdown_text");
-    if !markdown.is_empty()
-        && (arguments.contains_key("text") || arguments.contains_key("blocks"))
-    {
+    if !markdown.is_empty() && (arguments.contains_key("text") || arguments.contains_key("blocks")) {
         return Err(Refusal::new("markdown_text_conflict"));
     }
     let text = match text(arguments, "text") {

@@ -114,23 +114,13 @@ fn refused(status: StatusCode, error: &str) -> Response {
 /// The payload of a click; the error says what is not there.
 fn prepared(slack: &Slack, click: &Click, person: &Person) -> Result<Value, String> {
     let mut memory = slack.memory.lock();
-    let found = memory
-        .messages
-        .iter()
-        .find(|message| message.ts == click.message_ts);
-    let message = found
-        .cloned()
-        .ok_or_else(|| format!("there is no message {}", click.message_ts))?;
+    let found = memory.messages.iter().find(|message| message.ts == click.message_ts);
+    let message = found.cloned().ok_or_else(|| format!("there is no message {}", click.message_ts))?;
     let (block_id, button) = button(&message, &click.action_id).ok_or_else(|| {
-        format!(
-            "message {} has no button with the action_id {}",
-            click.message_ts, click.action_id
-        )
+        format!("message {} has no button with the action_id {}", click.message_ts, click.action_id)
     })?;
-    let channel_name = memory
-        .channel(&message.channel)
-        .map(|channel| channel.name.clone())
-        .unwrap_or_default();
+    let channel_name =
+        memory.channel(&message.channel).map(|channel| channel.name.clone()).unwrap_or_default();
     let trigger_id = memory.issue_trigger();
     let response_url = issue_response_url(&mut memory, &slack.origin, &message, person);
     let mut action = json!({
@@ -182,12 +172,7 @@ fn button(message: &Message, action_id: &str) -> Option<(Value, Value)> {
     })
 }
 
-fn issue_response_url(
-    memory: &mut SlackMemory,
-    origin: &str,
-    message: &Message,
-    person: &Person,
-) -> String {
+fn issue_response_url(memory: &mut SlackMemory, origin: &str, message: &Message, person: &Person) -> String {
     let serial = memory.next_serial();
     let token = format!("{:016x}{serial:08x}", clock::epoch_micros());
     let issued = ResponseUrl {
@@ -221,21 +206,14 @@ async fn deliver(slack: &Slack, harmony: &str, payload: &Value) -> Value {
     outcome
 }
 
-async fn send(
-    slack: &Slack,
-    harmony: &str,
-    payload: &Value,
-) -> Result<(StatusCode, String), String> {
+async fn send(slack: &Slack, harmony: &str, payload: &Value) -> Result<(StatusCode, String), String> {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("payload", &payload.to_string())
         .finish();
     let timestamp = clock::epoch_seconds().to_string();
     let signature = signature(slack.signing_secret.expose_secret(), &timestamp, &body)?;
     let request = Request::post(format!("{harmony}/slack/interactions"))
-        .header(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        )
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
         .header(header::USER_AGENT, "Slackbot 1.0 (sandbox)")
         .header("X-Slack-Request-Timestamp", timestamp)
         .header("X-Slack-Signature", signature)

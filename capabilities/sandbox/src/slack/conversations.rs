@@ -88,27 +88,16 @@ pub(super) fn history(memory: &SlackMemory, arguments: &Arguments) -> Outcome {
     }
     let with_metadata = flag(arguments, "include_all_metadata");
     let asked = |message: &&Message| {
-        let is_reply = message
-            .thread_ts
-            .as_ref()
-            .is_some_and(|thread| *thread != message.ts);
+        let is_reply = message.thread_ts.as_ref().is_some_and(|thread| *thread != message.ts);
         message.channel == channel.id
             && message.ephemeral_for.is_none()
             && (!is_reply || message.is_broadcast)
             && in_range(&message.ts, arguments)
     };
-    let messages: Vec<Value> = memory
-        .messages
-        .iter()
-        .rev()
-        .filter(asked)
-        .map(|message| message.view(with_metadata))
-        .collect();
-    let pins = memory
-        .messages
-        .iter()
-        .filter(|message| message.channel == channel.id && message.pinned)
-        .count();
+    let messages: Vec<Value> =
+        memory.messages.iter().rev().filter(asked).map(|message| message.view(with_metadata)).collect();
+    let pins =
+        memory.messages.iter().filter(|message| message.channel == channel.id && message.pinned).count();
     let (page, next) = page_of(messages, arguments)?;
     let mut answer = json!({
         "messages": page,
@@ -200,20 +189,12 @@ pub(super) fn archive(memory: &mut SlackMemory, arguments: &Arguments) -> Outcom
 }
 
 fn text_by_bot(value: &str) -> Text {
-    Text {
-        value: value.to_owned(),
-        creator: BOT_USER_ID.to_owned(),
-        last_set: clock::epoch_seconds(),
-    }
+    Text { value: value.to_owned(), creator: BOT_USER_ID.to_owned(), last_set: clock::epoch_seconds() }
 }
 
 fn by_id<'m>(memory: &'m SlackMemory, arguments: &Arguments) -> Result<&'m Channel, Refusal> {
     let id = text(arguments, "channel");
-    memory
-        .channels
-        .iter()
-        .find(|channel| channel.id == id)
-        .ok_or_else(|| Refusal::new("channel_not_found"))
+    memory.channels.iter().find(|channel| channel.id == id).ok_or_else(|| Refusal::new("channel_not_found"))
 }
 
 fn in_range(ts: &str, arguments: &Arguments) -> bool {
@@ -242,11 +223,7 @@ fn page_of(items: Vec<Value>, arguments: &Arguments) -> Result<(Vec<Value>, Stri
             .ok_or_else(|| Refusal::new("invalid_cursor"))?,
     };
     let end = start.saturating_add(limit(arguments));
-    let next = if end < items.len() {
-        format!("next_{end}")
-    } else {
-        String::new()
-    };
+    let next = if end < items.len() { format!("next_{end}") } else { String::new() };
     let page = items.into_iter().skip(start).take(end - start).collect();
     Ok((page, next))
 }

@@ -92,10 +92,7 @@ impl SlackMemory {
     /// A time stamp no message has yet.
     pub(super) fn next_ts(&mut self) -> String {
         self.last_ts_micros = clock::epoch_micros().max(self.last_ts_micros + 1);
-        let (seconds, micros) = (
-            self.last_ts_micros / 1_000_000,
-            self.last_ts_micros % 1_000_000,
-        );
+        let (seconds, micros) = (self.last_ts_micros / 1_000_000, self.last_ts_micros % 1_000_000);
         format!("{seconds}.{micros:06}")
     }
 
@@ -128,28 +125,20 @@ impl SlackMemory {
     }
 
     pub(super) fn message_mut(&mut self, channel: &str, ts: &str) -> Option<&mut Message> {
-        self.messages
-            .iter_mut()
-            .find(|message| message.channel == channel && message.ts == ts)
+        self.messages.iter_mut().find(|message| message.channel == channel && message.ts == ts)
     }
 
     pub(super) fn issue_trigger(&mut self) -> String {
         let serial = self.next_serial();
         let id = format!("{}.{serial}.{serial:032x}", clock::epoch_micros());
-        let trigger = Trigger {
-            issued: clock::epoch_seconds(),
-            used: false,
-        };
+        let trigger = Trigger { issued: clock::epoch_seconds(), used: false };
         self.triggers.insert(id.clone(), trigger);
         id
     }
 
     /// Spends a trigger; each opens one view.
     pub(super) fn spend_trigger(&mut self, id: &str) -> Result<(), Refusal> {
-        let trigger = self
-            .triggers
-            .get_mut(id)
-            .ok_or_else(|| Refusal::new("invalid_trigger_id"))?;
+        let trigger = self.triggers.get_mut(id).ok_or_else(|| Refusal::new("invalid_trigger_id"))?;
         if trigger.used {
             return Err(Refusal::new("exchanged_trigger_id"));
         }
@@ -179,11 +168,7 @@ impl SlackMemory {
             let _ = write!(html, "<h2>#{}{state}</h2>", escaped(&channel.name));
             html.push_str(&html_field("Topic", &channel.topic.value));
             html.push_str(&html_field("Purpose", &channel.purpose.value));
-            let members: Vec<String> = channel
-                .members
-                .iter()
-                .map(|id| people::display_name(id))
-                .collect();
+            let members: Vec<String> = channel.members.iter().map(|id| people::display_name(id)).collect();
             html.push_str(&html_field("Members", &members.join(", ")));
             let inside = |message: &&Message| message.channel == channel.id;
             for message in self.messages.iter().filter(inside) {
@@ -209,7 +194,8 @@ impl Channel {
 
     /// As the API shows it.
     pub(super) fn view(&self) -> Value {
-        let text = |text: &Text| json!({"value": text.value, "creator": text.creator, "last_set": text.last_set});
+        let text =
+            |text: &Text| json!({"value": text.value, "creator": text.creator, "last_set": text.last_set});
         json!({
             "id": self.id,
             "name": self.name,

@@ -86,11 +86,8 @@ impl Slack {
 
     /// Query, form and JSON laid over each other.
     fn arguments(&self, call: &Call, verb: &str, template: &str) -> Result<Arguments, Refusal> {
-        let mut texts: Arguments = call
-            .query
-            .iter()
-            .map(|(name, value)| (name.clone(), Value::String(value.clone())))
-            .collect();
+        let mut texts: Arguments =
+            call.query.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
         let json = match &call.body {
             CallBody::Json(Value::Object(fields)) => fields.clone(),
             CallBody::Json(_) => return Err(Refusal::new("json_not_object")),
@@ -106,21 +103,23 @@ impl Slack {
         Ok(arguments)
     }
 
-    fn check(
-        &self,
-        verb: &str,
-        template: &str,
-        method: &str,
-        arguments: &Arguments,
-    ) -> Result<(), Refusal> {
+    fn check(&self, verb: &str, template: &str, method: &str, arguments: &Arguments) -> Result<(), Refusal> {
         let violations = if verb == "GET" {
-            let query: Vec<(String, String)> = arguments
-                .iter()
-                .map(|(name, value)| (name.clone(), text_of(value)))
-                .collect();
+            let query: Vec<(String, String)> =
+                arguments.iter().map(|(name, value)| (name.clone(), text_of(value))).collect();
             self.spec.check_query(verb, template, &query)
         } else {
-            let body = Value::Object(arguments.clone());
+            let mut body = arguments.clone();
+            if method == "chat.update" {
+                // Empty means "take it away" here, and nothing anywhere else.
+                for name in ["attachments", "blocks", "metadata"] {
+                    let is_empty = |value: &Value| *value == json!([]) || *value == json!({});
+                    if body.get(name).is_some_and(is_empty) {
+                        body.remove(name);
+                    }
+                }
+            }
+            let body = Value::Object(body);
             self.spec.check_body(verb, template, &body)
         };
         answer::refusal_of(method, arguments, &violations).map_or(Ok(()), Err)
@@ -136,19 +135,14 @@ impl StandIn for Slack {
             ["actions", _, _, token] if call.method == "POST" => {
                 response_url::answer(&mut self.memory.lock(), token, call)
             }
-            _ => stand_in::json(
-                StatusCode::NOT_FOUND,
-                json!({"ok": false, "error": "unknown_method"}),
-            ),
+            _ => stand_in::json(StatusCode::NOT_FOUND, json!({"ok": false, "error": "unknown_method"})),
         }
     }
 
     fn idempotency_key(&self, call: &Call) -> Option<String> {
         let metadata = match &call.body {
             CallBody::Json(body) => body.get("metadata")?.clone(),
-            CallBody::Form(fields) => {
-                serde_json::from_str(fields.get("metadata")?.as_str()?).ok()?
-            }
+            CallBody::Form(fields) => serde_json::from_str(fields.get("metadata")?.as_str()?).ok()?,
             CallBody::Empty | CallBody::Text(_) => return None,
         };
         let payload = &metadata["event_payload"];
@@ -190,12 +184,23 @@ impl StandIn for Slack {
 /// Under which verb `specs/slack.json` describes a method; Slack takes both for either.
 fn verb_of(method: &str) -> Option<&'static str> {
     match method {
-        "conversations.history" | "conversations.info" | "conversations.list" | "users.info"
+        "conversations.history"
+        | "conversations.info"
+        | "conversations.list"
+        | "users.info"
         | "users.lookupByEmail" => Some("GET"),
-        "auth.test" | "chat.postEphemeral" | "chat.postMessage" | "chat.update"
-        | "conversations.archive" | "conversations.create" | "conversations.invite"
-        | "conversations.join" | "conversations.setPurpose" | "conversations.setTopic"
-        | "pins.add" | "views.open" => Some("POST"),
+        "auth.test"
+        | "chat.postEphemeral"
+        | "chat.postMessage"
+        | "chat.update"
+        | "conversations.archive"
+        | "conversations.create"
+        | "conversations.invite"
+        | "conversations.join"
+        | "conversations.setPurpose"
+        | "conversations.setTopic"
+        | "pins.add"
+        | "views.open" => Some("POST"),
         _ => None,
     }
 }
@@ -206,9 +211,7 @@ fn authorise(call: &Call, arguments: &Arguments) -> Result<(), Refusal> {
         None if argument.is_some_and(|token| !token.is_empty()) => Ok(()),
         None => Err(Refusal::new("not_authed")),
         Some(value) => match value.split_once(' ') {
-            Some((scheme, token))
-                if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() =>
-            {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
                 Ok(())
             }
             _ => Err(Refusal::new("invalid_auth")),
@@ -232,42 +235,30 @@ fn normalise(arguments: &mut Arguments) {
 }
 
 fn text_of(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// A text argument that has been checked; empty where it was not given.
 fn text<'a>(arguments: &'a Arguments, name: &str) -> &'a str {
-    arguments
-        .get(name)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    arguments.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A switch, off where it was not given.
 fn flag(arguments: &Arguments, name: &str) -> bool {
-    arguments.get(name).is_some_and(|value| {
-        value == &Value::Bool(true) || matches!(value.as_str(), Some("true" | "1"))
-    })
+    arguments
+        .get(name)
+        .is_some_and(|value| value == &Value::Bool(true) || matches!(value.as_str(), Some("true" | "1")))
 }
 
 /// How long a page of a listing may be.
 fn limit(arguments: &Arguments) -> usize {
     let given = arguments.get("limit").map(text_of);
-    given
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(100_usize)
-        .clamp(1, 999)
+    given.and_then(|text| text.parse().ok()).unwrap_or(100_usize).clamp(1, 999)
 }
 
 fn html_field(name: &str, value: &str) -> String {
     if value.is_empty() {
         return String::new();
     }
-    format!(
-        "<div><small>{}</small> {}</div>",
-        escaped(name),
-        escaped(value)
-    )
+    format!("<div><small>{}</small> {}</div>", escaped(name), escaped(value))
 }

@@ -34,19 +34,11 @@ pub(super) struct Person {
 
 /// Finds a person by id or name. An id that only looks right is taken as a stranger's.
 pub(super) fn find(id_or_name: &str) -> Option<Person> {
-    let known = PEOPLE
-        .iter()
-        .find(|(name, id)| *name == id_or_name || *id == id_or_name);
+    let known = PEOPLE.iter().find(|(name, id)| *name == id_or_name || *id == id_or_name);
     if let Some((name, id)) = known {
-        return Some(Person {
-            id: (*id).to_owned(),
-            name: (*name).to_owned(),
-        });
+        return Some(Person { id: (*id).to_owned(), name: (*name).to_owned() });
     }
-    is_user_id(id_or_name).then(|| Person {
-        id: id_or_name.to_owned(),
-        name: id_or_name.to_lowercase(),
-    })
+    is_user_id(id_or_name).then(|| Person { id: id_or_name.to_owned(), name: id_or_name.to_lowercase() })
 }
 
 /// Whether this id belongs to somebody here.
@@ -65,9 +57,7 @@ pub(super) fn display_name(id: &str) -> String {
 pub(super) fn is_user_id(text: &str) -> bool {
     text.len() >= 3
         && text.starts_with(['U', 'W'])
-        && text
-            .chars()
-            .all(|character| character.is_ascii_uppercase() || character.is_ascii_digit())
+        && text.chars().all(|character| character.is_ascii_uppercase() || character.is_ascii_digit())
 }
 
 pub(super) fn auth_test(origin: &str) -> Value {

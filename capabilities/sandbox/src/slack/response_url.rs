@@ -24,25 +24,16 @@ pub(super) fn answer(memory: &mut SlackMemory, token: &str, call: &Call) -> Resp
     }
 }
 
-fn respond(
-    memory: &mut SlackMemory,
-    token: &str,
-    call: &Call,
-) -> Result<(), (StatusCode, &'static str)> {
-    let issued = memory
-        .response_urls
-        .get_mut(token)
-        .ok_or((StatusCode::NOT_FOUND, "invalid_url"))?;
+fn respond(memory: &mut SlackMemory, token: &str, call: &Call) -> Result<(), (StatusCode, &'static str)> {
+    let issued = memory.response_urls.get_mut(token).ok_or((StatusCode::NOT_FOUND, "invalid_url"))?;
     if clock::epoch_seconds() - issued.issued > VALID_SECONDS {
         return Err((StatusCode::NOT_FOUND, "expired_url"));
     }
     if issued.uses >= USES {
         return Err((StatusCode::NOT_FOUND, "used_url"));
     }
-    let arguments = call
-        .json()
-        .and_then(Value::as_object)
-        .ok_or((StatusCode::BAD_REQUEST, "invalid_payload"))?;
+    let arguments =
+        call.json().and_then(Value::as_object).ok_or((StatusCode::BAD_REQUEST, "invalid_payload"))?;
     let says_nothing = !arguments.contains_key("text") && !arguments.contains_key("blocks");
     if says_nothing && !flag(arguments, "delete_original") {
         return Err((StatusCode::BAD_REQUEST, "no_text"));
@@ -55,9 +46,7 @@ fn respond(
 
 fn apply(memory: &mut SlackMemory, issued: &ResponseUrl, arguments: &Arguments) {
     if flag(arguments, "delete_original") {
-        memory
-            .messages
-            .retain(|message| message.ts != issued.message_ts);
+        memory.messages.retain(|message| message.ts != issued.message_ts);
         return;
     }
     let blocks = chat::blocks_of(memory, arguments);

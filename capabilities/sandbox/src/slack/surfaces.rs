@@ -11,13 +11,11 @@ use super::{Arguments, text};
 
 pub(super) fn add_pin(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome {
     let channel = text(arguments, "channel");
-    memory.open_channel_mut(channel).map_err(|refusal| {
-        // An archived channel takes no pins, and pins.add has no name for that but this one.
-        match memory_is_archived(memory, channel) {
-            true => Refusal::new("not_pinnable"),
-            false => refusal,
-        }
-    })?;
+    if memory.channel_mut(channel)?.is_archived {
+        // The method has no other name for a channel that takes nothing more.
+        return Err(Refusal::new("not_pinnable"));
+    }
+    memory.open_channel_mut(channel)?;
     let message = memory
         .message_mut(channel, text(arguments, "timestamp"))
         .filter(|message| message.ephemeral_for.is_none())
@@ -29,15 +27,12 @@ pub(super) fn add_pin(memory: &mut SlackMemory, arguments: &Arguments) -> Outcom
     Ok(json!({}))
 }
 
-fn memory_is_archived(memory: &SlackMemory, channel: &str) -> bool {
-    memory.channel(channel).is_ok_and(|channel| channel.is_archived)
-}
-
 /// Opens a view; the trigger has to come from a click and is spent.
 pub(super) fn open_view(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome {
+    let view = arguments.get("view").filter(|view| view.is_object());
+    let mut view = view.cloned().ok_or_else(|| Refusal::new("invalid_arguments"))?;
     memory.spend_trigger(text(arguments, "trigger_id"))?;
     let id = format!("V{:010}", memory.next_serial());
-    let mut view = arguments.get("view").cloned().unwrap_or_default();
     view["id"] = json!(id);
     view["root_view_id"] = json!(id);
     view["previous_view_id"] = json!(null);

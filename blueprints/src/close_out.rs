@@ -1,0 +1,202 @@
+//! `incident.close-out`: resolves (or cancels) an incident, then tells everybody.
+//!
+//! The state changes first, on record; what tells others follows in parallel, and the absence of any of them is a
+//! warning. The channel is archived only where asked, behind a gate of its own.
+
+use harmony_incidents::{Command, Refusal, command::ResolutionInput, log::State, policy::GateKind, words};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue, workflows::join};
+
+use crate::{
+    contracts::{
+        ChannelArchive, ChannelRef, ExternalRef, Notice, PagingResolve, PublicResolution, PublicResolve,
+        capability,
+    },
+    desk::{Blueprint, blueprint},
+    gate::{Outcome, Plan, await_decision},
+    messages::{ApprovalResult, CloseOutInput, CloseOutNotifications, CloseOutResult, Status},
+    run::{Begun, Flow, Run, begin, fail, input},
+};
+
+blueprint!(
+    /// The workflow `incident.close-out`.
+    CloseOut, "incident.close-out", flow
+);
+
+async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
+    let (common, input, digest) = input::<W, CloseOutInput>(ctx, &raw)?;
+    let change = change(&input, &common.context.initiator_id)?;
+    let target = if input.cancelled { State::Cancelled } else { State::Resolved };
+    let run = match begin(ctx, common, digest, Some(target), None).await? {
+        Begun::Started(run) => run,
+        Begun::Refused(run, reason) => {
+            return end(&run, Status::Refused, Some(reason), ApprovalResult::default(), Told::default())
+                .await;
+        }
+    };
+    let outcome = await_decision(&run, plan(&run, &input)).await?;
+    if !outcome.may_go_on() {
+        return not_done(&run, outcome).await;
+    }
+    if let Err(refusal) = run.append("resolve", change).await? {
+        return refused(&run, outcome, refusal).await;
+    }
+    let (public, paging, posted) = join!(public(&run, &input), paging(&run), post(&run, &input));
+    let mut told = Told { public: public?, paging: paging?, posted: posted?, archived: false };
+    told.archived = archive(&run, &input).await?;
+    end(&run, Status::Completed, None, outcome.result(), told).await
+}
+
+#[derive(Default)]
+struct Told {
+    public: bool,
+    paging: bool,
+    posted: bool,
+    archived: bool,
+}
+
+fn change(input: &CloseOutInput, by: &str) -> Flow<Command> {
+    let summary = input.resolution_summary.trim();
+    if summary.is_empty() {
+        return Err(fail("input.resolutionSummary: say what was done, or why it is cancelled"));
+    }
+    if input.cancelled {
+        return Ok(Command::ChangeStatus {
+            to: State::Cancelled,
+            reason: summary.to_owned(),
+            justification: String::new(),
+            resolution: None,
+        });
+    }
+    let kind = words::resolution_type(&input.resolution_type)
+        .map_err(|error| fail(format!("input.resolutionType: {error}")))?;
+    Ok(Command::ChangeStatus {
+        to: State::Resolved,
+        reason: String::new(),
+        justification: String::new(),
+        resolution: Some(ResolutionInput { summary: summary.to_owned(), kind, resolved_by: by.to_owned() }),
+    })
+}
+
+fn plan<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Plan {
+    let verb = if input.cancelled { "Cancel" } else { "Resolve" };
+    let covers = json!({
+        "cancelled": input.cancelled,
+        "incidentId": run.scope.incident,
+        "resolutionSummary": input.resolution_summary,
+        "resolutionType": input.resolution_type,
+    })
+    .to_string();
+    Plan {
+        step: "approve",
+        kind: GateKind::CloseOut,
+        action: format!("{verb} {}", run.scope.incident),
+        reason: format!("{} asked to close it out", run.scope.actor),
+        digest: hex::encode(Sha256::digest(covers.as_bytes())),
+        covers,
+        lines: vec![input.resolution_summary.clone()],
+    }
+}
+
+async fn not_done<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome) -> Flow {
+    let (status, reason) = match &outcome {
+        Outcome::Cancelled { reason } => (Status::Cancelled, reason.clone()),
+        Outcome::Rejected { reason } => (Status::Rejected, reason.clone()),
+        Outcome::NotNeeded | Outcome::Approved { .. } => (Status::Failed, String::new()),
+    };
+    let notice = Notice {
+        channel: None,
+        headline: "The close-out was not done".to_owned(),
+        lines: vec![reason.clone()],
+        output: None,
+        pin: false,
+        ask: None,
+    };
+    run.notice("outcome", notice).await?;
+    end(run, status, Some(reason), outcome.result(), Told::default()).await
+}
+
+/// Between the question and the answer the incident moved on, so that this is not legal any more.
+async fn refused<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome, refusal: Refusal) -> Flow {
+    end(run, Status::Failed, Some(refusal.to_string()), outcome.result(), Told::default()).await
+}
+
+async fn public<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
+    let Some(id) = run.link("statuspageIncidentId") else {
+        run.skip("public-resolve", capability::STATUSPAGE, "there is no public incident").await?;
+        return Ok(false);
+    };
+    let message =
+        if input.cancelled { "This turned out not to be an incident." } else { "This incident is resolved." };
+    let resolution = PublicResolution { id, message: message.to_owned() };
+    Ok(worked(&run.effect(PublicResolve, "public-resolve", capability::STATUSPAGE, resolution).await?))
+}
+
+async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<bool> {
+    let Some(id) = run.link("pagerdutyIncidentId") else {
+        run.skip("paging-resolve", capability::PAGERDUTY, "there is no PagerDuty incident").await?;
+        return Ok(false);
+    };
+    Ok(worked(&run.effect(PagingResolve, "paging-resolve", capability::PAGERDUTY, ExternalRef { id }).await?))
+}
+
+async fn post<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
+    let verb = if input.cancelled { "Cancelled" } else { "Resolved" };
+    let notice = Notice {
+        channel: None,
+        headline: format!("{verb}: {}", run.incident.title),
+        lines: vec![input.resolution_summary.clone()],
+        output: None,
+        pin: false,
+        ask: None,
+    };
+    Ok(run.notice("resolution", notice).await?.is_some())
+}
+
+async fn archive<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
+    let (true, Some(channel)) = (input.archive_channel, run.link("slackChannel")) else { return Ok(false) };
+    let covers = json!({ "archive": channel, "incidentId": run.scope.incident }).to_string();
+    let plan = Plan {
+        step: "archive",
+        kind: GateKind::ArchiveChannel,
+        action: format!("Archive the channel of {}", run.scope.incident),
+        reason: format!("{} asked for it with the close-out", run.scope.actor),
+        digest: hex::encode(Sha256::digest(covers.as_bytes())),
+        covers,
+        lines: vec![],
+    };
+    if !await_decision(run, plan).await?.may_go_on() {
+        run.skip("channel-archive", capability::SLACK, "it was not approved").await?;
+        return Ok(false);
+    }
+    Ok(worked(
+        &run.effect(ChannelArchive, "channel-archive", capability::SLACK, ChannelRef { channel }).await?,
+    ))
+}
+
+fn worked(outcome: &Result<crate::contracts::StepReply, String>) -> bool {
+    outcome.as_ref().is_ok_and(|reply| reply.skipped.is_none())
+}
+
+async fn end<W: Blueprint>(
+    run: &Run<'_, W>,
+    status: Status,
+    reason: Option<String>,
+    approval: ApprovalResult,
+    told: Told,
+) -> Flow {
+    let result = CloseOutResult {
+        status,
+        reason: reason.clone(),
+        approval,
+        notifications: CloseOutNotifications {
+            statuspage_incident_resolved: told.public,
+            pager_duty_incident_resolved: told.paging,
+            slack_closeout_posted: told.posted,
+            channel_archived: told.archived,
+        },
+        warnings: run.warnings(),
+    };
+    run.complete(status, reason.as_deref(), &result).await
+}

@@ -1,0 +1,556 @@
+//! The activities that blueprints call: names, inputs, outputs, and the times and attempts they get. What they do is
+//! bound in the crate `activities`; no vendor's word stands in here but in the capability ids, which are a contract.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use harmony_incidents::{
+    Answer, Command, Context, OrgId, Refusal,
+    attestation::StartAttestation,
+    command::{GateView, Settled, Verdict},
+    ids::{IncidentId, WorkflowId},
+    log::{Authority, IncidentCreated, Phase, Severity, State},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use temporalio_workflow::common::ActivityDefinition;
+
+use crate::messages::{PageTarget, RunbookInput};
+
+/// Capability ids of section 3 of the contract.
+pub mod capability {
+    /// Public status page.
+    pub const STATUSPAGE: &str = "golden.connectors.statuspage";
+    /// Review pages.
+    pub const CONFLUENCE: &str = "golden.connectors.confluence";
+    /// Paging.
+    pub const PAGERDUTY: &str = "golden.connectors.pagerduty";
+    /// Channel and buttons.
+    pub const SLACK: &str = "golden.integrations.slack-interactive";
+    /// Runbook cells.
+    pub const RUNBOOK: &str = "golden.operations.runme-runner";
+    /// Timeline.
+    pub const TIMELINE: &str = "golden.transformers.incident-timeline";
+}
+
+macro_rules! activity {
+    ($(#[$doc:meta])* $name:ident = $wire:literal: $input:ty => $output:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+        impl ActivityDefinition for $name {
+            type Input = $input;
+            type Output = $output;
+            fn name(&self) -> &str {
+                $wire
+            }
+        }
+    };
+}
+
+activity!(
+    /// First step of every run: who started it, may they, which attempt is it.
+    BlueprintBegin = "blueprint.begin": BeginRequest => BeginReply);
+activity!(
+    /// Appends one command to the log.
+    LogAppend = "log.append": AppendRequest => AppendReply);
+activity!(
+    /// Judges a decision and records the verdict.
+    ApprovalJudge = "approval.judge": JudgeRequest => Verdict);
+activity!(
+    /// Reads a gate that may have been settled from outside.
+    ApprovalLook = "approval.look": LookRequest => LookReply);
+activity!(
+    /// Takes the snapshot of a runbook and makes the digest of what would be run.
+    RunbookPropose = "runbook.propose": ProposeRequest => ProposeReply);
+activity!(
+    /// Runs one cell. The only activity of the runbook queue.
+    RunbookCell = "runbook.cell": CellRequest => CellReply);
+activity!(
+    /// Makes sure that the incident's channel exists, with its topic.
+    ChannelOpen = "channel.open": Effect<ChannelDraft> => StepReply);
+activity!(
+    /// Posts a notice.
+    ChannelPost = "channel.post": Effect<Notice> => StepReply);
+activity!(
+    /// Replaces a notice that asked for something by what came of it.
+    ChannelSettle = "channel.settle": Effect<Settle> => StepReply);
+activity!(
+    /// Archives the channel.
+    ChannelArchive = "channel.archive": Effect<ChannelRef> => StepReply);
+activity!(
+    /// Makes sure that the paging incident exists.
+    PagingOpen = "paging.open": Effect<PagingDraft> => StepReply);
+activity!(
+    /// Resolves a paging incident.
+    PagingResolve = "paging.resolve": Effect<ExternalRef> => StepReply);
+activity!(
+    /// Opens the public incident.
+    PublicOpen = "public.open": Effect<PublicDraft> => StepReply);
+activity!(
+    /// Resolves the public incident.
+    PublicResolve = "public.resolve": Effect<PublicResolution> => StepReply);
+activity!(
+    /// Renders the review from the log.
+    ReviewRender = "review.render": RenderRequest => RenderReply);
+activity!(
+    /// Publishes the rendered review.
+    ReviewPublish = "review.publish": Effect<PublishDraft> => StepReply);
+
+/// How long the log may be away before a local activity gives up and the workflow waits on a timer.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(10);
+/// First and last wait between two tries of the log.
+pub const LOG_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// One try of an effect: the connectors' own time-out is 20 s, and the ledger needs a moment.
+pub const EFFECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A cell whose worker is not heard of for this long is lost.
+pub const CELL_HEARTBEAT: Duration = Duration::from_secs(10);
+/// What a cell's activity may take beyond the cell itself: killing it takes 5 s.
+pub const CELL_GRACE: Duration = Duration::from_secs(20);
+
+/// Where in which run a step stands, and with what authority it acts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scope {
+    /// Organisation.
+    pub org: OrgId,
+    /// Incident.
+    pub incident: IncidentId,
+    /// Workflow.
+    pub workflow_id: WorkflowId,
+    /// Its first execution's run.
+    pub run_id: String,
+    /// Blueprint's own name.
+    pub blueprint: String,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Step.
+    pub step: String,
+    /// Starter.
+    pub actor: String,
+    /// From the directory.
+    pub authority: Authority,
+    /// Workflow time.
+    pub occurred_at: Timestamp,
+}
+
+impl Scope {
+    /// The key of this step's record.
+    pub fn key(&self) -> String {
+        format!("{}#{}/{}", self.workflow_id, self.attempt, self.step)
+    }
+
+    /// Who, why and when of this step's record.
+    pub fn context(&self) -> Context {
+        Context {
+            actor: self.actor.clone(),
+            authority: self.authority,
+            cause: harmony_incidents::log::Cause {
+                workflow_id: self.workflow_id.to_string(),
+                blueprint: self.blueprint.clone(),
+                attempt: self.attempt,
+                step: self.step.clone(),
+                request_id: String::new(),
+            },
+            occurred_at: self.occurred_at,
+        }
+    }
+}
+
+/// A step with an outward effect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Effect<A> {
+    /// Where it stands.
+    pub scope: Scope,
+    /// What it does.
+    pub args: A,
+}
+
+/// What came of a step with an outward effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StepReply {
+    /// Whether it was left out, and why: switched off, or not configured.
+    pub skipped: Option<String>,
+    /// What the vendor calls it.
+    pub external_ref: String,
+    /// Named references: `slackChannel`, `slackMessageTs`, …
+    pub links: BTreeMap<String, String>,
+    /// For people to open.
+    pub url: String,
+    /// What did not work and was not needed.
+    pub warnings: Vec<String>,
+}
+
+/// `blueprint.begin`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BeginRequest {
+    /// Workflow.
+    pub workflow_id: String,
+    /// Type as started.
+    pub workflow_type: String,
+    /// First execution's run.
+    pub run_id: String,
+    /// `context.initiator_id`.
+    pub initiator_id: String,
+    /// `context.incident_id`; must agree with the workflow id.
+    pub incident_id: String,
+    /// Attestation, where there is one.
+    pub start: Option<StartAttestation>,
+    /// SHA-256 of the input without its `start`, in hex.
+    pub input_digest: String,
+    /// Where the blueprint wants to take the incident.
+    pub target: Option<State>,
+    /// What to declare where the incident does not exist (initiate only).
+    pub declare: Option<IncidentCreated>,
+    /// Workflow time.
+    pub occurred_at: Timestamp,
+}
+
+/// Answer to `blueprint.begin`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BeginReply {
+    /// Where every step of this run stands.
+    pub scope: Scope,
+    /// Why it may not go on; on record.
+    pub refused: Option<String>,
+    /// The incident at this moment.
+    pub incident: Brief,
+    /// How long a step with an outward effect is tried, in milliseconds.
+    pub patience_ms: u64,
+    /// What is missing before a review may be proposed.
+    pub missing_for_review: Vec<String>,
+}
+
+/// What a blueprint needs to know of its incident.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Brief {
+    /// Internal title.
+    pub title: String,
+    /// Severity.
+    pub severity: Severity,
+    /// State.
+    pub state: State,
+    /// Phase.
+    pub phase: Phase,
+    /// Public title, or empty.
+    pub public_title: String,
+    /// Public message, or empty.
+    pub public_message: String,
+    /// Public names.
+    pub impacted_services: Vec<String>,
+    /// Service that has it.
+    pub service_name: String,
+    /// Named references of earlier steps.
+    pub links: BTreeMap<String, String>,
+}
+
+/// `log.append`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppendRequest {
+    /// Where it stands; `scope.step` names the key unless `key` does.
+    pub scope: Scope,
+    /// What to append.
+    pub command: Command,
+}
+
+/// Answer to `log.append`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppendReply {
+    /// What the log answered, or refused.
+    pub answer: Result<Answer, Refusal>,
+    /// Whether this was on record before this run asked.
+    pub known_to_other_run: bool,
+    /// State after it.
+    pub state: State,
+    /// Phase after it.
+    pub phase: Phase,
+    /// Severity after it.
+    pub severity: Severity,
+}
+
+/// `approval.judge`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JudgeRequest {
+    /// Where it stands.
+    pub scope: Scope,
+    /// The JSON that came, or why it is none.
+    pub payload: Result<serde_json::Value, String>,
+    /// SHA-256 of the payload's bytes, in hex.
+    pub payload_sha256: String,
+    /// Which occurrence of these bytes, from 1.
+    pub occurrence: u32,
+    /// Whether it came as a signal, which the history dates.
+    pub signal: bool,
+}
+
+/// `approval.look`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LookRequest {
+    /// Where it stands.
+    pub scope: Scope,
+    /// Gate.
+    pub gate_id: String,
+}
+
+/// Answer to `approval.look`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LookReply {
+    /// Still waiting, at this level.
+    Pending(GateView),
+    /// Settled.
+    Settled(Settled),
+}
+
+/// `runbook.propose`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposeRequest {
+    /// Where it stands.
+    pub scope: Scope,
+    /// What is asked for.
+    pub runbook: RunbookInput,
+    /// Verification cells.
+    pub verification: Vec<String>,
+}
+
+/// Answer to `runbook.propose`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProposeReply {
+    /// What would be run.
+    Proposal(Proposal),
+    /// There is no such runbook, or it cannot be run.
+    Invalid(String),
+}
+
+/// What would be run, and the digest over it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proposal {
+    /// The runbook's bytes.
+    pub snapshot: String,
+    /// Their SHA-256, in hex.
+    pub snapshot_sha256: String,
+    /// Cells of the remediation, in order.
+    pub cells: Vec<CellPlan>,
+    /// Cells of the verification, in order.
+    pub verification: Vec<CellPlan>,
+    /// JSON of everything that the digest covers.
+    pub covers: String,
+    /// SHA-256 of `covers`, in hex.
+    pub digest: String,
+}
+
+/// One cell that would be run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CellPlan {
+    /// Its name.
+    pub name: String,
+    /// Whether it may run again when nobody knows whether it ran.
+    pub idempotent: bool,
+    /// Its time, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// `runbook.cell`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CellRequest {
+    /// The runbook's bytes, as digested.
+    pub snapshot: String,
+    /// Their SHA-256, in hex; checked before anything runs.
+    pub snapshot_sha256: String,
+    /// Cell.
+    pub cell: String,
+    /// As digested.
+    pub env: BTreeMap<String, String>,
+    /// Exported by earlier cells.
+    pub carried: BTreeMap<String, String>,
+    /// Names of secrets.
+    pub secret_env: Vec<String>,
+    /// Relative to the runbook root.
+    pub workdir: String,
+    /// Its time, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// Answer to `runbook.cell`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CellReply {
+    /// `exited`, `signalled`, `timed-out`, `cancelled` or `could-not-start`.
+    pub ended: String,
+    /// Where it exited.
+    pub exit_code: Option<i32>,
+    /// Why it could not start.
+    pub problem: Option<String>,
+    /// Masked, at most 16 KiB.
+    pub stdout: String,
+    /// Masked, at most 16 KiB.
+    pub stderr: String,
+    /// All it wrote.
+    pub output_bytes: u64,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// What it exported.
+    pub exported: BTreeMap<String, String>,
+}
+
+/// `channel.open`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelDraft {
+    /// Incident's title.
+    pub title: String,
+    /// Severity's word.
+    pub severity: String,
+    /// Responders to invite besides the starter.
+    pub invite: Vec<String>,
+}
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelRef {
+    /// Its id.
+    pub channel: String,
+}
+
+/// `channel.post`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// Where; nothing is posted where there is no channel.
+    pub channel: Option<String>,
+    /// One line.
+    pub headline: String,
+    /// More lines, plain text.
+    pub lines: Vec<String>,
+    /// Output to show as it is.
+    pub output: Option<String>,
+    /// Whether to pin it.
+    pub pin: bool,
+    /// Buttons.
+    pub ask: Option<Ask>,
+}
+
+/// What the buttons of a notice ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ask {
+    /// Approve or reject a gate.
+    Decide(Box<GateView>),
+    /// Sign off the published review of this digest.
+    SignOff {
+        /// In hex.
+        digest: String,
+    },
+}
+
+/// `channel.settle`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settle {
+    /// Channel.
+    pub channel: String,
+    /// Message.
+    pub ts: String,
+    /// One line.
+    pub headline: String,
+    /// More lines.
+    pub lines: Vec<String>,
+}
+
+/// `paging.open`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PagingDraft {
+    /// One line.
+    pub title: String,
+    /// In words.
+    pub details: String,
+    /// Severity's word.
+    pub severity: String,
+    /// `None` for the incident itself; else the gate's level that is paged.
+    pub page: Option<String>,
+}
+
+/// A vendor's own id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalRef {
+    /// The id.
+    pub id: String,
+}
+
+/// `public.open`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicDraft {
+    /// Public title; never the internal one.
+    pub title: String,
+    /// First message.
+    pub message: String,
+    /// Component ids.
+    pub components: Vec<String>,
+}
+
+/// `public.resolve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicResolution {
+    /// Incident there.
+    pub id: String,
+    /// Last message.
+    pub message: String,
+}
+
+/// `review.render`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenderRequest {
+    /// Where it stands.
+    pub scope: Scope,
+    /// As asked for.
+    pub title: String,
+    /// Where it goes.
+    pub target: PageTarget,
+}
+
+/// Answer to `review.render`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenderReply {
+    /// SHA-256 of the page with its space and parent, in hex.
+    pub digest: String,
+    /// Title with the incident id.
+    pub title: String,
+    /// Where it goes, filled in.
+    pub target: PageTarget,
+    /// Last record that it tells of.
+    pub upto_seq: u64,
+    /// JSON of what the digest covers.
+    pub covers: String,
+}
+
+/// `review.publish`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishDraft {
+    /// What was approved, in hex; the stored page is checked against it.
+    pub digest: String,
+    /// Title.
+    pub title: String,
+    /// Where.
+    pub target: PageTarget,
+}

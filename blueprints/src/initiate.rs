@@ -1,0 +1,189 @@
+//! `incident.initiate`: from "something is wrong" to everybody who must know being told.
+//!
+//! The incident is on record first; what tells others comes after, in parallel, and the absence of any of them is a
+//! warning in the result, never a reason not to initiate.
+
+use harmony_incidents::{
+    Command,
+    log::{IncidentCreated, State, Text},
+    policy::GateKind,
+    words,
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue, workflows::join};
+
+use crate::{
+    contracts::{
+        ChannelDraft, ChannelOpen, Notice, PagingDraft, PagingOpen, PublicDraft, PublicOpen, StepReply,
+        capability,
+    },
+    desk::{Blueprint, blueprint},
+    gate::{Plan, await_decision},
+    messages::{Correlation, InitiateInput, InitiateNotifications, InitiateResult, Status},
+    run::{Begun, Flow, Run, begin, fail, input},
+};
+
+blueprint!(
+    /// The workflow `incident.initiate`.
+    Initiate, "incident.initiate", flow
+);
+
+async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
+    let (common, input, digest) = input::<W, InitiateInput>(ctx, &raw)?;
+    let declare = declaration(&input, &common.context)?;
+    let mut run = match begin(ctx, common, digest, None, Some(declare)).await? {
+        Begun::Started(run) => run,
+        Begun::Refused(run, reason) => {
+            return end(&run, Status::Refused, Some(&reason), Told::default()).await;
+        }
+    };
+    let open = Command::ChangeStatus {
+        to: State::Open,
+        reason: String::new(),
+        justification: String::new(),
+        resolution: None,
+    };
+    run.append("open", open).await?.map_err(|refusal| fail(refusal.to_string()))?;
+    let (channel, paging) = join!(channel(&run), paging(&run));
+    let (channel, paging) = (channel?, paging?);
+    for reply in [&channel, &paging].into_iter().flatten() {
+        run.keep_links(reply);
+    }
+    let (first, public) = join!(first_update(&run, &paging), public(&run, &input));
+    let (first, public) = (first?, public?);
+    end(&run, Status::Completed, None, Told { channel, paging, first, public }).await
+}
+
+#[derive(Default)]
+struct Told {
+    channel: Option<StepReply>,
+    paging: Option<StepReply>,
+    first: Option<StepReply>,
+    public: Option<StepReply>,
+}
+
+/// What to declare where nobody has: a run started by hand may bring its own incident.
+fn declaration(input: &InitiateInput, context: &crate::messages::GoldenContext) -> Flow<IncidentCreated> {
+    let severity =
+        words::severity(&input.severity).map_err(|error| fail(format!("input.severity: {error}")))?;
+    if input.title.trim().is_empty() {
+        return Err(fail("input.title: an incident needs a title"));
+    }
+    Ok(IncidentCreated {
+        title: Some(Text::plain(input.title.trim())),
+        severity: severity.into(),
+        impacted_services: input.impacted_services.clone(),
+        public_title: input.public_title.as_deref().and_then(Text::optional),
+        public_message: input.public_message.as_deref().and_then(Text::optional),
+        trace_id: context.trace_id.clone(),
+        cost_center: context.cost_center.clone(),
+        ..IncidentCreated::default()
+    })
+}
+
+async fn channel<W: Blueprint>(run: &Run<'_, W>) -> Flow<Option<StepReply>> {
+    let draft = ChannelDraft {
+        title: run.incident.title.clone(),
+        severity: run.incident.severity.as_str_name().to_owned(),
+        invite: Vec::new(),
+    };
+    made(run.effect(ChannelOpen, "channel", capability::SLACK, draft).await?)
+}
+
+async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<Option<StepReply>> {
+    let draft = PagingDraft {
+        title: format!("{}: {}", run.scope.incident, run.incident.title),
+        details: format!("Severity {}. Declared in Harmony.", run.incident.severity.as_str_name()),
+        severity: run.incident.severity.as_str_name().to_owned(),
+        page: None,
+    };
+    made(run.effect(PagingOpen, "paging", capability::PAGERDUTY, draft).await?)
+}
+
+async fn first_update<W: Blueprint>(run: &Run<'_, W>, paging: &Option<StepReply>) -> Flow<Option<StepReply>> {
+    let mut lines = vec![format!(
+        "{} {} declared by {}",
+        run.incident.severity.as_str_name(),
+        run.scope.incident,
+        run.scope.actor
+    )];
+    if !run.incident.impacted_services.is_empty() {
+        lines.push(format!("Affected: {}", run.incident.impacted_services.join(", ")));
+    }
+    if let Some(paging) = paging {
+        lines.push(format!("PagerDuty: {}", paging.url));
+    }
+    let notice = Notice {
+        channel: None,
+        headline: run.incident.title.clone(),
+        lines,
+        output: None,
+        pin: true,
+        ask: None,
+    };
+    run.notice("first-update", notice).await
+}
+
+/// The public page, alone behind its gate where the policy asks. Never the internal title.
+async fn public<W: Blueprint>(run: &Run<'_, W>, input: &InitiateInput) -> Flow<Option<StepReply>> {
+    let services = if run.incident.impacted_services.is_empty() {
+        "our services".to_owned()
+    } else {
+        run.incident.impacted_services.join(", ")
+    };
+    let or = |text: &str, default: String| if text.is_empty() { default } else { text.to_owned() };
+    let default = format!("We are investigating an issue with {services}");
+    let draft = PublicDraft {
+        title: or(&run.incident.public_title, default.clone()),
+        message: or(&run.incident.public_message, format!("{default}.")),
+        components: input.public_components.clone(),
+    };
+    let covers = json!({
+        "components": draft.components, "incidentId": run.scope.incident, "message": draft.message, "title": draft.title,
+    })
+    .to_string();
+    let plan = Plan {
+        step: "status-page",
+        kind: GateKind::StatusPage,
+        action: format!("Publish \"{}\" on the status page", draft.title),
+        reason: format!("{} was declared", run.scope.incident),
+        digest: hex::encode(Sha256::digest(covers.as_bytes())),
+        covers,
+        lines: vec![draft.message.clone()],
+    };
+    let outcome = await_decision(run, plan).await?;
+    if !outcome.may_go_on() {
+        run.skip("public-page", capability::STATUSPAGE, "it was not approved").await?;
+        return Ok(None);
+    }
+    made(run.effect(PublicOpen, "public-page", capability::STATUSPAGE, draft).await?)
+}
+
+fn made(outcome: Result<StepReply, String>) -> Flow<Option<StepReply>> {
+    Ok(outcome.ok().filter(|reply| reply.skipped.is_none()))
+}
+
+async fn end<W: Blueprint>(run: &Run<'_, W>, status: Status, reason: Option<&str>, told: Told) -> Flow {
+    let link = |reply: &Option<StepReply>, name: &str| {
+        reply.as_ref().and_then(|reply| reply.links.get(name).cloned())
+    };
+    let result = InitiateResult {
+        status,
+        reason: reason.map(str::to_owned),
+        incident_id: run.scope.incident.to_string(),
+        notifications: InitiateNotifications {
+            slack_announcement_posted: told.first.is_some(),
+            pager_duty_incident_created: told.paging.is_some(),
+            statuspage_incident_created: told.public.is_some(),
+        },
+        correlation: Correlation {
+            slack_channel: link(&told.channel, "slackChannel"),
+            slack_message_ts: link(&told.first, "slackMessageTs"),
+            pagerduty_incident_id: link(&told.paging, "pagerdutyIncidentId"),
+            statuspage_incident_id: link(&told.public, "statuspageIncidentId"),
+        },
+        warnings: run.warnings(),
+    };
+    run.complete(status, reason, &result).await
+}

@@ -1,0 +1,511 @@
+//! What goes into the blueprints and what comes out: the contract with everybody who starts one.
+//!
+//! JSON is camelCase, but for [`GoldenContext`], which is snake_case. Input is taken raw and read here, so that what
+//! does not parse ends the run with the name of the field instead of wedging it.
+
+use std::collections::BTreeMap;
+
+use harmony_incidents::{
+    attestation::StartAttestation,
+    command::{GateView, Settled},
+    log::Severity,
+};
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// What every workflow of an incident carries, also as memo `golden.context`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GoldenContext {
+    /// W3C trace id.
+    pub trace_id: String,
+    /// Principal who asked.
+    pub initiator_id: String,
+    /// Who pays.
+    pub cost_center: String,
+    /// Incident.
+    pub incident_id: String,
+    /// `P1`..`P4`.
+    pub incident_severity: String,
+    /// Internal title.
+    pub incident_title: String,
+    /// Slack channel id.
+    pub incident_channel: String,
+    /// PagerDuty incident.
+    pub pagerduty_incident_id: String,
+    /// Statuspage incident.
+    pub statuspage_incident_id: String,
+    /// Names.
+    pub impacted_services: Vec<String>,
+}
+
+/// Fields that every input has; read apart from the blueprint's own, so that each error can name its field.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Common {
+    /// Incident and initiator.
+    pub context: GoldenContext,
+    /// Who asked through one of our doors; absent where started by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartAttestation>,
+}
+
+/// Input of `incident.initiate`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitiateInput {
+    /// Internal title.
+    pub title: String,
+    /// `P1`..`P4`, or a view of it.
+    pub severity: String,
+    /// Title of the public incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_title: Option<String>,
+    /// First public message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_message: Option<String>,
+    /// Component ids on the status page.
+    #[serde(default)]
+    pub public_components: Vec<String>,
+    /// Public names of what is affected.
+    #[serde(default)]
+    pub impacted_services: Vec<String>,
+}
+
+/// Input of `incident.remediate`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediateInput {
+    /// What to do.
+    pub remediation: RunbookInput,
+    /// How to tell that it worked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationInput>,
+}
+
+/// A runbook to run.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunbookInput {
+    /// Always `runbook`.
+    pub kind: RemediationKind,
+    /// Relative to the runbook root.
+    pub path: String,
+    /// In order; empty for every named cell but those of the verification.
+    #[serde(default)]
+    pub cells: Vec<String>,
+    /// Never secret.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Names of secrets that the runbook pool resolves from its own mount.
+    #[serde(default)]
+    pub secret_env: Vec<String>,
+    /// Time for one cell, such as `10m` or a number of seconds.
+    #[serde(default = "default_timeout", deserialize_with = "duration", serialize_with = "friendly")]
+    pub timeout: SignedDuration,
+    /// Relative to the runbook root.
+    #[serde(default)]
+    pub workdir: String,
+}
+
+/// The kinds of remediation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemediationKind {
+    /// Cells of a Markdown file.
+    Runbook,
+}
+
+/// Cells that check.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationInput {
+    /// In order.
+    pub cells: Vec<String>,
+}
+
+/// Input of `incident.close-out`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloseOutInput {
+    /// What was done; for a cancellation, why.
+    pub resolution_summary: String,
+    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX.
+    #[serde(default = "fixed")]
+    pub resolution_type: String,
+    /// Whether to archive the channel, behind a gate of its own.
+    #[serde(default)]
+    pub archive_channel: bool,
+    /// Cancel instead of resolve.
+    #[serde(default)]
+    pub cancelled: bool,
+}
+
+/// Input of `incident.post-mortem`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PostMortemInput {
+    /// Title of the page; the incident id is put before it.
+    #[serde(default)]
+    pub title: String,
+    /// Where the page goes.
+    #[serde(default)]
+    pub confluence: PageTarget,
+}
+
+/// Where a page goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PageTarget {
+    /// Key of the space; empty for the configured one.
+    pub space_key: String,
+    /// Page above it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
+    /// Labels.
+    pub labels: Vec<String>,
+}
+
+fn default_timeout() -> SignedDuration {
+    SignedDuration::from_mins(10)
+}
+
+fn fixed() -> String {
+    "FIXED".to_owned()
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedDuration, D::Error> {
+    let given = match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_i64().map(SignedDuration::from_secs),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    given
+        .filter(|given| *given > SignedDuration::ZERO && *given <= SignedDuration::from_hours(24))
+        .ok_or_else(|| {
+            serde::de::Error::custom("a time such as \"10m\", or seconds, above 0 and at most a day")
+        })
+}
+
+fn friendly<S: serde::Serializer>(given: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{given:#}"))
+}
+
+/// Reads an input; the error names the field.
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    if !value.is_object() {
+        return Err("input: expected one JSON object".to_owned());
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." { "input".to_owned() } else { format!("input.{path}") };
+        format!("{place}: {}", error.inner())
+    })
+}
+
+/// SHA-256 over the input without its `start`: what a start's attestation covers.
+pub fn input_digest(mut input: Value) -> String {
+    if let Some(object) = input.as_object_mut() {
+        object.remove("start");
+    }
+    hex::encode(Sha256::digest(input.to_string().as_bytes()))
+}
+
+/// How a blueprint ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    /// As asked.
+    Completed,
+    /// Somebody said no, or nobody said yes.
+    Rejected,
+    /// Stopped.
+    Cancelled,
+    /// Not legal from here, or not for this starter.
+    Refused,
+    /// Tried and did not work.
+    Failed,
+}
+
+impl Status {
+    /// The word in results and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "COMPLETED",
+            Self::Rejected => "REJECTED",
+            Self::Cancelled => "CANCELLED",
+            Self::Refused => "REFUSED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// Result of `incident.initiate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitiateResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Incident.
+    pub incident_id: String,
+    /// What was told to whom.
+    pub notifications: InitiateNotifications,
+    /// Where to find it.
+    pub correlation: Correlation,
+    /// What did not work and was not needed.
+    pub warnings: Vec<String>,
+}
+
+/// What initiate told to whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitiateNotifications {
+    /// First update in the channel.
+    pub slack_announcement_posted: bool,
+    /// PagerDuty incident created or linked.
+    pub pager_duty_incident_created: bool,
+    /// Public incident.
+    pub statuspage_incident_created: bool,
+}
+
+/// Where an incident is found elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Correlation {
+    /// Channel id.
+    pub slack_channel: Option<String>,
+    /// First update's ts.
+    pub slack_message_ts: Option<String>,
+    /// Incident there.
+    pub pagerduty_incident_id: Option<String>,
+    /// Incident there.
+    pub statuspage_incident_id: Option<String>,
+}
+
+/// What came of a gate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalResult {
+    /// Whether the policy asked for one.
+    pub was_required: bool,
+    /// Whether somebody approved.
+    pub was_approved: bool,
+    /// Why not: the rejection's reason, or `timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Result of `incident.remediate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediateResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The gate.
+    pub approval: ApprovalResult,
+    /// What was run.
+    pub remediation: RemediationReport,
+    /// What did not work and was not needed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// What remediate ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediationReport {
+    /// Whether any cell ran.
+    pub executed: bool,
+    /// Whether each stands in the log.
+    pub recorded_in_timeline: bool,
+    /// The cells.
+    pub runbook: RunbookReport,
+}
+
+/// The cells that ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunbookReport {
+    /// Whether all succeeded, verification included.
+    pub success: bool,
+    /// In order.
+    pub cells: Vec<CellReport>,
+    /// In words.
+    pub message: String,
+}
+
+/// One cell that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CellReport {
+    /// Its name.
+    pub name: String,
+    /// `remediation` or `verification`.
+    pub purpose: String,
+    /// Whether it exited with 0.
+    pub success: bool,
+    /// `exited`, `signalled`, `timed-out`, `cancelled`, `could-not-start` or `unknown`.
+    pub ended: String,
+    /// Where it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+/// Result of `incident.close-out`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloseOutResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The gate.
+    pub approval: ApprovalResult,
+    /// What was told to whom.
+    pub notifications: CloseOutNotifications,
+    /// What did not work and was not needed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// What close-out told to whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloseOutNotifications {
+    /// Public incident.
+    pub statuspage_incident_resolved: bool,
+    /// PagerDuty incident.
+    pub pager_duty_incident_resolved: bool,
+    /// Message in the channel.
+    pub slack_closeout_posted: bool,
+    /// The channel.
+    pub channel_archived: bool,
+}
+
+/// Result of `incident.post-mortem`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PostMortemResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The gate.
+    pub approval: ApprovalResult,
+    /// The page.
+    pub postmortem: PostMortemReport,
+    /// What did not work and was not needed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The page of a review.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PostMortemReport {
+    /// Whether it exists.
+    pub confluence_page_created: bool,
+    /// Where.
+    pub page_url: Option<String>,
+}
+
+/// Answer to the query `approvalState`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalState {
+    /// none, pending, approved, rejected, timeout, escalated or cancelled.
+    pub status: String,
+    /// Workflow that waits.
+    pub workflow_id: String,
+    /// The gate, where there is or was one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateView>,
+    /// This level's time, such as `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// Where it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slack_channel: Option<String>,
+    /// Message that asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slack_message_ts: Option<String>,
+    /// How it was settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Settled>,
+    /// What happened at it, oldest first.
+    pub history: Vec<String>,
+}
+
+/// Answer to the query `lifecycle`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle {
+    /// Incident.
+    pub incident_id: String,
+    /// `P1`..`P4`.
+    pub severity: String,
+    /// Phase in the log.
+    pub phase: String,
+    /// State in the log.
+    pub state: String,
+    /// Steps of this run.
+    pub steps: Vec<StepView>,
+    /// The gate.
+    pub approval: ApprovalState,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepView {
+    /// Its name.
+    pub name: String,
+    /// What carried it out.
+    pub capability: String,
+    /// RUNNING, SUCCEEDED, FAILED or SKIPPED.
+    pub status: String,
+    /// What the vendor calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<String>,
+    /// What went wrong, or why it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The severity's word.
+pub(crate) fn severity_word(severity: Severity) -> &'static str {
+    severity.as_str_name()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_parse_names_the_field() {
+        for (input, expected) in [
+            (json!("oops"), "input: expected one JSON object"),
+            (json!({"context": {}}), "input: missing field `remediation`"),
+            (
+                json!({"context": {}, "remediation": {"kind": "runbook", "path": "a.md", "timeout": "soon"}}),
+                "input.remediation.timeout: a time such as \"10m\", or seconds, above 0 and at most a day",
+            ),
+        ] {
+            assert_eq!(read::<RemediateInput>(input).unwrap_err(), expected);
+        }
+        let good = json!({"context": {"incident_id": "INC-2026-0001"}, "remediation": {"kind": "runbook", "path": "a.md", "timeout": 90}});
+        assert_eq!(read::<RemediateInput>(good).unwrap().remediation.timeout, SignedDuration::from_secs(90));
+    }
+}

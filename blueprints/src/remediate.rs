@@ -1,0 +1,431 @@
+//! `incident.remediate`: a runbook, run only after somebody who may has approved exactly it.
+//!
+//! What is proposed is a snapshot; the gate is bound to the digest over everything that will be done and shown; what
+//! runs is the snapshot. Each cell has its own records. A cell of which nobody knows whether it ran is never repeated
+//! on its own: a gate asks.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use harmony_incidents::{
+    Command,
+    log::{Phase, RunbookCellFinished, RunbookCellStarted, RunbookCellUnknown, State, Text, payload::Kind},
+    policy::GateKind,
+};
+use temporalio_workflow::{
+    ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, RetryPolicy, WorkflowContext,
+    common::data_converters::RawValue,
+};
+
+use crate::{
+    RUNBOOKS_QUEUE,
+    contracts::{
+        CELL_GRACE, CELL_HEARTBEAT, CellPlan, CellReply, CellRequest, Notice, Proposal, ProposeReply,
+        ProposeRequest, RunbookCell, RunbookPropose, capability,
+    },
+    desk::{Blueprint, blueprint},
+    gate::{Outcome, Plan, await_decision},
+    messages::{
+        ApprovalResult, CellReport, RemediateInput, RemediateResult, RemediationReport, RunbookReport, Status,
+    },
+    run::{Begun, Flow, Run, begin, explain, fail, input, patiently},
+};
+
+blueprint!(
+    /// The workflow `incident.remediate`.
+    Remediate, "incident.remediate", flow
+);
+
+async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
+    let (common, input, digest) = input::<W, RemediateInput>(ctx, &raw)?;
+    let run = match begin(ctx, common, digest, None, None).await? {
+        Begun::Started(run) => run,
+        Begun::Refused(run, reason) => {
+            return end(&run, Status::Refused, Some(reason), ApprovalResult::default(), vec![]).await;
+        }
+    };
+    let proposal = match propose(&run, &input).await? {
+        ProposeReply::Proposal(proposal) => proposal,
+        ProposeReply::Invalid(problem) => {
+            return end(&run, Status::Failed, Some(problem), ApprovalResult::default(), vec![]).await;
+        }
+    };
+    announce(&run, &input, &proposal).await?;
+    let outcome = await_decision(&run, plan(&run, &input, &proposal)).await?;
+    if !outcome.may_go_on() {
+        return not_done(&run, outcome).await;
+    }
+    start_mitigating(&run).await?;
+    let cells = run_cells(&run, &input, &proposal).await?;
+    conclude(&run, &input, &proposal, outcome, cells).await
+}
+
+async fn propose<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput) -> Flow<ProposeReply> {
+    let verification = input.verification.as_ref().map(|one| one.cells.clone()).unwrap_or_default();
+    let request =
+        ProposeRequest { scope: run.at("propose"), runbook: input.remediation.clone(), verification };
+    patiently(run.ctx, RunbookPropose, &request).await
+}
+
+async fn announce<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Flow<()> {
+    let notice = Notice {
+        channel: None,
+        headline: format!("Remediation proposed by {}: {}", run.scope.actor, input.remediation.path),
+        lines: vec![format!("Cells: {}", names(&proposal.cells))],
+        output: None,
+        pin: false,
+        ask: None,
+    };
+    run.notice("notice", notice).await.map(drop)
+}
+
+fn plan<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Plan {
+    let mut lines = vec![
+        format!("Cells: {}", names(&proposal.cells)),
+        format!("Runbook SHA-256: {}", proposal.snapshot_sha256),
+    ];
+    if !proposal.verification.is_empty() {
+        lines.push(format!("Then verify with: {}", names(&proposal.verification)));
+    }
+    if !input.remediation.env.is_empty() {
+        let pairs: Vec<String> =
+            input.remediation.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        lines.push(format!("Environment: {}", pairs.join(" ")));
+    }
+    if !input.remediation.secret_env.is_empty() {
+        lines.push(format!("Secrets by name: {}", input.remediation.secret_env.join(", ")));
+    }
+    Plan {
+        step: "approve",
+        kind: GateKind::Remediate,
+        action: format!("Run {}", input.remediation.path),
+        reason: format!("{} asked to remediate {}", run.scope.actor, run.scope.incident),
+        digest: proposal.digest.clone(),
+        covers: proposal.covers.clone(),
+        lines,
+    }
+}
+
+fn names(cells: &[CellPlan]) -> String {
+    cells.iter().map(|cell| cell.name.as_str()).collect::<Vec<_>>().join(" → ")
+}
+
+async fn not_done<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome) -> Flow {
+    let (status, reason) = match &outcome {
+        Outcome::Rejected { reason } => (Status::Rejected, reason.clone()),
+        Outcome::Cancelled { reason } => (Status::Cancelled, reason.clone()),
+        Outcome::NotNeeded | Outcome::Approved { .. } => (Status::Failed, String::new()),
+    };
+    let notice = Notice {
+        channel: None,
+        headline: "The runbook was not run".to_owned(),
+        lines: vec![reason.clone()],
+        output: None,
+        pin: false,
+        ask: None,
+    };
+    run.notice("outcome", notice).await?;
+    end(run, status, Some(reason), outcome.result(), vec![]).await
+}
+
+async fn start_mitigating<W: Blueprint>(run: &Run<'_, W>) -> Flow<()> {
+    let mitigating = Command::ChangeStatus {
+        to: State::Mitigating,
+        reason: String::new(),
+        justification: String::new(),
+        resolution: None,
+    };
+    run.append("mitigating", mitigating).await?.map_err(|refusal| fail(refusal.to_string()))?;
+    phase(run, "remediating", Phase::Remediating).await
+}
+
+async fn phase<W: Blueprint>(run: &Run<'_, W>, step: &str, phase: Phase) -> Flow<()> {
+    // The incident may have been resolved meanwhile; its state outranks our phase.
+    drop(run.append(step, Command::EnterPhase { phase }).await?);
+    Ok(())
+}
+
+/// Runs the cells, then those of the verification; the first failure stops.
+async fn run_cells<W: Blueprint>(
+    run: &Run<'_, W>,
+    input: &RemediateInput,
+    proposal: &Proposal,
+) -> Flow<Vec<(CellReport, CellReply)>> {
+    let mut done: Vec<(CellReport, CellReply)> = Vec::new();
+    let mut carried = BTreeMap::new();
+    for (purpose, cells) in [("remediation", &proposal.cells), ("verification", &proposal.verification)] {
+        if purpose == "verification" && !cells.is_empty() {
+            phase(run, "verifying", Phase::Verifying).await?;
+        }
+        for cell in cells {
+            let (report, reply) = run_cell(run, input, proposal, cell, purpose, &carried).await?;
+            let success = report.success;
+            carried.extend(reply.exported.clone());
+            done.push((report, reply));
+            if !success {
+                return Ok(done);
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// One cell, again only where a human asked for it.
+async fn run_cell<W: Blueprint>(
+    run: &Run<'_, W>,
+    input: &RemediateInput,
+    proposal: &Proposal,
+    cell: &CellPlan,
+    purpose: &str,
+    carried: &BTreeMap<String, String>,
+) -> Flow<(CellReport, CellReply)> {
+    let mut number = 1_u32;
+    loop {
+        if run.is_stopped() {
+            return Ok(unfinished(cell, purpose, "cancelled", "the run was stopped before this cell"));
+        }
+        let (report, reply) = try_cell(run, input, proposal, cell, purpose, carried, number).await?;
+        if report.ended != "unknown" || run.is_stopped() {
+            return Ok((report, reply));
+        }
+        let plan = Plan {
+            step: if purpose == "remediation" { "unknown-cell" } else { "unknown-check" },
+            kind: GateKind::UnknownCell,
+            action: format!("Run cell {} of {} again", cell.name, input.remediation.path),
+            reason: "its worker was lost while it ran: nobody knows whether it did its work".to_owned(),
+            digest: proposal.digest.clone(),
+            covers: proposal.covers.clone(),
+            lines: vec!["Approve to run it again, reject to give up.".to_owned()],
+        };
+        // One gate a cell: a cell that is lost twice is given up.
+        if number > 1 || !await_decision(run, plan).await?.may_go_on() {
+            return Ok((report, reply));
+        }
+        number += 1;
+    }
+}
+
+async fn try_cell<W: Blueprint>(
+    run: &Run<'_, W>,
+    input: &RemediateInput,
+    proposal: &Proposal,
+    cell: &CellPlan,
+    purpose: &str,
+    carried: &BTreeMap<String, String>,
+    number: u32,
+) -> Flow<(CellReport, CellReply)> {
+    let step = format!("{purpose}/{}/{number}", cell.name);
+    let started = Kind::RunbookCellStarted(RunbookCellStarted {
+        blueprint: run.scope.blueprint.clone(),
+        attempt: run.scope.attempt,
+        cell: cell.name.clone(),
+        purpose: purpose.to_owned(),
+        snapshot_sha256: proposal.snapshot_sha256.clone(),
+        run: number,
+    });
+    let command = Command::Record { payload: harmony_incidents::judge::payload(started) };
+    let begun = run.append_full(&format!("{step}/started"), command).await?;
+    begun.answer.map_err(|refusal| fail(refusal.to_string()))?;
+    run.ctx.state_mut(|workflow| workflow.desk_mut().step_began(&step, capability::RUNBOOK));
+    // Another run of this attempt has started it: whether it ran is not ours to know.
+    let outcome = if begun.known_to_other_run && !cell.idempotent {
+        Err("an earlier run of this workflow started it".to_owned())
+    } else {
+        execute(run, input, proposal, cell, carried, &step).await
+    };
+    let (report, reply) = match outcome {
+        Ok(reply) => (report(cell, purpose, &reply), reply),
+        Err(problem) => unfinished(cell, purpose, "unknown", &problem),
+    };
+    let finished = if report.ended == "unknown" {
+        Kind::RunbookCellUnknown(RunbookCellUnknown {
+            blueprint: run.scope.blueprint.clone(),
+            attempt: run.scope.attempt,
+            cell: cell.name.clone(),
+            purpose: purpose.to_owned(),
+            reason: reply.problem.as_deref().and_then(Text::optional),
+            run: number,
+        })
+    } else {
+        Kind::RunbookCellFinished(RunbookCellFinished {
+            blueprint: run.scope.blueprint.clone(),
+            attempt: run.scope.attempt,
+            cell: cell.name.clone(),
+            purpose: purpose.to_owned(),
+            ended: report.ended.clone(),
+            exit_code: report.exit_code.unwrap_or_default(),
+            success: report.success,
+            stdout: Text::optional(&reply.stdout),
+            stderr: Text::optional(&reply.stderr),
+            output_bytes: reply.output_bytes,
+            duration_ms: reply.duration_ms,
+            run: number,
+        })
+    };
+    run.record(&format!("{step}/finished"), finished).await?;
+    let shown = crate::contracts::StepReply::default();
+    let failure = reply.problem.clone().unwrap_or_else(|| report.ended.clone());
+    run.ctx.state_mut(|workflow| {
+        let outcome = if report.success { Ok(&shown) } else { Err(failure.as_str()) };
+        workflow.desk_mut().step_ended(&step, capability::RUNBOOK, outcome);
+    });
+    Ok((report, reply))
+}
+
+/// Runs the cell on the runbook queue. `Err` means that nobody knows whether it ran.
+async fn execute<W: Blueprint>(
+    run: &Run<'_, W>,
+    input: &RemediateInput,
+    proposal: &Proposal,
+    cell: &CellPlan,
+    carried: &BTreeMap<String, String>,
+    step: &str,
+) -> Result<CellReply, String> {
+    let time = Duration::from_millis(cell.timeout_ms) + CELL_GRACE;
+    let options = ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(time))
+        .task_queue(RUNBOOKS_QUEUE.to_owned())
+        .heartbeat_timeout(CELL_HEARTBEAT)
+        .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
+        // Only what says of itself that it may run again does so on its own.
+        .retry_policy(RetryPolicy::builder().maximum_attempts(if cell.idempotent { 3 } else { 1 }).build())
+        .summary(step.to_owned())
+        .build();
+    let request = CellRequest {
+        snapshot: proposal.snapshot.clone(),
+        snapshot_sha256: proposal.snapshot_sha256.clone(),
+        cell: cell.name.clone(),
+        env: input.remediation.env.clone(),
+        carried: carried.clone(),
+        secret_env: input.remediation.secret_env.clone(),
+        workdir: input.remediation.workdir.clone(),
+        timeout_ms: cell.timeout_ms,
+    };
+    match run.ctx.execute_activity(RunbookCell, request, options).await {
+        Ok(reply) => Ok(reply),
+        // Stopped, and the runner said that the cell is gone.
+        Err(error) if error.as_cancelled().is_some() => Ok(CellReply {
+            ended: "cancelled".to_owned(),
+            exit_code: None,
+            problem: Some("stopped".to_owned()),
+            stdout: String::new(),
+            stderr: String::new(),
+            output_bytes: 0,
+            duration_ms: 0,
+            exported: BTreeMap::new(),
+        }),
+        Err(error) if error.as_timeout().is_some() => Err("its worker was lost".to_owned()),
+        Err(error) => Err(explain(&error)),
+    }
+}
+
+fn report(cell: &CellPlan, purpose: &str, reply: &CellReply) -> CellReport {
+    CellReport {
+        name: cell.name.clone(),
+        purpose: purpose.to_owned(),
+        success: reply.exit_code == Some(0) && reply.ended == "exited",
+        ended: reply.ended.clone(),
+        exit_code: reply.exit_code,
+    }
+}
+
+fn unfinished(cell: &CellPlan, purpose: &str, ended: &str, problem: &str) -> (CellReport, CellReply) {
+    let reply = CellReply {
+        ended: ended.to_owned(),
+        exit_code: None,
+        problem: Some(problem.to_owned()),
+        stdout: String::new(),
+        stderr: String::new(),
+        output_bytes: 0,
+        duration_ms: 0,
+        exported: BTreeMap::new(),
+    };
+    (report(cell, purpose, &reply), reply)
+}
+
+async fn conclude<W: Blueprint>(
+    run: &Run<'_, W>,
+    input: &RemediateInput,
+    proposal: &Proposal,
+    outcome: Outcome,
+    cells: Vec<(CellReport, CellReply)>,
+) -> Flow {
+    let success = cells.iter().all(|(report, _)| report.success)
+        && cells.len() == proposal.cells.len() + proposal.verification.len();
+    let stopped = run.is_stopped();
+    let (headline, status) = match (success, stopped) {
+        (true, _) if proposal.verification.is_empty() => {
+            ("The runbook succeeded; not verified yet", Status::Completed)
+        }
+        (true, _) => ("The runbook succeeded and was verified", Status::Completed),
+        (false, true) => ("The runbook was stopped", Status::Cancelled),
+        (false, false) => ("The runbook failed", Status::Failed),
+    };
+    match (success, proposal.verification.is_empty()) {
+        (true, true) => phase(run, "verifying", Phase::Verifying).await?,
+        (true, false) => phase(run, "verified", Phase::Verified).await?,
+        (false, _) => phase(run, "triaging", Phase::Triaging).await?,
+    }
+    let by = match &outcome {
+        Outcome::Approved { by } => format!("Approved by {by}."),
+        Outcome::NotNeeded | Outcome::Rejected { .. } | Outcome::Cancelled { .. } => String::new(),
+    };
+    let mut lines: Vec<String> = cells.iter().map(|(report, reply)| describe(report, reply)).collect();
+    lines.push(by);
+    lines.retain(|line| !line.is_empty());
+    let output =
+        cells.last().map(|(_, reply)| tail(&reply.stdout, &reply.stderr)).filter(|text| !text.is_empty());
+    let notice = Notice {
+        channel: None,
+        headline: format!("{headline}: {}", input.remediation.path),
+        lines,
+        output,
+        pin: false,
+        ask: None,
+    };
+    run.notice("outcome", notice).await?;
+    let failed =
+        cells.iter().find(|(report, _)| !report.success).map(|(report, reply)| describe(report, reply));
+    let reports = cells.into_iter().map(|(report, _)| report).collect();
+    let reason = if success { None } else { failed.or_else(|| Some(headline.to_owned())) };
+    end(run, status, reason, outcome.result(), reports).await
+}
+
+fn describe(report: &CellReport, reply: &CellReply) -> String {
+    let how = match (report.success, report.exit_code) {
+        (true, _) => "succeeded".to_owned(),
+        (false, Some(code)) => format!("exited with {code}"),
+        (false, None) => reply.problem.clone().unwrap_or_else(|| report.ended.clone()),
+    };
+    format!("{} ({}): {how}", report.name, report.purpose)
+}
+
+/// The last lines of a cell, for people: the whole tail is in the log.
+fn tail(stdout: &str, stderr: &str) -> String {
+    let all = if stdout.trim().is_empty() { stderr } else { stdout };
+    let lines: Vec<&str> = all.lines().rev().take(10).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+async fn end<W: Blueprint>(
+    run: &Run<'_, W>,
+    status: Status,
+    reason: Option<String>,
+    approval: ApprovalResult,
+    cells: Vec<CellReport>,
+) -> Flow {
+    let message = match (&reason, status) {
+        (Some(reason), _) => reason.clone(),
+        (None, _) => format!("{} cells succeeded", cells.len()),
+    };
+    let result = RemediateResult {
+        status,
+        reason: reason.clone(),
+        approval,
+        remediation: RemediationReport {
+            executed: !cells.is_empty(),
+            recorded_in_timeline: !cells.is_empty(),
+            runbook: RunbookReport { success: status == Status::Completed, cells, message },
+        },
+        warnings: run.warnings(),
+    };
+    run.complete(status, reason.as_deref(), &result).await
+}

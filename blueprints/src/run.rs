@@ -1,0 +1,357 @@
+//! One run of a blueprint: its beginning, its records, its steps and its end.
+//!
+//! Steps are not interrupted when the run is stopped: they are short, and what they did must be on record. Only a gate
+//! and a running cell are.
+
+use std::{error::Error, time::Duration};
+
+use harmony_incidents::{
+    Answer, Command, Refusal,
+    ids::WorkflowId,
+    judge::payload,
+    log::{
+        BlueprintCompleted, IncidentCreated, Payload, State, StepFailed, StepSkipped, Text, payload::Kind,
+    },
+};
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use temporalio_workflow::{
+    ActivityCloseTimeouts, ActivityExecutionError, ActivityOptions, LocalActivityOptions, RetryPolicy,
+    TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowTermination,
+    common::{
+        ActivityDefinition,
+        data_converters::{RawValue, TemporalDeserializable, TemporalSerializable},
+        error::ApplicationFailure,
+    },
+};
+
+use crate::{
+    contracts::{
+        AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, EFFECT_TIMEOUT, Effect,
+        LOG_BACKOFF, LOG_PATIENCE, LogAppend, Notice, Scope, StepReply,
+    },
+    desk::{Blueprint, decode},
+    messages::{Common, Status, input_digest, read},
+};
+
+/// What a flow returns: a result as JSON, or a final failure.
+pub(crate) type Flow<T = serde_json::Value> = Result<T, WorkflowTermination>;
+
+/// A run that may go on.
+pub(crate) struct Run<'a, W> {
+    pub(crate) ctx: &'a WorkflowContext<W>,
+    pub(crate) scope: Scope,
+    pub(crate) incident: Brief,
+    pub(crate) missing_for_review: Vec<String>,
+    patience: Duration,
+    warnings: std::cell::RefCell<Vec<String>>,
+}
+
+/// How a run began.
+pub(crate) enum Begun<'a, W> {
+    /// It may go on.
+    Started(Box<Run<'a, W>>),
+    /// It may not, and that is on record.
+    Refused(Box<Run<'a, W>>, String),
+}
+
+/// Reads the input: what every blueprint has, and its own.
+pub(crate) fn input<W: Blueprint, T: DeserializeOwned>(
+    ctx: &WorkflowContext<W>,
+    raw: &RawValue,
+) -> Flow<(Common, T, String)> {
+    let value = decode(ctx.payload_converter(), raw).map_err(|problem| fail(format!("input: {problem}")))?;
+    let common: Common = read(value.clone()).map_err(fail)?;
+    let own: T = read(value.clone()).map_err(fail)?;
+    Ok((common, own, input_digest(value)))
+}
+
+/// The first step of every run.
+pub(crate) async fn begin<'a, W: Blueprint>(
+    ctx: &'a WorkflowContext<W>,
+    common: Common,
+    input_digest: String,
+    target: Option<State>,
+    declare: Option<IncidentCreated>,
+) -> Flow<Begun<'a, W>> {
+    let request = BeginRequest {
+        workflow_id: ctx.workflow_id().to_owned(),
+        workflow_type: ctx.info().workflow_type().to_owned(),
+        run_id: ctx.info().first_execution_run_id().to_owned(),
+        initiator_id: common.context.initiator_id,
+        incident_id: common.context.incident_id,
+        start: common.start,
+        input_digest,
+        target,
+        declare,
+        occurred_at: now(ctx),
+    };
+    let reply: BeginReply = patiently(ctx, BlueprintBegin, &request).await?;
+    ctx.state_mut(|workflow| {
+        let desk = workflow.desk_mut();
+        desk.scope = Some(reply.scope.clone());
+        desk.see(reply.incident.state, reply.incident.phase, reply.incident.severity);
+    });
+    let run = Box::new(Run {
+        ctx,
+        scope: reply.scope,
+        incident: reply.incident,
+        missing_for_review: reply.missing_for_review,
+        patience: Duration::from_millis(reply.patience_ms),
+        warnings: std::cell::RefCell::default(),
+    });
+    Ok(match reply.refused {
+        None => Begun::Started(run),
+        Some(reason) => Begun::Refused(run, reason),
+    })
+}
+
+impl<W: Blueprint> Run<'_, W> {
+    /// Which blueprint of which incident this is.
+    pub(crate) fn workflow_id(&self) -> &WorkflowId {
+        &self.scope.workflow_id
+    }
+
+    /// The scope of a step, at this moment.
+    pub(crate) fn at(&self, step: &str) -> Scope {
+        Scope { step: step.to_owned(), occurred_at: now(self.ctx), ..self.scope.clone() }
+    }
+
+    /// Whether somebody asked this run to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.ctx.cancellation_token().is_cancelled()
+    }
+
+    /// A named reference: from an earlier step of this run, or from before.
+    pub(crate) fn link(&self, name: &str) -> Option<String> {
+        self.incident.links.get(name).cloned()
+    }
+
+    /// Remembers what a step made.
+    pub(crate) fn keep_links(&mut self, reply: &StepReply) {
+        self.incident.links.extend(reply.links.clone());
+    }
+
+    /// Something did not work that was not needed.
+    pub(crate) fn warn(&self, warning: impl Into<String>) {
+        self.warnings.borrow_mut().push(warning.into());
+    }
+
+    /// What did not work and was not needed.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.borrow().clone()
+    }
+
+    /// Appends a command; what the log refuses is a value.
+    pub(crate) async fn append(&self, step: &str, command: Command) -> Flow<Result<Answer, Refusal>> {
+        Ok(self.append_full(step, command).await?.answer)
+    }
+
+    /// Appends a command and tells whether an earlier run had done so.
+    pub(crate) async fn append_full(&self, step: &str, command: Command) -> Flow<AppendReply> {
+        let request = AppendRequest { scope: self.at(step), command };
+        let reply = patiently(self.ctx, LogAppend, &request).await?;
+        self.ctx.state_mut(|workflow| workflow.desk_mut().see(reply.state, reply.phase, reply.severity));
+        Ok(reply)
+    }
+
+    /// Appends a fact. The log refuses facts only when this code is wrong.
+    pub(crate) async fn record(&self, step: &str, kind: Kind) -> Flow<()> {
+        self.append(step, Command::Record { payload: payload(kind) })
+            .await?
+            .map(drop)
+            .map_err(|refusal| fail(format!("{step}: {refusal}")))
+    }
+
+    /// A step with an outward effect, tried for the policy's patience; `Err` tells why it failed, on record.
+    pub(crate) async fn effect<A, D>(
+        &self,
+        activity: D,
+        step: &str,
+        capability: &'static str,
+        args: A,
+    ) -> Flow<Result<StepReply, String>>
+    where
+        A: Serialize + DeserializeOwned + Send + Sync + 'static,
+        D: ActivityDefinition<Input = Effect<A>, Output = StepReply>,
+    {
+        self.effect_until(activity, step, capability, args, WorkflowCancellationToken::new()).await
+    }
+
+    /// As [`Self::effect`], given up when the token is cancelled.
+    pub(crate) async fn effect_until<A, D>(
+        &self,
+        activity: D,
+        step: &str,
+        capability: &'static str,
+        args: A,
+        until: WorkflowCancellationToken,
+    ) -> Flow<Result<StepReply, String>>
+    where
+        A: Serialize + DeserializeOwned + Send + Sync + 'static,
+        D: ActivityDefinition<Input = Effect<A>, Output = StepReply>,
+    {
+        self.ctx.state_mut(|workflow| workflow.desk_mut().step_began(step, capability));
+        let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
+            schedule_to_close: self.patience,
+            start_to_close: EFFECT_TIMEOUT.min(self.patience),
+        };
+        let options = ActivityOptions::with_close_timeouts(timeouts)
+            .retry_policy(
+                RetryPolicy::builder()
+                    .initial_interval(Duration::from_secs(1))
+                    .maximum_interval(Duration::from_secs(15))
+                    .build(),
+            )
+            .summary(step.to_owned())
+            .cancellation_token(until)
+            .build();
+        let effect = Effect { scope: self.at(step), args };
+        let outcome = match self.ctx.execute_activity(activity, effect, options).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(explain(&error)),
+        };
+        match &outcome {
+            Ok(reply) => {
+                for warning in &reply.warnings {
+                    self.warn(warning.clone());
+                }
+            }
+            Err(error) => {
+                let failed = Kind::StepFailed(StepFailed {
+                    blueprint: self.scope.blueprint.clone(),
+                    attempt: self.scope.attempt,
+                    step: step.to_owned(),
+                    capability: capability.to_owned(),
+                    error: Some(Text::plain(error)),
+                    optional: true,
+                });
+                self.record(&format!("{step}/failed"), failed).await?;
+                self.warn(format!("{step}: {error}"));
+            }
+        }
+        self.ctx.state_mut(|workflow| {
+            workflow.desk_mut().step_ended(step, capability, outcome.as_ref().map_err(String::as_str));
+        });
+        Ok(outcome)
+    }
+
+    /// Posts a notice; its absence is a warning.
+    pub(crate) async fn notice(&self, step: &str, notice: Notice) -> Flow<Option<StepReply>> {
+        let channel = Notice { channel: notice.channel.or_else(|| self.link("slackChannel")), ..notice };
+        let posted = self
+            .effect(crate::contracts::ChannelPost, step, crate::contracts::capability::SLACK, channel)
+            .await?;
+        Ok(posted.ok().filter(|reply| reply.skipped.is_none()))
+    }
+
+    /// A step that there is nothing to do for.
+    pub(crate) async fn skip(&self, step: &str, capability: &'static str, reason: &str) -> Flow<()> {
+        let skipped = Kind::StepSkipped(StepSkipped {
+            blueprint: self.scope.blueprint.clone(),
+            attempt: self.scope.attempt,
+            step: step.to_owned(),
+            capability: capability.to_owned(),
+            reason: Some(Text::plain(reason)),
+        });
+        let reply = StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() };
+        self.ctx.state_mut(|workflow| workflow.desk_mut().step_ended(step, capability, Ok(&reply)));
+        self.record(step, skipped).await
+    }
+
+    /// The last step of every run that began: its result is on record before it is returned.
+    pub(crate) async fn complete<R: Serialize>(
+        &self,
+        status: Status,
+        reason: Option<&str>,
+        result: &R,
+    ) -> Flow {
+        let result = serde_json::to_value(result).map_err(|error| fail(error.to_string()))?;
+        let completed: Payload = payload(Kind::BlueprintCompleted(BlueprintCompleted {
+            blueprint: self.scope.blueprint.clone(),
+            attempt: self.scope.attempt,
+            status: status.name().to_owned(),
+            reason: reason.and_then(Text::optional),
+            result: Some(Text::plain(result.to_string())),
+        }));
+        // A refused start has its end on record already.
+        if status != Status::Refused || self.scope.step == "refuse" {
+            let command = Command::Record { payload: completed };
+            self.append("complete", command).await?.map_err(|refusal| fail(refusal.to_string()))?;
+        }
+        Ok(result)
+    }
+}
+
+/// Calls a local activity of the log until the log answers.
+pub(crate) async fn patiently<W, D>(
+    ctx: &WorkflowContext<W>,
+    activity: D,
+    request: &D::Input,
+) -> Flow<D::Output>
+where
+    D: ActivityDefinition + Copy,
+    D::Input: Clone + TemporalSerializable,
+    D::Output: TemporalDeserializable,
+{
+    let (mut wait, longest) = LOG_BACKOFF;
+    loop {
+        let options = LocalActivityOptions::builder()
+            .schedule_to_close_timeout(LOG_PATIENCE)
+            .start_to_close_timeout(LOG_PATIENCE)
+            .retry_policy(
+                RetryPolicy::builder()
+                    .initial_interval(Duration::from_millis(100))
+                    .maximum_interval(Duration::from_secs(1))
+                    .build(),
+            )
+            .cancellation_token(WorkflowCancellationToken::new())
+            .build();
+        match ctx.execute_local_activity(activity, request.clone(), options).await {
+            Ok(reply) => return Ok(reply),
+            Err(error) if is_final(&error) => return Err(fail(explain(&error))),
+            Err(_) => {
+                let timer = TimerOptions::builder(wait)
+                    .summary("waiting for the log".to_owned())
+                    .cancellation_token(WorkflowCancellationToken::new())
+                    .build();
+                ctx.timer(timer).await;
+                wait = (wait * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// Workflow time: the same in every replay.
+pub(crate) fn now<W>(ctx: &WorkflowContext<W>) -> Timestamp {
+    ctx.workflow_time().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// A final failure of the run.
+pub(crate) fn fail(problem: impl Into<Box<dyn Error + Send + Sync>>) -> WorkflowTermination {
+    WorkflowTermination::failed_application(ApplicationFailure::non_retryable(problem))
+}
+
+/// The innermost message of a failed activity: the vendor's own words where there are any.
+pub(crate) fn explain(error: &ActivityExecutionError) -> String {
+    let Some(mut failure) = error.failure() else { return error.to_string() };
+    while let Some(cause) = failure.cause.as_deref() {
+        failure = cause;
+    }
+    if error.as_timeout().is_some() && failure.message.is_empty() {
+        return "it did not answer in time".to_owned();
+    }
+    failure.message.clone()
+}
+
+fn is_final(error: &ActivityExecutionError) -> bool {
+    use temporalio_workflow::common::protos::temporal::api::failure::v1::failure::FailureInfo;
+    let mut failure = error.failure();
+    while let Some(one) = failure {
+        if let Some(FailureInfo::ApplicationFailureInfo(info)) = &one.failure_info {
+            return info.non_retryable;
+        }
+        failure = one.cause.as_deref();
+    }
+    matches!(error, ActivityExecutionError::Serialization(_))
+}

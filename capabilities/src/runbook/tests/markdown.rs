@@ -1,0 +1,150 @@
+//! Which cells a text has, and which texts are refused.
+
+use std::time::Duration;
+
+use crate::runbook::{ParseError, Runbook, parse};
+
+fn names(runbook: &Runbook) -> Vec<&str> {
+    runbook.cells.iter().map(|cell| cell.name.as_str()).collect()
+}
+
+fn one(fence: &str) -> Result<Runbook, ParseError> {
+    parse(&format!("# Title\n\n{fence}\necho hi\n```\n"))
+}
+
+fn refusal(fence: &str) -> String {
+    one(fence).unwrap_err().to_string()
+}
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn named_shell_cells_are_found_in_order() {
+    let text = "\u{feff}---\nrunme:\n  version: v3\n---\n# The `title`\n\n\
+        ```sh { name=first interactive=false idempotent=true }\r\necho 1\r\necho 2\r\n```\n\
+        ```\nno language, no name\n```\n\
+        ```bash\necho unnamed\n```\n\
+        ```yaml {name=example}\na: 1\n```\n\
+        ```js {1,3-4} title=\"x\ny\n```\n\
+        ```bash {1,3}\necho highlighted\n```\n\
+        <!--\n```sh {name=commented}\necho no\n```\n-->\n\n\
+        > ~~~shell {\"name\":\"second\",\"timeout\":\"90s\",\"idempotent\":true}\n> echo \"a\\tb &amp;\"\n> ~~~\n\n\
+        1. step\n\n   ````Bash{ name='third' }\n   if true; then\n     echo '```'\n   fi\n   ````\n\n\
+        # Another title\n";
+    let runbook = parse(text).unwrap();
+    assert_eq!(runbook.title.as_deref(), Some("The title"));
+    assert_eq!(names(&runbook), ["first", "second", "third"]);
+    let [first, second, third] = &runbook.cells[..] else { panic!() };
+    assert_eq!(first.source, "echo 1\necho 2\n");
+    assert_eq!((first.language.as_str(), first.idempotent), ("sh", true));
+    assert_eq!(first.timeout, None);
+    assert_eq!(second.source, "echo \"a\\tb &amp;\"\n");
+    assert_eq!((second.language.as_str(), second.idempotent), ("shell", true));
+    assert_eq!(second.timeout, Some(Duration::from_secs(90)));
+    assert_eq!(third.source, "if true; then\n  echo '```'\nfi\n");
+    assert_eq!((third.language.as_str(), third.idempotent), ("bash", false));
+}
+
+#[test]
+fn attributes_are_read_in_either_form() {
+    for fence in [
+        "```sh {name=x}",
+        "```sh { name=x }",
+        "```sh { name=\"x\" tag=a,b }",
+        "```sh { .class #id name=x }",
+        "```sh {\"name\":\"x\"}",
+        "```sh {\"name\": \"x\", \"tag\": \"a}b\", \"n\": 1, \"list\": [1]}",
+        "```sh {\"id\":\"01\\\"H\",\"name\":\"x\"} title=y",
+        "```sh title=y {name=x}",
+    ] {
+        assert_eq!(names(&one(fence).unwrap()), ["x"], "{fence}");
+    }
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused_with_its_line() {
+    for (fence, expected) in [
+        ("```sh { name=x", "line 3: malformed attributes: the closing brace is missing"),
+        ("```sh { name= }", "line 3: malformed attributes: name= is malformed"),
+        (
+            "```sh {name=a,idempotent=true}",
+            "line 3: malformed attributes: name=a,idempotent=true is malformed",
+        ),
+        ("```sh { name: \"x\" }", "line 3: malformed attributes: \"name:\" is not of the form key=value"),
+        (
+            "```sh { name=x idempotent }",
+            "line 3: malformed attributes: \"idempotent\" is not of the form key=value",
+        ),
+        ("```sh { name=\"x }", "line 3: malformed attributes: the quote after name= is not closed"),
+        ("```sh { name=x name=y }", "line 3: malformed attributes: name is given twice"),
+        ("```sh { name=x idempotent=yes }", "line 3: idempotent=yes is not valid: true or false"),
+        ("```sh { name=x timeout=5 }", "line 3: timeout=5 is not valid: a time such as 500ms, 90s, 5m or 1h"),
+        (
+            "```sh { name=x timeout=0s }",
+            "line 3: timeout=0s is not valid: a time such as 500ms, 90s, 5m or 1h",
+        ),
+        (
+            "```sh {\"name\":\" x\"}",
+            "line 3: name= x is not valid: 1 to 100 characters on one line, no blanks around them",
+        ),
+        ("```zsh {name=x}", "line 3: the cell \"x\" is in \"zsh\"; use sh, bash or shell"),
+        ("``` {name=x}", "line 3: the cell \"x\" is in \"\"; use sh, bash or shell"),
+        ("```sh {name=x cwd=/tmp}", "line 3: cwd is not supported"),
+        ("```sh {name=x background=true}", "line 3: background is not supported"),
+    ] {
+        assert_eq!(refusal(fence), expected, "{fence}");
+    }
+    let json = refusal("```sh {\"name\":x}");
+    assert!(json.starts_with("line 3: malformed attributes: not a JSON object"), "{json}");
+}
+
+#[test]
+fn duplicate_names_are_refused() {
+    let text = "```sh {name=x}\n:\n```\n\n```sh {\"name\":\"x\"}\n:\n```\n";
+    let expected = ParseError::DuplicateName { name: "x".to_owned(), line: 5, first_line: 1 };
+    assert_eq!(parse(text), Err(expected));
+}
+
+#[test]
+fn fence_without_end_is_refused() {
+    for text in [
+        "```sh {name=x}\necho\n\nprose",
+        "```sh {name=x}",
+        "- ```sh {name=x}\n  a\n\nb\n",
+        "````sh {name=x}\n```\n",
+    ] {
+        let expected = ParseError::Unclosed { name: "x".to_owned(), line: 1 };
+        assert_eq!(parse(text), Err(expected), "{text}");
+    }
+}
+
+#[test]
+fn front_matter_that_changes_shell_or_directory_is_refused() {
+    let refused =
+        |key: &str| parse(&format!("---\nrunme:\n  id: x\n{key}\n---\n")).map_err(|e| e.to_string());
+    assert_eq!(refused("cwd: /tmp"), Err("line 4: cwd: /tmp is not supported".to_owned()));
+    assert_eq!(refused("shell: zsh"), Err("line 4: shell: zsh is not supported".to_owned()));
+    assert!(refused("shell: /bin/bash").is_ok());
+}
+
+#[test]
+fn selection_is_by_name_or_all_but_verification() {
+    let text = "```sh {name=a}\n:\n```\n```sh {name=b}\n:\n```\n\
+        ```sh {name=undo excludeFromRunAll=true}\n:\n```\n```sh {name=check}\n:\n```\n";
+    let runbook = parse(text).unwrap();
+    let select = |cells: &[&str], verify: &[&str]| {
+        let chosen = runbook.select(&strings(cells), &strings(verify))?;
+        Ok(chosen.into_iter().map(|cell| cell.name).collect::<Vec<_>>())
+    };
+    assert_eq!(select(&[], &["check"]), Ok(strings(&["a", "b"])));
+    assert_eq!(select(&[], &[]), Ok(strings(&["a", "b", "check"])));
+    assert_eq!(select(&["undo", "a", "check"], &["check"]), Ok(strings(&["undo", "a", "check"])));
+    for unknown in [select(&["nope"], &[]), select(&[], &["nope"])] {
+        let error: ParseError = unknown.unwrap_err();
+        assert_eq!(error.to_string(), "no cell \"nope\"; the runbook has a, b, undo, check");
+    }
+    assert!(runbook.cell("a").is_some());
+    assert!(runbook.cell("nope").is_none());
+}
