@@ -1,1 +1,25 @@
+//! Binds capabilities and the log to the activity names that the blueprints declare: idempotency keys, the effects
+//! ledger, recording, retryable and final errors, heartbeats; and carries the outbox out.
+//!
+//! An activity that has an effect records it before it returns. One function (`effects::perform`) does so for all:
+//! what is on record answers, what the ledger knows is adopted, what may have happened is looked for.
 
+mod approvals;
+mod begin;
+mod channel;
+mod effects;
+mod failure;
+mod journal;
+mod outbox;
+mod paging;
+mod public;
+mod review;
+mod runbook;
+mod services;
+mod timeline;
+
+pub use journal::LogActivities;
+pub use channel::ConnectorActivities;
+pub use outbox::Dispatcher;
+pub use runbook::RunbookActivities;
+pub use services::{PagingService, ReviewSpace, RunbookServices, Services};

@@ -300,6 +300,8 @@ async fn execute<W: Blueprint>(
         timeout_ms: cell.timeout_ms,
     };
     match run.ctx.execute_activity(RunbookCell, request, options).await {
+        // Nobody stopped the run: its worker was shut down while the cell ran.
+        Ok(reply) if reply.ended == "cancelled" && !run.is_stopped() => Err("its worker was shut down".to_owned()),
         Ok(reply) => Ok(reply),
         // Stopped, and the runner said that the cell is gone.
         Err(error) if error.as_cancelled().is_some() => Ok(CellReply {

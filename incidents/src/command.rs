@@ -202,6 +202,9 @@ pub enum Command {
         /// Where it wants to take the incident, if the table must allow it from here.
         #[serde(default)]
         target: Option<State>,
+        /// Why it must not go on whatever the table says (a start past our doors that the policy refuses).
+        #[serde(default)]
+        refuse: Option<String>,
     },
     /// A fact: a step's outcome, a cell's, a note, a signal, a section. Judged only for being allowed at all.
     Record {

@@ -143,8 +143,9 @@ pub fn judge(
             });
             Ok(Judged::new(Answer::Recorded, vec![kind]))
         }
-        Command::StartBlueprint { workflow_id, starter, attested, target } => {
-            Ok(start(state, workflow_id, starter, *attested, *target, context))
+        Command::StartBlueprint { workflow_id, starter, attested, target, refuse } => {
+            let refuse = refuse.as_deref();
+            Ok(start(state, workflow_id, starter, *attested, *target, refuse, context))
         }
         Command::Record { payload } => record(state, payload),
         Command::OpenGate { request } => Ok(approvals::open(state, request, context, rules)),
@@ -288,6 +289,7 @@ fn start(
     starter: &str,
     attested: bool,
     target: Option<State>,
+    refuse: Option<&str>,
     context: &Context,
 ) -> Judged {
     let Some(kind) = workflow_type(workflow_id) else {
@@ -306,7 +308,10 @@ fn start(
         attested,
         workflow_id: workflow_id.to_string(),
     });
-    let legal = legal_start(state, kind, target, context);
+    let legal = match refuse {
+        Some(reason) => Err(invalid(reason)),
+        None => legal_start(state, kind, target, context),
+    };
     let mut judged = match legal {
         Ok(()) => Judged::new(
             Answer::Started { attempt, severity: state.severity(), authority: context.authority },

@@ -1,0 +1,153 @@
+//! Judging decisions: parsing what came, checking its attestation, dating it, and asking the log for the verdict.
+
+use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, Scope};
+use harmony_incidents::{
+    Command,
+    approvals::view,
+    attestation::DecisionClaim,
+    command::{Attested, DecisionInput, DecisionPayload, Settled, Verdict},
+};
+use jiff::{SignedDuration, Timestamp};
+use temporalio_client::UntypedWorkflow;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{failure, journal::verdict_of, services::Services};
+
+/// How far ahead of this machine's clock a door's may be.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+impl Services {
+    pub(crate) async fn judge_decision(
+        &self,
+        ctx: &ActivityContext,
+        request: JudgeRequest,
+    ) -> Result<Verdict, ActivityError> {
+        let JudgeRequest { scope, payload, payload_sha256, occurrence, signal } = request;
+        let payload = payload.and_then(parse);
+        let attested = payload.as_ref().map_or(Attested::No, |payload| self.attested(&scope, payload));
+        let decided_at = self.decided_at(ctx, &scope, payload.as_ref().ok(), attested, signal).await?;
+        let decision_id = payload.as_ref().ok().and_then(|payload| payload.decision_id.clone());
+        let gate_id = payload.as_ref().ok().and_then(|payload| payload.gate_id.clone());
+        // What a door decided is one decision however often it is delivered.
+        let key = match decision_id.filter(|_| attested == Attested::Yes) {
+            Some(id) => format!("decision/{id}"),
+            None => format!("{}#{}/decision/{payload_sha256}/{occurrence}", scope.workflow_id, scope.attempt),
+        };
+        let input = DecisionInput {
+            workflow_id: scope.workflow_id.clone(),
+            attempt: scope.attempt,
+            payload,
+            attested,
+            decided_at,
+        };
+        let command = Command::Decide { input: Box::new(input) };
+        let appended = self
+            .append(&scope, &key, &command, Some(&scope.run_id))
+            .await
+            .map_err(|error| failure::log(&error))?;
+        Ok(verdict_of(appended.answer, gate_id))
+    }
+
+    fn attested(&self, scope: &Scope, payload: &DecisionPayload) -> Attested {
+        let Some(attestation) = &payload.attestation else { return Attested::No };
+        let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (gate_id, digest, decision_id) =
+            (or_empty(&payload.gate_id), or_empty(&payload.digest), or_empty(&payload.decision_id));
+        let (timestamp, reason, source) =
+            (or_empty(&payload.timestamp), or_empty(&payload.reason), or_empty(&payload.source));
+        let claim = DecisionClaim {
+            org: scope.org.as_str(),
+            workflow_id: scope.workflow_id.as_str(),
+            gate_id: &gate_id,
+            digest: &digest,
+            decision: payload.decision.name(),
+            approver_id: &payload.approver_id,
+            decision_id: &decision_id,
+            timestamp: &timestamp,
+            reason: &reason,
+            source: &source,
+        };
+        if self.attestation.decision_holds(&claim, attestation) { Attested::Yes } else { Attested::Forged }
+    }
+
+    /// When it was decided: the attested time; else when it reached Temporal, which only matters once the deadline
+    /// has passed on this side.
+    async fn decided_at(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        payload: Option<&DecisionPayload>,
+        attested: Attested,
+        signal: bool,
+    ) -> Result<Timestamp, ActivityError> {
+        let now = scope.occurred_at;
+        if attested == Attested::Yes {
+            let claimed = payload.and_then(|payload| payload.timestamp.as_deref()).and_then(|text| text.parse().ok());
+            return Ok(claimed.filter(|claimed: &Timestamp| *claimed <= now + CLOCK_SKEW).unwrap_or(now));
+        }
+        let state = self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
+        let late = state.is_some_and(|state| {
+            state.gates.iter().any(|gate| {
+                gate.workflow_id == scope.workflow_id.as_str()
+                    && gate.status == "pending"
+                    && now.as_microsecond() > gate.due_us
+            })
+        });
+        if !(late && signal) {
+            return Ok(now);
+        }
+        let arrived = last_signal(ctx).await?;
+        Ok(arrived.map_or(now, |arrived| arrived.min(now)))
+    }
+
+    pub(crate) async fn look(&self, request: &LookRequest) -> Result<LookReply, ActivityError> {
+        let state = self
+            .log
+            .state(&request.scope.org, &request.scope.incident)
+            .await
+            .map_err(|error| failure::log(&error))?
+            .unwrap_or_default();
+        let gate = state.gates.iter().find(|gate| gate.gate_id == request.gate_id);
+        Ok(match gate {
+            Some(gate) if gate.status == "pending" => LookReply::Pending(view(gate)),
+            Some(gate) => LookReply::Settled(Settled {
+                status: gate.status.clone(),
+                by: gate.decided_by.clone(),
+                reason: (gate.status == "cancelled").then(|| "the incident moved on".to_owned()),
+            }),
+            None => LookReply::Settled(Settled {
+                status: "cancelled".to_owned(),
+                by: String::new(),
+                reason: Some("the gate is not known".to_owned()),
+            }),
+        })
+    }
+}
+
+/// A decision is an object: an array would be taken for one by position.
+fn parse(value: serde_json::Value) -> Result<DecisionPayload, String> {
+    if !value.is_object() {
+        return Err("expected one JSON object".to_owned());
+    }
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// When the last decision signal reached Temporal. Every unjudged one arrived no later, so none gains time by it.
+async fn last_signal(ctx: &ActivityContext) -> Result<Option<Timestamp>, ActivityError> {
+    let Some(handle) = ctx.workflow_handle::<UntypedWorkflow>() else { return Ok(None) };
+    let events = handle
+        .fetch_history(Default::default())
+        .into_events()
+        .await
+        .map_err(|error| failure::again("History", error.to_string(), None))?;
+    Ok(events
+        .iter()
+        .rev()
+        .find(|event| {
+            matches!(&event.attributes, Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal))
+                if signal.signal_name == harmony_blueprints::APPROVAL_SIGNAL)
+        })
+        .and_then(|event| event.event_time.as_ref())
+        .and_then(|time| Timestamp::new(time.seconds, time.nanos).ok()))
+}

@@ -1,0 +1,180 @@
+//! The beginning of a run: whose it is, whether they may, and which attempt it is.
+//!
+//! What cannot be put on an incident's record (no such incident, nobody of that id, a forged attestation) ends the run
+//! with a final failure that names the field; everything else ends REFUSED, on record.
+
+use harmony_blueprints::contracts::{BeginReply, BeginRequest, Brief, Scope};
+use harmony_eventlog::LogError;
+use harmony_incidents::{
+    Answer, Command, IncidentId, OrgId, Principal, WorkflowId,
+    approvals::missing_for_review,
+    attestation::StartClaim,
+    log::IncidentState,
+    policy::Manual,
+};
+use jiff::SignedDuration;
+use temporalio_sdk::activities::ActivityError;
+
+use crate::{failure, services::Services};
+
+impl Services {
+    pub(crate) async fn begin(&self, request: BeginRequest) -> Result<BeginReply, ActivityError> {
+        let (workflow_id, org, incident) = identity(&request)?;
+        let rules = self.rules.current();
+        let starter = rules.directory.get(&request.initiator_id).ok_or_else(|| {
+            failure::last(
+                "InvalidInput",
+                format!(
+                    "input.context.initiator_id: nobody of the id {:?} is in the directory",
+                    shorten(&request.initiator_id)
+                ),
+            )
+        })?;
+        let attested = self.is_attested(&request, &org, &workflow_id)?;
+        let blueprint = workflow_id.parts().map(|(kind, _, _)| kind.blueprint()).unwrap_or_default();
+        let known = self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?;
+        let mut scope = Scope {
+            org: org.clone(),
+            incident: incident.clone(),
+            run_id: request.run_id.clone(),
+            blueprint: blueprint.to_owned(),
+            attempt: 0,
+            step: "start".to_owned(),
+            actor: starter.id.clone(),
+            authority: starter.authority(&org, known.as_ref()),
+            occurred_at: request.occurred_at,
+            workflow_id,
+        };
+        if known.is_none() {
+            self.declare(&request, &scope).await?;
+        }
+        let refuse = (!attested && rules.policy.manual_starts == Manual::Refuse)
+            .then(|| "workflows started straight at Temporal are not accepted here".to_owned());
+        let command = Command::StartBlueprint {
+            workflow_id: scope.workflow_id.clone(),
+            starter: starter.id.clone(),
+            attested,
+            target: request.target,
+            refuse,
+        };
+        let key = format!("{}/run/{}", scope.workflow_id, request.run_id);
+        let appended = self
+            .append(&scope, &key, &command, Some(&request.run_id))
+            .await
+            .map_err(|error| failure::log(&error))?;
+        let (attempt, refused) = match appended.answer {
+            Answer::Started { attempt, .. } => (attempt, None),
+            Answer::Refused { attempt, reason } => (attempt, Some(reason)),
+            other => return Err(failure::last("LogAnswer", format!("the log answered a start with {other:?}"))),
+        };
+        scope.attempt = attempt;
+        let state = self
+            .log
+            .state(&org, &incident)
+            .await
+            .map_err(|error| failure::log(&error))?
+            .unwrap_or_default();
+        Ok(BeginReply {
+            scope,
+            refused,
+            incident: brief(&state),
+            patience_ms: milliseconds(rules.policy.step_patience),
+            missing_for_review: missing_for_review(&state, rules.rules()),
+        })
+    }
+
+    /// An attestation that is there must hold; a start without one was made by hand.
+    fn is_attested(
+        &self,
+        request: &BeginRequest,
+        org: &OrgId,
+        workflow_id: &WorkflowId,
+    ) -> Result<bool, ActivityError> {
+        let Some(start) = &request.start else { return Ok(false) };
+        let claim = StartClaim {
+            org: org.as_str(),
+            workflow_id: workflow_id.as_str(),
+            principal_id: &start.principal_id,
+            requested_at: &start.requested_at,
+            input_digest: &request.input_digest,
+        };
+        if start.principal_id == request.initiator_id && self.attestation.start_holds(&claim, &start.attestation) {
+            return Ok(true);
+        }
+        Err(failure::last("InvalidInput", "input.start.attestation: it does not hold for this input"))
+    }
+
+    /// A run of initiate that was started by hand may bring its own incident.
+    async fn declare(&self, request: &BeginRequest, scope: &Scope) -> Result<(), ActivityError> {
+        let Some(incident) = &request.declare else {
+            return Err(failure::last(
+                "InvalidInput",
+                format!("input.context.incident_id: {} does not exist; declare it first", scope.incident),
+            ));
+        };
+        let command = Command::Declare { incident: incident.clone() };
+        let key = format!("{}/run/{}/declare", scope.workflow_id, request.run_id);
+        match self.append(scope, &key, &command, Some(&request.run_id)).await {
+            Ok(_) => Ok(()),
+            Err(LogError::Refused(refusal)) => Err(failure::last("InvalidInput", format!("input: {refusal}"))),
+            Err(error) => Err(failure::log(&error)),
+        }
+    }
+}
+
+fn identity(request: &BeginRequest) -> Result<(WorkflowId, OrgId, IncidentId), ActivityError> {
+    let workflow_id: WorkflowId = request
+        .workflow_id
+        .parse()
+        .map_err(|error: harmony_incidents::ids::IdError| failure::last("InvalidInput", error.to_string()))?;
+    let Some((kind, org, incident)) = workflow_id.parts() else {
+        return Err(failure::last("InvalidInput", "the workflow id names no incident"));
+    };
+    if kind.name() != request.workflow_type {
+        return Err(failure::last(
+            "InvalidInput",
+            format!("workflow id {workflow_id} is one of {}, not of {}", kind.name(), request.workflow_type),
+        ));
+    }
+    if !request.incident_id.is_empty() && request.incident_id != incident.as_str() {
+        return Err(failure::last(
+            "InvalidInput",
+            format!(
+                "input.context.incident_id: {:?} is not the incident of workflow {workflow_id}",
+                shorten(&request.incident_id)
+            ),
+        ));
+    }
+    Ok((workflow_id, org, incident))
+}
+
+/// What a blueprint needs to know of its incident.
+fn brief(state: &IncidentState) -> Brief {
+    let text = |text: &Option<harmony_incidents::log::Text>| {
+        text.as_ref().map(|text| text.shown().to_owned()).unwrap_or_default()
+    };
+    Brief {
+        title: text(&state.title),
+        severity: state.severity(),
+        state: state.state(),
+        phase: state.phase(),
+        public_title: text(&state.public_title),
+        public_message: text(&state.public_message),
+        impacted_services: state.impacted_services.clone(),
+        service_name: state.service_name.clone(),
+        links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
+    }
+}
+
+fn milliseconds(duration: SignedDuration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(0).max(1_000)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// The Slack users of principals, where they have one.
+pub(crate) fn slack_users<'a>(principals: impl IntoIterator<Item = &'a Principal>) -> Vec<String> {
+    principals.into_iter().filter_map(|principal| principal.slack_user_id.clone()).collect()
+}

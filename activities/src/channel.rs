@@ -1,0 +1,299 @@
+//! Steps with an outward effect: the channel; and the one struct that binds all connector activities.
+
+use std::sync::Arc;
+
+use harmony_blueprints::contracts::{
+    self as contracts, Ask, ChannelDraft, ChannelRef, Effect, ExternalRef, Notice, PagingDraft, PublicDraft,
+    PublicResolution, PublishDraft, Scope, Settle, StepReply, capability,
+};
+use harmony_capabilities::slack::{self, Message, MessageRef, Slack};
+use harmony_incidents::{
+    Directory, Role,
+    command::GateView,
+    ids::{EffectScope, effect_key},
+};
+use serde_json::{Value, json};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use uuid::Uuid;
+
+use crate::{begin::slack_users, effects::made, services::Services};
+
+/// Slack's own limit for a channel's name.
+const NAME_LIMIT: usize = 80;
+/// Slack's limit for the text of one section is 3,000 characters.
+const SECTION_LIMIT: usize = 2_900;
+const NOT_CONFIGURED: &str = "Slack is not configured";
+const NO_CHANNEL: &str = "the incident has no channel";
+
+/// See the module.
+pub struct ConnectorActivities(pub Arc<Services>);
+
+#[activities]
+impl ConnectorActivities {
+    /// Makes sure that the incident's channel exists.
+    #[activity(definition = contracts::ChannelOpen)]
+    pub async fn channel_open(self: Arc<Self>, ctx: ActivityContext, effect: Effect<ChannelDraft>) -> Result<StepReply, ActivityError> {
+        self.0.open_channel(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Posts a notice.
+    #[activity(definition = contracts::ChannelPost)]
+    pub async fn channel_post(self: Arc<Self>, ctx: ActivityContext, effect: Effect<Notice>) -> Result<StepReply, ActivityError> {
+        self.0.post(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Replaces a notice that asked by what came of it.
+    #[activity(definition = contracts::ChannelSettle)]
+    pub async fn channel_settle(self: Arc<Self>, ctx: ActivityContext, effect: Effect<Settle>) -> Result<StepReply, ActivityError> {
+        self.0.settle(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Archives the channel.
+    #[activity(definition = contracts::ChannelArchive)]
+    pub async fn channel_archive(self: Arc<Self>, ctx: ActivityContext, effect: Effect<ChannelRef>) -> Result<StepReply, ActivityError> {
+        self.0.archive(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Makes sure that the paging incident exists.
+    #[activity(definition = contracts::PagingOpen)]
+    pub async fn paging_open(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PagingDraft>) -> Result<StepReply, ActivityError> {
+        self.0.open_paging(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Resolves a paging incident.
+    #[activity(definition = contracts::PagingResolve)]
+    pub async fn paging_resolve(self: Arc<Self>, ctx: ActivityContext, effect: Effect<ExternalRef>) -> Result<StepReply, ActivityError> {
+        self.0.resolve_paging(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Opens the public incident.
+    #[activity(definition = contracts::PublicOpen)]
+    pub async fn public_open(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PublicDraft>) -> Result<StepReply, ActivityError> {
+        self.0.open_public(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Resolves the public incident.
+    #[activity(definition = contracts::PublicResolve)]
+    pub async fn public_resolve(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PublicResolution>) -> Result<StepReply, ActivityError> {
+        self.0.resolve_public(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Publishes the rendered review.
+    #[activity(definition = contracts::ReviewPublish)]
+    pub async fn review_publish(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PublishDraft>) -> Result<StepReply, ActivityError> {
+        self.0.publish(&ctx, &effect.scope, &effect.args).await
+    }
+}
+
+/// The key of an effect that may rightly happen again in another step.
+pub(crate) fn step_key(scope: &Scope) -> Uuid {
+    let step = EffectScope::Step { blueprint: &scope.blueprint, attempt: scope.attempt, step: &scope.step };
+    effect_key(&scope.org, &scope.incident, &step)
+}
+
+/// The key of an effect that exists once per incident.
+pub(crate) fn incident_key(scope: &Scope, resource: &str) -> Uuid {
+    effect_key(&scope.org, &scope.incident, &EffectScope::Incident { resource })
+}
+
+impl Services {
+    async fn open_channel(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        draft: &ChannelDraft,
+    ) -> Result<StepReply, ActivityError> {
+        let Some(slack) = &self.slack else {
+            return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
+        };
+        let rules = self.rules.current();
+        let invited = self.invited(&rules.directory, scope, draft);
+        let topic = slack::escape(&format!("{} {} {}", scope.incident, draft.severity, draft.title));
+        let topic: String = topic.chars().take(250).collect();
+        self.perform(ctx, scope, capability::SLACK, incident_key(scope, "channel"), async |_| {
+            let wanted =
+                slack::ChannelDraft { name: channel_name(scope, &draft.title), marker: scope.incident.to_string() };
+            let channel = slack.ensure_channel(&wanted).await?;
+            slack.set_topic(&channel.id, &topic).await?;
+            let mut reply = made(&channel.id, &[("slackChannel", &channel.id), ("slackChannelName", &channel.name)], "");
+            if !invited.is_empty()
+                && let Err(error) = slack.invite(&channel.id, &invited).await
+            {
+                reply.warnings.push(format!("nobody was invited: {error}"));
+            }
+            Ok(reply)
+        })
+        .await
+    }
+
+    /// The starter, whoever the blueprint names, and those who decide at the first level.
+    fn invited(&self, directory: &Directory, scope: &Scope, draft: &ChannelDraft) -> Vec<String> {
+        let wanted = directory.principals().iter().filter(|principal| {
+            let roles = principal.roles(&scope.org, None);
+            principal.id == scope.actor
+                || draft.invite.contains(&principal.id)
+                || roles.contains(&Role::OnCall)
+                || roles.contains(&Role::Commander)
+        });
+        slack_users(wanted)
+    }
+
+    async fn post(&self, ctx: &ActivityContext, scope: &Scope, notice: &Notice) -> Result<StepReply, ActivityError> {
+        let (Some(slack), Some(channel)) = (&self.slack, &notice.channel) else {
+            let reason = if self.slack.is_none() { NOT_CONFIGURED } else { NO_CHANNEL };
+            return self.skipped(scope, capability::SLACK, reason).await;
+        };
+        let rules = self.rules.current();
+        let message = render(scope, notice, &rules.directory);
+        let key = step_key(scope);
+        self.perform(ctx, scope, capability::SLACK, key, async |attempt| {
+            let posted = slack.send_message(attempt, &key, channel, &message).await?;
+            let mut reply = made(&posted.ts, &[("slackMessageTs", &posted.ts)], "");
+            if notice.pin
+                && let Err(error) = slack.pin(&posted).await
+            {
+                reply.warnings.push(format!("the first update is not pinned: {error}"));
+            }
+            Ok(reply)
+        })
+        .await
+    }
+
+    async fn settle(&self, ctx: &ActivityContext, scope: &Scope, settle: &Settle) -> Result<StepReply, ActivityError> {
+        let Some(slack) = &self.slack else {
+            return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
+        };
+        let message = Message {
+            text: slack::escape(&settle.headline),
+            blocks: blocks(&settle.headline, &settle.lines, None),
+        };
+        let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
+        // Setting a message to the same text twice is one effect.
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), async |_| {
+            slack.update_message(&place, &message).await?;
+            Ok(made(&place.ts, &[], ""))
+        })
+        .await
+    }
+
+    async fn archive(&self, ctx: &ActivityContext, scope: &Scope, channel: &ChannelRef) -> Result<StepReply, ActivityError> {
+        let Some(slack) = &self.slack else {
+            return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
+        };
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), async |_| {
+            Slack::archive(slack, &channel.channel).await?;
+            Ok(made(&channel.channel, &[], ""))
+        })
+        .await
+    }
+}
+
+/// `inc-2026-0001-<words of the title>`, in Slack's alphabet.
+fn channel_name(scope: &Scope, title: &str) -> String {
+    let mut name = scope.incident.as_str().to_ascii_lowercase();
+    let words = title
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase);
+    for word in words {
+        if name.len() + 1 + word.len() > NAME_LIMIT - 4 {
+            break;
+        }
+        name.push('-');
+        name.push_str(&word);
+    }
+    name
+}
+
+fn render(scope: &Scope, notice: &Notice, directory: &Directory) -> Message {
+    let mut blocks = blocks(&notice.headline, &notice.lines, notice.output.as_deref());
+    match &notice.ask {
+        None => {}
+        Some(Ask::Decide(gate)) => blocks.extend(ask_blocks(scope, gate, directory)),
+        Some(Ask::SignOff { digest }) => {
+            let value = json!({ "org": scope.org, "incidentId": scope.incident, "digest": digest });
+            blocks.push(json!({
+                "type": "actions",
+                "block_id": "sign-off",
+                "elements": [button("sign-off", "Sign off", Some("primary"), &value)],
+            }));
+        }
+    }
+    Message { text: slack::escape(&notice.headline), blocks }
+}
+
+fn blocks(headline: &str, lines: &[String], output: Option<&str>) -> Vec<Value> {
+    let mut blocks = vec![section(&format!("*{}*", slack::escape(headline)))];
+    let lines: Vec<String> = lines.iter().filter(|line| !line.is_empty()).map(|line| slack::escape(line)).collect();
+    if !lines.is_empty() {
+        blocks.push(section(&lines.join("\n")));
+    }
+    if let Some(output) = output {
+        // A fence inside the output would end ours.
+        let safe = slack::escape(output).replace("```", "'''");
+        blocks.push(section(&format!("```{}```", cut(&safe))));
+    }
+    blocks
+}
+
+/// What a decider needs to know, and the buttons that carry the gate and its digest.
+fn ask_blocks(scope: &Scope, gate: &GateView, directory: &Directory) -> [Value; 2] {
+    let mentioned: Vec<String> = directory
+        .principals()
+        .iter()
+        .filter(|principal| principal.id != gate.requester)
+        .filter(|principal| {
+            let roles = principal.roles(&scope.org, None);
+            roles.iter().any(|role| gate.required_roles.iter().any(|name| name == role.name()))
+        })
+        .filter_map(|principal| principal.slack_user_id.as_ref())
+        .map(|user| format!("<@{user}>"))
+        .collect();
+    let deadline = format!(
+        "<!date^{}^{{date_short_pretty}} {{time}}|{}>",
+        gate.deadline.as_second(),
+        gate.deadline
+    );
+    let text = format!(
+        "{}\nWho may decide: {} {}\nUntil {deadline}; nothing is done if nobody decides.\nDigest `{}`",
+        slack::escape(&gate.request_reason),
+        slack::escape(&gate.required_roles.join(" or ")),
+        if gate.page { mentioned.join(" ") } else { String::new() },
+        gate.digest,
+    );
+    let value = json!({
+        "org": scope.org,
+        "workflowId": scope.workflow_id,
+        "gateId": gate.gate_id,
+        "digest": gate.digest,
+    });
+    let actions = json!({
+        "type": "actions",
+        "block_id": "decide",
+        "elements": [button("approve", "Approve", Some("primary"), &value), button("reject", "Reject", Some("danger"), &value)],
+    });
+    [section(&text), actions]
+}
+
+fn button(action: &str, label: &str, style: Option<&str>, value: &Value) -> Value {
+    json!({
+        "type": "button",
+        "action_id": action,
+        "text": { "type": "plain_text", "text": label },
+        "style": style,
+        "value": value.to_string(),
+    })
+}
+
+fn section(text: &str) -> Value {
+    json!({ "type": "section", "text": { "type": "mrkdwn", "text": cut(text) } })
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= SECTION_LIMIT {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(SECTION_LIMIT).collect();
+    format!("{kept}…")
+}

@@ -1,0 +1,171 @@
+//! Effects happen once: the ledger before, the record after, and one way through for all of them.
+//!
+//! | killed | what the retry finds |
+//! |---|---|
+//! | before the intent | nothing: it acts |
+//! | after the intent, or after the call | an intent: it looks for the effect with this key, adopts it or acts |
+//! | after the result | the result: it records |
+//! | after the record | the record: it answers |
+
+use std::{collections::BTreeMap, time::Duration};
+
+use harmony_blueprints::contracts::{Scope, StepReply};
+use harmony_capabilities::error::{Attempt, CallError, Fate};
+use harmony_eventlog::{Append, Appended, Begin, LogError, Target};
+use harmony_incidents::{
+    Command,
+    judge::{judge, payload},
+    log::{Link, Payload, StepSkipped, StepSucceeded, Text, payload::Kind},
+};
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use uuid::Uuid;
+
+use crate::{failure, services::Services};
+
+/// How long another worker may still be at an effect that it began: the connectors' own time-out and a margin.
+const LEASE: Duration = Duration::from_secs(25);
+
+impl Services {
+    /// Carries an effect out once and records it. `act` is told whether it may be a repetition.
+    pub(crate) async fn perform(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        capability: &str,
+        key: Uuid,
+        act: impl AsyncFnOnce(Attempt) -> Result<StepReply, CallError>,
+    ) -> Result<StepReply, ActivityError> {
+        let key = key.to_string();
+        let owner = format!("{}/{}", ctx.info().workflow_run_id.as_deref().unwrap_or_default(), scope.key());
+        let begun = self
+            .log
+            .begin_effect(&scope.org, &scope.incident, &key, &scope.step, &owner, LEASE)
+            .await
+            .map_err(|error| failure::log(&error))?;
+        let attempt = match begun {
+            Begin::Done(result) => {
+                let reply: StepReply = serde_json::from_value(result)
+                    .map_err(|error| failure::last("Ledger", format!("effect {key} is unreadable: {error}")))?;
+                self.succeeded(scope, capability, &reply).await?;
+                return Ok(reply);
+            }
+            Begin::Busy(left) => {
+                return Err(failure::again("EffectBusy", "another worker is at this effect", Some(left)));
+            }
+            Begin::Fresh => Attempt::First,
+            Begin::Again => Attempt::Again,
+        };
+        let fresh = matches!(attempt, Attempt::First);
+        match act(attempt).await {
+            Ok(reply) => {
+                let result = serde_json::to_value(&reply).unwrap_or_default();
+                self.log
+                    .complete_effect(&scope.org, &key, &result)
+                    .await
+                    .map_err(|error| failure::log(&error))?;
+                self.succeeded(scope, capability, &reply).await?;
+                Ok(reply)
+            }
+            Err(error) => {
+                // What surely did not happen needs no looking for.
+                if fresh && error.fate() != Fate::Unknown {
+                    let forgotten = self.log.forget_effect(&scope.org, &key, &owner).await;
+                    forgotten.map_err(|error| failure::log(&error))?;
+                }
+                tracing::warn!(
+                    incident.id = %scope.incident,
+                    step = %scope.step,
+                    attempt = ctx.info().attempt,
+                    error = %error,
+                    "an effect did not succeed"
+                );
+                Err(failure::call(&error))
+            }
+        }
+    }
+
+    /// A step that has nothing to do here, on record.
+    pub(crate) async fn skipped(
+        &self,
+        scope: &Scope,
+        capability: &str,
+        reason: &str,
+    ) -> Result<StepReply, ActivityError> {
+        let skipped = Kind::StepSkipped(StepSkipped {
+            blueprint: scope.blueprint.clone(),
+            attempt: scope.attempt,
+            step: scope.step.clone(),
+            capability: capability.to_owned(),
+            reason: Some(Text::plain(reason)),
+        });
+        self.record(scope, &scope.key(), payload(skipped)).await?;
+        Ok(StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() })
+    }
+
+    async fn succeeded(&self, scope: &Scope, capability: &str, reply: &StepReply) -> Result<(), ActivityError> {
+        let links = links(&reply.links, &reply.url);
+        let succeeded = Kind::StepSucceeded(StepSucceeded {
+            blueprint: scope.blueprint.clone(),
+            attempt: scope.attempt,
+            step: scope.step.clone(),
+            capability: capability.to_owned(),
+            external_ref: reply.external_ref.clone(),
+            links,
+            detail: None,
+            warnings: reply.warnings.iter().map(Text::plain).collect(),
+        });
+        self.record(scope, &scope.key(), payload(succeeded)).await.map(drop)
+    }
+
+    /// Appends a fact under a key.
+    pub(crate) async fn record(
+        &self,
+        scope: &Scope,
+        key: &str,
+        payload: Payload,
+    ) -> Result<Appended, ActivityError> {
+        self.append(scope, key, &Command::Record { payload }, None).await.map_err(|error| failure::log(&error))
+    }
+
+    /// Appends a command as a workflow's step.
+    pub(crate) async fn append(
+        &self,
+        scope: &Scope,
+        key: &str,
+        command: &Command,
+        run_id: Option<&str>,
+    ) -> Result<Appended, LogError> {
+        let context = scope.context();
+        let rules = self.rules.current();
+        self.log
+            .append(Append {
+                org: &scope.org,
+                target: Target::Named(scope.incident.clone()),
+                key,
+                command,
+                context: &context,
+                expected_seq: None,
+                run_id,
+                judge: &|head| judge(head, command, &context, rules.rules()),
+                follow: &|_| Vec::new(),
+            })
+            .await
+    }
+}
+
+fn links(named: &BTreeMap<String, String>, url: &str) -> Vec<Link> {
+    named
+        .iter()
+        .map(|(name, value)| Link { name: name.clone(), value: value.clone(), url: url.to_owned() })
+        .collect()
+}
+
+/// A reply with one id.
+pub(crate) fn made(id: &str, links: &[(&str, &str)], url: &str) -> StepReply {
+    StepReply {
+        external_ref: id.to_owned(),
+        links: links.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        url: url.to_owned(),
+        ..StepReply::default()
+    }
+}

@@ -1,0 +1,98 @@
+//! The local activities of the log: beginning a run, appending, judging decisions, proposing and rendering. They are
+//! short, and repeated safely: whatever was answered first is answered again.
+
+use std::sync::Arc;
+
+use harmony_blueprints::contracts::{
+    self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, JudgeRequest, LookReply, LookRequest,
+    ProposeReply, ProposeRequest, RenderReply, RenderRequest,
+};
+use harmony_eventlog::LogError;
+use harmony_incidents::{Answer, command::Verdict};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{failure, services::Services};
+
+/// See the module.
+pub struct LogActivities(pub Arc<Services>);
+
+#[activities]
+impl LogActivities {
+    /// First step of every run.
+    #[activity(definition = contracts::BlueprintBegin)]
+    pub async fn begin(self: Arc<Self>, _ctx: ActivityContext, request: BeginRequest) -> Result<BeginReply, ActivityError> {
+        self.0.begin(request).await
+    }
+
+    /// Appends one command.
+    #[activity(definition = contracts::LogAppend)]
+    pub async fn append(self: Arc<Self>, _ctx: ActivityContext, request: AppendRequest) -> Result<AppendReply, ActivityError> {
+        let AppendRequest { scope, command } = request;
+        let services = &self.0;
+        let (answer, known_to_other_run) =
+            match services.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
+                Ok(appended) => (Ok(appended.answer), appended.repeated && !appended.same_run),
+                Err(LogError::Refused(refusal)) => (Err(refusal), false),
+                Err(error) => return Err(failure::log(&error)),
+            };
+        let state = services
+            .log
+            .state(&scope.org, &scope.incident)
+            .await
+            .map_err(|error| failure::log(&error))?
+            .unwrap_or_default();
+        Ok(AppendReply {
+            answer,
+            known_to_other_run,
+            state: state.state(),
+            phase: state.phase(),
+            severity: state.severity(),
+        })
+    }
+
+    /// Judges a decision and records the verdict.
+    #[activity(definition = contracts::ApprovalJudge)]
+    pub async fn judge(self: Arc<Self>, ctx: ActivityContext, request: JudgeRequest) -> Result<Verdict, ActivityError> {
+        self.0.judge_decision(&ctx, request).await
+    }
+
+    /// Reads a gate that may have been settled from outside.
+    #[activity(definition = contracts::ApprovalLook)]
+    pub async fn look(self: Arc<Self>, _ctx: ActivityContext, request: LookRequest) -> Result<LookReply, ActivityError> {
+        self.0.look(&request).await
+    }
+
+    /// Takes the snapshot of a runbook and makes its digest.
+    #[activity(definition = contracts::RunbookPropose)]
+    pub async fn propose(self: Arc<Self>, _ctx: ActivityContext, request: ProposeRequest) -> Result<ProposeReply, ActivityError> {
+        Ok(self.0.propose(&request))
+    }
+
+    /// Renders the review from the log.
+    #[activity(definition = contracts::ReviewRender)]
+    pub async fn render(self: Arc<Self>, _ctx: ActivityContext, request: RenderRequest) -> Result<RenderReply, ActivityError> {
+        self.0.render(request).await
+    }
+}
+
+/// What a gate's answer says to somebody who decided.
+pub(crate) fn verdict_of(answer: Answer, gate_id: Option<String>) -> Verdict {
+    match answer {
+        Answer::Judged { verdict } => verdict,
+        Answer::Settled { settled } => Verdict {
+            accepted: false,
+            status: settled.status.clone(),
+            refused_because: settled.reason.clone().or_else(|| Some("nobody needs to decide this any more".to_owned())),
+            gate_id,
+            settled: Some(settled),
+        },
+        other => Verdict {
+            accepted: false,
+            status: "none".to_owned(),
+            refused_because: Some(format!("the log answered {other:?}")),
+            gate_id,
+            settled: None,
+        },
+    }
+}

@@ -1,0 +1,271 @@
+//! Carries the outbox out: starts, decisions, stops and wake-ups that follow a command.
+//!
+//! Each item is claimed for a while, carried out under an id of its own (workflow id, update id, request id), and marked
+//! done; a crash in between repeats it harmlessly. While Temporal is away items wait.
+
+use std::time::Duration;
+
+use harmony_blueprints::{APPROVAL_SIGNAL, DECIDE_UPDATE, INCIDENTS_QUEUE, WAKE_SIGNAL};
+use harmony_eventlog::{Append, LogError, OutboxKind, Pending, SharedLog, Target};
+use harmony_incidents::{
+    Command, RulesSource, WorkflowId,
+    command::{Attested, Context, DecisionInput, DecisionPayload},
+    judge::judge,
+    log::{Authority, Cause},
+};
+use serde_json::{Value, json};
+use temporalio_client::{
+    Client, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowCancelOptions, WorkflowExecuteUpdateOptions,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions,
+    errors::{WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError},
+};
+use temporalio_common::{
+    data_converters::RawValue,
+    MemoValues,
+    protos::temporal::api::common::v1::Payload,
+    search_attributes::{SearchAttributeKey, SearchAttributes},
+};
+use tokio_util::sync::CancellationToken;
+
+use std::sync::Arc;
+
+/// How often an idle dispatcher looks.
+const IDLE: Duration = Duration::from_millis(150);
+/// How long a claimed item is ours.
+const LEASE: Duration = Duration::from_secs(20);
+/// How long the update may take before the decision goes in as a durable signal.
+const UPDATE_PATIENCE: Duration = Duration::from_secs(5);
+/// A workflow task whose worker died is given to the next after this long.
+const TASK_TIMEOUT: Duration = Duration::from_secs(4);
+/// Longest wait between two tries of one item.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+/// Items carried out side by side: one slow decision must not hold the others up.
+const BATCH: u32 = 16;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Dispatcher {
+    log: SharedLog,
+    client: Client,
+    rules: Arc<dyn RulesSource>,
+}
+
+/// What became of an item.
+enum Carried {
+    Done,
+    /// The log marks it done once it was judged.
+    Sent,
+}
+
+impl Dispatcher {
+    /// A dispatcher on this log and this client.
+    pub fn new(log: SharedLog, client: Client, rules: Arc<dyn RulesSource>) -> Self {
+        Self { log, client, rules }
+    }
+
+    /// Carries items out until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tasks = tokio::task::JoinSet::new();
+        loop {
+            let claimed = match self.log.claim(BATCH, LEASE).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(error = %error, "the outbox cannot be read");
+                    Vec::new()
+                }
+            };
+            let idle = claimed.is_empty();
+            for item in claimed {
+                let dispatcher = self.clone();
+                tasks.spawn(async move { dispatcher.handle(item).await });
+            }
+            while tasks.try_join_next().is_some() {}
+            let wait = if idle { IDLE } else { Duration::ZERO };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        // What is under way ends or is repeated by the next dispatcher.
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(Duration::from_secs(2), drained).await);
+    }
+
+    async fn handle(&self, pending: Pending) {
+        let outcome = match pending.item.kind {
+            OutboxKind::Start => self.start(&pending).await,
+            OutboxKind::Decision => self.decide(&pending).await,
+            OutboxKind::Cancel => self.cancel(&pending).await,
+            OutboxKind::Wake => self.wake(&pending).await,
+        };
+        let marked = match outcome {
+            Ok(Carried::Done) => self.log.done(pending.id).await,
+            Ok(Carried::Sent) => self.log.later(pending.id, UPDATE_PATIENCE, "sent, not judged yet").await,
+            Err(error) => {
+                let wait = backoff(pending.attempts);
+                tracing::warn!(
+                    incident.id = %pending.incident,
+                    kind = pending.item.kind.name(),
+                    attempts = pending.attempts,
+                    error = %format!("{error:#}"),
+                    "an outbox item waits"
+                );
+                self.log.later(pending.id, wait, &error.to_string()).await
+            }
+        };
+        if let Err(error) = marked {
+            tracing::warn!(error = %error, "the outbox cannot be written; the item will be repeated");
+        }
+    }
+
+    async fn start(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        let payload = &pending.item.payload;
+        let workflow_type = text(payload, "workflowType")?;
+        let workflow_id = text(payload, "workflowId")?;
+        let attempt = payload["attempt"].as_u64().unwrap_or(1);
+        let blueprint = workflow_type.trim_start_matches("incident.");
+        let state = self.log.state(&pending.org, &pending.incident).await?.unwrap_or_default();
+        let begun = state.blueprints.iter().find(|one| one.blueprint == blueprint).map_or(0, |one| u64::from(one.attempt));
+        if begun >= attempt {
+            return Ok(Carried::Done);
+        }
+        let context = &payload["input"]["context"];
+        let mut memo = MemoValues::new();
+        memo.insert("golden.context", context.clone());
+        let keyword = SearchAttributeKey::<String>::keyword;
+        let attributes = SearchAttributes::new([
+            keyword("HarmonyOrg").value_set(pending.org.to_string()),
+            keyword("HarmonyIncidentId").value_set(pending.incident.to_string()),
+            keyword("HarmonySeverity").value_set(state.severity().as_str_name().to_owned()),
+            keyword("HarmonyBlueprint").value_set(blueprint.to_owned()),
+            keyword("HarmonyApproval").value_set("none".to_owned()),
+        ]);
+        let options = WorkflowStartOptions::new(INCIDENTS_QUEUE, workflow_id)
+            .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .task_timeout(TASK_TIMEOUT)
+            .memo(memo)
+            .search_attributes(attributes)
+            .static_summary(format!("{} {}", pending.incident, blueprint))
+            .build();
+        let started =
+            self.client.start_workflow(UntypedWorkflow::new(workflow_type), raw(&payload["input"]), options).await;
+        match started {
+            Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(Carried::Done),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// First as an update, which answers; then as a signal, which lasts.
+    async fn decide(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        let payload = &pending.item.payload;
+        let workflow_id = text(payload, "workflowId")?;
+        let decision = &payload["decision"];
+        let decision_id = &pending.item.name;
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        if pending.attempts <= 1 {
+            let options = WorkflowExecuteUpdateOptions::builder().update_id(decision_id.clone()).build();
+            let update = handle.execute_update(UntypedUpdate::new(DECIDE_UPDATE), raw(decision), options);
+            match tokio::time::timeout(UPDATE_PATIENCE, update).await {
+                Ok(Ok(_)) => return Ok(Carried::Done),
+                Ok(Err(WorkflowUpdateError::NotFound(_))) => return self.refuse(pending, workflow_id).await,
+                Ok(Err(error)) => tracing::debug!(error = %error, "the update was not answered: signalling"),
+                Err(_) => {}
+            }
+        }
+        let options = WorkflowSignalOptions::builder().request_id(decision_id.clone()).build();
+        match handle.signal(UntypedSignal::new(APPROVAL_SIGNAL), raw(decision), options).await {
+            Ok(()) => Ok(Carried::Sent),
+            Err(WorkflowInteractionError::NotFound(_)) => self.refuse(pending, workflow_id).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The workflow has ended: what it decides about is settled, and the refusal belongs on record.
+    async fn refuse(&self, pending: &Pending, workflow_id: &str) -> anyhow::Result<Carried> {
+        let payload: DecisionPayload = serde_json::from_value(pending.item.payload["decision"].clone())?;
+        let state = self.log.state(&pending.org, &pending.incident).await?.unwrap_or_default();
+        let gate = state.gates.iter().find(|gate| Some(gate.gate_id.as_str()) == payload.gate_id.as_deref());
+        anyhow::ensure!(
+            gate.is_none_or(|gate| gate.status != "pending"),
+            "the workflow of a pending gate is not running: resume the incident"
+        );
+        let workflow_id: WorkflowId = workflow_id.parse()?;
+        let approver = payload.approver_id.clone();
+        let decided_at = payload.timestamp.as_deref().and_then(|text| text.parse().ok()).unwrap_or(pending.created_at);
+        let input = DecisionInput {
+            attempt: gate.map_or(0, |gate| gate.attempt),
+            workflow_id,
+            payload: Ok(payload),
+            attested: Attested::Yes,
+            decided_at,
+        };
+        let command = Command::Decide { input: Box::new(input) };
+        let context = Context {
+            actor: approver,
+            authority: Authority::None,
+            cause: Cause { request_id: pending.item.name.clone(), ..Cause::default() },
+            occurred_at: pending.created_at,
+        };
+        let rules = self.rules.current();
+        let appended = self
+            .log
+            .append(Append {
+                org: &pending.org,
+                target: Target::Named(pending.incident.clone()),
+                key: &format!("decision/{}", pending.item.name),
+                command: &command,
+                context: &context,
+                expected_seq: None,
+                run_id: None,
+                judge: &|head| judge(head, &command, &context, rules.rules()),
+                follow: &|_| Vec::new(),
+            })
+            .await;
+        match appended {
+            // Judged before: the first verdict stands.
+            Ok(_) | Err(LogError::KeyConflict { .. }) => Ok(Carried::Done),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn cancel(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        let payload = &pending.item.payload;
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(text(payload, "workflowId")?);
+        let options = WorkflowCancelOptions::builder()
+            .reason(payload["reason"].as_str().unwrap_or_default())
+            .request_id(pending.item.name.clone())
+            .build();
+        finished(handle.cancel(options).await)
+    }
+
+    async fn wake(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        let handle =
+            self.client.get_workflow_handle::<UntypedWorkflow>(text(&pending.item.payload, "workflowId")?);
+        let options = WorkflowSignalOptions::builder().request_id(pending.item.name.clone()).build();
+        finished(handle.signal(UntypedSignal::new(WAKE_SIGNAL), raw(&json!({})), options).await)
+    }
+}
+
+/// A workflow that has ended needs no telling.
+fn finished(outcome: Result<(), WorkflowInteractionError>) -> anyhow::Result<Carried> {
+    match outcome {
+        Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(Carried::Done),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn text<'a>(payload: &'a Value, name: &str) -> anyhow::Result<&'a str> {
+    payload[name].as_str().ok_or_else(|| anyhow::anyhow!("the outbox item has no {name}"))
+}
+
+/// One JSON argument, as the command line would send it.
+fn raw(value: &Value) -> RawValue {
+    let mut payload = Payload { data: value.to_string().into_bytes(), ..Payload::default() };
+    payload.metadata.insert("encoding".to_owned(), b"json/plain".to_vec());
+    RawValue { payloads: vec![payload] }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    (Duration::from_millis(250) * 2_u32.saturating_pow(attempts.min(10))).min(LONGEST_BACKOFF)
+}

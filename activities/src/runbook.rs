@@ -1,0 +1,210 @@
+//! Runbooks: the proposal (on the incidents queue) and the cells (on the runbook queue alone).
+//!
+//! What is proposed is a snapshot of the file; the digest covers everything that will be done and shown. A cell runs
+//! from the snapshot whose hash it was given, or not at all. The worker of the runbook queue holds no database, vendor
+//! or attestation secret; secrets that a cell names come from a mount of that pool.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use harmony_blueprints::contracts::{
+    self as contracts, CellPlan, CellReply, CellRequest, Proposal, ProposeReply, ProposeRequest,
+};
+use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, Progress, Runner};
+use secrecy::SecretString;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tokio::{sync::watch, time::MissedTickBehavior};
+
+use crate::{failure, services::{RunbookServices, Services}};
+
+/// How often a running cell is heard of; its heartbeat time-out is several times that.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// What a cell hands on, in all. It goes through the workflow's history.
+const EXPORTS_LIMIT_BYTES: usize = 16 * 1024;
+
+impl Services {
+    pub(crate) fn propose(&self, request: &ProposeRequest) -> ProposeReply {
+        match self.try_propose(request) {
+            Ok(proposal) => ProposeReply::Proposal(proposal),
+            Err(problem) => ProposeReply::Invalid(problem),
+        }
+    }
+
+    fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {
+        let ProposeRequest { scope, runbook: asked, verification } = request;
+        let snapshot = self.runbooks.load(&asked.path).map_err(|error| error.to_string())?;
+        let parsed = runbook::parse(&snapshot.text).map_err(|error| format!("{}: {error}", snapshot.path))?;
+        let in_file = |error: runbook::ParseError| format!("{}: {error}", snapshot.path);
+        let cells = parsed.select(&asked.cells, verification).map_err(in_file)?;
+        if cells.is_empty() {
+            return Err(format!("{}: there is no cell to run", snapshot.path));
+        }
+        let checks = if verification.is_empty() {
+            Vec::new()
+        } else {
+            parsed.select(verification, &[]).map_err(in_file)?
+        };
+        self.runbooks.workdir(&asked.workdir).map_err(|error| format!("workdir: {error}"))?;
+        let longest = Duration::try_from(asked.timeout).map_err(|_| "timeout: must be above 0".to_owned())?;
+        let plan = |cells: &[Cell]| -> Vec<CellPlan> { cells.iter().map(|cell| plan(cell, longest)).collect() };
+        let (cells, verification) = (plan(&cells), plan(&checks));
+        let snapshot_sha256 = hex::encode(Sha256::digest(snapshot.text.as_bytes()));
+        let covers = json!({
+            "cells": cells,
+            "env": asked.env,
+            "executor": runbook::EXECUTOR,
+            "incidentId": scope.incident,
+            "runbook": { "path": snapshot.path, "sha256": snapshot_sha256, "text": snapshot.text },
+            "secretEnv": asked.secret_env,
+            "timeoutMs": u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
+            "verification": verification,
+            "workdir": asked.workdir,
+        })
+        .to_string();
+        Ok(Proposal {
+            digest: hex::encode(Sha256::digest(covers.as_bytes())),
+            snapshot: snapshot.text,
+            snapshot_sha256,
+            cells,
+            verification,
+            covers,
+        })
+    }
+}
+
+fn plan(cell: &Cell, longest: Duration) -> CellPlan {
+    let time = cell.timeout.map_or(longest, |own| own.min(longest));
+    CellPlan {
+        name: cell.name.clone(),
+        idempotent: cell.idempotent,
+        timeout_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The only activity of the runbook queue.
+pub struct RunbookActivities {
+    services: RunbookServices,
+    runner: Runner,
+}
+
+impl RunbookActivities {
+    /// Cells see only what is on the allow list.
+    pub fn new(services: RunbookServices) -> Self {
+        let runner = Runner::new(services.allow_env.clone());
+        Self { services, runner }
+    }
+
+    /// The secrets that a cell names, each a file of that name in the pool's own mount.
+    fn secrets(&self, names: &[String]) -> Result<BTreeMap<String, SecretString>, String> {
+        names
+            .iter()
+            .map(|name| {
+                let is_name = !name.is_empty()
+                    && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                    && !name.starts_with(|first: char| first.is_ascii_digit());
+                if !is_name {
+                    return Err(format!("secretEnv: {name:?} is not the name of a variable"));
+                }
+                let folder = self
+                    .services
+                    .secrets
+                    .as_ref()
+                    .ok_or_else(|| format!("secretEnv: {name} is not there: this pool has no secrets mounted"))?;
+                let text = std::fs::read_to_string(folder.join(name))
+                    .map_err(|error| format!("secretEnv: {name} cannot be read from this pool's mount: {}", error.kind()))?;
+                Ok((name.clone(), SecretString::from(text.trim_end_matches('\n').to_owned())))
+            })
+            .collect()
+    }
+
+    fn prepare(&self, request: CellRequest) -> Result<CellRun, String> {
+        if hex::encode(Sha256::digest(request.snapshot.as_bytes())) != request.snapshot_sha256 {
+            return Err("the runbook is not the one that was approved".to_owned());
+        }
+        Ok(CellRun {
+            secrets: self.secrets(&request.secret_env)?,
+            workdir: self.services.runbooks.workdir(&request.workdir).map_err(|error| error.to_string())?,
+            snapshot: request.snapshot,
+            cell: request.cell,
+            env: request.env,
+            carried: request.carried,
+            timeout: Duration::from_millis(request.timeout_ms),
+        })
+    }
+}
+
+#[activities]
+impl RunbookActivities {
+    /// Runs one cell, with heartbeats, until it ends or is stopped.
+    #[activity(definition = contracts::RunbookCell)]
+    pub async fn cell(self: Arc<Self>, ctx: ActivityContext, request: CellRequest) -> Result<CellReply, ActivityError> {
+        let run = match self.prepare(request) {
+            Ok(run) => run,
+            Err(problem) => return Ok(could_not_start(problem)),
+        };
+        let (sender, progress) = watch::channel(Progress { output_bytes: 0, last_line: String::new() });
+        let mut running = std::pin::pin!(self.runner.run_cell(run, sender, ctx.cancelled()));
+        let mut tick = tokio::time::interval(HEARTBEAT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut running => break outcome,
+                _ = tick.tick() => {
+                    let (bytes, line) = {
+                        let now = progress.borrow();
+                        (now.output_bytes, now.last_line.clone())
+                    };
+                    let beat = json!({ "outputBytes": bytes, "lastLine": line });
+                    ctx.record_heartbeat(beat).await.map_err(|error| failure::last("Heartbeat", error.to_string()))?;
+                }
+            }
+        };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(problem) => return Ok(could_not_start(problem.to_string())),
+        };
+        let (ended, exit_code, problem) = match outcome.ended {
+            Ended::Exited(code) => ("exited", Some(code), None),
+            Ended::Signalled(signal) => ("signalled", None, Some(format!("ended by signal {signal}"))),
+            Ended::TimedOut => ("timed-out", None, Some("it took too long and was killed".to_owned())),
+            Ended::Cancelled => ("cancelled", None, Some("it was stopped".to_owned())),
+            Ended::CouldNotStart(problem) => ("could-not-start", None, Some(problem)),
+        };
+        let mut left = EXPORTS_LIMIT_BYTES;
+        let exported = outcome
+            .exported
+            .into_iter()
+            .take_while(|(name, value)| {
+                let size = name.len() + value.len();
+                let fits = size <= left;
+                left = left.saturating_sub(size);
+                fits
+            })
+            .collect();
+        Ok(CellReply {
+            ended: ended.to_owned(),
+            exit_code,
+            problem,
+            stdout: outcome.stdout_tail,
+            stderr: outcome.stderr_tail,
+            output_bytes: outcome.output_bytes,
+            duration_ms: i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
+            exported,
+        })
+    }
+}
+
+fn could_not_start(problem: String) -> CellReply {
+    CellReply {
+        ended: "could-not-start".to_owned(),
+        exit_code: None,
+        problem: Some(problem),
+        stdout: String::new(),
+        stderr: String::new(),
+        output_bytes: 0,
+        duration_ms: 0,
+        exported: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,57 @@
+//! What the activities work with. Made once by whoever wires the worker.
+
+use std::{path::PathBuf, sync::Arc};
+
+use harmony_capabilities::{
+    confluence::Confluence, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
+};
+use harmony_eventlog::SharedLog;
+use harmony_incidents::{RulesSource, attestation::AttestationKeys};
+
+/// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
+pub struct Services {
+    /// The log.
+    pub log: SharedLog,
+    /// Directory and policy.
+    pub rules: Arc<dyn RulesSource>,
+    /// Keys of our own doors.
+    pub attestation: AttestationKeys,
+    /// Channel and buttons.
+    pub slack: Option<Slack>,
+    /// Paging.
+    pub paging: Option<PagingService>,
+    /// Public page.
+    pub statuspage: Option<Statuspage>,
+    /// Reviews.
+    pub confluence: Option<ReviewSpace>,
+    /// Where runbooks are proposed from.
+    pub runbooks: RunbookRoot,
+    /// Replaces the built-in template of reviews.
+    pub review_template: Option<String>,
+}
+
+/// PagerDuty and the service that incidents are opened on.
+pub struct PagingService {
+    /// The connector.
+    pub pagerduty: PagerDuty,
+    /// Service id.
+    pub service_id: String,
+}
+
+/// Confluence and the space that reviews go to unless told otherwise.
+pub struct ReviewSpace {
+    /// The connector.
+    pub confluence: Confluence,
+    /// Space key.
+    pub space_key: String,
+}
+
+/// For the workers of the runbook queue: no database, vendor or attestation secret.
+pub struct RunbookServices {
+    /// Where cells work.
+    pub runbooks: RunbookRoot,
+    /// Folder with one file a secret, mounted into this pool alone.
+    pub secrets: Option<PathBuf>,
+    /// Variables of the worker that cells may see.
+    pub allow_env: Vec<String>,
+}
