@@ -1,1 +1,137 @@
+//! The console: Harmony's HTTP door. The API, the callbacks of Slack, and where the pages will be.
+//!
+//! Every change goes through the log and is judged there; this crate looks up who asks and with what rights, turns
+//! requests into commands and answers into JSON. It knows neither Temporal nor a vendor: what has to be started,
+//! stopped or decided is written into the log's outbox, in the transaction that takes the request, and carried out by
+//! somebody else. The one exception is `SlackReplies`, because a click wants its answer within seconds.
+//!
+//! One resource a file; what all of them share is in `call` (one authenticated request), `submit` (commands),
+//! `starts` (blueprints), `decisions` (gates), `views` (what is shown) and `error` (what went wrong).
 
+mod approvals;
+mod auth;
+mod blueprints;
+mod call;
+mod callbacks;
+mod decisions;
+mod error;
+mod facts;
+mod health;
+mod incidents;
+mod log;
+mod query;
+mod responders;
+mod review;
+mod starts;
+mod status;
+mod submit;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use harmony_capabilities::slack::SlackReplies;
+use harmony_eventlog::SharedLog;
+use harmony_incidents::{RulesSource, attestation::AttestationKeys};
+use secrecy::SecretString;
+
+use callbacks::seen::Seen;
+use error::ApiError;
+
+/// Largest request body. A page of text fits many times; nothing that people send is larger.
+const BODY_LIMIT_BYTES: usize = 256 * 1024;
+
+/// What the console is connected to.
+pub struct Doors {
+    /// The log: the source of truth, and the outbox.
+    pub log: SharedLog,
+    /// Who there is and what may be done.
+    pub rules: Arc<dyn RulesSource>,
+    /// Signs starts and decisions that came through here.
+    pub attestation: AttestationKeys,
+    /// Without it Slack's callbacks are not there.
+    pub slack_signing_secret: Option<SecretString>,
+    /// Tells a person in Slack why a click changed nothing.
+    pub slack_replies: Option<SlackReplies>,
+    /// Knows the runbooks.
+    pub runbooks: Arc<dyn Runbooks>,
+    /// Knows whether Temporal answers.
+    pub temporal: Arc<dyn TemporalHealth>,
+    /// Confluence space of a post-mortem that names none.
+    pub default_space: String,
+}
+
+/// Looks at a runbook before a remediation is started with it.
+pub trait Runbooks: Send + Sync {
+    /// Whether the runbook is there with these cells, and if not, why. `path` is relative to the runbook root; no
+    /// `cells` means every named cell but those of `verify`.
+    fn check(&self, path: &str, cells: &[String], verify: &[String]) -> Result<(), String>;
+}
+
+/// Knows whether Temporal answers. Asked with every declaration, so the implementor caches.
+pub trait TemporalHealth: Send + Sync {
+    /// The error is the address that does not answer.
+    fn reachable(&self) -> Result<(), String>;
+}
+
+/// What handlers share.
+pub(crate) struct Shell {
+    pub(crate) doors: Doors,
+    /// Signatures of Slack's requests that were taken already.
+    pub(crate) seen: Seen,
+}
+
+pub(crate) type App = Arc<Shell>;
+
+/// Every route of the console.
+pub fn router(doors: Doors) -> Router {
+    let app: App = Arc::new(Shell { doors, seen: Seen::default() });
+    Router::new()
+        .route("/", get(health::home))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/slack/interactions", post(callbacks::slack::interactions))
+        .nest("/api/orgs/{org}", organisation())
+        .fallback(async || ApiError::NotFound("there is nothing at this address".to_owned()))
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .with_state(app)
+}
+
+fn organisation() -> Router<App> {
+    Router::new()
+        .route("/incidents", get(incidents::list).post(incidents::declare))
+        .route("/incidents/{id}", get(incidents::show))
+        .route("/incidents/{id}/actions", post(facts::action))
+        .route("/incidents/{id}/cancel", post(blueprints::cancel))
+        .route("/incidents/{id}/close", post(status::close))
+        .route("/incidents/{id}/close-out", post(blueprints::close_out))
+        .route("/incidents/{id}/events", get(log::events))
+        .route("/incidents/{id}/notes", post(facts::note))
+        .route("/incidents/{id}/post-mortem", post(blueprints::post_mortem))
+        .route("/incidents/{id}/remediate", post(blueprints::remediate))
+        .route("/incidents/{id}/responders", post(responders::change))
+        .route("/incidents/{id}/review", post(review::write))
+        .route("/incidents/{id}/severity", post(status::severity))
+        .route("/incidents/{id}/sign-off", post(review::sign_off))
+        .route("/incidents/{id}/signals", post(facts::signal))
+        .route("/incidents/{id}/slo-violations", post(facts::slo_violation))
+        .route("/incidents/{id}/status", post(status::change))
+        .route("/incidents/{id}/stop", post(blueprints::stop))
+        .route("/incidents/{id}/tags", post(facts::tag))
+        .route("/incidents/{id}/tickets", post(facts::ticket))
+        .route("/incidents/{id}/verify", post(status::verify))
+        .route("/approvals", get(approvals::list))
+        // A gate id holds `#` and `/`: sent percent-encoded it is one segment, otherwise several.
+        .route("/approvals/{*gate}", get(approvals::show).post(approvals::decide))
+        .route("/log/export", get(log::export))
+        .route("/log/replay", get(log::verify))
+        .route("/log/verify", get(log::verify))
+}

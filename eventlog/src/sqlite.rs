@@ -4,11 +4,12 @@
 //! file: writers queue by `BEGIN IMMEDIATE` and the busy time-out. Within one process writers share one connection;
 //! readers have their own.
 
-use std::{path::Path, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, path::Path, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
 use harmony_incidents::{
     Answer, Command, IncidentId, OrgId, Refusal,
+    command::Attested,
     judge::Head,
     log::{IncidentState, Record},
     record::{self, ChainHead, SaltKey, SealedRecord},
@@ -27,7 +28,7 @@ use crate::{
     store::{
         Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxItem, OutboxKind, Pending, Target,
     },
-    verify::{self, Report, Row},
+    verify::{self, Finding, Report, Row},
 };
 
 /// Schema of this build; older ones are brought up to it, newer ones are refused.
@@ -35,6 +36,9 @@ const SCHEMA: i64 = 1;
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_log.sql")];
 /// How long a writer waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Texts asked for in one query: SQLite takes 32 766 variables, and a storm of signals may leave more texts.
+const VARIABLES: usize = 1_000;
 
 /// The log in one SQLite file.
 pub struct SqliteLog {
@@ -95,10 +99,11 @@ impl SqliteLog {
         else {
             return Ok(None);
         };
-        let incident = incident_id(row.get("incident"))?;
-        let corrupt = || LogError::Corrupt { place: format!("key {}", append.key) };
-        let known: std::collections::BTreeMap<String, String> =
-            serde_json::from_str(row.get("fingerprint")).map_err(|_| corrupt())?;
+        let place = || format!("key {}", append.key);
+        let corrupt = || LogError::Corrupt { place: place() };
+        let incident = incident_id(column(&row, "incident", place)?)?;
+        let known: BTreeMap<String, String> =
+            serde_json::from_str(column(&row, "fingerprint", place)?).map_err(|_| corrupt())?;
         let asked = append.command.fingerprint();
         let mut fields: Vec<String> = known
             .iter()
@@ -114,10 +119,10 @@ impl SqliteLog {
         if !fields.is_empty() {
             return Err(LogError::KeyConflict { fields });
         }
-        let answer: Answer = serde_json::from_str(row.get("answer")).map_err(|_| corrupt())?;
-        let first: i64 = row.get("first_seq");
-        let last: i64 = row.get("last_seq");
-        let run_id: Option<String> = row.get("run_id");
+        let answer: Answer = serde_json::from_str(column(&row, "answer", place)?).map_err(|_| corrupt())?;
+        let first: i64 = column(&row, "first_seq", place)?;
+        let last: i64 = column(&row, "last_seq", place)?;
+        let run_id: Option<String> = column(&row, "run_id", place)?;
         let records = if last >= first && first > 0 {
             entries(
                 &mut **tx,
@@ -195,7 +200,7 @@ impl EventLog for SqliteLog {
             judged.payloads,
             &self.salt,
         );
-        let stored_at = Timestamp::now();
+        let stored_at = now();
         for one in &sealed {
             insert_record(&mut tx, append.org, &incident, one, stored_at).await?;
         }
@@ -213,13 +218,16 @@ impl EventLog for SqliteLog {
             };
             insert_outbox(&mut tx, append.org, &incident, &item, stored_at).await?;
         }
+        // Only what a door wrote settles its row: a decision sent by hand may claim any id.
         if let Command::Decide { input } = append.command
+            && input.attested == Attested::Yes
             && let Ok(payload) = &input.payload
             && let Some(decision_id) = &payload.decision_id
         {
-            sqlx::query("UPDATE outbox SET done_at_us = ? WHERE org = ? AND kind = 'decision' AND name = ? AND done_at_us IS NULL")
+            sqlx::query("UPDATE outbox SET done_at_us = ? WHERE org = ? AND incident = ? AND kind = 'decision' AND name = ? AND done_at_us IS NULL")
                 .bind(stored_at.as_microsecond())
                 .bind(append.org.as_str())
+                .bind(incident.as_str())
                 .bind(decision_id)
                 .execute(&mut *tx)
                 .await
@@ -279,9 +287,9 @@ impl EventLog for SqliteLog {
             }
         }
         if let Some(search) = &filter.search {
-            query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND instr(lower(t.text), ");
-            query.push_bind(search.to_lowercase());
-            query.push(") > 0)");
+            query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND instr(lower(t.text), lower(");
+            query.push_bind(search);
+            query.push(")) > 0)");
         }
         if let Some((year, number)) = filter.before.as_ref().map(IncidentId::parts) {
             query.push(" AND (year, number) < (");
@@ -304,43 +312,32 @@ impl EventLog for SqliteLog {
 
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError> {
         let mut tx = self.readers.begin().await.map_err(LogError::Unavailable)?;
-        let ids: Vec<String> = sqlx::query_scalar(
-            "SELECT incident FROM incidents WHERE org = ?1 UNION SELECT incident FROM events WHERE org = ?1 ORDER BY incident",
+        let ids: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT CAST(incident AS BLOB) FROM incidents WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM events WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM texts WHERE org = ?1",
         )
         .bind(org.as_str())
         .fetch_all(&mut *tx)
         .await
         .map_err(LogError::Unavailable)?;
         let mut report = Report::default();
-        for id in ids {
-            let incident = incident_id(&id)?;
-            let rows = rows(&mut tx, org, &incident).await?;
-            let Some(found) = verify::check_incident(&mut report, org, &incident, &rows) else { continue };
-            match head(&mut tx, org, &incident).await {
-                Ok(Some(kept)) if kept.hash == found.hash => {
-                    if record::state_hash(&kept.state) != record::state_hash(&found.state) {
-                        report.find(
-                            &incident,
-                            found.state.seq,
-                            "the projection is not what the log folds to",
-                        );
-                    }
+        let mut incidents = Vec::with_capacity(ids.len());
+        for id in ids.into_iter().map(utf8) {
+            match id.parse::<IncidentId>() {
+                Ok(incident) => incidents.push(incident),
+                Err(error) => {
+                    report.findings.push(Finding { incident: id, seq: 1, problem: error.to_string() });
                 }
-                Ok(Some(kept)) => {
-                    report.find(
-                        &incident,
-                        found.state.seq + 1,
-                        format!(
-                            "the log ends at {}, the projection was made from {}",
-                            found.state.seq, kept.state.seq
-                        ),
-                    );
-                }
-                Ok(None) => report.find(&incident, found.state.seq, "the incident has no projection"),
-                Err(LogError::Corrupt { .. }) => {
-                    report.find(&incident, found.state.seq, "the projection is unreadable");
-                }
-                Err(other) => return Err(other),
+            }
+        }
+        incidents.sort_by_key(IncidentId::parts);
+        verify::check_numbers(&mut report, &incidents);
+        for incident in incidents {
+            let (rows, strays) = rows(&mut tx, org, &incident).await?;
+            for seq in strays {
+                report.find(&incident, seq, "a text stands where there is no record");
+            }
+            if let Some(found) = verify::check_incident(&mut report, org, &incident, &rows) {
+                check_projection(&mut tx, &mut report, org, &incident, &found).await?;
             }
         }
         report.verified = report.findings.is_empty();
@@ -374,7 +371,10 @@ impl EventLog for SqliteLog {
         .fetch_all(&self.writer)
         .await
         .map_err(LogError::Unavailable)?;
-        let mut claimed = rows.iter().map(pending).collect::<Result<Vec<_>, _>>()?;
+        // An item that cannot be read waits for its next turn and holds nobody up.
+        let readable =
+            |row| pending(row).inspect_err(|error| tracing::error!(%error, "an outbox item is skipped"));
+        let mut claimed: Vec<Pending> = rows.iter().filter_map(|row| readable(row).ok()).collect();
         claimed.sort_by_key(|one| one.id);
         Ok(claimed)
     }
@@ -448,14 +448,15 @@ impl EventLog for SqliteLog {
         let begin = match known {
             None => Begin::Fresh,
             Some(row) => {
-                let result: Option<String> = row.get("result");
+                let place = || format!("effect {key}");
+                let result: Option<String> = column(&row, "result", place)?;
                 if let Some(result) = result {
-                    let result = serde_json::from_str(&result)
-                        .map_err(|_| LogError::Corrupt { place: format!("effect {key}") })?;
+                    let result =
+                        serde_json::from_str(&result).map_err(|_| LogError::Corrupt { place: place() })?;
                     return Ok(Begin::Done(result));
                 }
-                let until: i64 = row.get("lease_until_us");
-                let holder: String = row.get("owner");
+                let until: i64 = column(&row, "lease_until_us", place)?;
+                let holder: String = column(&row, "owner", place)?;
                 if until > now && holder != owner {
                     return Ok(Begin::Busy(Duration::from_micros(unsigned(until - now))));
                 }
@@ -505,6 +506,20 @@ impl EventLog for SqliteLog {
     }
 }
 
+/// To the microsecond, as it is stored: what is answered now and what is read later are the same.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+/// A column of a row. SQLite holds whatever was put there: a value of another type is damage, not a reason to panic.
+fn column<'r, T>(row: &'r SqliteRow, name: &str, place: impl FnOnce() -> String) -> Result<T, LogError>
+where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+{
+    row.try_get(name).map_err(|_| LogError::Corrupt { place: place() })
+}
+
 async fn migrate(pool: &SqlitePool) -> Result<(), LogError> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(LogError::Unavailable)?;
     let found: i64 =
@@ -538,15 +553,66 @@ async fn head(
         .await
         .map_err(LogError::Unavailable)?;
     row.map(|row| {
-        let corrupt = || LogError::Corrupt { place: incident.to_string() };
-        let state: &[u8] = row.get("state");
-        let hash: &[u8] = row.get("head_hash");
+        let place = || incident.to_string();
+        let corrupt = || LogError::Corrupt { place: place() };
+        let state: &[u8] = column(&row, "state", place)?;
+        let hash: &[u8] = column(&row, "head_hash", place)?;
         Ok(ChainHead {
             state: IncidentState::decode(state).map_err(|_| corrupt())?,
             hash: hash.try_into().map_err(|_| corrupt())?,
         })
     })
     .transpose()
+}
+
+/// Holds what lists and readers are told against what the log folds to.
+async fn check_projection(
+    tx: &mut SqliteTransaction<'_>,
+    report: &mut Report,
+    org: &OrgId,
+    incident: &IncidentId,
+    found: &ChainHead,
+) -> Result<(), LogError> {
+    let seq = found.state.seq;
+    match head(tx, org, incident).await {
+        Ok(Some(kept)) if kept.hash != found.hash => {
+            let problem = format!("the log ends at {seq}, the projection was made from {}", kept.state.seq);
+            report.find(incident, seq + 1, problem);
+        }
+        Ok(Some(kept)) => {
+            if kept.state != found.state || !columns_hold(tx, org, incident, &found.state).await? {
+                report.find(incident, seq, "the projection is not what the log folds to");
+            }
+        }
+        Ok(None) => report.find(incident, seq, "the incident has no projection"),
+        Err(LogError::Corrupt { .. }) => report.find(incident, seq, "the projection is unreadable"),
+        Err(other) => return Err(other),
+    }
+    Ok(())
+}
+
+/// Whether the columns that lists filter and sort by say what the state says.
+async fn columns_hold(
+    tx: &mut SqliteTransaction<'_>,
+    org: &OrgId,
+    incident: &IncidentId,
+    state: &IncidentState,
+) -> Result<bool, LogError> {
+    let (year, number) = incident.parts();
+    sqlx::query_scalar(
+        "SELECT COUNT(*) > 0 FROM incidents WHERE org = ? AND incident = ? AND year = ? AND number = ? AND seq = ? AND state_word = ? AND phase_word = ? AND severity = ?",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .bind(year)
+    .bind(signed(number))
+    .bind(signed(state.seq))
+    .bind(state.state().as_str_name())
+    .bind(words::phase_name(state.phase()))
+    .bind(state.severity().as_str_name())
+    .fetch_one(&mut **tx)
+    .await
+    .map_err(LogError::Unavailable)
 }
 
 async fn decisions_under_way(
@@ -666,9 +732,10 @@ async fn insert_outbox(
 }
 
 fn pending(row: &SqliteRow) -> Result<Pending, LogError> {
-    let id: i64 = row.get("id");
-    let corrupt = || LogError::Corrupt { place: format!("outbox {id}") };
-    let kind = match row.get::<&str, _>("kind") {
+    let id: i64 = column(row, "id", || "the outbox".to_owned())?;
+    let place = || format!("outbox {id}");
+    let corrupt = || LogError::Corrupt { place: place() };
+    let kind = match column(row, "kind", place)? {
         "start" => OutboxKind::Start,
         "decision" => OutboxKind::Decision,
         "cancel" => OutboxKind::Cancel,
@@ -677,15 +744,16 @@ fn pending(row: &SqliteRow) -> Result<Pending, LogError> {
     };
     Ok(Pending {
         id,
-        org: OrgId::from_str(row.get("org")).map_err(|_| corrupt())?,
-        incident: incident_id(row.get("incident"))?,
+        org: OrgId::from_str(column(row, "org", place)?).map_err(|_| corrupt())?,
+        incident: incident_id(column(row, "incident", place)?)?,
         item: OutboxItem {
             kind,
-            name: row.get("name"),
-            payload: serde_json::from_str(row.get("payload")).map_err(|_| corrupt())?,
+            name: column(row, "name", place)?,
+            payload: serde_json::from_str(column(row, "payload", place)?).map_err(|_| corrupt())?,
         },
-        attempts: row.get("attempts"),
-        created_at: Timestamp::from_microsecond(row.get("created_at_us")).map_err(|_| corrupt())?,
+        attempts: column(row, "attempts", place)?,
+        created_at: Timestamp::from_microsecond(column(row, "created_at_us", place)?)
+            .map_err(|_| corrupt())?,
     })
 }
 
@@ -707,7 +775,8 @@ async fn entries(
     .await
     .map_err(LogError::Unavailable)?;
     let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
-    let (first, last): (i64, i64) = (first.get("seq"), last.get("seq"));
+    let place = || incident.to_string();
+    let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
     let beside = sqlx::query(
         "SELECT seq, field, text FROM texts WHERE org = ? AND incident = ? AND seq BETWEEN ? AND ?",
     )
@@ -718,14 +787,18 @@ async fn entries(
     .fetch_all(connection)
     .await
     .map_err(LogError::Unavailable)?;
-    let mut filled: std::collections::BTreeMap<(i64, String), String> =
-        beside.iter().map(|row| ((row.get("seq"), row.get("field")), row.get("text"))).collect();
+    let mut filled = BTreeMap::<(i64, String), String>::new();
+    for row in &beside {
+        filled
+            .insert((column(row, "seq", place)?, column(row, "field", place)?), column(row, "text", place)?);
+    }
     found
         .iter()
         .map(|row| {
-            let seq: i64 = row.get("seq");
-            let corrupt = || LogError::Corrupt { place: format!("{incident} seq {seq}") };
-            let canonical: Vec<u8> = row.get("canonical");
+            let seq: i64 = column(row, "seq", place)?;
+            let place = || format!("{incident} seq {seq}");
+            let corrupt = || LogError::Corrupt { place: place() };
+            let canonical: Vec<u8> = column(row, "canonical", place)?;
             let mut record = Record::decode(canonical.as_slice()).map_err(|_| corrupt())?;
             if let Some(payload) = record.payload.as_mut() {
                 for field in texts(payload) {
@@ -738,53 +811,66 @@ async fn entries(
             Ok(Entry {
                 record,
                 canonical,
-                hash: row.get("hash"),
-                stored_at: Timestamp::from_microsecond(row.get("stored_at_us")).map_err(|_| corrupt())?,
+                hash: column(row, "hash", place)?,
+                stored_at: Timestamp::from_microsecond(column(row, "stored_at_us", place)?)
+                    .map_err(|_| corrupt())?,
             })
         })
         .collect()
 }
 
+/// Every row of an incident in order of seq, for verifying, and where texts lie that belong to no record. Whatever
+/// was put into a column is read as bytes: damage is to be found, not to stop the search for it.
 async fn rows(
     tx: &mut SqliteTransaction<'_>,
     org: &OrgId,
     incident: &IncidentId,
-) -> Result<Vec<Row>, LogError> {
+) -> Result<(Vec<Row>, Vec<u64>), LogError> {
+    let place = || incident.to_string();
     let beside = sqlx::query(
-        "SELECT seq, field, commitment, salt, text FROM texts WHERE org = ? AND incident = ? ORDER BY seq",
+        "SELECT CAST(seq AS INTEGER) AS seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ? AND incident = ?",
     )
     .bind(org.as_str())
     .bind(incident.as_str())
     .fetch_all(&mut **tx)
     .await
     .map_err(LogError::Unavailable)?;
-    let mut texts: std::collections::BTreeMap<i64, std::collections::BTreeMap<_, _>> =
-        std::collections::BTreeMap::new();
+    let mut texts = BTreeMap::<i64, BTreeMap<_, _>>::new();
     for row in &beside {
-        texts
-            .entry(row.get("seq"))
-            .or_default()
-            .insert(row.get("field"), (row.get("commitment"), row.get("salt"), row.get("text")));
+        let fields = texts.entry(column(row, "seq", place)?).or_default();
+        fields.insert(
+            utf8(column(row, "field", place)?),
+            (
+                column(row, "commitment", place)?,
+                column(row, "salt", place)?,
+                utf8(column(row, "text", place)?),
+            ),
+        );
     }
-    let found =
-        sqlx::query("SELECT seq, canonical, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq")
-            .bind(org.as_str())
-            .bind(incident.as_str())
-            .fetch_all(&mut **tx)
-            .await
-            .map_err(LogError::Unavailable)?;
-    Ok(found
-        .iter()
-        .map(|row| {
-            let seq: i64 = row.get("seq");
-            Row {
-                seq: unsigned(seq),
-                canonical: row.get("canonical"),
-                hash: row.get("hash"),
-                texts: texts.remove(&seq).unwrap_or_default(),
-            }
-        })
-        .collect())
+    let found = sqlx::query(
+        "SELECT CAST(seq AS INTEGER) AS seq, CAST(canonical AS BLOB) AS canonical, CAST(hash AS BLOB) AS hash FROM events WHERE org = ? AND incident = ? ORDER BY events.seq",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(LogError::Unavailable)?;
+    let mut rows = Vec::with_capacity(found.len());
+    for row in &found {
+        let seq: i64 = column(row, "seq", place)?;
+        rows.push(Row {
+            seq: unsigned(seq),
+            canonical: column(row, "canonical", place)?,
+            hash: column(row, "hash", place)?,
+            texts: texts.remove(&seq).unwrap_or_default(),
+        });
+    }
+    Ok((rows, texts.into_keys().map(unsigned).collect()))
+}
+
+/// Bytes that are no text match no commitment.
+fn utf8(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| format!("{error}: {:?}", error.as_bytes()))
 }
 
 async fn fill_state(
@@ -797,17 +883,21 @@ async fn fill_state(
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT commitment, text FROM texts WHERE org = ");
-    query.push_bind(org.as_str()).push(" AND incident = ").push_bind(incident.as_str());
-    query.push(" AND commitment IN (");
-    let mut list = query.separated(", ");
-    for text in &wanted {
-        list.push_bind(text.commitment.clone());
+    let mut known = BTreeMap::<Vec<u8>, String>::new();
+    for some in wanted.chunks(VARIABLES) {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT commitment, text FROM texts WHERE org = ");
+        query.push_bind(org.as_str()).push(" AND incident = ").push_bind(incident.as_str());
+        query.push(" AND commitment IN (");
+        let mut list = query.separated(", ");
+        for text in some {
+            list.push_bind(text.commitment.clone());
+        }
+        query.push(")");
+        for row in query.build().fetch_all(&mut **tx).await.map_err(LogError::Unavailable)? {
+            let place = || incident.to_string();
+            known.insert(column(&row, "commitment", place)?, column(&row, "text", place)?);
+        }
     }
-    query.push(")");
-    let found = query.build().fetch_all(&mut **tx).await.map_err(LogError::Unavailable)?;
-    let known: std::collections::BTreeMap<Vec<u8>, String> =
-        found.iter().map(|row| (row.get("commitment"), row.get("text"))).collect();
     for text in &mut wanted {
         match known.get(&text.commitment) {
             Some(found) => text.text.clone_from(found),

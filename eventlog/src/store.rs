@@ -128,7 +128,7 @@ pub struct Pending {
     pub incident: IncidentId,
     /// The item.
     pub item: OutboxItem,
-    /// How often it was tried before.
+    /// Which try this is, from 1.
     pub attempts: u32,
     /// When it was written.
     pub created_at: Timestamp,

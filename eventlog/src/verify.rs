@@ -73,6 +73,20 @@ impl Report {
     }
 }
 
+/// Checks that no incident was taken out as a whole: numbers are gap-free per year. Given in order of year and number.
+pub fn check_numbers(report: &mut Report, incidents: &[IncidentId]) {
+    let mut last = (0, 0);
+    for (year, number) in incidents.iter().map(IncidentId::parts) {
+        let expected = if last.0 == year { last.1 + 1 } else { 1 };
+        if number != expected {
+            let missing = IncidentId::new(year, expected);
+            let follows = IncidentId::new(year, number);
+            report.find(&missing, 1, format!("{missing} is missing: {follows} follows"));
+        }
+        last = (year, number);
+    }
+}
+
 /// Checks one incident's rows in order of seq; gives the head where the chain holds to its end.
 pub fn check_incident(
     report: &mut Report,

@@ -11,10 +11,12 @@ use harmony_protos::log::{
 use jiff::Timestamp;
 
 use crate::{
-    command::{Answer, Attested, Context, Decision, DecisionInput, GateRequest, GateView, Settled, Verdict},
+    command::{
+        Answer, Attested, Context, Decision, DecisionInput, GateRequest, GateView, Refusal, Settled, Verdict,
+    },
     directory::Role,
     ids::{GateId, OrgId},
-    judge::{Head, Judged, Rules},
+    judge::{Head, Judged, Rules, TEXT_LIMIT_BYTES},
     machine,
     policy::{GateKind, Manual},
 };
@@ -33,6 +35,12 @@ pub const REVIEW_SECTIONS: [&str; 8] = [
 
 /// What a P1 or P2 review cannot be proposed without, besides one action item.
 pub const REQUIRED_SECTIONS: [&str; 3] = ["summary", "impact", "contributing-factors"];
+
+const APPROVER_CHARS: usize = 128;
+const DECISION_ID_CHARS: usize = 64;
+const SOURCE_CHARS: usize = 16;
+/// A parser's message may quote all of what it did not understand.
+const EXPLANATION_CHARS: usize = 1_000;
 
 /// What is missing before a review may be proposed for publishing.
 pub fn missing_for_review(state: &IncidentState, rules: Rules<'_>) -> Vec<String> {
@@ -56,11 +64,15 @@ pub(crate) fn open(
     request: &GateRequest,
     context: &Context,
     rules: Rules<'_>,
-) -> Judged {
-    if !rules.policy.has_gate(request.kind, state.severity(), context.authority) {
-        return Judged::new(Answer::NoGate, vec![]);
-    }
+) -> Result<Judged, Refusal> {
     let gate_id = GateId::new(&request.workflow_id, request.attempt, &request.step);
+    let digest = digest_bytes(&request.digest)?;
+    if let Some(known) = state.gates.iter().find(|gate| gate.gate_id == gate_id.as_str()) {
+        return opened_before(known, &digest, &request.action);
+    }
+    if !rules.policy.has_gate(request.kind, state.severity(), context.authority) {
+        return Ok(Judged::new(Answer::NoGate, vec![]));
+    }
     if machine::is_over(state.state())
         && matches!(request.kind, GateKind::Remediate | GateKind::StatusPage | GateKind::UnknownCell)
     {
@@ -69,7 +81,7 @@ pub(crate) fn open(
             by: String::new(),
             reason: Some(format!("the incident is {}", state.state().as_str_name())),
         };
-        return Judged::new(Answer::Settled { settled }, vec![]);
+        return Ok(Judged::new(Answer::Settled { settled }, vec![]));
     }
     let levels = rules.policy.levels(request.kind, state.severity(), rules.auto_escalate_p1);
     // Four eyes guards what is done to production, where asker and approver must differ.
@@ -89,7 +101,7 @@ pub(crate) fn open(
         attempt: request.attempt,
         action: request.action.clone(),
         reason: Text::optional(&request.reason),
-        digest: hex::decode(&request.digest).unwrap_or_default(),
+        digest,
         level: number(first),
         requested_at_us: at,
         due_us: due,
@@ -103,19 +115,42 @@ pub(crate) fn open(
     };
     let gate = GateView {
         gate_id: record.gate_id.clone(),
-        digest: request.digest.clone(),
+        digest: hex::encode(&record.digest),
         action: request.action.clone(),
         request_reason: request.reason.clone(),
         required_roles: record.levels.get(first).map(|level| level.roles.clone()).unwrap_or_default(),
         level: record.level,
         page: record.levels.get(first).is_some_and(|level| level.page),
-        requested_at: context.occurred_at,
+        requested_at: time(at),
         deadline: time(due),
         timeout_ms: record.levels.get(first).map_or(0, |level| level.timeout_ms),
         requester: request.requester.clone(),
         escalates: first + 1 < record.levels.len(),
     };
-    Judged::new(Answer::GateOpened { gate }, vec![Kind::ApprovalRequested(record)])
+    Ok(Judged::new(Answer::GateOpened { gate }, vec![Kind::ApprovalRequested(record)]))
+}
+
+/// A gate is opened once: asking again tells how it stands and never takes back how it ended.
+fn opened_before(gate: &GateState, digest: &[u8], action: &str) -> Result<Judged, Refusal> {
+    if gate.digest != digest || gate.action != action {
+        return Err(Refusal::Illegal {
+            explanation: format!("gate {} was opened for something else", gate.gate_id),
+        });
+    }
+    let answer = if gate.status == "pending" {
+        Answer::GateOpened { gate: view(gate) }
+    } else {
+        let settled = Settled { status: gate.status.clone(), by: gate.decided_by.clone(), reason: None };
+        Answer::Settled { settled }
+    };
+    Ok(Judged::new(answer, vec![]))
+}
+
+/// A decision is bound to 32 bytes: a gate without them would accept a decision on anything.
+fn digest_bytes(text: &str) -> Result<Vec<u8>, Refusal> {
+    hex::decode(text).ok().filter(|bytes| bytes.len() == 32).ok_or_else(|| Refusal::Invalid {
+        explanation: "a gate's digest is a SHA-256, written as 64 hex digits".to_owned(),
+    })
 }
 
 /// Judges a decision. The verdict is on record whatever it is.
@@ -156,9 +191,9 @@ pub(crate) fn decide(state: &IncidentState, input: &DecisionInput, rules: Rules<
                 approved,
                 approver: payload.approver_id.clone(),
                 attested: input.attested == Attested::Yes,
-                source: payload.source.clone().unwrap_or_else(|| "signal".to_owned()),
+                source: source(input),
                 reason: payload.reason.as_deref().and_then(Text::optional),
-                decision_id: payload.decision_id.clone().unwrap_or_default(),
+                decision_id: cut(payload.decision_id.as_deref().unwrap_or_default(), DECISION_ID_CHARS),
                 decided_at_us: input.decided_at.as_microsecond(),
                 digest: gate.digest.clone(),
                 acted_as: acted_as.name().to_owned(),
@@ -166,6 +201,17 @@ pub(crate) fn decide(state: &IncidentState, input: &DecisionInput, rules: Rules<
             Judged::new(Answer::Judged { verdict }, vec![record])
         }
     }
+}
+
+/// Where a decision says that it came from.
+fn source(input: &DecisionInput) -> String {
+    let claimed = input.payload.as_ref().ok().and_then(|payload| payload.source.as_deref());
+    cut(claimed.unwrap_or("signal"), SOURCE_CHARS)
+}
+
+/// What a payload claims goes on record shortened: these fields are short where a door wrote them.
+fn cut(claimed: &str, limit_chars: usize) -> String {
+    claimed.chars().take(limit_chars).collect()
 }
 
 /// Why a decision was refused: a stable word and a sentence.
@@ -176,7 +222,7 @@ struct Refused {
 
 impl Refused {
     fn new(because: &'static str, explanation: impl Into<String>) -> Self {
-        Self { because, explanation: explanation.into() }
+        Self { because, explanation: cut(&explanation.into(), EXPLANATION_CHARS) }
     }
 
     fn judged(
@@ -193,21 +239,12 @@ impl Refused {
             gate_id: gate.map(|gate| gate.gate_id.clone()),
             settled: None,
         };
-        let claimed: String = approver.chars().take(128).collect();
         let record = Kind::ApprovalRefused(ApprovalRefused {
             gate_id: gate.map(|gate| gate.gate_id.clone()).unwrap_or_default(),
-            approver: Text::optional(claimed),
+            approver: Text::optional(cut(approver, APPROVER_CHARS)),
             refused_because: self.because.to_owned(),
-            decision_id: decision_id.unwrap_or_default().chars().take(64).collect(),
-            source: input
-                .payload
-                .as_ref()
-                .ok()
-                .and_then(|payload| payload.source.clone())
-                .unwrap_or_else(|| "signal".to_owned())
-                .chars()
-                .take(16)
-                .collect(),
+            decision_id: cut(decision_id.unwrap_or_default(), DECISION_ID_CHARS),
+            source: source(input),
             attested: input.attested == Attested::Yes,
             explanation: Text::optional(self.explanation),
         });
@@ -241,6 +278,9 @@ fn accept<'a>(
     rules: Rules<'_>,
 ) -> Result<(&'a GateState, Role), Refused> {
     let payload = input.payload.as_ref().map_err(|problem| Refused::new("malformed", problem.clone()))?;
+    if payload.reason.as_ref().is_some_and(|reason| reason.len() > TEXT_LIMIT_BYTES) {
+        return Err(Refused::new("malformed", "its reason has more than 64 KiB"));
+    }
     match input.attested {
         Attested::Yes => {
             if payload.gate_id.is_none() || payload.digest.is_none() {
@@ -265,23 +305,12 @@ fn accept<'a>(
     let gate = match (&payload.gate_id, pending(state, input)) {
         (None, Some(gate)) => gate,
         (None, None) => {
-            let decided =
-                own(state, input).any(|gate| gate.status == "approved" || gate.status == "rejected");
-            return Err(if decided {
-                Refused::new("duplicate", "it was decided already")
-            } else {
-                Refused::new("early", "no gate is pending")
-            });
+            let last = own(state, input).max_by_key(|gate| gate.requested_seq);
+            return Err(last.map_or_else(|| Refused::new("early", "no gate is pending"), settled_before));
         }
         (Some(id), pending) => match own(state, input).find(|gate| gate.gate_id == *id) {
             Some(gate) if gate.status == "pending" => gate,
-            Some(gate) if gate.status == "timeout" => {
-                return Err(Refused::new("late", "its time is over"));
-            }
-            Some(gate) if gate.status == "cancelled" => {
-                return Err(Refused::new("cancelled", "nobody needs to decide this any more"));
-            }
-            Some(_) => return Err(Refused::new("duplicate", "it was decided already")),
+            Some(gate) => return Err(settled_before(gate)),
             None if pending.is_some() => return Err(Refused::new("stale", "another gate is pending now")),
             None => return Err(Refused::new("stale", "this gate is not pending")),
         },
@@ -302,6 +331,15 @@ fn accept<'a>(
         return Err(Refused::new("late", "it was decided after the deadline"));
     }
     Ok((gate, acted_as))
+}
+
+/// Why a gate that is no longer pending takes no decision.
+fn settled_before(gate: &GateState) -> Refused {
+    match gate.status.as_str() {
+        "timeout" => Refused::new("late", "its time is over"),
+        "cancelled" => Refused::new("cancelled", "nobody needs to decide this any more"),
+        _ => Refused::new("duplicate", "it was decided already"),
+    }
 }
 
 /// A role fills a level that names it, or that names a lesser gate role: an admin may do what a manager may.

@@ -111,11 +111,14 @@ pub fn judge(
     match command {
         Command::Declare { incident } => {
             check_title(incident.title.as_ref())?;
+            if let Some(public) = incident.public_title.as_ref() {
+                check_line("a public title", &public.text)?;
+            }
             if incident.severity() == Severity::Unspecified {
                 return Err(invalid("an incident needs a severity: P1, P2, P3 or P4"));
             }
             transition(state, State::Pending, context, false)?;
-            Ok(Judged::new(Answer::Recorded, vec![Kind::IncidentCreated(incident.clone())]))
+            bounded(Judged::new(Answer::Recorded, vec![Kind::IncidentCreated(incident.clone())]))
         }
         Command::ChangeStatus { to, reason, justification, resolution } => {
             change_status(state, *to, reason, justification, resolution.as_ref(), context)
@@ -141,14 +144,14 @@ pub fn judge(
                 to: (*to).into(),
                 reason: Text::optional(reason),
             });
-            Ok(Judged::new(Answer::Recorded, vec![kind]))
+            bounded(Judged::new(Answer::Recorded, vec![kind]))
         }
         Command::StartBlueprint { workflow_id, starter, attested, target, refuse } => {
             let refuse = refuse.as_deref();
             Ok(start(state, workflow_id, starter, *attested, *target, refuse, context))
         }
         Command::Record { payload } => record(state, payload),
-        Command::OpenGate { request } => Ok(approvals::open(state, request, context, rules)),
+        Command::OpenGate { request } => approvals::open(state, request, context, rules),
         Command::Decide { input } => Ok(approvals::decide(state, input, rules)),
         Command::ExpireLevel { gate_id, level } => {
             Ok(approvals::expire(head, gate_id, *level, context, rules))
@@ -170,17 +173,37 @@ pub fn judge(
 }
 
 fn check_title(title: Option<&Text>) -> Result<(), Refusal> {
-    let title = title.map(|text| text.text.trim()).unwrap_or_default();
-    if title.is_empty() {
+    let title = title.map(|text| text.text.as_str()).unwrap_or_default();
+    if title.trim().is_empty() {
         return Err(invalid("an incident needs a title"));
     }
-    if title.chars().count() > TITLE_LIMIT_CHARS {
-        return Err(invalid("a title has at most 255 characters"));
+    check_line("a title", title)
+}
+
+/// Checked as it will be stored, its edges too.
+fn check_line(what: &str, line: &str) -> Result<(), Refusal> {
+    if line.chars().count() > TITLE_LIMIT_CHARS {
+        return Err(invalid(&format!("{what} has at most {TITLE_LIMIT_CHARS} characters")));
     }
-    if title.chars().any(char::is_control) {
-        return Err(invalid("a title is one line without control characters"));
+    if line.chars().any(char::is_control) {
+        return Err(invalid(&format!("{what} is one line without control characters")));
     }
     Ok(())
+}
+
+/// Everything that a person writes has an end.
+fn bounded(mut judged: Judged) -> Result<Judged, Refusal> {
+    for payload in &mut judged.payloads {
+        check_texts(payload)?;
+    }
+    Ok(judged)
+}
+
+fn check_texts(payload: &mut Payload) -> Result<(), Refusal> {
+    match harmony_protos::texts(payload).iter().find(|field| field.text.text.len() > TEXT_LIMIT_BYTES) {
+        Some(long) => Err(invalid(&format!("{} has more than 64 KiB", long.name))),
+        None => Ok(()),
+    }
 }
 
 fn transition(
@@ -246,7 +269,8 @@ fn change_status(
         }
     }
     let mut wake = Vec::new();
-    if machine::is_over(to) {
+    // Closing and archiving leave alone what was opened after the end: the gate on archiving the channel, say.
+    if matches!(to, State::Resolved | State::Cancelled) {
         let reason = format!("the incident is {}", to.as_str_name());
         for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
             // The review's gate belongs to what comes after.
@@ -262,7 +286,7 @@ fn change_status(
             wake.push(gate.workflow_id.clone());
         }
     }
-    Ok(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
+    bounded(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
 }
 
 fn enter_phase(state: &IncidentState, phase: Phase) -> Result<Judged, Refusal> {
@@ -403,14 +427,9 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
     let Some(kind) = payload.kind.as_ref() else {
         return Err(invalid("there is nothing to record"));
     };
-    let mut texts = payload.clone();
-    if let Some(long) =
-        harmony_protos::texts(&mut texts).iter().find(|field| field.text.text.len() > TEXT_LIMIT_BYTES)
-    {
-        // Pages and covers are bounded where they are made; everything a person writes is bounded here.
-        if !matches!(kind, Kind::PostMortemRendered(_) | Kind::BlueprintCompleted(_)) {
-            return Err(invalid(&format!("{} has more than 64 KiB", long.name)));
-        }
+    // Pages and results are bounded where they are made; everything a person writes is bounded here.
+    if !matches!(kind, Kind::PostMortemRendered(_) | Kind::BlueprintCompleted(_)) {
+        check_texts(&mut payload.clone())?;
     }
     let required = |what: &str, text: &str| {
         if text.trim().is_empty() { Err(invalid(&format!("{what} is empty"))) } else { Ok(()) }
@@ -418,6 +437,7 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
     let shown = |text: &Option<Text>| text.as_ref().map(|text| text.text.clone()).unwrap_or_default();
     match kind {
         Kind::IncidentNoteAdded(p) => required("the note", &shown(&p.note))?,
+        Kind::IncidentUpdated(p) if p.title.is_some() => check_title(p.title.as_ref())?,
         Kind::IncidentTagAdded(p) => {
             required("the tag", &p.tag)?;
             if state.tags.contains(&p.tag) {

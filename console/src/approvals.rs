@@ -1,0 +1,186 @@
+//! Gates: which wait, what each covers, and deciding one.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use harmony_incidents::{
+    Answer, OrgId,
+    command::Decision,
+    ids::NAMESPACE,
+    log::{GateState, State, payload::Kind},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    App,
+    call::Call,
+    decisions::{self, Course, Place, Proposal},
+    error::{ApiError, RefusedDecision},
+    incidents::every,
+    submit::remember,
+    views::{self, parsed},
+};
+
+/// Longest reason of a decision.
+const REASON_CHARS: usize = 2_000;
+
+/// `GET …/approvals`: gates that wait, newest first.
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    call.caller.require_gates()?;
+    let live = [
+        State::Pending,
+        State::Open,
+        State::Mitigating,
+        State::Resolved,
+        State::Closed,
+        State::Cancelled,
+    ];
+    let live = live.into_iter().map(|state| state.as_str_name().to_owned()).collect();
+    let incidents = every(&call.app, &call.caller.org, live).await?;
+    let mut pending: Vec<(i64, views::Gate)> = incidents
+        .iter()
+        .flat_map(|state| state.gates.iter().map(move |gate| (state, gate)))
+        .filter(|(_, gate)| gate.status == "pending")
+        .map(|(state, gate)| (gate.requested_at_us, views::gate(state, gate)))
+        .collect();
+    pending.sort_by_key(|(requested_at_us, _)| std::cmp::Reverse(*requested_at_us));
+    let approvals: Vec<_> = pending.into_iter().map(|(_, gate)| gate).collect();
+    Ok(Json(json!({ "approvals": approvals })).into_response())
+}
+
+/// `GET …/approvals/{gateId}`: a gate with everything that its digest covers.
+pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    call.caller.require_gates()?;
+    let gate_id = call.path("gate");
+    let place = decisions::place(&call.app, &call.caller.org, gate_id).await?;
+    let Some((place, gate)) = place.as_ref().and_then(|place| Some((place, place.gate(gate_id)?))) else {
+        return Err(no_gate(gate_id));
+    };
+    let mut body = json!(views::gate(&place.state, gate));
+    body["covers"] = covers(&call.app, &call.caller.org, place, gate).await?;
+    Ok(Json(body).into_response())
+}
+
+/// What was shown and digested, from the record that opened the gate.
+async fn covers(app: &App, org: &OrgId, place: &Place, gate: &GateState) -> Result<Value, ApiError> {
+    let after = gate.requested_seq.saturating_sub(1);
+    let records = app.doors.log.records(org, &place.incident, after, 1).await?;
+    let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
+    Ok(match kind {
+        Some(Kind::ApprovalRequested(requested)) => {
+            requested.covers.filter(|text| !text.redacted).map_or(Value::Null, |text| parsed(&text.text))
+        }
+        _ => Value::Null,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DecisionBody {
+    decision: Decision,
+    #[serde(default)]
+    digest: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    source: Source,
+}
+
+/// Which of our own clients asks. Shown and recorded; nothing depends on it.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    #[default]
+    Api,
+    Cli,
+    Console,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Cli => "cli",
+            Self::Console => "console",
+        }
+    }
+}
+
+/// `POST …/approvals/{gateId}`
+pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
+    let body: DecisionBody = call.body()?;
+    if body.reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS) {
+        return Err(ApiError::Invalid(format!("reason has more than {REASON_CHARS} characters")));
+    }
+    let gate_id = call.path("gate");
+    let place =
+        decisions::place(&call.app, &call.caller.org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    let request = json!({
+        "gateId": gate_id,
+        "decision": body.decision,
+        "digest": body.digest,
+        "reason": body.reason,
+    });
+    let decision_id = if call.request.given {
+        Uuid::new_v5(&NAMESPACE, format!("{}/{}", call.caller.org, call.key()).as_bytes())
+    } else {
+        Uuid::now_v7()
+    };
+    let proposal = Proposal {
+        org: &call.caller.org,
+        gate_id,
+        digest: body.digest.map(|digest| digest.to_ascii_lowercase()),
+        decision: body.decision,
+        reason: body.reason.filter(|reason| !reason.trim().is_empty()),
+        approver: &call.caller.principal,
+        decision_id,
+        source: body.source.name(),
+    };
+    let item = match place.course(&call.app, &proposal).await? {
+        Course::Settled(refused) => return Err(ApiError::Decision(Box::new(refused))),
+        Course::Known(_) => None,
+        Course::Send(item) => Some(item),
+    };
+    // Also for one that was judged: under its key only the same decision gets the same verdict.
+    let context = call.context(Some(&place.state));
+    remember(&call, &place.incident, &request, &context, &|_| {
+        Ok((Answer::Unchanged, item.iter().cloned().collect()))
+    })
+    .await?;
+    let Some(answer) = decisions::verdict(&call.app, &call.caller.org, decision_id).await? else {
+        return Ok(not_yet(gate_id, decision_id));
+    };
+    judged(answer, gate_id, decision_id)
+}
+
+fn judged(answer: Answer, gate_id: &str, decision_id: Uuid) -> Result<Response, ApiError> {
+    let verdict = decisions::read(answer, gate_id, decision_id)
+        .map_err(|refused: Box<RefusedDecision>| ApiError::Decision(refused))?;
+    Ok(Json(json!({
+        "accepted": verdict.accepted,
+        "status": verdict.status,
+        "gateId": verdict.gate_id.as_deref().unwrap_or(gate_id),
+        "decisionId": decision_id,
+    }))
+    .into_response())
+}
+
+fn not_yet(gate_id: &str, decision_id: Uuid) -> Response {
+    let body = json!({
+        "recorded": true,
+        "judged": false,
+        "gateId": gate_id,
+        "decisionId": decision_id,
+    });
+    (StatusCode::ACCEPTED, Json(body)).into_response()
+}
+
+fn no_gate(gate_id: &str) -> ApiError {
+    ApiError::NotFound(format!("there is no gate {gate_id:?} here"))
+}

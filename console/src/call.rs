@@ -1,0 +1,147 @@
+//! One authenticated request to the API: who asks, about what, under which idempotency key, with which body.
+//!
+//! Extracting it authenticates first and reads the body after. Rights are checked by the handler before it looks into
+//! the body, so that nobody learns from error messages what they may not do.
+
+use std::collections::HashMap;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::HeaderMap,
+};
+use harmony_eventlog::LogError;
+use harmony_incidents::{
+    Context, IncidentId, Right,
+    ids::IdError,
+    log::{Authority, Cause, IncidentState},
+};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::{App, auth::Caller, error::ApiError, query::Query};
+
+/// Longest idempotency key.
+const KEY_CHARS: usize = 255;
+
+/// An authenticated request.
+pub(crate) struct Call {
+    pub(crate) app: App,
+    pub(crate) caller: Caller,
+    pub(crate) query: Query,
+    pub(crate) request: RequestId,
+    path: HashMap<String, String>,
+    body: Bytes,
+}
+
+/// What tells this request from others: the caller's own key, or an id that was made for it.
+pub(crate) struct RequestId {
+    pub(crate) id: String,
+    /// Whether the caller named it, and so may repeat it.
+    pub(crate) given: bool,
+}
+
+impl FromRequest<App> for Call {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let Path(path) = Path::<HashMap<String, String>>::from_request_parts(&mut parts, app)
+            .await
+            .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+        let org = path.get("org").map(String::as_str).unwrap_or_default();
+        let caller = Caller::authenticate(app, &parts.headers, org)?;
+        let request_id = RequestId::of(&parts.headers)?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let body = Bytes::from_request(Request::from_parts(parts, body), app).await?;
+        Ok(Self { app: app.clone(), caller, query, request: request_id, path, body })
+    }
+}
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let Some(header) = headers.get("idempotency-key") else {
+            return Ok(Self { id: Uuid::now_v7().to_string(), given: false });
+        };
+        header
+            .to_str()
+            .ok()
+            .map(str::trim)
+            .filter(|key| (1..=KEY_CHARS).contains(&key.len()))
+            .map(|key| Self { id: key.to_owned(), given: true })
+            .ok_or_else(|| {
+                ApiError::Malformed("an Idempotency-Key has 1 to 255 printable ASCII characters".to_owned())
+            })
+    }
+}
+
+impl Call {
+    /// The key under which the log remembers this request: one caller cannot take another's.
+    pub(crate) fn key(&self) -> String {
+        format!("api/{}/{}", self.caller.principal.id, self.request.id)
+    }
+
+    /// A part of the path, decoded.
+    pub(crate) fn path(&self, name: &str) -> &str {
+        self.path.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// The incident of the path with its state, for who has this right on it.
+    pub(crate) async fn incident(&self, right: Right) -> Result<(IncidentId, IncidentState), ApiError> {
+        let text = self.path("id");
+        let id: IncidentId = text.parse().map_err(|error: IdError| ApiError::Malformed(error.to_string()))?;
+        let found = self.app.doors.log.state(&self.caller.org, &id).await?;
+        let state = found.ok_or_else(|| LogError::UnknownIncident(id.clone()))?;
+        self.caller.require(right, Some(&state))?;
+        Ok((id, state))
+    }
+
+    /// The body; none at all is an empty object. The error names the field.
+    pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let raw: &[u8] = if self.body.trim_ascii().is_empty() { b"{}" } else { &self.body };
+        let value: serde_json::Value = serde_json::from_slice(raw)
+            .map_err(|error| ApiError::Malformed(format!("the body is no JSON: {error}")))?;
+        if !value.is_object() {
+            return Err(ApiError::Malformed("the body is not a JSON object".to_owned()));
+        }
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            let place = if path == "." { String::new() } else { format!("{path}: ") };
+            ApiError::Invalid(format!("{place}{}", error.inner()))
+        })
+    }
+
+    /// Who asks, with what the directory gives them here.
+    pub(crate) fn context(&self, incident: Option<&IncidentState>) -> Context {
+        let authority = self.caller.principal.authority(&self.caller.org, incident);
+        self.context_as(authority)
+    }
+
+    /// The same with an authority that was claimed and checked.
+    pub(crate) fn context_as(&self, authority: Authority) -> Context {
+        Context {
+            actor: self.caller.principal.id.clone(),
+            authority,
+            cause: Cause { request_id: self.request.id.clone(), ..Cause::default() },
+            occurred_at: Timestamp::now(),
+        }
+    }
+}
+
+/// A word or line that is kept outside of texts: short, without control characters.
+pub(crate) fn line(name: &str, value: &str) -> Result<String, ApiError> {
+    let value = value.trim();
+    if value.chars().count() > 255 || value.chars().any(char::is_control) {
+        return Err(ApiError::Invalid(format!(
+            "{name}: one line of at most 255 characters, without control characters"
+        )));
+    }
+    Ok(value.to_owned())
+}
+
+/// A [`line`] that must not be empty.
+pub(crate) fn required(name: &str, value: &str) -> Result<String, ApiError> {
+    let value = line(name, value)?;
+    if value.is_empty() { Err(ApiError::Invalid(format!("{name} is empty"))) } else { Ok(value) }
+}

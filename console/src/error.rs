@@ -1,0 +1,245 @@
+//! What can go wrong with a request, as RFC 9457 problem documents. The one place that knows HTTP status codes of
+//! errors.
+//!
+//! A problem says what (`detail`) and what to do about it (`hint`). What is our own trouble is logged with its whole
+//! chain and told to nobody outside.
+
+use std::error::Error;
+
+use axum::{
+    extract::rejection::BytesRejection,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use harmony_eventlog::LogError;
+use harmony_incidents::Refusal;
+use serde_json::{Map, Value, json};
+
+/// Why a request was not carried out.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// Not what this protocol looks like: no JSON, a bad header, a bad query.
+    Malformed(String),
+    /// No token, or one that nobody has.
+    Unauthorized(&'static str),
+    /// A right or an authority is missing.
+    Forbidden(String),
+    /// Not there, or not for this caller.
+    NotFound(String),
+    /// There, but not for this method.
+    MethodNotAllowed,
+    /// Not in this state.
+    Conflict(String),
+    /// The body is too long.
+    TooLarge,
+    /// Well-formed, and still wrong.
+    Invalid(String),
+    /// A decision that was judged and does not count.
+    Decision(Box<RefusedDecision>),
+    /// The store does not answer.
+    Unavailable(String),
+    /// Our own trouble; logged already.
+    Internal,
+}
+
+/// A decision that does not count, and why.
+#[derive(Debug)]
+pub(crate) struct RefusedDecision {
+    /// A stable word, a colon, a sentence.
+    pub(crate) because: String,
+    pub(crate) gate_id: String,
+    /// The gate's own status.
+    pub(crate) gate_status: String,
+    /// Where the decision is on record.
+    pub(crate) decision_id: Option<String>,
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Decision(refused) => refused.status(),
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The problem's type, its title, and what to do about it.
+    fn kind(&self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Malformed(_) => {
+                ("malformed", "The request cannot be read", "send what the API describes, as JSON")
+            }
+            Self::Unauthorized(_) => (
+                "unauthorized",
+                "Who asks is not known",
+                "send `Authorization: Bearer <token>` with a token of the directory",
+            ),
+            Self::Forbidden(_) => {
+                ("forbidden", "Not allowed", "ask somebody who has the role, or an org-admin to give it to you")
+            }
+            Self::NotFound(_) => {
+                ("not-found", "Not found", "check the address, the organisation and your roles in it")
+            }
+            Self::MethodNotAllowed => {
+                ("method-not-allowed", "Not with this method", "commands are POST, everything else is GET")
+            }
+            Self::Conflict(_) => {
+                ("conflict", "Not in this state", "read it again and decide anew; nothing was changed")
+            }
+            Self::TooLarge => ("too-large", "The body is too long", "a body has at most 256 KiB"),
+            Self::Invalid(_) => ("invalid", "The input is not valid", "correct the field that is named"),
+            Self::Decision(_) => (
+                "decision-refused",
+                "The decision does not count",
+                "look at the gate again: it says who may decide what until when",
+            ),
+            Self::Unavailable(_) => (
+                "unavailable",
+                "The store does not answer",
+                "try again with the same Idempotency-Key: it happens once",
+            ),
+            Self::Internal => ("internal", "Something is broken here", "look into the log of `harmony serve`"),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Malformed(detail)
+            | Self::Forbidden(detail)
+            | Self::NotFound(detail)
+            | Self::Conflict(detail)
+            | Self::Unavailable(detail)
+            | Self::Invalid(detail) => detail.clone(),
+            Self::Unauthorized(detail) => (*detail).to_owned(),
+            Self::MethodNotAllowed => "this address does not take this method".to_owned(),
+            Self::TooLarge => "the body has more than 256 KiB".to_owned(),
+            Self::Decision(refused) => refused.because.clone(),
+            Self::Internal => "the request could not be carried out".to_owned(),
+        }
+    }
+
+    /// What went wrong, for a person who gets no problem document.
+    pub(crate) fn for_people(&self) -> String {
+        self.detail()
+    }
+}
+
+impl RefusedDecision {
+    /// The word before the colon decides: too late or too early is a conflict, everything else is policy.
+    fn status(&self) -> StatusCode {
+        match self.because.split(':').next().unwrap_or_default() {
+            "stale" | "duplicate" | "late" | "early" | "cancelled" => StatusCode::CONFLICT,
+            "malformed" => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::FORBIDDEN,
+        }
+    }
+
+    fn members(&self) -> Map<String, Value> {
+        let mut members = Map::new();
+        members.insert("accepted".to_owned(), json!(false));
+        members.insert("refusedBecause".to_owned(), json!(self.because));
+        members.insert("gateId".to_owned(), json!(self.gate_id));
+        members.insert("gateStatus".to_owned(), json!(self.gate_status));
+        if let Some(decision_id) = &self.decision_id {
+            members.insert("decisionId".to_owned(), json!(decision_id));
+        }
+        members
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let (kind, title, hint) = self.kind();
+        let mut problem = json!({
+            "type": format!("urn:harmony:problem:{kind}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.detail(),
+            "hint": hint,
+        });
+        if let (Self::Decision(refused), Some(problem)) = (&self, problem.as_object_mut()) {
+            problem.extend(refused.members());
+        }
+        let mut response = (status, problem.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.into_response().status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            _ => Self::Malformed("the body broke off".to_owned()),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Illegal { explanation } => Self::Conflict(explanation),
+            Refusal::Authority { explanation } => Self::Forbidden(explanation),
+            Refusal::Invalid { explanation } => Self::Invalid(explanation),
+        }
+    }
+}
+
+impl From<LogError> for ApiError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Refused(refusal) => refusal.into(),
+            LogError::UnknownIncident(_) => Self::NotFound(error.to_string()),
+            LogError::KeyConflict { fields } => Self::key_conflict(&fields),
+            LogError::Stale { .. } => Self::Conflict(error.to_string()),
+            LogError::Unavailable(_) | LogError::NewerSchema { .. } | LogError::Open { .. } => {
+                tracing::error!(error = chain(&error), "the store does not answer");
+                Self::Unavailable("the store does not answer; nothing is known to be recorded".to_owned())
+            }
+            LogError::Corrupt { .. } => {
+                tracing::error!(error = chain(&error), "the store is not readable");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl ApiError {
+    /// Names the fields as the caller wrote them: the last part of the command's.
+    fn key_conflict(fields: &[String]) -> Self {
+        let mut names: Vec<&str> =
+            fields.iter().map(|name| name.rsplit('.').next().unwrap_or(name.as_str())).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self::Conflict(format!(
+            "this Idempotency-Key was used for another request; these fields differ: {}",
+            names.join(", ")
+        ))
+    }
+}
+
+/// An error and everything that caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

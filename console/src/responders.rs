@@ -1,0 +1,58 @@
+//! Who has which part in an incident. Whoever is assigned commander holds that role for this incident.
+
+use axum::response::Response;
+use harmony_incidents::{
+    Answer, Command, Right,
+    judge::payload,
+    log::{ResponderAssigned, ResponderReleased, payload::Kind},
+};
+use serde::Deserialize;
+
+use crate::{call::Call, error::ApiError, submit::submit_unless};
+
+/// The parts that there are.
+const PARTS: [&str; 3] = ["commander", "communications", "operations"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResponderBody {
+    role: String,
+    principal_id: String,
+    #[serde(default)]
+    release: bool,
+}
+
+/// `POST …/responders`
+pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Respond).await?;
+    let ResponderBody { role, principal_id, release } = call.body()?;
+    if !PARTS.contains(&role.as_str()) {
+        return Err(ApiError::Invalid(format!("role {role:?} is not known; use one of {}", PARTS.join(", "))));
+    }
+    let is_member = call
+        .caller
+        .rules()
+        .directory
+        .get(&principal_id)
+        .is_some_and(|principal| !principal.roles(&call.caller.org, None).is_empty());
+    // Somebody who left may still be released.
+    if !release && !is_member {
+        return Err(ApiError::Invalid(format!(
+            "principalId {principal_id:?}: nobody of this id has a role in {}",
+            call.caller.org
+        )));
+    }
+    let (part, holder) = (role.clone(), principal_id.clone());
+    let kind = if release {
+        Kind::ResponderReleased(ResponderReleased { role, principal: principal_id })
+    } else {
+        Kind::ResponderAssigned(ResponderAssigned { role, principal: principal_id })
+    };
+    let command = Command::Record { payload: payload(kind) };
+    submit_unless(&call, &incident, &command, &call.context(Some(&state)), &|head| {
+        let holds =
+            head.state.responders.iter().any(|one| one.role == part && one.principal == holder);
+        (holds != release).then_some(Answer::Unchanged)
+    })
+    .await
+}

@@ -1,0 +1,243 @@
+//! Starting a blueprint: one attested outbox item, written in the transaction that takes the request.
+//!
+//! The workflow asks the log again whether it may; asking here first tells the caller at once. What the start's
+//! attestation covers is the whole input, so that nobody between here and the workflow can change it.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use harmony_blueprints::messages::{GoldenContext, input_digest};
+use harmony_eventlog::{OutboxItem, OutboxKind};
+use harmony_incidents::{
+    Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal, Rules, WorkflowId, WorkflowType,
+    attestation::{AttestationKeys, StartAttestation, StartClaim},
+    judge,
+    log::{Authority, IncidentState, State},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    App,
+    call::Call,
+    error::ApiError,
+    submit::{self, remember},
+    views::text,
+};
+
+/// A blueprint that somebody wants to start.
+pub(crate) struct Start {
+    pub(crate) kind: WorkflowType,
+    /// Where it wants to take the incident, for a close-out.
+    pub(crate) target: Option<State>,
+    /// Its own fields of the input.
+    pub(crate) own: Value,
+}
+
+/// Judges a start against the present state and writes it into the outbox. Answers 202.
+pub(crate) async fn start(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    start: Start,
+) -> Result<Response, ApiError> {
+    let org = &call.caller.org;
+    let workflow_id = WorkflowId::new(start.kind, org, incident);
+    let context = call.context(Some(state));
+    let golden = golden_context(state, &call.caller.principal.id);
+    let input = attested(
+        &call.app.doors.attestation,
+        org,
+        &workflow_id,
+        &call.caller.principal.id,
+        context.occurred_at,
+        with_context(start.own.clone(), &golden),
+    );
+    let request = json!({ "start": start.kind.name(), "input": start.own });
+    let answer = remember(call, incident, &request, &context, &|head| {
+        let answer = may_start(head, &workflow_id, start.kind, start.target, &context, call.caller.rules())?;
+        let Answer::Started { attempt, .. } = answer else { return Ok((answer, vec![])) };
+        let item = item(&workflow_id, start.kind, attempt, &call.request.id, &input);
+        Ok((answer, vec![item]))
+    })
+    .await?;
+    let attempt = if let Answer::Started { attempt, .. } = answer { attempt } else { 0 };
+    let mut body = json!({ "incidentId": incident, "workflowId": workflow_id, "attempt": attempt });
+    if let Some(warning) = away(&call.app, "the run") {
+        body["warning"] = json!(warning);
+    }
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// The item that starts initiate with a declaration.
+pub(crate) fn initiate_item(
+    call: &Call,
+    incident: &IncidentId,
+    golden: &GoldenContext,
+    own: Value,
+    at: Timestamp,
+) -> OutboxItem {
+    let workflow_id = WorkflowId::new(WorkflowType::Initiate, &call.caller.org, incident);
+    let input = attested(
+        &call.app.doors.attestation,
+        &call.caller.org,
+        &workflow_id,
+        &call.caller.principal.id,
+        at,
+        with_context(own, golden),
+    );
+    item(&workflow_id, WorkflowType::Initiate, 1, &call.request.id, &input)
+}
+
+/// A warning where Temporal does not answer: it is recorded, and `what` starts later.
+pub(crate) fn away(app: &App, what: &str) -> Option<String> {
+    let address = app.doors.temporal.reachable().err()?;
+    Some(format!("recorded; {what} starts when {address} answers"))
+}
+
+/// Whether the start is legal now, and which attempt it would be.
+fn may_start(
+    head: Head<'_>,
+    workflow_id: &WorkflowId,
+    kind: WorkflowType,
+    target: Option<State>,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<Answer, Refusal> {
+    let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
+    let blueprint = kind.blueprint();
+    let last = head.state.blueprints.iter().find(|one| one.blueprint == blueprint);
+    if let Some(running) = last.filter(|one| one.status == "RUNNING") {
+        return illegal(format!("{blueprint} is running already, attempt {}", running.attempt));
+    }
+    if kind == WorkflowType::PostMortem {
+        let missing = harmony_incidents::approvals::missing_for_review(head.state, rules);
+        if !missing.is_empty() {
+            return illegal(format!("the review cannot be proposed without {}", missing.join(", ")));
+        }
+    }
+    let command = Command::StartBlueprint {
+        workflow_id: workflow_id.clone(),
+        starter: context.actor.clone(),
+        attested: true,
+        target,
+        refuse: None,
+    };
+    let ask = |authority: Authority| {
+        let context = Context { authority, ..context.clone() };
+        judge(head, &command, &context, rules).map(|Judged { answer, .. }| answer)
+    };
+    match ask(context.authority)? {
+        Answer::Refused { reason, .. } => {
+            // Were it legal for somebody else, the authority is what is missing.
+            let legal = matches!(ask(Authority::OnCallSre)?, Answer::Started { .. });
+            Err(if legal {
+                Refusal::Authority { explanation: reason }
+            } else {
+                Refusal::Illegal { explanation: reason }
+            })
+        }
+        answer => Ok(answer),
+    }
+}
+
+fn item(
+    workflow_id: &WorkflowId,
+    kind: WorkflowType,
+    attempt: u32,
+    request: &str,
+    input: &Value,
+) -> OutboxItem {
+    OutboxItem {
+        kind: OutboxKind::Start,
+        name: format!("{workflow_id}#{attempt}/{request}"),
+        payload: json!({
+            "workflowType": kind.name(),
+            "workflowId": workflow_id,
+            "attempt": attempt,
+            "input": input,
+        }),
+    }
+}
+
+fn with_context(mut own: Value, golden: &GoldenContext) -> Value {
+    own["context"] = json!(golden);
+    own
+}
+
+/// The input with its `start`, signed.
+fn attested(
+    keys: &AttestationKeys,
+    org: &OrgId,
+    workflow_id: &WorkflowId,
+    principal_id: &str,
+    at: Timestamp,
+    mut input: Value,
+) -> Value {
+    let requested_at = at.to_string();
+    let attestation = keys.attest_start(&StartClaim {
+        org: org.as_str(),
+        workflow_id: workflow_id.as_str(),
+        principal_id,
+        requested_at: &requested_at,
+        input_digest: &input_digest(input.clone()),
+    });
+    let start = StartAttestation { principal_id: principal_id.to_owned(), requested_at, attestation };
+    input["start"] = json!(start);
+    input
+}
+
+/// What every workflow of an incident carries, from the state.
+fn golden_context(state: &IncidentState, initiator: &str) -> GoldenContext {
+    let link = |name: &str| {
+        let found = state.links.iter().find(|link| link.name == name);
+        found.map(|link| link.value.clone()).unwrap_or_default()
+    };
+    GoldenContext {
+        trace_id: state.trace_id.clone(),
+        initiator_id: initiator.to_owned(),
+        cost_center: state.cost_center.clone(),
+        incident_id: state.incident.clone(),
+        incident_severity: state.severity().as_str_name().to_owned(),
+        incident_title: text(state.title.as_ref()),
+        incident_channel: link("slackChannel"),
+        pagerduty_incident_id: link("pagerdutyIncidentId"),
+        statuspage_incident_id: link("statuspageIncidentId"),
+        impacted_services: state.impacted_services.clone(),
+    }
+}
+
+/// Ends the running remediation. Answers 202.
+pub(crate) async fn stop_remediation(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    reason: &str,
+) -> Result<Response, ApiError> {
+    let kind = WorkflowType::Remediate;
+    let workflow_id = WorkflowId::new(kind, &call.caller.org, incident);
+    let context = call.context(Some(state));
+    let request = json!({ "stop": kind.name(), "reason": reason });
+    submit::remember(call, incident, &request, &context, &|head| {
+        let running = head
+            .state
+            .blueprints
+            .iter()
+            .find(|one| one.blueprint == kind.blueprint() && one.status == "RUNNING")
+            .ok_or_else(|| Refusal::Illegal { explanation: "nothing is running".to_owned() })?;
+        let item = OutboxItem {
+            kind: OutboxKind::Cancel,
+            name: format!("{workflow_id}#{}/stop", running.attempt),
+            payload: json!({ "workflowId": workflow_id, "reason": reason }),
+        };
+        Ok((Answer::Unchanged, vec![item]))
+    })
+    .await?;
+    let mut body = json!({ "incidentId": incident, "workflowId": workflow_id });
+    if let Err(address) = call.app.doors.temporal.reachable() {
+        body["warning"] = json!(format!("recorded; it stops when {address} answers"));
+    }
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}

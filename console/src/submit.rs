@@ -1,0 +1,153 @@
+//! Handing a command to the log.
+//!
+//! Every command is judged inside the log's transaction, under the caller's key: a repeated request gets the first
+//! answer, another request under the same key is refused. [`submit`] records what the judge makes of it. [`remember`]
+//! records nothing itself: it takes a request that somebody else will carry out, and puts what they need into the
+//! outbox in the same transaction.
+
+use std::sync::{Mutex, PoisonError};
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use harmony_eventlog::{Append, Appended, LogError, OutboxItem, Target};
+use harmony_incidents::{
+    Answer, Command, Context, Head, IncidentId, Judged, Refusal, judge,
+    log::{IncidentUpdated, Payload, Text, payload::Kind},
+    words,
+};
+use serde_json::{Value, json};
+
+use crate::{call::Call, error::ApiError};
+
+/// What the door knows about a command beyond the judge's rules: an answer that makes judging needless.
+pub(crate) type Known<'a> = &'a (dyn Fn(Head<'_>) -> Option<Answer> + Send + Sync);
+
+/// Records a command on an incident, and tells how the incident stands then.
+pub(crate) async fn submit(
+    call: &Call,
+    incident: &IncidentId,
+    command: &Command,
+    context: &Context,
+) -> Result<Response, ApiError> {
+    submit_unless(call, incident, command, context, &|_| None).await
+}
+
+/// The same, unless something is known that makes it needless.
+pub(crate) async fn submit_unless(
+    call: &Call,
+    incident: &IncidentId,
+    command: &Command,
+    context: &Context,
+    known: Known<'_>,
+) -> Result<Response, ApiError> {
+    let appended = append(call, incident, &call.key(), command, context, known).await?;
+    answer(call, &appended).await
+}
+
+/// Appends a command under a key; the caller makes the response.
+pub(crate) async fn append(
+    call: &Call,
+    incident: &IncidentId,
+    key: &str,
+    command: &Command,
+    context: &Context,
+    known: Known<'_>,
+) -> Result<Appended, ApiError> {
+    let appended = call
+        .app
+        .doors
+        .log
+        .append(Append {
+            org: &call.caller.org,
+            target: Target::Named(incident.clone()),
+            key,
+            command,
+            context,
+            expected_seq: None,
+            run_id: None,
+            judge: &|head| match known(head) {
+                Some(answer) => Ok(nothing(answer)),
+                None => judge(head, command, context, call.caller.rules()),
+            },
+            follow: &|_| vec![],
+        })
+        .await?;
+    Ok(appended)
+}
+
+/// `{incidentId, seq, answer, state, phase}`: what became of a command and how the incident stands.
+pub(crate) async fn answer(call: &Call, appended: &Appended) -> Result<Response, ApiError> {
+    let state = call
+        .app
+        .doors
+        .log
+        .state(&call.caller.org, &appended.incident)
+        .await?
+        .ok_or_else(|| ApiError::from(LogError::UnknownIncident(appended.incident.clone())))?;
+    let recorded = appended.answer == Answer::Recorded;
+    Ok(Json(json!({
+        "incidentId": appended.incident,
+        "seq": appended.records.last().map_or(state.seq, |entry| entry.record.seq),
+        "answer": if recorded { "recorded" } else { "unchanged" },
+        "state": state.state().as_str_name(),
+        "phase": words::phase_name(state.phase()),
+    }))
+    .into_response())
+}
+
+/// What a request that somebody else carries out needs: the answer to remember, and the items for the outbox.
+pub(crate) type Carried = (Answer, Vec<OutboxItem>);
+
+/// Takes a request that records nothing itself. `decide` sees the head inside the transaction.
+pub(crate) async fn remember(
+    call: &Call,
+    incident: &IncidentId,
+    request: &Value,
+    context: &Context,
+    decide: &(dyn Fn(Head<'_>) -> Result<Carried, Refusal> + Send + Sync),
+) -> Result<Answer, ApiError> {
+    let items: Mutex<Vec<OutboxItem>> = Mutex::default();
+    let appended = call
+        .app
+        .doors
+        .log
+        .append(Append {
+            org: &call.caller.org,
+            target: Target::Named(incident.clone()),
+            key: &call.key(),
+            command: &compared_only(request),
+            context,
+            expected_seq: None,
+            run_id: None,
+            judge: &|head| {
+                let (answer, carried) = decide(head)?;
+                // The store may judge more than once: the last time counts.
+                *items.lock().unwrap_or_else(PoisonError::into_inner) = carried;
+                Ok(nothing(answer))
+            },
+            follow: &|_| std::mem::take(&mut *items.lock().unwrap_or_else(PoisonError::into_inner)),
+        })
+        .await
+        .map_err(|error| match error {
+            LogError::KeyConflict { .. } => ApiError::Conflict(
+                "this Idempotency-Key was used for another request: its body or its address differs"
+                    .to_owned(),
+            ),
+            other => other.into(),
+        })?;
+    Ok(appended.answer)
+}
+
+/// A command that only carries a request's content to where the log compares keys. It is never judged, and nothing of
+/// it is recorded.
+fn compared_only(request: &Value) -> Command {
+    let update = IncidentUpdated { message: Some(Text::plain(request.to_string())), ..Default::default() };
+    Command::Record { payload: Payload { kind: Some(Kind::IncidentUpdated(update)) } }
+}
+
+/// An answer without a record.
+fn nothing(answer: Answer) -> Judged {
+    Judged { payloads: Vec::new(), answer, identity: None, wake: Vec::new() }
+}

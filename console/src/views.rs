@@ -1,0 +1,359 @@
+//! What the API shows of an incident, a gate and a record. Their own types: each field here is a promise for years,
+//! whatever the log's own types become.
+
+use std::collections::BTreeMap;
+
+use harmony_eventlog::Entry;
+use harmony_incidents::{
+    approvals,
+    command::GateView,
+    log::{Authority, BlueprintState, GateState, IncidentState, Text},
+    record, words,
+};
+use harmony_protos::kind_name;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A text as people may read it, empty where there is none.
+pub(crate) fn text(text: Option<&Text>) -> String {
+    text.map(|text| text.shown().to_owned()).unwrap_or_default()
+}
+
+/// An incident in a list.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary {
+    incident_id: String,
+    title: String,
+    severity: &'static str,
+    state: &'static str,
+    phase: &'static str,
+    status: &'static str,
+    escalated: bool,
+    service_name: String,
+    environment: String,
+    project_id: String,
+    declared_by: String,
+    created_at: Option<Timestamp>,
+    seq: u64,
+}
+
+/// An incident, flat.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Incident {
+    #[serde(flatten)]
+    summary: Summary,
+    #[serde(rename = "summary", skip_serializing_if = "String::is_empty")]
+    description: String,
+    detected_by: String,
+    public_title: String,
+    public_message: String,
+    impacted_services: Vec<String>,
+    correlation_keys: Vec<String>,
+    tags: Vec<String>,
+    links: BTreeMap<String, String>,
+    responders: Vec<Value>,
+    signals: Vec<Value>,
+    actions: Vec<Value>,
+    slo_violations: Vec<Value>,
+    tickets: Vec<Value>,
+    notes: u32,
+    blueprints: BTreeMap<String, Blueprint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<Gate>,
+    sections: Vec<Value>,
+    action_items: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review: Option<Review>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mitigated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed_at: Option<Timestamp>,
+}
+
+/// The last attempt of a blueprint.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Blueprint {
+    attempt: u32,
+    status: String,
+    workflow_id: String,
+    starter: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    steps: Vec<Step>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    name: String,
+    capability: String,
+    status: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    external_ref: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    published: bool,
+    url: String,
+    digest: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    signed_off_by: String,
+}
+
+/// A gate and how it stands.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Gate {
+    gate_id: String,
+    incident_id: String,
+    workflow_id: String,
+    blueprint: String,
+    attempt: u32,
+    status: String,
+    digest: String,
+    action: String,
+    request_reason: String,
+    required_roles: Vec<String>,
+    level: u32,
+    requested_at: Timestamp,
+    deadline: Timestamp,
+    requester: String,
+    escalated: bool,
+    refusals: u32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    decided_by: String,
+}
+
+/// A record of the log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event {
+    seq: u64,
+    event_id: String,
+    kind: &'static str,
+    occurred_at: Timestamp,
+    actor: String,
+    authority: &'static str,
+    cause: Value,
+    payload: Value,
+    hash: String,
+    prev_hash: String,
+    state_hash_after: String,
+    stored_at: Timestamp,
+}
+
+/// An incident for a list.
+pub(crate) fn summary(state: &IncidentState) -> Summary {
+    Summary {
+        incident_id: state.incident.clone(),
+        title: text(state.title.as_ref()),
+        severity: state.severity().as_str_name(),
+        state: state.state().as_str_name(),
+        phase: words::phase_name(state.phase()),
+        status: words::status(state.state(), state.phase()),
+        escalated: state.escalated,
+        service_name: state.service_name.clone(),
+        environment: state.environment.clone(),
+        project_id: state.project_id.clone(),
+        declared_by: state.declared_by.clone(),
+        created_at: moment(state.created_at_us),
+        seq: state.seq,
+    }
+}
+
+/// An incident with everything about it but its records.
+pub(crate) fn incident(state: &IncidentState) -> Incident {
+    Incident {
+        summary: summary(state),
+        description: text(state.summary.as_ref()),
+        detected_by: state.detected_by.clone(),
+        public_title: text(state.public_title.as_ref()),
+        public_message: text(state.public_message.as_ref()),
+        impacted_services: state.impacted_services.clone(),
+        correlation_keys: state.correlation_keys.clone(),
+        tags: state.tags.clone(),
+        links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
+        responders: list(&state.responders, |one| json!({"role": one.role, "principalId": one.principal})),
+        signals: list(&state.signals, |one| {
+            json!({
+                "signalId": one.signal_id,
+                "source": one.source,
+                "correlationKey": one.correlation_key,
+                "summary": text(one.summary.as_ref()),
+            })
+        }),
+        actions: list(
+            &state.actions,
+            |one| json!({"actionId": one.action_id, "action": one.action, "status": one.status}),
+        ),
+        slo_violations: list(
+            &state.slo_violations,
+            |one| json!({"slo": one.slo, "target": one.target, "observed": one.observed}),
+        ),
+        tickets: list(
+            &state.tickets,
+            |one| json!({"system": one.system, "ticket": one.ticket, "url": one.url}),
+        ),
+        notes: state.notes,
+        blueprints: state.blueprints.iter().map(|one| (one.blueprint.clone(), blueprint(one))).collect(),
+        gate: pending(state).map(|one| gate(state, one)),
+        sections: list(&state.sections, |one| {
+            json!({
+                "section": one.section,
+                "text": text(one.text.as_ref()),
+                "author": one.author,
+                "seq": one.seq,
+            })
+        }),
+        action_items: list(&state.action_items, |one| {
+            json!({
+                "action": text(one.action.as_ref()),
+                "owner": one.owner,
+                "due": one.due,
+                "seq": one.seq,
+            })
+        }),
+        review: state.review.as_ref().map(|review| Review {
+            published: review.published,
+            url: review.url.clone(),
+            digest: hex::encode(&review.digest),
+            signed_off_by: review.signed_off_by.clone(),
+        }),
+        resolution: state.resolution.as_ref().map(|one| {
+            json!({
+                "summary": text(one.summary.as_ref()),
+                "type": one.r#type().as_str_name(),
+                "resolvedBy": one.resolved_by,
+            })
+        }),
+        acknowledged_at: moment(state.acknowledged_at_us),
+        mitigated_at: moment(state.mitigated_at_us),
+        resolved_at: moment(state.resolved_at_us),
+        closed_at: moment(state.closed_at_us),
+    }
+}
+
+fn list<T>(items: &[T], view: impl Fn(&T) -> Value) -> Vec<Value> {
+    items.iter().map(view).collect()
+}
+
+fn blueprint(one: &BlueprintState) -> Blueprint {
+    Blueprint {
+        attempt: one.attempt,
+        status: one.status.clone(),
+        workflow_id: one.workflow_id.clone(),
+        starter: one.starter.clone(),
+        result: one.result.as_ref().filter(|text| !text.text.is_empty()).map(|text| parsed(&text.text)),
+        reason: one.reason.as_ref().map(|text| text.shown().to_owned()),
+        steps: one
+            .steps
+            .iter()
+            .map(|step| Step {
+                name: step.step.clone(),
+                capability: step.capability.clone(),
+                status: step.status.clone(),
+                external_ref: step.external_ref.clone(),
+                error: step.error.as_ref().map(|text| text.shown().to_owned()),
+            })
+            .collect(),
+    }
+}
+
+/// JSON text as JSON; what is none stays a string.
+pub(crate) fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+/// The gate that waits, the latest where several do.
+fn pending(state: &IncidentState) -> Option<&GateState> {
+    state
+        .gates
+        .iter()
+        .filter(|gate| gate.status == "pending")
+        .max_by_key(|gate| (gate.requested_at_us, gate.requested_seq))
+}
+
+/// A gate of an incident.
+pub(crate) fn gate(state: &IncidentState, one: &GateState) -> Gate {
+    let GateView {
+        gate_id,
+        digest,
+        action,
+        request_reason,
+        required_roles,
+        level,
+        requested_at,
+        deadline,
+        requester,
+        ..
+    } = approvals::view(one);
+    Gate {
+        gate_id,
+        incident_id: state.incident.clone(),
+        workflow_id: one.workflow_id.clone(),
+        blueprint: one.blueprint.clone(),
+        attempt: one.attempt,
+        status: one.status.clone(),
+        digest,
+        action,
+        request_reason,
+        required_roles,
+        level,
+        requested_at,
+        deadline,
+        requester,
+        escalated: one.was_escalated,
+        refusals: one.refusals,
+        decided_by: one.decided_by.clone(),
+    }
+}
+
+/// A record with its hash.
+pub(crate) fn event(entry: &Entry) -> Event {
+    let record = &entry.record;
+    let payload = record.payload.as_ref();
+    Event {
+        seq: record.seq,
+        event_id: Uuid::from_slice(&record.event_id).unwrap_or_default().to_string(),
+        kind: payload.and_then(|payload| payload.kind.as_ref()).map_or("UNKNOWN", kind_name),
+        occurred_at: record::occurred_at(record),
+        actor: record.actor.clone(),
+        authority: words::authority_name(Authority::try_from(record.authority).unwrap_or_default()),
+        cause: json!(record.cause),
+        payload: inner(json!(payload)),
+        hash: hex::encode(&entry.hash),
+        prev_hash: hex::encode(&record.prev_hash),
+        state_hash_after: hex::encode(&record.state_hash_after),
+        stored_at: entry.stored_at,
+    }
+}
+
+/// A payload's JSON names its kind around it; the event says the kind beside it.
+fn inner(payload: Value) -> Value {
+    match payload {
+        Value::Object(object) => object.into_iter().next().map(|(_, value)| value).unwrap_or_default(),
+        other => other,
+    }
+}
+
+/// A moment of the log; 0 is "not recorded".
+fn moment(microseconds: i64) -> Option<Timestamp> {
+    (microseconds != 0).then(|| Timestamp::from_microsecond(microseconds).ok()).flatten()
+}

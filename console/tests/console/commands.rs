@@ -1,0 +1,120 @@
+//! Commands on an incident: what they answer, and what they refuse.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[tokio::test]
+async fn command_tells_how_the_incident_stands() {
+    let world = World::new().await;
+    let id = world.declared("P3").await;
+    let path = format!("incidents/{id}/status");
+    let done = world.post("oncall", &path, json!({ "newState": "OPEN" })).await.ok(200);
+    assert_eq!(
+        done,
+        json!({ "incidentId": id, "seq": 2, "answer": "recorded", "state": "OPEN", "phase": "triaging" })
+    );
+    let again = world.post("oncall", &path, json!({ "status": "INVESTIGATING" })).await.ok(200);
+    assert_eq!(again["answer"], "unchanged");
+    assert_eq!(again["seq"], 2);
+    let mitigated = world.post("oncall", &path, json!({ "status": "mitigated" })).await.ok(200);
+    assert_eq!((&mitigated["state"], &mitigated["phase"]), (&json!("MITIGATING"), &json!("verified")));
+    let resolution = json!({ "state": "RESOLVED", "resolution": { "summary": "Rolled back", "type": "FIXED" } });
+    world.post("oncall", &path, resolution).await.ok(200);
+    let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!(shown["status"], "RESOLVED");
+    assert_eq!(shown["resolution"]["resolvedBy"], "oncall");
+    // A P3 needs no review.
+    assert_eq!(world.post("oncall", &format!("incidents/{id}/close"), json!({})).await.ok(200)["state"], "CLOSED");
+}
+
+#[tokio::test]
+async fn what_is_not_legal_or_not_valid_is_refused() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    for (who, verb, body, status, expected) in [
+        ("oncall", "status", json!({ "state": "PENDING" }), 409, "legal next states: CANCELLED, MITIGATING, RESOLVED"),
+        ("oncall", "status", json!({ "status": "OPEN" }), 409, "OPEN cannot become PENDING"),
+        ("oncall", "status", json!({ "state": "RESOLVED" }), 422, "resolving needs a resolution"),
+        ("oncall", "status", json!({ "state": "CANCELLED" }), 422, "cancelling needs a reason"),
+        ("oncall", "status", json!({ "state": "GONE" }), 422, "state \"GONE\" is not known"),
+        ("oncall", "status", json!({}), 422, "name the `status`"),
+        ("oncall", "status", json!({ "state": "MITIGATING", "justification": "short" }), 422, "20 characters"),
+        ("oncall", "verify", json!({}), 409, "phase verified does not fit"),
+        ("oncall", "close", json!({}), 409, "signed-off review"),
+        ("oncall", "status", json!({ "state": "CLOSED" }), 409, "signed-off review"),
+        ("commander", "sign-off", json!({ "digest": "00" }), 409, "no published review"),
+        ("manager", "severity", json!({ "severity": "P7" }), 422, "severity \"P7\""),
+        ("viewer", "notes", json!({ "note": " " }), 422, "the note is empty"),
+        ("viewer", "notes", json!({}), 422, "missing field `note`"),
+        ("operator", "responders", json!({ "role": "king", "principalId": "oncall" }), 422, "role \"king\""),
+        ("operator", "responders", json!({ "role": "commander", "principalId": "nobody" }), 422, "nobody"),
+        ("operator", "review", json!({ "section": "poetry", "text": "x" }), 422, "section \"poetry\""),
+        ("operator", "review", json!({ "action": "x", "owner": "oncall", "due": "soon" }), 422, "due \"soon\""),
+        ("operator", "review", json!({ "action": "x" }), 422, "owner is empty"),
+        ("operator", "tickets", json!({ "system": "jira", "ticket": "A-1", "url": "javascript:x" }), 422, "url"),
+    ] {
+        let reply = world.post(who, &format!("incidents/{id}/{verb}"), body.clone()).await;
+        let detail = reply.problem(status);
+        assert!(detail.contains(expected), "{verb} {body}: {detail}");
+    }
+    assert_eq!(world.get("viewer", &format!("incidents/{id}")).await.ok(200)["seq"], 2);
+}
+
+#[tokio::test]
+async fn facts_are_recorded_once_a_key() {
+    let world = World::new().await;
+    let id = world.opened("P3").await;
+    for (verb, body) in [
+        ("notes", json!({ "note": "disk full" })),
+        ("actions", json!({ "action": "restarted", "actionId": "a1" })),
+        ("signals", json!({ "source": "prometheus", "summary": "5xx", "correlationKey": "c1" })),
+        ("tags", json!({ "tag": "database" })),
+        ("slo-violations", json!({ "slo": "availability", "target": "99.9", "observed": "98.2" })),
+        ("tickets", json!({ "system": "jira", "ticket": "A-1", "url": "https://jira.example.com/A-1" })),
+        ("responders", json!({ "role": "commander", "principalId": "commander" })),
+        ("review", json!({ "section": "impact", "text": "Many" })),
+        ("review", json!({ "action": "Alert earlier", "owner": "oncall", "due": "2026-12-01" })),
+    ] {
+        let path = format!("incidents/{id}/{verb}");
+        let key = format!("{verb}{body}");
+        let key = &key[..key.len().min(60)];
+        let first = world.post_with_key("admin", &path, key, body.clone()).await.ok(200);
+        assert_eq!(first["answer"], "recorded", "{verb}");
+        let again = world.post_with_key("admin", &path, key, body).await.ok(200);
+        assert_eq!((&again["seq"], &again["answer"]), (&first["seq"], &first["answer"]), "{verb}");
+        world.post_with_key("admin", &path, key, json!({ "note": "other", "tag": "other" })).await;
+    }
+    let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!(shown["seq"], 11);
+    assert_eq!(shown["notes"], 1);
+    assert_eq!(shown["actions"][0], json!({ "actionId": "a1", "action": "restarted", "status": "EXECUTED" }));
+    assert_eq!(shown["signals"][0]["source"], "prometheus");
+    assert_eq!(shown["tags"], json!(["database"]));
+    assert_eq!(shown["responders"], json!([{ "role": "commander", "principalId": "commander" }]));
+    assert_eq!(shown["sections"][0]["text"], "Many");
+    assert_eq!(shown["actionItems"][0]["due"], "2026-12-01");
+    assert_eq!(shown["tickets"][0]["ticket"], "A-1");
+    assert_ne!(shown["acknowledgedAt"], Value::Null);
+    // Equal facts without a key are two facts; assigning who is assigned is none.
+    let notes = format!("incidents/{id}/notes");
+    for expected in [12, 13] {
+        let added = world.post("viewer", &notes, json!({ "note": "again" })).await.ok(200);
+        assert_eq!(added["seq"], expected);
+    }
+    let responders = format!("incidents/{id}/responders");
+    for (release, expected) in [(false, "unchanged"), (true, "recorded"), (true, "unchanged")] {
+        let body = json!({ "role": "commander", "principalId": "commander", "release": release });
+        assert_eq!(world.post("operator", &responders, body).await.ok(200)["answer"], expected);
+    }
+}
+
+#[tokio::test]
+async fn key_of_one_incident_is_not_taken_for_another() {
+    let world = World::new().await;
+    let (one, other) = (world.opened("P3").await, world.opened("P3").await);
+    let note = json!({ "note": "x" });
+    world.post_with_key("viewer", &format!("incidents/{one}/notes"), "k", note.clone()).await.ok(200);
+    let detail = world.post_with_key("viewer", &format!("incidents/{other}/notes"), "k", note).await.problem(409);
+    assert!(detail.ends_with("these fields differ: incident"), "{detail}");
+}

@@ -1,0 +1,166 @@
+//! Declaring, listing and showing.
+
+use harmony_blueprints::messages::input_digest;
+use harmony_incidents::attestation::StartClaim;
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[tokio::test]
+async fn declaration_starts_initiate_in_the_same_transaction() {
+    let world = World::new().await;
+    let body = json!({
+        "title": "Checkout fails", "severity": "critical", "impactedServices": ["Checkout"],
+        "publicTitle": "Payments", "serviceName": "checkout",
+    });
+    let made = world.post_with_key("operator", "incidents", "k1", body).await.ok(201);
+    let id = made["incidentId"].as_str().unwrap();
+    assert_eq!(made["state"], "PENDING");
+    assert_eq!(made["workflowId"], format!("incident.initiate-{id}"));
+    assert_eq!(made.get("warning"), None);
+
+    let outbox = world.outbox().await;
+    assert_eq!(outbox.len(), 1);
+    let item = &outbox[0].item;
+    assert_eq!(item.kind.name(), "start");
+    assert_eq!(item.name, format!("incident.initiate-{id}#1/k1"));
+    assert_eq!(item.payload["workflowType"], "incident.initiate");
+    assert_eq!(item.payload["attempt"], 1);
+    let input = &item.payload["input"];
+    assert_eq!(input["title"], "Checkout fails");
+    assert_eq!(input["severity"], "P1");
+    assert_eq!(input["context"]["initiator_id"], "operator");
+    assert_eq!(input["context"]["incident_id"], id);
+    assert_eq!(input["context"]["impacted_services"], json!(["Checkout"]));
+    assert_attested(&world, &made["workflowId"], input);
+
+    let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    for (name, expected) in [
+        ("title", json!("Checkout fails")),
+        ("severity", json!("P1")),
+        ("state", json!("PENDING")),
+        ("phase", json!("created")),
+        ("status", json!("OPEN")),
+        ("serviceName", json!("checkout")),
+        ("declaredBy", json!("operator")),
+        ("seq", json!(1)),
+        ("signals", json!([])),
+        ("blueprints", json!({})),
+        ("links", json!({})),
+        ("gate", Value::Null),
+        ("acknowledgedAt", Value::Null),
+    ] {
+        assert_eq!(shown[name], expected, "{name}");
+    }
+}
+
+/// The start's attestation holds for exactly this input.
+pub(crate) fn assert_attested(world: &World, workflow_id: &Value, input: &Value) {
+    let start = &input["start"];
+    let claim = StartClaim {
+        org: "default",
+        workflow_id: workflow_id.as_str().unwrap(),
+        principal_id: start["principalId"].as_str().unwrap(),
+        requested_at: start["requestedAt"].as_str().unwrap(),
+        input_digest: &input_digest(input.clone()),
+    };
+    assert!(world.keys.start_holds(&claim, start["attestation"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn same_key_is_the_same_incident_and_another_body_a_conflict() {
+    let world = World::new().await;
+    let body = json!({ "title": "Checkout fails", "severity": "P2" });
+    let first = world.post_with_key("operator", "incidents", "k1", body.clone()).await;
+    world.post("oncall", "incidents/INC-2020-0001/notes", json!({ "note": "x" })).await.problem(404);
+    let id = first.ok(201)["incidentId"].as_str().unwrap().to_owned();
+    world.post("oncall", &format!("incidents/{id}/status"), json!({ "state": "OPEN" })).await.ok(200);
+    let again = world.post_with_key("operator", "incidents", "k1", body).await;
+    assert_eq!(first.ok(201), again.ok(201));
+    assert_eq!(world.outbox().await.len(), 1);
+
+    let other = json!({ "title": "Something else", "severity": "P3" });
+    let detail = world.post_with_key("operator", "incidents", "k1", other.clone()).await.problem(409);
+    assert!(detail.contains("severity, title") && !detail.contains("Checkout"), "{detail}");
+    // Somebody else's key of the same name is another key.
+    let theirs = world.post_with_key("oncall", "incidents", "k1", other).await.ok(201);
+    assert_ne!(theirs["incidentId"], id.as_str());
+}
+
+#[tokio::test]
+async fn declaration_is_taken_while_temporal_is_away() {
+    let world = World::new().await;
+    world.temporal_is(false);
+    let made = world.post("operator", "incidents", json!({ "title": "x", "severity": "P1" })).await.ok(201);
+    assert_eq!(made["warning"], "recorded; initiation starts when 127.0.0.1:7233 answers");
+    assert_eq!(world.outbox().await.len(), 1);
+}
+
+#[tokio::test]
+async fn bad_declarations_are_told_apart_and_leave_nothing() {
+    let world = World::new().await;
+    let long = "x".repeat(300 * 1024);
+    let large = json!({ "title": "x", "severity": "P1", "summary": long }).to_string();
+    for (body, status, expected) in [
+        ("{", 400, "no JSON"),
+        ("[]", 400, "not a JSON object"),
+        ("", 422, "missing field `title`"),
+        (r#"{"title": "x", "severity": "P9"}"#, 422, "severity \"P9\" is not known"),
+        (r#"{"title": " ", "severity": "P1"}"#, 422, "an incident needs a title"),
+        (r#"{"title": "x", "severity": "P1", "titel": "y"}"#, 422, "unknown field `titel`"),
+        (r#"{"title": 7, "severity": "P1"}"#, 422, "title: invalid type"),
+        (r#"{"title": "a\u0007b", "severity": "P1"}"#, 422, "control characters"),
+        (r#"{"title": "x", "severity": "P1", "environment": "a\nb"}"#, 422, "environment"),
+        (&large, 413, "256 KiB"),
+    ] {
+        let reply = world.call("operator", Method::POST, "incidents", None, body.to_owned()).await;
+        let detail = reply.problem(status);
+        assert!(detail.contains(expected), "{detail}");
+    }
+    let bad_key = "k".repeat(256);
+    world.post_with_key("operator", "incidents", &bad_key, json!({})).await.problem(400);
+    assert_eq!(world.get("viewer", "incidents").await.ok(200)["incidents"], json!([]));
+    assert!(world.outbox().await.is_empty());
+    world.call("operator", Method::DELETE, "incidents", None, String::new()).await.problem(405);
+}
+
+#[tokio::test]
+async fn list_is_filtered_and_paged() {
+    let world = World::new().await;
+    let (first, second) = (world.declared("P1").await, world.opened("P2").await);
+    let third = world.opened("P1").await;
+    let status = format!("incidents/{third}/status");
+    world.post("oncall", &status, json!({ "status": "MITIGATED" })).await.ok(200);
+    for (query, expected) in [
+        ("", vec![&third, &second, &first]),
+        ("?severity=sev1", vec![&third, &first]),
+        ("?status=OPEN", vec![&first]),
+        ("?state=OPEN", vec![&second]),
+        ("?status=INVESTIGATING", vec![&second]),
+        ("?status=mitigated", vec![&third]),
+        ("?status=MITIGATED&status=OPEN", vec![&third, &first]),
+        ("?status=CANCELLED", vec![]),
+        ("?searchQuery=checkout", vec![&third, &second, &first]),
+        ("?searchQuery=nothing", vec![]),
+        ("?environment=production", vec![]),
+    ] {
+        let listed = world.get("viewer", &format!("incidents{query}")).await.ok(200);
+        let found: Vec<&str> = listed["incidents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["incidentId"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, expected, "{query}");
+    }
+    let page = world.get("viewer", "incidents?limit=2").await.ok(200);
+    assert_eq!(page["nextCursor"], second.as_str());
+    let rest = world.get("viewer", &format!("incidents?limit=2&cursor={second}")).await.ok(200);
+    assert_eq!(rest["incidents"][0]["incidentId"], first.as_str());
+    assert_eq!(rest.get("nextCursor"), None);
+    for (query, status) in [("?limit=0", 422), ("?limit=201", 422), ("?stat=OPEN", 400), ("?status=x", 422), ("?cursor=x", 422)] {
+        world.get("viewer", &format!("incidents{query}")).await.problem(status);
+    }
+    world.get("viewer", "incidents/nonsense").await.problem(400);
+}

@@ -1,0 +1,148 @@
+//! Starting and stopping blueprints: what lies in the outbox, and what is refused before anything is started.
+
+use harmony_incidents::{
+    Command, WorkflowType,
+    judge::payload,
+    log::{BlueprintCompleted, payload::Kind},
+};
+use serde_json::json;
+
+use crate::{declare::assert_attested, world::World};
+
+#[tokio::test]
+async fn remediation_is_started_with_an_attested_input() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    world.outbox().await;
+    let path = format!("incidents/{id}/remediate");
+    let body = json!({
+        "runbook": "runbooks/rollback.md", "cells": ["rollback"], "verify": ["postcheck"],
+        "env": { "A": "b" }, "secretEnv": ["TOKEN"], "timeout": "5m",
+    });
+    let answer = world.post_with_key("operator", &path, "r1", body.clone()).await.ok(202);
+    let workflow_id = format!("incident.remediate-{id}");
+    assert_eq!(answer, json!({ "incidentId": id, "workflowId": workflow_id, "attempt": 1 }));
+    // The same request again is the same start, another body is a conflict.
+    assert_eq!(world.post_with_key("operator", &path, "r1", body).await.ok(202), answer);
+    world.post_with_key("operator", &path, "r1", json!({ "runbook": "rollback.md" })).await.problem(409);
+
+    let outbox = world.outbox().await;
+    assert_eq!(outbox.len(), 1);
+    assert_eq!(outbox[0].item.name, format!("{workflow_id}#1/r1"));
+    let input = &outbox[0].item.payload["input"];
+    assert_eq!(
+        input["remediation"],
+        json!({
+            "kind": "runbook", "path": "rollback.md", "cells": ["rollback"], "env": { "A": "b" },
+            "secretEnv": ["TOKEN"], "timeout": "5m", "workdir": "",
+        })
+    );
+    assert_eq!(input["verification"], json!({ "cells": ["postcheck"] }));
+    assert_eq!(input["context"]["incident_title"], "Checkout fails");
+    assert_eq!(input["start"]["principalId"], "operator");
+    assert_attested(&world, &json!(workflow_id), input);
+}
+
+#[tokio::test]
+async fn bad_runbooks_and_times_start_nothing() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    world.outbox().await;
+    for (body, expected) in [
+        (json!({ "runbook": "nothing.md" }), "there is no runbook nothing.md"),
+        (json!({ "runbook": "rollback.md", "cells": ["nothing"] }), "has no cell nothing"),
+        (json!({ "runbook": "rollback.md", "verify": ["nothing"] }), "has no cell nothing"),
+        (json!({ "runbook": "rollback.md", "timeout": "soon" }), "timeout: a time such as"),
+        (json!({ "runbook": "" }), "runbook is empty"),
+        (json!({ "path": "rollback.md", "shell": "sh" }), "unknown field `shell`"),
+    ] {
+        let detail = world.post("operator", &format!("incidents/{id}/remediate"), body).await.problem(422);
+        assert!(detail.contains(expected), "{detail}");
+    }
+    assert!(world.outbox().await.is_empty());
+}
+
+#[tokio::test]
+async fn running_blueprint_is_not_started_again_until_it_ended() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    world.gated(&id).await;
+    world.outbox().await;
+    let path = format!("incidents/{id}/remediate");
+    let body = json!({ "runbook": "rollback.md" });
+    let detail = world.post("operator", &path, body.clone()).await.problem(409);
+    assert_eq!(detail, "remediate is running already, attempt 1");
+
+    let stop = format!("incidents/{id}/stop");
+    world.post("operator", &stop, json!({ "reason": "wrong runbook" })).await.ok(202);
+    world.post("oncall", &stop, json!({})).await.ok(202);
+    let outbox = world.outbox().await;
+    assert_eq!(outbox.len(), 1);
+    assert_eq!(outbox[0].item.kind.name(), "cancel");
+    assert_eq!(outbox[0].item.name, format!("incident.remediate-{id}#1/stop"));
+    assert_eq!(outbox[0].item.payload["reason"], "wrong runbook");
+
+    let completed = Kind::BlueprintCompleted(BlueprintCompleted {
+        blueprint: "remediate".to_owned(),
+        attempt: 1,
+        status: "CANCELLED".to_owned(),
+        ..BlueprintCompleted::default()
+    });
+    let command = Command::Record { payload: payload(completed) };
+    world.append(&id, "end", WorkflowType::Remediate, command).await;
+    assert_eq!(world.post("operator", &stop, json!({})).await.problem(409), "nothing is running");
+    let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!(shown["blueprints"]["remediate"]["status"], "CANCELLED");
+    assert_eq!(world.post("operator", &path, body).await.ok(202)["attempt"], 2);
+}
+
+#[tokio::test]
+async fn starts_that_are_not_legal_are_refused_before() {
+    let world = World::new().await;
+    let id = world.declared("P1").await;
+    world.outbox().await;
+    for (who, verb, body, status, expected) in [
+        ("operator", "remediate", json!({ "runbook": "rollback.md" }), 409, "OPEN or MITIGATING"),
+        ("operator", "post-mortem", json!({}), 409, "cannot be proposed without section summary, section impact"),
+        ("oncall", "close-out", json!({ "resolutionSummary": "x" }), 409, "PENDING cannot become RESOLVED"),
+        ("oncall", "close-out", json!({}), 422, "resolutionSummary is empty"),
+        ("oncall", "close-out", json!({ "resolutionSummary": "x", "resolutionType": "LUCK" }), 422, "LUCK"),
+        ("oncall", "cancel", json!({}), 422, "reason is empty"),
+    ] {
+        let detail = world.post(who, &format!("incidents/{id}/{verb}"), body).await.problem(status);
+        assert!(detail.contains(expected), "{verb}: {detail}");
+    }
+    assert!(world.outbox().await.is_empty());
+}
+
+#[tokio::test]
+async fn close_out_cancel_and_post_mortem_carry_their_own_fields() {
+    let world = World::new().await;
+    let (closed, cancelled, reviewed) =
+        (world.opened("P1").await, world.opened("P1").await, world.opened("P3").await);
+    let resolved = json!({ "state": "RESOLVED", "resolutionSummary": "Rolled back" });
+    world.post("oncall", &format!("incidents/{reviewed}/status"), resolved).await.ok(200);
+    world.outbox().await;
+    let close_out = json!({ "resolutionSummary": "Rolled back", "archiveChannel": true });
+    world.post("oncall", &format!("incidents/{closed}/close-out"), close_out).await.ok(202);
+    world.post("oncall", &format!("incidents/{cancelled}/cancel"), json!({ "reason": "A drill" })).await.ok(202);
+    world.temporal_is(false);
+    let review = json!({ "title": "Checkout", "labels": ["review"] });
+    let answer = world.post("operator", &format!("incidents/{reviewed}/post-mortem"), review).await.ok(202);
+    assert_eq!(answer["warning"], "recorded; the run starts when 127.0.0.1:7233 answers");
+
+    let inputs: Vec<_> =
+        world.outbox().await.into_iter().map(|one| one.item.payload["input"].clone()).collect();
+    for (name, expected) in [
+        ("resolutionSummary", json!("Rolled back")),
+        ("resolutionType", json!("FIXED")),
+        ("archiveChannel", json!(true)),
+        ("cancelled", json!(false)),
+    ] {
+        assert_eq!(inputs[0][name], expected);
+    }
+    assert_eq!(inputs[1]["resolutionSummary"], "A drill");
+    assert_eq!(inputs[1]["cancelled"], true);
+    assert_eq!(inputs[2]["title"], "Checkout");
+    assert_eq!(inputs[2]["confluence"], json!({ "spaceKey": "OPS", "labels": ["review"] }));
+}

@@ -1,0 +1,318 @@
+//! One console with its own log: a directory of people, a shelf with one runbook, a Temporal that can be away.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Method, Request, StatusCode, header},
+};
+use harmony_capabilities::slack::SlackReplies;
+use harmony_console::{Doors, Runbooks, TemporalHealth, router};
+use harmony_eventlog::{Append, Appended, Pending, SharedLog, SqliteLog, Target};
+use harmony_incidents::{
+    Command, Context, Directory, IncidentId, OrgId, Policy, RuleSet, RulesSource, WorkflowId, WorkflowType,
+    attestation::AttestationKeys,
+    command::{Answer, Attested, DecisionInput, GateRequest},
+    judge,
+    log::{Authority, Cause},
+    policy::GateKind,
+    record::SaltKey,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+pub(crate) const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+pub(crate) const DIGEST: &str = "abababababababababababababababababababababababababababababababab";
+
+/// Id, roles in `default`, Slack user. The token is `token-<id>`.
+const PEOPLE: [(&str, &str, &str); 7] = [
+    ("viewer", "incident-viewer", "U0VIEWER"),
+    ("operator", "incident-responder", "U0OPERATOR"),
+    ("oncall", "sre-oncall", "U0ONCALL"),
+    ("commander", "incident-commander", "U0COMMANDER"),
+    ("manager", "incident-manager", "U0MANAGER"),
+    ("admin", "org-admin", "U0ADMIN"),
+    ("approver", "incident-approver", "U0APPROVER"),
+];
+
+struct Fixed(Arc<RuleSet>);
+
+impl RulesSource for Fixed {
+    fn current(&self) -> Arc<RuleSet> {
+        self.0.clone()
+    }
+}
+
+struct Shelf;
+
+impl Runbooks for Shelf {
+    fn check(&self, path: &str, cells: &[String], verify: &[String]) -> Result<(), String> {
+        if path != "rollback.md" {
+            return Err(format!("there is no runbook {path}"));
+        }
+        match cells.iter().chain(verify).find(|cell| !["rollback", "postcheck"].contains(&cell.as_str())) {
+            None => Ok(()),
+            Some(cell) => Err(format!("{path} has no cell {cell}")),
+        }
+    }
+}
+
+struct Temporal(Arc<AtomicBool>);
+
+impl TemporalHealth for Temporal {
+    fn reachable(&self) -> Result<(), String> {
+        if self.0.load(Ordering::SeqCst) { Ok(()) } else { Err("127.0.0.1:7233".to_owned()) }
+    }
+}
+
+/// A console and everything behind it.
+pub(crate) struct World {
+    pub(crate) log: SharedLog,
+    pub(crate) keys: AttestationKeys,
+    pub(crate) router: Router,
+    pub(crate) dir: TempDir,
+    rules: Arc<RuleSet>,
+    temporal: Arc<AtomicBool>,
+}
+
+/// What came back.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{} {}", self.status, self.text))
+    }
+
+    /// A problem document with this status; its detail.
+    pub(crate) fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.content_type, "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        for member in ["type", "title", "detail", "hint"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+        }
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn ok(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json()
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with_replies(None).await
+    }
+
+    pub(crate) async fn with_replies(slack_replies: Option<SlackReplies>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let salt = SaltKey::parse(&"22".repeat(32)).unwrap();
+        let log: SharedLog = Arc::new(SqliteLog::open(&dir.path().join("harmony.db"), salt).await.unwrap());
+        let keys = AttestationKeys::parse(&"11".repeat(32)).unwrap();
+        let temporal = Arc::new(AtomicBool::new(true));
+        let rules = Arc::new(RuleSet {
+            directory: directory(),
+            policy: Policy::default(),
+            auto_escalate_p1: true,
+        });
+        let router = router(Doors {
+            log: log.clone(),
+            rules: Arc::new(Fixed(rules.clone())),
+            attestation: keys.clone(),
+            slack_signing_secret: Some(SIGNING_SECRET.into()),
+            slack_replies,
+            runbooks: Arc::new(Shelf),
+            temporal: Arc::new(Temporal(temporal.clone())),
+            default_space: "OPS".to_owned(),
+        });
+        Self { log, keys, router, dir, rules, temporal }
+    }
+
+    pub(crate) fn temporal_is(&self, reachable: bool) {
+        self.temporal.store(reachable, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status: StatusCode = response.status();
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        Reply { status: status.as_u16(), content_type, text }
+    }
+
+    /// A request by this person; the path is below `/api/orgs/default/`.
+    pub(crate) async fn call(
+        &self,
+        who: &str,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: String,
+    ) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/orgs/default/{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer token-{who}"));
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, who: &str, path: &str) -> Reply {
+        self.call(who, Method::GET, path, None, String::new()).await
+    }
+
+    pub(crate) async fn post(&self, who: &str, path: &str, body: Value) -> Reply {
+        self.call(who, Method::POST, path, None, body.to_string()).await
+    }
+
+    pub(crate) async fn post_with_key(&self, who: &str, path: &str, key: &str, body: Value) -> Reply {
+        self.call(who, Method::POST, path, Some(key), body.to_string()).await
+    }
+
+    /// Declares an incident; its id.
+    pub(crate) async fn declared(&self, severity: &str) -> String {
+        let body = serde_json::json!({ "title": "Checkout fails", "severity": severity });
+        let reply = self.post("operator", "incidents", body).await.ok(201);
+        reply["incidentId"].as_str().unwrap().to_owned()
+    }
+
+    /// Declares an incident and opens it.
+    pub(crate) async fn opened(&self, severity: &str) -> String {
+        let id = self.declared(severity).await;
+        self.post("oncall", &format!("incidents/{id}/status"), serde_json::json!({ "state": "OPEN" }))
+            .await
+            .ok(200);
+        id
+    }
+
+    /// What lies in the outbox; it is marked as carried out.
+    pub(crate) async fn outbox(&self) -> Vec<Pending> {
+        let claimed = self.log.claim(100, std::time::Duration::from_secs(60)).await.unwrap();
+        for item in &claimed {
+            self.log.done(item.id).await.unwrap();
+        }
+        claimed
+    }
+
+    /// Appends as a workflow would.
+    pub(crate) async fn append(&self, id: &str, key: &str, blueprint: WorkflowType, command: Command) -> Appended {
+        let incident: IncidentId = id.parse().unwrap();
+        let org = OrgId::default();
+        let workflow_id = WorkflowId::new(blueprint, &org, &incident);
+        let context = Context {
+            actor: "operator".to_owned(),
+            authority: Authority::OnCallSre,
+            cause: Cause {
+                workflow_id: workflow_id.to_string(),
+                blueprint: blueprint.blueprint().to_owned(),
+                attempt: 1,
+                ..Cause::default()
+            },
+            occurred_at: Timestamp::now(),
+        };
+        self.log
+            .append(Append {
+                org: &org,
+                target: Target::Named(incident),
+                key,
+                command: &command,
+                context: &context,
+                expected_seq: None,
+                run_id: None,
+                judge: &|head| judge(head, &command, &context, self.rules.rules()),
+                follow: &|_| vec![],
+            })
+            .await
+            .unwrap()
+    }
+
+    /// A remediation that runs and waits at its gate; the gate's id.
+    pub(crate) async fn gated(&self, id: &str) -> String {
+        let incident: IncidentId = id.parse().unwrap();
+        let kind = WorkflowType::Remediate;
+        let workflow_id = WorkflowId::new(kind, &OrgId::default(), &incident);
+        let start = Command::StartBlueprint {
+            workflow_id: workflow_id.clone(),
+            starter: "operator".to_owned(),
+            attested: true,
+            target: None,
+            refuse: None,
+        };
+        self.append(id, &format!("{workflow_id}/start"), kind, start).await;
+        let request = GateRequest {
+            workflow_id: workflow_id.clone(),
+            attempt: 1,
+            step: "approve".to_owned(),
+            kind: GateKind::Remediate,
+            action: "Run rollback.md".to_owned(),
+            reason: "remediation".to_owned(),
+            digest: DIGEST.to_owned(),
+            covers: r#"{"path":"rollback.md"}"#.to_owned(),
+            requester: "operator".to_owned(),
+        };
+        let open = Command::OpenGate { request: Box::new(request) };
+        let appended = self.append(id, &format!("{workflow_id}/gate"), kind, open).await;
+        let Answer::GateOpened { gate } = appended.answer else { panic!("{:?}", appended.answer) };
+        gate.gate_id
+    }
+
+    /// Waits for one decision in the outbox and judges it as the worker would.
+    pub(crate) async fn judge_next(&self) -> Pending {
+        let pending = loop {
+            let claimed = self.outbox().await;
+            if let Some(found) = claimed.into_iter().find(|one| one.item.kind.name() == "decision") {
+                break found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        };
+        let payload = serde_json::from_value(pending.item.payload["decision"].clone()).unwrap();
+        let input = DecisionInput {
+            workflow_id: pending.item.payload["workflowId"].as_str().unwrap().parse().unwrap(),
+            attempt: 1,
+            payload: Ok(payload),
+            attested: Attested::Yes,
+            decided_at: Timestamp::now(),
+        };
+        let key = format!("decision/{}", pending.item.name);
+        let decide = Command::Decide { input: Box::new(input) };
+        self.append(pending.incident.as_str(), &key, WorkflowType::Remediate, decide).await;
+        pending
+    }
+}
+
+/// As a client has to write it in a path.
+pub(crate) fn encoded(gate_id: &str) -> String {
+    gate_id.replace('#', "%23").replace('/', "%2F")
+}
+
+fn directory() -> Directory {
+    let mut file = String::new();
+    for (id, role, slack) in PEOPLE {
+        let hash: String =
+            Sha256::digest(format!("token-{id}")).iter().map(|byte| format!("{byte:02x}")).collect();
+        file.push_str(&format!(
+            "[[principal]]\nid = \"{id}\"\nslack_user_id = \"{slack}\"\ntoken_sha256 = \"{hash}\"\n[principal.roles]\ndefault = [\"{role}\"]\n",
+        ));
+        if id == "commander" {
+            file.push_str("acme = [\"incident-viewer\"]\n");
+        }
+    }
+    Directory::parse(&file).unwrap()
+}

@@ -1,0 +1,47 @@
+//! An incident is resolved, and everybody is told.
+
+use serde_json::json;
+
+use crate::world::{POLICY, World};
+
+#[tokio::test]
+async fn close_out_resolves_the_status_page_and_posts() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Payments time out", "P2").await;
+    world.post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "Rolled back to 2.4.0" })).await;
+    let gate = world.gate(&id).await;
+    world.click(&gate, "approve", "commander").await;
+    let result = world.completed(&id, "close-out").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    assert_eq!(
+        result["notifications"],
+        json!({ "statuspageIncidentResolved": true, "pagerDutyIncidentResolved": true, "slackCloseoutPosted": true, "channelArchived": false })
+    );
+    assert_eq!(world.incident(&id).await["state"], "RESOLVED");
+    assert_eq!(world.state("statuspage").await["incidents"][0]["status"], "resolved");
+    assert_eq!(world.state("pagerduty").await["incidents"][0]["status"], "resolved");
+    let messages = world.state("slack").await["messages"].to_string();
+    assert!(messages.contains("Resolved: Payments time out"), "{messages}");
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn resolving_cancels_the_remediation_that_waits() {
+    let world = World::start(POLICY).await;
+    // The public page of a P3 waits for a decision of its own.
+    let made = world.post("incidents", json!({ "title": "It went away", "severity": "P3" })).await;
+    let id = made["incidentId"].as_str().unwrap().to_owned();
+    let status = world.gate(&id).await;
+    world.click(&status, "approve", "commander").await;
+    world.completed(&id, "initiate").await;
+    world.remediate(&id).await;
+    world.gate(&id).await;
+    // A P3 is closed out without a gate.
+    world.post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "It went away", "resolutionType": "FALSE_POSITIVE" })).await;
+    assert_eq!(world.completed(&id, "close-out").await["status"], "COMPLETED");
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "CANCELLED", "{result}");
+    assert!(world.kinds(&id).await.contains(&"APPROVAL_CANCELLED".to_owned()));
+    assert!(!world.kinds(&id).await.contains(&"RUNBOOK_CELL_STARTED".to_owned()));
+    world.verified().await;
+}

@@ -1,0 +1,94 @@
+//! A process is killed at a bad moment: nothing is lost, nothing happens twice.
+
+use serde_json::json;
+
+use crate::world::{POLICY, World};
+
+#[tokio::test]
+async fn worker_killed_while_a_gate_is_pending_loses_nothing() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Killed at the gate", "P2").await;
+    world.remediate(&id).await;
+    let before = world.gate(&id).await;
+    world.kill("worker");
+    // The same gate with the same deadline, from the log and from whoever takes over.
+    assert_eq!(world.gate(&id).await, before);
+    let asked = world
+        .until("the next worker to answer the query", async || {
+            let workflow = format!("incident.remediate-{id}");
+            let output = world.temporal(&["workflow", "query", "-w", &workflow, "--type", "approvalState", "-o", "json"]);
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+        .await;
+    for expected in [before["gateId"].as_str().unwrap(), before["deadline"].as_str().unwrap(), "pending"] {
+        assert!(asked.contains(expected), "{expected} in {asked}");
+    }
+    world.click(&before, "approve", "commander").await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    let requested = world.kinds(&id).await.iter().filter(|kind| *kind == "APPROVAL_REQUESTED").count();
+    assert_eq!(requested, 1);
+    once_each(&world).await;
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn decision_made_while_no_worker_lives_counts() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Decided in the dark", "P2").await;
+    world.remediate(&id).await;
+    let gate = world.gate(&id).await;
+    world.kill("worker");
+    world.click(&gate, "approve", "commander").await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    let kinds = world.kinds(&id).await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "APPROVAL_DECIDED").count(), 1);
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn worker_and_console_killed_while_an_incident_is_initiated() {
+    let world = World::start(POLICY).await;
+    let made = world.post("incidents", json!({ "title": "Killed at birth", "severity": "P1" })).await;
+    let id = made["incidentId"].as_str().unwrap().to_owned();
+    world.kill("worker");
+    world.kill("serve");
+    world
+        .until("the console to be back", async || {
+            let url = format!("{}/healthz", world.line()["api"].as_str().unwrap());
+            reqwest::get(url).await.ok().filter(|answer| answer.status().is_success()).map(drop)
+        })
+        .await;
+    let result = world.completed(&id, "initiate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    assert_eq!(world.state("slack").await["channels"].as_array().unwrap().len(), 1);
+    once_each(&world).await;
+    world.verified().await;
+}
+
+/// No effect stands at a vendor twice.
+async fn once_each(world: &World) {
+    let slack = world.state("slack").await;
+    let keys: Vec<String> = slack["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|message| message["metadata"]["event_payload"]["key"].as_str().map(str::to_owned))
+        .collect();
+    let mut unique = keys.clone();
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), keys.len(), "a message stands twice: {slack}");
+    let incidents = world.state("pagerduty").await["incidents"].as_array().unwrap().len();
+    let mut keys: Vec<String> = world
+        .requests("pagerduty")
+        .await
+        .iter()
+        .filter_map(|request| request["idempotencyKey"].as_str().map(str::to_owned))
+        .collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(incidents, keys.len());
+    assert!(world.state("statuspage").await["incidents"].as_array().unwrap().len() <= 1);
+}

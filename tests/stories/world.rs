@@ -1,0 +1,287 @@
+//! A world: `harmony dev` in a data directory of its own, and hands to work it with.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longest wait for anything; a loaded machine is slow.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Policy of most stories: doors by hand are open, effects are given up soon.
+pub(crate) const POLICY: &str = "manual_signals = \"accept\"\nmanual_starts = \"accept\"\nstep_patience = \"20s\"\n";
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    child: Child,
+    line: Value,
+    http: reqwest::Client,
+}
+
+/// The binary under test, built once a run.
+fn harmony() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "harmony", "--bin", "harmony"])
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the binary does not build");
+        let test = std::env::current_exe().unwrap();
+        let path = test.parent().and_then(Path::parent).unwrap().join("harmony");
+        assert!(path.is_file(), "no binary at {}", path.display());
+        path
+    })
+}
+
+impl World {
+    /// A world with this policy.
+    pub(crate) async fn start(policy: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let errors = std::fs::File::create(dir.path().join("dev.log")).unwrap();
+        let mut child = Command::new(harmony())
+            .args(["dev", "--json", "--http", "127.0.0.1:0", "--data-dir"])
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let line = serde_json::from_str(&first).unwrap_or_else(|_| {
+            let log = std::fs::read_to_string(dir.path().join("dev.log")).unwrap_or_default();
+            panic!("dev said {first:?}\n{log}")
+        });
+        Self { dir, child, line, http: reqwest::Client::new() }
+    }
+
+    /// What `dev --json` said.
+    pub(crate) fn line(&self) -> &Value {
+        &self.line
+    }
+
+    fn text(&self, pointer: &str) -> &str {
+        self.line.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer} in {}", self.line))
+    }
+
+    /// A request to the API as the operator.
+    pub(crate) async fn api(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let url = format!("{}/api/orgs/default/{path}", self.text("/api"));
+        let mut request = self.http.request(method, url).bearer_auth(self.text("/token"));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.api(Method::GET, path, None).await;
+        assert_eq!(status, 200, "GET {path}: {body}");
+        body
+    }
+
+    /// A command that must be taken.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.api(Method::POST, path, Some(body)).await;
+        assert!((200..300).contains(&status), "POST {path}: {status} {answer}");
+        answer
+    }
+
+    pub(crate) async fn incident(&self, id: &str) -> Value {
+        self.get(&format!("incidents/{id}")).await
+    }
+
+    /// Declares, and waits until everybody was told.
+    pub(crate) async fn initiated(&self, title: &str, severity: &str) -> (String, Value) {
+        let made = self.post("incidents", json!({ "title": title, "severity": severity })).await;
+        let id = made["incidentId"].as_str().unwrap().to_owned();
+        let result = self.completed(&id, "initiate").await;
+        (id, result)
+    }
+
+    /// Waits until an attempt of a blueprint has ended, and gives its result.
+    pub(crate) async fn completed(&self, id: &str, blueprint: &str) -> Value {
+        let ended = self
+            .until(&format!("{blueprint} of {id} to end"), async || {
+                let found = self.incident(id).await["blueprints"][blueprint].clone();
+                let status = found["status"].as_str().unwrap_or_default().to_owned();
+                (!status.is_empty() && status != "RUNNING").then_some(found)
+            })
+            .await;
+        ended["result"].clone()
+    }
+
+    /// Waits for the gate that is pending.
+    pub(crate) async fn gate(&self, id: &str) -> Value {
+        self.until(&format!("a gate of {id}"), async || {
+            let gate = self.incident(id).await["gate"].clone();
+            gate.is_object().then_some(gate)
+        })
+        .await
+    }
+
+    /// Asks for a remediation with the sample runbook.
+    pub(crate) async fn remediate(&self, id: &str) {
+        let body = json!({ "runbook": "runbooks/rollback-deployment.md", "verify": ["postcheck"], "env": { "SAMPLE_STATE": self.dir.path().join("sample") } });
+        self.post(&format!("incidents/{id}/remediate"), body).await;
+    }
+
+    /// Clicks a button of the message that asks for this gate, as Slack would send it.
+    pub(crate) async fn click(&self, gate: &Value, action: &str, user: &str) -> Value {
+        let gate_id = gate["gateId"].as_str().unwrap();
+        let ts = self
+            .until(&format!("a message that asks for {gate_id}"), async || {
+                let messages = self.state("slack").await["messages"].clone();
+                messages.as_array().unwrap().iter().find_map(|message| {
+                    let buttons = message["blocks"].to_string();
+                    (buttons.contains(gate_id) && buttons.contains("\"approve\""))
+                        .then(|| message["ts"].as_str().unwrap().to_owned())
+                })
+            })
+            .await;
+        let click = json!({ "messageTs": ts, "actionId": action, "userId": user });
+        let answer = self
+            .http
+            .post(format!("{}/_sandbox/slack/click", self.text("/sandbox/slack")))
+            .json(&click)
+            .send()
+            .await
+            .unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(answer["status"], 200, "click: {answer}");
+        answer
+    }
+
+    /// What a stand-in holds.
+    pub(crate) async fn state(&self, vendor: &str) -> Value {
+        self.sandbox(vendor, "state").await
+    }
+
+    /// What a stand-in was asked.
+    pub(crate) async fn requests(&self, vendor: &str) -> Vec<Value> {
+        self.sandbox(vendor, "requests").await.as_array().unwrap().clone()
+    }
+
+    async fn sandbox(&self, vendor: &str, what: &str) -> Value {
+        let origin = self.text(&format!("/sandbox/{vendor}"));
+        self.http.get(format!("{origin}/_sandbox/{what}")).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Makes a stand-in fail.
+    pub(crate) async fn fault(&self, vendor: &str, fault: Value) {
+        let origin = self.text(&format!("/sandbox/{vendor}"));
+        let answer = self.http.post(format!("{origin}/_sandbox/faults")).json(&fault).send().await.unwrap();
+        assert!(answer.status().is_success(), "{fault}: {}", answer.status());
+    }
+
+    /// Every record of an incident.
+    pub(crate) async fn records(&self, id: &str) -> Vec<Value> {
+        self.get(&format!("incidents/{id}/events?limit=200")).await["events"].as_array().unwrap().clone()
+    }
+
+    /// The kinds of its records, in order.
+    pub(crate) async fn kinds(&self, id: &str) -> Vec<String> {
+        self.records(id).await.iter().map(|record| record["kind"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The log verifies, and holds no record twice.
+    pub(crate) async fn verified(&self) {
+        let report = self.get("log/verify").await;
+        assert_eq!(report["verified"], true, "{report}");
+    }
+
+    /// The command line, on this world's data directory.
+    pub(crate) fn harmony(&self, arguments: &[&str]) -> Output {
+        Command::new(harmony()).args(arguments).arg("--data-dir").arg(self.dir.path()).output().unwrap()
+    }
+
+    /// The public Temporal command line.
+    pub(crate) fn temporal(&self, arguments: &[&str]) -> Output {
+        Command::new(temporal_cli())
+            .args(arguments)
+            .args(["--address", self.text("/temporal"), "--namespace", self.text("/namespace")])
+            .output()
+            .unwrap()
+    }
+
+    /// The process of a part, as it is now.
+    pub(crate) fn pid(&self, part: &str) -> i32 {
+        let pid = self.line.pointer(&format!("/pids/{part}")).and_then(Value::as_i64).unwrap();
+        i32::try_from(pid).unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&self, part: &str) {
+        kill(Pid::from_raw(self.pid(part)), Signal::SIGKILL).unwrap();
+    }
+
+    /// Waits for something, and says what it waited for when it does not come.
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            if start.elapsed() > PATIENCE {
+                let log = std::fs::read_to_string(self.dir.path().join("dev.log")).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                let tail: Vec<&str> = tail.into_iter().rev().collect();
+                panic!("waited {PATIENCE:?} for {what}\n{}", tail.join("\n"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        drop(kill(pid, Signal::SIGTERM));
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(15) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        drop(kill(pid, Signal::SIGKILL));
+        drop(self.child.wait());
+    }
+}
+
+/// Where `harmony dev` finds it too.
+fn temporal_cli() -> PathBuf {
+    if let Some(named) = std::env::var_os("HARMONY_TEMPORAL_CLI") {
+        return named.into();
+    }
+    let on_path = std::env::var_os("PATH")
+        .and_then(|path| std::env::split_paths(&path).map(|dir| dir.join("temporal")).find(|file| file.is_file()));
+    on_path.unwrap_or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"), PathBuf::from);
+        cache.join("harmony/bin/temporal-1.5.1")
+    })
+}
+
+/// What a command wrote to standard error, and its exit code.
+pub(crate) fn refusal(output: &Output) -> (i32, String) {
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}

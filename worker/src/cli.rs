@@ -1,0 +1,213 @@
+//! What can be typed: `harmony --help` in types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    commands::{approval::ApprovalCommand, incident::IncidentCommand, log::LogCommand},
+    config::{Flags, Queues},
+};
+
+/// Incident response on Temporal: from declaration to a signed-off review, with people in control.
+#[derive(Debug, Parser)]
+#[command(name = "harmony", version, about, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Shared {
+    /// Where the database, the keys and the token are [env: HARMONY_DATA_DIR] [default: .harmony]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Organisation [env: HARMONY_ORG] [default: default]
+    #[arg(long, global = true, value_name = "ORG")]
+    pub(crate) org: Option<String>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// Everything that Harmony does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Walk a P1 from declaration to a signed-off review, with everything it needs
+    Demo(DemoArgs),
+    /// Run everything on this machine, for you to try
+    Dev(ListenArgs),
+    /// Work on the task queues
+    Worker(WorkerArgs),
+    /// Serve the API and the console
+    Serve(ServeArgs),
+    /// Incidents
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// Approval gates
+    #[command(subcommand)]
+    Approval(ApprovalCommand),
+    /// The event log
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Temporal
+    #[command(subcommand)]
+    Temporal(TemporalCommand),
+    /// Run stand-ins for Slack, PagerDuty, Statuspage and Confluence
+    Sandbox(SandboxArgs),
+    /// Ends the process groups named on stdin when stdin closes
+    #[command(hide = true)]
+    Reaper,
+}
+
+/// `harmony config …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Look at every setting and file, and say what is wrong
+    Check,
+}
+
+/// `harmony temporal …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemporalCommand {
+    /// Make the namespace (30 days of retention) and the search attributes
+    Setup,
+}
+
+/// Options of `dev`.
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Where to listen; port 0 takes a free one [env: HARMONY_HTTP_ADDR] [default: 127.0.0.1:8088]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<String>,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    /// Stay up afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) parent: ParentArgs,
+}
+
+/// Options of `worker`.
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// Task queue to work on; repeat for both [default: both]
+    #[arg(long = "queue", value_name = "QUEUE")]
+    pub(crate) queues: Vec<Queue>,
+    #[command(flatten)]
+    pub(crate) parent: ParentArgs,
+}
+
+/// For processes that somebody else started.
+#[derive(Debug, Args)]
+pub(crate) struct ParentArgs {
+    /// Stop when stdin closes
+    #[arg(long, hide = true)]
+    pub(crate) exit_with_stdin: bool,
+}
+
+/// A task queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Queue {
+    /// Workflows and connector activities
+    #[value(name = "harmony-incidents")]
+    Incidents,
+    /// Runbook cells alone
+    #[value(name = "harmony-runbooks")]
+    Runbooks,
+}
+
+/// Options of `sandbox`.
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    /// Port of Slack; PagerDuty, Statuspage and Confluence have the next three [default: free ones]
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Where clicks are delivered: Harmony's origin
+    #[arg(long, value_name = "URL")]
+    pub(crate) harmony: Option<String>,
+    /// What interactions are signed with [env: SLACK_SIGNING_SECRET]
+    #[arg(long, value_name = "S")]
+    pub(crate) signing_secret: Option<String>,
+    #[command(flatten)]
+    pub(crate) parent: ParentArgs,
+}
+
+impl Cli {
+    /// The settings among the flags.
+    pub(crate) fn flags(&self) -> Flags {
+        let http = match &self.command {
+            Command::Demo(args) => args.listen.http.clone(),
+            Command::Dev(args) => args.http.clone(),
+            Command::Serve(args) => args.listen.http.clone(),
+            _ => None,
+        };
+        Flags { data_dir: self.shared.data_dir.clone(), org: self.shared.org.clone(), http }
+    }
+
+    /// Whether the command goes on until it is stopped, and so logs what it does.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self.command, Command::Worker(_) | Command::Serve(_) | Command::Sandbox(_))
+    }
+
+    /// Whether to stop when stdin closes.
+    pub(crate) fn exits_with_stdin(&self) -> bool {
+        match &self.command {
+            Command::Worker(args) => args.parent.exit_with_stdin,
+            Command::Serve(args) => args.parent.exit_with_stdin,
+            Command::Sandbox(args) => args.parent.exit_with_stdin,
+            _ => false,
+        }
+    }
+}
+
+impl WorkerArgs {
+    /// The queues that were named; both where none was.
+    pub(crate) fn queues(&self) -> Queues {
+        let named = |queue| self.queues.is_empty() || self.queues.contains(&queue);
+        Queues { incidents: named(Queue::Incidents), runbooks: named(Queue::Runbooks) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_worker_without_queues_serves_both() {
+        for (line, expected) in [
+            (&["harmony", "worker"][..], (true, true)),
+            (&["harmony", "worker", "--queue", "harmony-runbooks"], (false, true)),
+            (&["harmony", "worker", "--queue", "harmony-incidents"], (true, false)),
+        ] {
+            let Command::Worker(args) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+            assert_eq!((args.queues().incidents, args.queues().runbooks), expected);
+        }
+    }
+}

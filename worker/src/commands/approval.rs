@@ -1,0 +1,158 @@
+//! `harmony approval …`: look at a gate and decide.
+//!
+//! What is decided is what was shown: the digest that goes with the decision is the one of the gate that was printed.
+//! On a terminal one is asked first.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::{
+    api::Api,
+    commands::{
+        incident::{KeyArgs, given},
+        show,
+    },
+    config::Config,
+    failure::{Exit, Failure},
+    output,
+};
+
+/// What can be done with gates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalCommand {
+    /// List the gates that wait for a decision
+    List,
+    /// Show a gate and everything that its digest covers
+    Show(GateArgs),
+    /// Approve
+    Approve(DecideArgs),
+    /// Reject
+    Reject(DecideArgs),
+}
+
+/// A gate.
+#[derive(Debug, Args)]
+pub(crate) struct GateArgs {
+    /// Gate, or an incident that has exactly one that waits
+    gate: String,
+}
+
+/// Options of a decision.
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// Gate, or an incident that has exactly one that waits
+    gate: String,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Carries out one command.
+pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) -> anyhow::Result<ExitCode> {
+    match command {
+        ApprovalCommand::List => {
+            let body = Api::open(config, None)?.get(&["approvals"], &[]).await?;
+            if json { output::json(&body) } else { show::gates(&body) }
+        }
+        ApprovalCommand::Show(args) => {
+            let api = Api::open(config, None)?;
+            let gate = find(&api, &args.gate).await?;
+            if json { output::json(&gate) } else { show::gate(&gate) }
+        }
+        ApprovalCommand::Approve(args) => return decide(config, args, "approved", json).await,
+        ApprovalCommand::Reject(args) => return decide(config, args, "rejected", json).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The gate of this id, or the one that is pending for this incident.
+async fn find(api: &Api, named: &str) -> anyhow::Result<Value> {
+    if !named.starts_with("INC-") {
+        return api.get(&["approvals", named], &[]).await;
+    }
+    let body = api.get(&["approvals"], &[]).await?;
+    let gates: Vec<&str> = show::items(&body, "approvals")
+        .iter()
+        .filter(|gate| gate["incidentId"] == named)
+        .filter_map(|gate| gate["gateId"].as_str())
+        .collect();
+    match gates.as_slice() {
+        [gate] => api.get(&["approvals", gate], &[]).await,
+        [] => Err(Failure::not_found(
+            format!("no gate of {named} waits for a decision"),
+            "list what does: harmony approval list",
+        )
+        .into()),
+        several => Err(Failure::usage(
+            format!("{} gates of {named} wait for a decision", several.len()),
+            format!("name one: {}", several.join(" or ")),
+        )
+        .into()),
+    }
+}
+
+async fn decide(config: &Config, args: &DecideArgs, decision: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let gate = find(&api, &args.gate).await?;
+    let (Some(id), Some(digest)) = (gate["gateId"].as_str(), gate["digest"].as_str()) else {
+        anyhow::bail!("the API showed a gate without its id or digest");
+    };
+    if !json {
+        show::gate(&gate);
+    }
+    if !args.yes && output::is_interactive() {
+        let verb = if decision == "approved" { "Approve" } else { "Reject" };
+        if !output::confirm(&format!("{verb} this?")) {
+            return Err(Failure::failed("not decided", "nothing was sent; decide later, or pass --yes").into());
+        }
+    }
+    let body = given(json!({ "decision": decision, "digest": digest, "reason": args.reason, "source": "cli" }));
+    let reply = api.post(&["approvals", id], &body).await?;
+    if json {
+        output::json(&reply.body);
+    }
+    verdict(reply.status.as_u16(), &reply.body, decision)?;
+    if !json {
+        output::data(&format!("{decision}: {}", output::words(&gate["action"])));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an answer that is no error document says of the decision.
+fn verdict(status: u16, body: &Value, decision: &str) -> Result<(), Failure> {
+    if body["accepted"] == false {
+        let because = output::words(&body["refusedBecause"]);
+        return Err(Failure {
+            exit: Exit::Refused,
+            what: format!("the decision was refused: {because}"),
+            hint: "look at the gate again: harmony approval list".to_owned(),
+        });
+    }
+    if status == 202 || body["accepted"] != true {
+        return Err(Failure::failed(
+            format!("{decision}: recorded, not yet judged"),
+            "it counts from when it was made; look again: harmony approval list",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_accepted_decision_is_a_success() {
+        let judged = |status, body| verdict(status, &body, "approved").map_err(|failure| failure.exit.code());
+        assert_eq!(judged(200, json!({ "accepted": true, "status": "approved" })), Ok(()));
+        assert_eq!(judged(200, json!({ "accepted": false, "refusedBecause": "role: no" })), Err(3));
+        assert_eq!(judged(202, json!({ "decisionId": "1" })), Err(1));
+    }
+}

@@ -1,0 +1,26 @@
+//! One command a file.
+
+pub(crate) mod approval;
+pub(crate) mod config_check;
+pub(crate) mod incident;
+pub(crate) mod log;
+pub(crate) mod sandbox;
+pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod temporal_setup;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Waits for ctrl-c or SIGTERM.
+pub(crate) async fn stopped() {
+    let (Ok(mut terminated), Ok(mut interrupted)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+}

@@ -1,0 +1,45 @@
+//! `harmony sandbox`: the stand-ins alone.
+
+use harmony_sandbox::{Sandbox, SandboxOptions};
+use secrecy::SecretString;
+
+use crate::{cli::SandboxArgs, commands::stopped, config::Config, failure::Failure, keys, output};
+
+/// Runs until it is stopped.
+pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyhow::Result<()> {
+    let after = |offset: u16| if args.port == 0 { Some(0) } else { args.port.checked_add(offset) };
+    let (Some(pagerduty_port), Some(statuspage_port), Some(confluence_port)) = (after(1), after(2), after(3)) else {
+        let what = format!("--port {}: the three ports after it do not exist", args.port);
+        return Err(Failure::usage(what, "take a lower port").into());
+    };
+    let given = args.signing_secret.clone().map(SecretString::from);
+    let signing_secret = match given.or_else(|| config.slack_signing_secret.clone()) {
+        Some(secret) => secret,
+        None => SecretString::from(keys::random_hex()?),
+    };
+    let options = SandboxOptions {
+        slack_port: args.port,
+        pagerduty_port,
+        statuspage_port,
+        confluence_port,
+        harmony_url: args.harmony.clone(),
+        signing_secret,
+    };
+    let sandbox = Sandbox::start(options).await.map_err(|error| {
+        Failure::failed(format!("the sandbox does not start: {error}"), "take another --port, or leave it out")
+    })?;
+    let origins = sandbox.origins();
+    if json {
+        output::json(&origins);
+    } else {
+        output::data(&format!("slack       {}", origins.slack));
+        output::data(&format!("pagerduty   {}", origins.pagerduty));
+        output::data(&format!("statuspage  {}", origins.statuspage));
+        output::data(&format!("confluence  {}", origins.confluence));
+        if args.harmony.is_none() {
+            output::say("clicks go nowhere: name Harmony's origin with --harmony URL");
+        }
+    }
+    stopped().await;
+    Ok(())
+}

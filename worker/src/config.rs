@@ -1,0 +1,456 @@
+//! The configuration of one process, checked before anything connects.
+//!
+//! Built once from [`Settings`]; what a command does not use is not opened. A setting that cannot be meant names its
+//! key. Secrets are [`SecretString`]s and are shown by nobody.
+
+use std::{
+    env, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use harmony_capabilities::runbook::RunbookRoot;
+use harmony_eventlog::{SharedLog, SqliteLog};
+use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::{
+    failure::Failure,
+    governance::Governance,
+    keys,
+    settings::{Settings, Source},
+};
+
+/// Where `serve` and `dev` listen unless told otherwise.
+const HTTP_ADDR: &str = "127.0.0.1:8088";
+const TEMPORAL_ADDRESS: &str = "127.0.0.1:7233";
+const TEMPORAL_NAMESPACE: &str = "harmony";
+const SLACK_BASE_URL: &str = "https://slack.com/api";
+const PAGERDUTY_BASE_URL: &str = "https://api.pagerduty.com";
+const STATUSPAGE_BASE_URL: &str = "https://api.statuspage.io/v1";
+
+/// Flags that are settings, too.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    /// `--data-dir`.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// `--org`.
+    pub(crate) org: Option<String>,
+    /// `--http`.
+    pub(crate) http: Option<String>,
+}
+
+/// Which task queues a worker serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// `harmony-incidents`: workflows and connector activities.
+    pub(crate) incidents: bool,
+    /// `harmony-runbooks`: runbook cells alone.
+    pub(crate) runbooks: bool,
+}
+
+/// Everything a process needs to know.
+#[derive(Clone)]
+pub(crate) struct Config {
+    /// As collected.
+    pub(crate) settings: Settings,
+    /// Keys, the token, the samples and, by default, the database.
+    pub(crate) data_dir: PathBuf,
+    /// Organisation of the client commands.
+    pub(crate) org: OrgId,
+    /// Where `serve` listens; port 0 takes a free one.
+    pub(crate) http_addr: SocketAddr,
+    /// `host:port`, or an address with a scheme.
+    pub(crate) temporal_address: String,
+    /// Namespace.
+    pub(crate) temporal_namespace: String,
+    /// What the connectors need.
+    pub(crate) vendors: Vendors,
+    /// Checks what claims to come from Slack.
+    pub(crate) slack_signing_secret: Option<SecretString>,
+}
+
+/// The vendors' settings; none where the credentials are not set.
+#[derive(Clone, Default)]
+pub(crate) struct Vendors {
+    /// Channel and buttons.
+    pub(crate) slack: Option<SlackSettings>,
+    /// Paging.
+    pub(crate) pagerduty: Option<PagerDutySettings>,
+    /// Public status page.
+    pub(crate) statuspage: Option<StatuspageSettings>,
+    /// Review pages.
+    pub(crate) confluence: Option<ConfluenceSettings>,
+}
+
+/// Slack.
+#[derive(Clone)]
+pub(crate) struct SlackSettings {
+    /// With the path of the API.
+    pub(crate) base_url: String,
+    /// `xoxb-…`
+    pub(crate) bot_token: SecretString,
+}
+
+/// PagerDuty.
+#[derive(Clone)]
+pub(crate) struct PagerDutySettings {
+    /// With the path of the API.
+    pub(crate) base_url: String,
+    /// REST key.
+    pub(crate) api_key: SecretString,
+    /// Address of the user on whose behalf incidents are made.
+    pub(crate) from: String,
+    /// Service that incidents belong to.
+    pub(crate) service_id: String,
+}
+
+/// Statuspage.
+#[derive(Clone)]
+pub(crate) struct StatuspageSettings {
+    /// With the path of the API.
+    pub(crate) base_url: String,
+    /// Key.
+    pub(crate) api_key: SecretString,
+    /// Page.
+    pub(crate) page_id: String,
+}
+
+/// Confluence.
+#[derive(Clone)]
+pub(crate) struct ConfluenceSettings {
+    /// With the path of the API.
+    pub(crate) base_url: String,
+    /// User.
+    pub(crate) email: String,
+    /// Token of that user.
+    pub(crate) api_token: SecretString,
+    /// Space of the reviews.
+    pub(crate) space_key: String,
+}
+
+impl Config {
+    /// From flags, the environment and `harmony.toml`.
+    pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
+        let environment = |key: &str| env::var(key).ok();
+        let settings = Settings::collect(&|key| flags.get(key), &environment, config_file()?)?;
+        Ok(Self::new(settings)?)
+    }
+
+    /// Checks what was collected.
+    pub(crate) fn new(settings: Settings) -> Result<Self, Failure> {
+        let text = |key: &str| settings.get(key).map(str::to_owned);
+        let data_dir = PathBuf::from(text("HARMONY_DATA_DIR").unwrap_or_else(|| ".harmony".to_owned()));
+        let org = text("HARMONY_ORG").unwrap_or_else(|| OrgId::default().to_string());
+        let http_addr = text("HARMONY_HTTP_ADDR").unwrap_or_else(|| HTTP_ADDR.to_owned());
+        Ok(Self {
+            org: org.parse().map_err(|error| bad("HARMONY_ORG", &format!("{error}")))?,
+            http_addr: http_addr.parse().map_err(|_| {
+                bad("HARMONY_HTTP_ADDR", &format!("{http_addr:?} is no address such as {HTTP_ADDR}"))
+            })?,
+            temporal_address: text("TEMPORAL_ADDRESS").unwrap_or_else(|| TEMPORAL_ADDRESS.to_owned()),
+            temporal_namespace: text("TEMPORAL_NAMESPACE").unwrap_or_else(|| TEMPORAL_NAMESPACE.to_owned()),
+            vendors: Vendors::new(&settings)?,
+            slack_signing_secret: text("SLACK_SIGNING_SECRET").map(SecretString::from),
+            data_dir,
+            settings,
+        })
+    }
+
+    /// A file of the data directory.
+    pub(crate) fn in_data_dir(&self, name: &str) -> PathBuf {
+        self.data_dir.join(name)
+    }
+
+    /// The SQLite file of the log.
+    pub(crate) fn database_path(&self) -> Result<PathBuf, Failure> {
+        let Some(url) = self.settings.get("DATABASE_URL") else { return Ok(self.in_data_dir("harmony.db")) };
+        let scheme = url.split(':').next().unwrap_or_default();
+        let missing = |store: &str| {
+            Failure::usage(
+                format!("this build has no {store} store yet; use sqlite://"),
+                "set DATABASE_URL to sqlite://PATH, or leave it unset for <data-dir>/harmony.db",
+            )
+        };
+        let path = match scheme {
+            "postgres" | "postgresql" => return Err(missing("PostgreSQL")),
+            "dynamodb" => return Err(missing("DynamoDB")),
+            "sqlite" => url.trim_start_matches("sqlite:").trim_start_matches("//"),
+            _ => return Err(bad("DATABASE_URL", "it starts with none of sqlite://, postgres://, dynamodb://")),
+        };
+        if path.is_empty() || path.contains(['?', '#']) || path.contains(":memory:") {
+            return Err(bad("DATABASE_URL", "a log is a file: sqlite://PATH, without parameters"));
+        }
+        Ok(PathBuf::from(path))
+    }
+
+    /// Whether the database was named, not left to the default.
+    pub(crate) fn names_database(&self) -> bool {
+        self.settings.source("DATABASE_URL").is_some()
+    }
+
+    /// Opens the log, and makes it where there is none.
+    pub(crate) async fn open_log(&self) -> anyhow::Result<SharedLog> {
+        let path = self.database_path()?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            keys::private_dir(parent)?;
+        }
+        let log = SqliteLog::open(&path, self.salt_key()?).await.map_err(|error| unreadable(&error))?;
+        Ok(Arc::new(log))
+    }
+
+    /// Opens a log that must be there, for reading it without anything else running.
+    pub(crate) async fn open_existing_log(&self) -> anyhow::Result<SharedLog> {
+        let path = self.database_path()?;
+        if !path.is_file() {
+            return Err(Failure::failed(
+                format!("there is no log at {}", path.display()),
+                "set DATABASE_URL=sqlite://PATH, or --data-dir to where Harmony runs",
+            )
+            .into());
+        }
+        let log = SqliteLog::open_existing(&path, self.salt_key()?).await.map_err(|error| unreadable(&error))?;
+        Ok(Arc::new(log))
+    }
+
+    /// What tells our own doors' decisions from others: HARMONY_ATTESTATION_KEY or the data directory's.
+    pub(crate) fn attestation_keys(&self) -> anyhow::Result<AttestationKeys> {
+        let key = self.key("HARMONY_ATTESTATION_KEY", "attestation.key")?;
+        AttestationKeys::parse(key.expose_secret())
+            .map_err(|error| bad("HARMONY_ATTESTATION_KEY", &error.to_string()).into())
+    }
+
+    /// What the salts of texts are derived from: HARMONY_SALT_KEY or the data directory's.
+    pub(crate) fn salt_key(&self) -> anyhow::Result<SaltKey> {
+        let key = self.key("HARMONY_SALT_KEY", "salt.key")?;
+        SaltKey::parse(key.expose_secret()).map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
+    }
+
+    fn key(&self, setting: &str, file: &str) -> anyhow::Result<SecretString> {
+        match self.settings.get(setting) {
+            Some(key) => Ok(SecretString::from(key)),
+            None => keys::read_or_make(&self.in_data_dir(file), keys::random_hex),
+        }
+    }
+
+    /// Who there is.
+    pub(crate) fn directory_path(&self) -> PathBuf {
+        self.settings.get("HARMONY_DIRECTORY").map_or_else(|| self.in_data_dir("directory.toml"), PathBuf::from)
+    }
+
+    /// What has a gate, and whose.
+    pub(crate) fn policy_path(&self) -> PathBuf {
+        self.settings.get("HARMONY_POLICY").map_or_else(|| self.in_data_dir("policy.toml"), PathBuf::from)
+    }
+
+    /// The rules in force, read again whenever their files change.
+    pub(crate) fn governance(&self) -> anyhow::Result<Arc<Governance>> {
+        Ok(Arc::new(Governance::open(self.directory_path(), self.policy_path())?))
+    }
+
+    /// Where the runbooks are.
+    pub(crate) fn runbooks_path(&self) -> PathBuf {
+        if let Some(path) = self.settings.get("HARMONY_RUNBOOKS") {
+            return PathBuf::from(path);
+        }
+        let own = self.in_data_dir("runbooks");
+        if own.is_dir() { own } else { PathBuf::from("runbooks") }
+    }
+
+    /// The directory of runbooks, which must be there.
+    pub(crate) fn runbook_root(&self) -> anyhow::Result<RunbookRoot> {
+        RunbookRoot::new(self.runbooks_path()).map_err(|error| {
+            Failure::usage(
+                format!("there are no runbooks: {:#}", anyhow::Error::from(error)),
+                "set HARMONY_RUNBOOKS to the directory that holds them",
+            )
+            .into()
+        })
+    }
+
+    /// The Temporal CLI that was named.
+    pub(crate) fn temporal_cli(&self) -> Option<PathBuf> {
+        self.settings.get("HARMONY_TEMPORAL_CLI").map(PathBuf::from)
+    }
+
+    /// Where the API is: HARMONY_API, else what `serve` or `dev` wrote into the data directory.
+    pub(crate) fn api_origin(&self) -> anyhow::Result<Option<Url>> {
+        let (text, from) = match self.settings.get("HARMONY_API") {
+            Some(given) => (given.to_owned(), "HARMONY_API".to_owned()),
+            None => {
+                let path = self.in_data_dir("api");
+                let Some(known) = keys::read(&path)? else { return Ok(None) };
+                (known.expose_secret().to_owned(), path.display().to_string())
+            }
+        };
+        match Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
+            _ => Err(bad(&from, &format!("{text:?} is no address such as http://{HTTP_ADDR}")).into()),
+        }
+    }
+
+    /// The bearer token of the client commands.
+    pub(crate) fn token(&self) -> anyhow::Result<Option<SecretString>> {
+        match self.settings.get("HARMONY_TOKEN") {
+            Some(token) => Ok(Some(SecretString::from(token))),
+            None => keys::read(&self.in_data_dir("token")),
+        }
+    }
+
+    /// Whether the address to listen on was named, not left to the default.
+    pub(crate) fn names_http_addr(&self) -> bool {
+        self.settings.source("HARMONY_HTTP_ADDR").is_some()
+    }
+
+    /// Where a setting came from, for `config check`.
+    pub(crate) fn source(&self, key: &str) -> Option<Source> {
+        self.settings.source(key)
+    }
+}
+
+impl Flags {
+    fn get(&self, key: &str) -> Option<String> {
+        match key {
+            "HARMONY_DATA_DIR" => self.data_dir.as_ref().map(|path| path.display().to_string()),
+            "HARMONY_HTTP_ADDR" => self.http.clone(),
+            "HARMONY_ORG" => self.org.clone(),
+            _ => None,
+        }
+    }
+}
+
+impl Vendors {
+    fn new(settings: &Settings) -> Result<Self, Failure> {
+        let text = |key: &str| settings.get(key).map(str::to_owned);
+        let secret = |key: &str| text(key).map(SecretString::from);
+        let or = |key: &str, default: &str| text(key).unwrap_or_else(|| default.to_owned());
+        // A credential without the rest is half a configuration, which nobody means.
+        let with = |credential: &str, key: &str| {
+            text(key).ok_or_else(|| bad(key, &format!("{credential} is set, this must be, too")))
+        };
+        let slack = secret("SLACK_BOT_TOKEN")
+            .map(|bot_token| SlackSettings { base_url: or("SLACK_BASE_URL", SLACK_BASE_URL), bot_token });
+        let pagerduty = match secret("PAGERDUTY_API_KEY") {
+            None => None,
+            Some(api_key) => Some(PagerDutySettings {
+                base_url: or("PAGERDUTY_BASE_URL", PAGERDUTY_BASE_URL),
+                api_key,
+                from: with("PAGERDUTY_API_KEY", "PAGERDUTY_FROM")?,
+                service_id: with("PAGERDUTY_API_KEY", "PAGERDUTY_SERVICE_ID")?,
+            }),
+        };
+        let statuspage = match secret("STATUSPAGE_API_KEY") {
+            None => None,
+            Some(api_key) => Some(StatuspageSettings {
+                base_url: or("STATUSPAGE_BASE_URL", STATUSPAGE_BASE_URL),
+                api_key,
+                page_id: with("STATUSPAGE_API_KEY", "STATUSPAGE_PAGE_ID")?,
+            }),
+        };
+        let confluence = match secret("CONFLUENCE_API_TOKEN") {
+            None => None,
+            Some(api_token) => Some(ConfluenceSettings {
+                base_url: with("CONFLUENCE_API_TOKEN", "CONFLUENCE_BASE_URL")?,
+                email: with("CONFLUENCE_API_TOKEN", "CONFLUENCE_EMAIL")?,
+                api_token,
+                space_key: with("CONFLUENCE_API_TOKEN", "CONFLUENCE_SPACE_KEY")?,
+            }),
+        };
+        Ok(Self { slack, pagerduty, statuspage, confluence })
+    }
+}
+
+fn config_file() -> anyhow::Result<Option<(PathBuf, String)>> {
+    let named = env::var_os("HARMONY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let path = named.clone().unwrap_or_else(|| PathBuf::from("harmony.toml"));
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(None),
+        Err(error) => Err(Failure::usage(
+            format!("{} cannot be read: {error}", path.display()),
+            "set HARMONY_CONFIG to a file that can, or unset it",
+        )
+        .into()),
+    }
+}
+
+fn bad(key: &str, problem: &str) -> Failure {
+    Failure::usage(format!("{key}: {problem}"), format!("correct {key}; `harmony config check` shows all settings"))
+}
+
+fn unreadable(error: &harmony_eventlog::LogError) -> Failure {
+    Failure::failed(error.to_string(), "check DATABASE_URL and the file's rights; `harmony config check` shows both")
+}
+
+/// An absolute path, for children that start elsewhere. The directory must exist.
+pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("cannot find {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<Config, Failure> {
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let environment =
+            move |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        Config::new(Settings::collect(&|_| None, &environment, None).unwrap())
+    }
+
+    #[test]
+    fn defaults_need_nothing_set() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.http_addr.to_string(), HTTP_ADDR);
+        assert_eq!(config.database_path().unwrap(), Path::new(".harmony/harmony.db"));
+        assert_eq!((config.temporal_address.as_str(), config.temporal_namespace.as_str()), (TEMPORAL_ADDRESS, "harmony"));
+        assert!(config.vendors.slack.is_none() && config.vendors.confluence.is_none());
+    }
+
+    #[test]
+    fn database_urls_are_taken_or_explained() {
+        for (url, expected) in [
+            ("sqlite:///var/lib/h.db", Ok("/var/lib/h.db")),
+            ("sqlite://data/h.db", Ok("data/h.db")),
+            ("sqlite:h.db", Ok("h.db")),
+            ("postgres://u:p@h/d", Err("this build has no PostgreSQL store yet; use sqlite://")),
+            ("dynamodb://prefix", Err("this build has no DynamoDB store yet; use sqlite://")),
+            ("sqlite://:memory:", Err("a log is a file")),
+            ("mysql://x", Err("it starts with none of")),
+        ] {
+            let found = config(&[("DATABASE_URL", url)]).unwrap().database_path();
+            match expected {
+                Ok(path) => assert_eq!(found.unwrap(), Path::new(path), "{url}"),
+                Err(part) => {
+                    let failure = found.unwrap_err();
+                    assert!(failure.what.contains(part), "{}", failure.what);
+                    assert!(!failure.what.contains("u:p"), "no credentials in errors");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_vendor_names_the_missing_key() {
+        for (given, missing) in [
+            ("PAGERDUTY_API_KEY", "PAGERDUTY_FROM"),
+            ("STATUSPAGE_API_KEY", "STATUSPAGE_PAGE_ID"),
+            ("CONFLUENCE_API_TOKEN", "CONFLUENCE_BASE_URL"),
+        ] {
+            let failure = config(&[(given, "x")]).err().unwrap();
+            assert!(failure.what.starts_with(missing), "{}", failure.what);
+        }
+        let vendors = config(&[("SLACK_BOT_TOKEN", "xoxb-1")]).unwrap().vendors;
+        assert_eq!(vendors.slack.unwrap().base_url, SLACK_BASE_URL);
+    }
+
+    #[test]
+    fn an_address_that_is_none_names_its_key() {
+        assert!(config(&[("HARMONY_HTTP_ADDR", "8088")]).err().unwrap().what.starts_with("HARMONY_HTTP_ADDR"));
+        assert!(config(&[("HARMONY_ORG", "A b!")]).err().unwrap().what.starts_with("HARMONY_ORG"));
+    }
+}

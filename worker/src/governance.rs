@@ -1,0 +1,150 @@
+//! The rules in force: `directory.toml` and `policy.toml`, read again whenever they change.
+//!
+//! Called for every command. A file that does not parse, or vanishes, leaves the rules that were in force before in
+//! force, and says so once: a typing mistake at 3 a.m. must not lock everybody out, nor widen a right.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use harmony_incidents::{Directory, Policy, RuleSet, RulesSource};
+
+use crate::failure::Failure;
+
+/// Where the rules come from.
+pub(crate) struct Governance {
+    directory: PathBuf,
+    policy: PathBuf,
+    state: Mutex<InForce>,
+}
+
+struct InForce {
+    rules: Arc<RuleSet>,
+    /// Of the files as they were last looked at, whether they were taken or not.
+    seen: [Fingerprint; 2],
+}
+
+/// What tells one version of a file from another; none where there is no file.
+type Fingerprint = Option<(u64, i64, i64, u64)>;
+
+impl Governance {
+    /// Reads both files. Without a policy file the defaults are in force; without a directory nobody may do anything,
+    /// which is never what is wanted.
+    pub(crate) fn open(directory: PathBuf, policy: PathBuf) -> Result<Self, Failure> {
+        let seen = [fingerprint(&directory), fingerprint(&policy)];
+        if seen[0].is_none() {
+            return Err(Failure::usage(
+                format!("there is no directory of people at {}", directory.display()),
+                "write one (`harmony dev` writes a sample), or set HARMONY_DIRECTORY or --data-dir",
+            ));
+        }
+        let bad = |error: String| Failure::usage(error, "correct the file; `harmony config check` looks at it again");
+        let rules = RuleSet {
+            directory: read_directory(&directory).map_err(bad)?,
+            policy: if seen[1].is_some() { read_policy(&policy).map_err(bad)? } else { Policy::default() },
+            auto_escalate_p1: true,
+        };
+        let state = Mutex::new(InForce { rules: Arc::new(rules), seen });
+        Ok(Self { directory, policy, state })
+    }
+
+    fn reload(&self, state: &mut InForce) {
+        let now = [fingerprint(&self.directory), fingerprint(&self.policy)];
+        if now == state.seen {
+            return;
+        }
+        let mut rules = (*state.rules).clone();
+        if now[0] != state.seen[0] {
+            match read_directory(&self.directory) {
+                Ok(directory) => {
+                    tracing::info!(file = %self.directory.display(), people = directory.principals().len(), "the directory was read again");
+                    rules.directory = directory;
+                }
+                Err(error) => tracing::error!(%error, "the directory stays as it was"),
+            }
+        }
+        if now[1] != state.seen[1] {
+            match read_policy(&self.policy) {
+                Ok(policy) => {
+                    tracing::info!(file = %self.policy.display(), "the policy was read again");
+                    rules.policy = policy;
+                }
+                Err(error) => tracing::error!(%error, "the policy stays as it was"),
+            }
+        }
+        *state = InForce { rules: Arc::new(rules), seen: now };
+    }
+}
+
+impl RulesSource for Governance {
+    fn current(&self) -> Arc<RuleSet> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reload(&mut state);
+        Arc::clone(&state.rules)
+    }
+}
+
+fn read_directory(path: &Path) -> Result<Directory, String> {
+    let text = read(path)?;
+    Directory::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_policy(path: &Path) -> Result<Policy, String> {
+    let text = read(path)?;
+    Policy::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+fn fingerprint(path: &Path) -> Fingerprint {
+    let found: io::Result<fs::Metadata> = fs::metadata(path);
+    found.ok().map(|found| (found.len(), found.mtime(), found.mtime_nsec(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "[[principal]]\nid = \"one\"\n";
+    const TWO: &str = "[[principal]]\nid = \"one\"\n[[principal]]\nid = \"two\"\n";
+
+    #[test]
+    fn a_changed_file_is_taken_and_a_bad_one_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let (directory, policy) = (home.path().join("directory.toml"), home.path().join("policy.toml"));
+        fs::write(&directory, ONE).unwrap();
+        let governance = Governance::open(directory.clone(), policy.clone()).unwrap();
+        let people = || governance.current().directory.principals().len();
+        assert_eq!(people(), 1);
+        assert!(governance.current().auto_escalate_p1 && governance.current().policy.four_eyes);
+
+        fs::write(&directory, TWO).unwrap();
+        assert_eq!(people(), 2);
+        fs::write(&directory, "[[principal]]\nname = \"nobody\"\n").unwrap();
+        assert_eq!(people(), 2, "a bad file leaves the last good one in force");
+        fs::remove_file(&directory).unwrap();
+        assert_eq!(people(), 2, "so does a missing one");
+        fs::write(&directory, ONE).unwrap();
+        assert_eq!(people(), 1);
+
+        fs::write(&policy, "four_eyes = false").unwrap();
+        assert!(!governance.current().policy.four_eyes);
+        fs::write(&policy, "four_ears = true").unwrap();
+        assert!(!governance.current().policy.four_eyes);
+    }
+
+    #[test]
+    fn a_bad_or_missing_file_at_the_start_is_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        let open = || Governance::open(path("directory.toml"), path("policy.toml"));
+        assert!(open().err().unwrap().what.contains("there is no directory of people"));
+        fs::write(path("directory.toml"), "[[principal]]\nid = \"a\"\nrole = \"x\"").unwrap();
+        assert!(open().err().unwrap().what.contains("unknown field `role`"));
+    }
+}

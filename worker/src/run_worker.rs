@@ -1,0 +1,174 @@
+//! `harmony worker`: polls one or both task queues, and carries the outbox out where it polls the incidents queue.
+//!
+//! Waits for Temporal as long as it takes: what was recorded meanwhile is carried out once it is there. On SIGTERM it
+//! takes no new work, gives what runs a moment, and leaves the rest to the next worker.
+
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use harmony_activities::{
+    ConnectorActivities, Dispatcher, LogActivities, PagingService, ReviewSpace, RunbookActivities, RunbookServices,
+    Services,
+};
+use harmony_blueprints::{CloseOut, INCIDENTS_QUEUE, Initiate, PostMortem, RUNBOOKS_QUEUE, Remediate};
+use harmony_capabilities::{
+    confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
+};
+use temporalio_client::Client;
+use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Queues};
+
+/// Blocked workflows take 37 KiB each in the cache.
+const CACHED_WORKFLOWS: usize = 1_000;
+/// A worker that was killed holds its workflows back no longer than this.
+const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a running activity may still take when the worker stops; killing a cell takes 5 s.
+const GRACE: Duration = Duration::from_secs(6);
+/// How often to look for a Temporal that is away.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// Written once the queues are polled, so that whoever started the worker can tell.
+pub(crate) const READY_FILE: &str = "worker.ready";
+
+/// Runs until told to stop.
+pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let Some(client) = connect(config, &stop).await else { return Ok(()) };
+    let runtime = Runtime::from_current_tokio(Default::default())
+        .map_err(|error| anyhow::anyhow!("the Temporal runtime does not start: {error}"))?;
+    let mut running: Vec<LocalBoxFuture<'_, anyhow::Result<()>>> = Vec::new();
+    let mut dispatching = None;
+    if queues.incidents {
+        let services = Arc::new(services(config).await?);
+        let dispatcher = Dispatcher::new(services.log.clone(), client.clone(), services.rules.clone());
+        dispatching = Some(tokio::spawn(dispatcher.run(stop.clone())));
+        let options = WorkerOptions::new(INCIDENTS_QUEUE)
+            .register_workflow::<CloseOut>()?
+            .register_workflow::<Initiate>()?
+            .register_workflow::<PostMortem>()?
+            .register_workflow::<Remediate>()?
+            .register_activities(ConnectorActivities(services.clone()))
+            .register_activities(LogActivities(services))
+            .max_cached_workflows(CACHED_WORKFLOWS)
+            .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
+            .graceful_shutdown_period(GRACE)
+            .build();
+        running.push(poll(&runtime, &client, options, stop.clone()));
+    }
+    if queues.runbooks {
+        let services = RunbookServices {
+            runbooks: config.runbook_root()?,
+            secrets: config.settings.get("HARMONY_RUNBOOK_SECRETS").map(PathBuf::from),
+            allow_env: Vec::new(),
+        };
+        let options = WorkerOptions::new(RUNBOOKS_QUEUE)
+            .register_activities(RunbookActivities::new(services))
+            .graceful_shutdown_period(GRACE)
+            .build();
+        running.push(poll(&runtime, &client, options, stop.clone()));
+    }
+    std::fs::write(config.in_data_dir(READY_FILE), std::process::id().to_string())?;
+    let ended = futures_util::future::try_join_all(running).await;
+    stop.cancel();
+    if let Some(dispatching) = dispatching {
+        drop(dispatching.await);
+    }
+    ended.map(drop)
+}
+
+fn poll<'a>(
+    runtime: &'a Runtime,
+    client: &'a Client,
+    options: WorkerOptions,
+    stop: CancellationToken,
+) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    Box::pin(async move {
+        let queue = options.task_queue.clone();
+        let mut worker = Worker::new(runtime, client.clone(), options)
+            .map_err(|error| anyhow::anyhow!("the worker of {queue} does not start: {error}"))?;
+        let shutdown = worker.shutdown_handle();
+        tracing::info!(queue, "polling");
+        let mut polling = pin!(worker.run());
+        let ended = tokio::select! {
+            ended = &mut polling => ended,
+            () = stop.cancelled() => {
+                shutdown();
+                polling.await
+            }
+        };
+        // One worker that ends takes the other with it: half a worker is none.
+        stop.cancel();
+        ended.map_err(|error| anyhow::anyhow!("the worker of {queue} ended: {error}"))
+    })
+}
+
+async fn connect(config: &Config, stop: &CancellationToken) -> Option<Client> {
+    let mut said = false;
+    loop {
+        match config.temporal_client().await {
+            Ok(client) => return Some(client),
+            Err(error) if !said => {
+                said = true;
+                tracing::warn!(error = %format!("{error:#}"), "waiting for Temporal");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(RECONNECT) => {}
+        }
+    }
+}
+
+async fn services(config: &Config) -> anyhow::Result<Services> {
+    let vendors = &config.vendors;
+    let slack = match &vendors.slack {
+        Some(one) => Some(Slack::new(&one.base_url, one.bot_token.clone())?),
+        None => None,
+    };
+    let paging = match &vendors.pagerduty {
+        Some(one) => Some(PagingService {
+            pagerduty: PagerDuty::new(&one.base_url, one.api_key.clone(), one.from.clone())?,
+            service_id: one.service_id.clone(),
+        }),
+        None => None,
+    };
+    let statuspage = match &vendors.statuspage {
+        Some(one) => Some(Statuspage::new(&one.base_url, one.api_key.clone(), one.page_id.clone())?),
+        None => None,
+    };
+    let confluence = match &vendors.confluence {
+        Some(one) => Some(ReviewSpace {
+            confluence: Confluence::new(&one.base_url, one.email.clone(), one.api_token.clone())?,
+            space_key: one.space_key.clone(),
+        }),
+        None => None,
+    };
+    Ok(Services {
+        log: config.open_log().await?,
+        rules: config.governance()?,
+        attestation: config.attestation_keys()?,
+        slack,
+        paging,
+        statuspage,
+        confluence,
+        runbooks: config.runbook_root()?,
+        review_template: None,
+    })
+}
+
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}

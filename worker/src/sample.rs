@@ -1,0 +1,176 @@
+//! What `dev` and `demo` write where nothing is: a directory of six people, a policy, runbooks, and a token.
+//!
+//! Never overwrites a file. The token of `operator` is the only secret; the directory holds its hash.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::{config::Config, keys};
+
+const RUNBOOKS: [(&str, &str); 3] = [
+    ("drain-node.md", include_str!("../../runbooks/drain-node.md")),
+    ("restart-service.md", include_str!("../../runbooks/restart-service.md")),
+    ("rollback-deployment.md", include_str!("../../runbooks/rollback-deployment.md")),
+];
+
+/// Id, name, Slack user of the sandbox, roles.
+const PEOPLE: [(&str, &str, &str, &[&str]); 6] = [
+    ("operator", "Olivia Operator", "U00OPERATOR", &EVERY_ROLE),
+    ("admin", "Ada Admin", "U0000ADMIN", &EVERY_ROLE),
+    ("commander", "Chris Commander", "U0COMMANDER", &["incident-commander"]),
+    ("oncall", "Oskar Oncall", "U0000ONCALL", &["sre-oncall"]),
+    ("manager", "Mara Manager", "U000MANAGER", &["incident-manager"]),
+    ("viewer", "Vera Viewer", "U0000VIEWER", &["incident-viewer"]),
+];
+
+const EVERY_ROLE: [&str; 7] = [
+    "incident-viewer",
+    "incident-responder",
+    "sre-oncall",
+    "incident-commander",
+    "incident-manager",
+    "org-admin",
+    "incident-approver",
+];
+
+const POLICY: &str = r#"# What has a gate, who may open it, how long each level has. What is not here has its default; an unknown name is an
+# error. Read again whenever it changes.
+
+# Decisions and starts sent straight to Temporal (`temporal workflow signal`, `temporal workflow start`): judged by the
+# directory all the same, and marked as not attested. The default, for where it counts, is "refuse".
+manual_signals = "accept"
+manual_starts = "accept"
+
+# Nobody approves what they asked for themselves.
+four_eyes = true
+
+# For example, a P2 whose second level has ten minutes:
+#
+# [[urgent.P2]]
+# roles = ["incident-commander", "sre-oncall"]
+# within = "15m"
+# [[urgent.P2]]
+# roles = ["incident-manager"]
+# within = "10m"
+# page = true
+"#;
+
+/// What was written.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// Files that were not there before.
+    pub(crate) files: Vec<String>,
+    /// The token, when it was made just now: to be shown this once.
+    pub(crate) new_token: Option<SecretString>,
+}
+
+/// Writes what is missing.
+pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
+    keys::private_dir(&config.data_dir)?;
+    let mut written = Written::default();
+    let directory = config.in_data_dir("directory.toml");
+    if !directory.exists() {
+        let path = config.in_data_dir("token");
+        let known = keys::read(&path)?;
+        let token = keys::read_or_make(&path, || Ok(format!("hmy_{}", keys::random_hex()?)))?;
+        if known.is_none() {
+            written.new_token = Some(token.clone());
+        }
+        write(&directory, &directory_file(&token), &mut written)?;
+    }
+    let policy = config.in_data_dir("policy.toml");
+    if !policy.exists() {
+        write(&policy, POLICY, &mut written)?;
+    }
+    let runbooks = config.in_data_dir("runbooks");
+    if !runbooks.exists() {
+        fs::create_dir(&runbooks).with_context(|| format!("cannot make {}", runbooks.display()))?;
+        for (name, text) in RUNBOOKS {
+            write(&runbooks.join(name), text, &mut written)?;
+        }
+    }
+    Ok(written)
+}
+
+fn write(path: &Path, text: &str, written: &mut Written) -> anyhow::Result<()> {
+    keys::write_private(path, text.trim_end())?;
+    written.files.push(path.display().to_string());
+    Ok(())
+}
+
+fn directory_file(token: &SecretString) -> String {
+    let mut text = String::from(
+        "# Who there is. `token_sha256` is the SHA-256 of a bearer token: printf %s TOKEN | sha256sum\n\
+         # Read again whenever it changes.\n",
+    );
+    for (id, name, slack, roles) in PEOPLE {
+        text.push_str(&format!(
+            "\n[[principal]]\nid = \"{id}\"\nname = \"{name}\"\nemail = \"{id}@example.com\"\nslack_user_id = \"{slack}\"\n"
+        ));
+        if id == "operator" {
+            let hash = hex::encode(Sha256::digest(token.expose_secret().as_bytes()));
+            text.push_str(&format!("token_sha256 = \"{hash}\"\n"));
+        }
+        let roles: Vec<String> = roles.iter().map(|role| format!("\"{role}\"")).collect();
+        text.push_str(&format!("roles = {{ default = [{}] }}\n", roles.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use harmony_incidents::{Directory, OrgId, Policy, Right, Role, policy::Manual};
+
+    use super::*;
+
+    #[test]
+    fn the_sample_directory_says_who_may_what() {
+        let token = SecretString::from("hmy_secret");
+        let directory = Directory::parse(&directory_file(&token)).unwrap();
+        let org = OrgId::default();
+        let operator = directory.by_token("hmy_secret").unwrap();
+        assert_eq!(operator.id, "operator");
+        assert!(operator.may(Right::Administer, &org, None));
+        let commander = directory.by_slack_user("U0COMMANDER").unwrap();
+        assert_eq!(commander.roles(&org, None), [Role::Commander]);
+        assert_eq!(directory.get("admin").unwrap().roles(&org, None).len(), 7);
+        assert!(!directory.get("viewer").unwrap().may(Right::Respond, &org, None));
+    }
+
+    #[test]
+    fn the_sample_policy_takes_what_is_sent_by_hand_and_keeps_the_rest() {
+        let policy = Policy::parse(POLICY).unwrap();
+        assert_eq!((policy.manual_signals, policy.manual_starts), (Manual::Accept, Manual::Accept));
+        assert_eq!(policy.urgent, Policy::default().urgent);
+        let example: String =
+            POLICY.lines().filter_map(|line| line.strip_prefix("# ")).skip_while(|line| !line.starts_with("[[")).map(|line| format!("{line}\n")).collect();
+        assert_eq!(Policy::parse(&example).unwrap().urgent["P2"].len(), 2);
+    }
+
+    #[test]
+    fn the_sample_runbooks_parse() {
+        for (name, text) in RUNBOOKS {
+            let runbook = harmony_capabilities::runbook::parse(text).unwrap();
+            assert!(runbook.cell("postcheck").is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn samples_are_written_once_and_never_over_something() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("data").display().to_string();
+        let flags = move |key: &str| (key == "HARMONY_DATA_DIR").then(|| dir.clone());
+        let settings = crate::settings::Settings::collect(&flags, &|_| None, None).unwrap();
+        let config = Config::new(settings).unwrap();
+        let first = write_missing(&config).unwrap();
+        assert_eq!(first.files.len(), 5);
+        assert!(first.new_token.is_some());
+        let second = write_missing(&config).unwrap();
+        assert!(second.files.is_empty() && second.new_token.is_none());
+        assert!(config.governance().is_ok());
+        assert_eq!(config.runbook_root().unwrap().list().unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,202 @@
+//! Where a setting comes from: flag, environment, `harmony.toml`, default, in this order.
+//!
+//! The file holds the same names as the environment, in upper or lower case. It is strict: an unknown name is an
+//! error that names it, so that a typing mistake does not silently leave a default in force. An empty value counts as
+//! not set.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::failure::Failure;
+
+/// Every setting there is. The second word tells whether its value is a secret.
+pub(crate) const KEYS: [(&str, Kind); 41] = [
+    ("CONFLUENCE_API_TOKEN", Kind::Secret),
+    ("CONFLUENCE_BASE_URL", Kind::Open),
+    ("CONFLUENCE_EMAIL", Kind::Open),
+    ("CONFLUENCE_SPACE_KEY", Kind::Open),
+    ("DATABASE_URL", Kind::Secret),
+    ("FLAGD_HOST", Kind::Open),
+    ("FLAGD_PORT", Kind::Open),
+    ("HARMONY_API", Kind::Open),
+    ("HARMONY_ATTESTATION_KEY", Kind::Secret),
+    ("HARMONY_DATA_DIR", Kind::Open),
+    ("HARMONY_DIRECTORY", Kind::Open),
+    ("HARMONY_HTTP_ADDR", Kind::Open),
+    ("HARMONY_LOG", Kind::Open),
+    ("HARMONY_LOG_FORMAT", Kind::Open),
+    ("HARMONY_ORG", Kind::Open),
+    ("HARMONY_POLICY", Kind::Open),
+    ("HARMONY_RUNBOOKS", Kind::Open),
+    ("HARMONY_SALT_KEY", Kind::Secret),
+    ("HARMONY_TEMPORAL_CLI", Kind::Open),
+    ("HARMONY_TOKEN", Kind::Secret),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Open),
+    ("PAGERDUTY_API_KEY", Kind::Secret),
+    ("PAGERDUTY_BASE_URL", Kind::Open),
+    ("PAGERDUTY_FROM", Kind::Open),
+    ("PAGERDUTY_SERVICE_ID", Kind::Open),
+    ("PAGERDUTY_WEBHOOK_SECRET", Kind::Secret),
+    ("SLACK_APP_TOKEN", Kind::Secret),
+    ("SLACK_BASE_URL", Kind::Open),
+    ("SLACK_BOT_TOKEN", Kind::Secret),
+    ("SLACK_SIGNING_SECRET", Kind::Secret),
+    ("STATUSPAGE_API_KEY", Kind::Secret),
+    ("STATUSPAGE_BASE_URL", Kind::Open),
+    ("STATUSPAGE_PAGE_ID", Kind::Open),
+    ("TEMPORAL_ADDRESS", Kind::Open),
+    ("TEMPORAL_API_KEY", Kind::Secret),
+    ("TEMPORAL_NAMESPACE", Kind::Open),
+    ("TEMPORAL_TLS", Kind::Open),
+    ("TEMPORAL_TLS_CLIENT_CERT_PATH", Kind::Open),
+    ("TEMPORAL_TLS_CLIENT_KEY_PATH", Kind::Open),
+    ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", Kind::Open),
+    ("TEMPORAL_TLS_SERVER_NAME", Kind::Open),
+];
+
+/// Whether a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Yes.
+    Open,
+    /// Never; only that it is set.
+    Secret,
+}
+
+/// Which source won.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// On the command line.
+    Flag,
+    /// In the environment.
+    Environment,
+    /// In `harmony.toml`.
+    File,
+}
+
+impl Source {
+    /// As `config check` says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Environment => "environment",
+            Self::File => "harmony.toml",
+        }
+    }
+}
+
+/// All settings that somebody gave.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    /// Invariant: every key is one of [`KEYS`], every value is not empty.
+    values: BTreeMap<&'static str, (String, Source)>,
+    /// The file that was read, if any.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Collects from the three sources. `flags` and `environment` answer for one name.
+    pub(crate) fn collect(
+        flags: &dyn Fn(&str) -> Option<String>,
+        environment: &dyn Fn(&str) -> Option<String>,
+        file: Option<(PathBuf, String)>,
+    ) -> Result<Self, Failure> {
+        let (path, table) = match file {
+            Some((path, text)) => (Some(path.clone()), parse(&path, &text)?),
+            None => (None, BTreeMap::new()),
+        };
+        let mut values = BTreeMap::new();
+        for (key, _) in KEYS {
+            let given = |value: Option<String>, source| {
+                value.filter(|value| !value.trim().is_empty()).map(|value| (value, source))
+            };
+            let found = given(flags(key), Source::Flag)
+                .or_else(|| given(environment(key), Source::Environment))
+                .or_else(|| given(table.get(key).cloned(), Source::File));
+            if let Some(found) = found {
+                values.insert(key, found);
+            }
+        }
+        Ok(Self { values, file: path })
+    }
+
+    /// A setting's value.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(|(value, _)| value.as_str())
+    }
+
+    /// Where it came from.
+    pub(crate) fn source(&self, key: &str) -> Option<Source> {
+        self.values.get(key).map(|(_, source)| *source)
+    }
+}
+
+fn parse(path: &std::path::Path, text: &str) -> Result<BTreeMap<&'static str, String>, Failure> {
+    let name = path.display();
+    let fix = format!("correct {name}; its keys are those of the environment");
+    let table: toml::Table = toml::from_str(text)
+        .map_err(|error| Failure::usage(format!("{name} does not parse: {}", error.message()), fix.clone()))?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let Some((known, _)) = KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(&key)) else {
+            return Err(Failure::usage(format!("{name}: there is no setting {key}"), fix));
+        };
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(truth) => truth.to_string(),
+            _ => return Err(Failure::usage(format!("{name}: {key} is not a text, a number or a truth"), fix)),
+        };
+        if values.insert(*known, text).is_some() {
+            return Err(Failure::usage(format!("{name}: {known} is set twice"), fix));
+        }
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collect(flag: &str, environment: &str, file: &str) -> Result<Settings, Failure> {
+        let only = |value: &str| {
+            let value = value.to_owned();
+            move |key: &str| (key == "HARMONY_HTTP_ADDR").then(|| value.clone())
+        };
+        let file = (!file.is_empty()).then(|| (PathBuf::from("harmony.toml"), file.to_owned()));
+        Settings::collect(&only(flag), &only(environment), file)
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file() {
+        let file = "harmony_http_addr = \"file\"";
+        for (flag, environment, expected) in [
+            ("flag", "environment", Some(("flag", Source::Flag))),
+            ("", "environment", Some(("environment", Source::Environment))),
+            ("", " ", Some(("file", Source::File))),
+        ] {
+            let settings = collect(flag, environment, file).unwrap();
+            let found = settings.get("HARMONY_HTTP_ADDR").zip(settings.source("HARMONY_HTTP_ADDR"));
+            assert_eq!(found, expected);
+        }
+        assert_eq!(collect("", "", "").unwrap().get("HARMONY_HTTP_ADDR"), None);
+    }
+
+    #[test]
+    fn the_file_is_strict() {
+        for (file, expected) in [
+            ("HARMONY_HTTP_ADR = \"x\"", "there is no setting HARMONY_HTTP_ADR"),
+            ("FLAGD_PORT = [1]", "FLAGD_PORT is not a text"),
+            ("FLAGD_PORT = 1\nflagd_port = 2", "FLAGD_PORT is set twice"),
+            ("=", "does not parse"),
+        ] {
+            let error = collect("", "", file).err().unwrap();
+            assert!(error.what.contains(expected), "{}", error.what);
+            assert_eq!(error.exit.code(), 2);
+        }
+    }
+
+    #[test]
+    fn keys_are_sorted_and_unique() {
+        assert!(KEYS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+}

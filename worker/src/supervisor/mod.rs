@@ -1,0 +1,293 @@
+//! `harmony dev`: everything that Harmony needs, on this machine, for as long as this process lives.
+//!
+//! ```text
+//! supervisor ─┬─ temporal server start-dev     <data-dir>/temporal.db
+//!             ├─ harmony worker                both queues
+//!             ├─ harmony serve                 API and console
+//!             ├─ harmony reaper                ends Temporal should the supervisor be killed
+//!             └─ the sandbox, in this process, for every vendor without credentials
+//! ```
+//!
+//! A child that ends is started again within two seconds, with the same ports. Worker and server watch their stdin and
+//! end when the supervisor is gone, however it went; Temporal knows no such thing, so a reaper watches for it, and the
+//! next start looks for what was left over. One supervisor a data directory.
+
+mod children;
+pub(crate) mod ports;
+mod ready;
+pub(crate) mod reaper;
+mod vendors;
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use harmony_sandbox::{Origins, Sandbox, SandboxOptions};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::{
+    api::Api,
+    commands::{stopped, temporal_setup::SEARCH_ATTRIBUTES},
+    config::{self, Config},
+    failure::Failure,
+    keys, output, sample, temporal_cli,
+};
+use children::{Child, Plan};
+use reaper::Reaper;
+
+/// How long worker and server may take to stop; Temporal comes after them.
+const CHILD_PATIENCE: Duration = Duration::from_secs(5);
+const TEMPORAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which vendors the sandbox stands in for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StandIns {
+    /// Those without credentials.
+    WhereNeeded,
+    /// All of them: nothing leaves this machine.
+    Everywhere,
+}
+
+/// A whole installation that runs.
+pub(crate) struct Installation {
+    config: Config,
+    sandbox: Sandbox,
+    temporal: Child,
+    worker: Child,
+    serve: Child,
+    reaper: Reaper,
+    /// Held for as long as this process runs on the data directory.
+    _lock: File,
+}
+
+/// `harmony dev`.
+pub(crate) async fn dev(config: &Config, json: bool) -> anyhow::Result<()> {
+    let say = |line: &str| output::say(line);
+    let starting = Installation::start(config, StandIns::WhereNeeded, &say, json);
+    let installation = tokio::select! {
+        started = Box::pin(starting) => started?,
+        // What was started until now ends with its handles.
+        () = stopped() => return Ok(()),
+    };
+    if json {
+        output::json(&installation.describe());
+    } else {
+        installation.print();
+    }
+    stopped().await;
+    output::say("stopping");
+    installation.stop().await;
+    Ok(())
+}
+
+impl Installation {
+    /// Starts everything and returns once it is ready. What was started is ended again when this fails or is dropped.
+    pub(crate) async fn start(
+        given: &Config,
+        stand_ins: StandIns,
+        say: &(dyn Fn(&str) + Sync),
+        json: bool,
+    ) -> anyhow::Result<Self> {
+        keys::private_dir(&given.data_dir)?;
+        let lock = lock(given)?;
+        let mut config = given.clone();
+        config.data_dir = config::absolute(&given.data_dir)?;
+        config.database_path()?;
+        reaper::end_left_over(&config.in_data_dir("temporal.pid"), &config.in_data_dir("temporal.db")).await;
+        prepare(&config, json, say)?;
+        let cli = temporal_cli::find_or_install(&config, say).await?;
+
+        let http = ports::http(&config, say)?;
+        config.http_addr = http;
+        let secret = signing_secret(&config)?;
+        let sandbox = start_sandbox(&secret, &format!("http://{http}")).await?;
+        let temporal_port = ports::remembered(&config.in_data_dir("temporal.port"))?;
+        config.temporal_address = format!("127.0.0.1:{temporal_port}");
+
+        say("starting Temporal");
+        let reaper = Reaper::start()?;
+        let temporal = Child::start(temporal_plan(&config, cli, temporal_port), &reaper)?;
+        let client = ready::temporal(&config, &temporal).await?;
+        let environment = child_environment(&config, stand_ins, &sandbox, &secret);
+        say("starting worker and server");
+        let own = std::env::current_exe().context("this program cannot find itself")?;
+        let plan = |name: &'static str| Plan {
+            name,
+            program: own.clone(),
+            arguments: vec![name.to_owned(), "--exit-with-stdin".to_owned()],
+            environment: environment.clone(),
+            inherit_environment: true,
+            log: config.in_data_dir(&format!("logs/{name}.log")),
+            pid_file: None,
+        };
+        let worker = Child::start(plan("worker"), &reaper)?;
+        let serve = Child::start(plan("serve"), &reaper)?;
+        let installation = Self { config, sandbox, temporal, worker, serve, reaper, _lock: lock };
+        ready::everything(&installation, &client).await?;
+        installation.remember();
+        Ok(installation)
+    }
+
+    /// The line of `dev --json`.
+    pub(crate) fn describe(&self) -> Value {
+        let origin = self.origin();
+        let token = self.config.token().ok().flatten();
+        json!({
+            "console": origin,
+            "api": origin,
+            "temporal": self.config.temporal_address,
+            "namespace": self.config.temporal_namespace,
+            "token": token.as_ref().map(ExposeSecret::expose_secret),
+            "dataDir": self.config.data_dir,
+            "pids": { "temporal": self.temporal.pid(), "worker": self.worker.pid(), "serve": self.serve.pid() },
+            "sandbox": self.sandbox.origins(),
+        })
+    }
+
+    fn print(&self) {
+        let dir = self.config.data_dir.display();
+        output::data(&format!("console    {}", self.origin()));
+        output::data(&format!("temporal   {}, namespace {}", self.config.temporal_address, self.config.temporal_namespace));
+        let Origins { slack, pagerduty, statuspage, confluence } = self.sandbox.origins();
+        output::data(&format!("sandbox    slack {slack}  pagerduty {pagerduty}  statuspage {statuspage}  confluence {confluence}"));
+        output::data(&format!("data       {dir}  (token in {dir}/token, logs in {dir}/logs)"));
+        output::data("try        harmony incident declare \"Checkout is down\" --severity P1");
+        output::data("ctrl-c stops everything");
+    }
+
+    /// The API's origin.
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.config.http_addr)
+    }
+
+    /// As the children have it.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The stand-ins' addresses.
+    pub(crate) fn sandbox_origins(&self) -> Origins {
+        self.sandbox.origins()
+    }
+
+    /// The API as `operator`.
+    pub(crate) fn api(&self) -> anyhow::Result<Api> {
+        let origin = Url::parse(&self.origin()).context("the server's address is none")?;
+        Api::at(origin, self.config.token()?, self.config.org.to_string(), None)
+    }
+
+    /// The two that run Harmony itself.
+    fn own_children(&self) -> [&Child; 2] {
+        [&self.worker, &self.serve]
+    }
+
+    /// Stops everything, politely first.
+    pub(crate) async fn stop(self) {
+        tokio::join!(self.worker.stop(CHILD_PATIENCE), self.serve.stop(CHILD_PATIENCE));
+        self.temporal.stop(TEMPORAL_PATIENCE).await;
+        self.reaper.stop().await;
+        drop(fs::remove_file(self.config.in_data_dir("dev.json")));
+        drop(fs::remove_file(self.config.in_data_dir("api")));
+    }
+
+    /// The line of `dev --json`, for scripts that come later; without the token.
+    fn remember(&self) {
+        let mut line = self.describe();
+        if let Some(fields) = line.as_object_mut() {
+            fields.remove("token");
+        }
+        if let Err(error) = keys::write_private(&self.config.in_data_dir("dev.json"), &line.to_string()) {
+            tracing::warn!(error = format!("{error:#}"), "dev.json cannot be written");
+        }
+    }
+}
+
+fn lock(config: &Config) -> anyhow::Result<File> {
+    let path = config.in_data_dir("dev.lock");
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Failure::failed(
+            format!("`harmony dev` or `harmony demo` runs on {} already", config.data_dir.display()),
+            "use that one, stop it, or take another --data-dir",
+        )
+        .into()),
+    }
+}
+
+fn prepare(config: &Config, json: bool, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
+    keys::private_dir(&config.in_data_dir("logs"))?;
+    let written = sample::write_missing(config)?;
+    for file in &written.files {
+        say(&format!("wrote {file}"));
+    }
+    if let (Some(token), false) = (written.new_token, json) {
+        output::data(&format!("token      {}  (of operator; shown this once)", token.expose_secret()));
+    }
+    config.governance().map(drop)
+}
+
+fn signing_secret(config: &Config) -> anyhow::Result<SecretString> {
+    match &config.slack_signing_secret {
+        Some(secret) => Ok(secret.clone()),
+        None => keys::read_or_make(&config.in_data_dir("slack-signing-secret"), keys::random_hex),
+    }
+}
+
+async fn start_sandbox(secret: &SecretString, harmony: &str) -> anyhow::Result<Sandbox> {
+    let mut options = SandboxOptions::on_free_ports(secret.clone());
+    options.harmony_url = Some(harmony.to_owned());
+    Sandbox::start(options).await.context("the sandbox does not start")
+}
+
+fn child_environment(
+    config: &Config,
+    stand_ins: StandIns,
+    sandbox: &Sandbox,
+    secret: &SecretString,
+) -> Arc<Vec<(String, String)>> {
+    let mut pairs = vec![
+        ("HARMONY_DATA_DIR".to_owned(), config.data_dir.display().to_string()),
+        ("HARMONY_HTTP_ADDR".to_owned(), config.http_addr.to_string()),
+        ("HARMONY_RUNBOOKS".to_owned(), config.runbooks_path().display().to_string()),
+        ("TEMPORAL_ADDRESS".to_owned(), config.temporal_address.clone()),
+        ("TEMPORAL_NAMESPACE".to_owned(), config.temporal_namespace.clone()),
+        ("SLACK_SIGNING_SECRET".to_owned(), secret.expose_secret().to_owned()),
+    ];
+    let all = stand_ins == StandIns::Everywhere;
+    pairs.extend(vendors::environment(&config.vendors, all, &sandbox.base_urls()));
+    Arc::new(pairs)
+}
+
+fn temporal_plan(config: &Config, program: PathBuf, port: u16) -> Plan {
+    let mut arguments: Vec<String> = ["server", "start-dev", "--headless", "--ip", "127.0.0.1"].map(str::to_owned).into();
+    let database = config.in_data_dir("temporal.db").display().to_string();
+    for (flag, value) in [
+        ("--port", port.to_string()),
+        ("--namespace", config.temporal_namespace.clone()),
+        ("--db-filename", database),
+        ("--log-level", "error".to_owned()),
+    ] {
+        arguments.extend([flag.to_owned(), value]);
+    }
+    for name in SEARCH_ATTRIBUTES {
+        arguments.extend(["--search-attribute".to_owned(), format!("{name}=Keyword")]);
+    }
+    let kept = ["PATH", "HOME", "TMPDIR", "USER"];
+    let environment = kept.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+    Plan {
+        name: "temporal",
+        program,
+        arguments,
+        environment: Arc::new(environment.collect()),
+        inherit_environment: false,
+        log: config.in_data_dir("logs/temporal.log"),
+        pid_file: Some(config.in_data_dir("temporal.pid")),
+    }
+}

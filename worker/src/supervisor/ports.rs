@@ -1,0 +1,67 @@
+//! Ports that stay: a child that is started again is found where it was.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+};
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+
+use crate::{config::Config, failure::Failure, keys};
+
+/// Where the server is to listen: as named; by default the default, or a free port where that is taken.
+pub(super) fn http(config: &Config, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<SocketAddr> {
+    let wanted = config.http_addr;
+    match TcpListener::bind(wanted) {
+        Ok(listener) => listener.local_addr().context("a listener has no address"),
+        Err(_) if !config.names_http_addr() => {
+            let port = free()?;
+            say(&format!("{wanted} is taken; listening on port {port} instead"));
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        }
+        Err(error) => Err(Failure::failed(
+            format!("cannot listen on {wanted}: {error}"),
+            "stop what listens there, or take another address with --http (port 0 takes a free one)",
+        )
+        .into()),
+    }
+}
+
+/// The port that this file names, if it is still free, else a new one, which it names from now on.
+pub(super) fn remembered(path: &Path) -> anyhow::Result<u16> {
+    let known = keys::read(path)?.and_then(|text| text.expose_secret().parse::<u16>().ok());
+    if let Some(port) = known
+        && is_free(port)
+    {
+        return Ok(port);
+    }
+    let port = free()?;
+    keys::write_private(path, &port.to_string())?;
+    Ok(port)
+}
+
+fn free() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    Ok(listener.local_addr().context("a listener has no address")?.port())
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_kept_while_it_is_free() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("temporal.port");
+        let first = remembered(&path).unwrap();
+        assert_eq!(remembered(&path).unwrap(), first);
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
+        assert_ne!(remembered(&path).unwrap(), first);
+        drop(taken);
+    }
+}

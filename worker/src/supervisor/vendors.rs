@@ -1,0 +1,65 @@
+//! What the children are told about vendors that the sandbox stands in for.
+
+use harmony_sandbox::Origins;
+
+use crate::config::Vendors;
+
+/// Settings of the stand-ins for the vendors without credentials, or for `all` of them.
+pub(super) fn environment(vendors: &Vendors, all: bool, base_urls: &Origins) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    let mut set = |given: &[(&str, &str)]| {
+        pairs.extend(given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    };
+    if all || vendors.slack.is_none() {
+        set(&[("SLACK_BASE_URL", &base_urls.slack), ("SLACK_BOT_TOKEN", "xoxb-sandbox")]);
+    }
+    if all || vendors.pagerduty.is_none() {
+        set(&[
+            ("PAGERDUTY_BASE_URL", &base_urls.pagerduty),
+            ("PAGERDUTY_API_KEY", "sandbox"),
+            ("PAGERDUTY_FROM", "operator@example.com"),
+            ("PAGERDUTY_SERVICE_ID", "PSANDBOX"),
+        ]);
+    }
+    if all || vendors.statuspage.is_none() {
+        set(&[
+            ("STATUSPAGE_BASE_URL", &base_urls.statuspage),
+            ("STATUSPAGE_API_KEY", "sandbox"),
+            ("STATUSPAGE_PAGE_ID", "sandboxpage1"),
+        ]);
+    }
+    if all || vendors.confluence.is_none() {
+        set(&[
+            ("CONFLUENCE_BASE_URL", &base_urls.confluence),
+            ("CONFLUENCE_EMAIL", "operator@example.com"),
+            ("CONFLUENCE_API_TOKEN", "sandbox"),
+            ("CONFLUENCE_SPACE_KEY", "OPS"),
+        ]);
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::config::SlackSettings;
+
+    #[test]
+    fn a_vendor_with_credentials_keeps_them_unless_all_are_replaced() {
+        let url = |name: &str| format!("http://127.0.0.1/{name}");
+        let urls = Origins {
+            slack: url("slack"),
+            pagerduty: url("pagerduty"),
+            statuspage: url("statuspage"),
+            confluence: url("confluence"),
+        };
+        let slack = SlackSettings { base_url: "https://slack.com/api".to_owned(), bot_token: SecretString::from("x") };
+        let vendors = Vendors { slack: Some(slack), ..Vendors::default() };
+        let names = |all| environment(&vendors, all, &urls).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert!(!names(false).contains(&"SLACK_BOT_TOKEN".to_owned()));
+        assert!(names(false).contains(&"PAGERDUTY_SERVICE_ID".to_owned()));
+        assert!(names(true).contains(&"SLACK_BOT_TOKEN".to_owned()));
+    }
+}
