@@ -29,7 +29,7 @@ use crate::{
     },
     desk::{Blueprint, Gate},
     messages::ApprovalResult,
-    run::{Flow, Run, fail, now, patiently},
+    run::{Flow, Run, attribute, fail, now, patiently},
 };
 
 /// How soon to look again while a decision made in time is still under way.
@@ -197,6 +197,7 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
         });
     });
     run.ctx.set_current_details(format!("waiting for {}: {}", gate.required_roles.join(" or "), gate.action));
+    run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set("pending".to_owned())]);
     let asking = WorkflowCancellationToken::new();
     let waiting = async {
         let settled = wait(run, &gate).await;
@@ -206,6 +207,7 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
     let (settled, pages) = join!(waiting, messenger(run, &plan, gate.clone(), asking.clone()));
     let settled = settled?;
     run.ctx.set_current_details(format!("{}: {}", plan.action, settled.status));
+    run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set(settled.status.clone())]);
     tell(run, &plan, &settled, pages?).await?;
     Ok(outcome(settled))
 }

@@ -22,6 +22,7 @@ use temporalio_workflow::{
         ActivityDefinition,
         data_converters::{RawValue, TemporalDeserializable, TemporalSerializable},
         error::ApplicationFailure,
+        search_attributes::SearchAttributeKey,
     },
 };
 
@@ -87,6 +88,15 @@ pub(crate) async fn begin<'a, W: Blueprint>(
         occurred_at: now(ctx),
     };
     let reply: BeginReply = patiently(ctx, BlueprintBegin, &request).await?;
+    if ctx.search_attributes().get(&attribute("HarmonyOrg")).is_none() {
+        // Started by hand: whoever lists workflows finds it all the same.
+        ctx.upsert_search_attributes([
+            attribute("HarmonyOrg").value_set(reply.scope.org.to_string()),
+            attribute("HarmonyIncidentId").value_set(reply.scope.incident.to_string()),
+            attribute("HarmonySeverity").value_set(reply.incident.severity.as_str_name().to_owned()),
+            attribute("HarmonyBlueprint").value_set(reply.scope.blueprint.clone()),
+        ]);
+    }
     ctx.state_mut(|workflow| {
         let desk = workflow.desk_mut();
         desk.scope = Some(reply.scope.clone());
@@ -320,6 +330,11 @@ where
             }
         }
     }
+}
+
+/// One of the keyword attributes of section 3 of the contract.
+pub(crate) fn attribute(name: &'static str) -> SearchAttributeKey<String> {
+    SearchAttributeKey::keyword(name)
 }
 
 /// Workflow time: the same in every replay.

@@ -32,14 +32,8 @@ const REASON_CHARS: usize = 2_000;
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require_gates()?;
-    let live = [
-        State::Pending,
-        State::Open,
-        State::Mitigating,
-        State::Resolved,
-        State::Closed,
-        State::Cancelled,
-    ];
+    let live =
+        [State::Pending, State::Open, State::Mitigating, State::Resolved, State::Closed, State::Cancelled];
     let live = live.into_iter().map(|state| state.as_str_name().to_owned()).collect();
     let incidents = every(&call.app, &call.caller.org, live).await?;
     let mut pending: Vec<(i64, views::Gate)> = incidents

@@ -26,7 +26,8 @@ impl Caller {
             .by_token(bearer(headers)?)
             .cloned()
             .ok_or(ApiError::Unauthorized("nobody in the directory has this token"))?;
-        let unknown = || ApiError::NotFound(format!("there is no organisation {org:?} that you have a role in"));
+        let unknown =
+            || ApiError::NotFound(format!("there is no organisation {org:?} that you have a role in"));
         let org: OrgId = org.parse().map_err(|_| unknown())?;
         if principal.roles(&org, None).is_empty() {
             return Err(unknown());

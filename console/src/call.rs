@@ -140,7 +140,7 @@ pub(crate) fn line(name: &str, value: &str) -> Result<String, ApiError> {
     Ok(value.to_owned())
 }
 
-/// A [`line`] that must not be empty.
+/// A [`line()`] that must not be empty.
 pub(crate) fn required(name: &str, value: &str) -> Result<String, ApiError> {
     let value = line(name, value)?;
     if value.is_empty() { Err(ApiError::Invalid(format!("{name} is empty"))) } else { Ok(value) }

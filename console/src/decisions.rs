@@ -60,7 +60,8 @@ pub(crate) enum Course {
 /// The incident that a gate id names; `None` where there is neither such a gate nor a run that could open it.
 pub(crate) async fn place(app: &App, org: &OrgId, gate_id: &str) -> Result<Option<Place>, LogError> {
     let workflow_id = gate_id.split_once('#').and_then(|(workflow, _)| workflow.parse::<WorkflowId>().ok());
-    let Some((workflow_id, (_, of, incident))) = workflow_id.and_then(|id| id.parts().map(|parts| (id, parts)))
+    let Some((workflow_id, (_, of, incident))) =
+        workflow_id.and_then(|id| id.parts().map(|parts| (id, parts)))
     else {
         return Ok(None);
     };
@@ -150,7 +151,11 @@ pub(crate) async fn verdict(app: &App, org: &OrgId, decision_id: Uuid) -> Result
 }
 
 /// The verdict that an answer holds, or why the decision does not count.
-pub(crate) fn read(answer: Answer, gate_id: &str, decision_id: Uuid) -> Result<Verdict, Box<RefusedDecision>> {
+pub(crate) fn read(
+    answer: Answer,
+    gate_id: &str,
+    decision_id: Uuid,
+) -> Result<Verdict, Box<RefusedDecision>> {
     let refused = |because: String, gate_status: String| {
         Box::new(RefusedDecision {
             because,

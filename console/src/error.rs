@@ -82,9 +82,11 @@ impl ApiError {
                 "Who asks is not known",
                 "send `Authorization: Bearer <token>` with a token of the directory",
             ),
-            Self::Forbidden(_) => {
-                ("forbidden", "Not allowed", "ask somebody who has the role, or an org-admin to give it to you")
-            }
+            Self::Forbidden(_) => (
+                "forbidden",
+                "Not allowed",
+                "ask somebody who has the role, or an org-admin to give it to you",
+            ),
             Self::NotFound(_) => {
                 ("not-found", "Not found", "check the address, the organisation and your roles in it")
             }
@@ -106,7 +108,9 @@ impl ApiError {
                 "The store does not answer",
                 "try again with the same Idempotency-Key: it happens once",
             ),
-            Self::Internal => ("internal", "Something is broken here", "look into the log of `harmony serve`"),
+            Self::Internal => {
+                ("internal", "Something is broken here", "look into the log of `harmony serve`")
+            }
         }
     }
 
@@ -172,7 +176,6 @@ impl IntoResponse for ApiError {
         let mut response = (status, problem.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -27,8 +27,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("the store does not answer".to_owned()),
     };
-    let temporal =
-        app.doors.temporal.reachable().err().map(|address| format!("{address} does not answer"));
+    let temporal = app.doors.temporal.reachable().err().map(|address| format!("{address} does not answer"));
     let ready = store.is_none() && temporal.is_none();
     let part = |problem: Option<String>| match problem {
         None => json!({ "ready": true }),

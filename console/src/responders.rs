@@ -27,7 +27,10 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
     let ResponderBody { role, principal_id, release } = call.body()?;
     if !PARTS.contains(&role.as_str()) {
-        return Err(ApiError::Invalid(format!("role {role:?} is not known; use one of {}", PARTS.join(", "))));
+        return Err(ApiError::Invalid(format!(
+            "role {role:?} is not known; use one of {}",
+            PARTS.join(", ")
+        )));
     }
     let is_member = call
         .caller
@@ -50,8 +53,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     };
     let command = Command::Record { payload: payload(kind) };
     submit_unless(&call, &incident, &command, &call.context(Some(&state)), &|head| {
-        let holds =
-            head.state.responders.iter().any(|one| one.role == part && one.principal == holder);
+        let holds = head.state.responders.iter().any(|one| one.role == part && one.principal == holder);
         (holds != release).then_some(Answer::Unchanged)
     })
     .await

@@ -27,7 +27,7 @@ struct StatusBody {
     status: Option<String>,
     #[serde(default)]
     reason: String,
-    /// Claims EMERGENCY_OVERRIDE.
+    /// Claims `EMERGENCY_OVERRIDE`.
     #[serde(default)]
     justification: String,
     #[serde(default)]

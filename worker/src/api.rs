@@ -44,7 +44,10 @@ impl Api {
     pub(crate) fn open(config: &Config, idempotency_key: Option<String>) -> anyhow::Result<Self> {
         let origin = config.api_origin()?.ok_or_else(|| {
             Failure::failed(
-                format!("no API is known: HARMONY_API is not set and {} does not exist", config.in_data_dir("api").display()),
+                format!(
+                    "no API is known: HARMONY_API is not set and {} does not exist",
+                    config.in_data_dir("api").display()
+                ),
                 "start `harmony dev` or `harmony serve`, or set HARMONY_API",
             )
         })?;
@@ -123,7 +126,12 @@ impl Api {
         if status.is_success() { Ok(Reply { status, body }) } else { Err(problem(status, &body).into()) }
     }
 
-    async fn answer(&self, method: &Method, url: &Url, body: Option<&Value>) -> anyhow::Result<reqwest::Response> {
+    async fn answer(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> anyhow::Result<reqwest::Response> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -153,7 +161,8 @@ impl Api {
 }
 
 fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| if text.is_empty() { Value::Null } else { Value::from(text) })
+    serde_json::from_str(text)
+        .unwrap_or_else(|_| if text.is_empty() { Value::Null } else { Value::from(text) })
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {
@@ -198,7 +207,12 @@ mod tests {
     #[test]
     fn error_documents_become_two_lines_and_an_exit_code() {
         for (status, body, code, what) in [
-            (409, json!({"title": "Illegal", "detail": "CLOSED cannot become OPEN"}), 3, "CLOSED cannot become OPEN"),
+            (
+                409,
+                json!({"title": "Illegal", "detail": "CLOSED cannot become OPEN"}),
+                3,
+                "CLOSED cannot become OPEN",
+            ),
             (404, json!({"title": "No such incident"}), 4, "No such incident"),
             (422, json!({"detail": "title: missing"}), 2, "title: missing"),
             (502, json!("<html>"), 1, "the API answered 502 Bad Gateway"),
@@ -215,9 +229,6 @@ mod tests {
         let origin = Url::parse("http://127.0.0.1:8088").unwrap();
         let api = Api::at(origin, None, "default".to_owned(), None).unwrap();
         let url = api.url(&["approvals", "incident.remediate-INC-2026-0001#1/approve"]);
-        assert_eq!(
-            url.path(),
-            "/api/orgs/default/approvals/incident.remediate-INC-2026-0001%231%2Fapprove"
-        );
+        assert_eq!(url.path(), "/api/orgs/default/approvals/incident.remediate-INC-2026-0001%231%2Fapprove");
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{approval::ApprovalCommand, incident::IncidentCommand, log::LogCommand},
+    commands::{approval::ApprovalCommand, incident_args::IncidentCommand, log::LogCommand},
     config::{Flags, Queues},
 };
 

@@ -179,7 +179,12 @@ impl Config {
             "postgres" | "postgresql" => return Err(missing("PostgreSQL")),
             "dynamodb" => return Err(missing("DynamoDB")),
             "sqlite" => url.trim_start_matches("sqlite:").trim_start_matches("//"),
-            _ => return Err(bad("DATABASE_URL", "it starts with none of sqlite://, postgres://, dynamodb://")),
+            _ => {
+                return Err(bad(
+                    "DATABASE_URL",
+                    "it starts with none of sqlite://, postgres://, dynamodb://",
+                ));
+            }
         };
         if path.is_empty() || path.contains(['?', '#']) || path.contains(":memory:") {
             return Err(bad("DATABASE_URL", "a log is a file: sqlite://PATH, without parameters"));
@@ -212,7 +217,8 @@ impl Config {
             )
             .into());
         }
-        let log = SqliteLog::open_existing(&path, self.salt_key()?).await.map_err(|error| unreadable(&error))?;
+        let log =
+            SqliteLog::open_existing(&path, self.salt_key()?).await.map_err(|error| unreadable(&error))?;
         Ok(Arc::new(log))
     }
 
@@ -226,7 +232,8 @@ impl Config {
     /// What the salts of texts are derived from: HARMONY_SALT_KEY or the data directory's.
     pub(crate) fn salt_key(&self) -> anyhow::Result<SaltKey> {
         let key = self.key("HARMONY_SALT_KEY", "salt.key")?;
-        SaltKey::parse(key.expose_secret()).map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
+        SaltKey::parse(key.expose_secret())
+            .map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
     }
 
     fn key(&self, setting: &str, file: &str) -> anyhow::Result<SecretString> {
@@ -238,7 +245,9 @@ impl Config {
 
     /// Who there is.
     pub(crate) fn directory_path(&self) -> PathBuf {
-        self.settings.get("HARMONY_DIRECTORY").map_or_else(|| self.in_data_dir("directory.toml"), PathBuf::from)
+        self.settings
+            .get("HARMONY_DIRECTORY")
+            .map_or_else(|| self.in_data_dir("directory.toml"), PathBuf::from)
     }
 
     /// What has a gate, and whose.
@@ -378,11 +387,17 @@ fn config_file() -> anyhow::Result<Option<(PathBuf, String)>> {
 }
 
 fn bad(key: &str, problem: &str) -> Failure {
-    Failure::usage(format!("{key}: {problem}"), format!("correct {key}; `harmony config check` shows all settings"))
+    Failure::usage(
+        format!("{key}: {problem}"),
+        format!("correct {key}; `harmony config check` shows all settings"),
+    )
 }
 
 fn unreadable(error: &harmony_eventlog::LogError) -> Failure {
-    Failure::failed(error.to_string(), "check DATABASE_URL and the file's rights; `harmony config check` shows both")
+    Failure::failed(
+        error.to_string(),
+        "check DATABASE_URL and the file's rights; `harmony config check` shows both",
+    )
 }
 
 /// An absolute path, for children that start elsewhere. The directory must exist.
@@ -407,7 +422,10 @@ mod tests {
         let config = config(&[]).unwrap();
         assert_eq!(config.http_addr.to_string(), HTTP_ADDR);
         assert_eq!(config.database_path().unwrap(), Path::new(".harmony/harmony.db"));
-        assert_eq!((config.temporal_address.as_str(), config.temporal_namespace.as_str()), (TEMPORAL_ADDRESS, "harmony"));
+        assert_eq!(
+            (config.temporal_address.as_str(), config.temporal_namespace.as_str()),
+            (TEMPORAL_ADDRESS, "harmony")
+        );
         assert!(config.vendors.slack.is_none() && config.vendors.confluence.is_none());
     }
 
@@ -450,7 +468,9 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_names_its_key() {
-        assert!(config(&[("HARMONY_HTTP_ADDR", "8088")]).err().unwrap().what.starts_with("HARMONY_HTTP_ADDR"));
+        assert!(
+            config(&[("HARMONY_HTTP_ADDR", "8088")]).err().unwrap().what.starts_with("HARMONY_HTTP_ADDR")
+        );
         assert!(config(&[("HARMONY_ORG", "A b!")]).err().unwrap().what.starts_with("HARMONY_ORG"));
     }
 }

@@ -41,7 +41,9 @@ impl Governance {
                 "write one (`harmony dev` writes a sample), or set HARMONY_DIRECTORY or --data-dir",
             ));
         }
-        let bad = |error: String| Failure::usage(error, "correct the file; `harmony config check` looks at it again");
+        let bad = |error: String| {
+            Failure::usage(error, "correct the file; `harmony config check` looks at it again")
+        };
         let rules = RuleSet {
             directory: read_directory(&directory).map_err(bad)?,
             policy: if seen[1].is_some() { read_policy(&policy).map_err(bad)? } else { Policy::default() },

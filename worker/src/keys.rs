@@ -37,7 +37,10 @@ pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// Reads a key, or makes it. Another process that makes it at the same time wins or loses; both read the same.
-pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<SecretString> {
+pub(crate) fn read_or_make(
+    path: &Path,
+    make: impl FnOnce() -> anyhow::Result<String>,
+) -> anyhow::Result<SecretString> {
     if let Some(known) = read(path)? {
         return Ok(known);
     }
@@ -52,7 +55,9 @@ pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> anyhow::Result<St
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("cannot write {}", path.display()))
         }
-        _ => read(path)?.with_context(|| format!("{} is empty: delete it, a new one is made", path.display())),
+        _ => {
+            read(path)?.with_context(|| format!("{} is empty: delete it, a new one is made", path.display()))
+        }
     }
 }
 
@@ -68,7 +73,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<SecretString>> {
 /// 32 random bytes in hex.
 pub(crate) fn random_hex() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
     Ok(hex::encode(bytes))
 }
 
@@ -81,7 +87,8 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 
 fn beside(path: &Path) -> anyhow::Result<std::path::PathBuf> {
     let mut suffix = [0_u8; 8];
-    getrandom::fill(&mut suffix).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    getrandom::fill(&mut suffix)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(path.with_file_name(format!(".{name}.{}", hex::encode(suffix))))
 }

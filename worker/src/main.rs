@@ -27,7 +27,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command, ConfigCommand, TemporalCommand};
-pub(crate) use config::{Config, Queues};
+use config::Config;
 use failure::Failure;
 
 /// How long a process whose parent is gone may take to stop.
@@ -90,7 +90,10 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
 fn start_logging(config: &Config, default: &str) -> Result<(), Failure> {
     let wanted = config.settings.get("HARMONY_LOG").unwrap_or(default);
     let filter = EnvFilter::try_new(wanted).map_err(|error| {
-        Failure::usage(format!("HARMONY_LOG: {error}"), "set it to a level or a filter such as info,harmony=debug")
+        Failure::usage(
+            format!("HARMONY_LOG: {error}"),
+            "set it to a level or a filter such as info,harmony=debug",
+        )
     })?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.settings.get("HARMONY_LOG_FORMAT") {
@@ -112,7 +115,7 @@ fn exit_with_stdin() {
         let mut ignored = [0_u8; 64];
         let mut stdin = std::io::stdin().lock();
         while matches!(stdin.read(&mut ignored), Ok(read) if read > 0) {}
-        drop(nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM));
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
         thread::sleep(ORPHAN_PATIENCE);
         std::process::exit(1);
     });

@@ -91,7 +91,12 @@ pub(crate) fn plain(text: &str) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    plain(text).split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    plain(text)
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]

@@ -145,8 +145,12 @@ mod tests {
         let policy = Policy::parse(POLICY).unwrap();
         assert_eq!((policy.manual_signals, policy.manual_starts), (Manual::Accept, Manual::Accept));
         assert_eq!(policy.urgent, Policy::default().urgent);
-        let example: String =
-            POLICY.lines().filter_map(|line| line.strip_prefix("# ")).skip_while(|line| !line.starts_with("[[")).map(|line| format!("{line}\n")).collect();
+        let example: String = POLICY
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .skip_while(|line| !line.starts_with("[["))
+            .map(|line| format!("{line}\n"))
+            .collect();
         assert_eq!(Policy::parse(&example).unwrap().urgent["P2"].len(), 2);
     }
 

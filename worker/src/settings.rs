@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::failure::Failure;
 
 /// Every setting there is. The second word tells whether its value is a secret.
-pub(crate) const KEYS: [(&str, Kind); 41] = [
+pub(crate) const KEYS: [(&str, Kind); 42] = [
     ("CONFLUENCE_API_TOKEN", Kind::Secret),
     ("CONFLUENCE_BASE_URL", Kind::Open),
     ("CONFLUENCE_EMAIL", Kind::Open),
@@ -27,6 +27,7 @@ pub(crate) const KEYS: [(&str, Kind); 41] = [
     ("HARMONY_ORG", Kind::Open),
     ("HARMONY_POLICY", Kind::Open),
     ("HARMONY_RUNBOOKS", Kind::Open),
+    ("HARMONY_RUNBOOK_SECRETS", Kind::Open),
     ("HARMONY_SALT_KEY", Kind::Secret),
     ("HARMONY_TEMPORAL_CLI", Kind::Open),
     ("HARMONY_TOKEN", Kind::Secret),
@@ -133,8 +134,9 @@ impl Settings {
 fn parse(path: &std::path::Path, text: &str) -> Result<BTreeMap<&'static str, String>, Failure> {
     let name = path.display();
     let fix = format!("correct {name}; its keys are those of the environment");
-    let table: toml::Table = toml::from_str(text)
-        .map_err(|error| Failure::usage(format!("{name} does not parse: {}", error.message()), fix.clone()))?;
+    let table: toml::Table = toml::from_str(text).map_err(|error| {
+        Failure::usage(format!("{name} does not parse: {}", error.message()), fix.clone())
+    })?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
         let Some((known, _)) = KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(&key)) else {
@@ -144,7 +146,9 @@ fn parse(path: &std::path::Path, text: &str) -> Result<BTreeMap<&'static str, St
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(truth) => truth.to_string(),
-            _ => return Err(Failure::usage(format!("{name}: {key} is not a text, a number or a truth"), fix)),
+            _ => {
+                return Err(Failure::usage(format!("{name}: {key} is not a text, a number or a truth"), fix));
+            }
         };
         if values.insert(*known, text).is_some() {
             return Err(Failure::usage(format!("{name}: {known} is set twice"), fix));

@@ -8,9 +8,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use harmony_console::TemporalHealth;
 use temporalio_client::{
-    Client, ClientOptions,
-    envconfig::LoadClientConfigProfileOptions,
-    tonic::IntoRequest,
+    Client, ClientOptions, envconfig::LoadClientConfigProfileOptions, tonic::IntoRequest,
 };
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetSystemInfoRequest;
 use url::Url;

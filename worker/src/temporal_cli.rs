@@ -57,7 +57,10 @@ pub(crate) async fn find_or_install(config: &Config, say: &(dyn Fn(&str) + Sync)
 async fn install(cache: &Path, cached: &Path, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
     let by_go = match in_path("go") {
         Some(go) => {
-            say(&format!("installing the Temporal CLI {VERSION} with Go into {} (some minutes, once)", cache.display()));
+            say(&format!(
+                "installing the Temporal CLI {VERSION} with Go into {} (some minutes, once)",
+                cache.display()
+            ));
             install_with_go(&go, cache, cached, say).await
         }
         None => Err(anyhow!("there is no Go here")),
@@ -159,7 +162,10 @@ fn cache_dir() -> anyhow::Result<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     let base = base.ok_or_else(|| {
-        Failure::failed("there is no cache: neither XDG_CACHE_HOME nor HOME is set", "set HARMONY_TEMPORAL_CLI")
+        Failure::failed(
+            "there is no cache: neither XDG_CACHE_HOME nor HOME is set",
+            "set HARMONY_TEMPORAL_CLI",
+        )
     })?;
     Ok(base.join("harmony/bin"))
 }

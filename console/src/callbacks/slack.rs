@@ -107,10 +107,12 @@ fn verify(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let signature = header("x-slack-signature");
     let now = Timestamp::now().as_second();
-    signature::verify(secret, header("x-slack-request-timestamp"), signature, body, now).map_err(|error| {
-        tracing::warn!(%error, "a request to Slack's door was not Slack's");
-        ApiError::Unauthorized("this is not signed by Slack, or not just now")
-    })?;
+    signature::verify(secret, header("x-slack-request-timestamp"), signature, body, now).map_err(
+        |error| {
+            tracing::warn!(%error, "a request to Slack's door was not Slack's");
+            ApiError::Unauthorized("this is not signed by Slack, or not just now")
+        },
+    )?;
     if app.seen.is_new(signature, Instant::now()) {
         Ok(())
     } else {
@@ -126,11 +128,9 @@ fn payload(body: &[u8]) -> Result<Option<Interaction>, ApiError> {
     if field("ssl_check").is_some() {
         return Ok(None);
     }
-    let text = field("payload")
-        .ok_or_else(|| ApiError::Malformed("the form has no field `payload`".to_owned()))?;
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|error| ApiError::Malformed(format!("payload: {error}")))
+    let text =
+        field("payload").ok_or_else(|| ApiError::Malformed("the form has no field `payload`".to_owned()))?;
+    serde_json::from_str(&text).map(Some).map_err(|error| ApiError::Malformed(format!("payload: {error}")))
 }
 
 /// The clicks on our buttons; others are nobody's business here.
@@ -145,10 +145,8 @@ fn clicks(interaction: Interaction) -> Result<Vec<Click>, ApiError> {
     let mut clicks = Vec::new();
     for action in &interaction.actions {
         let Some((org, wish)) = wish(action)? else { continue };
-        let name = format!(
-            "slack/{}/{}/{user}/{}",
-            interaction.trigger_id, action.action_ts, action.action_id
-        );
+        let name =
+            format!("slack/{}/{}/{user}/{}", interaction.trigger_id, action.action_ts, action.action_id);
         clicks.push(Click {
             id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
             user: user.clone(),

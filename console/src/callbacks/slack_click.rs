@@ -97,9 +97,7 @@ async fn decide(
             }
         }
     };
-    decisions::read(answer, proposal.gate_id, proposal.decision_id)
-        .map(|_| None)
-        .map_err(ApiError::Decision)
+    decisions::read(answer, proposal.gate_id, proposal.decision_id).map(|_| None).map_err(ApiError::Decision)
 }
 
 /// Signs a review off with the person's own rights, and says what came of it.

@@ -11,7 +11,9 @@ use crate::world::World;
 #[tokio::test]
 async fn nobody_gets_in_without_a_known_token() {
     let world = World::new().await;
-    for authorization in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic dG9rZW4="), Some("token-viewer")] {
+    for authorization in
+        [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic dG9rZW4="), Some("token-viewer")]
+    {
         let mut request = Request::get("/api/orgs/default/incidents");
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);

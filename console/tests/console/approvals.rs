@@ -51,7 +51,11 @@ async fn gates_are_listed_and_shown_with_what_they_cover() {
     let incident = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
     assert_eq!(incident["gate"]["gateId"], gate_id.as_str());
     assert_eq!(incident["blueprints"]["remediate"]["status"], "RUNNING");
-    for unknown in ["nonsense", "incident.remediate-INC-2020-0001%231%2Fapprove", "incident.remediate-acme:INC-2026-0001%231%2Fx"] {
+    for unknown in [
+        "nonsense",
+        "incident.remediate-INC-2020-0001%231%2Fapprove",
+        "incident.remediate-acme:INC-2026-0001%231%2Fx",
+    ] {
         world.get("viewer", &format!("approvals/{unknown}")).await.problem(404);
         let body = json!({ "decision": "approved", "digest": DIGEST });
         world.post("oncall", &format!("approvals/{unknown}"), body).await.problem(404);
@@ -66,7 +70,10 @@ async fn decision_is_attested_written_first_and_answered_with_its_verdict() {
     world.outbox().await;
     let path = format!("approvals/{}", encoded(&gate_id));
     let body = json!({ "decision": "approved", "digest": DIGEST, "reason": "go", "source": "cli" });
-    let judge = { let world = world.clone(); tokio::spawn(async move { world.judge_next().await }) };
+    let judge = {
+        let world = world.clone();
+        tokio::spawn(async move { world.judge_next().await })
+    };
     let answer = world.post_with_key("commander", &path, "d1", body.clone()).await.ok(200);
     let pending = judge.await.unwrap();
     assert_eq!(
@@ -104,7 +111,10 @@ async fn refusals_are_judged_on_record_and_told_apart() {
     ];
     let count = refused.len();
     for (who, path, body, status, because) in refused {
-        let judge = { let world = world.clone(); tokio::spawn(async move { world.judge_next().await }) };
+        let judge = {
+            let world = world.clone();
+            tokio::spawn(async move { world.judge_next().await })
+        };
         let reply = world.post(who, path, body).await;
         judge.await.unwrap();
         reply.problem(status);
@@ -116,12 +126,14 @@ async fn refusals_are_judged_on_record_and_told_apart() {
     let events = world.get("viewer", &format!("incidents/{id}/events")).await.ok(200);
     let on_record = events["events"].as_array().unwrap().iter();
     assert_eq!(on_record.filter(|event| event["kind"] == "APPROVAL_REFUSED").count(), count);
-    for body in [json!({}), json!({ "decision": "maybe" }), json!({ "decision": "approved", "force": true })] {
+    for body in [json!({}), json!({ "decision": "maybe" }), json!({ "decision": "approved", "force": true })]
+    {
         world.post("oncall", &path, body).await.problem(422);
     }
 }
 
-#[tokio::test(start_paused = true)]
+/// Takes the whole 12 s that a door waits.
+#[tokio::test]
 async fn decision_that_nobody_judges_is_recorded_all_the_same() {
     let world = World::new().await;
     let id = world.opened("P1").await;

@@ -19,13 +19,17 @@ async fn command_tells_how_the_incident_stands() {
     assert_eq!(again["seq"], 2);
     let mitigated = world.post("oncall", &path, json!({ "status": "mitigated" })).await.ok(200);
     assert_eq!((&mitigated["state"], &mitigated["phase"]), (&json!("MITIGATING"), &json!("verified")));
-    let resolution = json!({ "state": "RESOLVED", "resolution": { "summary": "Rolled back", "type": "FIXED" } });
+    let resolution =
+        json!({ "state": "RESOLVED", "resolution": { "summary": "Rolled back", "type": "FIXED" } });
     world.post("oncall", &path, resolution).await.ok(200);
     let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
     assert_eq!(shown["status"], "RESOLVED");
     assert_eq!(shown["resolution"]["resolvedBy"], "oncall");
     // A P3 needs no review.
-    assert_eq!(world.post("oncall", &format!("incidents/{id}/close"), json!({})).await.ok(200)["state"], "CLOSED");
+    assert_eq!(
+        world.post("oncall", &format!("incidents/{id}/close"), json!({})).await.ok(200)["state"],
+        "CLOSED"
+    );
 }
 
 #[tokio::test]
@@ -33,13 +37,25 @@ async fn what_is_not_legal_or_not_valid_is_refused() {
     let world = World::new().await;
     let id = world.opened("P1").await;
     for (who, verb, body, status, expected) in [
-        ("oncall", "status", json!({ "state": "PENDING" }), 409, "legal next states: CANCELLED, MITIGATING, RESOLVED"),
+        (
+            "oncall",
+            "status",
+            json!({ "state": "PENDING" }),
+            409,
+            "legal next states: CANCELLED, MITIGATING, RESOLVED",
+        ),
         ("oncall", "status", json!({ "status": "OPEN" }), 409, "OPEN cannot become PENDING"),
         ("oncall", "status", json!({ "state": "RESOLVED" }), 422, "resolving needs a resolution"),
         ("oncall", "status", json!({ "state": "CANCELLED" }), 422, "cancelling needs a reason"),
         ("oncall", "status", json!({ "state": "GONE" }), 422, "state \"GONE\" is not known"),
         ("oncall", "status", json!({}), 422, "name the `status`"),
-        ("oncall", "status", json!({ "state": "MITIGATING", "justification": "short" }), 422, "20 characters"),
+        (
+            "oncall",
+            "status",
+            json!({ "state": "MITIGATING", "justification": "short" }),
+            422,
+            "20 characters",
+        ),
         ("oncall", "verify", json!({}), 409, "phase verified does not fit"),
         ("oncall", "close", json!({}), 409, "signed-off review"),
         ("oncall", "status", json!({ "state": "CLOSED" }), 409, "signed-off review"),
@@ -50,9 +66,21 @@ async fn what_is_not_legal_or_not_valid_is_refused() {
         ("operator", "responders", json!({ "role": "king", "principalId": "oncall" }), 422, "role \"king\""),
         ("operator", "responders", json!({ "role": "commander", "principalId": "nobody" }), 422, "nobody"),
         ("operator", "review", json!({ "section": "poetry", "text": "x" }), 422, "section \"poetry\""),
-        ("operator", "review", json!({ "action": "x", "owner": "oncall", "due": "soon" }), 422, "due \"soon\""),
+        (
+            "operator",
+            "review",
+            json!({ "action": "x", "owner": "oncall", "due": "soon" }),
+            422,
+            "due \"soon\"",
+        ),
         ("operator", "review", json!({ "action": "x" }), 422, "owner is empty"),
-        ("operator", "tickets", json!({ "system": "jira", "ticket": "A-1", "url": "javascript:x" }), 422, "url"),
+        (
+            "operator",
+            "tickets",
+            json!({ "system": "jira", "ticket": "A-1", "url": "javascript:x" }),
+            422,
+            "url",
+        ),
     ] {
         let reply = world.post(who, &format!("incidents/{id}/{verb}"), body.clone()).await;
         let detail = reply.problem(status);
@@ -115,6 +143,7 @@ async fn key_of_one_incident_is_not_taken_for_another() {
     let (one, other) = (world.opened("P3").await, world.opened("P3").await);
     let note = json!({ "note": "x" });
     world.post_with_key("viewer", &format!("incidents/{one}/notes"), "k", note.clone()).await.ok(200);
-    let detail = world.post_with_key("viewer", &format!("incidents/{other}/notes"), "k", note).await.problem(409);
+    let detail =
+        world.post_with_key("viewer", &format!("incidents/{other}/notes"), "k", note).await.problem(409);
     assert!(detail.ends_with("these fields differ: incident"), "{detail}");
 }

@@ -1,8 +1,8 @@
 //! Declaring, listing and showing.
 
+use axum::http::Method;
 use harmony_blueprints::messages::input_digest;
 use harmony_incidents::attestation::StartClaim;
-use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -159,7 +159,9 @@ async fn list_is_filtered_and_paged() {
     let rest = world.get("viewer", &format!("incidents?limit=2&cursor={second}")).await.ok(200);
     assert_eq!(rest["incidents"][0]["incidentId"], first.as_str());
     assert_eq!(rest.get("nextCursor"), None);
-    for (query, status) in [("?limit=0", 422), ("?limit=201", 422), ("?stat=OPEN", 400), ("?status=x", 422), ("?cursor=x", 422)] {
+    for (query, status) in
+        [("?limit=0", 422), ("?limit=201", 422), ("?stat=OPEN", 400), ("?status=x", 422), ("?cursor=x", 422)]
+    {
         world.get("viewer", &format!("incidents{query}")).await.problem(status);
     }
     world.get("viewer", "incidents/nonsense").await.problem(400);

@@ -46,7 +46,10 @@ async fn log_verifies_and_replays() {
     world.declared("P3").await;
     for path in ["log/verify", "log/replay"] {
         let report = world.get("viewer", path).await.ok(200);
-        assert_eq!(report, json!({ "verified": true, "incidents": 2, "records": 3, "findings": [], "redacted": [] }));
+        assert_eq!(
+            report,
+            json!({ "verified": true, "incidents": 2, "records": 3, "findings": [], "redacted": [] })
+        );
     }
 }
 

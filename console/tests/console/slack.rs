@@ -2,13 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::{
-    Json, Router,
-    body::Body,
-    extract::State,
-    http::Request,
-    routing::post,
-};
+use axum::{Json, Router, body::Body, extract::State, http::Request, routing::post};
 use harmony_capabilities::slack::{SlackReplies, signature};
 use harmony_incidents::{
     Command, WorkflowType,
@@ -31,10 +25,13 @@ type Told = Arc<Mutex<Vec<String>>>;
 async fn world() -> (Arc<World>, Told, String) {
     let told = Told::default();
     let router = Router::new()
-        .route("/response", post(async |State(told): State<Told>, Json(body): Json<Value>| {
-            assert_eq!(body["response_type"], "ephemeral");
-            told.lock().unwrap().push(body["text"].as_str().unwrap().to_owned());
-        }))
+        .route(
+            "/response",
+            post(async |State(told): State<Told>, Json(body): Json<Value>| {
+                assert_eq!(body["response_type"], "ephemeral");
+                told.lock().unwrap().push(body["text"].as_str().unwrap().to_owned());
+            }),
+        )
         .with_state(told.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -45,7 +42,10 @@ async fn world() -> (Arc<World>, Told, String) {
 
 async fn told_next(told: &Told) -> String {
     for _ in 0..1000 {
-        let first = { let mut told = told.lock().unwrap(); (!told.is_empty()).then(|| told.remove(0)) };
+        let first = {
+            let mut told = told.lock().unwrap();
+            (!told.is_empty()).then(|| told.remove(0))
+        };
         if let Some(text) = first {
             return text;
         }

@@ -103,7 +103,13 @@ async fn starts_that_are_not_legal_are_refused_before() {
     world.outbox().await;
     for (who, verb, body, status, expected) in [
         ("operator", "remediate", json!({ "runbook": "rollback.md" }), 409, "OPEN or MITIGATING"),
-        ("operator", "post-mortem", json!({}), 409, "cannot be proposed without section summary, section impact"),
+        (
+            "operator",
+            "post-mortem",
+            json!({}),
+            409,
+            "cannot be proposed without section summary, section impact",
+        ),
         ("oncall", "close-out", json!({ "resolutionSummary": "x" }), 409, "PENDING cannot become RESOLVED"),
         ("oncall", "close-out", json!({}), 422, "resolutionSummary is empty"),
         ("oncall", "close-out", json!({ "resolutionSummary": "x", "resolutionType": "LUCK" }), 422, "LUCK"),
@@ -125,7 +131,10 @@ async fn close_out_cancel_and_post_mortem_carry_their_own_fields() {
     world.outbox().await;
     let close_out = json!({ "resolutionSummary": "Rolled back", "archiveChannel": true });
     world.post("oncall", &format!("incidents/{closed}/close-out"), close_out).await.ok(202);
-    world.post("oncall", &format!("incidents/{cancelled}/cancel"), json!({ "reason": "A drill" })).await.ok(202);
+    world
+        .post("oncall", &format!("incidents/{cancelled}/cancel"), json!({ "reason": "A drill" }))
+        .await
+        .ok(202);
     world.temporal_is(false);
     let review = json!({ "title": "Checkout", "labels": ["review"] });
     let answer = world.post("operator", &format!("incidents/{reviewed}/post-mortem"), review).await.ok(202);

@@ -77,7 +77,8 @@ pub(crate) struct World {
     pub(crate) log: SharedLog,
     pub(crate) keys: AttestationKeys,
     pub(crate) router: Router,
-    pub(crate) dir: TempDir,
+    /// Holds the store until the world ends.
+    _dir: TempDir,
     rules: Arc<RuleSet>,
     temporal: Arc<AtomicBool>,
 }
@@ -123,11 +124,8 @@ impl World {
         let log: SharedLog = Arc::new(SqliteLog::open(&dir.path().join("harmony.db"), salt).await.unwrap());
         let keys = AttestationKeys::parse(&"11".repeat(32)).unwrap();
         let temporal = Arc::new(AtomicBool::new(true));
-        let rules = Arc::new(RuleSet {
-            directory: directory(),
-            policy: Policy::default(),
-            auto_escalate_p1: true,
-        });
+        let rules =
+            Arc::new(RuleSet { directory: directory(), policy: Policy::default(), auto_escalate_p1: true });
         let router = router(Doors {
             log: log.clone(),
             rules: Arc::new(Fixed(rules.clone())),
@@ -138,7 +136,7 @@ impl World {
             temporal: Arc::new(Temporal(temporal.clone())),
             default_space: "OPS".to_owned(),
         });
-        Self { log, keys, router, dir, rules, temporal }
+        Self { log, keys, router, _dir: dir, rules, temporal }
     }
 
     pub(crate) fn temporal_is(&self, reachable: bool) {
@@ -212,7 +210,13 @@ impl World {
     }
 
     /// Appends as a workflow would.
-    pub(crate) async fn append(&self, id: &str, key: &str, blueprint: WorkflowType, command: Command) -> Appended {
+    pub(crate) async fn append(
+        &self,
+        id: &str,
+        key: &str,
+        blueprint: WorkflowType,
+        command: Command,
+    ) -> Appended {
         let incident: IncidentId = id.parse().unwrap();
         let org = OrgId::default();
         let workflow_id = WorkflowId::new(blueprint, &org, &incident);

@@ -10,10 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    commands::{
-        incident::{KeyArgs, given},
-        show,
-    },
+    commands::{incident::given, incident_args::KeyArgs, show},
     config::Config,
     failure::{Exit, Failure},
     output,
@@ -110,10 +107,13 @@ async fn decide(config: &Config, args: &DecideArgs, decision: &str, json: bool) 
     if !args.yes && output::is_interactive() {
         let verb = if decision == "approved" { "Approve" } else { "Reject" };
         if !output::confirm(&format!("{verb} this?")) {
-            return Err(Failure::failed("not decided", "nothing was sent; decide later, or pass --yes").into());
+            return Err(
+                Failure::failed("not decided", "nothing was sent; decide later, or pass --yes").into()
+            );
         }
     }
-    let body = given(json!({ "decision": decision, "digest": digest, "reason": args.reason, "source": "cli" }));
+    let body =
+        given(json!({ "decision": decision, "digest": digest, "reason": args.reason, "source": "cli" }));
     let reply = api.post(&["approvals", id], &body).await?;
     if json {
         output::json(&reply.body);

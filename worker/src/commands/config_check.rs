@@ -47,7 +47,8 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode>
 
 fn checks(config: &Config) -> Vec<Check> {
     let file = config.settings.file.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
-    let vendor = |set: bool| Ok(if set { "configured" } else { "not configured: its steps are skipped" }.to_owned());
+    let vendor =
+        |set: bool| Ok(if set { "configured" } else { "not configured: its steps are skipped" }.to_owned());
     let people = || {
         let governance = config.governance().map_err(failure)?;
         let rules = harmony_incidents::RulesSource::current(&*governance);
@@ -125,7 +126,9 @@ fn as_json(config: &Config, checks: &[Check], unknown: &[String]) -> Value {
         .iter()
         .map(|check| match &check.found {
             Ok(found) => json!({ "what": check.what, "ok": true, "found": found }),
-            Err(failure) => json!({ "what": check.what, "ok": false, "problem": failure.what, "hint": failure.hint }),
+            Err(failure) => {
+                json!({ "what": check.what, "ok": false, "problem": failure.what, "hint": failure.hint })
+            }
         })
         .collect();
     let set: Vec<Value> = settings(config)

@@ -3,319 +3,21 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use crate::{
     api::{Api, Reply},
-    commands::show,
+    commands::{
+        incident_args::{
+            DeclareArgs, IncidentCommand, KeyArgs, ListArgs, RemediateArgs, ResponderArgs, SignOffArgs,
+            StatusArgs,
+        },
+        show,
+    },
     config::Config,
     failure::Failure,
     output,
 };
-
-/// What can be done with incidents.
-#[derive(Debug, Subcommand)]
-pub(crate) enum IncidentCommand {
-    /// Declare an incident; prints its id
-    Declare(DeclareArgs),
-    /// List incidents, newest first
-    List(ListArgs),
-    /// Show one incident
-    Show(OneArgs),
-    /// Add a note
-    Note(NoteArgs),
-    /// Change the state: OPEN, MITIGATING, RESOLVED, … (or a status: INVESTIGATING, MITIGATED)
-    Status(StatusArgs),
-    /// Change the severity
-    Severity(SeverityArgs),
-    /// Give somebody a part: commander, communications, operations
-    Assign(ResponderArgs),
-    /// Take it from them again
-    Release(ResponderArgs),
-    /// Propose a runbook; it runs once it is approved
-    Remediate(RemediateArgs),
-    /// Say that it was seen to work
-    Verify(OneArgs),
-    /// Stop the remediation: cancels its gate or ends its cell
-    Stop(StopArgs),
-    /// Close the incident out as resolved
-    CloseOut(CloseOutArgs),
-    /// Cancel an incident that is none
-    Cancel(CancelArgs),
-    /// Write a section of the review, or add an action item
-    Review(ReviewArgs),
-    /// Propose the review for publishing
-    PostMortem(PostMortemArgs),
-    /// Sign off the published review; closes the incident
-    SignOff(SignOffArgs),
-    /// Close a resolved incident that needs no review
-    Close(OneArgs),
-}
-
-/// What every command may be given.
-#[derive(Debug, Args)]
-pub(crate) struct KeyArgs {
-    /// The same key with the same command happens once [default: one per invocation]
-    #[arg(long, value_name = "K")]
-    pub(crate) idempotency_key: Option<String>,
-}
-
-/// An incident, and nothing else.
-#[derive(Debug, Args)]
-pub(crate) struct OneArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `declare`.
-#[derive(Debug, Args)]
-pub(crate) struct DeclareArgs {
-    /// What is wrong, in one line
-    #[arg(required_unless_present = "title_flag", conflicts_with = "title_flag")]
-    title: Option<String>,
-    /// The same
-    #[arg(long = "title", id = "title_flag", value_name = "TITLE")]
-    title_flag: Option<String>,
-    /// P1..P4, SEV1..SEV4, or critical, high, medium, low
-    #[arg(long)]
-    severity: String,
-    /// Service that it was seen at
-    #[arg(long)]
-    service: Option<String>,
-    /// Such as production
-    #[arg(long)]
-    environment: Option<String>,
-    /// More words
-    #[arg(long)]
-    summary: Option<String>,
-    /// Service that suffers from it; repeat for more
-    #[arg(long = "impacted-service", value_name = "SERVICE")]
-    impacted_services: Vec<String>,
-    /// Title on the public status page
-    #[arg(long)]
-    public_title: Option<String>,
-    /// First message on the public status page
-    #[arg(long)]
-    public_message: Option<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `list`.
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Only these; repeat for more
-    #[arg(long)]
-    status: Vec<String>,
-    /// Only these states; repeat for more
-    #[arg(long)]
-    state: Vec<String>,
-    /// Only these; repeat for more
-    #[arg(long)]
-    severity: Vec<String>,
-    /// Part of the title
-    #[arg(long, value_name = "TEXT")]
-    search: Option<String>,
-    /// At most this many
-    #[arg(long, value_name = "N")]
-    limit: Option<u32>,
-    /// Where the last listing ended
-    #[arg(long)]
-    cursor: Option<String>,
-}
-
-/// Options of `note`.
-#[derive(Debug, Args)]
-pub(crate) struct NoteArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// The note
-    text: String,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `status`.
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// The state or status asked for
-    state: String,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
-    /// Claims EMERGENCY_OVERRIDE, in 20 characters at least
-    #[arg(long)]
-    justification: Option<String>,
-    /// What was done, for RESOLVED
-    #[arg(long)]
-    summary: Option<String>,
-    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `severity`.
-#[derive(Debug, Args)]
-pub(crate) struct SeverityArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// P1..P4
-    severity: String,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `assign` and `release`.
-#[derive(Debug, Args)]
-pub(crate) struct ResponderArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// commander, communications or operations
-    role: String,
-    /// Id in the directory
-    principal: String,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `remediate`.
-#[derive(Debug, Args)]
-pub(crate) struct RemediateArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// Relative to the runbook root
-    #[arg(long, value_name = "PATH")]
-    runbook: String,
-    /// Cell to run; repeat for more [default: every named cell but those of --verify]
-    #[arg(long = "cell", value_name = "NAME")]
-    cells: Vec<String>,
-    /// Cell that tells whether it worked; repeat for more
-    #[arg(long = "verify", value_name = "NAME")]
-    verify: Vec<String>,
-    /// Variable for the cells, never a secret; repeat for more
-    #[arg(long = "env", value_name = "K=V", value_parser = assignment)]
-    env: Vec<(String, String)>,
-    /// Name of a secret that the runbook pool holds; repeat for more
-    #[arg(long = "secret-env", value_name = "NAME")]
-    secret_env: Vec<String>,
-    /// Time for one cell, such as 10m
-    #[arg(long, value_name = "T")]
-    timeout: Option<String>,
-    /// Directory to run in, relative to the runbook root
-    #[arg(long, value_name = "DIR")]
-    workdir: Option<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `stop`.
-#[derive(Debug, Args)]
-pub(crate) struct StopArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `close-out`.
-#[derive(Debug, Args)]
-pub(crate) struct CloseOutArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// What was done
-    #[arg(long)]
-    summary: String,
-    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX [default: FIXED]
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-    /// Archive the channel, too, behind a gate of its own
-    #[arg(long)]
-    archive_channel: bool,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `cancel`.
-#[derive(Debug, Args)]
-pub(crate) struct CancelArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// Why
-    #[arg(long)]
-    reason: String,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `review`.
-#[derive(Debug, Args)]
-pub(crate) struct ReviewArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// summary, impact, contributing-factors, …
-    #[arg(long, requires = "text", conflicts_with = "action", required_unless_present = "action")]
-    section: Option<String>,
-    /// What it says
-    #[arg(long, requires = "section")]
-    text: Option<String>,
-    /// What has to be done
-    #[arg(long, requires = "owner")]
-    action: Option<String>,
-    /// Who does it
-    #[arg(long, requires = "action")]
-    owner: Option<String>,
-    /// Until when, such as 2026-01-31
-    #[arg(long, requires = "action")]
-    due: Option<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `post-mortem`.
-#[derive(Debug, Args)]
-pub(crate) struct PostMortemArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// Title of the page
-    #[arg(long)]
-    title: Option<String>,
-    /// Confluence space [default: the configured one]
-    #[arg(long, value_name = "KEY")]
-    space: Option<String>,
-    /// Page above it
-    #[arg(long, value_name = "ID")]
-    parent: Option<String>,
-    /// Label; repeat for more
-    #[arg(long = "label", value_name = "LABEL")]
-    labels: Vec<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
-/// Options of `sign-off`.
-#[derive(Debug, Args)]
-pub(crate) struct SignOffArgs {
-    /// Such as INC-2026-0001
-    id: String,
-    /// Digest of the page that was read [default: of the one that is published]
-    #[arg(long)]
-    digest: Option<String>,
-    #[command(flatten)]
-    key: KeyArgs,
-}
 
 /// One request, as a command makes it.
 struct Request<'a> {
@@ -327,23 +29,24 @@ struct Request<'a> {
 
 /// Carries out one command.
 pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) -> anyhow::Result<ExitCode> {
-    match command {
-        IncidentCommand::Declare(args) => declare(config, args, json).await?,
-        IncidentCommand::List(args) => list(config, args, json).await?,
-        IncidentCommand::Show(args) => show_one(config, &args.id, json).await?,
-        IncidentCommand::SignOff(args) => sign_off(config, args, json).await?,
-        other => {
-            let request = request(other);
+    match (request(command), command) {
+        (Some(request), _) => {
             let api = Api::open(config, request.key.idempotency_key.clone())?;
             let reply = api.post(&["incidents", request.id, request.verb], &request.body).await?;
             answer(&request, &reply, json);
         }
+        (None, IncidentCommand::Declare(args)) => declare(config, args, json).await?,
+        (None, IncidentCommand::List(args)) => list(config, args, json).await?,
+        (None, IncidentCommand::Show(args)) => show_one(config, &args.id, json).await?,
+        (None, IncidentCommand::SignOff(args)) => sign_off(config, args, json).await?,
+        (None, _) => anyhow::bail!("this command is not carried out by this build"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn request(command: &IncidentCommand) -> Request<'_> {
-    let of = |id, verb, key, body| Request { id, verb, key, body };
+/// The commands that are one POST below the incident; the others do more, or less.
+fn request(command: &IncidentCommand) -> Option<Request<'_>> {
+    let of = |id, verb, key, body| Some(Request { id, verb, key, body });
     match command {
         IncidentCommand::Note(args) => of(&args.id, "notes", &args.key, json!({ "note": args.text })),
         IncidentCommand::Status(args) => of(&args.id, "status", &args.key, status_body(args)),
@@ -355,7 +58,9 @@ fn request(command: &IncidentCommand) -> Request<'_> {
         IncidentCommand::Release(args) => of(&args.id, "responders", &args.key, responder_body(args, true)),
         IncidentCommand::Remediate(args) => of(&args.id, "remediate", &args.key, remediate_body(args)),
         IncidentCommand::Verify(args) => of(&args.id, "verify", &args.key, json!({})),
-        IncidentCommand::Stop(args) => of(&args.id, "stop", &args.key, given(json!({ "reason": args.reason }))),
+        IncidentCommand::Stop(args) => {
+            of(&args.id, "stop", &args.key, given(json!({ "reason": args.reason })))
+        }
         IncidentCommand::CloseOut(args) => {
             let body = json!({
                 "resolutionSummary": args.summary,
@@ -384,15 +89,13 @@ fn request(command: &IncidentCommand) -> Request<'_> {
             });
             of(&args.id, "post-mortem", &args.key, given(body))
         }
-        // The four that `run` takes itself have no request of this kind; `close` is the one that is left.
-        IncidentCommand::Close(args) | IncidentCommand::Show(args) => of(&args.id, "close", &args.key, json!({})),
-        IncidentCommand::Declare(args) => of("", "", &args.key, Value::Null),
-        IncidentCommand::SignOff(args) => of(&args.id, "sign-off", &args.key, Value::Null),
-        IncidentCommand::List(_) => of("", "", &NO_KEY, Value::Null),
+        IncidentCommand::Close(args) => of(&args.id, "close", &args.key, json!({})),
+        IncidentCommand::Declare(_)
+        | IncidentCommand::List(_)
+        | IncidentCommand::Show(_)
+        | IncidentCommand::SignOff(_) => None,
     }
 }
-
-const NO_KEY: KeyArgs = KeyArgs { idempotency_key: None };
 
 fn status_body(args: &StatusArgs) -> Value {
     // The machine's words come first: OPEN means the state here. Only what it does not know is the view's.
@@ -430,13 +133,6 @@ pub(crate) fn given(mut body: Value) -> Value {
         fields.retain(|_, value| !value.is_null());
     }
     body
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("a variable is NAME=VALUE".to_owned()),
-    }
 }
 
 async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Result<()> {
@@ -499,13 +195,12 @@ async fn sign_off(config: &Config, args: &SignOffArgs, json: bool) -> anyhow::Re
         None => {
             let incident = api.get(&["incidents", &args.id], &[]).await?;
             let review = &incident["review"];
-            let digest = review["digest"].as_str().filter(|digest| !digest.is_empty()).ok_or_else(|| {
-                Failure {
+            let digest =
+                review["digest"].as_str().filter(|digest| !digest.is_empty()).ok_or_else(|| Failure {
                     exit: crate::failure::Exit::Refused,
                     what: format!("{} has no published review", args.id),
                     hint: format!("publish one: harmony incident post-mortem {}", args.id),
-                }
-            })?;
+                })?;
             output::say(&format!("signing off {} (sha256 {digest})", output::words(&review["url"])));
             digest.to_owned()
         }
@@ -556,7 +251,7 @@ mod tests {
     fn body(line: &[&str]) -> Value {
         let whole: Vec<&str> = std::iter::once("incident").chain(line.iter().copied()).collect();
         let parsed = Line::try_parse_from(whole).unwrap();
-        request(&parsed.command).body
+        request(&parsed.command).unwrap().body
     }
 
     #[test]
@@ -581,7 +276,19 @@ mod tests {
         for line in [
             &["incident", "review", "I"][..],
             &["incident", "review", "I", "--section", "impact"],
-            &["incident", "review", "I", "--section", "impact", "--text", "x", "--action", "y", "--owner", "z"],
+            &[
+                "incident",
+                "review",
+                "I",
+                "--section",
+                "impact",
+                "--text",
+                "x",
+                "--action",
+                "y",
+                "--owner",
+                "z",
+            ],
         ] {
             assert!(Line::try_parse_from(line).is_err(), "{line:?}");
         }

@@ -75,7 +75,7 @@ pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> an
 /// Checks the log in the database itself.
 pub(crate) async fn verify(config: &Config) -> anyhow::Result<harmony_eventlog::Report> {
     let log = config.open_existing_log().await?;
-    log.verify(&config.org).await.map_err(|error| unreadable(config, &error))
+    Ok(log.verify(&config.org).await.map_err(|error| unreadable(config, &error))?)
 }
 
 /// The API, unless the database was named or no API answers.
@@ -93,7 +93,11 @@ async fn api(config: &Config) -> anyhow::Result<Option<Api>> {
     };
     if !answers && !config.database_path()?.is_file() {
         return Err(Failure::failed(
-            format!("no API answers at {}, and there is no database at {}", api.origin(), config.database_path()?.display()),
+            format!(
+                "no API answers at {}, and there is no database at {}",
+                api.origin(),
+                config.database_path()?.display()
+            ),
             "start `harmony serve`, or set DATABASE_URL=sqlite://PATH",
         )
         .into());
@@ -142,23 +146,35 @@ fn tell(report: &Value, done: &str, json: bool) -> ExitCode {
 }
 
 async fn show_records(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
-    let body = Api::open(config, None)?.get(&["incidents", id, "events"], &[]).await?;
+    let events = all_events(&Api::open(config, None)?, id).await?;
     if json {
-        output::json(&body);
+        output::json(&json!({ "events": events }));
         return Ok(());
     }
-    let rows: Vec<Vec<String>> = show::items(&body, "events")
+    let rows: Vec<Vec<String>> = events
         .iter()
         .map(|event| {
-            let payload = [&event["payload"], &event["data"]].into_iter().find(|value| value.is_object());
-            let detail = payload.map(|payload| payload.to_string()).unwrap_or_default();
             let mut row = ["seq", "occurredAt", "kind", "actor"].map(|name| words(&event[name])).to_vec();
-            row.push(shortened(&detail));
+            row.push(shortened(&event["payload"].to_string()));
             row
         })
         .collect();
     output::table(&["SEQ", "WHEN", "KIND", "ACTOR", "DETAIL"], &rows);
     Ok(())
+}
+
+async fn all_events(api: &Api, id: &str) -> anyhow::Result<Vec<Value>> {
+    let mut all: Vec<Value> = Vec::new();
+    let mut after = String::from("0");
+    loop {
+        let query = [("after", after), ("limit", PAGE.to_string())];
+        let page = api.get(&["incidents", id, "events"], &query).await?;
+        all.extend_from_slice(show::items(&page, "events"));
+        match page["nextCursor"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => return Ok(all),
+        }
+    }
 }
 
 /// A line's worth; `--json` has all of it.
@@ -177,10 +193,12 @@ async fn replay(config: &Config) -> anyhow::Result<Value> {
     let (mut incidents, mut records) = (0_u64, 0_u64);
     let mut findings = Vec::new();
     for state in all_incidents(config, &log).await? {
-        let id: IncidentId = state.incident.parse().map_err(|_| Failure::failed(
-            format!("the log lists {:?}, which is no incident", state.incident),
-            "run `harmony log verify`",
-        ))?;
+        let id: IncidentId = state.incident.parse().map_err(|_| {
+            Failure::failed(
+                format!("the log lists {:?}, which is no incident", state.incident),
+                "run `harmony log verify`",
+            )
+        })?;
         incidents += 1;
         let mut head = ChainHead::default();
         for entry in all_records(config, &log, &id).await? {
@@ -195,7 +213,9 @@ async fn replay(config: &Config) -> anyhow::Result<Value> {
             }
         }
     }
-    Ok(json!({ "verified": findings.is_empty(), "incidents": incidents, "records": records, "findings": findings }))
+    Ok(
+        json!({ "verified": findings.is_empty(), "incidents": incidents, "records": records, "findings": findings }),
+    )
 }
 
 async fn export(config: &Config) -> anyhow::Result<()> {
@@ -250,7 +270,8 @@ async fn all_records(config: &Config, log: &SharedLog, id: &IncidentId) -> anyho
     let mut all: Vec<Entry> = Vec::new();
     loop {
         let after = all.last().map_or(0, |entry| entry.record.seq);
-        let page = log.records(&config.org, id, after, PAGE).await.map_err(|error| unreadable(config, &error))?;
+        let page =
+            log.records(&config.org, id, after, PAGE).await.map_err(|error| unreadable(config, &error))?;
         let is_last = page.len() < PAGE as usize;
         all.extend(page);
         if is_last {

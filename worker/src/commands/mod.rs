@@ -3,6 +3,7 @@
 pub(crate) mod approval;
 pub(crate) mod config_check;
 pub(crate) mod incident;
+pub(crate) mod incident_args;
 pub(crate) mod log;
 pub(crate) mod sandbox;
 pub(crate) mod serve;

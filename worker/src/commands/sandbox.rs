@@ -8,7 +8,8 @@ use crate::{cli::SandboxArgs, commands::stopped, config::Config, failure::Failur
 /// Runs until it is stopped.
 pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyhow::Result<()> {
     let after = |offset: u16| if args.port == 0 { Some(0) } else { args.port.checked_add(offset) };
-    let (Some(pagerduty_port), Some(statuspage_port), Some(confluence_port)) = (after(1), after(2), after(3)) else {
+    let (Some(pagerduty_port), Some(statuspage_port), Some(confluence_port)) = (after(1), after(2), after(3))
+    else {
         let what = format!("--port {}: the three ports after it do not exist", args.port);
         return Err(Failure::usage(what, "take a lower port").into());
     };
@@ -26,7 +27,10 @@ pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyh
         signing_secret,
     };
     let sandbox = Sandbox::start(options).await.map_err(|error| {
-        Failure::failed(format!("the sandbox does not start: {error}"), "take another --port, or leave it out")
+        Failure::failed(
+            format!("the sandbox does not start: {error}"),
+            "take another --port, or leave it out",
+        )
     })?;
     let origins = sandbox.origins();
     if json {

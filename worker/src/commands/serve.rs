@@ -61,10 +61,11 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
 
 async fn doors(config: &Config) -> anyhow::Result<Doors> {
     let slack_replies = match &config.vendors.slack {
-        Some(slack) => Some(
-            SlackReplies::new(&slack.base_url, slack.bot_token.clone())
-                .map_err(|error| Failure::usage(format!("SLACK_BASE_URL: {error}"), "correct SLACK_BASE_URL"))?,
-        ),
+        Some(slack) => {
+            Some(SlackReplies::new(&slack.base_url, slack.bot_token.clone()).map_err(|error| {
+                Failure::usage(format!("SLACK_BASE_URL: {error}"), "correct SLACK_BASE_URL")
+            })?)
+        }
         None => None,
     };
     let space = config.vendors.confluence.as_ref().map(|confluence| confluence.space_key.clone());

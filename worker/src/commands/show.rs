@@ -33,9 +33,12 @@ pub(crate) fn incident(body: &Value) {
         text("phase"),
         if body["escalated"] == true { "  escalated" } else { "" }
     ));
-    for (label, name) in
-        [("summary", "summary"), ("service", "serviceName"), ("environment", "environment"), ("impacted", "impactedServices")]
-    {
+    for (label, name) in [
+        ("summary", "summary"),
+        ("service", "serviceName"),
+        ("environment", "environment"),
+        ("impacted", "impactedServices"),
+    ] {
         let value = text(name);
         if !value.is_empty() {
             output::data(&format!("{label}: {value}"));
@@ -50,7 +53,11 @@ pub(crate) fn incident(body: &Value) {
         for (name, blueprint) in blueprints {
             let reason = words(&blueprint["reason"]);
             let reason = if reason.is_empty() { reason } else { format!("  ({reason})") };
-            output::data(&format!("{name} #{}: {}{reason}", words(&blueprint["attempt"]), words(&blueprint["status"])));
+            output::data(&format!(
+                "{name} #{}: {}{reason}",
+                words(&blueprint["attempt"]),
+                words(&blueprint["status"])
+            ));
             for step in items(blueprint, "steps") {
                 let step_name = [&step["step"], &step["name"]].into_iter().find(|value| value.is_string());
                 output::data(&format!(

@@ -32,11 +32,17 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let made = ensure_namespace(&client, namespace).await?;
     let added = ensure_search_attributes(&client, namespace).await?;
     if json {
-        output::json(&json!({ "namespace": namespace, "created": made, "searchAttributesAdded": added, "retentionDays": 30 }));
+        output::json(
+            &json!({ "namespace": namespace, "created": made, "searchAttributesAdded": added, "retentionDays": 30 }),
+        );
     } else {
         let what = if made { "created" } else { "was there" };
         output::data(&format!("namespace {namespace}: {what}, keeps closed workflows for 30 days"));
-        let added = if added.is_empty() { "all were there".to_owned() } else { format!("added {}", added.join(", ")) };
+        let added = if added.is_empty() {
+            "all were there".to_owned()
+        } else {
+            format!("added {}", added.join(", "))
+        };
         output::data(&format!("search attributes: {added}"));
     }
     Ok(())
@@ -61,7 +67,10 @@ async fn ensure_namespace(client: &Client, namespace: &str) -> anyhow::Result<bo
                 }),
                 ..Default::default()
             };
-            service.update_namespace(update.into_request()).await.context("the retention could not be set")?;
+            service
+                .update_namespace(update.into_request())
+                .await
+                .context("the retention could not be set")?;
             Ok(false)
         }
         Err(status) => Err(status).context("the namespace could not be made"),
@@ -79,8 +88,12 @@ async fn ensure_search_attributes(client: &Client, namespace: &str) -> anyhow::R
     if !missing.is_empty() {
         let attributes: HashMap<String, i32> =
             missing.iter().map(|name| ((*name).to_owned(), IndexedValueType::Keyword.into())).collect();
-        let add = AddSearchAttributesRequest { search_attributes: attributes, namespace: namespace.to_owned() };
-        service.add_search_attributes(add.into_request()).await.context("the search attributes could not be added")?;
+        let add =
+            AddSearchAttributesRequest { search_attributes: attributes, namespace: namespace.to_owned() };
+        service
+            .add_search_attributes(add.into_request())
+            .await
+            .context("the search attributes could not be added")?;
     }
     Ok(missing)
 }

@@ -21,13 +21,18 @@ pub(super) async fn check(origins: &Origins) -> anyhow::Result<String> {
         ("channels", keys(&slack["channels"], |one| text(&one["name"]))),
         ("messages", keys(&slack["messages"], |one| text(&one["metadata"]["event_payload"]["key"]))),
         ("PagerDuty incidents", keys(&pagerduty["incidents"], |one| text(&one["incident_key"]))),
-        ("status page incidents", keys(&statuspage["incidents"], statuspage_key)),
+        (
+            "status page incidents",
+            keys(&statuspage["incidents"], |one| text(&one["metadata"]["harmony"]["idempotency_key"])),
+        ),
         ("review pages", keys(&confluence["pages"], |one| text(&one["title"]))),
     ];
     for (what, keys) in &counted {
         if let Some((key, count)) = twice(keys) {
             let what = format!("{count} {what} carry the key {key:?}: an effect happened twice");
-            return Err(Failure::failed(what, "this must not be: please report it with the data directory").into());
+            return Err(
+                Failure::failed(what, "this must not be: please report it with the data directory").into()
+            );
         }
         if keys.is_empty() {
             let what = format!("there are no {what} in the sandbox");
@@ -49,14 +54,6 @@ fn twice(keys: &[String]) -> Option<(&str, usize)> {
         *counts.entry(key).or_default() += 1;
     }
     counts.into_iter().find(|(_, count)| *count > 1)
-}
-
-/// Statuspage keeps our key in the incident's metadata, wherever in it.
-fn statuspage_key(incident: &Value) -> String {
-    match &incident["metadata"] {
-        Value::Object(fields) if !fields.is_empty() => incident["metadata"].to_string(),
-        _ => text(&incident["id"]),
-    }
 }
 
 fn text(value: &Value) -> String {

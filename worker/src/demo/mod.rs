@@ -77,9 +77,14 @@ async fn walk(installation: &Installation, progress: &Progress) -> anyhow::Resul
     let told = story::tell(installation, progress).await?;
     let report = commands::log::verify(installation.config()).await?;
     if !report.verified {
-        let first = report.findings.first().map(|found| format!("{} {}: {}", found.incident, found.seq, found.problem));
+        let first = report
+            .findings
+            .first()
+            .map(|found| format!("{} {}: {}", found.incident, found.seq, found.problem));
         let what = format!("the log does not verify: {}", first.unwrap_or_default());
-        return Err(Failure::failed(what, "this must not be: please report it with the data directory").into());
+        return Err(
+            Failure::failed(what, "this must not be: please report it with the data directory").into()
+        );
     }
     let once = doubles::check(&installation.sandbox_origins()).await?;
     let outcome = Outcome {
@@ -93,7 +98,10 @@ async fn walk(installation: &Installation, progress: &Progress) -> anyhow::Resul
     };
     let seconds = begun.elapsed().as_secs_f32();
     progress.line("");
-    progress.line(&format!("{} is {} ({}) after {seconds:.1} s", outcome.incident_id, outcome.state, outcome.phase));
+    progress.line(&format!(
+        "{} is {} ({}) after {seconds:.1} s",
+        outcome.incident_id, outcome.state, outcome.phase
+    ));
     progress.line(&format!(
         "log       verified: {} incidents, {} records, {} of them of this one",
         report.incidents, report.records, outcome.records

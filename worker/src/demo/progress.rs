@@ -33,7 +33,8 @@ struct Line {
 impl Progress {
     /// On stderr where stdout belongs to a program.
     pub(super) fn new(to_stderr: bool) -> Self {
-        let terminal = if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+        let terminal =
+            if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
         let target = || if to_stderr { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::stdout() };
         let screen = terminal.then(|| MultiProgress::with_draw_target(target()));
         Self { to_stderr, screen, lines: Mutex::default() }

@@ -39,7 +39,8 @@ impl Slack {
             tokio::time::sleep(PAUSE).await;
         };
         let click = json!({ "messageTs": ts, "actionId": action, "userId": user });
-        let answer = self.http.post(format!("{}/_sandbox/slack/click", self.origin)).json(&click).send().await;
+        let answer =
+            self.http.post(format!("{}/_sandbox/slack/click", self.origin)).json(&click).send().await;
         let answer: Value = answer.context("the sandbox does not answer")?.json().await.context("no JSON")?;
         let status = answer["status"].as_u64().unwrap_or_default();
         if answer["delivered"] != true || !(200..300).contains(&status) {

@@ -3,12 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{progress::Progress, slack::Slack, watcher::Watcher};
-use crate::{
-    api::Api,
-    failure::Failure,
-    output::words,
-    supervisor::Installation,
-};
+use crate::{api::Api, failure::Failure, output::words, supervisor::Installation};
 
 /// Commander's user in the sandbox's Slack.
 const COMMANDER: &str = "U0COMMANDER";
@@ -27,7 +22,8 @@ pub(super) async fn tell(installation: &Installation, progress: &Progress) -> an
     let api = installation.api()?;
     let slack = Slack::new(&installation.sandbox_origins().slack)?;
     let id = declare(&api, progress).await?;
-    let mut stage = Stage { api: &api, slack: &slack, progress, watcher: Watcher::new(&api, progress, &id), id };
+    let mut stage =
+        Stage { api: &api, slack: &slack, progress, watcher: Watcher::new(&api, progress, &id), id };
     stage.completed("initiate").await?;
 
     let plan = json!({ "runbook": "runbooks/rollback-deployment.md", "verify": ["postcheck"] });
@@ -134,8 +130,10 @@ impl Stage<'_> {
             .await?;
         self.slack.click("sign-off", &digest, COMMANDER).await?;
         self.progress.line("commander reads the review and clicks Sign off in Slack");
-        let incident =
-            self.watcher.until(|incident| Ok((incident["state"] == "CLOSED").then(|| incident.clone()))).await?;
+        let incident = self
+            .watcher
+            .until(|incident| Ok((incident["state"] == "CLOSED").then(|| incident.clone())))
+            .await?;
         Ok(Told {
             state: words(&incident["state"]),
             phase: words(&incident["phase"]),
@@ -156,8 +154,15 @@ fn still_possible(incident: &Value, blueprint: &str) -> anyhow::Result<()> {
         return Err(Failure::failed(what, hint).into());
     }
     let steps = found["steps"].as_array().map_or(&[][..], Vec::as_slice);
-    if let Some(step) = steps.iter().find(|step| ["FAILED", "SKIPPED"].iter().any(|bad| step["status"] == *bad)) {
-        let what = format!("{blueprint}: {} {}: {}", words(&step["name"]), words(&step["status"]), words(&step["error"]));
+    if let Some(step) =
+        steps.iter().find(|step| ["FAILED", "SKIPPED"].iter().any(|bad| step["status"] == *bad))
+    {
+        let what = format!(
+            "{blueprint}: {} {}: {}",
+            words(&step["name"]),
+            words(&step["status"]),
+            words(&step["error"])
+        );
         return Err(Failure::failed(what, hint).into());
     }
     Ok(())
@@ -169,9 +174,7 @@ mod tests {
 
     #[test]
     fn a_blueprint_that_ended_badly_ends_the_story() {
-        let of = |status: &str, step: &str| {
-            json!({ "blueprints": { "initiate": { "status": status, "steps": [{ "name": "page", "status": step }] } } })
-        };
+        let of = |status: &str, step: &str| json!({ "blueprints": { "initiate": { "status": status, "steps": [{ "name": "page", "status": step }] } } });
         assert!(still_possible(&json!({}), "initiate").is_ok());
         assert!(still_possible(&of("RUNNING", "SUCCEEDED"), "initiate").is_ok());
         assert!(still_possible(&of("REJECTED", "SUCCEEDED"), "initiate").is_err());

@@ -92,13 +92,29 @@ fn time_left(deadline: &Value) -> String {
     };
     let left = deadline.duration_since(Timestamp::now()).as_secs().max(0);
     let (hours, minutes, seconds) = (left / 3600, left / 60 % 60, left % 60);
-    if hours > 0 { format!("  ({hours}h {minutes:02}m left)") } else { format!("  ({minutes}:{seconds:02} left)") }
+    if hours > 0 {
+        format!("  ({hours}h {minutes:02}m left)")
+    } else {
+        format!("  ({minutes}:{seconds:02} left)")
+    }
 }
 
 /// A record in one line.
 fn record(event: &Value) -> String {
     let payload = &event["payload"];
-    let interesting = ["blueprint", "step", "cell", "from", "to", "action", "status", "section", "approver", "refusedBecause", "url"];
+    let interesting = [
+        "blueprint",
+        "step",
+        "cell",
+        "from",
+        "to",
+        "action",
+        "status",
+        "section",
+        "approver",
+        "refusedBecause",
+        "url",
+    ];
     let detail: Vec<String> = interesting
         .into_iter()
         .filter_map(|name| match &payload[name] {

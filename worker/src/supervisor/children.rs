@@ -63,7 +63,8 @@ impl Child {
         let (stop, told) = watch::channel(None);
         let pid = Arc::new(AtomicU32::new(0));
         let ends = Arc::new(AtomicU32::new(0));
-        let running = Running { plan, reaper: reaper.names(), pid: Arc::clone(&pid), ends: Arc::clone(&ends) };
+        let running =
+            Running { plan, reaper: reaper.names(), pid: Arc::clone(&pid), ends: Arc::clone(&ends) };
         let (name, log) = (running.plan.name, running.plan.log.clone());
         let first = running.spawn()?;
         let watcher = tokio::spawn(running.watch(first, told));
@@ -124,6 +125,13 @@ impl Drop for Child {
     }
 }
 
+/// One run of a child.
+struct Process {
+    child: tokio::process::Child,
+    /// Taken out of `child`, which would close it as soon as somebody waits for the child's end.
+    _stdin: Option<tokio::process::ChildStdin>,
+}
+
 struct Running {
     plan: Plan,
     reaper: Names,
@@ -132,42 +140,43 @@ struct Running {
 }
 
 impl Running {
-    async fn watch(self, first: tokio::process::Child, mut told: watch::Receiver<Option<Duration>>) {
-        let mut child = first;
+    async fn watch(self, first: Process, mut told: watch::Receiver<Option<Duration>>) {
+        let mut process = first;
         let mut pause = RESTART_FIRST;
         loop {
             let begun = Instant::now();
             let ended = tokio::select! {
-                ended = child.wait() => ended,
-                patience = asked(&mut told) => return self.end_child(child, patience).await,
+                ended = process.child.wait() => ended,
+                patience = asked(&mut told) => return self.end_process(process, patience).await,
             };
             self.ended();
             tracing::warn!(child = self.plan.name, ?ended, "a child ended; starting it again");
-            // What it left behind in its group ends with it.
             pause = if begun.elapsed() > SETTLED { RESTART_FIRST } else { (pause * 2).min(RESTART_LAST) };
-            child = loop {
+            process = loop {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     _ = asked(&mut told) => return,
                 }
                 match self.spawn() {
-                    Ok(child) => break child,
-                    Err(error) => tracing::error!(child = self.plan.name, error = format!("{error:#}"), "not started"),
+                    Ok(process) => break process,
+                    Err(error) => {
+                        tracing::error!(child = self.plan.name, error = format!("{error:#}"), "not started")
+                    }
                 }
                 pause = RESTART_LAST;
             };
         }
     }
 
-    async fn end_child(&self, mut child: tokio::process::Child, patience: Duration) {
+    async fn end_process(&self, mut running: Process, patience: Duration) {
         let pid = self.pid.load(Ordering::Relaxed);
         if let Some(process) = process(pid) {
             // Gone already is as good.
-            drop(kill(process, Signal::SIGTERM));
+            let _ = kill(process, Signal::SIGTERM);
         }
-        if tokio::time::timeout(patience, child.wait()).await.is_err() {
+        if tokio::time::timeout(patience, running.child.wait()).await.is_err() {
             end(pid, Signal::SIGKILL);
-            drop(child.wait().await);
+            drop(running.child.wait().await);
         }
         self.ended();
         if let Some(path) = &self.plan.pid_file {
@@ -181,7 +190,7 @@ impl Running {
         self.reaper.forget(pid);
     }
 
-    fn spawn(&self) -> anyhow::Result<tokio::process::Child> {
+    fn spawn(&self) -> anyhow::Result<Process> {
         let plan = &self.plan;
         let log = OpenOptions::new()
             .create(true)
@@ -194,7 +203,7 @@ impl Running {
         if !plan.inherit_environment {
             command.env_clear();
         }
-        let child = command
+        let mut child = command
             .args(&plan.arguments)
             .envs(plan.environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::piped())
@@ -210,15 +219,18 @@ impl Running {
         if let Some(path) = &plan.pid_file {
             keys::write_private(path, &pid.to_string())?;
         }
-        Ok(child)
+        let stdin = child.stdin.take();
+        Ok(Process { child, _stdin: stdin })
     }
 }
 
 async fn asked(told: &mut watch::Receiver<Option<Duration>>) -> Duration {
-    match told.wait_for(Option::is_some).await {
-        Ok(patience) => patience.unwrap_or_default(),
+    // The borrow must not be held over the wait below.
+    let asked = told.wait_for(Option::is_some).await.map(|patience| *patience).ok();
+    match asked {
+        Some(patience) => patience.unwrap_or_default(),
         // Nobody is left who could ask: the handle was dropped, and kills the child itself.
-        Err(_) => std::future::pending().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -229,6 +241,7 @@ fn process(pid: u32) -> Option<Pid> {
 /// A signal to the whole group that this process leads.
 pub(super) fn end(pid: u32, signal: Signal) {
     if let Some(group) = process(pid) {
-        drop(killpg(group, signal));
+        // Gone already is as good.
+        let _ = killpg(group, signal);
     }
 }

@@ -153,9 +153,14 @@ impl Installation {
     fn print(&self) {
         let dir = self.config.data_dir.display();
         output::data(&format!("console    {}", self.origin()));
-        output::data(&format!("temporal   {}, namespace {}", self.config.temporal_address, self.config.temporal_namespace));
+        output::data(&format!(
+            "temporal   {}, namespace {}",
+            self.config.temporal_address, self.config.temporal_namespace
+        ));
         let Origins { slack, pagerduty, statuspage, confluence } = self.sandbox.origins();
-        output::data(&format!("sandbox    slack {slack}  pagerduty {pagerduty}  statuspage {statuspage}  confluence {confluence}"));
+        output::data(&format!(
+            "sandbox    slack {slack}  pagerduty {pagerduty}  statuspage {statuspage}  confluence {confluence}"
+        ));
         output::data(&format!("data       {dir}  (token in {dir}/token, logs in {dir}/logs)"));
         output::data("try        harmony incident declare \"Checkout is down\" --severity P1");
         output::data("ctrl-c stops everything");
@@ -266,7 +271,8 @@ fn child_environment(
 }
 
 fn temporal_plan(config: &Config, program: PathBuf, port: u16) -> Plan {
-    let mut arguments: Vec<String> = ["server", "start-dev", "--headless", "--ip", "127.0.0.1"].map(str::to_owned).into();
+    let mut arguments: Vec<String> =
+        ["server", "start-dev", "--headless", "--ip", "127.0.0.1"].map(str::to_owned).into();
     let database = config.in_data_dir("temporal.db").display().to_string();
     for (flag, value) in [
         ("--port", port.to_string()),

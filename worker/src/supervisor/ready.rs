@@ -24,9 +24,12 @@ pub(super) async fn temporal(config: &Config, child: &Child) -> anyhow::Result<C
     let end = Instant::now() + PATIENCE;
     loop {
         if let Ok(client) = config.temporal_client().await {
-            let request =
-                DescribeNamespaceRequest { namespace: config.temporal_namespace.clone(), ..Default::default() };
-            if client.connection().workflow_service().describe_namespace(request.into_request()).await.is_ok() {
+            let request = DescribeNamespaceRequest {
+                namespace: config.temporal_namespace.clone(),
+                ..Default::default()
+            };
+            if client.connection().workflow_service().describe_namespace(request.into_request()).await.is_ok()
+            {
                 return Ok(client);
             }
         }
@@ -79,5 +82,8 @@ fn hope(children: &[&Child], end: Instant, what: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let logs: Vec<String> = children.iter().map(|child| child.log().display().to_string()).collect();
-    Err(Failure::failed(format!("{what} after {} s", PATIENCE.as_secs()), format!("see {}", logs.join(" and "))))
+    Err(Failure::failed(
+        format!("{what} after {} s", PATIENCE.as_secs()),
+        format!("see {}", logs.join(" and ")),
+    ))
 }

@@ -55,9 +55,13 @@ mod tests {
             statuspage: url("statuspage"),
             confluence: url("confluence"),
         };
-        let slack = SlackSettings { base_url: "https://slack.com/api".to_owned(), bot_token: SecretString::from("x") };
+        let slack = SlackSettings {
+            base_url: "https://slack.com/api".to_owned(),
+            bot_token: SecretString::from("x"),
+        };
         let vendors = Vendors { slack: Some(slack), ..Vendors::default() };
-        let names = |all| environment(&vendors, all, &urls).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let names =
+            |all| environment(&vendors, all, &urls).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
         assert!(!names(false).contains(&"SLACK_BOT_TOKEN".to_owned()));
         assert!(names(false).contains(&"PAGERDUTY_SERVICE_ID".to_owned()));
         assert!(names(true).contains(&"SLACK_BOT_TOKEN".to_owned()));

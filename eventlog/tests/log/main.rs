@@ -1,0 +1,15 @@
+//! The log on real files: what it promises to whoever appends, reads, dispatches or audits.
+//!
+//! One binary, one module a promise. Each test has a directory of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
+mod appending;
+mod effects;
+mod killed;
+mod listing;
+mod opening;
+mod outbox;
+mod redaction;
+mod tampering;
+mod world;

@@ -1,0 +1,145 @@
+//! Files that cannot be a log: one clear line each, and no panic.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
+    process,
+};
+
+use harmony_eventlog::{EventLog, LogError, SqliteLog};
+use harmony_incidents::OrgId;
+use tempfile::TempDir;
+
+use crate::world::{World, declaration, id, named, new, note, salt};
+
+/// Set in the process that opens a file as somebody who may only read it.
+const READER: &str = "HARMONY_TEST_READ_ONLY";
+/// `nobody` on Linux.
+const NOBODY: u32 = 65_534;
+
+async fn refused(path: &Path) -> String {
+    let error = SqliteLog::open(path, salt()).await.err().expect("refused");
+    let text = error.to_string();
+    assert!(!text.contains('\n'), "one line: {text}");
+    text
+}
+
+#[tokio::test]
+async fn log_that_was_closed_opens_again_as_it_was() {
+    let world = World::told().await;
+    let again = SqliteLog::open_existing(&world.path(), salt()).await.unwrap();
+    again.ping().await.unwrap();
+    assert_eq!(again.verify(&OrgId::default()).await.unwrap().records, 6);
+}
+
+#[tokio::test]
+async fn database_of_a_newer_schema_is_refused() {
+    let world = World::told().await;
+    world.sql("PRAGMA user_version = 99").await;
+    assert_eq!(
+        refused(&world.path()).await,
+        "the database has schema 99, this version knows 1: use a newer Harmony"
+    );
+    world.sql("PRAGMA user_version = 1").await;
+    assert_eq!(world.count("events").await, 6, "it was not touched");
+}
+
+#[tokio::test]
+async fn database_of_no_known_schema_is_refused() {
+    let world = World::told().await;
+    world.sql("PRAGMA user_version = -3").await;
+    assert!(refused(&world.path()).await.starts_with("cannot open the database"));
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_by_name() {
+    let directory = TempDir::new().unwrap();
+    let garbage = directory.path().join("garbage.db");
+    fs::write(&garbage, "this is no database\n".repeat(400)).unwrap();
+    let empty_parent = directory.path().join("missing").join("harmony.db");
+    for (path, reason) in [
+        (directory.path(), "unable to open database file"),
+        (garbage.as_path(), "file is not a database"),
+        (empty_parent.as_path(), "unable to open database file"),
+    ] {
+        let expected = format!("cannot open the database {}: {reason}", path.display());
+        assert_eq!(refused(path).await, expected);
+    }
+    let missing = directory.path().join("missing.db");
+    let error = SqliteLog::open_existing(&missing, salt()).await.err().expect("refused");
+    assert!(matches!(error, LogError::Open { .. }), "{error}");
+    assert!(!missing.exists(), "asking for a log makes none");
+    assert!(fs::read(&garbage).unwrap().starts_with(b"this is no database"), "it was not touched");
+}
+
+#[tokio::test]
+async fn somebody_elses_database_is_refused() {
+    let world = World::new().await;
+    let other = TempDir::new().unwrap();
+    let path = other.path().join("other.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE events (id INTEGER)").execute(&mut connection).await.unwrap();
+    let text = refused(&path).await;
+    assert!(text.ends_with("table events already exists"), "{text}");
+    drop(world);
+}
+
+#[tokio::test]
+async fn database_cut_in_half_gives_errors_and_no_panic() {
+    let world = World::told().await;
+    for number in 0..40 {
+        world.say(named(1), &format!("fill-{number}"), note(&"x".repeat(1_000))).await.unwrap();
+    }
+    world.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let whole = fs::read(world.path()).unwrap();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("half.db");
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let error = match SqliteLog::open(&path, salt()).await {
+        Err(error) => error,
+        Ok(log) => {
+            let verified = log.verify(&OrgId::default()).await;
+            drop(log.records(&OrgId::default(), &id(1), 0, 100).await);
+            verified.expect_err("half a database is no log")
+        }
+    };
+    assert!(!error.to_string().contains('\n'), "{error}");
+}
+
+/// Opens the file as a user who may read it and no more. Root may write anything, so it becomes somebody else first.
+#[test]
+fn read_only_file_is_refused_in_one_line() {
+    if let Ok(path) = std::env::var(READER) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let text = runtime.block_on(refused(Path::new(&path)));
+        assert!(text.starts_with("cannot open the database"), "{text}");
+        assert!(text.contains("readonly") || text.contains("unable to open"), "{text}");
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("harmony.db");
+    runtime.block_on(async {
+        let log = SqliteLog::open(&path, salt()).await.unwrap();
+        let declared =
+            crate::world::ask(new(), "d1", declaration("Disk full", harmony_incidents::log::Severity::P1));
+        crate::world::say(&log, declared).await.unwrap();
+    });
+    drop(runtime);
+    let program = directory.path().join("reader");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for (path, mode) in [(program.as_path(), 0o555), (path.as_path(), 0o444), (directory.path(), 0o555)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut reader = process::Command::new(&program);
+    reader.args(["--exact", "opening::read_only_file_is_refused_in_one_line", "--nocapture"]);
+    reader.env(READER, &path);
+    if fs::OpenOptions::new().write(true).open(&path).is_ok() {
+        reader.uid(NOBODY).gid(NOBODY);
+    }
+    let output = reader.output().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,255 @@
+//! What follows a command: written with it, claimed by one, carried out once.
+
+use std::time::Duration;
+
+use harmony_eventlog::{EventLog, OutboxItem, OutboxKind, Pending};
+use harmony_incidents::{
+    Answer, Command, OrgId,
+    command::Attested,
+    log::{Severity, State},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::world::{
+    Ask, World, ask, begin, decision, declaration, gate_request, id, named, new, note, say, status,
+};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+fn start(name: &str) -> OutboxItem {
+    OutboxItem { kind: OutboxKind::Start, name: name.to_owned(), payload: json!({ "workflow": name }) }
+}
+
+/// As a door writes it: the decision as it will be sent.
+fn door(gate_id: &str, decision_id: &str, at: Timestamp) -> OutboxItem {
+    let decision = json!({ "gateId": gate_id, "timestamp": at.to_string(), "decisionId": decision_id });
+    let payload = json!({ "decision": decision });
+    OutboxItem { kind: OutboxKind::Decision, name: decision_id.to_owned(), payload }
+}
+
+fn names(claimed: &[Pending]) -> Vec<&str> {
+    claimed.iter().map(|pending| pending.item.name.as_str()).collect()
+}
+
+async fn claim(world: &World) -> Vec<Pending> {
+    world.log.claim(10, LEASE).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_follows_is_written_with_the_command_and_only_then() {
+    let world = World::new().await;
+    let declared = |key, title, item| Ask {
+        follow: vec![start(item)],
+        ..ask(new(), key, declaration(title, Severity::P1))
+    };
+    say(&world.log, declared("d1", "Disk full", "one")).await.unwrap();
+    say(&world.log, declared("d1", "Disk full", "one again")).await.unwrap();
+    say(&world.log, declared("d2", "", "two")).await.unwrap_err();
+    say(&world.log, declared("d1", "Other", "three")).await.unwrap_err();
+    let claimed = claim(&world).await;
+    assert_eq!(names(&claimed), ["one"]);
+    let one = &claimed[0];
+    assert_eq!((one.org.clone(), one.incident.clone(), one.attempts), (OrgId::default(), id(1), 1));
+    assert_eq!(one.item, start("one"));
+}
+
+#[tokio::test]
+async fn claimed_items_are_nobody_elses_until_the_lease_ends() {
+    let world = World::told().await;
+    for name in ["one", "two", "three"] {
+        world.log.enqueue(&OrgId::default(), &id(1), &start(name)).await.unwrap();
+    }
+    let other = world.other().await;
+    assert_eq!(names(&world.log.claim(2, LEASE).await.unwrap()), ["one", "two"]);
+    let third = other.claim(2, Duration::ZERO).await.unwrap();
+    assert_eq!(names(&third), ["three"]);
+    // A lease that has ended is as if nobody had claimed it, but for the count.
+    let again = other.claim(2, LEASE).await.unwrap();
+    assert_eq!((names(&again), again[0].attempts), (vec!["three"], 2));
+    assert!(claim(&world).await.is_empty());
+    assert_eq!(world.log.backlog().await.unwrap().0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_dispatchers_claim_each_item_once() {
+    let world = World::told().await;
+    for number in 0..40 {
+        world.log.enqueue(&OrgId::default(), &id(1), &start(&number.to_string())).await.unwrap();
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let log = world.other().await;
+        tasks.spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let claimed = log.claim(3, LEASE).await.unwrap();
+                if claimed.is_empty() {
+                    return mine;
+                }
+                mine.extend(claimed.into_iter().map(|pending| pending.id));
+            }
+        });
+    }
+    let mut all: Vec<i64> = tasks.join_all().await.concat();
+    all.sort_unstable();
+    assert_eq!(all, (1..=40).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn done_is_for_good_and_later_is_not_now() {
+    let world = World::told().await;
+    for name in ["one", "two"] {
+        world.log.enqueue(&OrgId::default(), &id(1), &start(name)).await.unwrap();
+    }
+    let claimed = world.log.claim(10, Duration::ZERO).await.unwrap();
+    world.log.done(claimed[0].id).await.unwrap();
+    world.log.later(claimed[1].id, LEASE, "no answer").await.unwrap();
+    assert!(claim(&world).await.is_empty());
+    let (waiting, age) = world.log.backlog().await.unwrap();
+    assert!(waiting == 1 && age < LEASE);
+    world.log.later(claimed[1].id, Duration::ZERO, "no answer").await.unwrap();
+    // Done stays done, whoever says "later" after it.
+    world.log.later(claimed[0].id, Duration::ZERO, "no answer").await.unwrap();
+    assert_eq!(names(&claim(&world).await), ["two"]);
+}
+
+#[tokio::test]
+async fn second_item_of_a_name_is_the_first_per_kind_and_organisation() {
+    let world = World::told().await;
+    let acme: OrgId = "acme".parse().unwrap();
+    let cancel = OutboxItem { kind: OutboxKind::Cancel, ..start("one") };
+    let other = OutboxItem { payload: json!("other"), ..start("one") };
+    for (org, item) in [
+        (&OrgId::default(), start("one")),
+        (&OrgId::default(), other),
+        (&OrgId::default(), cancel),
+        (&acme, start("one")),
+    ] {
+        world.log.enqueue(org, &id(1), &item).await.unwrap();
+    }
+    let claimed = claim(&world).await;
+    let told: Vec<(String, OutboxKind)> =
+        claimed.iter().map(|one| (one.org.to_string(), one.item.kind)).collect();
+    let default = || "default".to_owned();
+    let kinds = [
+        (default(), OutboxKind::Start),
+        (default(), OutboxKind::Cancel),
+        ("acme".to_owned(), OutboxKind::Start),
+    ];
+    assert_eq!(told, kinds);
+    assert_eq!(claimed[0].item, start("one"), "the first payload stands");
+    world.log.done(claimed[0].id).await.unwrap();
+    world.log.enqueue(&OrgId::default(), &id(1), &start("one")).await.unwrap();
+    assert_eq!(world.log.backlog().await.unwrap().0, 2, "what was done is not done again");
+}
+
+#[tokio::test]
+async fn item_that_cannot_be_read_holds_nobody_up() {
+    let world = World::told().await;
+    for name in ["one", "two"] {
+        world.log.enqueue(&OrgId::default(), &id(1), &start(name)).await.unwrap();
+    }
+    world.sql("UPDATE outbox SET kind = 'of a newer version' WHERE name = 'one'").await;
+    assert_eq!(names(&claim(&world).await), ["two"]);
+}
+
+#[tokio::test]
+async fn resolving_wakes_the_workflow_whose_gate_it_cancels() {
+    let world = World::told().await;
+    world.say(named(1), "gate", gate_request(1)).await.unwrap();
+    world.say(named(1), "s2", status(State::Resolved)).await.unwrap();
+    let claimed = claim(&world).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].item.kind, OutboxKind::Wake);
+    assert_eq!(claimed[0].item.payload, json!({ "workflowId": "incident.remediate-INC-2026-0001" }));
+    assert_eq!(world.gate(1).await.status, "cancelled");
+}
+
+#[tokio::test]
+async fn judged_decision_leaves_the_outbox() {
+    let world = World::told().await;
+    world.say(named(1), "gate", gate_request(1)).await.unwrap();
+    let gate = world.gate(1).await;
+    for name in ["mine", "another"] {
+        let item = door(&gate.gate_id, name, begin());
+        world.log.enqueue(&OrgId::default(), &id(1), &item).await.unwrap();
+    }
+    let input = Box::new(decision(&gate, "mine", Attested::Yes, begin()));
+    world.say(named(1), "decision/mine", Command::Decide { input }).await.unwrap();
+    assert_eq!(names(&claim(&world).await), ["another"]);
+}
+
+#[tokio::test]
+async fn decision_sent_by_hand_cannot_take_a_doors_decision_out_of_the_outbox() {
+    for attested in [Attested::No, Attested::Forged] {
+        let world = World::told().await;
+        world.say(named(1), "gate", gate_request(1)).await.unwrap();
+        let gate = world.gate(1).await;
+        let item = door(&gate.gate_id, "mine", begin());
+        world.log.enqueue(&OrgId::default(), &id(1), &item).await.unwrap();
+        let input = Box::new(decision(&gate, "mine", attested, begin()));
+        world.say(named(1), "by hand", Command::Decide { input }).await.unwrap();
+        assert_eq!(names(&claim(&world).await), ["mine"], "{attested:?}");
+    }
+}
+
+#[tokio::test]
+async fn decision_on_one_incident_leaves_anothers_in_the_outbox() {
+    let world = World::told().await;
+    world.say(named(1), "gate", gate_request(1)).await.unwrap();
+    let gate = world.gate(1).await;
+    world.log.enqueue(&OrgId::default(), &id(2), &door("elsewhere", "mine", begin())).await.unwrap();
+    let input = Box::new(decision(&gate, "mine", Attested::Yes, begin()));
+    world.say(named(1), "decision/mine", Command::Decide { input }).await.unwrap();
+    assert_eq!(names(&claim(&world).await), ["mine"]);
+}
+
+#[tokio::test]
+async fn decision_made_in_time_holds_the_timeout_back_until_it_is_judged() {
+    let world = World::told().await;
+    world.say(named(1), "gate", gate_request(1)).await.unwrap();
+    let gate = world.gate(1).await;
+    let due = Timestamp::from_microsecond(gate.due_us).unwrap();
+    let after = due.checked_add(SignedDuration::from_mins(1)).unwrap();
+    let expire = |key| {
+        let command = Command::ExpireLevel { gate_id: gate.gate_id.clone(), level: 1 };
+        say(&world.log, Ask { at: after, ..ask(named(1), key, command) })
+    };
+    world.log.enqueue(&OrgId::default(), &id(1), &door(&gate.gate_id, "mine", due)).await.unwrap();
+    assert_eq!(expire("e1").await.unwrap().answer, Answer::NotYet);
+    // Claimed and sent is still under way.
+    claim(&world).await;
+    assert_eq!(expire("e2").await.unwrap().answer, Answer::NotYet);
+
+    let input = Box::new(decision(&gate, "mine", Attested::Yes, due));
+    let decided = Ask { at: after, ..ask(named(1), "decision/mine", Command::Decide { input }) };
+    let Answer::Judged { verdict } = say(&world.log, decided).await.unwrap().answer else { panic!() };
+    assert!(verdict.accepted);
+    let Answer::Settled { settled } = expire("e3").await.unwrap().answer else { panic!() };
+    assert_eq!(settled.status, "approved");
+}
+
+#[tokio::test]
+async fn decision_made_too_late_or_elsewhere_holds_nothing_back() {
+    let world = World::told().await;
+    world.say(named(1), "gate", gate_request(1)).await.unwrap();
+    let gate = world.gate(1).await;
+    let due = Timestamp::from_microsecond(gate.due_us).unwrap();
+    let late = due.checked_add(SignedDuration::from_micros(1)).unwrap();
+    let acme: OrgId = "acme".parse().unwrap();
+    for (org, number, item) in [
+        (OrgId::default(), 1, door(&gate.gate_id, "late", late)),
+        (OrgId::default(), 2, door(&gate.gate_id, "other incident", due)),
+        (OrgId::default(), 1, door("other gate", "other gate", due)),
+        (OrgId::default(), 1, OutboxItem { payload: json!({}), ..door("", "empty", due) }),
+        (acme, 1, door(&gate.gate_id, "other organisation", due)),
+    ] {
+        world.log.enqueue(&org, &id(number), &item).await.unwrap();
+    }
+    let command = Command::ExpireLevel { gate_id: gate.gate_id.clone(), level: 1 };
+    let answer = say(&world.log, Ask { at: late, ..ask(named(1), "e1", command) }).await.unwrap().answer;
+    assert!(matches!(answer, Answer::TimedOut { level: 1 }), "nobody else is in the directory: {answer:?}");
+    world.say(named(1), "n9", note("after")).await.unwrap();
+    world.verified().await;
+}

@@ -1,0 +1,12 @@
+//! The rules as whoever asks meets them: commands go in, answers and records come out, nothing is reached past `judge`.
+//!
+//! One binary, one module a subject. [`world::World`] is a log without a store: it judges, seals and folds.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
+mod approvals;
+mod chain;
+mod escalation;
+mod judging;
+mod properties;
+mod world;

@@ -1,0 +1,313 @@
+//! What `harmony incident …` can be given.
+
+use clap::{Args, Subcommand};
+
+/// What can be done with incidents.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentCommand {
+    /// Declare an incident; prints its id
+    Declare(DeclareArgs),
+    /// List incidents, newest first
+    List(ListArgs),
+    /// Show one incident
+    Show(OneArgs),
+    /// Add a note
+    Note(NoteArgs),
+    /// Change the state: OPEN, MITIGATING, RESOLVED, … (or a status: INVESTIGATING, MITIGATED)
+    Status(StatusArgs),
+    /// Change the severity
+    Severity(SeverityArgs),
+    /// Give somebody a part: commander, communications, operations
+    Assign(ResponderArgs),
+    /// Take it from them again
+    Release(ResponderArgs),
+    /// Propose a runbook; it runs once it is approved
+    Remediate(RemediateArgs),
+    /// Say that it was seen to work
+    Verify(OneArgs),
+    /// Stop the remediation: cancels its gate or ends its cell
+    Stop(StopArgs),
+    /// Close the incident out as resolved
+    CloseOut(CloseOutArgs),
+    /// Cancel an incident that is none
+    Cancel(CancelArgs),
+    /// Write a section of the review, or add an action item
+    Review(ReviewArgs),
+    /// Propose the review for publishing
+    PostMortem(PostMortemArgs),
+    /// Sign off the published review; closes the incident
+    SignOff(SignOffArgs),
+    /// Close a resolved incident that needs no review
+    Close(OneArgs),
+}
+
+/// What every command may be given.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// The same key with the same command happens once [default: one per invocation]
+    #[arg(long, value_name = "K")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+/// An incident, and nothing else.
+#[derive(Debug, Args)]
+pub(crate) struct OneArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `declare`.
+#[derive(Debug, Args)]
+pub(crate) struct DeclareArgs {
+    /// What is wrong, in one line
+    #[arg(required_unless_present = "title_flag", conflicts_with = "title_flag")]
+    pub(super) title: Option<String>,
+    /// The same
+    #[arg(long = "title", id = "title_flag", value_name = "TITLE")]
+    pub(super) title_flag: Option<String>,
+    /// P1..P4, SEV1..SEV4, or critical, high, medium, low
+    #[arg(long)]
+    pub(super) severity: String,
+    /// Service that it was seen at
+    #[arg(long)]
+    pub(super) service: Option<String>,
+    /// Such as production
+    #[arg(long)]
+    pub(super) environment: Option<String>,
+    /// More words
+    #[arg(long)]
+    pub(super) summary: Option<String>,
+    /// Service that suffers from it; repeat for more
+    #[arg(long = "impacted-service", value_name = "SERVICE")]
+    pub(super) impacted_services: Vec<String>,
+    /// Title on the public status page
+    #[arg(long)]
+    pub(super) public_title: Option<String>,
+    /// First message on the public status page
+    #[arg(long)]
+    pub(super) public_message: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only these; repeat for more
+    #[arg(long)]
+    pub(super) status: Vec<String>,
+    /// Only these states; repeat for more
+    #[arg(long)]
+    pub(super) state: Vec<String>,
+    /// Only these; repeat for more
+    #[arg(long)]
+    pub(super) severity: Vec<String>,
+    /// Part of the title
+    #[arg(long, value_name = "TEXT")]
+    pub(super) search: Option<String>,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<u32>,
+    /// Where the last listing ended
+    #[arg(long)]
+    pub(super) cursor: Option<String>,
+}
+
+/// Options of `note`.
+#[derive(Debug, Args)]
+pub(crate) struct NoteArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// The note
+    pub(super) text: String,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// The state or status asked for
+    pub(super) state: String,
+    /// Why
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    /// Claims EMERGENCY_OVERRIDE, in 20 characters at least
+    #[arg(long)]
+    pub(super) justification: Option<String>,
+    /// What was done, for RESOLVED
+    #[arg(long)]
+    pub(super) summary: Option<String>,
+    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(super) kind: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `severity`.
+#[derive(Debug, Args)]
+pub(crate) struct SeverityArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// P1..P4
+    pub(super) severity: String,
+    /// Why
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `assign` and `release`.
+#[derive(Debug, Args)]
+pub(crate) struct ResponderArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// commander, communications or operations
+    pub(super) role: String,
+    /// Id in the directory
+    pub(super) principal: String,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `remediate`.
+#[derive(Debug, Args)]
+pub(crate) struct RemediateArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// Relative to the runbook root
+    #[arg(long, value_name = "PATH")]
+    pub(super) runbook: String,
+    /// Cell to run; repeat for more [default: every named cell but those of --verify]
+    #[arg(long = "cell", value_name = "NAME")]
+    pub(super) cells: Vec<String>,
+    /// Cell that tells whether it worked; repeat for more
+    #[arg(long = "verify", value_name = "NAME")]
+    pub(super) verify: Vec<String>,
+    /// Variable for the cells, never a secret; repeat for more
+    #[arg(long = "env", value_name = "K=V", value_parser = assignment)]
+    pub(super) env: Vec<(String, String)>,
+    /// Name of a secret that the runbook pool holds; repeat for more
+    #[arg(long = "secret-env", value_name = "NAME")]
+    pub(super) secret_env: Vec<String>,
+    /// Time for one cell, such as 10m
+    #[arg(long, value_name = "T")]
+    pub(super) timeout: Option<String>,
+    /// Directory to run in, relative to the runbook root
+    #[arg(long, value_name = "DIR")]
+    pub(super) workdir: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `stop`.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// Why
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `close-out`.
+#[derive(Debug, Args)]
+pub(crate) struct CloseOutArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// What was done
+    #[arg(long)]
+    pub(super) summary: String,
+    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX [default: FIXED]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(super) kind: Option<String>,
+    /// Archive the channel, too, behind a gate of its own
+    #[arg(long)]
+    pub(super) archive_channel: bool,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `cancel`.
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// Why
+    #[arg(long)]
+    pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `review`.
+#[derive(Debug, Args)]
+pub(crate) struct ReviewArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// summary, impact, contributing-factors, …
+    #[arg(long, requires = "text", conflicts_with = "action", required_unless_present = "action")]
+    pub(super) section: Option<String>,
+    /// What it says
+    #[arg(long, requires = "section")]
+    pub(super) text: Option<String>,
+    /// What has to be done
+    #[arg(long, requires = "owner")]
+    pub(super) action: Option<String>,
+    /// Who does it
+    #[arg(long, requires = "action")]
+    pub(super) owner: Option<String>,
+    /// Until when, such as 2026-01-31
+    #[arg(long, requires = "action")]
+    pub(super) due: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `post-mortem`.
+#[derive(Debug, Args)]
+pub(crate) struct PostMortemArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// Title of the page
+    #[arg(long)]
+    pub(super) title: Option<String>,
+    /// Confluence space [default: the configured one]
+    #[arg(long, value_name = "KEY")]
+    pub(super) space: Option<String>,
+    /// Page above it
+    #[arg(long, value_name = "ID")]
+    pub(super) parent: Option<String>,
+    /// Label; repeat for more
+    #[arg(long = "label", value_name = "LABEL")]
+    pub(super) labels: Vec<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `sign-off`.
+#[derive(Debug, Args)]
+pub(crate) struct SignOffArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// Digest of the page that was read [default: of the one that is published]
+    #[arg(long)]
+    pub(super) digest: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a variable is NAME=VALUE".to_owned()),
+    }
+}
