@@ -83,10 +83,12 @@ impl Services {
     ) -> Result<Timestamp, ActivityError> {
         let now = scope.occurred_at;
         if attested == Attested::Yes {
-            let claimed = payload.and_then(|payload| payload.timestamp.as_deref()).and_then(|text| text.parse().ok());
+            let claimed =
+                payload.and_then(|payload| payload.timestamp.as_deref()).and_then(|text| text.parse().ok());
             return Ok(claimed.filter(|claimed: &Timestamp| *claimed <= now + CLOCK_SKEW).unwrap_or(now));
         }
-        let state = self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
+        let state =
+            self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
         let late = state.is_some_and(|state| {
             state.gates.iter().any(|gate| {
                 gate.workflow_id == scope.workflow_id.as_str()

@@ -6,11 +6,8 @@
 use harmony_blueprints::contracts::{BeginReply, BeginRequest, Brief, Scope};
 use harmony_eventlog::LogError;
 use harmony_incidents::{
-    Answer, Command, IncidentId, OrgId, Principal, WorkflowId,
-    approvals::missing_for_review,
-    attestation::StartClaim,
-    log::IncidentState,
-    policy::Manual,
+    Answer, Command, IncidentId, OrgId, Principal, WorkflowId, approvals::missing_for_review,
+    attestation::StartClaim, log::IncidentState, policy::Manual,
 };
 use jiff::SignedDuration;
 use temporalio_sdk::activities::ActivityError;
@@ -65,15 +62,13 @@ impl Services {
         let (attempt, refused) = match appended.answer {
             Answer::Started { attempt, .. } => (attempt, None),
             Answer::Refused { attempt, reason } => (attempt, Some(reason)),
-            other => return Err(failure::last("LogAnswer", format!("the log answered a start with {other:?}"))),
+            other => {
+                return Err(failure::last("LogAnswer", format!("the log answered a start with {other:?}")));
+            }
         };
         scope.attempt = attempt;
-        let state = self
-            .log
-            .state(&org, &incident)
-            .await
-            .map_err(|error| failure::log(&error))?
-            .unwrap_or_default();
+        let state =
+            self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?.unwrap_or_default();
         Ok(BeginReply {
             scope,
             refused,
@@ -98,7 +93,9 @@ impl Services {
             requested_at: &start.requested_at,
             input_digest: &request.input_digest,
         };
-        if start.principal_id == request.initiator_id && self.attestation.start_holds(&claim, &start.attestation) {
+        if start.principal_id == request.initiator_id
+            && self.attestation.start_holds(&claim, &start.attestation)
+        {
             return Ok(true);
         }
         Err(failure::last("InvalidInput", "input.start.attestation: it does not hold for this input"))
@@ -116,7 +113,9 @@ impl Services {
         let key = format!("{}/run/{}/declare", scope.workflow_id, request.run_id);
         match self.append(scope, &key, &command, Some(&request.run_id)).await {
             Ok(_) => Ok(()),
-            Err(LogError::Refused(refusal)) => Err(failure::last("InvalidInput", format!("input: {refusal}"))),
+            Err(LogError::Refused(refusal)) => {
+                Err(failure::last("InvalidInput", format!("input: {refusal}")))
+            }
             Err(error) => Err(failure::log(&error)),
         }
     }

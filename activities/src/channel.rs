@@ -17,7 +17,11 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
-use crate::{begin::slack_users, effects::made, services::Services};
+use crate::{
+    begin::slack_users,
+    effects::{KeyedBy, made},
+    services::Services,
+};
 
 /// Slack's own limit for a channel's name.
 const NAME_LIMIT: usize = 80;
@@ -33,55 +37,91 @@ pub struct ConnectorActivities(pub Arc<Services>);
 impl ConnectorActivities {
     /// Makes sure that the incident's channel exists.
     #[activity(definition = contracts::ChannelOpen)]
-    pub async fn channel_open(self: Arc<Self>, ctx: ActivityContext, effect: Effect<ChannelDraft>) -> Result<StepReply, ActivityError> {
+    pub async fn channel_open(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<ChannelDraft>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.open_channel(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Posts a notice.
     #[activity(definition = contracts::ChannelPost)]
-    pub async fn channel_post(self: Arc<Self>, ctx: ActivityContext, effect: Effect<Notice>) -> Result<StepReply, ActivityError> {
+    pub async fn channel_post(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<Notice>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.post(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Replaces a notice that asked by what came of it.
     #[activity(definition = contracts::ChannelSettle)]
-    pub async fn channel_settle(self: Arc<Self>, ctx: ActivityContext, effect: Effect<Settle>) -> Result<StepReply, ActivityError> {
+    pub async fn channel_settle(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<Settle>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.settle(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Archives the channel.
     #[activity(definition = contracts::ChannelArchive)]
-    pub async fn channel_archive(self: Arc<Self>, ctx: ActivityContext, effect: Effect<ChannelRef>) -> Result<StepReply, ActivityError> {
+    pub async fn channel_archive(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<ChannelRef>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.archive(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Makes sure that the paging incident exists.
     #[activity(definition = contracts::PagingOpen)]
-    pub async fn paging_open(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PagingDraft>) -> Result<StepReply, ActivityError> {
+    pub async fn paging_open(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<PagingDraft>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.open_paging(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Resolves a paging incident.
     #[activity(definition = contracts::PagingResolve)]
-    pub async fn paging_resolve(self: Arc<Self>, ctx: ActivityContext, effect: Effect<ExternalRef>) -> Result<StepReply, ActivityError> {
+    pub async fn paging_resolve(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<ExternalRef>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.resolve_paging(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Opens the public incident.
     #[activity(definition = contracts::PublicOpen)]
-    pub async fn public_open(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PublicDraft>) -> Result<StepReply, ActivityError> {
+    pub async fn public_open(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<PublicDraft>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.open_public(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Resolves the public incident.
     #[activity(definition = contracts::PublicResolve)]
-    pub async fn public_resolve(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PublicResolution>) -> Result<StepReply, ActivityError> {
+    pub async fn public_resolve(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<PublicResolution>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.resolve_public(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Publishes the rendered review.
     #[activity(definition = contracts::ReviewPublish)]
-    pub async fn review_publish(self: Arc<Self>, ctx: ActivityContext, effect: Effect<PublishDraft>) -> Result<StepReply, ActivityError> {
+    pub async fn review_publish(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<PublishDraft>,
+    ) -> Result<StepReply, ActivityError> {
         self.0.publish(&ctx, &effect.scope, &effect.args).await
     }
 }
@@ -111,19 +151,32 @@ impl Services {
         let invited = self.invited(&rules.directory, scope, draft);
         let topic = slack::escape(&format!("{} {} {}", scope.incident, draft.severity, draft.title));
         let topic: String = topic.chars().take(250).collect();
-        self.perform(ctx, scope, capability::SLACK, incident_key(scope, "channel"), async |_| {
-            let wanted =
-                slack::ChannelDraft { name: channel_name(scope, &draft.title), marker: scope.incident.to_string() };
-            let channel = slack.ensure_channel(&wanted).await?;
-            slack.set_topic(&channel.id, &topic).await?;
-            let mut reply = made(&channel.id, &[("slackChannel", &channel.id), ("slackChannelName", &channel.name)], "");
-            if !invited.is_empty()
-                && let Err(error) = slack.invite(&channel.id, &invited).await
-            {
-                reply.warnings.push(format!("nobody was invited: {error}"));
-            }
-            Ok(reply)
-        })
+        self.perform(
+            ctx,
+            scope,
+            capability::SLACK,
+            incident_key(scope, "channel"),
+            KeyedBy::Vendor,
+            async |_| {
+                let wanted = slack::ChannelDraft {
+                    name: channel_name(scope, &draft.title),
+                    marker: scope.incident.to_string(),
+                };
+                let channel = slack.ensure_channel(&wanted).await?;
+                slack.set_topic(&channel.id, &topic).await?;
+                let mut reply = made(
+                    &channel.id,
+                    &[("slackChannel", &channel.id), ("slackChannelName", &channel.name)],
+                    "",
+                );
+                if !invited.is_empty()
+                    && let Err(error) = slack.invite(&channel.id, &invited).await
+                {
+                    reply.warnings.push(format!("nobody was invited: {error}"));
+                }
+                Ok(reply)
+            },
+        )
         .await
     }
 
@@ -139,7 +192,12 @@ impl Services {
         slack_users(wanted)
     }
 
-    async fn post(&self, ctx: &ActivityContext, scope: &Scope, notice: &Notice) -> Result<StepReply, ActivityError> {
+    async fn post(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        notice: &Notice,
+    ) -> Result<StepReply, ActivityError> {
         let (Some(slack), Some(channel)) = (&self.slack, &notice.channel) else {
             let reason = if self.slack.is_none() { NOT_CONFIGURED } else { NO_CHANNEL };
             return self.skipped(scope, capability::SLACK, reason).await;
@@ -147,7 +205,7 @@ impl Services {
         let rules = self.rules.current();
         let message = render(scope, notice, &rules.directory);
         let key = step_key(scope);
-        self.perform(ctx, scope, capability::SLACK, key, async |attempt| {
+        self.perform(ctx, scope, capability::SLACK, key, KeyedBy::Us, async |attempt| {
             let posted = slack.send_message(attempt, &key, channel, &message).await?;
             let mut reply = made(&posted.ts, &[("slackMessageTs", &posted.ts)], "");
             if notice.pin
@@ -160,7 +218,12 @@ impl Services {
         .await
     }
 
-    async fn settle(&self, ctx: &ActivityContext, scope: &Scope, settle: &Settle) -> Result<StepReply, ActivityError> {
+    async fn settle(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        settle: &Settle,
+    ) -> Result<StepReply, ActivityError> {
         let Some(slack) = &self.slack else {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
@@ -170,18 +233,23 @@ impl Services {
         };
         let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
         // Setting a message to the same text twice is one effect.
-        self.perform(ctx, scope, capability::SLACK, step_key(scope), async |_| {
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), KeyedBy::Vendor, async |_| {
             slack.update_message(&place, &message).await?;
             Ok(made(&place.ts, &[], ""))
         })
         .await
     }
 
-    async fn archive(&self, ctx: &ActivityContext, scope: &Scope, channel: &ChannelRef) -> Result<StepReply, ActivityError> {
+    async fn archive(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        channel: &ChannelRef,
+    ) -> Result<StepReply, ActivityError> {
         let Some(slack) = &self.slack else {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
-        self.perform(ctx, scope, capability::SLACK, step_key(scope), async |_| {
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), KeyedBy::Vendor, async |_| {
             Slack::archive(slack, &channel.channel).await?;
             Ok(made(&channel.channel, &[], ""))
         })
@@ -225,7 +293,8 @@ fn render(scope: &Scope, notice: &Notice, directory: &Directory) -> Message {
 
 fn blocks(headline: &str, lines: &[String], output: Option<&str>) -> Vec<Value> {
     let mut blocks = vec![section(&format!("*{}*", slack::escape(headline)))];
-    let lines: Vec<String> = lines.iter().filter(|line| !line.is_empty()).map(|line| slack::escape(line)).collect();
+    let lines: Vec<String> =
+        lines.iter().filter(|line| !line.is_empty()).map(|line| slack::escape(line)).collect();
     if !lines.is_empty() {
         blocks.push(section(&lines.join("\n")));
     }
@@ -250,11 +319,8 @@ fn ask_blocks(scope: &Scope, gate: &GateView, directory: &Directory) -> [Value; 
         .filter_map(|principal| principal.slack_user_id.as_ref())
         .map(|user| format!("<@{user}>"))
         .collect();
-    let deadline = format!(
-        "<!date^{}^{{date_short_pretty}} {{time}}|{}>",
-        gate.deadline.as_second(),
-        gate.deadline
-    );
+    let deadline =
+        format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", gate.deadline.as_second(), gate.deadline);
     let text = format!(
         "{}\nWho may decide: {} {}\nUntil {deadline}; nothing is done if nobody decides.\nDigest `{}`",
         slack::escape(&gate.request_reason),

@@ -7,7 +7,7 @@
 //! | after the result | the result: it records |
 //! | after the record | the record: it answers |
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use harmony_blueprints::contracts::{Scope, StepReply};
 use harmony_capabilities::error::{Attempt, CallError, Fate};
@@ -22,8 +22,19 @@ use uuid::Uuid;
 
 use crate::{failure, services::Services};
 
-/// How long another worker may still be at an effect that it began: the connectors' own time-out and a margin.
-const LEASE: Duration = Duration::from_secs(25);
+/// How long a request that nobody heard the end of may still be under way: the connectors' own time-out (20 s) and 5 s.
+const UNDER_WAY: Duration = Duration::from_secs(25);
+/// How often a running effect is heard of.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// What keeps a repetition from being a second effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyedBy {
+    /// The vendor itself: it refuses or finds a second one, even while the first is under way.
+    Vendor,
+    /// Only our looking first: not before the lost request must have ended.
+    Us,
+}
 
 impl Services {
     /// Carries an effect out once and records it. `act` is told whether it may be a repetition.
@@ -33,19 +44,32 @@ impl Services {
         scope: &Scope,
         capability: &str,
         key: Uuid,
+        keyed_by: KeyedBy,
         act: impl AsyncFnOnce(Attempt) -> Result<StepReply, CallError>,
     ) -> Result<StepReply, ActivityError> {
         let key = key.to_string();
-        let owner = format!("{}/{}", ctx.info().workflow_run_id.as_deref().unwrap_or_default(), scope.key());
+        let info = ctx.info();
+        // One owner an attempt: the next must not take this one's request for ended.
+        let owner = format!(
+            "{}/{}/{}",
+            info.workflow_run_id.as_deref().unwrap_or_default(),
+            info.activity_id,
+            info.attempt
+        );
+        let lease = match keyed_by {
+            KeyedBy::Vendor => Duration::ZERO,
+            KeyedBy::Us => UNDER_WAY,
+        };
         let begun = self
             .log
-            .begin_effect(&scope.org, &scope.incident, &key, &scope.step, &owner, LEASE)
+            .begin_effect(&scope.org, &scope.incident, &key, &scope.step, &owner, lease)
             .await
             .map_err(|error| failure::log(&error))?;
         let attempt = match begun {
             Begin::Done(result) => {
-                let reply: StepReply = serde_json::from_value(result)
-                    .map_err(|error| failure::last("Ledger", format!("effect {key} is unreadable: {error}")))?;
+                let reply: StepReply = serde_json::from_value(result).map_err(|error| {
+                    failure::last("Ledger", format!("effect {key} is unreadable: {error}"))
+                })?;
                 self.succeeded(scope, capability, &reply).await?;
                 return Ok(reply);
             }
@@ -56,7 +80,7 @@ impl Services {
             Begin::Again => Attempt::Again,
         };
         let fresh = matches!(attempt, Attempt::First);
-        match act(attempt).await {
+        match heard_of(ctx, act(attempt)).await {
             Ok(reply) => {
                 let result = serde_json::to_value(&reply).unwrap_or_default();
                 self.log
@@ -67,11 +91,13 @@ impl Services {
                 Ok(reply)
             }
             Err(error) => {
-                // What surely did not happen needs no looking for.
-                if fresh && error.fate() != Fate::Unknown {
-                    let forgotten = self.log.forget_effect(&scope.org, &key, &owner).await;
-                    forgotten.map_err(|error| failure::log(&error))?;
-                }
+                // What surely did not happen needs no looking for; what may have, not before its request has ended.
+                let ended = match (fresh, error.fate()) {
+                    (_, Fate::Unknown) => Ok(()),
+                    (true, _) => self.log.forget_effect(&scope.org, &key, &owner).await,
+                    (false, _) => self.log.release_effect(&scope.org, &key, &owner).await,
+                };
+                ended.map_err(|error| failure::log(&error))?;
                 tracing::warn!(
                     incident.id = %scope.incident,
                     step = %scope.step,
@@ -102,7 +128,12 @@ impl Services {
         Ok(StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() })
     }
 
-    async fn succeeded(&self, scope: &Scope, capability: &str, reply: &StepReply) -> Result<(), ActivityError> {
+    async fn succeeded(
+        &self,
+        scope: &Scope,
+        capability: &str,
+        reply: &StepReply,
+    ) -> Result<(), ActivityError> {
         let links = links(&reply.links, &reply.url);
         let succeeded = Kind::StepSucceeded(StepSucceeded {
             blueprint: scope.blueprint.clone(),
@@ -124,7 +155,9 @@ impl Services {
         key: &str,
         payload: Payload,
     ) -> Result<Appended, ActivityError> {
-        self.append(scope, key, &Command::Record { payload }, None).await.map_err(|error| failure::log(&error))
+        self.append(scope, key, &Command::Record { payload }, None)
+            .await
+            .map_err(|error| failure::log(&error))
     }
 
     /// Appends a command as a workflow's step.
@@ -150,6 +183,22 @@ impl Services {
                 follow: &|_| Vec::new(),
             })
             .await
+    }
+}
+
+/// Heartbeats while it runs, so that a killed worker is noticed soon.
+async fn heard_of<T>(ctx: &ActivityContext, effect: impl Future<Output = T>) -> T {
+    let mut effect = pin!(effect);
+    let mut tick = tokio::time::interval(HEARTBEAT);
+    loop {
+        tokio::select! {
+            outcome = &mut effect => return outcome,
+            _ = tick.tick() => {
+                if let Err(error) = ctx.record_heartbeat(()).await {
+                    tracing::debug!(error = %error, "a heartbeat was not sent");
+                }
+            }
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
-    self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, JudgeRequest, LookReply, LookRequest,
-    ProposeReply, ProposeRequest, RenderReply, RenderRequest,
+    self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, JudgeRequest, LookReply,
+    LookRequest, ProposeReply, ProposeRequest, RenderReply, RenderRequest,
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{Answer, command::Verdict};
@@ -21,13 +21,21 @@ pub struct LogActivities(pub Arc<Services>);
 impl LogActivities {
     /// First step of every run.
     #[activity(definition = contracts::BlueprintBegin)]
-    pub async fn begin(self: Arc<Self>, _ctx: ActivityContext, request: BeginRequest) -> Result<BeginReply, ActivityError> {
+    pub async fn begin(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: BeginRequest,
+    ) -> Result<BeginReply, ActivityError> {
         self.0.begin(request).await
     }
 
     /// Appends one command.
     #[activity(definition = contracts::LogAppend)]
-    pub async fn append(self: Arc<Self>, _ctx: ActivityContext, request: AppendRequest) -> Result<AppendReply, ActivityError> {
+    pub async fn append(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: AppendRequest,
+    ) -> Result<AppendReply, ActivityError> {
         let AppendRequest { scope, command } = request;
         let services = &self.0;
         let (answer, known_to_other_run) =
@@ -53,25 +61,41 @@ impl LogActivities {
 
     /// Judges a decision and records the verdict.
     #[activity(definition = contracts::ApprovalJudge)]
-    pub async fn judge(self: Arc<Self>, ctx: ActivityContext, request: JudgeRequest) -> Result<Verdict, ActivityError> {
+    pub async fn judge(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        request: JudgeRequest,
+    ) -> Result<Verdict, ActivityError> {
         self.0.judge_decision(&ctx, request).await
     }
 
     /// Reads a gate that may have been settled from outside.
     #[activity(definition = contracts::ApprovalLook)]
-    pub async fn look(self: Arc<Self>, _ctx: ActivityContext, request: LookRequest) -> Result<LookReply, ActivityError> {
+    pub async fn look(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: LookRequest,
+    ) -> Result<LookReply, ActivityError> {
         self.0.look(&request).await
     }
 
     /// Takes the snapshot of a runbook and makes its digest.
     #[activity(definition = contracts::RunbookPropose)]
-    pub async fn propose(self: Arc<Self>, _ctx: ActivityContext, request: ProposeRequest) -> Result<ProposeReply, ActivityError> {
+    pub async fn propose(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: ProposeRequest,
+    ) -> Result<ProposeReply, ActivityError> {
         Ok(self.0.propose(&request))
     }
 
     /// Renders the review from the log.
     #[activity(definition = contracts::ReviewRender)]
-    pub async fn render(self: Arc<Self>, _ctx: ActivityContext, request: RenderRequest) -> Result<RenderReply, ActivityError> {
+    pub async fn render(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: RenderRequest,
+    ) -> Result<RenderReply, ActivityError> {
         self.0.render(request).await
     }
 }
@@ -83,7 +107,10 @@ pub(crate) fn verdict_of(answer: Answer, gate_id: Option<String>) -> Verdict {
         Answer::Settled { settled } => Verdict {
             accepted: false,
             status: settled.status.clone(),
-            refused_because: settled.reason.clone().or_else(|| Some("nobody needs to decide this any more".to_owned())),
+            refused_because: settled
+                .reason
+                .clone()
+                .or_else(|| Some("nobody needs to decide this any more".to_owned())),
             gate_id,
             settled: Some(settled),
         },

@@ -18,8 +18,8 @@ mod runbook;
 mod services;
 mod timeline;
 
-pub use journal::LogActivities;
 pub use channel::ConnectorActivities;
+pub use journal::LogActivities;
 pub use outbox::Dispatcher;
 pub use runbook::RunbookActivities;
 pub use services::{PagingService, ReviewSpace, RunbookServices, Services};

@@ -15,13 +15,14 @@ use harmony_incidents::{
 };
 use serde_json::{Value, json};
 use temporalio_client::{
-    Client, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowCancelOptions, WorkflowExecuteUpdateOptions,
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions,
+    Client, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowCancelOptions,
+    WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
+    WorkflowStartOptions,
     errors::{WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError},
 };
 use temporalio_common::{
-    data_converters::RawValue,
     MemoValues,
+    data_converters::RawValue,
     protos::temporal::api::common::v1::Payload,
     search_attributes::{SearchAttributeKey, SearchAttributes},
 };
@@ -125,7 +126,11 @@ impl Dispatcher {
         let attempt = payload["attempt"].as_u64().unwrap_or(1);
         let blueprint = workflow_type.trim_start_matches("incident.");
         let state = self.log.state(&pending.org, &pending.incident).await?.unwrap_or_default();
-        let begun = state.blueprints.iter().find(|one| one.blueprint == blueprint).map_or(0, |one| u64::from(one.attempt));
+        let begun = state
+            .blueprints
+            .iter()
+            .find(|one| one.blueprint == blueprint)
+            .map_or(0, |one| u64::from(one.attempt));
         if begun >= attempt {
             return Ok(Carried::Done);
         }
@@ -148,8 +153,10 @@ impl Dispatcher {
             .search_attributes(attributes)
             .static_summary(format!("{} {}", pending.incident, blueprint))
             .build();
-        let started =
-            self.client.start_workflow(UntypedWorkflow::new(workflow_type), raw(&payload["input"]), options).await;
+        let started = self
+            .client
+            .start_workflow(UntypedWorkflow::new(workflow_type), raw(&payload["input"]), options)
+            .await;
         match started {
             Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(Carried::Done),
             Err(error) => Err(error.into()),
@@ -192,7 +199,8 @@ impl Dispatcher {
         );
         let workflow_id: WorkflowId = workflow_id.parse()?;
         let approver = payload.approver_id.clone();
-        let decided_at = payload.timestamp.as_deref().and_then(|text| text.parse().ok()).unwrap_or(pending.created_at);
+        let decided_at =
+            payload.timestamp.as_deref().and_then(|text| text.parse().ok()).unwrap_or(pending.created_at);
         let input = DecisionInput {
             attempt: gate.map_or(0, |gate| gate.attempt),
             workflow_id,

@@ -6,7 +6,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     channel::{incident_key, step_key},
-    effects::made,
+    effects::{KeyedBy, made},
     services::Services,
 };
 
@@ -35,7 +35,7 @@ impl Services {
             details: draft.details.clone(),
             escalation_policy_id: None,
         };
-        self.perform(ctx, scope, capability::PAGERDUTY, key, async |_| {
+        self.perform(ctx, scope, capability::PAGERDUTY, key, KeyedBy::Vendor, async |_| {
             let incident = paging.pagerduty.ensure_incident(&wanted).await?;
             Ok(made(&incident.id, &[(link, &incident.id)], &incident.html_url))
         })
@@ -51,7 +51,7 @@ impl Services {
         let Some(paging) = &self.paging else {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
-        self.perform(ctx, scope, capability::PAGERDUTY, step_key(scope), async |_| {
+        self.perform(ctx, scope, capability::PAGERDUTY, step_key(scope), KeyedBy::Vendor, async |_| {
             let resolved = paging.pagerduty.resolve(&incident.id).await?;
             Ok(made(&resolved.id, &[], &resolved.html_url))
         })

@@ -6,7 +6,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     channel::{incident_key, step_key},
-    effects::made,
+    effects::{KeyedBy, made},
     services::Services,
 };
 
@@ -30,7 +30,7 @@ impl Services {
             impact: None,
             component_ids: draft.components.clone(),
         };
-        self.perform(ctx, scope, capability::STATUSPAGE, key, async |attempt| {
+        self.perform(ctx, scope, capability::STATUSPAGE, key, KeyedBy::Us, async |attempt| {
             let incident = statuspage.create_incident(attempt, &key, &wanted).await?;
             Ok(made(&incident.id, &[("statuspageIncidentId", &incident.id)], &incident.shortlink))
         })
@@ -48,7 +48,7 @@ impl Services {
         };
         let key = step_key(scope);
         let update = Update { status: IncidentStatus::Resolved, body: resolution.message.clone() };
-        self.perform(ctx, scope, capability::STATUSPAGE, key, async |attempt| {
+        self.perform(ctx, scope, capability::STATUSPAGE, key, KeyedBy::Us, async |attempt| {
             let incident = statuspage.update_incident(attempt, &key, &resolution.id, &update).await?;
             Ok(made(&incident.id, &[], &incident.shortlink))
         })

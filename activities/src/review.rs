@@ -19,7 +19,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     channel::incident_key,
-    effects::made,
+    effects::{KeyedBy, made},
     failure,
     services::Services,
     timeline,
@@ -85,8 +85,11 @@ impl Services {
             .and_then(|p| p.page.as_ref())
             .map(|page| page.text.clone())
             .filter(|text| hex::encode(Sha256::digest(text.as_bytes())) == draft.digest)
-            .ok_or_else(|| failure::last("Digest", "the page that was approved is not in the log any more"))?;
-        let page: Value = serde_json::from_str(&page).map_err(|error| failure::last("Digest", error.to_string()))?;
+            .ok_or_else(|| {
+                failure::last("Digest", "the page that was approved is not in the log any more")
+            })?;
+        let page: Value =
+            serde_json::from_str(&page).map_err(|error| failure::last("Digest", error.to_string()))?;
         let wanted = PageDraft {
             space_key: draft.target.space_key.clone(),
             parent_id: draft.target.parent_id.clone(),
@@ -98,9 +101,13 @@ impl Services {
         // The same page may be published again after another review round: its ledger entry is the round's.
         let round = uuid::Uuid::new_v5(&key, draft.digest.as_bytes());
         let published = self
-            .perform(ctx, scope, capability::CONFLUENCE, round, async |_| {
+            .perform(ctx, scope, capability::CONFLUENCE, round, KeyedBy::Vendor, async |_| {
                 let page = space.confluence.ensure_page(&key, &wanted).await?;
-                Ok(made(&page.id, &[("confluencePageId", &page.id), ("confluencePageUrl", &page.url)], &page.url))
+                Ok(made(
+                    &page.id,
+                    &[("confluencePageId", &page.id), ("confluencePageUrl", &page.url)],
+                    &page.url,
+                ))
             })
             .await?;
         let record = Kind::PostMortemPublished(PostMortemPublished {
@@ -212,7 +219,10 @@ fn markdown(template: &str, state: &IncidentState, entries: &[Entry]) -> Result<
 /// `1h 2m 3s`, or milliseconds below a second.
 fn span(microseconds: i64) -> String {
     let duration = SignedDuration::from_micros(microseconds);
-    let rounded =
-        if duration.as_secs() > 0 { SignedDuration::from_secs(duration.as_secs()) } else { SignedDuration::from_millis(i64::try_from(duration.as_millis()).unwrap_or(0)) };
+    let rounded = if duration.as_secs() > 0 {
+        SignedDuration::from_secs(duration.as_secs())
+    } else {
+        SignedDuration::from_millis(i64::try_from(duration.as_millis()).unwrap_or(0))
+    };
     format!("{rounded:#}")
 }

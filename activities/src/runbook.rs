@@ -17,7 +17,10 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use crate::{failure, services::{RunbookServices, Services}};
+use crate::{
+    failure,
+    services::{RunbookServices, Services},
+};
 
 /// How often a running cell is heard of; its heartbeat time-out is several times that.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -48,7 +51,8 @@ impl Services {
         };
         self.runbooks.workdir(&asked.workdir).map_err(|error| format!("workdir: {error}"))?;
         let longest = Duration::try_from(asked.timeout).map_err(|_| "timeout: must be above 0".to_owned())?;
-        let plan = |cells: &[Cell]| -> Vec<CellPlan> { cells.iter().map(|cell| plan(cell, longest)).collect() };
+        let plan =
+            |cells: &[Cell]| -> Vec<CellPlan> { cells.iter().map(|cell| plan(cell, longest)).collect() };
         let (cells, verification) = (plan(&cells), plan(&checks));
         let snapshot_sha256 = hex::encode(Sha256::digest(snapshot.text.as_bytes()));
         let covers = json!({
@@ -107,13 +111,12 @@ impl RunbookActivities {
                 if !is_name {
                     return Err(format!("secretEnv: {name:?} is not the name of a variable"));
                 }
-                let folder = self
-                    .services
-                    .secrets
-                    .as_ref()
-                    .ok_or_else(|| format!("secretEnv: {name} is not there: this pool has no secrets mounted"))?;
-                let text = std::fs::read_to_string(folder.join(name))
-                    .map_err(|error| format!("secretEnv: {name} cannot be read from this pool's mount: {}", error.kind()))?;
+                let folder = self.services.secrets.as_ref().ok_or_else(|| {
+                    format!("secretEnv: {name} is not there: this pool has no secrets mounted")
+                })?;
+                let text = std::fs::read_to_string(folder.join(name)).map_err(|error| {
+                    format!("secretEnv: {name} cannot be read from this pool's mount: {}", error.kind())
+                })?;
                 Ok((name.clone(), SecretString::from(text.trim_end_matches('\n').to_owned())))
             })
             .collect()
@@ -139,7 +142,11 @@ impl RunbookActivities {
 impl RunbookActivities {
     /// Runs one cell, with heartbeats, until it ends or is stopped.
     #[activity(definition = contracts::RunbookCell)]
-    pub async fn cell(self: Arc<Self>, ctx: ActivityContext, request: CellRequest) -> Result<CellReply, ActivityError> {
+    pub async fn cell(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        request: CellRequest,
+    ) -> Result<CellReply, ActivityError> {
         let run = match self.prepare(request) {
             Ok(run) => run,
             Err(problem) => return Ok(could_not_start(problem)),

@@ -89,7 +89,7 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Plan {
     })
     .to_string();
     Plan {
-        step: "approve",
+        step: "approve".to_owned(),
         kind: GateKind::CloseOut,
         action: format!("{verb} {}", run.scope.incident),
         reason: format!("{} asked to close it out", run.scope.actor),
@@ -158,7 +158,7 @@ async fn archive<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<
     let (true, Some(channel)) = (input.archive_channel, run.link("slackChannel")) else { return Ok(false) };
     let covers = json!({ "archive": channel, "incidentId": run.scope.incident }).to_string();
     let plan = Plan {
-        step: "archive",
+        step: "archive".to_owned(),
         kind: GateKind::ArchiveChannel,
         action: format!("Archive the channel of {}", run.scope.incident),
         reason: format!("{} asked for it with the close-out", run.scope.actor),

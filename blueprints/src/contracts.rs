@@ -102,6 +102,8 @@ pub const LOG_PATIENCE: Duration = Duration::from_secs(10);
 pub const LOG_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// One try of an effect: the connectors' own time-out is 20 s, and the ledger needs a moment.
 pub const EFFECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// An effect whose worker is not heard of for this long is given to the next.
+pub const EFFECT_HEARTBEAT: Duration = Duration::from_secs(10);
 /// A cell whose worker is not heard of for this long is lost.
 pub const CELL_HEARTBEAT: Duration = Duration::from_secs(10);
 /// What a cell's activity may take beyond the cell itself: killing it takes 5 s.

@@ -37,7 +37,7 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// What a blueprint wants to have approved.
 pub(crate) struct Plan {
-    pub(crate) step: &'static str,
+    pub(crate) step: String,
     pub(crate) kind: GateKind,
     pub(crate) action: String,
     pub(crate) reason: String,
@@ -169,7 +169,7 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
     let request = GateRequest {
         workflow_id: run.workflow_id().clone(),
         attempt: run.scope.attempt,
-        step: plan.step.to_owned(),
+        step: plan.step.clone(),
         kind: plan.kind,
         action: plan.action.clone(),
         reason: plan.reason.clone(),

@@ -144,7 +144,7 @@ async fn public<W: Blueprint>(run: &Run<'_, W>, input: &InitiateInput) -> Flow<O
     })
     .to_string();
     let plan = Plan {
-        step: "status-page",
+        step: "status-page".to_owned(),
         kind: GateKind::StatusPage,
         action: format!("Publish \"{}\" on the status page", draft.title),
         reason: format!("{} was declared", run.scope.incident),

@@ -1,6 +1,6 @@
 //! What goes into the blueprints and what comes out: the contract with everybody who starts one.
 //!
-//! JSON is camelCase, but for [`GoldenContext`], which is snake_case. Input is taken raw and read here, so that what
+//! JSON is camelCase, but for [`GoldenContext`], which is `snake_case`. Input is taken raw and read here, so that what
 //! does not parse ends the run with the name of the field instead of wedging it.
 
 use std::collections::BTreeMap;
@@ -132,7 +132,7 @@ pub struct VerificationInput {
 pub struct CloseOutInput {
     /// What was done; for a cancellation, why.
     pub resolution_summary: String,
-    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX.
+    /// FIXED, `FALSE_POSITIVE`, DUPLICATE or `WONT_FIX`.
     #[serde(default = "fixed")]
     pub resolution_type: String,
     /// Whether to archive the channel, behind a gate of its own.

@@ -60,7 +60,7 @@ async fn render<W: Blueprint>(run: &Run<'_, W>, input: &PostMortemInput) -> Flow
 
 fn plan<W: Blueprint>(run: &Run<'_, W>, page: &RenderReply) -> Plan {
     Plan {
-        step: "approve",
+        step: "approve".to_owned(),
         kind: GateKind::PublishReview,
         action: format!("Publish the review \"{}\"", page.title),
         reason: format!("{} asked to publish it", run.scope.actor),

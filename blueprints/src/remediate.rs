@@ -95,7 +95,7 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Propo
         lines.push(format!("Secrets by name: {}", input.remediation.secret_env.join(", ")));
     }
     Plan {
-        step: "approve",
+        step: "approve".to_owned(),
         kind: GateKind::Remediate,
         action: format!("Run {}", input.remediation.path),
         reason: format!("{} asked to remediate {}", run.scope.actor, run.scope.incident),
@@ -188,7 +188,7 @@ async fn run_cell<W: Blueprint>(
             return Ok((report, reply));
         }
         let plan = Plan {
-            step: if purpose == "remediation" { "unknown-cell" } else { "unknown-check" },
+            step: format!("unknown/{purpose}/{}", cell.name),
             kind: GateKind::UnknownCell,
             action: format!("Run cell {} of {} again", cell.name, input.remediation.path),
             reason: "its worker was lost while it ran: nobody knows whether it did its work".to_owned(),
@@ -301,7 +301,9 @@ async fn execute<W: Blueprint>(
     };
     match run.ctx.execute_activity(RunbookCell, request, options).await {
         // Nobody stopped the run: its worker was shut down while the cell ran.
-        Ok(reply) if reply.ended == "cancelled" && !run.is_stopped() => Err("its worker was shut down".to_owned()),
+        Ok(reply) if reply.ended == "cancelled" && !run.is_stopped() => {
+            Err("its worker was shut down".to_owned())
+        }
         Ok(reply) => Ok(reply),
         // Stopped, and the runner said that the cell is gone.
         Err(error) if error.as_cancelled().is_some() => Ok(CellReply {

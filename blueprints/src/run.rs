@@ -28,8 +28,8 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, EFFECT_TIMEOUT, Effect,
-        LOG_BACKOFF, LOG_PATIENCE, LogAppend, Notice, Scope, StepReply,
+        AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, EFFECT_HEARTBEAT,
+        EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend, Notice, Scope, StepReply,
     },
     desk::{Blueprint, decode},
     messages::{Common, Status, input_digest, read},
@@ -207,6 +207,7 @@ impl<W: Blueprint> Run<'_, W> {
             start_to_close: EFFECT_TIMEOUT.min(self.patience),
         };
         let options = ActivityOptions::with_close_timeouts(timeouts)
+            .heartbeat_timeout(EFFECT_HEARTBEAT)
             .retry_policy(
                 RetryPolicy::builder()
                     .initial_interval(Duration::from_secs(1))

@@ -1,12 +1,24 @@
 //! A blueprint never reaches I/O: its dependency tree holds neither the engine nor a transport, nor any of our crates
 //! that do I/O.
 
+#![expect(clippy::disallowed_types, reason = "a test asks cargo; the workflows themselves do not")]
+
 use std::process::Command;
 
 #[test]
 fn blueprints_depend_on_nothing_that_does_io() {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--package", "harmony-blueprints", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree",
+            "--package",
+            "harmony-blueprints",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

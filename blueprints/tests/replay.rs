@@ -3,6 +3,8 @@
 //! Histories are recorded from a real server by `HARMONY_RECORD_HISTORIES=<dir> cargo test -p harmony-tests`; old ones
 //! stay, since incidents that they stand for may still be running.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads its files; the workflows themselves do not")]
+
 use std::{fs, path::Path};
 
 use harmony_blueprints::{CloseOut, Initiate, PostMortem, Remediate};
@@ -12,10 +14,13 @@ use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOption
 #[tokio::test]
 async fn stored_histories_replay() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
-    let mut names: Vec<String> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
-    for workflow in ["incident.initiate", "incident.remediate", "incident.close-out", "incident.post-mortem"] {
+    for workflow in ["incident.initiate", "incident.remediate", "incident.close-out", "incident.post-mortem"]
+    {
         assert!(names.iter().any(|name| name.starts_with(workflow)), "no history of {workflow} in {names:?}");
     }
     let mut broken = Vec::new();

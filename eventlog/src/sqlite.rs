@@ -125,7 +125,7 @@ impl SqliteLog {
         let run_id: Option<String> = column(&row, "run_id", place)?;
         let records = if last >= first && first > 0 {
             entries(
-                &mut **tx,
+                tx,
                 append.org,
                 &incident,
                 unsigned(first) - 1,
@@ -492,6 +492,17 @@ impl EventLog for SqliteLog {
 
     async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
         sqlx::query("DELETE FROM effects WHERE org = ? AND key = ? AND owner = ? AND result IS NULL")
+            .bind(org.as_str())
+            .bind(key)
+            .bind(owner)
+            .execute(&self.writer)
+            .await
+            .map(drop)
+            .map_err(LogError::Unavailable)
+    }
+
+    async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+        sqlx::query("UPDATE effects SET lease_until_us = 0 WHERE org = ? AND key = ? AND owner = ? AND result IS NULL")
             .bind(org.as_str())
             .bind(key)
             .bind(owner)

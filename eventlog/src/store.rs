@@ -278,6 +278,9 @@ pub trait EventLog: Send + Sync {
     /// The effect surely did not happen: forget the intent.
     async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError>;
 
+    /// The attempt of `owner` has ended, and nothing of it is under way any more: the next may look at once.
+    async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError>;
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), LogError>;
 }

@@ -39,7 +39,7 @@ pub struct Context {
 pub struct ResolutionInput {
     /// What was done, for people.
     pub summary: String,
-    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX.
+    /// `FIXED`, `FALSE_POSITIVE`, `DUPLICATE` or `WONT_FIX`.
     #[serde(rename = "type")]
     pub kind: ResolutionType,
     /// Principal's id.
@@ -171,7 +171,7 @@ pub enum Command {
         /// Why; CANCELLED needs one.
         #[serde(default)]
         reason: String,
-        /// Of an EMERGENCY_OVERRIDE.
+        /// Of an `EMERGENCY_OVERRIDE`.
         #[serde(default)]
         justification: String,
         /// RESOLVED needs one.
@@ -244,8 +244,9 @@ pub enum Command {
     Close,
 }
 
-/// Names of fields that are derived from time: the same step offered again, later, is the same request.
-const TIME_FIELDS: [&str; 2] = ["decidedAt", "durationMs"];
+/// Names of fields that are derived from when and under which policy and keys a step is offered: offered again, later,
+/// it is the same request.
+const DERIVED_FIELDS: [&str; 4] = ["attested", "decidedAt", "durationMs", "refuse"];
 
 impl Command {
     /// A hash per field, of everything but what derives from time. Two commands with one key must agree in all.
@@ -262,14 +263,19 @@ fn flatten(fields: &mut BTreeMap<String, String>, name: String, value: &Value, d
     match value {
         Value::Object(object) if depth < 4 => {
             for (key, inner) in object {
-                if !TIME_FIELDS.contains(&key.as_str()) {
+                if !DERIVED_FIELDS.contains(&key.as_str()) {
                     let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
                     flatten(fields, name, inner, depth + 1);
                 }
             }
         }
-        other => {
-            fields.insert(name, hex::encode(Sha256::digest(other.to_string().as_bytes())));
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
+            fields.insert(name, hex::encode(Sha256::digest(value.to_string().as_bytes())));
         }
     }
 }

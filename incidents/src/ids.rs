@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Namespace of every UUIDv5 that Harmony derives. A fixed random value; it never changes.
+/// Namespace of every `UUIDv5` that Harmony derives. A fixed random value; it never changes.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_9c62_52d5_4c0e_9a53_7d1b_3a8e_4f10);
 
 /// What is wrong with an identity that somebody wrote.
@@ -237,7 +237,7 @@ pub enum EffectScope<'a> {
     },
 }
 
-/// The key of an outward effect (UUIDv5).
+/// The key of an outward effect (`UUIDv5`).
 pub fn effect_key(org: &OrgId, incident: &IncidentId, scope: &EffectScope<'_>) -> Uuid {
     let name = match scope {
         EffectScope::Incident { resource } => format!("{org}/{incident}/{resource}"),

@@ -21,7 +21,7 @@ use crate::{
 pub const TITLE_LIMIT_CHARS: usize = 255;
 /// Longest free text of a command.
 pub const TEXT_LIMIT_BYTES: usize = 64 * 1024;
-/// Shortest justification of an EMERGENCY_OVERRIDE.
+/// Shortest justification of an `EMERGENCY_OVERRIDE`.
 pub const JUSTIFICATION_CHARS: usize = 20;
 
 /// Who there is and what may be done.

@@ -24,7 +24,7 @@ pub struct Rule {
     from: State,
     to: State,
     least: Authority,
-    /// AUTO_ENGINE suffices when a promotion decided it.
+    /// `AUTO_ENGINE` suffices when a promotion decided it.
     by_promotion: bool,
     /// What has to come with the command.
     pub needs: Needs,

@@ -72,7 +72,7 @@ pub struct Policy {
     pub review_required: Vec<String>,
     /// Severities whose close-out has a gate.
     pub close_out_gate: Vec<String>,
-    /// Severities whose public status page has a gate at initiate (whatever AUTO_ENGINE started always has one).
+    /// Severities whose public status page has a gate at initiate (whatever `AUTO_ENGINE` started always has one).
     pub status_page_gate: Vec<String>,
     /// Levels of urgent gates.
     pub urgent: LevelTable,

@@ -130,7 +130,7 @@ pub fn strip(state: &mut IncidentState) {
     }
 }
 
-/// The event id of the `index`th record that a key gave: UUIDv5 of the key.
+/// The event id of the `index`th record that a key gave: `UUIDv5` of the key.
 pub fn event_id(org: &OrgId, key: &str, index: usize) -> Uuid {
     let name = if index == 0 { format!("{org}/{key}") } else { format!("{org}/{key}/{index}") };
     Uuid::new_v5(&NAMESPACE, name.as_bytes())

@@ -13,7 +13,19 @@ async fn every_refusal_says_what_and_what_to_do() {
         (vec!["incident", "show", "nonsense"], 2, "nonsense"),
         (vec!["incident", "remediate", &id, "--runbook", "runbooks/nothing.md"], 2, "nothing.md"),
         (vec!["incident", "remediate", &id, "--runbook", "../../etc/passwd"], 2, "runbook"),
-        (vec!["incident", "remediate", &id, "--runbook", "runbooks/rollback-deployment.md", "--cell", "nothing"], 2, "nothing"),
+        (
+            vec![
+                "incident",
+                "remediate",
+                &id,
+                "--runbook",
+                "runbooks/rollback-deployment.md",
+                "--cell",
+                "nothing",
+            ],
+            2,
+            "nothing",
+        ),
         (vec!["incident", "sign-off", &id], 3, "review"),
         (vec!["incident", "dance"], 2, "dance"),
     ] {
@@ -35,7 +47,8 @@ async fn one_key_makes_one_incident() {
     let second = world.harmony(&declare);
     assert!(first.status.success() && second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
     assert_eq!(first.stdout, second.stdout);
-    let other = world.harmony(&["incident", "declare", "Other", "--severity", "P2", "--idempotency-key", "pager-1"]);
+    let other =
+        world.harmony(&["incident", "declare", "Other", "--severity", "P2", "--idempotency-key", "pager-1"]);
     let (code, said) = refusal(&other);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("title") && !said.contains("Twice"), "{said}");
@@ -46,13 +59,16 @@ async fn one_key_makes_one_incident() {
 async fn unreadable_database_is_one_clear_error() {
     let world = World::start(POLICY).await;
     let garbage = world.dir.path().join("garbage.db");
-    std::fs::write(&garbage, b"this is no database, whatever its name says; it only has to be long enough").unwrap();
-    let output = std::process::Command::new(std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("harmony"))
-        .args(["log", "verify"])
-        .env("DATABASE_URL", format!("sqlite://{}", garbage.display()))
-        .env("HARMONY_DATA_DIR", world.dir.path())
-        .output()
+    std::fs::write(&garbage, b"this is no database, whatever its name says; it only has to be long enough")
         .unwrap();
+    let output = std::process::Command::new(
+        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("harmony"),
+    )
+    .args(["log", "verify"])
+    .env("DATABASE_URL", format!("sqlite://{}", garbage.display()))
+    .env("HARMONY_DATA_DIR", world.dir.path())
+    .output()
+    .unwrap();
     let (code, said) = refusal(&output);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("garbage.db") && !said.contains("panicked"), "{said}");

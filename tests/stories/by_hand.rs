@@ -15,13 +15,28 @@ async fn temporal_command_line_starts_asks_and_decides() {
     })
     .to_string();
     let started = world.temporal(&[
-        "workflow", "start", "--type", "incident.remediate", "--task-queue", "harmony-incidents", "-w", &workflow, "--input", &input,
+        "workflow",
+        "start",
+        "--type",
+        "incident.remediate",
+        "--task-queue",
+        "harmony-incidents",
+        "-w",
+        &workflow,
+        "--input",
+        &input,
     ]);
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     world.gate(&id).await;
 
     // None of these is a decision; none of them wedges the workflow.
-    for oops in ["\"oops\"", "7", "{\"decision\":\"approved\"}", "[\"approved\",\"admin\"]", "{\"decision\":\"maybe\",\"approverId\":\"admin\"}"] {
+    for oops in [
+        "\"oops\"",
+        "7",
+        "{\"decision\":\"approved\"}",
+        "[\"approved\",\"admin\"]",
+        "{\"decision\":\"maybe\",\"approverId\":\"admin\"}",
+    ] {
         signal(&world, &workflow, oops);
     }
     signal(&world, &workflow, "{\"decision\":\"approved\",\"approverId\":\"nobody\"}");
@@ -39,10 +54,14 @@ async fn temporal_command_line_starts_asks_and_decides() {
     assert!(decided["payload"]["attested"].as_bool() != Some(true), "{decided}");
     let because: Vec<&str> =
         records.iter().filter_map(|record| record["payload"]["refusedBecause"].as_str()).collect();
-    assert_eq!(because, ["malformed", "malformed", "malformed", "malformed", "malformed", "unknown-approver"]);
+    assert_eq!(
+        because,
+        ["malformed", "malformed", "malformed", "malformed", "malformed", "unknown-approver"]
+    );
 
     // Queries answer after the end, too.
-    let state = world.temporal(&["workflow", "query", "-w", &workflow, "--type", "approvalState", "-o", "json"]);
+    let state =
+        world.temporal(&["workflow", "query", "-w", &workflow, "--type", "approvalState", "-o", "json"]);
     let state = String::from_utf8_lossy(&state.stdout).into_owned();
     assert!(state.contains("approved") && state.contains("admin"), "{state}");
     world.verified().await;
@@ -57,14 +76,33 @@ async fn bad_starts_end_at_once_and_name_the_field() {
     for (input, expected) in [
         (json!("oops"), "expected one JSON object"),
         (json!({ "context": { "initiator_id": "operator" } }), "remediation"),
-        (json!({ "context": { "initiator_id": "operator" }, "remediation": { "kind": "runbook", "path": 7 } }), "input.remediation.path"),
-        (json!({ "context": { "initiator_id": "mallory" }, "remediation": runbook }), "input.context.initiator_id"),
-        (json!({ "context": { "initiator_id": "operator", "incident_id": "INC-2020-0001" }, "remediation": runbook }), "input.context.incident_id"),
+        (
+            json!({ "context": { "initiator_id": "operator" }, "remediation": { "kind": "runbook", "path": 7 } }),
+            "input.remediation.path",
+        ),
+        (
+            json!({ "context": { "initiator_id": "mallory" }, "remediation": runbook }),
+            "input.context.initiator_id",
+        ),
+        (
+            json!({ "context": { "initiator_id": "operator", "incident_id": "INC-2020-0001" }, "remediation": runbook }),
+            "input.context.incident_id",
+        ),
     ] {
         let started = world.temporal(&[
-            "workflow", "execute", "--type", "incident.remediate", "--task-queue", "harmony-incidents", "-w", &workflow, "--input", &input.to_string(),
+            "workflow",
+            "execute",
+            "--type",
+            "incident.remediate",
+            "--task-queue",
+            "harmony-incidents",
+            "-w",
+            &workflow,
+            "--input",
+            &input.to_string(),
         ]);
-        let said = String::from_utf8_lossy(&started.stdout).into_owned() + &String::from_utf8_lossy(&started.stderr);
+        let said =
+            String::from_utf8_lossy(&started.stdout).into_owned() + &String::from_utf8_lossy(&started.stderr);
         assert!(!started.status.success() && said.contains(expected), "{expected}: {said}");
     }
     assert!(!world.kinds(&id).await.contains(&"APPROVAL_REQUESTED".to_owned()));
@@ -77,7 +115,11 @@ async fn policy_that_refuses_what_is_sent_by_hand_holds() {
     let (id, _) = world.initiated("By hand, refused", "P2").await;
     world.remediate(&id).await;
     let gate = world.gate(&id).await;
-    signal(&world, &format!("incident.remediate-{id}"), "{\"decision\":\"approved\",\"approverId\":\"admin\"}");
+    signal(
+        &world,
+        &format!("incident.remediate-{id}"),
+        "{\"decision\":\"approved\",\"approverId\":\"admin\"}",
+    );
     world
         .until("the refusal", async || {
             world.kinds(&id).await.contains(&"APPROVAL_REFUSED".to_owned()).then_some(())
@@ -88,6 +130,7 @@ async fn policy_that_refuses_what_is_sent_by_hand_holds() {
 }
 
 fn signal(world: &World, workflow: &str, input: &str) {
-    let sent = world.temporal(&["workflow", "signal", "-w", workflow, "--name", "approval", "--input", input]);
+    let sent =
+        world.temporal(&["workflow", "signal", "-w", workflow, "--name", "approval", "--input", input]);
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
 }

@@ -8,7 +8,9 @@ use crate::world::{POLICY, World};
 async fn close_out_resolves_the_status_page_and_posts() {
     let world = World::start(POLICY).await;
     let (id, _) = world.initiated("Payments time out", "P2").await;
-    world.post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "Rolled back to 2.4.0" })).await;
+    world
+        .post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "Rolled back to 2.4.0" }))
+        .await;
     let gate = world.gate(&id).await;
     world.click(&gate, "approve", "commander").await;
     let result = world.completed(&id, "close-out").await;
@@ -37,7 +39,12 @@ async fn resolving_cancels_the_remediation_that_waits() {
     world.remediate(&id).await;
     world.gate(&id).await;
     // A P3 is closed out without a gate.
-    world.post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "It went away", "resolutionType": "FALSE_POSITIVE" })).await;
+    world
+        .post(
+            &format!("incidents/{id}/close-out"),
+            json!({ "resolutionSummary": "It went away", "resolutionType": "FALSE_POSITIVE" }),
+        )
+        .await;
     assert_eq!(world.completed(&id, "close-out").await["status"], "COMPLETED");
     let result = world.completed(&id, "remediate").await;
     assert_eq!(result["status"], "CANCELLED", "{result}");

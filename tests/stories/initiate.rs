@@ -36,7 +36,7 @@ async fn p1_is_initiated_with_slack_pagerduty_and_statuspage() {
 
 #[tokio::test]
 async fn slack_is_down_and_the_incident_is_initiated_all_the_same() {
-    let world = World::start(&POLICY.replace("20s", "4s")).await;
+    let world = World::start(&POLICY.replace("90s", "4s")).await;
     let down = json!({ "match": {}, "times": 1000, "fault": "status", "status": 503 });
     world.fault("slack", down).await;
     let (id, result) = world.initiated("Search is slow", "P2").await;

@@ -16,7 +16,16 @@ async fn worker_killed_while_a_gate_is_pending_loses_nothing() {
     let asked = world
         .until("the next worker to answer the query", async || {
             let workflow = format!("incident.remediate-{id}");
-            let output = world.temporal(&["workflow", "query", "-w", &workflow, "--type", "approvalState", "-o", "json"]);
+            let output = world.temporal(&[
+                "workflow",
+                "query",
+                "-w",
+                &workflow,
+                "--type",
+                "approvalState",
+                "-o",
+                "json",
+            ]);
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         })
         .await;

@@ -7,8 +7,8 @@
 mod world;
 
 mod bad_input;
-mod close_out;
 mod by_hand;
+mod close_out;
 mod initiate;
 mod kills;
 mod post_mortem;

@@ -37,7 +37,10 @@ async fn p2_runbook_runs_after_approval_and_is_verified() {
     assert!(cells.iter().all(|cell| cell["success"] == true));
 
     let incident = world.incident(&id).await;
-    assert_eq!((incident["state"].as_str(), incident["phase"].as_str()), (Some("MITIGATING"), Some("verified")));
+    assert_eq!(
+        (incident["state"].as_str(), incident["phase"].as_str()),
+        (Some("MITIGATING"), Some("verified"))
+    );
     let records = world.records(&id).await;
     let because: Vec<&str> =
         records.iter().filter_map(|record| record["payload"]["refusedBecause"].as_str()).collect();
@@ -67,7 +70,8 @@ async fn rejected_runbook_does_not_run() {
     let incident = world.incident(&id).await;
     assert_eq!((incident["state"].as_str(), incident["phase"].as_str()), (Some("OPEN"), Some("triaging")));
     // A decision after the end changes nothing, and its decider is told.
-    let path = format!("approvals/{}", gate["gateId"].as_str().unwrap().replace('#', "%23").replace('/', "%2F"));
+    let path =
+        format!("approvals/{}", gate["gateId"].as_str().unwrap().replace('#', "%23").replace('/', "%2F"));
     let late = json!({ "decision": "approved", "digest": gate["digest"] });
     let (status, answer) = world.api(reqwest::Method::POST, &path, Some(late)).await;
     assert_eq!(status, 409, "{answer}");

@@ -20,7 +20,10 @@ async fn declaration_is_taken_and_initiated_when_temporal_is_back() {
         .until("a declaration with the warning", async || {
             let output = world.harmony(&["incident", "declare", "During the outage", "--severity", "P2"]);
             assert!(output.status.success(), "{}", refusal(&output).1);
-            refusal(&output).1.contains("initiation starts when").then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+            refusal(&output)
+                .1
+                .contains("initiation starts when")
+                .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         })
         .await;
     let id = declared.split_whitespace().find(|word| word.starts_with("INC-")).unwrap().to_owned();

@@ -15,13 +15,15 @@ use nix::{
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use temporalio_client::{Client, ClientOptions, ConnectionOptions, UntypedWorkflow};
 
 /// Longest wait for anything; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Policy of most stories: doors by hand are open, effects are given up soon.
-pub(crate) const POLICY: &str = "manual_signals = \"accept\"\nmanual_starts = \"accept\"\nstep_patience = \"20s\"\n";
+pub(crate) const POLICY: &str =
+    "manual_signals = \"accept\"\nmanual_starts = \"accept\"\nstep_patience = \"90s\"\n";
 
 /// See the module.
 pub(crate) struct World {
@@ -77,7 +79,10 @@ impl World {
     }
 
     fn text(&self, pointer: &str) -> &str {
-        self.line.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer} in {}", self.line))
+        self.line
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("{pointer} in {}", self.line))
     }
 
     /// A request to the API as the operator.
@@ -126,7 +131,23 @@ impl World {
                 (!status.is_empty() && status != "RUNNING").then_some(found)
             })
             .await;
+        self.keep_history(ended["workflowId"].as_str().unwrap()).await;
         ended["result"].clone()
+    }
+
+    /// Keeps the history of a run that ended, where `HARMONY_RECORD_HISTORIES` names a folder for it.
+    async fn keep_history(&self, workflow: &str) {
+        let Some(folder) = std::env::var_os("HARMONY_RECORD_HISTORIES") else { return };
+        let target = url::Url::parse(&format!("http://{}", self.text("/temporal"))).unwrap();
+        let options = ClientOptions::new(self.text("/namespace")).build();
+        let client = Client::connect(ConnectionOptions::new(target).build(), options).await.unwrap();
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow);
+        // The record of the end stands before the run's own.
+        drop(handle.get_result(Default::default()).await);
+        let history = handle.fetch_history(Default::default()).to_json().await.unwrap();
+        let story = std::thread::current().name().unwrap_or_default().rsplit("::").next().unwrap().to_owned();
+        let kind = workflow.split("-INC-").next().unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{kind}-{story}.json")), history).unwrap();
     }
 
     /// Waits for the gate that is pending.
@@ -254,7 +275,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        drop(kill(pid, Signal::SIGTERM));
+        let _ = kill(pid, Signal::SIGTERM);
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(15) {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -262,7 +283,7 @@ impl Drop for World {
             }
             std::thread::sleep(LOOK);
         }
-        drop(kill(pid, Signal::SIGKILL));
+        let _ = kill(pid, Signal::SIGKILL);
         drop(self.child.wait());
     }
 }
@@ -272,8 +293,9 @@ fn temporal_cli() -> PathBuf {
     if let Some(named) = std::env::var_os("HARMONY_TEMPORAL_CLI") {
         return named.into();
     }
-    let on_path = std::env::var_os("PATH")
-        .and_then(|path| std::env::split_paths(&path).map(|dir| dir.join("temporal")).find(|file| file.is_file()));
+    let on_path = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|dir| dir.join("temporal")).find(|file| file.is_file())
+    });
     on_path.unwrap_or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME")
             .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"), PathBuf::from);

@@ -222,14 +222,14 @@ impl Config {
         Ok(Arc::new(log))
     }
 
-    /// What tells our own doors' decisions from others: HARMONY_ATTESTATION_KEY or the data directory's.
+    /// What tells our own doors' decisions from others: `HARMONY_ATTESTATION_KEY` or the data directory's.
     pub(crate) fn attestation_keys(&self) -> anyhow::Result<AttestationKeys> {
         let key = self.key("HARMONY_ATTESTATION_KEY", "attestation.key")?;
         AttestationKeys::parse(key.expose_secret())
             .map_err(|error| bad("HARMONY_ATTESTATION_KEY", &error.to_string()).into())
     }
 
-    /// What the salts of texts are derived from: HARMONY_SALT_KEY or the data directory's.
+    /// What the salts of texts are derived from: `HARMONY_SALT_KEY` or the data directory's.
     pub(crate) fn salt_key(&self) -> anyhow::Result<SaltKey> {
         let key = self.key("HARMONY_SALT_KEY", "salt.key")?;
         SaltKey::parse(key.expose_secret())
@@ -285,7 +285,7 @@ impl Config {
         self.settings.get("HARMONY_TEMPORAL_CLI").map(PathBuf::from)
     }
 
-    /// Where the API is: HARMONY_API, else what `serve` or `dev` wrote into the data directory.
+    /// Where the API is: `HARMONY_API`, else what `serve` or `dev` wrote into the data directory.
     pub(crate) fn api_origin(&self) -> anyhow::Result<Option<Url>> {
         let (text, from) = match self.settings.get("HARMONY_API") {
             Some(given) => (given.to_owned(), "HARMONY_API".to_owned()),

@@ -86,7 +86,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Logs to stderr, as HARMONY_LOG says, in text or (HARMONY_LOG_FORMAT=json) in JSON.
+/// Logs to stderr, as `HARMONY_LOG` says, in text or (`HARMONY_LOG_FORMAT=json`) in JSON.
 fn start_logging(config: &Config, default: &str) -> Result<(), Failure> {
     let wanted = config.settings.get("HARMONY_LOG").unwrap_or(default);
     let filter = EnvFilter::try_new(wanted).map_err(|error| {

@@ -7,8 +7,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    ConnectorActivities, Dispatcher, LogActivities, PagingService, ReviewSpace, RunbookActivities, RunbookServices,
-    Services,
+    ConnectorActivities, Dispatcher, LogActivities, PagingService, ReviewSpace, RunbookActivities,
+    RunbookServices, Services,
 };
 use harmony_blueprints::{CloseOut, INCIDENTS_QUEUE, Initiate, PostMortem, RUNBOOKS_QUEUE, Remediate};
 use harmony_capabilities::{

@@ -1,6 +1,6 @@
 //! The Temporal CLI, whose development server `dev` and `demo` run: found, or installed into the cache.
 //!
-//! Looked for in HARMONY_TEMPORAL_CLI, PATH and the cache. Installed by Go where Go is there, else by the SDK's own
+//! Looked for in `HARMONY_TEMPORAL_CLI`, PATH and the cache. Installed by Go where Go is there, else by the SDK's own
 //! download. A lock on a file keeps two processes from installing at the same time; the finished binary is moved into
 //! place, so that nobody runs half of one.
 

@@ -1,5 +1,7 @@
 //! The command line from outside: exit codes, and errors of two lines.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::{fs, path::Path};
 
 use assert_cmd::Command;

@@ -222,7 +222,8 @@ fn answer(request: &Request<'_>, reply: &Reply, json: bool) {
             }
         }
         if reply.body["workflowId"].is_string() {
-            line.push_str("  started; `harmony incident show` follows it");
+            line.push_str(if request.verb == "stop" { "  is told to stop" } else { "  starts" });
+            line.push_str(&format!("; `harmony incident show {}` follows it", request.id));
         }
         output::data(&line);
     }

@@ -1,6 +1,6 @@
 //! `harmony log …`: what is on record, and whether it can be believed.
 //!
-//! `verify`, `replay` and `export` work on the database itself where DATABASE_URL names one or no API answers: an
+//! `verify`, `replay` and `export` work on the database itself where `DATABASE_URL` names one or no API answers: an
 //! auditor needs nothing but the file and the salt key.
 
 use std::{collections::BTreeMap, process::ExitCode};

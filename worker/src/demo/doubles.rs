@@ -39,7 +39,7 @@ pub(super) async fn check(origins: &Origins) -> anyhow::Result<String> {
             return Err(Failure::failed(what, "see the worker's log in the data directory").into());
         }
     }
-    Ok(counted.iter().map(|(what, keys)| format!("{} {what}", keys.len())).collect::<Vec<_>>().join(", "))
+    Ok(counted.iter().map(|(what, keys)| format!("{what} {}", keys.len())).collect::<Vec<_>>().join(", "))
 }
 
 /// The key of each item; an item without one has an empty key.

@@ -59,7 +59,7 @@ impl<'a> Watcher<'a> {
         let Some(blueprints) = incident["blueprints"].as_object() else { return };
         for (name, blueprint) in blueprints {
             let steps = items(blueprint, "steps");
-            let done: Vec<String> = steps.iter().map(|step| step_word(step)).collect();
+            let done: Vec<String> = steps.iter().map(step_word).collect();
             let status = words(&blueprint["status"]);
             if status != "RUNNING" {
                 self.progress.done(name, &format!("{status}  {}", done.join(" ")));

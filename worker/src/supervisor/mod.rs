@@ -43,7 +43,9 @@ use reaper::Reaper;
 
 /// How long worker and server may take to stop; Temporal comes after them.
 const CHILD_PATIENCE: Duration = Duration::from_secs(5);
-const TEMPORAL_PATIENCE: Duration = Duration::from_secs(2);
+const TEMPORAL_PATIENCE: Duration = Duration::from_secs(3);
+/// How old `dev.json` may be.
+const REMEMBER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Which vendors the sandbox stands in for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +82,11 @@ pub(crate) async fn dev(config: &Config, json: bool) -> anyhow::Result<()> {
     } else {
         installation.print();
     }
-    stopped().await;
+    tokio::select! {
+        () = stopped() => {}
+        // Never ends.
+        () = installation.keep_remembering() => {}
+    }
     output::say("stopping");
     installation.stop().await;
     Ok(())
@@ -130,7 +136,6 @@ impl Installation {
         let serve = Child::start(plan("serve"), &reaper)?;
         let installation = Self { config, sandbox, temporal, worker, serve, reaper, _lock: lock };
         ready::everything(&installation, &client).await?;
-        installation.remember();
         Ok(installation)
     }
 
@@ -201,14 +206,23 @@ impl Installation {
         drop(fs::remove_file(self.config.in_data_dir("api")));
     }
 
-    /// The line of `dev --json`, for scripts that come later; without the token.
-    fn remember(&self) {
-        let mut line = self.describe();
-        if let Some(fields) = line.as_object_mut() {
-            fields.remove("token");
-        }
-        if let Err(error) = keys::write_private(&self.config.in_data_dir("dev.json"), &line.to_string()) {
-            tracing::warn!(error = format!("{error:#}"), "dev.json cannot be written");
+    /// Keeps `<data-dir>/dev.json` what `describe` says, for scripts that come after a child was started again; without
+    /// the token.
+    async fn keep_remembering(&self) {
+        let mut written = Value::Null;
+        loop {
+            let mut line = self.describe();
+            if let Some(fields) = line.as_object_mut() {
+                fields.remove("token");
+            }
+            if line != written {
+                let path = self.config.in_data_dir("dev.json");
+                if let Err(error) = keys::write_private(&path, &line.to_string()) {
+                    tracing::warn!(error = format!("{error:#}"), "dev.json cannot be written");
+                }
+                written = line;
+            }
+            tokio::time::sleep(REMEMBER_INTERVAL).await;
         }
     }
 }
