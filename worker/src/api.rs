@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::{
     config::Config,
-    failure::{Exit, Failure},
+    failure::{Exit, Failure, innermost},
 };
 
 /// How often a request is sent when nobody answers.
@@ -163,14 +163,6 @@ impl Api {
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text)
         .unwrap_or_else(|_| if text.is_empty() { Value::Null } else { Value::from(text) })
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 /// RFC 9457 to a failure.

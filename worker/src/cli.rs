@@ -1,5 +1,7 @@
 //! What can be typed: `harmony --help` in types.
 
+#![expect(clippy::doc_markdown, reason = "these comments are what --help says, where a backtick would show")]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -22,10 +24,10 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Shared {
-    /// Where the database, the keys and the token are [env: `HARMONY_DATA_DIR`] [default: .harmony]
+    /// Where the database, the keys and the token are [env: HARMONY_DATA_DIR] [default: .harmony]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Organisation [env: `HARMONY_ORG`] [default: default]
+    /// Organisation [env: HARMONY_ORG] [default: default]
     #[arg(long, global = true, value_name = "ORG")]
     pub(crate) org: Option<String>,
     /// Answer in JSON
@@ -83,7 +85,7 @@ pub(crate) enum TemporalCommand {
 /// Options of `dev`.
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
-    /// Where to listen; port 0 takes a free one [env: `HARMONY_HTTP_ADDR`] [default: 127.0.0.1:8088]
+    /// Where to listen; port 0 takes a free one [env: HARMONY_HTTP_ADDR] [default: 127.0.0.1:8088]
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<String>,
 }
@@ -145,7 +147,7 @@ pub(crate) struct SandboxArgs {
     /// Where clicks are delivered: Harmony's origin
     #[arg(long, value_name = "URL")]
     pub(crate) harmony: Option<String>,
-    /// What interactions are signed with [env: `SLACK_SIGNING_SECRET`]
+    /// What interactions are signed with [env: SLACK_SIGNING_SECRET]
     #[arg(long, value_name = "S")]
     pub(crate) signing_secret: Option<String>,
     #[command(flatten)]

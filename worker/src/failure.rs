@@ -70,6 +70,15 @@ impl Failure {
     }
 }
 
+/// What an error comes from in the end, without everything that passed it on.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
 /// Prints an error once, with its whole chain, and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let failure = error.downcast_ref::<Failure>();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use harmony_console::TemporalHealth;
 use temporalio_client::{
     Client, ClientOptions, envconfig::LoadClientConfigProfileOptions, tonic::IntoRequest,
@@ -13,7 +13,10 @@ use temporalio_client::{
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetSystemInfoRequest;
 use url::Url;
 
-use crate::{config::Config, failure::Failure};
+use crate::{
+    config::Config,
+    failure::{Failure, innermost},
+};
 
 /// A server that has not taken the connection by then is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,9 +37,13 @@ impl Config {
         connection.connect_timeout = Some(CONNECT_TIMEOUT);
         connection.identity = format!("harmony-{}", std::process::id());
         let client = ClientOptions::new(self.temporal_namespace.clone()).build();
-        Client::connect(connection, client)
-            .await
-            .with_context(|| format!("Temporal does not answer at {}", self.temporal_address))
+        Client::connect(connection, client).await.map_err(|error| {
+            Failure::failed(
+                format!("Temporal does not answer at {}: {}", self.temporal_address, innermost(&error)),
+                "start Temporal (`harmony dev` brings one), or set TEMPORAL_ADDRESS to where it is",
+            )
+            .into()
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! What `harmony incident …` can be given.
 
+#![expect(clippy::doc_markdown, reason = "these comments are what --help says, where a backtick would show")]
+
 use clap::{Args, Subcommand};
 
 /// What can be done with incidents.
@@ -136,13 +138,13 @@ pub(crate) struct StatusArgs {
     /// Why
     #[arg(long)]
     pub(super) reason: Option<String>,
-    /// Claims `EMERGENCY_OVERRIDE`, in 20 characters at least
+    /// Claims EMERGENCY_OVERRIDE, in 20 characters at least
     #[arg(long)]
     pub(super) justification: Option<String>,
     /// What was done, for RESOLVED
     #[arg(long)]
     pub(super) summary: Option<String>,
-    /// FIXED, `FALSE_POSITIVE`, DUPLICATE or `WONT_FIX`
+    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) kind: Option<String>,
     #[command(flatten)]
@@ -226,7 +228,7 @@ pub(crate) struct CloseOutArgs {
     /// What was done
     #[arg(long)]
     pub(super) summary: String,
-    /// FIXED, `FALSE_POSITIVE`, DUPLICATE or `WONT_FIX` [default: FIXED]
+    /// FIXED, FALSE_POSITIVE, DUPLICATE or WONT_FIX [default: FIXED]
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) kind: Option<String>,
     /// Archive the channel, too, behind a gate of its own

@@ -49,26 +49,27 @@ pub(crate) async fn run(config: &Config, keep: bool, json: bool) -> anyhow::Resu
         () = stopped() => return Err(interrupted()),
     };
     let walked = tokio::select! {
-        walked = Box::pin(walk(&installation, &progress)) => walked,
-        () = stopped() => Err(interrupted()),
-        () = tokio::time::sleep(PATIENCE) => Err(Failure::failed(
+        walked = Box::pin(walk(&installation, &progress)) => Some(walked),
+        () = stopped() => None,
+        () = tokio::time::sleep(PATIENCE) => Some(Err(Failure::failed(
             format!("the demo was not over after {} s", PATIENCE.as_secs()),
             format!("see {}", installation.config().in_data_dir("logs").display()),
         )
-        .into()),
+        .into())),
     };
     progress.end();
-    if let Ok(outcome) = &walked {
-        if json {
-            output::json(outcome);
+    if json && let Some(Ok(outcome)) = &walked {
+        output::json(outcome);
+    }
+    if keep && let Some(walked) = &walked {
+        if let Err(error) = walked {
+            progress.line(&format!("not as it should be: {error:#}"));
         }
-        if keep {
-            progress.line(&format!("still up: {}  (ctrl-c stops everything)", installation.origin()));
-            stopped().await;
-        }
+        progress.line(&format!("still up: {}  (ctrl-c stops everything)", installation.origin()));
+        stopped().await;
     }
     installation.stop().await;
-    walked.map(drop)
+    walked.unwrap_or_else(|| Err(interrupted())).map(drop)
 }
 
 async fn walk(installation: &Installation, progress: &Progress) -> anyhow::Result<Outcome> {

@@ -242,6 +242,7 @@ fn lock(config: &Config) -> anyhow::Result<File> {
 
 fn prepare(config: &Config, json: bool, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
     keys::private_dir(&config.in_data_dir("logs"))?;
+    keys::private_dir(&config.in_data_dir("tmp"))?;
     let written = sample::write_missing(config)?;
     for file in &written.files {
         say(&format!("wrote {file}"));
@@ -275,6 +276,8 @@ fn child_environment(
         ("HARMONY_DATA_DIR".to_owned(), config.data_dir.display().to_string()),
         ("HARMONY_HTTP_ADDR".to_owned(), config.http_addr.to_string()),
         ("HARMONY_RUNBOOKS".to_owned(), config.runbooks_path().display().to_string()),
+        // The sample runbooks keep their pretend deployment there: two installations must not share it.
+        ("TMPDIR".to_owned(), config.in_data_dir("tmp").display().to_string()),
         ("TEMPORAL_ADDRESS".to_owned(), config.temporal_address.clone()),
         ("TEMPORAL_NAMESPACE".to_owned(), config.temporal_namespace.clone()),
         ("SLACK_SIGNING_SECRET".to_owned(), secret.expose_secret().to_owned()),
