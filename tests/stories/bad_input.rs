@@ -1,6 +1,6 @@
 //! Bad input: one line of what is wrong, one of what to do, the right exit code, and no half-made incident.
 
-use crate::world::{POLICY, World, refusal};
+use crate::world::{HARMONY, POLICY, World, refusal};
 
 #[tokio::test]
 async fn every_refusal_says_what_and_what_to_do() {
@@ -61,10 +61,8 @@ async fn unreadable_database_is_one_clear_error() {
     let garbage = world.dir.path().join("garbage.db");
     std::fs::write(&garbage, b"this is no database, whatever its name says; it only has to be long enough")
         .unwrap();
-    let output = std::process::Command::new(
-        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("harmony"),
-    )
-    .args(["log", "verify"])
+    let output = std::process::Command::new(HARMONY)
+        .args(["log", "verify"])
     .env("DATABASE_URL", format!("sqlite://{}", garbage.display()))
     .env("HARMONY_DATA_DIR", world.dir.path())
     .output()

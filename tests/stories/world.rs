@@ -4,7 +4,6 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -33,21 +32,8 @@ pub(crate) struct World {
     http: reqwest::Client,
 }
 
-/// The binary under test, built once a run.
-fn harmony() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "harmony", "--bin", "harmony"])
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the binary does not build");
-        let test = std::env::current_exe().unwrap();
-        let path = test.parent().and_then(Path::parent).unwrap().join("harmony");
-        assert!(path.is_file(), "no binary at {}", path.display());
-        path
-    })
-}
+/// The program under test: `harmony` under another name, built with the tests.
+pub(crate) const HARMONY: &str = env!("CARGO_BIN_EXE_harmony-under-test");
 
 impl World {
     /// A world with this policy.
@@ -56,7 +42,7 @@ impl World {
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
         drop(rustls::crypto::ring::default_provider().install_default());
         let errors = std::fs::File::create(dir.path().join("dev.log")).unwrap();
-        let mut child = Command::new(harmony())
+        let mut child = Command::new(HARMONY)
             .args(["dev", "--json", "--http", "127.0.0.1:0", "--data-dir"])
             .arg(dir.path())
             .stdin(Stdio::null())
@@ -231,7 +217,7 @@ impl World {
 
     /// The command line, on this world's data directory.
     pub(crate) fn harmony(&self, arguments: &[&str]) -> Output {
-        Command::new(harmony()).args(arguments).arg("--data-dir").arg(self.dir.path()).output().unwrap()
+        Command::new(HARMONY).args(arguments).arg("--data-dir").arg(self.dir.path()).output().unwrap()
     }
 
     /// The public Temporal command line.

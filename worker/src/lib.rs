@@ -1,0 +1,124 @@
+//! `harmony`: the worker, the server, the command line, and a whole installation for trying it out.
+//!
+//! [`main`] installs the TLS provider, reads the command line, starts logging to stderr and hands over to one command.
+//! Data goes to stdout, everything else to stderr; an error is one line of what and one of what to do. Exit codes:
+//! 0 done, 1 failed, 2 bad usage or input, 3 refused by policy, 4 not found.
+
+mod api;
+mod cli;
+mod commands;
+mod config;
+mod demo;
+mod failure;
+mod governance;
+mod keys;
+mod output;
+mod run_worker;
+mod sample;
+mod settings;
+mod supervisor;
+mod temporal;
+mod temporal_cli;
+
+use std::{io::Read, process::ExitCode, thread, time::Duration};
+
+use anyhow::Context;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command, ConfigCommand, TemporalCommand};
+use config::Config;
+use failure::Failure;
+
+/// How long a process whose parent is gone may take to stop.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The whole program: what the binary `harmony` is.
+#[must_use]
+pub fn main() -> ExitCode {
+    install_crypto();
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}
+
+/// One TLS provider for the whole process: reqwest and the SDK would otherwise disagree about it.
+pub(crate) fn install_crypto() {
+    // Refused only where one is installed already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if matches!(cli.command, Command::Reaper) {
+        return supervisor::reaper::run().map(|()| ExitCode::SUCCESS);
+    }
+    let config = Config::load(&cli.flags())?;
+    start_logging(&config, if cli.is_service() { "info" } else { "error" })?;
+    if cli.exits_with_stdin() {
+        exit_with_stdin();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime does not start")?;
+    let code = runtime.block_on(Box::pin(dispatch(cli, &config)))?;
+    // A blocking task, such as a lookup of a name, must not hold the process.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    Ok(code)
+}
+
+async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
+    let json = cli.shared.json;
+    match &cli.command {
+        Command::Demo(args) => Box::pin(demo::run(config, args.keep, json)).await?,
+        Command::Dev(_) => Box::pin(supervisor::dev(config, json)).await?,
+        Command::Worker(args) => Box::pin(run_worker::run(config, args.queues())).await?,
+        Command::Serve(_) => Box::pin(commands::serve::run(config, json)).await?,
+        Command::Incident(command) => return commands::incident::run(config, command, json).await,
+        Command::Approval(command) => return commands::approval::run(config, command, json).await,
+        Command::Log(command) => return commands::log::run(config, command, json).await,
+        Command::Config(ConfigCommand::Check) => return commands::config_check::run(config, json).await,
+        Command::Temporal(TemporalCommand::Setup) => commands::temporal_setup::run(config, json).await?,
+        Command::Sandbox(args) => commands::sandbox::run(config, args, json).await?,
+        // Taken before the runtime was started.
+        Command::Reaper => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs to stderr, as `HARMONY_LOG` says, in text or (`HARMONY_LOG_FORMAT=json`) in JSON.
+fn start_logging(config: &Config, default: &str) -> Result<(), Failure> {
+    let wanted = config.settings.get("HARMONY_LOG").unwrap_or(default);
+    let filter = EnvFilter::try_new(wanted).map_err(|error| {
+        Failure::usage(
+            format!("HARMONY_LOG: {error}"),
+            "set it to a level or a filter such as info,harmony=debug",
+        )
+    })?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.settings.get("HARMONY_LOG_FORMAT") {
+        None | Some("text") => subscriber.with_ansi(false).try_init(),
+        Some("json") => subscriber.json().try_init(),
+        Some(other) => {
+            let what = format!("HARMONY_LOG_FORMAT: {other:?} is no format");
+            return Err(Failure::usage(what, "set it to text or json"));
+        }
+    };
+    // Refused only where somebody logs already.
+    drop(started);
+    Ok(())
+}
+
+/// Stops this process when whoever started it is gone, however they went: the other end of stdin closes.
+fn exit_with_stdin() {
+    thread::spawn(|| {
+        let mut ignored = [0_u8; 64];
+        let mut stdin = std::io::stdin().lock();
+        while matches!(stdin.read(&mut ignored), Ok(read) if read > 0) {}
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
+        thread::sleep(ORPHAN_PATIENCE);
+        std::process::exit(1);
+    });
+}
