@@ -67,6 +67,8 @@ impl Services {
             timestamp: &timestamp,
             reason: &reason,
             source: &source,
+            break_glass: payload.break_glass,
+            justification: payload.justification.as_deref().unwrap_or_default(),
         };
         if self.attestation.decision_holds(&claim, attestation) { Attested::Yes } else { Attested::Forged }
     }
@@ -117,11 +119,13 @@ impl Services {
                 status: gate.status.clone(),
                 by: gate.decided_by.clone(),
                 reason: (gate.status == "cancelled").then(|| "the incident moved on".to_owned()),
+                break_glass: gate.break_glass,
             }),
             None => LookReply::Settled(Settled {
                 status: "cancelled".to_owned(),
                 by: String::new(),
                 reason: Some("the gate is not known".to_owned()),
+                break_glass: false,
             }),
         })
     }

@@ -8,7 +8,7 @@ use harmony_blueprints::contracts::{
     LookRequest, ProposeReply, ProposeRequest, RenderReply, RenderRequest,
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{Answer, command::Verdict};
+use harmony_incidents::{Answer, Command, command::Verdict};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -44,6 +44,12 @@ impl LogActivities {
                 Err(LogError::Refused(refusal)) => (Err(refusal), false),
                 Err(error) => return Err(failure::log(&error)),
             };
+        let cell = match &command {
+            Command::Record { payload } if known_to_other_run => {
+                services.finished_cell(&scope, payload).await?
+            }
+            _ => None,
+        };
         let state = services
             .log
             .state(&scope.org, &scope.incident)
@@ -53,6 +59,7 @@ impl LogActivities {
         Ok(AppendReply {
             answer,
             known_to_other_run,
+            cell,
             state: state.state(),
             phase: state.phase(),
             severity: state.severity(),

@@ -120,7 +120,7 @@ impl Services {
         Ok(published)
     }
 
-    async fn all_records(&self, scope: &Scope) -> Result<Vec<Entry>, ActivityError> {
+    pub(crate) async fn all_records(&self, scope: &Scope) -> Result<Vec<Entry>, ActivityError> {
         let mut all: Vec<Entry> = Vec::new();
         loop {
             let after = all.last().map_or(0, |entry| entry.record.seq);

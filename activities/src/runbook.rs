@@ -7,9 +7,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use harmony_blueprints::contracts::{
-    self as contracts, CellPlan, CellReply, CellRequest, Proposal, ProposeReply, ProposeRequest,
+    self as contracts, CellPlan, CellReply, CellRequest, Proposal, ProposeReply, ProposeRequest, Scope,
 };
 use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, Progress, Runner};
+use harmony_incidents::log::{Payload, Text, payload::Kind};
 use secrecy::SecretString;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -75,6 +76,39 @@ impl Services {
             verification,
             covers,
         })
+    }
+}
+
+impl Services {
+    /// How a cell ended that an earlier run of this attempt started. What it exported is not on record.
+    pub(crate) async fn finished_cell(
+        &self,
+        scope: &Scope,
+        started: &Payload,
+    ) -> Result<Option<CellReply>, ActivityError> {
+        let Some(Kind::RunbookCellStarted(started)) = &started.kind else { return Ok(None) };
+        let entries = self.all_records(scope).await?;
+        let finished =
+            entries.iter().find_map(|entry| match entry.record.payload.as_ref()?.kind.as_ref()? {
+                Kind::RunbookCellFinished(p)
+                    if (p.attempt, &p.cell, &p.purpose, p.run)
+                        == (started.attempt, &started.cell, &started.purpose, started.run) =>
+                {
+                    Some(p)
+                }
+                _ => None,
+            });
+        let shown = |text: &Option<Text>| text.as_ref().map(Text::shown).unwrap_or_default().to_owned();
+        Ok(finished.map(|p| CellReply {
+            ended: p.ended.clone(),
+            exit_code: (p.ended == "exited").then_some(p.exit_code),
+            problem: None,
+            stdout: shown(&p.stdout),
+            stderr: shown(&p.stderr),
+            output_bytes: p.output_bytes,
+            duration_ms: p.duration_ms,
+            exported: BTreeMap::new(),
+        }))
     }
 }
 

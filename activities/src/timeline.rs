@@ -89,7 +89,12 @@ fn describe(kind: &Kind) -> String {
         Kind::ApprovalDecided(p) => {
             let verb = if p.approved { "approved" } else { "rejected" };
             let by_hand = if p.attested { "" } else { ", by hand" };
-            format!("{verb} by {} as {}{by_hand} {}", p.approver, p.acted_as, shown(&p.reason))
+            let glass = if p.break_glass {
+                format!(", breaking the glass (EMERGENCY_OVERRIDE): {}", shown(&p.justification))
+            } else {
+                String::new()
+            };
+            format!("{verb} by {} as {}{by_hand}{glass} {}", p.approver, p.acted_as, shown(&p.reason))
         }
         Kind::ApprovalRefused(p) => {
             format!(
@@ -100,7 +105,15 @@ fn describe(kind: &Kind) -> String {
             )
         }
         Kind::ApprovalTimedOut(p) => format!("nobody decided at level {}", p.level),
-        Kind::ApprovalEscalated(p) => format!("escalated from level {} to {}", p.from_level, p.to_level),
+        Kind::ApprovalEscalated(p) => {
+            let by = if p.by.is_empty() { String::new() } else { format!(" by {}", p.by) };
+            let why = shown(&p.reason);
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            format!("escalated from level {} to {}{by}{why}", p.from_level, p.to_level)
+        }
+        Kind::ApprovalReplanned(p) => {
+            format!("approval planned again for {}: level {}", p.severity().as_str_name(), p.level)
+        }
         Kind::ApprovalCancelled(p) => format!("approval cancelled: {}", shown(&p.reason)),
         Kind::RunbookCellStarted(p) => format!("cell {} started ({})", p.cell, p.purpose),
         Kind::RunbookCellFinished(p) => {

@@ -119,7 +119,7 @@ pub struct Scope {
     pub incident: IncidentId,
     /// Workflow.
     pub workflow_id: WorkflowId,
-    /// Its first execution's run.
+    /// The run that asks; another one after a reset.
     pub run_id: String,
     /// Blueprint's own name.
     pub blueprint: String,
@@ -268,6 +268,9 @@ pub struct AppendReply {
     pub answer: Result<Answer, Refusal>,
     /// Whether this was on record before this run asked.
     pub known_to_other_run: bool,
+    /// Where an earlier run had started this cell: how it ended, if that is on record.
+    #[serde(default)]
+    pub cell: Option<CellReply>,
     /// State after it.
     pub state: State,
     /// Phase after it.

@@ -178,14 +178,23 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
         requester: run.scope.actor.clone(),
     };
     let opened = run
-        .append(&format!("{}/open", plan.step), Command::OpenGate { request: Box::new(request) })
-        .await?
-        .map_err(|refusal| fail(refusal.to_string()))?;
-    let gate = match opened {
+        .append_full(&format!("{}/open", plan.step), Command::OpenGate { request: Box::new(request) })
+        .await?;
+    let gate = match opened.answer.map_err(|refusal| fail(refusal.to_string()))? {
         Answer::GateOpened { gate } => gate,
         Answer::NoGate => return Ok(Outcome::NotNeeded),
         Answer::Settled { settled } => return Ok(outcome(settled)),
         other => return Err(fail(format!("the log answered a gate with {other:?}"))),
+    };
+    // After a reset the log may know more than this run: where the gate is now, or how it was settled.
+    let gate = if opened.known_to_other_run {
+        let request = LookRequest { scope: run.at("look"), gate_id: gate.gate_id.clone() };
+        match patiently(run.ctx, ApprovalLook, &request).await? {
+            LookReply::Pending(now_pending) => now_pending,
+            LookReply::Settled(settled) => return Ok(outcome(settled)),
+        }
+    } else {
+        gate
     };
     run.ctx.state_mut(|workflow| {
         workflow.desk_mut().gate = Some(Gate {

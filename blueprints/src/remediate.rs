@@ -226,11 +226,13 @@ async fn try_cell<W: Blueprint>(
     let begun = run.append_full(&format!("{step}/started"), command).await?;
     begun.answer.map_err(|refusal| fail(refusal.to_string()))?;
     run.ctx.state_mut(|workflow| workflow.desk_mut().step_began(&step, capability::RUNBOOK));
-    // Another run of this attempt has started it: whether it ran is not ours to know.
-    let outcome = if begun.known_to_other_run && !cell.idempotent {
-        Err("an earlier run of this workflow started it".to_owned())
-    } else {
-        execute(run, input, proposal, cell, carried, &step).await
+    // Another run of this attempt has started it: its end is on record, or whether it ran is not ours to know.
+    let outcome = match begun.cell {
+        Some(recorded) => Ok(recorded),
+        None if begun.known_to_other_run && !cell.idempotent => {
+            Err("an earlier run of this workflow started it".to_owned())
+        }
+        None => execute(run, input, proposal, cell, carried, &step).await,
     };
     let (report, reply) = match outcome {
         Ok(reply) => (report(cell, purpose, &reply), reply),

@@ -124,7 +124,12 @@ impl<W: Blueprint> Run<'_, W> {
 
     /// The scope of a step, at this moment.
     pub(crate) fn at(&self, step: &str) -> Scope {
-        Scope { step: step.to_owned(), occurred_at: now(self.ctx), ..self.scope.clone() }
+        Scope {
+            step: step.to_owned(),
+            occurred_at: now(self.ctx),
+            run_id: self.ctx.run_id().to_owned(),
+            ..self.scope.clone()
+        }
     }
 
     /// Whether somebody asked this run to stop.

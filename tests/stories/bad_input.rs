@@ -63,10 +63,10 @@ async fn unreadable_database_is_one_clear_error() {
         .unwrap();
     let output = std::process::Command::new(HARMONY)
         .args(["log", "verify"])
-    .env("DATABASE_URL", format!("sqlite://{}", garbage.display()))
-    .env("HARMONY_DATA_DIR", world.dir.path())
-    .output()
-    .unwrap();
+        .env("DATABASE_URL", format!("sqlite://{}", garbage.display()))
+        .env("HARMONY_DATA_DIR", world.dir.path())
+        .output()
+        .unwrap();
     let (code, said) = refusal(&output);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("garbage.db") && !said.contains("panicked"), "{said}");

@@ -76,6 +76,43 @@ async fn worker_and_console_killed_while_an_incident_is_initiated() {
     world.verified().await;
 }
 
+#[tokio::test]
+async fn workflow_reset_to_its_beginning_repeats_nothing() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Reset after the fact", "P2").await;
+    world.remediate(&id).await;
+    let gate = world.gate(&id).await;
+    world.click(&gate, "approve", "commander").await;
+    let first = world.completed(&id, "remediate").await;
+    assert_eq!(first["status"], "COMPLETED", "{first}");
+    let before = world.kinds(&id).await;
+    let workflow = format!("incident.remediate-{id}");
+    let reset = world.temporal(&[
+        "workflow",
+        "reset",
+        "-w",
+        &workflow,
+        "--type",
+        "FirstWorkflowTask",
+        "--reason",
+        "a test",
+    ]);
+    assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
+    let again = world
+        .until("the reset run to end", async || {
+            let shown = world.temporal(&["workflow", "result", "-w", &workflow, "-o", "json"]);
+            shown.status.success().then(|| String::from_utf8_lossy(&shown.stdout).into_owned())
+        })
+        .await;
+    assert!(again.contains("COMPLETED"), "{again}");
+    // Every step found its record; the release that was rolled back to is rolled back to once.
+    assert_eq!(world.kinds(&id).await, before);
+    let history = std::fs::read_to_string(world.dir.path().join("sample/checkout/history")).unwrap();
+    assert_eq!(history.lines().count(), 3, "{history}");
+    once_each(&world).await;
+    world.verified().await;
+}
+
 /// No effect stands at a vendor twice.
 async fn once_each(world: &World) {
     let slack = world.state("slack").await;

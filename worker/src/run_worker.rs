@@ -18,7 +18,10 @@ use temporalio_client::Client;
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Queues};
+use crate::{
+    commands::temporal_setup::missing_search_attributes,
+    config::{Config, Queues},
+};
 
 /// Blocked workflows take 37 KiB each in the cache.
 const CACHED_WORKFLOWS: usize = 1_000;
@@ -103,22 +106,37 @@ fn poll<'a>(
     })
 }
 
+/// A client, once Temporal is there and set up.
 async fn connect(config: &Config, stop: &CancellationToken) -> Option<Client> {
-    let mut said = false;
+    let mut said = String::new();
     loop {
-        match config.temporal_client().await {
+        match ready_client(config).await {
             Ok(client) => return Some(client),
-            Err(error) if !said => {
-                said = true;
-                tracing::warn!(error = %format!("{error:#}"), "waiting for Temporal");
+            Err(error) => {
+                let problem = format!("{error:#}");
+                if problem != said {
+                    tracing::warn!(error = %problem, "waiting for Temporal");
+                    said = problem;
+                }
             }
-            Err(_) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return None,
             () = tokio::time::sleep(RECONNECT) => {}
         }
     }
+}
+
+async fn ready_client(config: &Config) -> anyhow::Result<Client> {
+    let client = config.temporal_client().await?;
+    let namespace = &config.temporal_namespace;
+    let missing = missing_search_attributes(&client, namespace).await?;
+    anyhow::ensure!(
+        missing.is_empty(),
+        "namespace {namespace} lacks the search attributes {}: run `harmony temporal setup`",
+        missing.join(", ")
+    );
+    Ok(client)
 }
 
 async fn services(config: &Config) -> anyhow::Result<Services> {

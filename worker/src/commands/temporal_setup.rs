@@ -79,23 +79,30 @@ async fn ensure_namespace(client: &Client, namespace: &str) -> anyhow::Result<bo
 
 async fn ensure_search_attributes(client: &Client, namespace: &str) -> anyhow::Result<Vec<&'static str>> {
     await_namespace(client, namespace).await?;
-    let mut service = client.connection().operator_service();
-    let list = ListSearchAttributesRequest { namespace: namespace.to_owned() };
-    let known = service.list_search_attributes(list.into_request()).await;
-    let known = known.context("the search attributes could not be listed")?.into_inner();
-    let missing: Vec<&'static str> =
-        SEARCH_ATTRIBUTES.into_iter().filter(|name| !known.custom_attributes.contains_key(*name)).collect();
+    let missing = missing_search_attributes(client, namespace).await?;
     if !missing.is_empty() {
         let attributes: HashMap<String, i32> =
             missing.iter().map(|name| ((*name).to_owned(), IndexedValueType::Keyword.into())).collect();
         let add =
             AddSearchAttributesRequest { search_attributes: attributes, namespace: namespace.to_owned() };
+        let mut service = client.connection().operator_service();
         service
             .add_search_attributes(add.into_request())
             .await
             .context("the search attributes could not be added")?;
     }
     Ok(missing)
+}
+
+/// The search attributes that this namespace lacks: a workflow that sets one of them would wait for it for ever.
+pub(crate) async fn missing_search_attributes(
+    client: &Client,
+    namespace: &str,
+) -> anyhow::Result<Vec<&'static str>> {
+    let list = ListSearchAttributesRequest { namespace: namespace.to_owned() };
+    let known = client.connection().operator_service().list_search_attributes(list.into_request()).await;
+    let known = known.context("the search attributes could not be listed")?.into_inner();
+    Ok(SEARCH_ATTRIBUTES.into_iter().filter(|name| !known.custom_attributes.contains_key(*name)).collect())
 }
 
 /// Waits until the server knows the namespace.
