@@ -76,6 +76,70 @@ async fn worker_and_console_killed_while_an_incident_is_initiated() {
     world.verified().await;
 }
 
+/// A runbook of one cell that leaves a line before and after it sleeps.
+fn slow_runbook(world: &World, seconds: u32) -> std::path::PathBuf {
+    let trace = world.dir.path().join("trace");
+    let text = format!(
+        "# Slow\n\n```bash {{ name=slow }}\necho began >> {0}\nsleep {seconds}\necho ended >> {0}\n```\n",
+        trace.display()
+    );
+    std::fs::write(world.dir.path().join("runbooks/slow.md"), text).unwrap();
+    trace
+}
+
+async fn cell_begins(world: &World, trace: &std::path::Path) {
+    world.until("the cell to begin", async || trace.exists().then_some(())).await;
+}
+
+#[tokio::test]
+async fn cell_whose_worker_was_killed_is_unknown_and_a_gate_asks() {
+    let world = World::start(POLICY).await;
+    let trace = slow_runbook(&world, 4);
+    let (id, _) = world.initiated("Killed in the cell", "P2").await;
+    world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "runbooks/slow.md" })).await;
+    let gate = world.gate(&id).await;
+    world.click(&gate, "approve", "commander").await;
+    cell_begins(&world, &trace).await;
+    world.kill("worker");
+    let asked = world
+        .until("the gate that asks about the cell", async || {
+            let gate = world.incident(&id).await["gate"].clone();
+            gate["gateId"].as_str().is_some_and(|id| id.contains("unknown")).then_some(gate)
+        })
+        .await;
+    assert!(world.kinds(&id).await.contains(&"RUNBOOK_CELL_UNKNOWN".to_owned()));
+    // The killed worker's cell went with it, and nothing was repeated on its own.
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), "began\n");
+    world.click(&asked, "approve", "commander").await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), "began\nbegan\nended\n");
+    once_each(&world).await;
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_the_cell_that_runs() {
+    let world = World::start(POLICY).await;
+    let trace = slow_runbook(&world, 300);
+    let (id, _) = world.initiated("Stopped in the cell", "P2").await;
+    world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "runbooks/slow.md" })).await;
+    let gate = world.gate(&id).await;
+    world.click(&gate, "approve", "commander").await;
+    cell_begins(&world, &trace).await;
+    world.post(&format!("incidents/{id}/stop"), json!({})).await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "CANCELLED", "{result}");
+    assert_eq!(result["remediation"]["runbook"]["cells"][0]["ended"], "cancelled", "{result}");
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), "began\n");
+    let incident = world.incident(&id).await;
+    assert_eq!(
+        (incident["state"].as_str(), incident["phase"].as_str()),
+        (Some("MITIGATING"), Some("triaging"))
+    );
+    world.verified().await;
+}
+
 #[tokio::test]
 async fn workflow_reset_to_its_beginning_repeats_nothing() {
     let world = World::start(POLICY).await;
