@@ -100,19 +100,8 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Plan {
 }
 
 async fn not_done<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome) -> Flow {
-    let (status, reason) = match &outcome {
-        Outcome::Cancelled { reason } => (Status::Cancelled, reason.clone()),
-        Outcome::Rejected { reason } => (Status::Rejected, reason.clone()),
-        Outcome::NotNeeded | Outcome::Approved { .. } => (Status::Failed, String::new()),
-    };
-    let notice = Notice {
-        channel: None,
-        headline: "The close-out was not done".to_owned(),
-        lines: vec![reason.clone()],
-        output: None,
-        pin: false,
-        ask: None,
-    };
+    let (status, reason) = outcome.not_done();
+    let notice = Notice::plain("The close-out was not done", vec![reason.clone()]);
     run.notice("outcome", notice).await?;
     end(run, status, Some(reason), outcome.result(), Told::default()).await
 }
@@ -143,14 +132,8 @@ async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<bool> {
 
 async fn post<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
     let verb = if input.cancelled { "Cancelled" } else { "Resolved" };
-    let notice = Notice {
-        channel: None,
-        headline: format!("{verb}: {}", run.incident.title),
-        lines: vec![input.resolution_summary.clone()],
-        output: None,
-        pin: false,
-        ask: None,
-    };
+    let notice =
+        Notice::plain(format!("{verb}: {}", run.incident.title), vec![input.resolution_summary.clone()]);
     Ok(run.notice("resolution", notice).await?.is_some())
 }
 

@@ -449,6 +449,13 @@ pub struct Notice {
     pub ask: Option<Ask>,
 }
 
+impl Notice {
+    /// A notice without buttons, for the incident's own channel.
+    pub fn plain(headline: impl Into<String>, lines: Vec<String>) -> Self {
+        Self { channel: None, headline: headline.into(), lines, output: None, pin: false, ask: None }
+    }
+}
+
 /// What the buttons of a notice ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

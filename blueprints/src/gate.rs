@@ -28,7 +28,7 @@ use crate::{
         Notice, PagingDraft, PagingOpen, PagingResolve, Scope, Settle, capability,
     },
     desk::{Blueprint, Gate},
-    messages::ApprovalResult,
+    messages::{ApprovalResult, Status},
     run::{Flow, Run, attribute, fail, now, patiently},
 };
 
@@ -64,6 +64,15 @@ impl Outcome {
     /// Whether the step may be carried out.
     pub(crate) fn may_go_on(&self) -> bool {
         matches!(self, Self::NotNeeded | Self::Approved { .. })
+    }
+
+    /// How a blueprint ends that may not go on, and why.
+    pub(crate) fn not_done(&self) -> (Status, String) {
+        match self {
+            Self::Rejected { reason } => (Status::Rejected, reason.clone()),
+            Self::Cancelled { reason } => (Status::Cancelled, reason.clone()),
+            Self::NotNeeded | Self::Approved { .. } => (Status::Failed, String::new()),
+        }
     }
 
     /// As the blueprint's result tells it.
@@ -410,7 +419,11 @@ async fn ask<W: Blueprint>(
         pin: false,
         ask: Some(Ask::Decide(Box::new(gate.clone()))),
     };
-    let step = format!("{}/ask", plan.step);
+    // A level that asks because the one before could not is a step of its own.
+    let step = match gate.level {
+        1 => format!("{}/ask", plan.step),
+        level => format!("{}/ask-{level}", plan.step),
+    };
     let posted =
         run.effect_until(crate::contracts::ChannelPost, &step, capability::SLACK, notice, until).await?;
     if let Ok(reply) = posted {

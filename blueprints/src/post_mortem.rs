@@ -94,19 +94,8 @@ async fn link<W: Blueprint>(run: &Run<'_, W>, page: &RenderReply, published: Opt
 }
 
 async fn not_done<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome) -> Flow {
-    let (status, reason) = match &outcome {
-        Outcome::Cancelled { reason } => (Status::Cancelled, reason.clone()),
-        Outcome::Rejected { reason } => (Status::Rejected, reason.clone()),
-        Outcome::NotNeeded | Outcome::Approved { .. } => (Status::Failed, String::new()),
-    };
-    let notice = Notice {
-        channel: None,
-        headline: "The review was not published".to_owned(),
-        lines: vec![reason.clone()],
-        output: None,
-        pin: false,
-        ask: None,
-    };
+    let (status, reason) = outcome.not_done();
+    let notice = Notice::plain("The review was not published", vec![reason.clone()]);
     run.notice("outcome", notice).await?;
     end(run, status, Some(reason), outcome.result(), None).await
 }

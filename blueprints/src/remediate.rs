@@ -67,14 +67,10 @@ async fn propose<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput) -> Flow
 }
 
 async fn announce<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Flow<()> {
-    let notice = Notice {
-        channel: None,
-        headline: format!("Remediation proposed by {}: {}", run.scope.actor, input.remediation.path),
-        lines: vec![format!("Cells: {}", names(&proposal.cells))],
-        output: None,
-        pin: false,
-        ask: None,
-    };
+    let notice = Notice::plain(
+        format!("Remediation proposed by {}: {}", run.scope.actor, input.remediation.path),
+        vec![format!("Cells: {}", names(&proposal.cells))],
+    );
     run.notice("notice", notice).await.map(drop)
 }
 
@@ -110,19 +106,8 @@ fn names(cells: &[CellPlan]) -> String {
 }
 
 async fn not_done<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome) -> Flow {
-    let (status, reason) = match &outcome {
-        Outcome::Rejected { reason } => (Status::Rejected, reason.clone()),
-        Outcome::Cancelled { reason } => (Status::Cancelled, reason.clone()),
-        Outcome::NotNeeded | Outcome::Approved { .. } => (Status::Failed, String::new()),
-    };
-    let notice = Notice {
-        channel: None,
-        headline: "The runbook was not run".to_owned(),
-        lines: vec![reason.clone()],
-        output: None,
-        pin: false,
-        ask: None,
-    };
+    let (status, reason) = outcome.not_done();
+    let notice = Notice::plain("The runbook was not run", vec![reason.clone()]);
     run.notice("outcome", notice).await?;
     end(run, status, Some(reason), outcome.result(), vec![]).await
 }
