@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
-    self as contracts, Ask, ChannelDraft, ChannelRef, Effect, ExternalRef, Notice, PagingDraft, PublicDraft,
+    self as contracts, Ask, ChannelDraft, ChannelRef, Effect, Notice, PagingDraft, PagingRef, PublicDraft,
     PublicResolution, PublishDraft, Scope, Settle, StepReply, capability,
 };
 use harmony_capabilities::slack::{self, Message, MessageRef, Slack};
@@ -90,7 +90,7 @@ impl ConnectorActivities {
     pub async fn paging_resolve(
         self: Arc<Self>,
         ctx: ActivityContext,
-        effect: Effect<ExternalRef>,
+        effect: Effect<PagingRef>,
     ) -> Result<StepReply, ActivityError> {
         self.0.resolve_paging(&ctx, &effect.scope, &effect.args).await
     }

@@ -1,12 +1,13 @@
 //! Steps with an outward effect: the paging incident of an incident, and the pages of a gate's levels.
 
-use harmony_blueprints::contracts::{ExternalRef, PagingDraft, Scope, StepReply, capability};
+use harmony_blueprints::contracts::{PagingDraft, PagingRef, Scope, StepReply, capability};
 use harmony_capabilities::pagerduty::IncidentDraft;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     channel::{incident_key, step_key},
     effects::{KeyedBy, made},
+    failure,
     services::Services,
 };
 
@@ -23,7 +24,7 @@ impl Services {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
         let (resource, link) = match &draft.page {
-            Some(level) => (format!("page/{level}"), "pagerdutyPageId"),
+            Some(level) => (page_resource(level), "pagerdutyPageId"),
             None => ("pagerduty-incident".to_owned(), "pagerdutyIncidentId"),
         };
         let key = incident_key(scope, &resource);
@@ -46,15 +47,31 @@ impl Services {
         &self,
         ctx: &ActivityContext,
         scope: &Scope,
-        incident: &ExternalRef,
+        incident: &PagingRef,
     ) -> Result<StepReply, ActivityError> {
         let Some(paging) = &self.paging else {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
+        let id = match incident {
+            PagingRef::Incident { id } => id.clone(),
+            PagingRef::Page { level } => {
+                let key = incident_key(scope, &page_resource(level));
+                match paging.pagerduty.find_incident(&key).await {
+                    Ok(Some(found)) => found.id,
+                    Ok(None) => return self.skipped(scope, capability::PAGERDUTY, "nobody was paged").await,
+                    Err(error) => return Err(failure::call(&error)),
+                }
+            }
+        };
         self.perform(ctx, scope, capability::PAGERDUTY, step_key(scope), KeyedBy::Vendor, async |_| {
-            let resolved = paging.pagerduty.resolve(&incident.id).await?;
+            let resolved = paging.pagerduty.resolve(&id).await?;
             Ok(made(&resolved.id, &[], &resolved.html_url))
         })
         .await
     }
+}
+
+/// The page of one level of one gate.
+fn page_resource(level: &str) -> String {
+    format!("page/{level}")
 }

@@ -10,7 +10,7 @@ use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue, wo
 
 use crate::{
     contracts::{
-        ChannelArchive, ChannelRef, ExternalRef, Notice, PagingResolve, PublicResolution, PublicResolve,
+        ChannelArchive, ChannelRef, Notice, PagingRef, PagingResolve, PublicResolution, PublicResolve,
         capability,
     },
     desk::{Blueprint, blueprint},
@@ -127,7 +127,10 @@ async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<bool> {
         run.skip("paging-resolve", capability::PAGERDUTY, "there is no PagerDuty incident").await?;
         return Ok(false);
     };
-    Ok(worked(&run.effect(PagingResolve, "paging-resolve", capability::PAGERDUTY, ExternalRef { id }).await?))
+    Ok(worked(
+        &run.effect(PagingResolve, "paging-resolve", capability::PAGERDUTY, PagingRef::Incident { id })
+            .await?,
+    ))
 }
 
 async fn post<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {

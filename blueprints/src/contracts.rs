@@ -82,7 +82,7 @@ activity!(
     PagingOpen = "paging.open": Effect<PagingDraft> => StepReply);
 activity!(
     /// Resolves a paging incident.
-    PagingResolve = "paging.resolve": Effect<ExternalRef> => StepReply);
+    PagingResolve = "paging.resolve": Effect<PagingRef> => StepReply);
 activity!(
     /// Opens the public incident.
     PublicOpen = "public.open": Effect<PublicDraft> => StepReply);
@@ -497,12 +497,20 @@ pub struct PagingDraft {
     pub page: Option<String>,
 }
 
-/// A vendor's own id.
+/// Which paging incident is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ExternalRef {
-    /// The id.
-    pub id: String,
+pub enum PagingRef {
+    /// The one with this id.
+    Incident {
+        /// The vendor's own id.
+        id: String,
+    },
+    /// The page of a gate's level, if there is one: nobody may have heard how paging ended.
+    Page {
+        /// As it was paged.
+        level: String,
+    },
 }
 
 /// `public.open`.

@@ -23,17 +23,18 @@ use temporalio_workflow::{
 };
 
 use crate::{
-    contracts::{
-        ApprovalJudge, ApprovalLook, Ask, ChannelSettle, ExternalRef, JudgeRequest, LookReply, LookRequest,
-        Notice, PagingDraft, PagingOpen, PagingResolve, Scope, Settle, capability,
-    },
+    contracts::{ApprovalJudge, ApprovalLook, JudgeRequest, LookReply, LookRequest, Scope},
     desk::{Blueprint, Gate},
-    messages::{ApprovalResult, Status},
+    messages::{ApprovalResult, Status, severity_word},
+    messenger::{messenger, tell},
     run::{Flow, Run, attribute, fail, now, patiently},
 };
 
 /// How soon to look again while a decision made in time is still under way.
 const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// How long a decision that was made waits for others to be told of it.
+const TELLING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a blueprint wants to have approved.
 pub(crate) struct Plan {
@@ -186,6 +187,8 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
         covers: plan.covers.clone(),
         requester: run.scope.actor.clone(),
     };
+    // A wake-up that comes while the gate is being opened may be about it.
+    let wakes = run.ctx.state(|workflow| workflow.desk().wakes);
     let opened = run
         .append_full(&format!("{}/open", plan.step), Command::OpenGate { request: Box::new(request) })
         .await?;
@@ -216,22 +219,51 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
     });
     run.ctx.set_current_details(format!("waiting for {}: {}", gate.required_roles.join(" or "), gate.action));
     run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set("pending".to_owned())]);
-    let asking = WorkflowCancellationToken::new();
-    let waiting = async {
-        let settled = wait(run, &gate).await;
-        asking.cancel();
-        settled
-    };
-    let (settled, pages) = join!(waiting, messenger(run, &plan, gate.clone(), asking.clone()));
+    let (settled, pages) = join!(wait(run, &gate, wakes), messenger(run, &plan, gate.clone()));
     let settled = settled?;
     run.ctx.set_current_details(format!("{}: {}", plan.action, settled.status));
     run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set(settled.status.clone())]);
-    tell(run, &plan, &settled, pages?).await?;
+    tell_in_time(run, &plan, &settled, pages?).await?;
     Ok(outcome(settled))
 }
 
+/// Tells what came of it, but lets nobody wait for a vendor that is away: what is under way goes on by itself.
+async fn tell_in_time<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: &Plan,
+    settled: &Settled,
+    pages: Vec<String>,
+) -> Flow<()> {
+    let mut timer = pin!(
+        run.ctx.timer(
+            TimerOptions::builder(TELLING_PATIENCE)
+                .summary("for others to be told".to_owned())
+                .cancellation_token(WorkflowCancellationToken::new())
+                .build(),
+        )
+    );
+    let mut telling = pin!(tell(run, plan, settled, pages).fuse());
+    let told = select! {
+        told = telling => Some(told),
+        _ = timer => None,
+    };
+    match told {
+        Some(told) => {
+            timer.cancel();
+            told
+        }
+        None => {
+            run.warn(format!(
+                "{}: who was asked could not be told in time that it is {}",
+                plan.step, settled.status
+            ));
+            Ok(())
+        }
+    }
+}
+
 fn outcome(settled: Settled) -> Outcome {
-    let Settled { status, by, reason } = settled;
+    let Settled { status, by, reason, .. } = settled;
     match status.as_str() {
         "approved" => Outcome::Approved { by },
         "timeout" => Outcome::Rejected { reason: "timeout".to_owned() },
@@ -241,7 +273,7 @@ fn outcome(settled: Settled) -> Outcome {
 }
 
 /// Waits for a verdict, the deadline, a stop or a wake-up; whatever it is, the log has the last word.
-async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView) -> Flow<Settled> {
+async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) -> Flow<Settled> {
     let ctx = run.ctx;
     let mut gate = gate.clone();
     let mut looks = 0_u32;
@@ -259,7 +291,6 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView) -> Flow<Settled> 
             let answer = run.append(&format!("{}/cancel", step_of(&gate)), command).await?;
             return settle(ctx, answer.map_err(|refusal| fail(refusal.to_string()))?);
         }
-        let wakes = ctx.state(|workflow| workflow.desk().wakes);
         let woken = {
             let mut timer = pin!(
                 ctx.timer(
@@ -271,7 +302,7 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView) -> Flow<Settled> 
             );
             let mut change = pin!(ctx.wait_condition(move |workflow: &W| {
                 let desk = workflow.desk();
-                desk.wakes != wakes || desk.gate.as_ref().is_some_and(|gate| gate.settled.is_some())
+                desk.wakes != seen || desk.gate.as_ref().is_some_and(|gate| gate.settled.is_some())
             }));
             let fired = select! {
                 _ = change => false,
@@ -287,10 +318,15 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView) -> Flow<Settled> 
         }
         looks += 1;
         if woken {
+            // Read before the look: what wakes during it is looked at again.
+            seen = ctx.state(|workflow| workflow.desk().wakes);
             let scope = run.at("look");
             let request = LookRequest { scope, gate_id: gate.gate_id.clone() };
             match patiently(ctx, ApprovalLook, &request).await? {
-                LookReply::Pending(now_pending) => gate = now_pending,
+                LookReply::Pending(now_pending) => {
+                    moved(ctx, &gate, &now_pending);
+                    gate = now_pending;
+                }
                 LookReply::Settled(settled) => return settle(ctx, Answer::Settled { settled }),
             }
             left = time_left(now(ctx), gate.deadline);
@@ -302,25 +338,40 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView) -> Flow<Settled> 
         match answer {
             Answer::NotYet => left = time_left(now(ctx), gate.deadline).max(UNDER_WAY),
             Answer::Escalated { gate: next } => {
-                ctx.state_mut(|workflow| {
-                    if let Some(open) = &mut workflow.desk_mut().gate {
-                        open.history.push(format!(
-                            "{} level {} timed out (due {}), level {} until {}",
-                            now(ctx),
-                            gate.level,
-                            gate.deadline,
-                            next.level,
-                            next.deadline
-                        ));
-                        open.view = next.clone();
-                    }
-                });
+                moved(ctx, &gate, &next);
                 left = time_left(now(ctx), next.deadline);
                 gate = next;
             }
             other => return settle(ctx, other),
         }
     }
+}
+
+/// The gate is at another level now, or has other levels: queries tell so, and the messenger asks there.
+fn moved<W: Blueprint>(ctx: &WorkflowContext<W>, from: &GateView, to: &GateView) {
+    if stage(from) == stage(to) {
+        return;
+    }
+    let how = if from.plan != to.plan {
+        format!("planned again for {}", severity_word(to.severity))
+    } else if to.escalated_by.is_empty() {
+        format!("level {} timed out (due {})", from.level, from.deadline)
+    } else {
+        format!("level {} passed on by {}", from.level, to.escalated_by)
+    };
+    let line = format!("{} {how}, level {} until {}", now(ctx), to.level, to.deadline);
+    ctx.state_mut(|workflow| {
+        if let Some(open) = &mut workflow.desk_mut().gate {
+            open.history.push(line);
+            open.view = to.clone();
+        }
+    });
+    ctx.set_current_details(format!("waiting for {}: {}", to.required_roles.join(" or "), to.action));
+}
+
+/// What is asked once of each: the level, and which plan it belongs to.
+pub(crate) fn stage(gate: &GateView) -> (u32, u32) {
+    (gate.plan, gate.level)
 }
 
 fn time_left(now: Timestamp, deadline: Timestamp) -> Duration {
@@ -343,6 +394,7 @@ fn settle<W: Blueprint>(ctx: &WorkflowContext<W>, answer: Answer) -> Flow<Settle
             status: "timeout".to_owned(),
             by: String::new(),
             reason: Some(format!("nobody decided within level {level}")),
+            break_glass: false,
         },
         other => return Err(fail(format!("the log settled a gate with {other:?}"))),
     };
@@ -355,163 +407,7 @@ fn settle<W: Blueprint>(ctx: &WorkflowContext<W>, answer: Answer) -> Flow<Settle
     Ok(settled)
 }
 
-/// Asks in the channel, and pages each level that the policy wants paged. No vendor's absence stops the clock.
-async fn messenger<W: Blueprint>(
-    run: &Run<'_, W>,
-    plan: &Plan,
-    gate: GateView,
-    until: WorkflowCancellationToken,
-) -> Flow<Vec<String>> {
-    let ctx = run.ctx;
-    let mut pages = Vec::new();
-    let mut level = 0;
-    let mut current = gate;
-    loop {
-        if current.level != level {
-            level = current.level;
-            if level == 1
-                || ctx.state(|workflow| {
-                    workflow.desk().gate.as_ref().is_some_and(|gate| gate.message.is_none())
-                })
-            {
-                ask(run, plan, &current, until.clone()).await?;
-            } else {
-                remind(run, plan, &current, until.clone()).await?;
-            }
-            if current.page && !until.is_cancelled() {
-                pages.extend(page(run, plan, &current, until.clone()).await?);
-            }
-        }
-        let known = level;
-        ctx.wait_condition_with_options(
-            move |workflow: &W| {
-                workflow
-                    .desk()
-                    .gate
-                    .as_ref()
-                    .is_none_or(|gate| gate.settled.is_some() || gate.view.level != known)
-            },
-            detached(),
-        )
-        .await
-        .map_err(|error| fail(error.to_string()))?;
-        let next = ctx.state(|workflow| {
-            workflow.desk().gate.as_ref().filter(|gate| gate.settled.is_none()).map(|gate| gate.view.clone())
-        });
-        match next {
-            Some(view) => current = view,
-            None => return Ok(pages),
-        }
-    }
-}
-
-async fn ask<W: Blueprint>(
-    run: &Run<'_, W>,
-    plan: &Plan,
-    gate: &GateView,
-    until: WorkflowCancellationToken,
-) -> Flow<()> {
-    let notice = Notice {
-        channel: run.link("slackChannel"),
-        headline: plan.action.clone(),
-        lines: plan.lines.clone(),
-        output: None,
-        pin: false,
-        ask: Some(Ask::Decide(Box::new(gate.clone()))),
-    };
-    // A level that asks because the one before could not is a step of its own.
-    let step = match gate.level {
-        1 => format!("{}/ask", plan.step),
-        level => format!("{}/ask-{level}", plan.step),
-    };
-    let posted =
-        run.effect_until(crate::contracts::ChannelPost, &step, capability::SLACK, notice, until).await?;
-    if let Ok(reply) = posted {
-        run.ctx.state_mut(|workflow| {
-            if let Some(open) = &mut workflow.desk_mut().gate {
-                open.message = reply.links.get("slackMessageTs").cloned();
-            }
-        });
-    }
-    Ok(())
-}
-
-async fn remind<W: Blueprint>(
-    run: &Run<'_, W>,
-    plan: &Plan,
-    gate: &GateView,
-    until: WorkflowCancellationToken,
-) -> Flow<()> {
-    let notice = Notice {
-        channel: run.link("slackChannel"),
-        headline: format!("Escalated to {}: {}", gate.required_roles.join(" or "), plan.action),
-        lines: vec![format!("Nobody decided at level {}. Decide until {}.", gate.level - 1, gate.deadline)],
-        output: None,
-        pin: false,
-        ask: None,
-    };
-    let step = format!("{}/escalate-{}", plan.step, gate.level);
-    run.effect_until(crate::contracts::ChannelPost, &step, capability::SLACK, notice, until).await.map(drop)
-}
-
-async fn page<W: Blueprint>(
-    run: &Run<'_, W>,
-    plan: &Plan,
-    gate: &GateView,
-    until: WorkflowCancellationToken,
-) -> Flow<Option<String>> {
-    let draft = PagingDraft {
-        title: format!("{}: approval needed: {}", run.scope.incident, plan.action),
-        details: format!(
-            "{}\nWho may decide: {}. Until {}.",
-            plan.reason,
-            gate.required_roles.join(" or "),
-            gate.deadline
-        ),
-        severity: run.incident.severity.as_str_name().to_owned(),
-        page: Some(format!("{}/{}", gate.gate_id, gate.level)),
-    };
-    let step = format!("{}/page-{}", plan.step, gate.level);
-    let paged = run.effect_until(PagingOpen, &step, capability::PAGERDUTY, draft, until).await?;
-    Ok(paged.ok().filter(|reply| reply.skipped.is_none()).map(|reply| reply.external_ref))
-}
-
-/// Takes the buttons away, says what was decided, and ends the pages.
-async fn tell<W: Blueprint>(
-    run: &Run<'_, W>,
-    plan: &Plan,
-    settled: &Settled,
-    pages: Vec<String>,
-) -> Flow<()> {
-    let (channel, message) = run.ctx.state(|workflow| {
-        workflow
-            .desk()
-            .gate
-            .as_ref()
-            .map(|gate| (gate.channel.clone(), gate.message.clone()))
-            .unwrap_or_default()
-    });
-    if let (Some(channel), Some(ts)) = (channel, message) {
-        let outcome = match settled.status.as_str() {
-            "approved" => format!("Approved by {}", settled.by),
-            "rejected" => format!("Rejected by {}", settled.by),
-            "timeout" => "Nobody decided in time: not done".to_owned(),
-            _ => "Cancelled: nobody needs to decide this any more".to_owned(),
-        };
-        let mut lines = plan.lines.clone();
-        lines.extend(settled.reason.clone());
-        let settle = Settle { channel, ts, headline: format!("{outcome}: {}", plan.action), lines };
-        let step = format!("{}/settle", plan.step);
-        drop(run.effect(ChannelSettle, &step, capability::SLACK, settle).await?);
-    }
-    for (index, id) in pages.into_iter().enumerate() {
-        let step = format!("{}/unpage-{}", plan.step, index + 1);
-        drop(run.effect(PagingResolve, &step, capability::PAGERDUTY, ExternalRef { id }).await?);
-    }
-    Ok(())
-}
-
 /// A wait that goes on while the run is being stopped.
-fn detached() -> WaitConditionOptions {
+pub(crate) fn detached() -> WaitConditionOptions {
     WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
 }

@@ -11,6 +11,7 @@ pub mod messages;
 
 mod desk;
 mod gate;
+mod messenger;
 mod run;
 
 mod close_out;

@@ -12,8 +12,8 @@ use harmony_incidents::{
     policy::GateKind,
 };
 use temporalio_workflow::{
-    ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, RetryPolicy, WorkflowContext,
-    common::data_converters::RawValue,
+    ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, RetryPolicy, WorkflowCancellationToken,
+    WorkflowContext, common::data_converters::RawValue, workflows::join,
 };
 
 use crate::{
@@ -49,8 +49,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             return end(&run, Status::Failed, Some(problem), ApprovalResult::default(), vec![]).await;
         }
     };
-    announce(&run, &input, &proposal).await?;
-    let outcome = await_decision(&run, plan(&run, &input, &proposal)).await?;
+    let outcome = ask(&run, &input, &proposal).await?;
     if !outcome.may_go_on() {
         return not_done(&run, outcome).await;
     }
@@ -66,12 +65,21 @@ async fn propose<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput) -> Flow
     patiently(run.ctx, RunbookPropose, &request).await
 }
 
-async fn announce<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Flow<()> {
+/// Announces it and asks, side by side: the gate does not wait for the channel.
+async fn ask<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Flow<Outcome> {
     let notice = Notice::plain(
         format!("Remediation proposed by {}: {}", run.scope.actor, input.remediation.path),
         vec![format!("Cells: {}", names(&proposal.cells))],
     );
-    run.notice("notice", notice).await.map(drop)
+    let over = WorkflowCancellationToken::new();
+    let deciding = async {
+        let outcome = await_decision(run, plan(run, input, proposal)).await;
+        over.cancel();
+        outcome
+    };
+    let (announced, outcome) = join!(run.notice_until("notice", notice, over.clone()), deciding);
+    announced?;
+    outcome
 }
 
 fn plan<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Plan {

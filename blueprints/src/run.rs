@@ -225,6 +225,8 @@ impl<W: Blueprint> Run<'_, W> {
         let effect = Effect { scope: self.at(step), args };
         let outcome = match self.ctx.execute_activity(activity, effect, options).await {
             Ok(reply) => Ok(reply),
+            // Not needed any more. What is under way records itself.
+            Err(error) if error.as_cancelled().is_some() => return Ok(Err("given up".to_owned())),
             Err(error) => Err(explain(&error)),
         };
         match &outcome {
@@ -254,9 +256,25 @@ impl<W: Blueprint> Run<'_, W> {
 
     /// Posts a notice; its absence is a warning.
     pub(crate) async fn notice(&self, step: &str, notice: Notice) -> Flow<Option<StepReply>> {
+        self.notice_until(step, notice, WorkflowCancellationToken::new()).await
+    }
+
+    /// As [`Self::notice`], given up when the token is cancelled.
+    pub(crate) async fn notice_until(
+        &self,
+        step: &str,
+        notice: Notice,
+        until: WorkflowCancellationToken,
+    ) -> Flow<Option<StepReply>> {
         let channel = Notice { channel: notice.channel.or_else(|| self.link("slackChannel")), ..notice };
         let posted = self
-            .effect(crate::contracts::ChannelPost, step, crate::contracts::capability::SLACK, channel)
+            .effect_until(
+                crate::contracts::ChannelPost,
+                step,
+                crate::contracts::capability::SLACK,
+                channel,
+                until,
+            )
             .await?;
         Ok(posted.ok().filter(|reply| reply.skipped.is_none()))
     }

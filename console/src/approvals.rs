@@ -1,4 +1,4 @@
-//! Gates: which wait, what each covers, and deciding one.
+//! Gates: which wait, what each covers, deciding one, and passing one on to its next level.
 
 use axum::{
     Json,
@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_incidents::{
-    Answer, OrgId,
+    Answer, Command, OrgId, Right,
     command::Decision,
     ids::NAMESPACE,
     log::{GateState, State, payload::Kind},
@@ -21,7 +21,7 @@ use crate::{
     decisions::{self, Course, Place, Proposal},
     error::{ApiError, RefusedDecision},
     incidents::every,
-    submit::remember,
+    submit::{self, remember},
     views::{self, parsed},
 };
 
@@ -75,9 +75,18 @@ async fn covers(app: &App, org: &OrgId, place: &Place, gate: &GateState) -> Resu
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct DecisionBody {
-    decision: Decision,
+    /// Instead of `escalate`.
+    #[serde(default)]
+    decision: Option<Decision>,
+    /// Instead of `decision`.
+    #[serde(default)]
+    escalate: bool,
+    #[serde(default)]
+    break_glass: bool,
+    #[serde(default)]
+    justification: Option<String>,
     #[serde(default)]
     digest: Option<String>,
     #[serde(default)]
@@ -109,18 +118,36 @@ impl Source {
 /// `POST …/approvals/{gateId}`
 pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
     let body: DecisionBody = call.body()?;
-    if body.reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS) {
-        return Err(ApiError::Invalid(format!("reason has more than {REASON_CHARS} characters")));
+    for (name, text) in [("reason", &body.reason), ("justification", &body.justification)] {
+        if text.as_ref().is_some_and(|text| text.chars().count() > REASON_CHARS) {
+            return Err(ApiError::Invalid(format!("{name} has more than {REASON_CHARS} characters")));
+        }
+    }
+    if body.escalate {
+        return escalate(&call, body).await;
+    }
+    let Some(decision) = body.decision else {
+        return Err(ApiError::Invalid("decision is missing: approved or rejected".to_owned()));
+    };
+    let justification = body.justification.filter(|text| !text.trim().is_empty());
+    if body.break_glass && justification.is_none() {
+        return Err(ApiError::Invalid("breakGlass needs a justification".to_owned()));
+    }
+    if justification.is_some() && !body.break_glass {
+        return Err(ApiError::Invalid("a justification belongs to breakGlass; give a reason".to_owned()));
     }
     let gate_id = call.path("gate");
     let place =
         decisions::place(&call.app, &call.caller.org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
-    let request = json!({
+    let mut request = json!({
         "gateId": gate_id,
-        "decision": body.decision,
+        "decision": decision,
         "digest": body.digest,
         "reason": body.reason,
     });
+    if body.break_glass {
+        request["justification"] = json!(justification);
+    }
     let decision_id = if call.request.given {
         Uuid::new_v5(&NAMESPACE, format!("{}/{}", call.caller.org, call.key()).as_bytes())
     } else {
@@ -130,11 +157,13 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
         org: &call.caller.org,
         gate_id,
         digest: body.digest.map(|digest| digest.to_ascii_lowercase()),
-        decision: body.decision,
+        decision,
         reason: body.reason.filter(|reason| !reason.trim().is_empty()),
         approver: &call.caller.principal,
         decision_id,
         source: body.source.name(),
+        break_glass: body.break_glass,
+        justification,
     };
     let item = match place.course(&call.app, &proposal).await? {
         Course::Settled(refused) => return Err(ApiError::Decision(Box::new(refused))),
@@ -151,6 +180,26 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
         return Ok(not_yet(gate_id, decision_id));
     };
     judged(answer, gate_id, decision_id)
+}
+
+/// `{escalate: true}`: the next level has it now.
+async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError> {
+    if body.decision.is_some() || body.break_glass || body.justification.is_some() || body.digest.is_some() {
+        return Err(ApiError::Invalid("escalate takes a reason and nothing else".to_owned()));
+    }
+    let gate_id = call.path("gate");
+    let org = &call.caller.org;
+    let place = decisions::place(&call.app, org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    if place.gate(gate_id).is_none() {
+        return Err(no_gate(gate_id));
+    }
+    call.caller.require(Right::Respond, Some(&place.state))?;
+    let command = Command::Escalate { gate_id: gate_id.to_owned(), reason: body.reason.unwrap_or_default() };
+    let context = call.context(Some(&place.state));
+    submit::append(call, &place.incident, &call.key(), &command, &context, &|_| None).await?;
+    let place = decisions::place(&call.app, org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    let gate = place.gate(gate_id).ok_or_else(|| no_gate(gate_id))?;
+    Ok(Json(json!(views::gate(&place.state, gate))).into_response())
 }
 
 fn judged(answer: Answer, gate_id: &str, decision_id: Uuid) -> Result<Response, ApiError> {

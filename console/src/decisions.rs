@@ -38,6 +38,9 @@ pub(crate) struct Proposal<'a> {
     pub(crate) decision_id: Uuid,
     /// `api`, `cli`, `console` or `slack`.
     pub(crate) source: &'static str,
+    /// Claims `EMERGENCY_OVERRIDE`, and why.
+    pub(crate) break_glass: bool,
+    pub(crate) justification: Option<String>,
 }
 
 /// Where a gate is.
@@ -112,6 +115,8 @@ impl Place {
             timestamp: &timestamp,
             reason: proposal.reason.as_deref().unwrap_or_default(),
             source: proposal.source,
+            break_glass: proposal.break_glass,
+            justification: proposal.justification.as_deref().unwrap_or_default(),
         });
         let name = &proposal.approver.name;
         let payload = DecisionPayload {
@@ -126,6 +131,8 @@ impl Place {
             source: Some(proposal.source.to_owned()),
             decision_id: Some(decision_id.clone()),
             attestation: Some(attestation),
+            break_glass: proposal.break_glass,
+            justification: proposal.justification.clone(),
         };
         OutboxItem {
             kind: OutboxKind::Decision,

@@ -38,7 +38,7 @@ use axum::{
     routing::{get, post},
 };
 use harmony_capabilities::slack::SlackReplies;
-use harmony_eventlog::SharedLog;
+use harmony_eventlog::{CheckpointKey, SharedLog};
 use harmony_incidents::{RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
 
@@ -56,6 +56,8 @@ pub struct Doors {
     pub rules: Arc<dyn RulesSource>,
     /// Signs starts and decisions that came through here.
     pub attestation: AttestationKeys,
+    /// Signs checkpoints of the log; without it there are none.
+    pub checkpoint_key: Option<CheckpointKey>,
     /// Without it Slack's callbacks are not there.
     pub slack_signing_secret: Option<SecretString>,
     /// Tells a person in Slack why a click changed nothing.
@@ -130,6 +132,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/events", get(log::events))
         .route("/incidents/{id}/notes", post(facts::note))
         .route("/incidents/{id}/post-mortem", post(blueprints::post_mortem))
+        .route("/incidents/{id}/redact", post(log::redact))
         .route("/incidents/{id}/remediate", post(blueprints::remediate))
         .route("/incidents/{id}/responders", post(responders::change))
         .route("/incidents/{id}/review", post(review::write))
@@ -145,6 +148,7 @@ fn organisation() -> Router<App> {
         .route("/approvals", get(approvals::list))
         // A gate id holds `#` and `/`: sent percent-encoded it is one segment, otherwise several.
         .route("/approvals/{*gate}", get(approvals::show).post(approvals::decide))
+        .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/export", get(log::export))
         .route("/log/replay", get(log::verify))
         .route("/log/verify", get(log::verify))

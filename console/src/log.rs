@@ -1,9 +1,8 @@
-//! The log itself: the records of an incident, verification, and export.
+//! The log itself: the records of an incident, verification, export, checkpoints, redaction.
 //!
-//! An export is JSON Lines: a header, then every record of every incident in order, as first written and hashed, with
-//! the texts that stand beside it. It is sent as it is read, so that a long log needs no memory.
+//! An export is sent as it is read, so that a long log needs no memory.
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
 use axum::{
     Json,
@@ -11,20 +10,13 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::stream;
-use harmony_eventlog::{Entry, LogError};
-use harmony_incidents::{IncidentId, OrgId, Right};
-use harmony_protos::texts;
-use serde::Serialize;
+use harmony_eventlog::{Checkpoint, Export, LogError};
+use harmony_incidents::{Command, Right};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::{App, call::Call, error::ApiError, incidents::every, views};
-
-/// What the first line of an export says of the rest.
-const FORMAT: &str = "harmony-log/1";
-/// Records read at a time.
-const PAGE: u32 = 200;
+use crate::{call::Call, error::ApiError, submit::submit, views};
 
 /// `GET …/incidents/{id}/events`
 pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
@@ -61,56 +53,25 @@ pub(crate) async fn verify(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn export(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
-    let all = every(&call.app, &call.caller.org, Vec::new()).await?;
-    // Newest first, and taken from the end: the oldest is exported first.
-    let waiting: Vec<IncidentId> = all.iter().filter_map(|state| state.incident.parse().ok()).collect();
-    let start = Export { app: call.app.clone(), org: call.caller.org.clone(), waiting, at: None };
-    let header = line(&json!({ "format": FORMAT, "org": call.caller.org }));
-    let head = stream::iter([Ok::<Bytes, io::Error>(Bytes::from(header))]);
-    let records = stream::try_unfold(start, Export::next);
-    let body = Body::from_stream(futures_util::StreamExt::chain(head, records));
-    Ok(([(header::CONTENT_TYPE, "application/jsonl")], body).into_response())
+    let doors = &call.app.doors;
+    let export =
+        Export::begin(doors.log.clone(), call.caller.org.clone(), doors.checkpoint_key.clone()).await?;
+    let lines = stream::try_unfold(export, async |mut export: Export| {
+        let lines = export.next().await.map_err(broken)?;
+        Ok::<_, io::Error>(lines.map(|lines| (Bytes::from(lines), export)))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
 }
 
-/// How far an export has come.
-struct Export {
-    app: App,
-    org: OrgId,
-    /// The next one is the last.
-    waiting: Vec<IncidentId>,
-    /// Incident in hand, and the last seq that was written.
-    at: Option<(IncidentId, u64)>,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    incident: &'a IncidentId,
-    seq: u64,
-    hash: String,
-    canonical: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    texts: BTreeMap<String, String>,
-}
-
-impl Export {
-    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
-        loop {
-            let (incident, after) = match self.at.take() {
-                Some(at) => at,
-                None => match self.waiting.pop() {
-                    Some(incident) => (incident, 0),
-                    None => return Ok(None),
-                },
-            };
-            let entries =
-                self.app.doors.log.records(&self.org, &incident, after, PAGE).await.map_err(broken)?;
-            let Some(last) = entries.last() else { continue };
-            let seq = last.record.seq;
-            let lines: String = entries.iter().map(|entry| record_line(&incident, entry)).collect();
-            self.at = Some((incident, seq));
-            return Ok(Some((Bytes::from(lines), self)));
-        }
-    }
+/// `GET …/log/checkpoint`: a signed note over where every incident ends, to be kept elsewhere.
+pub(crate) async fn checkpoint(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    call.caller.require(Right::Read, None)?;
+    let doors = &call.app.doors;
+    let key = doors.checkpoint_key.as_ref();
+    let key = key.ok_or_else(|| ApiError::NotFound("there is no key that signs checkpoints".to_owned()))?;
+    let checkpoint = Checkpoint::of(doors.log.as_ref(), &call.caller.org).await?;
+    Ok(key.sign(&checkpoint).into_response())
 }
 
 /// The answer is under way already: it breaks off, and the reader sees that it is not whole.
@@ -119,24 +80,19 @@ fn broken(error: LogError) -> io::Error {
     io::Error::other(error)
 }
 
-fn record_line(incident: &IncidentId, entry: &Entry) -> String {
-    let mut payload = entry.record.payload.clone().unwrap_or_default();
-    let texts = texts(&mut payload)
-        .into_iter()
-        .filter(|field| !field.text.redacted)
-        .map(|field| (field.name, field.text.text.clone()))
-        .collect();
-    line(&Line {
-        incident,
-        seq: entry.record.seq,
-        hash: hex::encode(&entry.hash),
-        canonical: STANDARD.encode(&entry.canonical),
-        texts,
-    })
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedactBody {
+    seq: u64,
+    #[serde(default)]
+    field: Option<String>,
+    reason: String,
 }
 
-fn line<T: Serialize>(value: &T) -> String {
-    let mut line = serde_json::to_string(value).unwrap_or_default();
-    line.push('\n');
-    line
+/// `POST …/redact`: a record's text, all of it or one field's, is gone for good; that it was there stays on record.
+pub(crate) async fn redact(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Administer).await?;
+    let RedactBody { seq, field, reason } = call.body()?;
+    let command = Command::Redact { seq, field, reason };
+    submit(&call, &incident, &command, &call.context(Some(&state))).await
 }

@@ -149,5 +149,5 @@ fn compared_only(request: &Value) -> Command {
 
 /// An answer without a record.
 fn nothing(answer: Answer) -> Judged {
-    Judged { payloads: Vec::new(), answer, identity: None, wake: Vec::new() }
+    Judged { answer, ..Judged::unchanged() }
 }

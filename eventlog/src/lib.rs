@@ -9,9 +9,13 @@
 
 mod store;
 
+pub mod checkpoint;
+pub mod export;
 pub mod sqlite;
 pub mod verify;
 
+pub use checkpoint::{Checkpoint, CheckpointKey, IncidentHead, VerifierKey};
+pub use export::Export;
 pub use sqlite::SqliteLog;
 pub use store::{
     Append, Appended, Begin, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxItem, OutboxKind,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, Command, IncidentId, OrgId, Refusal,
+    Answer, Command, Context, IncidentId, Judged, OrgId, Refusal,
     command::Attested,
     judge::Head,
     log::{IncidentState, Record},
@@ -25,11 +25,14 @@ use sqlx::{
 };
 
 use crate::{
+    checkpoint::IncidentHead,
     store::{
         Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxItem, OutboxKind, Pending, Target,
     },
     verify::{self, Finding, Report, Row},
 };
+
+mod redaction;
 
 /// Schema of this build; older ones are brought up to it, newer ones are refused.
 const SCHEMA: i64 = 1;
@@ -67,6 +70,8 @@ impl SqliteLog {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is deleted is overwritten: a redacted text does not stay in a free page.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |size| {
             SqlitePoolOptions::new()
@@ -172,6 +177,10 @@ impl EventLog for SqliteLog {
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(LogError::Unavailable)?;
         if let Some(repeated) = self.repeated(&mut tx, &append).await? {
+            drop(tx);
+            if matches!(append.command, Command::Redact { .. }) {
+                redaction::purge(&self.writer).await?;
+            }
             return Ok(repeated);
         }
         let declaring = matches!(append.command, Command::Declare { .. });
@@ -189,17 +198,20 @@ impl EventLog for SqliteLog {
             return Err(LogError::Stale { expected, actual: head.state.seq });
         }
         let under_way = decisions_under_way(&mut tx, append.org, &incident).await?;
-        let judged = (append.judge)(Head { state: &head.state, under_way: &under_way })?;
+        let mut judged = (append.judge)(Head { state: &head.state, under_way: &under_way })?;
+        let redacting = matches!(append.command, Command::Redact { .. });
+        if let Command::Redact { seq, field, .. } = append.command
+            && !redaction::take_out(&mut tx, append.org, &incident, *seq, field.as_deref()).await?
+        {
+            judged = Judged::unchanged();
+        }
         let identity = judged.identity.as_deref().unwrap_or(append.key);
-        let (sealed, next) = record::append(
-            append.org,
-            &incident,
-            &head,
-            identity,
-            append.context,
-            judged.payloads,
-            &self.salt,
-        );
+        let context = Context {
+            actor: judged.actor.clone().unwrap_or_else(|| append.context.actor.clone()),
+            ..append.context.clone()
+        };
+        let (sealed, next) =
+            record::append(append.org, &incident, &head, identity, &context, judged.payloads, &self.salt);
         let stored_at = now();
         for one in &sealed {
             insert_record(&mut tx, append.org, &incident, one, stored_at).await?;
@@ -249,6 +261,9 @@ impl EventLog for SqliteLog {
         .await
         .map_err(LogError::Unavailable)?;
         tx.commit().await.map_err(LogError::Unavailable)?;
+        if redacting {
+            redaction::purge(&self.writer).await?;
+        }
         let records = sealed.into_iter().map(|one| unsealed(one, stored_at)).collect();
         Ok(Appended { incident, answer: judged.answer, records, repeated: false, same_run: true })
     }
@@ -269,6 +284,57 @@ impl EventLog for SqliteLog {
     ) -> Result<Vec<Entry>, LogError> {
         let mut connection = self.readers.acquire().await.map_err(LogError::Unavailable)?;
         entries(&mut connection, org, incident, after, limit).await
+    }
+
+    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError> {
+        let mut tx = self.readers.begin().await.map_err(LogError::Unavailable)?;
+        let ids = traces(&mut tx, org).await?;
+        let mut incidents = ids.iter().map(|id| incident_id(id)).collect::<Result<Vec<_>, _>>()?;
+        incidents.sort_by_key(IncidentId::parts);
+        Ok(incidents)
+    }
+
+    async fn rows(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError> {
+        let mut tx = self.readers.begin().await.map_err(LogError::Unavailable)?;
+        let last: Option<i64> = sqlx::query_scalar(
+            "SELECT MAX(seq) FROM (SELECT CAST(seq AS INTEGER) AS seq FROM events WHERE org = ? AND incident = ? AND events.seq > ? ORDER BY events.seq LIMIT ?)",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .bind(signed(after))
+        .bind(limit)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(LogError::Unavailable)?;
+        let Some(last) = last else { return Ok(Vec::new()) };
+        Ok(rows(&mut tx, org, incident, Some((signed(after).saturating_add(1), last))).await?.0)
+    }
+
+    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {
+        let row = sqlx::query(
+            "SELECT seq, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(LogError::Unavailable)?;
+        row.map(|row| {
+            let place = || incident.to_string();
+            let hash: &[u8] = column(&row, "hash", place)?;
+            Ok(IncidentHead {
+                incident: incident.clone(),
+                seq: unsigned(column(&row, "seq", place)?),
+                hash: hash.try_into().map_err(|_| LogError::Corrupt { place: place() })?,
+            })
+        })
+        .transpose()
     }
 
     async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError> {
@@ -312,16 +378,10 @@ impl EventLog for SqliteLog {
 
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError> {
         let mut tx = self.readers.begin().await.map_err(LogError::Unavailable)?;
-        let ids: Vec<Vec<u8>> = sqlx::query_scalar(
-            "SELECT CAST(incident AS BLOB) FROM incidents WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM events WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM texts WHERE org = ?1",
-        )
-        .bind(org.as_str())
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(LogError::Unavailable)?;
+        let ids = traces(&mut tx, org).await?;
         let mut report = Report::default();
         let mut incidents = Vec::with_capacity(ids.len());
-        for id in ids.into_iter().map(utf8) {
+        for id in ids {
             match id.parse::<IncidentId>() {
                 Ok(incident) => incidents.push(incident),
                 Err(error) => {
@@ -332,7 +392,7 @@ impl EventLog for SqliteLog {
         incidents.sort_by_key(IncidentId::parts);
         verify::check_numbers(&mut report, &incidents);
         for incident in incidents {
-            let (rows, strays) = rows(&mut tx, org, &incident).await?;
+            let (rows, strays) = rows(&mut tx, org, &incident, None).await?;
             for seq in strays {
                 report.find(&incident, seq, "a text stands where there is no record");
             }
@@ -830,19 +890,34 @@ async fn entries(
         .collect()
 }
 
-/// Every row of an incident in order of seq, for verifying, and where texts lie that belong to no record. Whatever
+/// Every id that a row of this organisation names, as it is written there.
+async fn traces(tx: &mut SqliteTransaction<'_>, org: &OrgId) -> Result<Vec<String>, LogError> {
+    let ids: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT CAST(incident AS BLOB) FROM incidents WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM events WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM texts WHERE org = ?1",
+    )
+    .bind(org.as_str())
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(LogError::Unavailable)?;
+    Ok(ids.into_iter().map(utf8).collect())
+}
+
+/// The rows of an incident in order of seq, all or from first to last, for verifying, and where texts lie that belong to no record. Whatever
 /// was put into a column is read as bytes: damage is to be found, not to stop the search for it.
 async fn rows(
     tx: &mut SqliteTransaction<'_>,
     org: &OrgId,
     incident: &IncidentId,
+    span: Option<(i64, i64)>,
 ) -> Result<(Vec<Row>, Vec<u64>), LogError> {
     let place = || incident.to_string();
     let beside = sqlx::query(
-        "SELECT CAST(seq AS INTEGER) AS seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ? AND incident = ?",
+        "SELECT CAST(seq AS INTEGER) AS seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ?1 AND incident = ?2 AND (?3 IS NULL OR texts.seq BETWEEN ?3 AND ?4)",
     )
     .bind(org.as_str())
     .bind(incident.as_str())
+    .bind(span.map(|(first, _)| first))
+    .bind(span.map(|(_, last)| last))
     .fetch_all(&mut **tx)
     .await
     .map_err(LogError::Unavailable)?;
@@ -859,10 +934,12 @@ async fn rows(
         );
     }
     let found = sqlx::query(
-        "SELECT CAST(seq AS INTEGER) AS seq, CAST(canonical AS BLOB) AS canonical, CAST(hash AS BLOB) AS hash FROM events WHERE org = ? AND incident = ? ORDER BY events.seq",
+        "SELECT CAST(seq AS INTEGER) AS seq, CAST(canonical AS BLOB) AS canonical, CAST(hash AS BLOB) AS hash FROM events WHERE org = ?1 AND incident = ?2 AND (?3 IS NULL OR events.seq BETWEEN ?3 AND ?4) ORDER BY events.seq",
     )
     .bind(org.as_str())
     .bind(incident.as_str())
+    .bind(span.map(|(first, _)| first))
+    .bind(span.map(|(_, last)| last))
     .fetch_all(&mut **tx)
     .await
     .map_err(LogError::Unavailable)?;

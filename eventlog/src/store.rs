@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::verify::Report;
+use crate::{
+    checkpoint::IncidentHead,
+    verify::{Report, Row},
+};
 
 /// Judges a command against the head; called inside the transaction, maybe more than once.
 pub type Judge<'a> = &'a (dyn Fn(Head<'_>) -> Result<Judged, Refusal> + Send + Sync);
@@ -236,6 +239,21 @@ pub trait EventLog: Send + Sync {
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError>;
+
+    /// Every incident there is a trace of, oldest first: not only those that the projection knows.
+    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError>;
+
+    /// Rows after `after` as they are stored, undecoded and with the salts of their texts: for export and audit.
+    async fn rows(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError>;
+
+    /// Where an incident's records end; `None` where it has none.
+    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError>;
 
     /// Incidents, newest first.
     async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError>;

@@ -94,42 +94,90 @@ pub fn check_incident(
     incident: &IncidentId,
     rows: &[Row],
 ) -> Option<ChainHead> {
-    report.incidents += 1;
-    let mut head = ChainHead::default();
-    let mut missing: Vec<(u64, String)> = Vec::new();
-    let mut redacted: Vec<(u64, String)> = Vec::new();
+    let mut chain = Chain::begin(report, org, incident);
     for row in rows {
+        chain.row(report, row);
+    }
+    chain.end(report)
+}
+
+/// One incident's rows as they are read, in order of seq. What it remembers grows with what is missing, not with what
+/// is there.
+#[derive(Debug)]
+pub struct Chain {
+    org: OrgId,
+    incident: IncidentId,
+    /// `None` once it broke: what follows then cannot be judged.
+    head: Option<ChainHead>,
+    missing: Vec<(u64, String)>,
+    redacted: Vec<(u64, String)>,
+}
+
+impl Chain {
+    /// An incident before its first row.
+    pub fn begin(report: &mut Report, org: &OrgId, incident: &IncidentId) -> Self {
+        report.incidents += 1;
+        Self {
+            org: org.clone(),
+            incident: incident.clone(),
+            head: Some(ChainHead::default()),
+            missing: Vec::new(),
+            redacted: Vec::new(),
+        }
+    }
+
+    /// Whose rows these are.
+    pub fn incident(&self) -> &IncidentId {
+        &self.incident
+    }
+
+    /// Where it stands; `None` once it broke.
+    pub fn head(&self) -> Option<&ChainHead> {
+        self.head.as_ref()
+    }
+
+    /// Gives it up: a row of it cannot be read.
+    pub fn break_off(&mut self) {
+        self.head = None;
+    }
+
+    /// Checks the next row. After the first break there is nothing left to check it against.
+    pub fn row(&mut self, report: &mut Report, row: &Row) {
+        let Some(head) = self.head.take() else { return };
         report.records += 1;
         let expected = head.state.seq + 1;
         if row.seq != expected {
-            report.find(incident, expected, format!("record {expected} is missing: {} follows", row.seq));
-            return None;
+            let problem = format!("record {expected} is missing: {} follows", row.seq);
+            return report.find(&self.incident, expected, problem);
         }
-        let (record, next) = match record::check(org, incident, head, &row.canonical, &row.hash) {
+        let (record, next) = match record::check(&self.org, &self.incident, head, &row.canonical, &row.hash) {
             Ok(checked) => checked,
-            Err(error) => {
-                report.find(incident, row.seq, error.to_string());
-                return None;
-            }
+            Err(error) => return report.find(&self.incident, row.seq, error.to_string()),
         };
-        head = next;
-        check_texts(report, incident, row, &record, &mut missing);
+        self.head = Some(next);
+        check_texts(report, &self.incident, row, &record, &mut self.missing);
         if let Some(Kind::RecordRedacted(p)) = record.payload.as_ref().and_then(|p| p.kind.as_ref()) {
-            redacted.push((p.seq, p.field.clone()));
+            self.redacted.push((p.seq, p.field.clone()));
         }
     }
-    for (seq, field) in missing {
-        if redacted.iter().any(|(at, what)| *at == seq && (what.is_empty() || *what == field)) {
-            report.redacted.push(Redacted { incident: incident.to_string(), seq, field });
-        } else {
-            report.find(
-                incident,
-                seq,
-                format!("the text of {field} is missing and no record says it was taken out"),
-            );
+
+    /// Tells what was redacted from what was taken; gives the head where the chain holds to its end.
+    pub fn end(self, report: &mut Report) -> Option<ChainHead> {
+        let head = self.head?;
+        let incident = &self.incident;
+        for (seq, field) in self.missing {
+            if self.redacted.iter().any(|(at, what)| *at == seq && (what.is_empty() || *what == field)) {
+                report.redacted.push(Redacted { incident: incident.to_string(), seq, field });
+            } else {
+                report.find(
+                    incident,
+                    seq,
+                    format!("the text of {field} is missing and no record says it was taken out"),
+                );
+            }
         }
+        Some(head)
     }
-    Some(head)
 }
 
 fn check_texts(

@@ -5,20 +5,23 @@
 //! the log's transaction; the workflow obeys.
 
 use harmony_protos::log::{
-    ApprovalCancelled, ApprovalDecided, ApprovalEscalated, ApprovalRefused, ApprovalRequested,
-    ApprovalTimedOut, GateState, IncidentState, Level, Text, payload::Kind,
+    ApprovalCancelled, ApprovalDecided, ApprovalEscalated, ApprovalRefused, ApprovalReplanned,
+    ApprovalRequested, ApprovalTimedOut, Authority, GateState, IncidentState, Level, Severity, Text,
+    payload::Kind,
 };
 use jiff::Timestamp;
 
 use crate::{
     command::{
-        Answer, Attested, Context, Decision, DecisionInput, GateRequest, GateView, Refusal, Settled, Verdict,
+        Answer, Attested, Context, Decision, DecisionInput, DecisionPayload, GateRequest, GateView, Refusal,
+        Settled, Verdict,
     },
     directory::Role,
     ids::{GateId, OrgId},
-    judge::{Head, Judged, Rules, TEXT_LIMIT_BYTES},
+    judge::{Head, JUSTIFICATION_CHARS, Judged, Rules, TEXT_LIMIT_BYTES},
     machine,
     policy::{GateKind, Manual},
+    words,
 };
 
 /// The sections of a review that people write.
@@ -80,6 +83,7 @@ pub(crate) fn open(
             status: "cancelled".to_owned(),
             by: String::new(),
             reason: Some(format!("the incident is {}", state.state().as_str_name())),
+            break_glass: false,
         };
         return Ok(Judged::new(Answer::Settled { settled }, vec![]));
     }
@@ -88,9 +92,7 @@ pub(crate) fn open(
     let four_eyes =
         rules.policy.four_eyes && matches!(request.kind, GateKind::Remediate | GateKind::UnknownCell);
     let org = org_of(state);
-    let fillable = |index: usize| can_fill(&levels[index], state, &org, &request.requester, four_eyes, rules);
-    // A gate that nobody can fill still waits at its last level and is rejected there, on record.
-    let first = (0..levels.len()).find(|index| fillable(*index)).unwrap_or(levels.len().saturating_sub(1));
+    let first = first_level(&levels, state, &org, &request.requester, four_eyes, rules);
     let skipped_levels: Vec<u32> = (0..first).map(number).collect();
     let at = context.occurred_at.as_microsecond();
     let due = at + levels.get(first).map_or(0, |level| level.timeout_ms * 1_000);
@@ -112,6 +114,7 @@ pub(crate) fn open(
         escalates: levels.len() > 1,
         skipped_levels,
         levels,
+        kind: request.kind.name().to_owned(),
     };
     let gate = GateView {
         gate_id: record.gate_id.clone(),
@@ -126,6 +129,9 @@ pub(crate) fn open(
         timeout_ms: record.levels.get(first).map_or(0, |level| level.timeout_ms),
         requester: request.requester.clone(),
         escalates: first + 1 < record.levels.len(),
+        plan: 0,
+        severity: Severity::Unspecified,
+        escalated_by: String::new(),
     };
     Ok(Judged::new(Answer::GateOpened { gate }, vec![Kind::ApprovalRequested(record)]))
 }
@@ -140,8 +146,7 @@ fn opened_before(gate: &GateState, digest: &[u8], action: &str) -> Result<Judged
     let answer = if gate.status == "pending" {
         Answer::GateOpened { gate: view(gate) }
     } else {
-        let settled = Settled { status: gate.status.clone(), by: gate.decided_by.clone(), reason: None };
-        Answer::Settled { settled }
+        Answer::Settled { settled: settled_as(gate) }
     };
     Ok(Judged::new(answer, vec![]))
 }
@@ -173,10 +178,12 @@ pub(crate) fn decide(state: &IncidentState, input: &DecisionInput, rules: Rules<
             }
             let approved = payload.decision == Decision::Approved;
             let status = payload.decision.name();
+            let authority = if payload.break_glass { Authority::EmergencyOverride } else { Authority::None };
             let settled = Settled {
                 status: status.to_owned(),
                 by: payload.approver_id.clone(),
-                reason: payload.reason.clone(),
+                reason: payload.reason.clone().or_else(|| payload.justification.clone()),
+                break_glass: payload.break_glass,
             };
             let verdict = Verdict {
                 accepted: true,
@@ -197,8 +204,12 @@ pub(crate) fn decide(state: &IncidentState, input: &DecisionInput, rules: Rules<
                 decided_at_us: input.decided_at.as_microsecond(),
                 digest: gate.digest.clone(),
                 acted_as: acted_as.name().to_owned(),
+                break_glass: payload.break_glass,
+                justification: payload.justification.as_deref().and_then(Text::optional),
+                authority: authority.into(),
             });
-            Judged::new(Answer::Judged { verdict }, vec![record])
+            let actor = Some(payload.approver_id.clone());
+            Judged { actor, ..Judged::new(Answer::Judged { verdict }, vec![record]) }
         }
     }
 }
@@ -299,6 +310,7 @@ fn accept<'a>(
             }
         }
     }
+    check_break_glass(state, input, payload, rules)?;
     let Some(principal) = rules.directory.get(&payload.approver_id) else {
         return Err(Refused::new("unknown-approver", "nobody of this id is in the directory"));
     };
@@ -318,19 +330,63 @@ fn accept<'a>(
     if payload.digest.as_ref().is_some_and(|digest| *digest != hex::encode(&gate.digest)) {
         return Err(Refused::new("stale", "the digest is not that of what is asked now"));
     }
-    if gate.four_eyes && payload.decision == Decision::Approved && payload.approver_id == gate.requester {
+    let asked_it_themselves = gate.four_eyes && payload.approver_id == gate.requester;
+    if asked_it_themselves && payload.decision == Decision::Approved && !payload.break_glass {
         return Err(Refused::new("four-eyes", "who asked for it may not approve it"));
     }
     let org = org_of(state);
     let roles = principal.roles(&org, Some(state));
-    let needed = gate_level(gate).map(|level| level.roles.as_slice()).unwrap_or_default();
+    let oncall = [Role::OnCall.name().to_owned()];
+    let needed = match gate_level(gate) {
+        _ if payload.break_glass => oncall.as_slice(),
+        Some(level) => level.roles.as_slice(),
+        None => &[],
+    };
     let Some(acted_as) = roles.into_iter().rev().find(|role| fills(*role, needed)) else {
-        return Err(Refused::new("missing-role", format!("this level needs {}", needed.join(" or "))));
+        let what = if payload.break_glass { "breaking the glass" } else { "this level" };
+        return Err(Refused::new("missing-role", format!("{what} needs {}", needed.join(" or "))));
     };
     if input.decided_at.as_microsecond() > gate.due_us {
         return Err(Refused::new("late", "it was decided after the deadline"));
     }
     Ok((gate, acted_as))
+}
+
+/// Breaking the glass lifts four eyes and the level's roles, and nothing else: who may, when, and with what words.
+fn check_break_glass(
+    state: &IncidentState,
+    input: &DecisionInput,
+    payload: &DecisionPayload,
+    rules: Rules<'_>,
+) -> Result<(), Refused> {
+    let justification = payload.justification.as_deref().unwrap_or_default();
+    if justification.len() > TEXT_LIMIT_BYTES {
+        return Err(Refused::new("malformed", "its justification has more than 64 KiB"));
+    }
+    if !payload.break_glass {
+        return if justification.is_empty() {
+            Ok(())
+        } else {
+            Err(Refused::new("malformed", "only breaking the glass takes a justification; give a reason"))
+        };
+    }
+    let refused = |explanation: &str| Err(Refused::new("break-glass", explanation));
+    if input.attested == Attested::No {
+        return refused("the glass is broken only through the console's API and harmony approval");
+    }
+    if payload.decision != Decision::Approved {
+        return refused("only an approval breaks the glass; a rejection needs no emergency");
+    }
+    if !rules.policy.break_glass {
+        return refused("the policy forbids it");
+    }
+    if !matches!(state.severity(), Severity::P1 | Severity::P2) {
+        return refused("only a P1 or P2 allows it");
+    }
+    if justification.trim().chars().count() < JUSTIFICATION_CHARS {
+        return refused("it needs a justification of at least 20 characters");
+    }
+    Ok(())
 }
 
 /// Why a gate that is no longer pending takes no decision.
@@ -352,6 +408,29 @@ fn fills(role: Role, needed: &[String]) -> bool {
             .into_iter()
             .any(|least| least.name() == name && role >= least)
     })
+}
+
+/// The first level that somebody but the requester can fill. A gate that nobody can fill still waits at its last level
+/// and is rejected there, on record.
+fn first_level(
+    levels: &[Level],
+    state: &IncidentState,
+    org: &OrgId,
+    requester: &str,
+    four_eyes: bool,
+    rules: Rules<'_>,
+) -> usize {
+    levels
+        .iter()
+        .position(|level| can_fill(level, state, org, requester, four_eyes, rules))
+        .unwrap_or(levels.len().saturating_sub(1))
+}
+
+/// The next level that somebody but the requester can fill, as an index.
+fn next_level(gate: &GateState, state: &IncidentState, rules: Rules<'_>) -> Option<usize> {
+    let org = org_of(state);
+    (index(gate.level) + 1..gate.levels.len())
+        .find(|next| can_fill(&gate.levels[*next], state, &org, &gate.requester, gate.four_eyes, rules))
 }
 
 fn can_fill(
@@ -384,8 +463,7 @@ pub(crate) fn expire(
         );
     };
     if gate.status != "pending" {
-        let settled = Settled { status: gate.status.clone(), by: gate.decided_by.clone(), reason: None };
-        return Judged::new(Answer::Settled { settled }, vec![]);
+        return Judged::new(Answer::Settled { settled: settled_as(gate) }, vec![]);
     }
     if gate.level != level {
         return Judged::new(Answer::Escalated { gate: view(gate) }, vec![]);
@@ -401,24 +479,105 @@ pub(crate) fn expire(
         due_us: gate.due_us,
         actual_us: actual,
     });
-    let org = org_of(state);
-    let current = index(level);
-    let next = (current + 1..gate.levels.len())
-        .find(|next| can_fill(&gate.levels[*next], state, &org, &gate.requester, gate.four_eyes, rules));
-    let Some(next) = next else {
+    let Some(next) = next_level(gate, state, rules) else {
         return Judged::new(Answer::TimedOut { level }, vec![timed_out]);
     };
-    let due = actual + gate.levels[next].timeout_ms * 1_000;
-    let escalated = Kind::ApprovalEscalated(ApprovalEscalated {
-        gate_id: gate_id.to_owned(),
-        from_level: level,
+    let escalated = to_level(gate, next, actual);
+    let gate = GateState {
+        level: escalated.to_level,
+        due_us: escalated.due_us,
+        escalated_by: String::new(),
+        ..gate.clone()
+    };
+    Judged::new(Answer::Escalated { gate: view(&gate) }, vec![timed_out, Kind::ApprovalEscalated(escalated)])
+}
+
+/// The gate goes to this level now.
+fn to_level(gate: &GateState, next: usize, now_us: i64) -> ApprovalEscalated {
+    ApprovalEscalated {
+        gate_id: gate.gate_id.clone(),
+        from_level: gate.level,
         to_level: number(next),
-        due_us: due,
-        skipped_levels: (current + 1..next).map(number).collect(),
+        due_us: now_us + gate.levels[next].timeout_ms * 1_000,
+        skipped_levels: (index(gate.level) + 1..next).map(number).collect(),
         by: String::new(),
-    });
-    let gate = GateState { level: number(next), due_us: due, ..gate.clone() };
-    Judged::new(Answer::Escalated { gate: view(&gate) }, vec![timed_out, escalated])
+        reason: None,
+    }
+}
+
+/// Somebody passes a pending gate on: the next level has it now.
+pub(crate) fn escalate(
+    head: Head<'_>,
+    gate_id: &str,
+    reason: &str,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<Judged, Refusal> {
+    let state = head.state;
+    if context.authority < Authority::HumanOperator {
+        return Err(Refusal::Authority {
+            explanation: format!(
+                "passing a gate on needs HUMAN_OPERATOR at least, not {}",
+                words::authority_name(context.authority)
+            ),
+        });
+    }
+    if reason.len() > TEXT_LIMIT_BYTES {
+        return Err(Refusal::Invalid { explanation: "its reason has more than 64 KiB".to_owned() });
+    }
+    let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
+    let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
+        return illegal(format!("gate {gate_id} is not known"));
+    };
+    if gate.status != "pending" {
+        return illegal(format!("the gate does not wait any more: it is {}", gate.status));
+    }
+    if head.under_way.iter().any(|(id, decided)| id == gate_id && *decided <= gate.due_us) {
+        return illegal("a decision on this gate is being judged".to_owned());
+    }
+    let Some(next) = next_level(gate, state, rules) else {
+        return illegal(format!(
+            "level {} is the last that somebody can decide at: {} may decide until {}",
+            gate.level,
+            gate_level(gate).map(|level| level.roles.join(" or ")).unwrap_or_default(),
+            time(gate.due_us)
+        ));
+    };
+    let escalated = ApprovalEscalated {
+        by: context.actor.clone(),
+        reason: Text::optional(reason),
+        ..to_level(gate, next, context.occurred_at.as_microsecond())
+    };
+    let wake = vec![gate.workflow_id.clone()];
+    Ok(Judged { wake, ..Judged::new(Answer::Recorded, vec![Kind::ApprovalEscalated(escalated)]) })
+}
+
+/// What a change of severity makes of the gates that wait: other levels, from now on. Also the workflows to wake.
+pub(crate) fn replan(
+    state: &IncidentState,
+    severity: Severity,
+    context: &Context,
+    rules: Rules<'_>,
+) -> (Vec<Kind>, Vec<String>) {
+    let org = org_of(state);
+    let mut kinds = Vec::new();
+    let mut wake = Vec::new();
+    for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
+        let Some(kind) = GateKind::named(&gate.kind) else { continue };
+        let levels = rules.policy.levels(kind, severity, rules.auto_escalate_p1);
+        let first = first_level(&levels, state, &org, &gate.requester, gate.four_eyes, rules);
+        let Some(level) = levels.get(first) else { continue };
+        kinds.push(Kind::ApprovalReplanned(ApprovalReplanned {
+            gate_id: gate.gate_id.clone(),
+            level: number(first),
+            due_us: context.occurred_at.as_microsecond() + level.timeout_ms * 1_000,
+            severity: severity.into(),
+            skipped_levels: (0..first).map(number).collect(),
+            levels,
+        }));
+        wake.push(gate.workflow_id.clone());
+    }
+    (kinds, wake)
 }
 
 /// Nobody needs to decide any more.
@@ -430,8 +589,7 @@ pub(crate) fn cancel(state: &IncidentState, gate_id: &str, reason: &str) -> Judg
         );
     };
     if gate.status != "pending" {
-        let settled = Settled { status: gate.status.clone(), by: gate.decided_by.clone(), reason: None };
-        return Judged::new(Answer::Settled { settled }, vec![]);
+        return Judged::new(Answer::Settled { settled: settled_as(gate) }, vec![]);
     }
     let record = Kind::ApprovalCancelled(ApprovalCancelled {
         gate_id: gate_id.to_owned(),
@@ -441,7 +599,22 @@ pub(crate) fn cancel(state: &IncidentState, gate_id: &str, reason: &str) -> Judg
 }
 
 fn settled(status: &str, reason: &str) -> Settled {
-    Settled { status: status.to_owned(), by: String::new(), reason: Some(reason.to_owned()) }
+    Settled {
+        status: status.to_owned(),
+        by: String::new(),
+        reason: Some(reason.to_owned()),
+        break_glass: false,
+    }
+}
+
+/// How a gate ended, from the folded state.
+fn settled_as(gate: &GateState) -> Settled {
+    Settled {
+        status: gate.status.clone(),
+        by: gate.decided_by.clone(),
+        reason: None,
+        break_glass: gate.break_glass,
+    }
 }
 
 /// A gate of the folded state, as workflows and people see it.
@@ -460,6 +633,9 @@ pub fn view(gate: &GateState) -> GateView {
         timeout_ms: level.map_or(0, |level| level.timeout_ms),
         requester: gate.requester.clone(),
         escalates: index(gate.level) + 1 < gate.levels.len(),
+        plan: gate.plans,
+        severity: gate.severity(),
+        escalated_by: gate.escalated_by.clone(),
     }
 }
 

@@ -60,6 +60,10 @@ pub struct DecisionClaim<'a> {
     pub reason: &'a str,
     /// `console`, `slack`, `api` or `cli`.
     pub source: &'a str,
+    /// Whether it claims `EMERGENCY_OVERRIDE`.
+    pub break_glass: bool,
+    /// Justification of that, or empty.
+    pub justification: &'a str,
 }
 
 /// Everything about a start that its MAC covers.
@@ -143,21 +147,24 @@ pub(crate) fn keyed(key: &[u8]) -> HmacSha256 {
 }
 
 fn decision_bytes(claim: &DecisionClaim<'_>) -> Vec<u8> {
-    framed(
-        Purpose::Decision,
-        &[
-            claim.org,
-            claim.workflow_id,
-            claim.gate_id,
-            claim.digest,
-            claim.decision,
-            claim.approver_id,
-            claim.decision_id,
-            claim.timestamp,
-            claim.reason,
-            claim.source,
-        ],
-    )
+    let mut fields = vec![
+        claim.org,
+        claim.workflow_id,
+        claim.gate_id,
+        claim.digest,
+        claim.decision,
+        claim.approver_id,
+        claim.decision_id,
+        claim.timestamp,
+        claim.reason,
+        claim.source,
+    ];
+    // Two fields more are never the bytes of a decision without them: those on their way keep their attestation.
+    if claim.break_glass || !claim.justification.is_empty() {
+        fields.push(if claim.break_glass { "break-glass" } else { "" });
+        fields.push(claim.justification);
+    }
+    framed(Purpose::Decision, &fields)
 }
 
 fn start_bytes(claim: &StartClaim<'_>) -> Vec<u8> {
@@ -196,6 +203,8 @@ mod tests {
             timestamp: "2026-01-01T00:00:00Z",
             reason: "",
             source: "slack",
+            break_glass: false,
+            justification: "",
         }
     }
 
@@ -204,7 +213,7 @@ mod tests {
         let keys = AttestationKeys::parse(&"11".repeat(32)).unwrap();
         let mac = keys.attest_decision(&claim());
         assert!(keys.decision_holds(&claim(), &mac));
-        let changes: [fn(&mut DecisionClaim<'_>); 10] = [
+        let changes: [fn(&mut DecisionClaim<'_>); 12] = [
             |claim| claim.org = "acme",
             |claim| claim.workflow_id = "incident.remediate-INC-2026-0002",
             |claim| claim.gate_id = "h",
@@ -215,6 +224,8 @@ mod tests {
             |claim| claim.timestamp = "2026-01-01T00:00:01Z",
             |claim| claim.reason = "x",
             |claim| claim.source = "api",
+            |claim| claim.break_glass = true,
+            |claim| claim.justification = "x",
         ];
         for change in changes {
             let mut changed = claim();

@@ -105,6 +105,12 @@ pub struct DecisionPayload {
     /// MAC by one of our doors, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attestation: Option<String>,
+    /// Whether this approval claims `EMERGENCY_OVERRIDE`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+    /// Why the glass had to be broken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
 }
 
 /// Yes or no.
@@ -228,6 +234,14 @@ pub enum Command {
         /// Level that the timer was for.
         level: u32,
     },
+    /// Pass a pending gate on to its next level now.
+    Escalate {
+        /// Gate.
+        gate_id: String,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
     /// Nobody needs to decide any more.
     CancelGate {
         /// Gate.
@@ -242,6 +256,16 @@ pub enum Command {
     },
     /// RESOLVED becomes CLOSED where no review is required.
     Close,
+    /// Take a record's text out of the log: all of it, or one field's.
+    Redact {
+        /// The record.
+        seq: u64,
+        /// Field's name within its payload; none means all of them.
+        #[serde(default)]
+        field: Option<String>,
+        /// Why. It stays on record, so it repeats nothing of the text.
+        reason: String,
+    },
 }
 
 /// Names of fields that are derived from when and under which policy and keys a step is offered: offered again, later,
@@ -308,6 +332,15 @@ pub struct GateView {
     pub requester: String,
     /// Whether another level follows.
     pub escalates: bool,
+    /// How often a change of severity gave it other levels.
+    #[serde(default)]
+    pub plan: u32,
+    /// The severity that its levels are for, once one was changed.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Who passed it on to this level; empty where time did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub escalated_by: String,
 }
 
 /// What the log answers. Stored with the key, given again to whoever repeats the command.
@@ -376,6 +409,9 @@ pub struct Settled {
     /// Their reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it was approved under `EMERGENCY_OVERRIDE`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// What a decider is told.

@@ -235,6 +235,8 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 escalates: p.escalates,
                 reason: p.reason.clone(),
                 was_escalated: false,
+                kind: p.kind.clone(),
+                ..GateState::default()
             });
             state.gates.sort_by(|a, b| a.gate_id.cmp(&b.gate_id));
         }
@@ -242,6 +244,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             if let Some(gate) = gate(state, &p.gate_id) {
                 gate.status = if p.approved { "approved" } else { "rejected" }.to_owned();
                 gate.decided_by.clone_from(&p.approver);
+                gate.break_glass = p.break_glass;
             }
             acknowledge(state, at);
             state.escalated = false;
@@ -263,8 +266,22 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 gate.level = p.to_level;
                 gate.due_us = p.due_us;
                 gate.was_escalated = true;
+                gate.escalated_by.clone_from(&p.by);
             }
             state.escalated = true;
+        }
+        Kind::ApprovalReplanned(p) => {
+            if let Some(gate) = gate(state, &p.gate_id) {
+                gate.levels.clone_from(&p.levels);
+                gate.level = p.level;
+                gate.due_us = p.due_us;
+                gate.escalates = p.levels.len() > 1;
+                gate.was_escalated = false;
+                gate.escalated_by.clear();
+                gate.severity = p.severity;
+                gate.plans += 1;
+            }
+            state.escalated = state.gates.iter().any(|gate| gate.status == "pending" && gate.was_escalated);
         }
         Kind::ApprovalCancelled(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {

@@ -3,8 +3,8 @@
 
 use harmony_protos::log::{
     ApprovalCancelled, BlueprintCompleted, BlueprintStarted, IncidentResolved, IncidentSeverityChanged,
-    IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged, ResolutionType, Severity, State,
-    Text, payload::Kind,
+    IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged, RecordRedacted, ResolutionType,
+    Severity, State, Text, payload::Kind,
 };
 
 use crate::{
@@ -79,11 +79,24 @@ pub struct Judged {
     pub identity: Option<String>,
     /// Workflows whose gate was settled from outside and that should look.
     pub wake: Vec<String>,
+    /// Who did it where that is not whoever handed the command in: a decision is its decider's.
+    pub actor: Option<String>,
 }
 
 impl Judged {
+    /// It is so already: nothing to record.
+    pub fn unchanged() -> Self {
+        Self::new(Answer::Unchanged, vec![])
+    }
+
     pub(crate) fn new(answer: Answer, kinds: Vec<Kind>) -> Self {
-        Self { payloads: kinds.into_iter().map(payload).collect(), answer, identity: None, wake: Vec::new() }
+        Self {
+            payloads: kinds.into_iter().map(payload).collect(),
+            answer,
+            identity: None,
+            wake: Vec::new(),
+            actor: None,
+        }
     }
 }
 
@@ -144,7 +157,9 @@ pub fn judge(
                 to: (*to).into(),
                 reason: Text::optional(reason),
             });
-            bounded(Judged::new(Answer::Recorded, vec![kind]))
+            let (replanned, wake) = approvals::replan(state, *to, context, rules);
+            let kinds = std::iter::once(kind).chain(replanned).collect();
+            bounded(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
         }
         Command::StartBlueprint { workflow_id, starter, attested, target, refuse } => {
             let refuse = refuse.as_deref();
@@ -156,6 +171,7 @@ pub fn judge(
         Command::ExpireLevel { gate_id, level } => {
             Ok(approvals::expire(head, gate_id, *level, context, rules))
         }
+        Command::Escalate { gate_id, reason } => approvals::escalate(head, gate_id, reason, context, rules),
         Command::CancelGate { gate_id, reason } => Ok(approvals::cancel(state, gate_id, reason)),
         Command::SignOff { digest } => sign_off(state, digest, context),
         Command::Close => {
@@ -169,6 +185,7 @@ pub fn judge(
             }
             close(state, context)
         }
+        Command::Redact { seq, field, reason } => redact(state, *seq, field.as_deref(), reason),
     }
 }
 
@@ -479,6 +496,7 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
         | Kind::ApprovalTimedOut(_)
         | Kind::ApprovalEscalated(_)
         | Kind::ApprovalCancelled(_)
+        | Kind::ApprovalReplanned(_)
         | Kind::RecordRedacted(_) => {
             return Err(invalid("this kind of record follows only from its own command"));
         }
@@ -516,6 +534,26 @@ fn sign_off(state: &IncidentState, digest: &str, context: &Context) -> Result<Ju
         });
     }
     close(state, context)
+}
+
+/// Legal in every state. Which texts the record has, and whether they still stand, only the store can tell: it asks
+/// [`record::redactable`](crate::record::redactable) in the same transaction.
+fn redact(state: &IncidentState, seq: u64, field: Option<&str>, reason: &str) -> Result<Judged, Refusal> {
+    if reason.trim().is_empty() {
+        return Err(invalid("a redaction needs a reason"));
+    }
+    if seq == 0 || seq > state.seq {
+        return Err(invalid(&format!("there is no record {seq}; this incident has 1 to {}", state.seq)));
+    }
+    if field.is_some_and(|field| field.trim().is_empty()) {
+        return Err(invalid("the field has no name; leave it out for every text of the record"));
+    }
+    let kind = Kind::RecordRedacted(RecordRedacted {
+        seq,
+        field: field.unwrap_or_default().to_owned(),
+        reason: Some(Text::plain(reason)),
+    });
+    bounded(Judged::new(Answer::Recorded, vec![kind]))
 }
 
 fn close(state: &IncidentState, context: &Context) -> Result<Judged, Refusal> {

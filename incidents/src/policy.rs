@@ -53,6 +53,34 @@ pub enum GateKind {
     PublishReview,
 }
 
+impl GateKind {
+    const ALL: [Self; 6] = [
+        Self::Remediate,
+        Self::StatusPage,
+        Self::UnknownCell,
+        Self::CloseOut,
+        Self::ArchiveChannel,
+        Self::PublishReview,
+    ];
+
+    /// The word in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Remediate => "remediate",
+            Self::StatusPage => "status-page",
+            Self::UnknownCell => "unknown-cell",
+            Self::CloseOut => "close-out",
+            Self::ArchiveChannel => "archive-channel",
+            Self::PublishReview => "publish-review",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// Levels by severity (`P1`..`P4`).
 pub type LevelTable = BTreeMap<String, Vec<LevelRule>>;
 
@@ -66,6 +94,8 @@ pub struct Policy {
     pub manual_starts: Manual,
     /// Whether a requester may not approve their own remediation.
     pub four_eyes: bool,
+    /// Whether a P1 or P2 gate may be approved under `EMERGENCY_OVERRIDE`.
+    pub break_glass: bool,
     /// How long a step with an outward effect is tried before it becomes a warning.
     pub step_patience: SignedDuration,
     /// Severities whose review must be written and signed off before the incident closes.
@@ -116,6 +146,7 @@ impl Default for Policy {
             manual_signals: Manual::Refuse,
             manual_starts: Manual::Refuse,
             four_eyes: true,
+            break_glass: true,
             step_patience: SignedDuration::from_mins(2),
             review_required: vec!["P1".to_owned(), "P2".to_owned()],
             close_out_gate: vec!["P1".to_owned(), "P2".to_owned()],

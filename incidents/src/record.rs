@@ -5,6 +5,8 @@
 //! Free text enters as a salted commitment. No clock, run id or random number gets in, so the same appends in the same
 //! order give the same bytes.
 
+use std::collections::BTreeSet;
+
 use harmony_protos::{
     SCHEMA_VERSION,
     log::{IncidentState, Payload, Record, Text},
@@ -17,7 +19,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    command::Context,
+    command::{Context, Refusal},
     fold,
     ids::{IncidentId, NAMESPACE, OrgId},
 };
@@ -256,6 +258,29 @@ pub fn check(
         return Err(ChainError::State);
     }
     Ok((record, ChainHead { state, hash: hash(canonical) }))
+}
+
+/// Which texts of a record a redaction takes out, given those that still stand; none of them where they were taken out
+/// before. A field that the record never had is refused.
+pub fn redactable(
+    record: &Record,
+    standing: &BTreeSet<String>,
+    field: Option<&str>,
+) -> Result<BTreeSet<String>, Refusal> {
+    let mut payload = record.payload.clone().unwrap_or_default();
+    let known: BTreeSet<String> = texts(&mut payload).into_iter().map(|field| field.name).collect();
+    let names = || known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let explanation = match field {
+        Some(field) if known.contains(field) => {
+            return Ok(standing.iter().filter(|name| *name == field).cloned().collect());
+        }
+        None if !known.is_empty() => return Ok(standing.intersection(&known).cloned().collect()),
+        Some(field) if !known.is_empty() => {
+            format!("record {} has no text {field:?}; its texts are {}", record.seq, names())
+        }
+        _ => format!("record {} has no text that could be taken out", record.seq),
+    };
+    Err(Refusal::Invalid { explanation })
 }
 
 /// The time that a record carries.

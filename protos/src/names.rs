@@ -34,6 +34,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::ApprovalTimedOut(_) => "APPROVAL_TIMED_OUT",
         Kind::ApprovalEscalated(_) => "APPROVAL_ESCALATED",
         Kind::ApprovalCancelled(_) => "APPROVAL_CANCELLED",
+        Kind::ApprovalReplanned(_) => "APPROVAL_REPLANNED",
         Kind::RunbookCellStarted(_) => "RUNBOOK_CELL_STARTED",
         Kind::RunbookCellFinished(_) => "RUNBOOK_CELL_FINISHED",
         Kind::RunbookCellUnknown(_) => "RUNBOOK_CELL_UNKNOWN",

@@ -94,10 +94,13 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         Kind::StepFailed(p) => fields([("error", &mut p.error)]),
         Kind::StepSkipped(p) => fields([("reason", &mut p.reason)]),
         Kind::ApprovalRequested(p) => fields([("reason", &mut p.reason), ("covers", &mut p.covers)]),
-        Kind::ApprovalDecided(p) => fields([("reason", &mut p.reason)]),
+        Kind::ApprovalDecided(p) => {
+            fields([("reason", &mut p.reason), ("justification", &mut p.justification)])
+        }
         Kind::ApprovalRefused(p) => {
             fields([("approver", &mut p.approver), ("explanation", &mut p.explanation)])
         }
+        Kind::ApprovalEscalated(p) => fields([("reason", &mut p.reason)]),
         Kind::ApprovalCancelled(p) => fields([("reason", &mut p.reason)]),
         Kind::RunbookCellFinished(p) => fields([("stdout", &mut p.stdout), ("stderr", &mut p.stderr)]),
         Kind::RunbookCellUnknown(p) => fields([("reason", &mut p.reason)]),
@@ -111,7 +114,7 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         | Kind::BlueprintStarted(_)
         | Kind::PhaseChanged(_)
         | Kind::ApprovalTimedOut(_)
-        | Kind::ApprovalEscalated(_)
+        | Kind::ApprovalReplanned(_)
         | Kind::RunbookCellStarted(_)
         | Kind::PostMortemPublished(_) => Vec::new(),
     }

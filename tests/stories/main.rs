@@ -9,6 +9,7 @@ mod world;
 mod bad_input;
 mod by_hand;
 mod close_out;
+mod control;
 mod demo;
 mod initiate;
 mod kills;

@@ -119,3 +119,57 @@ async fn stopping_a_waiting_runbook_cancels_its_gate() {
     assert!(world.kinds(&id).await.contains(&"APPROVAL_CANCELLED".to_owned()));
     world.verified().await;
 }
+
+#[tokio::test]
+async fn p2_is_paged_at_once_when_the_channel_does_not_take_the_question() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Slack went away", "P2").await;
+    let silent =
+        json!({ "match": { "path": "chat.postMessage" }, "times": 1000, "fault": "status", "status": 503 });
+    world.fault("slack", silent).await;
+    world.remediate(&id).await;
+    world.gate(&id).await;
+    let page = async |world: &World| {
+        let incidents = world.state("pagerduty").await["incidents"].clone();
+        let found =
+            incidents.as_array().unwrap().iter().find(|one| one.to_string().contains("approval needed"));
+        found.cloned()
+    };
+    world.until("the page of the first level", async || page(&world).await).await;
+    // Nothing waits for the channel: the decision counts at once, and ends the page.
+    let rejected = "{\"decision\":\"rejected\",\"approverId\":\"commander\"}";
+    let workflow = format!("incident.remediate-{id}");
+    let sent =
+        world.temporal(&["workflow", "signal", "-w", &workflow, "--name", "approval", "--input", rejected]);
+    assert!(sent.status.success());
+    world
+        .until("the page to end", async || {
+            page(&world).await.filter(|page| page["status"] == "resolved").map(drop)
+        })
+        .await;
+    assert!(!ran(&world, &id).await);
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn approved_runbook_does_not_wait_for_a_channel_that_went_away() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Slack went away later", "P2").await;
+    world.remediate(&id).await;
+    let gate = world.gate(&id).await;
+    world.asked(&gate).await;
+    let silent = json!({ "match": { "path": "chat." }, "times": 1000, "fault": "status", "status": 503 });
+    world.fault("slack", silent).await;
+    let decided = std::time::Instant::now();
+    world.click(&gate, "approve", "commander").await;
+    world.until("the first cell", async || ran(&world, &id).await.then_some(())).await;
+    assert!(decided.elapsed() < std::time::Duration::from_secs(60), "it waited {:?}", decided.elapsed());
+    world
+        .until("the last cell", async || {
+            let finished =
+                world.kinds(&id).await.iter().filter(|kind| *kind == "RUNBOOK_CELL_FINISHED").count();
+            (finished == 3).then_some(())
+        })
+        .await;
+    world.verified().await;
+}

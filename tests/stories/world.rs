@@ -151,19 +151,23 @@ impl World {
         self.post(&format!("incidents/{id}/remediate"), body).await;
     }
 
+    /// Waits for the message that asks for this gate; gives its ts.
+    pub(crate) async fn asked(&self, gate: &Value) -> String {
+        let gate_id = gate["gateId"].as_str().unwrap();
+        self.until(&format!("a message that asks for {gate_id}"), async || {
+            let messages = self.state("slack").await["messages"].clone();
+            messages.as_array().unwrap().iter().find_map(|message| {
+                let buttons = message["blocks"].to_string();
+                (buttons.contains(gate_id) && buttons.contains("\"approve\""))
+                    .then(|| message["ts"].as_str().unwrap().to_owned())
+            })
+        })
+        .await
+    }
+
     /// Clicks a button of the message that asks for this gate, as Slack would send it.
     pub(crate) async fn click(&self, gate: &Value, action: &str, user: &str) -> Value {
-        let gate_id = gate["gateId"].as_str().unwrap();
-        let ts = self
-            .until(&format!("a message that asks for {gate_id}"), async || {
-                let messages = self.state("slack").await["messages"].clone();
-                messages.as_array().unwrap().iter().find_map(|message| {
-                    let buttons = message["blocks"].to_string();
-                    (buttons.contains(gate_id) && buttons.contains("\"approve\""))
-                        .then(|| message["ts"].as_str().unwrap().to_owned())
-                })
-            })
-            .await;
+        let ts = self.asked(gate).await;
         let click = json!({ "messageTs": ts, "actionId": action, "userId": user });
         let answer = self
             .http

@@ -47,6 +47,9 @@ manual_starts = "accept"
 # Nobody approves what they asked for themselves.
 four_eyes = true
 
+# Whether a P1 or P2 gate may be approved under EMERGENCY_OVERRIDE (approval approve --break-glass).
+break_glass = true
+
 # For example, a P2 whose second level has ten minutes:
 #
 # [[urgent.P2]]

@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use assert_cmd::Command;
+use harmony_eventlog::{Append, EventLog, SqliteLog, Target};
+use harmony_incidents::{
+    Context, OrgId, RuleSet, judge,
+    log::{Authority, Cause, IncidentCreated, Severity, Text},
+    record::SaltKey,
+};
 use serde_json::Value;
 
 /// `harmony` in an empty directory and an empty environment.
@@ -37,6 +43,8 @@ fn bad_usage_ends_with_2() {
         &["approval", "approve"],
         &["worker", "--queue", "elsewhere"],
         &["sandbox", "--port", "65534"],
+        &["log", "redact", "INC-2026-0001", "3"],
+        &["log", "redact", "INC-2026-0001", "three", "--reason", "x"],
     ] {
         let (code, stderr) = run(home.path(), line, &[]);
         assert_eq!(code, 2, "{line:?}: {stderr}");
@@ -118,4 +126,125 @@ fn config_check_shows_what_is_set_but_no_secret() {
     fs::write(home.path().join(".harmony/directory.toml"), "[[principal]]\nrole = \"a\"\n").unwrap();
     let (code, stderr) = run(home.path(), &["config", "check"], &[]);
     assert!(code == 2 && stderr.contains("unknown field `role`"), "{stderr}");
+}
+
+/// The first line of an export.
+const HEADER: &str = r#"{"format":"harmony-log/1","org":"default"}"#;
+
+#[test]
+fn an_export_is_verified_with_nothing_but_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let verify = |text: &str| {
+        fs::write(home.path().join("export.jsonl"), text).unwrap();
+        let output = harmony(home.path()).args(["log", "verify", "--file", "export.jsonl"]).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, stdout, _) = verify(&format!("{HEADER}\n"));
+    assert_eq!((code, stdout.as_str()), (0, "verified: 0 incidents, 0 records, 0 findings\n"));
+
+    let record = r#"{"incident":"INC-2026-0001","seq":1,"hash":"00","canonical":""}"#;
+    let (code, stdout, stderr) = verify(&format!("{HEADER}\n{record}\nhalf a l"));
+    assert_eq!(code, 1);
+    assert!(
+        stdout.starts_with("INC-2026-0001 record 1: the bytes do not match their hash (line 2)\n"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("(line 3)"), "{stdout}");
+    assert!(stderr.starts_with("the file has no checkpoint"), "{stderr}");
+
+    let (code, _, stderr) = verify("half a l");
+    assert!(code == 1 && stderr.contains("line 1 is not the header of an export"), "{stderr}");
+    let made: Vec<_> = fs::read_dir(home.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(made, ["export.jsonl"]);
+}
+
+#[test]
+fn a_missing_export_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, stderr) = run(home.path(), &["log", "verify", "--file", "nowhere.jsonl"], &[]);
+    assert!(code == 1 && stderr.contains("cannot open nowhere.jsonl"), "{stderr}");
+}
+
+/// A log with one incident, made as Harmony would.
+fn declared(home: &Path) {
+    let org = OrgId::default();
+    let context = Context {
+        actor: "oncall".to_owned(),
+        authority: Authority::OnCallSre,
+        cause: Cause::default(),
+        occurred_at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let title = Some(Text::plain("Checkout is down"));
+    let incident = IncidentCreated { title, severity: Severity::P1.into(), ..IncidentCreated::default() };
+    let command = harmony_incidents::Command::Declare { incident };
+    let rules = RuleSet::default();
+    let data = home.join(".harmony");
+    fs::create_dir(&data).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let salt = SaltKey::parse(&"5a".repeat(32)).unwrap();
+        let log = SqliteLog::open(&data.join("harmony.db"), salt).await.unwrap();
+        log.append(Append {
+            org: &org,
+            target: Target::New { year: 2026 },
+            key: "d1",
+            command: &command,
+            context: &context,
+            expected_seq: None,
+            run_id: None,
+            judge: &|head| judge(head, &command, &context, rules.rules()),
+            follow: &|_| vec![],
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn a_checkpoint_is_signed_once_and_held_against_the_log_and_its_export() {
+    let home = tempfile::tempdir().unwrap();
+    declared(home.path());
+    let say = |line: &[&str]| {
+        let output = harmony(home.path()).args(line).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+    let (code, note, stderr) = say(&["log", "checkpoint"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(note.starts_with("harmony-log/default\n1\n"), "{note}");
+    assert_eq!(say(&["log", "checkpoint"]).1, note);
+    let mode = fs::metadata(home.path().join(".harmony/checkpoint.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    write("note", &note);
+    let (_, export, _) = say(&["log", "export"]);
+    assert!(export.lines().last().unwrap().starts_with("{\"checkpoint\":\"harmony-log/default"), "{export}");
+    write("export.jsonl", &export);
+    let (_, verifier, _) = say(&["log", "checkpoint", "--print-key"]);
+    let verifier = verifier.trim();
+
+    let verify = ["log", "verify", "--checkpoint", "note"];
+    let file = ["log", "verify", "--file", "export.jsonl", "--verifier-key", verifier];
+    let both = [&file[..], &verify[2..]].concat();
+    for line in [&verify[..], &file, &both] {
+        let (code, stdout, stderr) = say(line);
+        assert_eq!(
+            (code, stdout.as_str()),
+            (0, "verified: 1 incidents, 1 records, 0 findings\n"),
+            "{stderr}"
+        );
+    }
+
+    let lines: Vec<&str> = export.lines().collect();
+    write("export.jsonl", &format!("{}\n{}\n", lines[0], lines[2]));
+    for line in [&file[..], &both] {
+        let (code, stdout, _) = say(line);
+        assert_eq!(code, 1);
+        assert!(stdout.starts_with("INC-2026-0001 record 1: "), "{stdout}");
+    }
+    write("note", &note.replace("INC-2026-0001 1", "INC-2026-0001 2"));
+    let (code, _, stderr) = say(&verify);
+    assert!(code == 1 && stderr.contains("the signature of harmony-log/default does not hold"), "{stderr}");
+    assert_eq!(say(&["log", "checkpoint", "--key", "note"]).0, 2);
 }

@@ -57,6 +57,8 @@ pub(super) async fn work(app: App, click: Click, written: oneshot::Sender<()>) {
                 approver: principal,
                 decision_id: click.id,
                 source: "slack",
+                break_glass: false,
+                justification: None,
             };
             decide(&app, &proposal, written).await
         }

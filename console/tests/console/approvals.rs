@@ -22,6 +22,8 @@ pub(crate) fn assert_attested(keys: &AttestationKeys, payload: &Value) {
         timestamp: text("timestamp"),
         reason: text("reason"),
         source: text("source"),
+        break_glass: decision["breakGlass"] == true,
+        justification: text("justification"),
     };
     assert!(keys.decision_holds(&claim, text("attestation")), "{payload}");
 }
@@ -130,6 +132,58 @@ async fn refusals_are_judged_on_record_and_told_apart() {
     {
         world.post("oncall", &path, body).await.problem(422);
     }
+}
+
+#[tokio::test]
+async fn gate_is_passed_on_by_who_may_respond_until_its_last_level() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let gate_id = world.gated(&id).await;
+    let path = format!("approvals/{}", encoded(&gate_id));
+    let body = json!({ "escalate": true, "reason": "nobody answers" });
+    world.post("viewer", &path, body.clone()).await.problem(403);
+    for wrong in [
+        json!({ "escalate": true, "decision": "approved" }),
+        json!({ "escalate": true, "justification": "because it is so" }),
+        json!({ "escalate": false }),
+    ] {
+        world.post("oncall", &path, wrong).await.problem(422);
+    }
+    world.outbox().await;
+    let first = world.post_with_key("oncall", &path, "e1", body.clone()).await.ok(200);
+    assert_eq!((&first["level"], &first["escalated"]), (&json!(2), &json!(true)));
+    assert_eq!(first["requiredRoles"], json!(["incident-manager"]));
+    assert_eq!(world.post_with_key("oncall", &path, "e1", body.clone()).await.ok(200)["level"], 2);
+    let outbox = world.outbox().await;
+    assert_eq!(outbox.len(), 1, "its workflow is woken once: {outbox:?}");
+    assert_eq!(world.post("oncall", &path, body.clone()).await.ok(200)["level"], 3);
+    let refused = world.post("oncall", &path, body).await;
+    assert!(refused.problem(409).starts_with("level 3 is the last"));
+    world.post("oncall", "approvals/nonsense", json!({ "escalate": true })).await.problem(404);
+}
+
+#[tokio::test]
+async fn glass_is_broken_with_a_justification_that_the_attestation_covers() {
+    let world = Arc::new(World::new().await);
+    let id = world.opened("P1").await;
+    let gate_id = world.gated(&id).await;
+    let path = format!("approvals/{}", encoded(&gate_id));
+    let why = "both approvers are on the same plane";
+    let body = |glass: Value, why: Value| json!({ "decision": "approved", "digest": DIGEST, "breakGlass": glass, "justification": why });
+    for wrong in [body(json!(true), Value::Null), body(json!(false), json!(why))] {
+        world.post("operator", &path, wrong).await.problem(422);
+    }
+    world.outbox().await;
+    let judge = {
+        let world = world.clone();
+        tokio::spawn(async move { world.judge_next().await })
+    };
+    let answer = world.post("commander", &path, body(json!(true), json!(why))).await.ok(200);
+    assert_eq!(answer["accepted"], true);
+    let pending = judge.await.unwrap();
+    assert_attested(&world.keys, &pending.item.payload);
+    let decision = &pending.item.payload["decision"];
+    assert_eq!((&decision["breakGlass"], &decision["justification"]), (&json!(true), &json!(why)));
 }
 
 /// Takes the whole 12 s that a door waits.

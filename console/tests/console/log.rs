@@ -1,6 +1,7 @@
-//! Records, verification, export.
+//! Records, verification, export, redaction.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use harmony_eventlog::{CheckpointKey, Export, export, export::Expected};
 use harmony_incidents::{
     IncidentId, OrgId,
     record::{ChainHead, check},
@@ -61,14 +62,18 @@ async fn exported_lines_verify_without_the_store() {
         let note = json!({ "note": format!("note {index}") });
         world.post("viewer", &format!("incidents/{second}/notes"), note).await.ok(200);
     }
-    let export = world.get("viewer", "log/export").await;
-    assert_eq!((export.status, export.content_type.as_str()), (200, "application/jsonl"));
-    let mut lines = export.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let exported = world.get("viewer", "log/export").await;
+    assert_eq!((exported.status, exported.content_type.as_str()), (200, "application/jsonl"));
+    let mut lines = exported.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     assert_eq!(lines.next().unwrap(), json!({ "format": "harmony-log/1", "org": "default" }));
     let lines: Vec<Value> = lines.collect();
-    assert_eq!(lines.len(), 2 + 2 + 210);
-    assert_eq!(lines[0]["texts"], json!({ "title": "Checkout fails" }));
-    assert_eq!(lines[213]["texts"], json!({ "note": "note 209" }));
+    assert_eq!(lines.len(), 2 + 2 + 210 + 1);
+    assert_eq!(lines[0]["texts"]["title"]["text"], "Checkout fails");
+    assert_eq!(lines[213]["texts"]["note"]["text"], "note 209");
+    assert_eq!(lines[213]["texts"]["note"]["salt"].as_str().unwrap().len(), 64);
+    let verified = export::verify(exported.text.as_bytes(), Expected::default()).unwrap();
+    assert!(verified.has_checkpoint && verified.report.verified);
+    assert_eq!((verified.report.incidents, verified.report.records), (2, 214));
     for (id, count) in [(&first, 2), (&second, 212)] {
         let incident: IncidentId = id.parse().unwrap();
         let mut head = ChainHead::default();
@@ -80,4 +85,75 @@ async fn exported_lines_verify_without_the_store() {
         }
         assert_eq!(head.state.seq, count);
     }
+}
+
+#[tokio::test]
+async fn exports_are_the_same_bytes_over_the_api_and_from_the_store() {
+    let world = World::new().await;
+    world.opened("P2").await;
+    world.declared("P3").await;
+    let key = CheckpointKey::parse(&"33".repeat(32)).unwrap();
+    let mut export = Export::begin(world.log.clone(), OrgId::default(), Some(key.clone())).await.unwrap();
+    let mut direct = String::new();
+    while let Some(lines) = export.next().await.unwrap() {
+        direct.push_str(&lines);
+    }
+    assert_eq!(world.get("viewer", "log/export").await.text, direct);
+    let note = world.get("viewer", "log/checkpoint").await;
+    assert_eq!(note.status, 200);
+    let checkpoint = key.verifier(&OrgId::default()).open(&note.text).unwrap();
+    let ends: Vec<u64> = checkpoint.heads().iter().map(|head| head.seq).collect();
+    assert_eq!(ends, [2, 1]);
+}
+
+#[tokio::test]
+async fn only_an_administrator_redacts() {
+    let world = World::new().await;
+    let id = world.opened("P2").await;
+    let path = format!("incidents/{id}/redact");
+    let body = json!({ "seq": 1, "field": "title", "reason": "a customer's name" });
+    for who in ["viewer", "operator", "oncall", "commander", "manager", "approver"] {
+        world.post(who, &path, body.clone()).await.problem(403);
+    }
+    let title = |incident: &Value| incident["title"].clone();
+    let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!(title(&shown), "Checkout fails");
+
+    // The start of initiate was not carried out yet, and its input has the title.
+    world.post("admin", &path, body.clone()).await.problem(409);
+    world.outbox().await;
+    let redacted = world.post("admin", &path, body.clone()).await.ok(200);
+    assert_eq!((&redacted["answer"], &redacted["seq"]), (&json!("recorded"), &json!(3)));
+    let again = world.post("admin", &path, body).await.ok(200);
+    assert_eq!(again["answer"], "unchanged");
+
+    let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!(title(&shown), "[redacted]");
+    let report = world.get("viewer", "log/verify").await.ok(200);
+    assert_eq!(report["verified"], true);
+    assert_eq!(report["redacted"], json!([{ "incident": id, "seq": 1, "field": "title" }]));
+    assert!(!world.get("viewer", "log/export").await.text.contains("Checkout fails"));
+}
+
+#[tokio::test]
+async fn a_redaction_names_a_record_a_text_and_a_reason() {
+    let world = World::new().await;
+    let id = world.opened("P2").await;
+    world.outbox().await;
+    let path = format!("incidents/{id}/redact");
+    for body in [
+        json!({}),
+        json!({ "seq": 1 }),
+        json!({ "seq": 1, "reason": "" }),
+        json!({ "seq": 9, "reason": "x" }),
+        json!({ "seq": -1, "reason": "x" }),
+        json!({ "seq": 1, "field": "note", "reason": "x" }),
+        json!({ "seq": 1, "reason": "x", "more": 1 }),
+    ] {
+        world.post("admin", &path, body).await.problem(422);
+    }
+    world
+        .post("admin", "incidents/INC-2026-9999/redact", json!({ "seq": 1, "reason": "x" }))
+        .await
+        .problem(404);
 }

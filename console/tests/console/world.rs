@@ -12,7 +12,7 @@ use axum::{
 };
 use harmony_capabilities::slack::SlackReplies;
 use harmony_console::{Doors, Runbooks, TemporalHealth, router};
-use harmony_eventlog::{Append, Appended, Pending, SharedLog, SqliteLog, Target};
+use harmony_eventlog::{Append, Appended, CheckpointKey, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, Policy, RuleSet, RulesSource, WorkflowId, WorkflowType,
     attestation::AttestationKeys,
@@ -130,6 +130,7 @@ impl World {
             log: log.clone(),
             rules: Arc::new(Fixed(rules.clone())),
             attestation: keys.clone(),
+            checkpoint_key: Some(CheckpointKey::parse(&"33".repeat(32)).unwrap()),
             slack_signing_secret: Some(SIGNING_SECRET.into()),
             slack_replies,
             runbooks: Arc::new(Shelf),

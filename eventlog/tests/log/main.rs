@@ -5,11 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 mod appending;
+mod checkpoint;
 mod effects;
+mod export;
 mod killed;
 mod listing;
 mod opening;
 mod outbox;
+mod redacting;
 mod redaction;
 mod tampering;
 mod world;

@@ -147,6 +147,7 @@ async fn redacted_text_reads_as_redacted_everywhere() {
         answer: Answer::Recorded,
         identity: None,
         wake: Vec::new(),
+        actor: None,
     };
     world
         .log

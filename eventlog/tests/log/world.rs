@@ -1,8 +1,10 @@
 //! A log in a directory of its own, and the shortest way to ask it something.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use harmony_eventlog::{Append, Appended, EventLog, LogError, OutboxItem, SqliteLog, Target};
+use harmony_eventlog::{
+    Append, Appended, CheckpointKey, EventLog, Export, LogError, OutboxItem, SqliteLog, Target,
+};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, WorkflowId, WorkflowType,
     command::{Attested, Decision, DecisionInput, DecisionPayload, GateRequest, ResolutionInput},
@@ -136,6 +138,8 @@ pub(crate) fn decision(
             source: Some("slack".to_owned()),
             decision_id: Some(decision_id.to_owned()),
             attestation: None,
+            break_glass: false,
+            justification: None,
         }),
         attested,
         decided_at: at,
@@ -216,6 +220,16 @@ impl World {
     pub(crate) async fn sql(&self, statement: &str) {
         let mut connection = self.connection().await;
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
+    }
+
+    /// Everything, as it is exported.
+    pub(crate) async fn exported(&self, key: Option<CheckpointKey>) -> String {
+        let mut export = Export::begin(Arc::new(self.other().await), OrgId::default(), key).await.unwrap();
+        let mut file = String::new();
+        while let Some(lines) = export.next().await.unwrap() {
+            file.push_str(&lines);
+        }
+        file
     }
 
     pub(crate) async fn connection(&self) -> sqlx::SqliteConnection {

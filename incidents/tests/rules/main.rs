@@ -6,6 +6,7 @@
 
 mod approvals;
 mod chain;
+mod control;
 mod escalation;
 mod judging;
 mod properties;

@@ -136,6 +136,8 @@ pub(crate) fn decision(gate: &GateState, approver: &str, decision: Decision, at:
             source: Some("slack".to_owned()),
             decision_id: Some("d-1".to_owned()),
             attestation: None,
+            break_glass: false,
+            justification: None,
         }),
         attested: Attested::Yes,
         decided_at: at,

@@ -24,9 +24,11 @@ pub(crate) enum ApprovalCommand {
     /// Show a gate and everything that its digest covers
     Show(GateArgs),
     /// Approve
-    Approve(DecideArgs),
+    Approve(ApproveArgs),
     /// Reject
     Reject(DecideArgs),
+    /// Pass it on to the next level now
+    Escalate(EscalateArgs),
 }
 
 /// A gate.
@@ -51,6 +53,31 @@ pub(crate) struct DecideArgs {
     key: KeyArgs,
 }
 
+/// Options of an approval.
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    #[command(flatten)]
+    decide: DecideArgs,
+    /// Approve as an emergency override: P1 and P2, sre-oncall or above, also by who asked for it
+    #[arg(long, requires = "justification")]
+    break_glass: bool,
+    /// Why the glass must be broken, in 20 characters or more
+    #[arg(long, requires = "break_glass")]
+    justification: Option<String>,
+}
+
+/// Options of passing a gate on.
+#[derive(Debug, Args)]
+pub(crate) struct EscalateArgs {
+    /// Gate, or an incident that has exactly one that waits
+    gate: String,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
 /// Carries out one command.
 pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) -> anyhow::Result<ExitCode> {
     match command {
@@ -63,8 +90,12 @@ pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) 
             let gate = find(&api, &args.gate).await?;
             if json { output::json(&gate) } else { show::gate(&gate) }
         }
-        ApprovalCommand::Approve(args) => return decide(config, args, "approved", json).await,
-        ApprovalCommand::Reject(args) => return decide(config, args, "rejected", json).await,
+        ApprovalCommand::Approve(args) => {
+            let glass = args.justification.as_deref().filter(|_| args.break_glass);
+            return decide(config, &args.decide, "approved", glass, json).await;
+        }
+        ApprovalCommand::Reject(args) => return decide(config, args, "rejected", None, json).await,
+        ApprovalCommand::Escalate(args) => return escalate(config, args, json).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,7 +126,36 @@ async fn find(api: &Api, named: &str) -> anyhow::Result<Value> {
     }
 }
 
-async fn decide(config: &Config, args: &DecideArgs, decision: &str, json: bool) -> anyhow::Result<ExitCode> {
+async fn escalate(config: &Config, args: &EscalateArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let gate = find(&api, &args.gate).await?;
+    let Some(id) = gate["gateId"].as_str() else {
+        anyhow::bail!("the API showed a gate without its id");
+    };
+    let body = given(json!({ "escalate": true, "reason": args.reason }));
+    let reply = api.post(&["approvals", id], &body).await?;
+    if json {
+        output::json(&reply.body);
+    } else {
+        let text = |name: &str| output::words(&reply.body[name]);
+        output::data(&format!(
+            "level {}: {} may decide until {}",
+            text("level"),
+            text("requiredRoles"),
+            text("deadline")
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Decides. With a justification the approval breaks the glass.
+async fn decide(
+    config: &Config,
+    args: &DecideArgs,
+    decision: &str,
+    glass: Option<&str>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let api = Api::open(config, args.key.idempotency_key.clone())?;
     let gate = find(&api, &args.gate).await?;
     let (Some(id), Some(digest)) = (gate["gateId"].as_str(), gate["digest"].as_str()) else {
@@ -112,8 +172,9 @@ async fn decide(config: &Config, args: &DecideArgs, decision: &str, json: bool) 
             );
         }
     }
-    let body =
-        given(json!({ "decision": decision, "digest": digest, "reason": args.reason, "source": "cli" }));
+    let body = given(
+        json!({ "decision": decision, "digest": digest, "reason": args.reason, "source": "cli", "justification": glass, "breakGlass": glass.map(|_| true) }),
+    );
     let reply = api.post(&["approvals", id], &body).await?;
     if json {
         output::json(&reply.body);

@@ -1,30 +1,41 @@
 //! `harmony log …`: what is on record, and whether it can be believed.
 //!
 //! `verify`, `replay` and `export` work on the database itself where `DATABASE_URL` names one or no API answers: an
-//! auditor needs nothing but the file and the salt key.
+//! auditor needs nothing but the file and the salt key. `verify --file` needs nothing but the export.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Subcommand};
-use harmony_eventlog::{Entry, Filter, SharedLog};
+use harmony_eventlog::{
+    Checkpoint, CheckpointKey, Entry, Export, Filter, Report, SharedLog, VerifierKey, export,
+    export::Expected,
+};
 use harmony_incidents::{
     IncidentId,
     log::IncidentState,
     record::{self, ChainHead},
 };
-use harmony_protos::{kind_name, texts};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    commands::show,
+    commands::{incident::given, incident_args::KeyArgs, show},
     config::Config,
     failure::{Exit, Failure},
+    keys,
     output::{self, words},
 };
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
+/// In the data directory; signs checkpoints.
+const CHECKPOINT_KEY: &str = "checkpoint.key";
 
 /// What can be done with the log.
 #[derive(Debug, Subcommand)]
@@ -32,11 +43,15 @@ pub(crate) enum LogCommand {
     /// Show an incident's records
     Show(ShowArgs),
     /// Check every byte, link, state and text
-    Verify,
+    Verify(VerifyArgs),
     /// Fold every incident again and compare each state
     Replay,
     /// Write everything as JSON Lines
     Export,
+    /// Sign where every incident ends; keep it elsewhere
+    Checkpoint(CheckpointArgs),
+    /// Take a record's text out of the log for good; that it was there stays on record
+    Redact(RedactArgs),
 }
 
 /// Options of `show`.
@@ -46,14 +61,63 @@ pub(crate) struct ShowArgs {
     id: String,
 }
 
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Verify this export; nothing else is needed
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Hold the log against this checkpoint, which was kept elsewhere
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Who signed the checkpoint [default: the data directory's key]
+    #[arg(long, value_name = "K")]
+    verifier_key: Option<String>,
+}
+
+/// Options of `checkpoint`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    /// Sign with this key: 64 hex digits [default: the data directory's, made once]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Print what verifies the signatures, and nothing else
+    #[arg(long)]
+    print_key: bool,
+}
+
+/// Options of `redact`.
+#[derive(Debug, Args)]
+pub(crate) struct RedactArgs {
+    /// Such as INC-2026-0001
+    id: String,
+    /// The record
+    seq: u64,
+    /// Only this text of it, such as note or title [default: all]
+    #[arg(long)]
+    field: Option<String>,
+    /// Why; it stays on record, so repeat nothing of the text
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
 /// Carries out one command.
 pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         LogCommand::Show(args) => show_records(config, &args.id, json).await?,
-        LogCommand::Verify => {
-            let report = match api(config).await? {
-                Some(api) => api.get(&["log", "verify"], &[]).await?,
-                None => json!(verify(config).await?),
+        LogCommand::Verify(args) => {
+            let expected = expected(config, args)?;
+            let report = match &args.file {
+                Some(path) => json!(verify_file(path, expected)?),
+                None => match api(config).await? {
+                    Some(api) if expected.checkpoint.is_some() => {
+                        json!(verify_exported(&api, expected).await?)
+                    }
+                    Some(api) => api.get(&["log", "verify"], &[]).await?,
+                    None => json!(verify_stored(config, &expected).await?),
+                },
             };
             return Ok(tell(&report, "verified", json));
         }
@@ -68,14 +132,15 @@ pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> an
             Some(api) => output::raw(&api.get_text(&["log", "export"]).await?),
             None => export(config).await?,
         },
+        LogCommand::Checkpoint(args) => checkpoint(config, args).await?,
+        LogCommand::Redact(args) => redact(config, args, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Checks the log in the database itself.
-pub(crate) async fn verify(config: &Config) -> anyhow::Result<harmony_eventlog::Report> {
-    let log = config.open_existing_log().await?;
-    Ok(log.verify(&config.org).await.map_err(|error| unreadable(config, &error))?)
+pub(crate) async fn verify(config: &Config) -> anyhow::Result<Report> {
+    verify_stored(config, &Expected::default()).await
 }
 
 /// The API, unless the database was named or no API answers.
@@ -220,36 +285,130 @@ async fn replay(config: &Config) -> anyhow::Result<Value> {
 
 async fn export(config: &Config) -> anyhow::Result<()> {
     let log = config.open_existing_log().await?;
-    output::json(&json!({ "format": "harmony-log/1", "org": config.org }));
-    let mut states = all_incidents(config, &log).await?;
-    states.sort_by(|one, other| one.incident.cmp(&other.incident));
-    for state in states {
-        let Ok(id) = state.incident.parse::<IncidentId>() else { continue };
-        for mut entry in all_records(config, &log, &id).await? {
-            let mut line = json!({
-                "incident": id,
-                "seq": entry.record.seq,
-                "hash": hex::encode(&entry.hash),
-                "canonical": base64(&entry.canonical),
-            });
-            let known = texts_of(&mut entry);
-            if !known.is_empty() {
-                line["texts"] = json!(known);
-            }
-            output::json(&line);
-        }
+    let broken = |error| unreadable(config, &error);
+    let key = keys::read(&config.in_data_dir(CHECKPOINT_KEY))?;
+    let key = key.map(|key| CheckpointKey::parse(key.expose_secret())).transpose()?;
+    let mut export = Export::begin(log, config.org.clone(), key).await.map_err(broken)?;
+    while let Some(lines) = export.next().await.map_err(broken)? {
+        output::raw(&lines);
     }
     Ok(())
 }
 
-fn texts_of(entry: &mut Entry) -> BTreeMap<String, String> {
-    let Some(payload) = entry.record.payload.as_mut() else { return BTreeMap::new() };
-    tracing::trace!(kind = payload.kind.as_ref().map(kind_name), "exported");
-    texts(payload)
-        .into_iter()
-        .filter(|field| !field.text.text.is_empty())
-        .map(|field| (field.name, field.text.text.clone()))
-        .collect()
+/// Verifies an exported file; neither a database nor an API is asked.
+fn verify_file(path: &Path, expected: Expected) -> anyhow::Result<Report> {
+    let hint = "it takes what `harmony log export` writes";
+    let file = File::open(path)
+        .map_err(|error| Failure::failed(format!("cannot open {}: {error}", path.display()), hint))?;
+    let is_covered = expected.checkpoint.is_some();
+    let verified = export::verify(BufReader::new(file), expected).map_err(|error| {
+        let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
+        Failure::failed(format!("{}: {error}{why}", path.display()), hint)
+    })?;
+    if !verified.has_checkpoint && !is_covered {
+        output::say("the file has no checkpoint: were its end cut off, this would not show");
+    }
+    Ok(verified.report)
+}
+
+/// Verifies what the API exports against a checkpoint.
+async fn verify_exported(api: &Api, expected: Expected) -> anyhow::Result<Report> {
+    let exported = api.get_text(&["log", "export"]).await?;
+    let verified = export::verify(exported.as_bytes(), expected)
+        .map_err(|error| Failure::failed(error.to_string(), "compare the database with a backup"))?;
+    Ok(verified.report)
+}
+
+/// Verifies the database, and holds it against a checkpoint.
+async fn verify_stored(config: &Config, expected: &Expected) -> anyhow::Result<Report> {
+    let log = config.open_existing_log().await?;
+    let mut report = log.verify(&config.org).await.map_err(|error| unreadable(config, &error))?;
+    if let Some(checkpoint) = &expected.checkpoint {
+        checkpoint.check(log.as_ref(), &mut report).await.map_err(|error| unreadable(config, &error))?;
+    }
+    Ok(report)
+}
+
+/// What the log is to be held against. Without a verifier key it is our own key that must have signed.
+fn expected(config: &Config, args: &VerifyArgs) -> anyhow::Result<Expected> {
+    let verifier = match &args.verifier_key {
+        Some(text) => {
+            let hint = "`harmony log checkpoint --print-key` tells it";
+            Some(VerifierKey::parse(text).map_err(|error| Failure::usage(error.to_string(), hint))?)
+        }
+        None => None,
+    };
+    let Some(path) = &args.checkpoint else { return Ok(Expected { checkpoint: None, verifier }) };
+    let note = std::fs::read_to_string(path).map_err(|error| {
+        Failure::failed(format!("cannot read {}: {error}", path.display()), "name a file with a checkpoint")
+    })?;
+    let by = match &verifier {
+        Some(verifier) => verifier.clone(),
+        None => {
+            let own = keys::read(&config.in_data_dir(CHECKPOINT_KEY))?.ok_or_else(|| {
+                Failure::usage(
+                    "nobody is known who could have signed the checkpoint",
+                    "give --verifier-key; `harmony log checkpoint --print-key` tells it",
+                )
+            })?;
+            CheckpointKey::parse(own.expose_secret())?.verifier(&config.org)
+        }
+    };
+    let checkpoint = by.open(&note).map_err(|error| {
+        let hint = "use the checkpoint as it was made, and the key that signed it";
+        Failure::failed(format!("{}: {error}", path.display()), hint)
+    })?;
+    if args.file.is_none() && checkpoint.org != config.org {
+        let what = format!("the checkpoint is of {}, the log of {}", checkpoint.org, config.org);
+        return Err(Failure::usage(what, "name the organisation with --org").into());
+    }
+    Ok(Expected { checkpoint: Some(checkpoint), verifier })
+}
+
+/// The key that signs checkpoints: from this file, or the data directory's, made where there is none.
+pub(crate) fn checkpoint_key(config: &Config, file: Option<&Path>) -> anyhow::Result<CheckpointKey> {
+    let key = match file {
+        Some(path) => keys::read(path)?.ok_or_else(|| {
+            Failure::usage(format!("{} holds no key", path.display()), "a signing key is 64 hex digits")
+        })?,
+        None => keys::read_or_make(&config.in_data_dir(CHECKPOINT_KEY), keys::random_hex)?,
+    };
+    let key = CheckpointKey::parse(key.expose_secret());
+    Ok(key.map_err(|error| Failure::usage(error.to_string(), "write 64 hex digits, or delete the file"))?)
+}
+
+async fn checkpoint(config: &Config, args: &CheckpointArgs) -> anyhow::Result<()> {
+    let file = args.key.as_deref();
+    if args.print_key {
+        output::data(&checkpoint_key(config, file)?.verifier(&config.org).to_string());
+        return Ok(());
+    }
+    let api = if file.is_some() { None } else { api(config).await? };
+    let note = match api {
+        Some(api) => api.get_text(&["log", "checkpoint"]).await?,
+        None => {
+            let log = config.open_existing_log().await?;
+            let made = Checkpoint::of(log.as_ref(), &config.org).await;
+            checkpoint_key(config, file)?.sign(&made.map_err(|error| unreadable(config, &error))?)
+        }
+    };
+    output::raw(&note);
+    Ok(())
+}
+
+async fn redact(config: &Config, args: &RedactArgs, json: bool) -> anyhow::Result<()> {
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let body = given(json!({ "seq": args.seq, "field": args.field, "reason": args.reason }));
+    let reply = api.post(&["incidents", &args.id, "redact"], &body).await?.body;
+    let place = format!("{} record {}", args.id, args.seq);
+    if json {
+        output::json(&reply);
+    } else if reply["answer"] == "recorded" {
+        output::data(&format!("{place}: redacted, on record as {}", words(&reply["seq"])));
+    } else {
+        output::data(&format!("{place}: was redacted before"));
+    }
+    Ok(())
 }
 
 async fn all_incidents(config: &Config, log: &SharedLog) -> anyhow::Result<Vec<IncidentState>> {
@@ -286,9 +445,4 @@ fn unreadable(config: &Config, error: &harmony_eventlog::LogError) -> Failure {
         format!("the log at {path} cannot be read: {error}"),
         "keep the file as it is, and compare it with a backup",
     )
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

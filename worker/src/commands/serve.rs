@@ -14,7 +14,13 @@ use harmony_console::{Doors, Runbooks};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{commands::stopped, config::Config, failure::Failure, keys, output, temporal::Probe};
+use crate::{
+    commands::{log, stopped},
+    config::Config,
+    failure::Failure,
+    keys, output,
+    temporal::Probe,
+};
 
 /// Space of the reviews where none is configured; only the sandbox takes it.
 const DEFAULT_SPACE: &str = "OPS";
@@ -73,6 +79,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         log: config.open_log().await?,
         rules: config.governance()?,
         attestation: config.attestation_keys()?,
+        checkpoint_key: Some(log::checkpoint_key(config, None)?),
         slack_signing_secret: config.slack_signing_secret.clone(),
         slack_replies,
         runbooks: Arc::new(Shelf(config.runbook_root()?)),

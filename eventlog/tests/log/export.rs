@@ -1,0 +1,146 @@
+//! An export: all of the log as a file, verified with nothing else at hand.
+
+use harmony_eventlog::{
+    Finding, Report, export,
+    export::{Expected, Verified},
+};
+use harmony_incidents::OrgId;
+
+use crate::world::{World, named, note};
+
+fn verified(file: &str) -> Report {
+    let verified = export::verify(file.as_bytes(), Expected::default()).unwrap();
+    assert_eq!((verified.org, verified.has_checkpoint), (OrgId::default(), false));
+    verified.report
+}
+
+/// The single finding about a file whose lines (from 0, the header) were changed.
+fn finding(file: &str, change: impl FnOnce(&mut Vec<String>)) -> Finding {
+    let mut lines: Vec<String> = file.lines().map(str::to_owned).collect();
+    change(&mut lines);
+    let mut report = verified(&lines.join("\n"));
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert!(!report.verified);
+    report.findings.remove(0)
+}
+
+fn check(file: &str, change: impl FnOnce(&mut Vec<String>), incident: &str, seq: u64, problem: &str) {
+    let found = finding(file, change);
+    assert_eq!((found.incident.as_str(), found.seq), (incident, seq), "{found:?}");
+    assert!(found.problem.contains(problem), "{found:?}");
+}
+
+#[tokio::test]
+async fn what_is_exported_verifies_with_nothing_else() {
+    let world = World::told().await;
+    for index in 0..450 {
+        world.say(named(2), &format!("more{index}"), note(&format!("note {index}"))).await.unwrap();
+    }
+    let file = world.exported(None).await;
+    assert!(
+        file.starts_with(
+            "{\"format\":\"harmony-log/1\",\"org\":\"default\"}\n{\"incident\":\"INC-2026-0001\""
+        )
+    );
+    assert!(file.ends_with("\n"));
+    let report = verified(&file);
+    assert_eq!(report.findings, []);
+    assert_eq!((report.verified, report.incidents, report.records), (true, 2, 456));
+}
+
+#[tokio::test]
+async fn changed_files_are_found_where_they_were_changed() {
+    let file = World::told().await.exported(None).await;
+    let (one, two) = ("INC-2026-0001", "INC-2026-0002");
+    check(&file, |lines| drop(lines.remove(1)), one, 1, "record 1 is missing: 2 follows (line 2)");
+    check(&file, |lines| drop(lines.remove(2)), one, 2, "record 2 is missing: 3 follows (line 3)");
+    check(&file, |lines| lines.swap(2, 3), one, 2, "record 2 is missing: 3 follows (line 3)");
+    check(&file, |lines| lines.insert(3, lines[2].clone()), one, 3, "(line 4)");
+    check(&file, |lines| drop(lines.drain(1..5)), one, 1, "INC-2026-0001 is missing");
+    check(&file, |lines| lines[3] = lines[3].replace("disk full", "disk fine"), one, 3, "the text of note");
+    check(
+        &file,
+        |lines| lines[4] = lines[4].replace("\"seq\":4", "\"seq\":5"),
+        one,
+        4,
+        "record 4 is missing",
+    );
+    check(&file, |lines| lines[5] = lines[5].replace("Search", "Sea"), two, 1, "the text of title");
+}
+
+#[tokio::test]
+async fn incidents_in_another_order_are_found() {
+    let file = World::told().await.exported(None).await;
+    let moved = |lines: &mut Vec<String>| lines[1..].rotate_left(4);
+    check(&file, moved, "INC-2026-0001", 1, "stand after those of INC-2026-0002: the order was changed");
+    let split = |lines: &mut Vec<String>| lines[4..].rotate_left(1);
+    check(&file, split, "INC-2026-0001", 4, "stand after those of INC-2026-0002: the order was changed");
+}
+
+#[tokio::test]
+async fn lines_that_are_no_records_are_found_and_named() {
+    let file = World::told().await.exported(None).await;
+    for (damage, seq) in [
+        ("", 3),
+        ("not json", 3),
+        ("[]", 3),
+        ("{\"incident\":\"INC-2026-0001\",\"seq\":3}", 3),
+        ("{\"incident\":\"INC-2026-0001\",\"seq\":3,\"hash\":\"zz\",\"canonical\":\"\"}", 3),
+        ("{\"incident\":\"INC-2026-0001\",\"seq\":3,\"hash\":\"\",\"canonical\":\"*\"}", 3),
+        ("{\"incident\":\"INC-2026-0001\",\"seq\":-3,\"hash\":\"\",\"canonical\":\"\"}", 3),
+        ("\u{fffd}\u{0}", 3),
+    ] {
+        let put = |lines: &mut Vec<String>| lines[3] = damage.to_owned();
+        check(&file, put, "INC-2026-0001", seq, "the line is no record of an export");
+        assert!(finding(&file, put).problem.ends_with("(line 4)"));
+    }
+    let doubled = "\"texts\":{\"note\":{\"text\":\"x\",\"salt\":\"\"},\"note\"";
+    let put = |lines: &mut Vec<String>| lines[3] = lines[3].replace("\"texts\":{\"note\"", doubled);
+    check(&file, put, "INC-2026-0001", 3, "the text of note stands there twice");
+}
+
+#[tokio::test]
+async fn a_file_cut_anywhere_is_read_to_its_end() {
+    let file = World::told().await.exported(None).await;
+    let header = file.find('\n').unwrap();
+    for length in 0..file.len() {
+        let cut = &file.as_bytes()[..length];
+        let whole_line =
+            length > 0 && (file.as_bytes()[length - 1] == b'\n' || file.as_bytes()[length] == b'\n');
+        match export::verify(cut, Expected::default()) {
+            Err(error) => {
+                assert!(length < header && error.to_string().contains("line 1"), "{length}: {error}")
+            }
+            Ok(Verified { report, .. }) => {
+                assert_eq!(report.verified, whole_line, "{length}: {:?}", report.findings)
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_export_is_refused() {
+    for (file, why) in [
+        ("", "line 1"),
+        ("\n", "line 1"),
+        ("{\"format\":\"harmony-log/2\",\"org\":\"default\"}\n", "harmony-log/2"),
+        ("{\"format\":\"harmony-log/1\",\"org\":\"No Org\"}\n", "No Org"),
+        ("{\"format\":\"harmony-log/1\"}\n", "org"),
+    ] {
+        let error = export::verify(file.as_bytes(), Expected::default()).unwrap_err().to_string();
+        assert!(error.contains(why), "{file:?}: {error}");
+    }
+    let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+    let error = export::verify(endless, Expected::default()).unwrap_err().to_string();
+    assert_eq!(error, "line 1 is longer than any line of an export");
+}
+
+#[tokio::test]
+async fn damage_in_the_store_is_exported_and_found() {
+    let world = World::told().await;
+    world.sql("DELETE FROM incidents WHERE incident = 'INC-2026-0002'").await;
+    world.sql("UPDATE events SET hash = x'00' WHERE incident = 'INC-2026-0002' AND seq = 2").await;
+    let report = verified(&world.exported(None).await);
+    let found: Vec<_> = report.findings.iter().map(|one| (one.incident.as_str(), one.seq)).collect();
+    assert_eq!(found, [("INC-2026-0002", 2)]);
+}

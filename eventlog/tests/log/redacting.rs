@@ -1,0 +1,167 @@
+//! Taking a text out: it is gone from every file, on record, once, and everything still verifies.
+
+use std::{collections::BTreeMap, fs};
+
+use harmony_eventlog::{
+    EventLog, LogError, OutboxItem, OutboxKind, export, export::Expected, verify::Redacted,
+};
+use harmony_incidents::{Answer, Command, OrgId, Refusal, command::Attested, log::State};
+use serde_json::json;
+
+use crate::world::{World, ask, begin, decision, gate_request, id, named, new, note, status};
+
+const SECRET: &str = "Ms \"Miller\" of Köln, card 4711 0815";
+
+fn redact(seq: u64, field: Option<&str>) -> Command {
+    Command::Redact { seq, field: field.map(str::to_owned), reason: "a customer's name".to_owned() }
+}
+
+/// Files of the data folder that hold these bytes.
+fn holding(world: &World, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(world.path().parent().unwrap()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+fn assert_gone(world: &World) {
+    let escaped = json!(SECRET).to_string();
+    for text in [SECRET, escaped.trim_matches('"'), "4711 0815"] {
+        assert_eq!(holding(world, text), [""; 0], "{text}");
+    }
+}
+
+#[tokio::test]
+async fn redacted_text_is_in_no_file_any_more() {
+    let world = World::told().await;
+    world.say(named(1), "secret", note(SECRET)).await.unwrap();
+    for index in 0..300 {
+        world.say(named(1), &format!("more{index}"), note(&format!("note {index}"))).await.unwrap();
+    }
+    assert!(!holding(&world, SECRET).is_empty());
+    let before = world.exported(None).await;
+
+    let appended = world.say(named(1), "r", redact(5, Some("note"))).await.unwrap();
+    assert_eq!((appended.answer, appended.records.len()), (Answer::Recorded, 1));
+    assert_gone(&world);
+    world.verified().await;
+    let report = world.log.verify(&OrgId::default()).await.unwrap();
+    let expected = [Redacted { incident: id(1).to_string(), seq: 5, field: "note".to_owned() }];
+    assert_eq!(report.redacted, expected);
+
+    let after = world.exported(None).await;
+    assert!(!after.contains("4711 0815"));
+    assert_eq!(export::verify(after.as_bytes(), Expected::default()).unwrap().report.redacted, expected);
+    let old = export::verify(before.as_bytes(), Expected::default()).unwrap().report;
+    assert!(old.verified && old.redacted.is_empty());
+    assert!(before.contains("4711 0815"));
+
+    drop(world.other().await);
+    assert_gone(&world);
+}
+
+#[tokio::test]
+async fn long_text_and_text_of_the_past_are_gone_after_closing_too() {
+    let world = World::told().await;
+    let long = format!("{SECRET} {}", "x".repeat(60_000));
+    world.say(named(1), "secret", note(&long)).await.unwrap();
+    world.say(named(2), "n4", note("after it")).await.unwrap();
+    world.say(named(1), "r", redact(5, None)).await.unwrap();
+    let other = world.other().await;
+    assert!(other.verify(&OrgId::default()).await.unwrap().verified);
+    drop(other);
+    assert_gone(&world);
+    assert_eq!(holding(&world, &"x".repeat(64)), [""; 0]);
+}
+
+#[tokio::test]
+async fn copies_in_answers_results_and_carried_out_items_are_gone_too() {
+    let world = World::told().await;
+    let Command::OpenGate { mut request } = gate_request(1) else { panic!() };
+    request.reason = SECRET.to_owned();
+    let payload = json!({ "input": { "context": { "incidentTitle": SECRET } } });
+    let item = OutboxItem { kind: OutboxKind::Start, name: "a".to_owned(), payload };
+    let mut asked = ask(named(1), "gate", Command::OpenGate { request });
+    asked.follow = vec![item];
+    crate::world::say(&world.log, asked).await.unwrap();
+    let (org, lease) = (OrgId::default(), std::time::Duration::from_secs(60));
+    world.log.begin_effect(&org, &id(1), "e", "post", "me", lease).await.unwrap();
+    world.log.complete_effect(&org, "e", &json!({ "said": format!("Why: {SECRET}") })).await.unwrap();
+
+    let waiting = world.say(named(1), "r", redact(5, Some("reason"))).await.unwrap_err();
+    assert!(matches!(waiting, LogError::Refused(Refusal::Illegal { .. })), "{waiting}");
+    let claimed = world.log.claim(10, lease).await.unwrap();
+    world.log.later(claimed[0].id, lease, &format!("refused: {SECRET}")).await.unwrap();
+    world.log.done(claimed[0].id).await.unwrap();
+    world.say(named(1), "r", redact(5, Some("reason"))).await.unwrap();
+    assert_gone(&world);
+
+    let answer = world.log.answer(&org, "gate").await.unwrap().unwrap();
+    let Answer::GateOpened { gate } = answer else { panic!("{answer:?}") };
+    assert_eq!((gate.request_reason.as_str(), gate.action.as_str()), ("[redacted]", "Run rollback"));
+    let at = begin();
+    let input = decision(&world.gate(1).await, "d", Attested::Yes, at);
+    let decided = world.say(named(1), "decide", Command::Decide { input: Box::new(input) }).await.unwrap();
+    assert!(matches!(decided.answer, Answer::Judged { .. }));
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn redacting_again_changes_nothing() {
+    let world = World::told().await;
+    world.say(named(1), "r1", redact(3, Some("note"))).await.unwrap();
+    let repeated = world.say(named(1), "r1", redact(3, Some("note"))).await.unwrap();
+    assert!(repeated.repeated);
+    for (key, command) in [("r2", redact(3, Some("note"))), ("r3", redact(3, None))] {
+        let again = world.say(named(1), key, command).await.unwrap();
+        assert_eq!((again.answer, again.records), (Answer::Unchanged, vec![]));
+    }
+    assert_eq!(world.log.state(&OrgId::default(), &id(1)).await.unwrap().unwrap().seq, 5);
+    world.say(named(1), "r4", redact(5, Some("reason"))).await.unwrap();
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn one_field_goes_and_the_others_stay() {
+    let world = World::told().await;
+    let closing = Command::ChangeStatus {
+        to: State::Cancelled,
+        reason: "nothing broke".to_owned(),
+        justification: "seen by everybody on the call".to_owned(),
+        resolution: None,
+    };
+    world.say(named(2), "c", closing).await.unwrap();
+    world.say(named(2), "r", redact(3, Some("reason"))).await.unwrap();
+    let row = world.log.rows(&OrgId::default(), &id(2), 2, 1).await.unwrap().remove(0);
+    let texts: BTreeMap<&str, &str> =
+        row.texts.iter().map(|(name, (_, _, text))| (name.as_str(), text.as_str())).collect();
+    assert_eq!(texts, BTreeMap::from([("justification", "seen by everybody on the call")]));
+    world.say(named(2), "r2", redact(3, None)).await.unwrap();
+    assert!(world.log.rows(&OrgId::default(), &id(2), 2, 1).await.unwrap()[0].texts.is_empty());
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_redacted() {
+    let world = World::told().await;
+    let reasonless = Command::Redact { seq: 3, field: None, reason: " ".to_owned() };
+    for (command, why) in [
+        (redact(0, None), "there is no record 0; this incident has 1 to 4"),
+        (redact(5, None), "there is no record 5; this incident has 1 to 4"),
+        (redact(3, Some("title")), "record 3 has no text \"title\"; its texts are note"),
+        (redact(3, Some("")), "the field has no name; leave it out for every text of the record"),
+        (reasonless, "a redaction needs a reason"),
+    ] {
+        let error = world.say(named(1), "r", command).await.unwrap_err();
+        assert_eq!(error.to_string(), why);
+    }
+    let unknown = world.say(named(9), "r", redact(1, None)).await.unwrap_err();
+    assert!(matches!(unknown, LogError::UnknownIncident(_)));
+    world.say(new(), "d9", status(State::Open)).await.unwrap_err();
+    assert_eq!(world.count("texts").await, 6);
+}
