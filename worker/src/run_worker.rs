@@ -31,8 +31,6 @@ const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(6);
 /// How often to look for a Temporal that is away.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// Written once the queues are polled, so that whoever started the worker can tell.
-pub(crate) const READY_FILE: &str = "worker.ready";
 
 /// Runs until told to stop.
 pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
@@ -71,7 +69,6 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             .build();
         running.push(poll(&runtime, &client, options, stop.clone()));
     }
-    std::fs::write(config.in_data_dir(READY_FILE), std::process::id().to_string())?;
     let ended = futures_util::future::try_join_all(running).await;
     stop.cancel();
     if let Some(dispatching) = dispatching {
