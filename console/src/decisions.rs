@@ -1,9 +1,8 @@
 //! Decisions on gates, whichever door they come through.
 //!
 //! The attested decision is written into the outbox before anything is sent: that is when it was decided. Who judges
-//! it is the log, when the workflow hands it over; the verdict is found under the decision's id. A decision on a gate
-//! that is settled already is answered from the log at once and goes nowhere. One that cannot count but whose workflow
-//! runs is sent all the same, so that its refusal is on record.
+//! it is the log, when the workflow hands it over; the verdict is found under the decision's id. A decision that cannot
+//! count any more is answered from the log at once, and sent all the same, so that its refusal is on record.
 
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ pub(crate) enum Course {
     Send(OutboxItem),
     /// It was judged before.
     Known(Answer),
-    /// The gate is settled; this says how.
+    /// The gate is settled; this says how. The refusal is under way to the record.
     Settled(RefusedDecision),
 }
 
@@ -95,7 +94,11 @@ impl Place {
             return Ok(Course::Known(answer));
         }
         match self.gate(proposal.gate_id) {
-            Some(gate) if gate.status != "pending" => Ok(Course::Settled(settled(gate))),
+            Some(gate) if gate.status != "pending" => {
+                let item = self.item(&app.doors.attestation, proposal);
+                app.doors.log.enqueue(proposal.org, &self.incident, &item).await?;
+                Ok(Course::Settled(settled(gate, proposal.decision_id)))
+            }
             _ => Ok(Course::Send(self.item(&app.doors.attestation, proposal))),
         }
     }
@@ -192,7 +195,7 @@ fn verdict_key(decision_id: Uuid) -> String {
     format!("decision/{decision_id}")
 }
 
-fn settled(gate: &GateState) -> RefusedDecision {
+fn settled(gate: &GateState, decision_id: Uuid) -> RefusedDecision {
     let because = match gate.status.as_str() {
         "timeout" => "late: its time is over".to_owned(),
         "cancelled" => "cancelled: nobody needs to decide this any more".to_owned(),
@@ -202,6 +205,6 @@ fn settled(gate: &GateState) -> RefusedDecision {
         because,
         gate_id: gate.gate_id.clone(),
         gate_status: gate.status.clone(),
-        decision_id: None,
+        decision_id: Some(decision_id.to_string()),
     }
 }

@@ -14,5 +14,6 @@ mod demo;
 mod initiate;
 mod kills;
 mod post_mortem;
+mod races;
 mod remediate;
 mod temporal_away;

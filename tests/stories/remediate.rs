@@ -77,6 +77,11 @@ async fn rejected_runbook_does_not_run() {
     let late = json!({ "decision": "approved", "digest": gate["digest"] });
     let (status, answer) = world.api(reqwest::Method::POST, &path, Some(late)).await;
     assert_eq!(status, 409, "{answer}");
+    world
+        .until("that refusal on record", async || {
+            world.kinds(&id).await.contains(&"APPROVAL_REFUSED".to_owned()).then_some(())
+        })
+        .await;
     world.verified().await;
 }
 

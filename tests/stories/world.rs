@@ -205,7 +205,16 @@ impl World {
 
     /// Every record of an incident.
     pub(crate) async fn records(&self, id: &str) -> Vec<Value> {
-        self.get(&format!("incidents/{id}/events?limit=200")).await["events"].as_array().unwrap().clone()
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |record| record["seq"].as_u64().unwrap());
+            let more = self.get(&format!("incidents/{id}/events?after={after}&limit=200")).await;
+            let more = more["events"].as_array().unwrap();
+            if more.is_empty() {
+                return all;
+            }
+            all.extend(more.iter().cloned());
+        }
     }
 
     /// The kinds of its records, in order.

@@ -94,7 +94,11 @@ async fn decision_is_attested_written_first_and_answered_with_its_verdict() {
     let late = world.post("oncall", &path, rejected).await;
     assert_eq!(late.problem(409), "duplicate: decided already by commander (approved)");
     assert_eq!(late.json()["accepted"], false);
-    assert!(world.outbox().await.is_empty());
+    // It cannot count any more, and goes on its way to the record all the same.
+    let outbox = world.outbox().await;
+    let [refused] = outbox.as_slice() else { panic!("one decision, not {outbox:?}") };
+    assert_eq!(refused.item.payload["decision"]["approverId"], "oncall");
+    assert_attested(&world.keys, &refused.item.payload);
 }
 
 #[tokio::test]
