@@ -602,6 +602,9 @@ async fn migrate(pool: &SqlitePool) -> Result<(), LogError> {
     for migration in &MIGRATIONS[done..] {
         sqlx::raw_sql(*migration).execute(&mut *tx).await.map_err(LogError::Unavailable)?;
     }
+    // On a file that may only be read, SQLite makes BEGIN IMMEDIATE a read transaction and says nothing: only a
+    // statement that writes is refused, and it must be refused here and not in the first append.
+    sqlx::query("DELETE FROM events WHERE FALSE").execute(&mut *tx).await.map_err(LogError::Unavailable)?;
     tx.commit().await.map_err(LogError::Unavailable)
 }
 

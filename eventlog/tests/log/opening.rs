@@ -118,25 +118,42 @@ fn read_only_file_is_refused_in_one_line() {
         assert!(text.contains("readonly") || text.contains("unable to open"), "{text}");
         return;
     }
+    for held_open in [false, true] {
+        refuse_a_reader(held_open);
+    }
+}
+
+fn refuse_a_reader(held_open: bool) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("harmony.db");
-    runtime.block_on(async {
+    let log = runtime.block_on(async {
         let log = SqliteLog::open(&path, salt()).await.unwrap();
         let declared =
             crate::world::ask(new(), "d1", declaration("Disk full", harmony_incidents::log::Severity::P1));
         crate::world::say(&log, declared).await.unwrap();
+        log
     });
-    drop(runtime);
+    // Still open elsewhere, the files beside it lie there; closed, they do not. Neither may be written.
+    if held_open {
+        read_only_reader_is_refused(&directory, &path);
+        drop((log, runtime));
+    } else {
+        drop((log, runtime));
+        read_only_reader_is_refused(&directory, &path);
+    }
+}
+
+fn read_only_reader_is_refused(directory: &TempDir, path: &Path) {
     let program = directory.path().join("reader");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    for (path, mode) in [(program.as_path(), 0o555), (path.as_path(), 0o444), (directory.path(), 0o555)] {
+    for (path, mode) in [(program.as_path(), 0o555), (path, 0o444), (directory.path(), 0o555)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     let mut reader = process::Command::new(&program);
     reader.args(["--exact", "opening::read_only_file_is_refused_in_one_line", "--nocapture"]);
-    reader.env(READER, &path);
-    if fs::OpenOptions::new().write(true).open(&path).is_ok() {
+    reader.env(READER, path);
+    if fs::OpenOptions::new().write(true).open(path).is_ok() {
         reader.uid(NOBODY).gid(NOBODY);
     }
     let output = reader.output().unwrap();
