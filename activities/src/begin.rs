@@ -160,7 +160,6 @@ fn brief(state: &IncidentState) -> Brief {
         public_title: text(&state.public_title),
         public_message: text(&state.public_message),
         impacted_services: state.impacted_services.clone(),
-        service_name: state.service_name.clone(),
         links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
     }
 }

@@ -148,7 +148,7 @@ impl Services {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
         let rules = self.rules.current();
-        let invited = self.invited(&rules.directory, scope, draft);
+        let invited = invited(&rules.directory, scope);
         let topic = slack::escape(&format!("{} {} {}", scope.incident, draft.severity, draft.title));
         let topic: String = topic.chars().take(250).collect();
         self.perform(
@@ -178,18 +178,6 @@ impl Services {
             },
         )
         .await
-    }
-
-    /// The starter, whoever the blueprint names, and those who decide at the first level.
-    fn invited(&self, directory: &Directory, scope: &Scope, draft: &ChannelDraft) -> Vec<String> {
-        let wanted = directory.principals().iter().filter(|principal| {
-            let roles = principal.roles(&scope.org, None);
-            principal.id == scope.actor
-                || draft.invite.contains(&principal.id)
-                || roles.contains(&Role::OnCall)
-                || roles.contains(&Role::Commander)
-        });
-        slack_users(wanted)
     }
 
     async fn post(
@@ -255,6 +243,15 @@ impl Services {
         })
         .await
     }
+}
+
+/// The starter, and those who decide at the first level.
+fn invited(directory: &Directory, scope: &Scope) -> Vec<String> {
+    let wanted = directory.principals().iter().filter(|principal| {
+        let roles = principal.roles(&scope.org, None);
+        principal.id == scope.actor || roles.contains(&Role::OnCall) || roles.contains(&Role::Commander)
+    });
+    slack_users(wanted)
 }
 
 /// `inc-2026-0001-<words of the title>`, in Slack's alphabet.

@@ -238,14 +238,5 @@ impl RunbookActivities {
 }
 
 fn could_not_start(problem: String) -> CellReply {
-    CellReply {
-        ended: "could-not-start".to_owned(),
-        exit_code: None,
-        problem: Some(problem),
-        stdout: String::new(),
-        stderr: String::new(),
-        output_bytes: 0,
-        duration_ms: 0,
-        exported: BTreeMap::new(),
-    }
+    CellReply::silent("could-not-start", problem)
 }

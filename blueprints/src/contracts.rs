@@ -244,8 +244,6 @@ pub struct Brief {
     pub public_message: String,
     /// Public names.
     pub impacted_services: Vec<String>,
-    /// Service that has it.
-    pub service_name: String,
     /// Named references of earlier steps.
     pub links: BTreeMap<String, String>,
 }
@@ -411,6 +409,22 @@ pub struct CellReply {
     pub exported: BTreeMap<String, String>,
 }
 
+impl CellReply {
+    /// A cell that has no output, and why.
+    pub fn silent(ended: &str, problem: impl Into<String>) -> Self {
+        Self {
+            ended: ended.to_owned(),
+            exit_code: None,
+            problem: Some(problem.into()),
+            stdout: String::new(),
+            stderr: String::new(),
+            output_bytes: 0,
+            duration_ms: 0,
+            exported: BTreeMap::new(),
+        }
+    }
+}
+
 /// `channel.open`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -419,8 +433,6 @@ pub struct ChannelDraft {
     pub title: String,
     /// Severity's word.
     pub severity: String,
-    /// Responders to invite besides the starter.
-    pub invite: Vec<String>,
 }
 
 /// A channel.

@@ -27,7 +27,7 @@ const PAYLOAD_LIMIT_BYTES: usize = 64 * 1024;
 
 /// A decision that came in and was not judged yet.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     pub(crate) id: u64,
     pub(crate) payload: Result<serde_json::Value, String>,
     pub(crate) sha256: String,

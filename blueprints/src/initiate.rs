@@ -86,7 +86,6 @@ async fn channel<W: Blueprint>(run: &Run<'_, W>) -> Flow<Option<StepReply>> {
     let draft = ChannelDraft {
         title: run.incident.title.clone(),
         severity: run.incident.severity.as_str_name().to_owned(),
-        invite: Vec::new(),
     };
     made(run.effect(ChannelOpen, "channel", capability::SLACK, draft).await?)
 }

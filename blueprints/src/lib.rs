@@ -20,7 +20,6 @@ mod post_mortem;
 mod remediate;
 
 pub use close_out::CloseOut;
-pub use desk::Arrival;
 pub use initiate::Initiate;
 pub use post_mortem::PostMortem;
 pub use remediate::Remediate;

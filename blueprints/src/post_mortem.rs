@@ -24,7 +24,7 @@ blueprint!(
 
 async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     let (common, input, digest) = input::<W, PostMortemInput>(ctx, &raw)?;
-    let mut run = match begin(ctx, common, digest, None, None).await? {
+    let run = match begin(ctx, common, digest, None, None).await? {
         Begun::Started(run) => run,
         Begun::Refused(run, reason) => {
             return end(&run, Status::Refused, Some(reason), ApprovalResult::default(), None).await;
@@ -33,7 +33,6 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     if !run.missing_for_review.is_empty() {
         let reason =
             format!("the review cannot be proposed yet; missing: {}", run.missing_for_review.join(", "));
-        run.scope.step = "refuse".to_owned();
         return end(&run, Status::Refused, Some(reason), ApprovalResult::default(), None).await;
     }
     run.append("post-mortem", Command::EnterPhase { phase: Phase::PostMortem })

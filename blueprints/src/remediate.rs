@@ -301,16 +301,7 @@ async fn execute<W: Blueprint>(
         }
         Ok(reply) => Ok(reply),
         // Stopped, and the runner said that the cell is gone.
-        Err(error) if error.as_cancelled().is_some() => Ok(CellReply {
-            ended: "cancelled".to_owned(),
-            exit_code: None,
-            problem: Some("stopped".to_owned()),
-            stdout: String::new(),
-            stderr: String::new(),
-            output_bytes: 0,
-            duration_ms: 0,
-            exported: BTreeMap::new(),
-        }),
+        Err(error) if error.as_cancelled().is_some() => Ok(CellReply::silent("cancelled", "stopped")),
         Err(error) if error.as_timeout().is_some() => Err("its worker was lost".to_owned()),
         Err(error) => Err(explain(&error)),
     }
@@ -327,16 +318,7 @@ fn report(cell: &CellPlan, purpose: &str, reply: &CellReply) -> CellReport {
 }
 
 fn unfinished(cell: &CellPlan, purpose: &str, ended: &str, problem: &str) -> (CellReport, CellReply) {
-    let reply = CellReply {
-        ended: ended.to_owned(),
-        exit_code: None,
-        problem: Some(problem.to_owned()),
-        stdout: String::new(),
-        stderr: String::new(),
-        output_bytes: 0,
-        duration_ms: 0,
-        exported: BTreeMap::new(),
-    };
+    let reply = CellReply::silent(ended, problem);
     (report(cell, purpose, &reply), reply)
 }
 

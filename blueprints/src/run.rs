@@ -45,6 +45,8 @@ pub(crate) struct Run<'a, W> {
     pub(crate) incident: Brief,
     pub(crate) missing_for_review: Vec<String>,
     patience: Duration,
+    /// The log refused the start, and has put the end on record with it.
+    end_on_record: bool,
     warnings: std::cell::RefCell<Vec<String>>,
 }
 
@@ -108,6 +110,7 @@ pub(crate) async fn begin<'a, W: Blueprint>(
         incident: reply.incident,
         missing_for_review: reply.missing_for_review,
         patience: Duration::from_millis(reply.patience_ms),
+        end_on_record: reply.refused.is_some(),
         warnings: std::cell::RefCell::default(),
     });
     Ok(match reply.refused {
@@ -308,8 +311,7 @@ impl<W: Blueprint> Run<'_, W> {
             reason: reason.and_then(Text::optional),
             result: Some(Text::plain(result.to_string())),
         }));
-        // A refused start has its end on record already.
-        if status != Status::Refused || self.scope.step == "refuse" {
+        if !self.end_on_record {
             let command = Command::Record { payload: completed };
             self.append("complete", command).await?.map_err(|refusal| fail(refusal.to_string()))?;
         }

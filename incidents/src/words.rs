@@ -1,8 +1,6 @@
 //! The vocabularies of section 4 of the contract: the machine's own words, and the views others use for the same
 //! thing. Views are accepted as input; which word is rendered depends on the field.
 
-use std::str::FromStr;
-
 use harmony_protos::log::{Authority, Phase, ResolutionType, Severity, State};
 
 /// A word that is in none of the vocabularies.
@@ -92,17 +90,6 @@ pub fn authority_name(authority: Authority) -> &'static str {
         Authority::HumanOperator => "HUMAN_OPERATOR",
         Authority::OnCallSre => "ON_CALL_SRE",
         Authority::EmergencyOverride => "EMERGENCY_OVERRIDE",
-    }
-}
-
-/// `P1`..`P4` parsed by [`FromStr`] rules of [`severity`], for command-line and file formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeverityWord(pub Severity);
-
-impl FromStr for SeverityWord {
-    type Err = UnknownWord;
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        severity(word).map(Self)
     }
 }
 
