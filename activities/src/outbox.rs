@@ -100,8 +100,8 @@ impl Dispatcher {
             OutboxKind::Wake => self.wake(&pending).await,
         };
         let marked = match outcome {
-            Ok(Carried::Done) => self.log.done(pending.id).await,
-            Ok(Carried::Sent) => self.log.later(pending.id, UPDATE_PATIENCE, "sent, not judged yet").await,
+            Ok(Carried::Done) => self.log.done(&pending.id).await,
+            Ok(Carried::Sent) => self.log.later(&pending.id, UPDATE_PATIENCE, "sent, not judged yet").await,
             Err(error) => {
                 let wait = backoff(pending.attempts);
                 tracing::warn!(
@@ -111,7 +111,7 @@ impl Dispatcher {
                     error = %format!("{error:#}"),
                     "an outbox item waits"
                 );
-                self.log.later(pending.id, wait, &error.to_string()).await
+                self.log.later(&pending.id, wait, &error.to_string()).await
             }
         };
         if let Err(error) = marked {

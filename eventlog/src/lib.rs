@@ -7,6 +7,9 @@
 //!
 //! Every row and every query carries the organisation; there is none without.
 
+mod append;
+mod entry;
+mod redaction;
 mod store;
 
 pub mod checkpoint;
@@ -18,7 +21,7 @@ pub use checkpoint::{Checkpoint, CheckpointKey, IncidentHead, VerifierKey};
 pub use export::Export;
 pub use sqlite::SqliteLog;
 pub use store::{
-    Append, Appended, Begin, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxItem, OutboxKind,
-    Pending, SharedLog, Target,
+    Append, Appended, Begin, Cause, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxId, OutboxItem,
+    OutboxKind, Pending, SharedLog, Target,
 };
 pub use verify::{Finding, Report};

@@ -118,13 +118,28 @@ impl OutboxKind {
             Self::Wake => "wake",
         }
     }
+
+    /// The kind of this word, `None` where no kind has it: a newer Harmony may have written it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Start, Self::Decision, Self::Cancel, Self::Wake].into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Which item of the outbox, in the words of its store. Only the store that gave it can read it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboxId(pub String);
+
+impl std::fmt::Display for OutboxId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
 }
 
 /// An outbox item that was claimed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
-    /// Row.
-    pub id: i64,
+    /// Which.
+    pub id: OutboxId,
     /// Organisation.
     pub org: OrgId,
     /// Incident.
@@ -165,6 +180,9 @@ pub enum Begin {
     Busy(Duration),
 }
 
+/// Why a store does not answer, in the words of its own library.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -198,7 +216,7 @@ pub enum LogError {
     },
     /// The store cannot be reached or is busy; nothing was written.
     #[error("the store does not answer")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Cause),
     /// What is stored is not what was written.
     #[error("the store holds something unreadable for {place}: run `harmony log verify`")]
     Corrupt {
@@ -268,10 +286,10 @@ pub trait EventLog: Send + Sync {
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError>;
 
     /// It was carried out.
-    async fn done(&self, id: i64) -> Result<(), LogError>;
+    async fn done(&self, id: &OutboxId) -> Result<(), LogError>;
 
     /// It was not; try again after `delay`.
-    async fn later(&self, id: i64, delay: Duration, error: &str) -> Result<(), LogError>;
+    async fn later(&self, id: &OutboxId, delay: Duration, error: &str) -> Result<(), LogError>;
 
     /// How many items wait, and for how long the oldest has.
     async fn backlog(&self) -> Result<(u64, Duration), LogError>;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use harmony_incidents::{
     IncidentId, OrgId,
     log::{Record, payload::Kind},
@@ -12,6 +13,14 @@ use harmony_incidents::{
 };
 use harmony_protos::texts;
 use serde::Serialize;
+
+use crate::{
+    append::{self, Projection},
+    store::LogError,
+};
+
+/// Rows read at a time.
+const PAGE: u32 = 500;
 
 /// One stored row, as it is.
 #[derive(Debug, Clone)]
@@ -71,6 +80,107 @@ impl Report {
     pub fn find(&mut self, incident: &IncidentId, seq: u64, problem: impl Into<String>) {
         self.findings.push(Finding { incident: incident.to_string(), seq, problem: problem.into() });
     }
+}
+
+/// What verifying reads of a store, all of it as it was at one moment. Whatever was put into a row is handed out as it
+/// is: damage is to be found, not to stop the search for it.
+#[async_trait]
+pub(crate) trait Audit: Send {
+    /// Every id that a row of this organisation names, as it is written there.
+    async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError>;
+
+    /// Rows after `after`, in order of seq.
+    async fn rows(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError>;
+
+    /// Where texts stand that belong to no record.
+    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError>;
+
+    /// What readers are told; [`LogError::Corrupt`] where a column is not what it should be.
+    async fn projection(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+    ) -> Result<Option<Projection>, LogError>;
+}
+
+/// Checks every record of an organisation: bytes, chain, state, texts, projections.
+pub(crate) async fn log<A: Audit>(store: &mut A, org: &OrgId) -> Result<Report, LogError> {
+    let mut report = Report::default();
+    let mut incidents = Vec::new();
+    for id in store.traces(org).await? {
+        match id.parse::<IncidentId>() {
+            Ok(incident) => incidents.push(incident),
+            Err(error) => {
+                report.findings.push(Finding { incident: id, seq: 1, problem: error.to_string() });
+            }
+        }
+    }
+    incidents.sort_by_key(IncidentId::parts);
+    check_numbers(&mut report, &incidents);
+    for incident in incidents {
+        for seq in store.strays(org, &incident).await? {
+            report.find(&incident, seq, "a text stands where there is no record");
+        }
+        let mut chain = Chain::begin(&mut report, org, &incident);
+        let mut after = 0;
+        loop {
+            let rows = store.rows(org, &incident, after, PAGE).await?;
+            for row in &rows {
+                chain.row(&mut report, row);
+            }
+            match rows.last() {
+                Some(last) if rows.len() == PAGE as usize && last.seq > after => after = last.seq,
+                _ => break,
+            }
+        }
+        if let Some(head) = chain.end(&mut report) {
+            check_projection(store, &mut report, org, &incident, &head).await?;
+        }
+    }
+    report.verified = report.findings.is_empty();
+    Ok(report)
+}
+
+/// Holds what lists and readers are told against what the log folds to.
+async fn check_projection<A: Audit>(
+    store: &mut A,
+    report: &mut Report,
+    org: &OrgId,
+    incident: &IncidentId,
+    found: &ChainHead,
+) -> Result<(), LogError> {
+    let seq = found.state.seq;
+    let kept = match store.projection(org, incident).await {
+        Ok(Some(kept)) => kept,
+        Ok(None) => {
+            report.find(incident, seq, "the incident has no projection");
+            return Ok(());
+        }
+        Err(LogError::Corrupt { .. }) => {
+            report.find(incident, seq, "the projection is unreadable");
+            return Ok(());
+        }
+        Err(other) => return Err(other),
+    };
+    let expected = Projection::of(incident, found);
+    match append::head(&kept.head_hash, &kept.state) {
+        None => report.find(incident, seq, "the projection is unreadable"),
+        Some(head) if head.hash != found.hash => {
+            let problem = format!("the log ends at {seq}, the projection was made from {}", head.state.seq);
+            report.find(incident, seq + 1, problem);
+        }
+        Some(_) if kept != expected => {
+            report.find(incident, seq, "the projection is not what the log folds to");
+        }
+        Some(_) => {}
+    }
+    Ok(())
 }
 
 /// Checks that no incident was taken out as a whole: numbers are gap-free per year. Given in order of year and number.

@@ -205,7 +205,7 @@ impl World {
     pub(crate) async fn outbox(&self) -> Vec<Pending> {
         let claimed = self.log.claim(100, std::time::Duration::from_secs(60)).await.unwrap();
         for item in &claimed {
-            self.log.done(item.id).await.unwrap();
+            self.log.done(&item.id).await.unwrap();
         }
         claimed
     }

@@ -1,6 +1,6 @@
 //! Numbers without gaps, keys that never expire, and what is refused without a trace.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use harmony_eventlog::{EventLog, LogError, Target};
 use harmony_incidents::{
@@ -11,13 +11,30 @@ use harmony_incidents::{
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 
+use crate::stores::{Backend, Damage, Rows, stories};
 use crate::world::{
     Ask, World, ask, begin, decision, declaration, gate_request, id, named, new, note, say, status,
 };
 
-#[tokio::test]
-async fn declarations_are_numbered_per_organisation_and_year() {
-    let world = World::new().await;
+stories! {
+    declarations_are_numbered_per_organisation_and_year,
+    hundred_declarations_with_one_key_make_one_incident,
+    hundred_declarations_with_different_keys_make_consecutive_numbers,
+    appends_to_one_incident_from_two_processes_form_one_chain,
+    repeated_key_gets_the_first_answer_and_records,
+    answer_without_a_record_is_remembered_too,
+    key_used_for_another_request_names_the_fields_and_no_values,
+    same_request_at_a_later_time_is_the_same_request,
+    who_acted_on_an_older_state_is_told_where_it_is,
+    unknown_incident_is_said_to_be_unknown,
+    refused_command_leaves_no_row_and_no_gap,
+    texts_come_back_in_states_and_records,
+    state_with_more_texts_than_one_query_takes_comes_back_whole,
+    same_appends_give_the_same_bytes_whenever_they_are_stored,
+}
+
+async fn declarations_are_numbered_per_organisation_and_year(on: Backend) {
+    let world = World::new(on).await;
     let acme: OrgId = "acme".parse().unwrap();
     for (org, year, expected) in [
         (OrgId::default(), 2026, "INC-2026-0001"),
@@ -37,7 +54,7 @@ async fn declarations_are_numbered_per_organisation_and_year() {
 
 /// 100 declarations at once, by several tasks on two logs that share the file.
 async fn storm(world: &World, key: impl Fn(u32) -> String) -> (BTreeSet<u64>, usize) {
-    let logs = [Arc::new(world.other().await), Arc::new(world.other().await)];
+    let logs = [world.other().await, world.other().await];
     let mut tasks = JoinSet::new();
     for number in 0..100_u32 {
         let log = logs[usize::from(number % 2 == 0)].clone();
@@ -49,29 +66,26 @@ async fn storm(world: &World, key: impl Fn(u32) -> String) -> (BTreeSet<u64>, us
     (all.iter().map(|appended| appended.incident.parts().1).collect(), first)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn hundred_declarations_with_one_key_make_one_incident() {
-    let world = World::new().await;
+async fn hundred_declarations_with_one_key_make_one_incident(on: Backend) {
+    let world = World::new(on).await;
     let (numbers, first) = storm(&world, |_| "one".to_owned()).await;
     assert_eq!(numbers, BTreeSet::from([1]));
     assert_eq!(first, 1);
-    assert_eq!((world.count("events").await, world.count("incidents").await), (1, 1));
+    assert_eq!((world.count(Rows::Records).await, world.count(Rows::Incidents).await), (1, 1));
     world.verified().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn hundred_declarations_with_different_keys_make_consecutive_numbers() {
-    let world = World::new().await;
+async fn hundred_declarations_with_different_keys_make_consecutive_numbers(on: Backend) {
+    let world = World::new(on).await;
     let (numbers, first) = storm(&world, |number| format!("key-{number}")).await;
     assert_eq!(numbers, (1..=100).collect());
     assert_eq!(first, 100);
     world.verified().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn appends_to_one_incident_from_two_processes_form_one_chain() {
-    let world = World::told().await;
-    let logs = [Arc::new(world.other().await), Arc::new(world.other().await)];
+async fn appends_to_one_incident_from_two_processes_form_one_chain(on: Backend) {
+    let world = World::told(on).await;
+    let logs = [world.other().await, world.other().await];
     let mut tasks = JoinSet::new();
     for number in 0..60_usize {
         let log = logs[number % 2].clone();
@@ -85,9 +99,8 @@ async fn appends_to_one_incident_from_two_processes_form_one_chain() {
     world.verified().await;
 }
 
-#[tokio::test]
-async fn repeated_key_gets_the_first_answer_and_records() {
-    let world = World::new().await;
+async fn repeated_key_gets_the_first_answer_and_records(on: Backend) {
+    let world = World::new(on).await;
     let declared = || ask(new(), "d1", declaration("Disk full", Severity::P2));
     let first = say(&world.log, Ask { run_id: Some("run-1"), ..declared() }).await.unwrap();
     world.say(named(1), "n1", note("more")).await.unwrap();
@@ -108,12 +121,11 @@ async fn repeated_key_gets_the_first_answer_and_records() {
     let answer = world.log.answer(&OrgId::default(), "d1").await.unwrap();
     assert_eq!(answer, Some(Answer::Recorded));
     assert_eq!(world.log.answer(&"acme".parse().unwrap(), "d1").await.unwrap(), None);
-    assert_eq!(world.count("events").await, 2);
+    assert_eq!(world.count(Rows::Records).await, 2);
 }
 
-#[tokio::test]
-async fn answer_without_a_record_is_remembered_too() {
-    let world = World::told().await;
+async fn answer_without_a_record_is_remembered_too(on: Backend) {
+    let world = World::told(on).await;
     let first = world.say(named(1), "again", status(State::Open)).await.unwrap();
     assert_eq!((first.answer, first.records.len(), first.repeated), (Answer::Unchanged, 0, false));
     world.say(named(1), "s2", status(State::Mitigating)).await.unwrap();
@@ -121,9 +133,8 @@ async fn answer_without_a_record_is_remembered_too() {
     assert_eq!((again.answer, again.records.len(), again.repeated), (Answer::Unchanged, 0, true));
 }
 
-#[tokio::test]
-async fn key_used_for_another_request_names_the_fields_and_no_values() {
-    let world = World::told().await;
+async fn key_used_for_another_request_names_the_fields_and_no_values(on: Backend) {
+    let world = World::told(on).await;
     let conflict = |command, target| {
         let world = &world;
         async move {
@@ -146,12 +157,11 @@ async fn key_used_for_another_request_names_the_fields_and_no_values() {
     assert_eq!(fields, ["incident"]);
     let fields = conflict(note("x"), named(1)).await;
     assert!(fields.contains(&"type".to_owned()), "{fields:?}");
-    assert_eq!(world.count("events").await, 6);
+    assert_eq!(world.count(Rows::Records).await, 6);
 }
 
-#[tokio::test]
-async fn same_request_at_a_later_time_is_the_same_request() {
-    let world = World::told().await;
+async fn same_request_at_a_later_time_is_the_same_request(on: Backend) {
+    let world = World::told(on).await;
     let later = begin().checked_add(SignedDuration::from_hours(1)).unwrap();
     let again = say(&world.log, Ask { at: later, ..ask(named(1), "n1", note("disk full")) }).await.unwrap();
     assert!(again.repeated);
@@ -175,9 +185,8 @@ async fn same_request_at_a_later_time_is_the_same_request() {
     assert_eq!((again.answer, again.records), (first.answer, first.records));
 }
 
-#[tokio::test]
-async fn who_acted_on_an_older_state_is_told_where_it_is() {
-    let world = World::told().await;
+async fn who_acted_on_an_older_state_is_told_where_it_is(on: Backend) {
+    let world = World::told(on).await;
     let asked = |key, expected| Ask { expected_seq: Some(expected), ..ask(named(1), key, note("x")) };
     let error = say(&world.log, asked("stale", 3)).await.unwrap_err();
     assert_eq!(error.to_string(), "the incident has changed: it is at seq 4, you saw 3; read it again");
@@ -186,9 +195,8 @@ async fn who_acted_on_an_older_state_is_told_where_it_is() {
     assert!(say(&world.log, asked("stale", 4)).await.is_ok());
 }
 
-#[tokio::test]
-async fn unknown_incident_is_said_to_be_unknown() {
-    let world = World::told().await;
+async fn unknown_incident_is_said_to_be_unknown(on: Backend) {
+    let world = World::told(on).await;
     let error = world.say(named(9), "n9", note("x")).await.unwrap_err();
     assert_eq!(error.to_string(), "incident INC-2026-0009 does not exist");
     let error = world.say(named(9), "d9", declaration("Disk full", Severity::P1)).await.unwrap_err();
@@ -203,20 +211,18 @@ async fn unknown_incident_is_said_to_be_unknown() {
     assert!(world.log.records(&OrgId::default(), &id(9), 0, 10).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn refused_command_leaves_no_row_and_no_gap() {
-    let world = World::told().await;
+async fn refused_command_leaves_no_row_and_no_gap(on: Backend) {
+    let world = World::told(on).await;
     let refused = world.say(new(), "bad", declaration("", Severity::P1)).await.unwrap_err();
     assert!(matches!(refused, LogError::Refused(_)));
     assert!(world.say(named(1), "bad2", status(State::Closed)).await.is_err());
-    assert_eq!((world.count("events").await, world.count("idempotency").await), (6, 6));
+    assert_eq!((world.count(Rows::Records).await, world.count(Rows::Keys).await), (6, 6));
     let next = world.say(new(), "good", declaration("Disk full", Severity::P1)).await.unwrap();
     assert_eq!(next.incident, id(3));
 }
 
-#[tokio::test]
-async fn texts_come_back_in_states_and_records() {
-    let world = World::told().await;
+async fn texts_come_back_in_states_and_records(on: Backend) {
+    let world = World::told(on).await;
     let state = world.log.state(&OrgId::default(), &id(1)).await.unwrap().unwrap();
     assert_eq!(state.title.unwrap().shown(), "Checkout is down");
     let records = world.log.records(&OrgId::default(), &id(1), 2, 10).await.unwrap();
@@ -232,16 +238,13 @@ async fn texts_come_back_in_states_and_records() {
     assert_eq!(page.iter().map(|entry| entry.record.seq).collect::<Vec<_>>(), [2, 3]);
 }
 
-#[tokio::test]
-async fn state_with_more_texts_than_one_query_takes_comes_back_whole() {
-    let world = World::new().await;
+async fn state_with_more_texts_than_one_query_takes_comes_back_whole(on: Backend) {
+    let world = World::new(on).await;
     world.say(new(), "d1", declaration("Storm", Severity::P1)).await.unwrap();
     let signals = 40_000_u32;
     // Put there directly: what matters is how many texts the state carries, not how they came.
-    let mut connection = world.connection().await;
-    let stored: Vec<u8> =
-        sqlx::query_scalar("SELECT state FROM incidents").fetch_one(&mut connection).await.unwrap();
-    let mut state: harmony_incidents::log::IncidentState = prost::Message::decode(stored.as_slice()).unwrap();
+    let mut state = world.log.state(&OrgId::default(), &id(1)).await.unwrap().unwrap();
+    harmony_incidents::record::strip(&mut state);
     for number in 0..signals {
         let commitment = number.to_be_bytes().to_vec();
         let summary = harmony_incidents::log::Text { commitment, ..Default::default() };
@@ -249,19 +252,15 @@ async fn state_with_more_texts_than_one_query_takes_comes_back_whole() {
             .signals
             .push(harmony_incidents::log::SignalState { summary: Some(summary), ..Default::default() });
     }
-    sqlx::query("UPDATE incidents SET state = ?")
-        .bind(prost::Message::encode_to_vec(&state))
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    let bytes = prost::Message::encode_to_vec(&state);
+    world.damage(Damage::State { number: 1, bytes: &bytes }).await;
     let state = world.log.state(&OrgId::default(), &id(1)).await.unwrap().unwrap();
     assert_eq!(state.title.unwrap().shown(), "Storm");
     assert_eq!(state.signals.len(), usize::try_from(signals).unwrap());
 }
 
-#[tokio::test]
-async fn same_appends_give_the_same_bytes_whenever_they_are_stored() {
-    let (one, two) = (World::told().await, World::told().await);
+async fn same_appends_give_the_same_bytes_whenever_they_are_stored(on: Backend) {
+    let (one, two) = (World::told(on).await, World::told(on).await);
     for number in [1, 2] {
         let bytes = async |world: &World| {
             let entries = world.log.records(&OrgId::default(), &id(number), 0, 100).await.unwrap();

@@ -7,7 +7,16 @@ use harmony_eventlog::{
 };
 use harmony_incidents::{OrgId, log::Severity};
 
+use crate::stores::{Backend, Damage, stories};
 use crate::world::{World, declaration, named, new, note};
+
+stories! {
+    a_checkpoint_names_where_every_incident_ends,
+    what_was_appended_since_fits_an_older_checkpoint,
+    cut_replaced_and_missing_incidents_are_found,
+    a_note_that_was_touched_is_refused,
+    an_export_with_a_checkpoint_shows_that_its_end_was_cut,
+}
 
 fn key() -> CheckpointKey {
     CheckpointKey::parse("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap()
@@ -18,14 +27,14 @@ fn verifier() -> VerifierKey {
 }
 
 async fn taken(world: &World) -> String {
-    key().sign(&Checkpoint::of(&world.log, &OrgId::default()).await.unwrap())
+    key().sign(&Checkpoint::of(world.log.as_ref(), &OrgId::default()).await.unwrap())
 }
 
 /// What holding the store and its export against a note says; both say the same.
 async fn held(world: &World, note: &str) -> Vec<(String, u64, String)> {
     let checkpoint = verifier().open(note).unwrap();
     let mut stored = Report::default();
-    checkpoint.check(&world.log, &mut stored).await.unwrap();
+    checkpoint.check(world.log.as_ref(), &mut stored).await.unwrap();
     let expected = Expected { checkpoint: Some(checkpoint), verifier: None };
     let exported = export::verify(world.exported(None).await.as_bytes(), expected).unwrap().report;
     for finding in &stored.findings {
@@ -36,9 +45,8 @@ async fn held(world: &World, note: &str) -> Vec<(String, u64, String)> {
     stored.findings.into_iter().map(|one| (one.incident, one.seq, one.problem)).collect()
 }
 
-#[tokio::test]
-async fn a_checkpoint_names_where_every_incident_ends() {
-    let world = World::told().await;
+async fn a_checkpoint_names_where_every_incident_ends(on: Backend) {
+    let world = World::told(on).await;
     let signed = taken(&world).await;
     let lines: Vec<&str> = signed.lines().collect();
     let head = world.log.chain_head(&OrgId::default(), &crate::world::id(1)).await.unwrap().unwrap();
@@ -53,25 +61,22 @@ async fn a_checkpoint_names_where_every_incident_ends() {
     assert_eq!(held(&world, &signed).await, []);
 }
 
-#[tokio::test]
-async fn what_was_appended_since_fits_an_older_checkpoint() {
-    let world = World::told().await;
+async fn what_was_appended_since_fits_an_older_checkpoint(on: Backend) {
+    let world = World::told(on).await;
     let signed = taken(&world).await;
     world.say(named(1), "later", note("later")).await.unwrap();
     world.say(new(), "d3", declaration("Mail is late", Severity::P4)).await.unwrap();
     assert_eq!(held(&world, &signed).await, []);
 }
 
-#[tokio::test]
-async fn cut_replaced_and_missing_incidents_are_found() {
-    let world = World::told().await;
+async fn cut_replaced_and_missing_incidents_are_found(on: Backend) {
+    let world = World::told(on).await;
     let signed = taken(&world).await;
-    world.sql("DELETE FROM events WHERE incident = 'INC-2026-0001' AND seq = 4").await;
-    world.sql("DELETE FROM texts WHERE incident = 'INC-2026-0001' AND seq = 4").await;
+    world.damage(Damage::NoRecord { number: 1, seq: 4 }).await;
     let cut = "the log ends at record 3; the checkpoint has it up to 4";
     assert_eq!(held(&world, &signed).await, [("INC-2026-0001".to_owned(), 4, cut.to_owned())]);
 
-    let replaced = World::new().await;
+    let replaced = World::new(on).await;
     for (key, command) in
         [("d1", declaration("Other", Severity::P1)), ("d2", declaration("Other", Severity::P1))]
     {
@@ -83,15 +88,14 @@ async fn cut_replaced_and_missing_incidents_are_found() {
     assert_eq!(found[1], ("INC-2026-0002".to_owned(), 2, other.to_owned()));
     assert_eq!((found.len(), found[0].1), (2, 2));
 
-    let empty = World::new().await;
+    let empty = World::new(on).await;
     let found = held(&empty, &signed).await;
     assert_eq!(found[0].2, "the incident is missing; the checkpoint has it up to record 4");
     assert_eq!(found.iter().map(|one| one.1).collect::<Vec<_>>(), [1, 1]);
 }
 
-#[tokio::test]
-async fn a_note_that_was_touched_is_refused() {
-    let signed = taken(&World::told().await).await;
+async fn a_note_that_was_touched_is_refused(on: Backend) {
+    let signed = taken(&World::told(on).await).await;
     for (place, character) in signed.char_indices() {
         let other = if character == 'A' { 'B' } else { 'A' };
         let mut touched = signed.clone();
@@ -119,9 +123,8 @@ fn keys_are_read_back_as_they_are_written() {
     assert!(CheckpointKey::parse("abc").is_err());
 }
 
-#[tokio::test]
-async fn an_export_with_a_checkpoint_shows_that_its_end_was_cut() {
-    let world = World::told().await;
+async fn an_export_with_a_checkpoint_shows_that_its_end_was_cut(on: Backend) {
+    let world = World::told(on).await;
     let file = world.exported(Some(key())).await;
     let lines: Vec<&str> = file.lines().collect();
     let verify = |lines: Vec<&str>, verifier: Option<VerifierKey>| {

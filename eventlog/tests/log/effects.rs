@@ -2,22 +2,30 @@
 
 use std::time::Duration;
 
-use harmony_eventlog::{Begin, EventLog, SqliteLog};
+use harmony_eventlog::{Begin, EventLog, SharedLog};
 use harmony_incidents::OrgId;
 use serde_json::json;
 
+use crate::stores::{Backend, stories};
 use crate::world::{World, id};
+
+stories! {
+    effect_is_fresh_once_then_busy_then_again_then_done,
+    effect_that_surely_did_not_happen_is_forgotten_by_its_holder_alone,
+    organisations_have_effects_of_their_own,
+    of_many_workers_that_begin_at_once_one_may,
+    effect_survives_the_process,
+}
 
 const LEASE: Duration = Duration::from_secs(60);
 
-async fn begin(log: &SqliteLog, org: &str, owner: &str, lease: Duration) -> Begin {
+async fn begin(log: &SharedLog, org: &str, owner: &str, lease: Duration) -> Begin {
     let org: OrgId = org.parse().unwrap();
     log.begin_effect(&org, &id(1), "channel", "slack.ensure_channel", owner, lease).await.unwrap()
 }
 
-#[tokio::test]
-async fn effect_is_fresh_once_then_busy_then_again_then_done() {
-    let world = World::told().await;
+async fn effect_is_fresh_once_then_busy_then_again_then_done(on: Backend) {
+    let world = World::told(on).await;
     let log = &world.log;
     assert_eq!(begin(log, "default", "worker-1", LEASE).await, Begin::Fresh);
     let Begin::Busy(wait) = begin(log, "default", "worker-2", LEASE).await else { panic!("not busy") };
@@ -37,9 +45,8 @@ async fn effect_is_fresh_once_then_busy_then_again_then_done() {
     assert_eq!(begin(log, "default", "worker-2", LEASE).await, Begin::Done(result));
 }
 
-#[tokio::test]
-async fn effect_that_surely_did_not_happen_is_forgotten_by_its_holder_alone() {
-    let world = World::told().await;
+async fn effect_that_surely_did_not_happen_is_forgotten_by_its_holder_alone(on: Backend) {
+    let world = World::told(on).await;
     let log = &world.log;
     assert_eq!(begin(log, "default", "worker-1", LEASE).await, Begin::Fresh);
     log.forget_effect(&OrgId::default(), "channel", "worker-2").await.unwrap();
@@ -50,18 +57,16 @@ async fn effect_that_surely_did_not_happen_is_forgotten_by_its_holder_alone() {
     assert_eq!(begin(log, "default", "worker-2", LEASE).await, Begin::Fresh);
 }
 
-#[tokio::test]
-async fn organisations_have_effects_of_their_own() {
-    let world = World::told().await;
+async fn organisations_have_effects_of_their_own(on: Backend) {
+    let world = World::told(on).await;
     assert_eq!(begin(&world.log, "default", "worker-1", LEASE).await, Begin::Fresh);
     assert_eq!(begin(&world.log, "acme", "worker-2", LEASE).await, Begin::Fresh);
     world.log.complete_effect(&"acme".parse().unwrap(), "channel", &json!(1)).await.unwrap();
     assert_eq!(begin(&world.log, "default", "worker-1", LEASE).await, Begin::Again);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_workers_that_begin_at_once_one_may() {
-    let world = World::told().await;
+async fn of_many_workers_that_begin_at_once_one_may(on: Backend) {
+    let world = World::told(on).await;
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..8 {
         let log = world.other().await;
@@ -72,9 +77,8 @@ async fn of_many_workers_that_begin_at_once_one_may() {
     assert_eq!(all.iter().filter(|begin| matches!(begin, Begin::Busy(_))).count(), 7);
 }
 
-#[tokio::test]
-async fn effect_survives_the_process() {
-    let world = World::told().await;
+async fn effect_survives_the_process(on: Backend) {
+    let world = World::told(on).await;
     assert_eq!(begin(&world.log, "default", "worker-1", Duration::ZERO).await, Begin::Fresh);
     assert_eq!(begin(&world.other().await, "default", "worker-2", LEASE).await, Begin::Again);
 }

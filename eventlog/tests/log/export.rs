@@ -6,7 +6,17 @@ use harmony_eventlog::{
 };
 use harmony_incidents::OrgId;
 
+use crate::stores::{Backend, Damage, stories};
 use crate::world::{World, named, note};
+
+stories! {
+    what_is_exported_verifies_with_nothing_else,
+    changed_files_are_found_where_they_were_changed,
+    incidents_in_another_order_are_found,
+    lines_that_are_no_records_are_found_and_named,
+    a_file_cut_anywhere_is_read_to_its_end,
+    damage_in_the_store_is_exported_and_found,
+}
 
 fn verified(file: &str) -> Report {
     let verified = export::verify(file.as_bytes(), Expected::default()).unwrap();
@@ -30,9 +40,8 @@ fn check(file: &str, change: impl FnOnce(&mut Vec<String>), incident: &str, seq:
     assert!(found.problem.contains(problem), "{found:?}");
 }
 
-#[tokio::test]
-async fn what_is_exported_verifies_with_nothing_else() {
-    let world = World::told().await;
+async fn what_is_exported_verifies_with_nothing_else(on: Backend) {
+    let world = World::told(on).await;
     for index in 0..450 {
         world.say(named(2), &format!("more{index}"), note(&format!("note {index}"))).await.unwrap();
     }
@@ -48,9 +57,8 @@ async fn what_is_exported_verifies_with_nothing_else() {
     assert_eq!((report.verified, report.incidents, report.records), (true, 2, 456));
 }
 
-#[tokio::test]
-async fn changed_files_are_found_where_they_were_changed() {
-    let file = World::told().await.exported(None).await;
+async fn changed_files_are_found_where_they_were_changed(on: Backend) {
+    let file = World::told(on).await.exported(None).await;
     let (one, two) = ("INC-2026-0001", "INC-2026-0002");
     check(&file, |lines| drop(lines.remove(1)), one, 1, "record 1 is missing: 2 follows (line 2)");
     check(&file, |lines| drop(lines.remove(2)), one, 2, "record 2 is missing: 3 follows (line 3)");
@@ -68,18 +76,16 @@ async fn changed_files_are_found_where_they_were_changed() {
     check(&file, |lines| lines[5] = lines[5].replace("Search", "Sea"), two, 1, "the text of title");
 }
 
-#[tokio::test]
-async fn incidents_in_another_order_are_found() {
-    let file = World::told().await.exported(None).await;
+async fn incidents_in_another_order_are_found(on: Backend) {
+    let file = World::told(on).await.exported(None).await;
     let moved = |lines: &mut Vec<String>| lines[1..].rotate_left(4);
     check(&file, moved, "INC-2026-0001", 1, "stand after those of INC-2026-0002: the order was changed");
     let split = |lines: &mut Vec<String>| lines[4..].rotate_left(1);
     check(&file, split, "INC-2026-0001", 4, "stand after those of INC-2026-0002: the order was changed");
 }
 
-#[tokio::test]
-async fn lines_that_are_no_records_are_found_and_named() {
-    let file = World::told().await.exported(None).await;
+async fn lines_that_are_no_records_are_found_and_named(on: Backend) {
+    let file = World::told(on).await.exported(None).await;
     for (damage, seq) in [
         ("", 3),
         ("not json", 3),
@@ -99,9 +105,8 @@ async fn lines_that_are_no_records_are_found_and_named() {
     check(&file, put, "INC-2026-0001", 3, "the text of note stands there twice");
 }
 
-#[tokio::test]
-async fn a_file_cut_anywhere_is_read_to_its_end() {
-    let file = World::told().await.exported(None).await;
+async fn a_file_cut_anywhere_is_read_to_its_end(on: Backend) {
+    let file = World::told(on).await.exported(None).await;
     let header = file.find('\n').unwrap();
     for length in 0..file.len() {
         let cut = &file.as_bytes()[..length];
@@ -135,11 +140,10 @@ fn what_is_no_export_is_refused() {
     assert_eq!(error, "line 1 is longer than any line of an export");
 }
 
-#[tokio::test]
-async fn damage_in_the_store_is_exported_and_found() {
-    let world = World::told().await;
-    world.sql("DELETE FROM incidents WHERE incident = 'INC-2026-0002'").await;
-    world.sql("UPDATE events SET hash = x'00' WHERE incident = 'INC-2026-0002' AND seq = 2").await;
+async fn damage_in_the_store_is_exported_and_found(on: Backend) {
+    let world = World::told(on).await;
+    world.damage(Damage::NoProjection { number: 2 }).await;
+    world.damage(Damage::Hash { number: 2, seq: 2, bytes: &[0] }).await;
     let report = verified(&world.exported(None).await);
     let found: Vec<_> = report.findings.iter().map(|one| (one.incident.as_str(), one.seq)).collect();
     assert_eq!(found, [("INC-2026-0002", 2)]);

@@ -10,11 +10,12 @@ use std::{
     sync::Arc,
 };
 
-use harmony_eventlog::{EventLog, SqliteLog};
+use harmony_eventlog::{SharedLog, SqliteLog};
 use harmony_incidents::{IncidentId, OrgId, log::Severity};
 use uuid::Uuid;
 
-use crate::world::{World, ask, declaration, named, new, note, salt, say};
+use crate::stores::{Store as _, sqlite::Sqlite};
+use crate::world::{ask, declaration, named, new, note, salt, say};
 
 const NAME: &str = "killed::what_was_acknowledged_survives_a_kill";
 /// Set in the writer: the file to write to.
@@ -39,14 +40,14 @@ fn what_was_acknowledged_survives_a_kill() {
     if let Ok(path) = std::env::var(WRITER) {
         return runtime.block_on(write(Path::new(&path)));
     }
-    let world = runtime.block_on(World::new());
+    let file = runtime.block_on(Sqlite::new());
     let mut acknowledged = Vec::new();
     for kill in 1..=kills() {
-        let said = live_and_die(&world.path());
+        let said = live_and_die(&file.path());
         assert!(!said.is_empty());
         acknowledged.extend(said);
         runtime.block_on(async {
-            let log = world.other().await;
+            let log = file.open().await;
             all_there(&log, &acknowledged, kill).await;
             let report = log.verify(&OrgId::default()).await.unwrap();
             assert!(report.verified, "after kill {kill}: {:?}", report.findings);
@@ -85,7 +86,7 @@ fn live_and_die(path: &Path) -> Vec<Acknowledged> {
     said
 }
 
-async fn all_there(log: &SqliteLog, acknowledged: &[Acknowledged], kill: u32) {
+async fn all_there(log: &SharedLog, acknowledged: &[Acknowledged], kill: u32) {
     let mut by_incident = std::collections::BTreeMap::<&IncidentId, Vec<&Acknowledged>>::new();
     for one in acknowledged {
         by_incident.entry(&one.incident).or_default().push(one);
@@ -102,7 +103,7 @@ async fn all_there(log: &SqliteLog, acknowledged: &[Acknowledged], kill: u32) {
 
 /// Appends from many tasks until killed: each declares an incident and writes notes to it.
 async fn write(path: &Path) {
-    let log = Arc::new(SqliteLog::open(path, salt()).await.unwrap());
+    let log: SharedLog = Arc::new(SqliteLog::open(path, salt()).await.unwrap());
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..WRITERS {
         let log = log.clone();

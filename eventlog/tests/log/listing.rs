@@ -6,7 +6,14 @@ use harmony_incidents::{
     log::{Severity, State},
 };
 
+use crate::stores::{Backend, Damage, stories};
 use crate::world::{Ask, World, ask, declaration, id, named, new, note, say, status};
+
+stories! {
+    newest_come_first_and_filters_narrow,
+    numbers_beyond_four_digits_keep_their_order,
+    organisations_never_see_each_others_rows,
+}
 
 async fn listed(world: &World, filter: Filter) -> Vec<String> {
     let states = world.log.list(&OrgId::default(), &filter).await.unwrap();
@@ -21,9 +28,8 @@ fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|&word| word.to_owned()).collect()
 }
 
-#[tokio::test]
-async fn newest_come_first_and_filters_narrow() {
-    let world = World::told().await;
+async fn newest_come_first_and_filters_narrow(on: Backend) {
+    let world = World::told(on).await;
     let last_year = Target::New { year: 2025 };
     world.say(last_year, "old", declaration("Überlast im Lager", Severity::P1)).await.unwrap();
     let every = ["INC-2026-0002", "INC-2026-0001", "INC-2025-0001"];
@@ -50,11 +56,10 @@ async fn newest_come_first_and_filters_narrow() {
     assert_eq!(listed(&world, Filter { states: words(&["CANCELLED"]), ..all() }).await, [every[0]]);
 }
 
-#[tokio::test]
-async fn numbers_beyond_four_digits_keep_their_order() {
-    let world = World::new().await;
+async fn numbers_beyond_four_digits_keep_their_order(on: Backend) {
+    let world = World::new(on).await;
     world.say(new(), "d1", declaration("Disk full", Severity::P4)).await.unwrap();
-    world.sql("UPDATE incidents SET number = 9999, incident = 'INC-2026-9999'").await;
+    world.damage(Damage::Renumbered { from: 1, to: 9_999 }).await;
     world.say(new(), "d2", declaration("Disk full", Severity::P4)).await.unwrap();
     // The state of what was INC-2026-0001 still says so; the row stands for INC-2026-9999.
     for (before, expected) in
@@ -64,9 +69,8 @@ async fn numbers_beyond_four_digits_keep_their_order() {
     }
 }
 
-#[tokio::test]
-async fn organisations_never_see_each_others_rows() {
-    let world = World::told().await;
+async fn organisations_never_see_each_others_rows(on: Backend) {
+    let world = World::told(on).await;
     let acme: OrgId = "acme".parse().unwrap();
     let declared = ask(new(), "d1", declaration("Acme is down", Severity::P4));
     say(&world.log, Ask { org: acme.clone(), ..declared }).await.unwrap();
@@ -87,7 +91,7 @@ async fn organisations_never_see_each_others_rows() {
     assert_eq!(world.log.verify(&OrgId::default()).await.unwrap().records, 6);
 
     // Damage of one is not the other's.
-    world.sql("UPDATE events SET hash = x'00' WHERE org = 'acme'").await;
+    world.store.damage(&acme, Damage::Hash { number: 1, seq: 1, bytes: &[0] }).await;
     assert!(!world.log.verify(&acme).await.unwrap().verified);
     world.verified().await;
 }

@@ -1,6 +1,7 @@
 //! The log on real files: what it promises to whoever appends, reads, dispatches or audits.
 //!
-//! One binary, one module a promise. Each test has a directory of its own.
+//! One binary, one module a promise. The stories are told on every store, unchanged ([`stores`]); what is of one store
+//! alone, such as the file that SQLite keeps, stands in a module named after it. Each test has a store of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
@@ -14,5 +15,7 @@ mod opening;
 mod outbox;
 mod redacting;
 mod redaction;
+mod stores;
+mod tampered_file;
 mod tampering;
 mod world;

@@ -1,22 +1,36 @@
-//! Files that cannot be a log: one clear line each, and no panic.
+//! SQLite files that cannot be a log: one clear line each, and no panic.
 
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::Path,
     process,
+    sync::Arc,
 };
 
-use harmony_eventlog::{EventLog, LogError, SqliteLog};
+use harmony_eventlog::{EventLog as _, LogError, SharedLog, SqliteLog};
 use harmony_incidents::OrgId;
 use tempfile::TempDir;
 
-use crate::world::{World, declaration, id, named, new, note, salt};
+use crate::{
+    stores::{
+        Rows, Store as _,
+        sqlite::{Sqlite, sql},
+    },
+    world::{ask, declaration, id, named, new, note, salt, say, tell},
+};
 
 /// Set in the process that opens a file as somebody who may only read it.
 const READER: &str = "HARMONY_TEST_READ_ONLY";
 /// `nobody` on Linux.
 const NOBODY: u32 = 65_534;
+
+/// A file with a story in it.
+async fn told() -> Sqlite {
+    let file = Sqlite::new().await;
+    tell(&file.open().await).await;
+    file
+}
 
 async fn refused(path: &Path) -> String {
     let error = SqliteLog::open(path, salt()).await.err().expect("refused");
@@ -27,29 +41,29 @@ async fn refused(path: &Path) -> String {
 
 #[tokio::test]
 async fn log_that_was_closed_opens_again_as_it_was() {
-    let world = World::told().await;
-    let again = SqliteLog::open_existing(&world.path(), salt()).await.unwrap();
+    let file = told().await;
+    let again = SqliteLog::open_existing(&file.path(), salt()).await.unwrap();
     again.ping().await.unwrap();
     assert_eq!(again.verify(&OrgId::default()).await.unwrap().records, 6);
 }
 
 #[tokio::test]
 async fn database_of_a_newer_schema_is_refused() {
-    let world = World::told().await;
-    world.sql("PRAGMA user_version = 99").await;
+    let file = told().await;
+    sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
-        refused(&world.path()).await,
+        refused(&file.path()).await,
         "the database has schema 99, this version knows 1: use a newer Harmony"
     );
-    world.sql("PRAGMA user_version = 1").await;
-    assert_eq!(world.count("events").await, 6, "it was not touched");
+    sql(&file.path(), "PRAGMA user_version = 1").await;
+    assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
 }
 
 #[tokio::test]
 async fn database_of_no_known_schema_is_refused() {
-    let world = World::told().await;
-    world.sql("PRAGMA user_version = -3").await;
-    assert!(refused(&world.path()).await.starts_with("cannot open the database"));
+    let file = told().await;
+    sql(&file.path(), "PRAGMA user_version = -3").await;
+    assert!(refused(&file.path()).await.starts_with("cannot open the database"));
 }
 
 #[tokio::test]
@@ -75,7 +89,6 @@ async fn what_is_no_database_is_refused_by_name() {
 
 #[tokio::test]
 async fn somebody_elses_database_is_refused() {
-    let world = World::new().await;
     let other = TempDir::new().unwrap();
     let path = other.path().join("other.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
@@ -83,17 +96,18 @@ async fn somebody_elses_database_is_refused() {
     sqlx::raw_sql("CREATE TABLE events (id INTEGER)").execute(&mut connection).await.unwrap();
     let text = refused(&path).await;
     assert!(text.ends_with("table events already exists"), "{text}");
-    drop(world);
 }
 
 #[tokio::test]
 async fn database_cut_in_half_gives_errors_and_no_panic() {
-    let world = World::told().await;
+    let file = told().await;
+    let log = file.open().await;
     for number in 0..40 {
-        world.say(named(1), &format!("fill-{number}"), note(&"x".repeat(1_000))).await.unwrap();
+        let asked = ask(named(1), &format!("fill-{number}"), note(&"x".repeat(1_000)));
+        say(&log, asked).await.unwrap();
     }
-    world.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
-    let whole = fs::read(world.path()).unwrap();
+    sql(&file.path(), "PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let whole = fs::read(file.path()).unwrap();
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("half.db");
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
@@ -128,10 +142,10 @@ fn refuse_a_reader(held_open: bool) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("harmony.db");
     let log = runtime.block_on(async {
-        let log = SqliteLog::open(&path, salt()).await.unwrap();
+        let log: SharedLog = Arc::new(SqliteLog::open(&path, salt()).await.unwrap());
         let declared =
-            crate::world::ask(new(), "d1", declaration("Disk full", harmony_incidents::log::Severity::P1));
-        crate::world::say(&log, declared).await.unwrap();
+            ask(new(), "d1", declaration("Disk full", harmony_incidents::log::Severity::P1));
+        say(&log, declared).await.unwrap();
         log
     });
     // Still open elsewhere, the files beside it lie there; closed, they do not. Neither may be written.

@@ -1,6 +1,6 @@
 //! Taking a text out: it is gone from every file, on record, once, and everything still verifies.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use harmony_eventlog::{
     EventLog, LogError, OutboxItem, OutboxKind, export, export::Expected, verify::Redacted,
@@ -8,7 +8,17 @@ use harmony_eventlog::{
 use harmony_incidents::{Answer, Command, OrgId, Refusal, command::Attested, log::State};
 use serde_json::json;
 
+use crate::stores::{Backend, Rows, stories};
 use crate::world::{World, ask, begin, decision, gate_request, id, named, new, note, status};
+
+stories! {
+    redacted_text_is_in_no_file_any_more,
+    long_text_and_text_of_the_past_are_gone_after_closing_too,
+    copies_in_answers_results_and_carried_out_items_are_gone_too,
+    redacting_again_changes_nothing,
+    one_field_goes_and_the_others_stay,
+    what_is_not_there_is_not_redacted,
+}
 
 const SECRET: &str = "Ms \"Miller\" of Köln, card 4711 0815";
 
@@ -16,39 +26,25 @@ fn redact(seq: u64, field: Option<&str>) -> Command {
     Command::Redact { seq, field: field.map(str::to_owned), reason: "a customer's name".to_owned() }
 }
 
-/// Files of the data folder that hold these bytes.
-fn holding(world: &World, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for file in fs::read_dir(world.path().parent().unwrap()).unwrap() {
-        let path = file.unwrap().path();
-        let bytes = fs::read(&path).unwrap();
-        if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-            found.push(path.display().to_string());
-        }
-    }
-    found
-}
-
-fn assert_gone(world: &World) {
+async fn assert_gone(world: &World) {
     let escaped = json!(SECRET).to_string();
     for text in [SECRET, escaped.trim_matches('"'), "4711 0815"] {
-        assert_eq!(holding(world, text), [""; 0], "{text}");
+        assert_eq!(world.store.holding(text).await, [""; 0], "{text}");
     }
 }
 
-#[tokio::test]
-async fn redacted_text_is_in_no_file_any_more() {
-    let world = World::told().await;
+async fn redacted_text_is_in_no_file_any_more(on: Backend) {
+    let world = World::told(on).await;
     world.say(named(1), "secret", note(SECRET)).await.unwrap();
     for index in 0..300 {
         world.say(named(1), &format!("more{index}"), note(&format!("note {index}"))).await.unwrap();
     }
-    assert!(!holding(&world, SECRET).is_empty());
+    assert!(!world.store.holding(SECRET).await.is_empty());
     let before = world.exported(None).await;
 
     let appended = world.say(named(1), "r", redact(5, Some("note"))).await.unwrap();
     assert_eq!((appended.answer, appended.records.len()), (Answer::Recorded, 1));
-    assert_gone(&world);
+    assert_gone(&world).await;
     world.verified().await;
     let report = world.log.verify(&OrgId::default()).await.unwrap();
     let expected = [Redacted { incident: id(1).to_string(), seq: 5, field: "note".to_owned() }];
@@ -62,12 +58,11 @@ async fn redacted_text_is_in_no_file_any_more() {
     assert!(before.contains("4711 0815"));
 
     drop(world.other().await);
-    assert_gone(&world);
+    assert_gone(&world).await;
 }
 
-#[tokio::test]
-async fn long_text_and_text_of_the_past_are_gone_after_closing_too() {
-    let world = World::told().await;
+async fn long_text_and_text_of_the_past_are_gone_after_closing_too(on: Backend) {
+    let world = World::told(on).await;
     let long = format!("{SECRET} {}", "x".repeat(60_000));
     world.say(named(1), "secret", note(&long)).await.unwrap();
     world.say(named(2), "n4", note("after it")).await.unwrap();
@@ -75,13 +70,12 @@ async fn long_text_and_text_of_the_past_are_gone_after_closing_too() {
     let other = world.other().await;
     assert!(other.verify(&OrgId::default()).await.unwrap().verified);
     drop(other);
-    assert_gone(&world);
-    assert_eq!(holding(&world, &"x".repeat(64)), [""; 0]);
+    assert_gone(&world).await;
+    assert_eq!(world.store.holding(&"x".repeat(64)).await, [""; 0]);
 }
 
-#[tokio::test]
-async fn copies_in_answers_results_and_carried_out_items_are_gone_too() {
-    let world = World::told().await;
+async fn copies_in_answers_results_and_carried_out_items_are_gone_too(on: Backend) {
+    let world = World::told(on).await;
     let Command::OpenGate { mut request } = gate_request(1) else { panic!() };
     request.reason = SECRET.to_owned();
     let payload = json!({ "input": { "context": { "incidentTitle": SECRET } } });
@@ -96,10 +90,10 @@ async fn copies_in_answers_results_and_carried_out_items_are_gone_too() {
     let waiting = world.say(named(1), "r", redact(5, Some("reason"))).await.unwrap_err();
     assert!(matches!(waiting, LogError::Refused(Refusal::Illegal { .. })), "{waiting}");
     let claimed = world.log.claim(10, lease).await.unwrap();
-    world.log.later(claimed[0].id, lease, &format!("refused: {SECRET}")).await.unwrap();
-    world.log.done(claimed[0].id).await.unwrap();
+    world.log.later(&claimed[0].id, lease, &format!("refused: {SECRET}")).await.unwrap();
+    world.log.done(&claimed[0].id).await.unwrap();
     world.say(named(1), "r", redact(5, Some("reason"))).await.unwrap();
-    assert_gone(&world);
+    assert_gone(&world).await;
 
     let answer = world.log.answer(&org, "gate").await.unwrap().unwrap();
     let Answer::GateOpened { gate } = answer else { panic!("{answer:?}") };
@@ -111,9 +105,8 @@ async fn copies_in_answers_results_and_carried_out_items_are_gone_too() {
     world.verified().await;
 }
 
-#[tokio::test]
-async fn redacting_again_changes_nothing() {
-    let world = World::told().await;
+async fn redacting_again_changes_nothing(on: Backend) {
+    let world = World::told(on).await;
     world.say(named(1), "r1", redact(3, Some("note"))).await.unwrap();
     let repeated = world.say(named(1), "r1", redact(3, Some("note"))).await.unwrap();
     assert!(repeated.repeated);
@@ -126,9 +119,8 @@ async fn redacting_again_changes_nothing() {
     world.verified().await;
 }
 
-#[tokio::test]
-async fn one_field_goes_and_the_others_stay() {
-    let world = World::told().await;
+async fn one_field_goes_and_the_others_stay(on: Backend) {
+    let world = World::told(on).await;
     let closing = Command::ChangeStatus {
         to: State::Cancelled,
         reason: "nothing broke".to_owned(),
@@ -146,9 +138,8 @@ async fn one_field_goes_and_the_others_stay() {
     world.verified().await;
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_not_redacted() {
-    let world = World::told().await;
+async fn what_is_not_there_is_not_redacted(on: Backend) {
+    let world = World::told(on).await;
     let reasonless = Command::Redact { seq: 3, field: None, reason: " ".to_owned() };
     for (command, why) in [
         (redact(0, None), "there is no record 0; this incident has 1 to 4"),
@@ -163,5 +154,5 @@ async fn what_is_not_there_is_not_redacted() {
     let unknown = world.say(named(9), "r", redact(1, None)).await.unwrap_err();
     assert!(matches!(unknown, LogError::UnknownIncident(_)));
     world.say(new(), "d9", status(State::Open)).await.unwrap_err();
-    assert_eq!(world.count("texts").await, 6);
+    assert_eq!(world.count(Rows::Texts).await, 6);
 }

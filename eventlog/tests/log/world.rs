@@ -1,9 +1,7 @@
-//! A log in a directory of its own, and the shortest way to ask it something.
-
-use std::{path::PathBuf, sync::Arc};
+//! A log in a store of its own, and the shortest way to ask it something.
 
 use harmony_eventlog::{
-    Append, Appended, CheckpointKey, EventLog, Export, LogError, OutboxItem, SqliteLog, Target,
+    Append, Appended, CheckpointKey, Export, LogError, OutboxItem, SharedLog, Target,
 };
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, WorkflowId, WorkflowType,
@@ -18,15 +16,14 @@ use harmony_incidents::{
     record::SaltKey,
 };
 use jiff::Timestamp;
-use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
-use tempfile::TempDir;
+
+use crate::stores::{Backend, Damage, Rows, Store};
 
 pub(crate) const YEAR: i16 = 2026;
 
 pub(crate) struct World {
-    pub(crate) log: SqliteLog,
-    /// Removed when the test ends.
-    directory: TempDir,
+    pub(crate) log: SharedLog,
+    pub(crate) store: Box<dyn Store>,
 }
 
 /// One append, spelled out; [`ask`] fills in what most do not care about.
@@ -163,7 +160,7 @@ pub(crate) fn context(at: Timestamp) -> Context {
     }
 }
 
-pub(crate) async fn say(log: &SqliteLog, ask: Ask) -> Result<Appended, LogError> {
+pub(crate) async fn say(log: &SharedLog, ask: Ask) -> Result<Appended, LogError> {
     let (rules, context) = (rules(), context(ask.at));
     log.append(Append {
         org: &ask.org,
@@ -180,31 +177,22 @@ pub(crate) async fn say(log: &SqliteLog, ask: Ask) -> Result<Appended, LogError>
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        let log = SqliteLog::open(&directory.path().join("harmony.db"), salt()).await.unwrap();
-        Self { log, directory }
+    /// With nothing in it.
+    pub(crate) async fn new(on: Backend) -> Self {
+        let store = on.fresh().await;
+        Self { log: store.open().await, store }
     }
 
-    /// With INC-2026-0001 (P1, open, a note) and INC-2026-0002 (P3, pending).
-    pub(crate) async fn told() -> Self {
-        let world = Self::new().await;
-        world.say(new(), "d1", declaration("Checkout is down", Severity::P1)).await.unwrap();
-        world.say(named(1), "s1", status(State::Open)).await.unwrap();
-        world.say(named(1), "n1", note("disk full")).await.unwrap();
-        world.say(named(1), "n2", note("disk still full")).await.unwrap();
-        world.say(new(), "d2", declaration("Search is slow", Severity::P3)).await.unwrap();
-        world.say(named(2), "n3", note("only mornings")).await.unwrap();
+    /// With INC-2026-0001 (P1, open, two notes) and INC-2026-0002 (P3, pending, a note): 4 and 2 records.
+    pub(crate) async fn told(on: Backend) -> Self {
+        let world = Self::new(on).await;
+        tell(&world.log).await;
         world
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join("harmony.db")
-    }
-
-    /// The same file, opened again as another process would.
-    pub(crate) async fn other(&self) -> SqliteLog {
-        SqliteLog::open(&self.path(), salt()).await.unwrap()
+    /// The same store, opened again as another process would.
+    pub(crate) async fn other(&self) -> SharedLog {
+        self.store.open().await
     }
 
     pub(crate) async fn say(
@@ -216,30 +204,18 @@ impl World {
         say(&self.log, ask(target, key, command)).await
     }
 
-    /// Past the store, as somebody with the file would.
-    pub(crate) async fn sql(&self, statement: &str) {
-        let mut connection = self.connection().await;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
+    /// Past the log, as somebody with the database would.
+    pub(crate) async fn damage(&self, damage: Damage<'_>) {
+        self.store.damage(&OrgId::default(), damage).await;
     }
 
     /// Everything, as it is exported.
     pub(crate) async fn exported(&self, key: Option<CheckpointKey>) -> String {
-        let mut export = Export::begin(Arc::new(self.other().await), OrgId::default(), key).await.unwrap();
-        let mut file = String::new();
-        while let Some(lines) = export.next().await.unwrap() {
-            file.push_str(&lines);
-        }
-        file
+        exported(self.other().await, key).await
     }
 
-    pub(crate) async fn connection(&self) -> sqlx::SqliteConnection {
-        SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap()
-    }
-
-    pub(crate) async fn count(&self, table: &str) -> i64 {
-        let mut connection = self.connection().await;
-        let query = format!("SELECT COUNT(*) FROM {table}");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap()
+    pub(crate) async fn count(&self, rows: Rows) -> u64 {
+        self.store.count(rows).await
     }
 
     pub(crate) async fn gate(&self, number: u64) -> GateState {
@@ -251,4 +227,28 @@ impl World {
         let report = self.log.verify(&OrgId::default()).await.unwrap();
         assert!(report.verified, "{:?}", report.findings);
     }
+}
+
+/// The story that [`World::told`] begins with.
+pub(crate) async fn tell(log: &SharedLog) {
+    for (target, key, command) in [
+        (new(), "d1", declaration("Checkout is down", Severity::P1)),
+        (named(1), "s1", status(State::Open)),
+        (named(1), "n1", note("disk full")),
+        (named(1), "n2", note("disk still full")),
+        (new(), "d2", declaration("Search is slow", Severity::P3)),
+        (named(2), "n3", note("only mornings")),
+    ] {
+        say(log, ask(target, key, command)).await.unwrap();
+    }
+}
+
+/// Everything of this log, as it is exported.
+pub(crate) async fn exported(log: SharedLog, key: Option<CheckpointKey>) -> String {
+    let mut export = Export::begin(log, OrgId::default(), key).await.unwrap();
+    let mut file = String::new();
+    while let Some(lines) = export.next().await.unwrap() {
+        file.push_str(&lines);
+    }
+    file
 }

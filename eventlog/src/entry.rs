@@ -1,0 +1,64 @@
+//! Records as readers get them: decoded, each text where it stood, "redacted" where it was taken out.
+
+use std::collections::BTreeMap;
+
+use harmony_incidents::{
+    log::{IncidentState, Record},
+    record::SealedRecord,
+};
+use harmony_protos::{state_texts, texts};
+use jiff::Timestamp;
+use prost::Message;
+
+use crate::store::{Entry, LogError};
+
+/// A record as it was just sealed.
+pub(crate) fn unsealed(one: SealedRecord, stored_at: Timestamp) -> Entry {
+    let SealedRecord { mut record, canonical, hash, texts: beside } = one;
+    if let Some(payload) = record.payload.as_mut() {
+        for (field, sealed) in texts(payload).into_iter().zip(beside) {
+            field.text.text = sealed.text;
+        }
+    }
+    Entry { record, canonical, hash: hash.to_vec(), stored_at }
+}
+
+/// A record as it is stored, with the texts that stand beside it, by field.
+pub(crate) fn stored(
+    place: impl Fn() -> String,
+    canonical: Vec<u8>,
+    hash: Vec<u8>,
+    stored_at_us: i64,
+    mut beside: BTreeMap<String, String>,
+) -> Result<Entry, LogError> {
+    let corrupt = || LogError::Corrupt { place: place() };
+    let mut record = Record::decode(canonical.as_slice()).map_err(|_| corrupt())?;
+    if let Some(payload) = record.payload.as_mut() {
+        for field in texts(payload) {
+            match beside.remove(&field.name) {
+                Some(text) => field.text.text = text,
+                None => field.text.redacted = true,
+            }
+        }
+    }
+    let stored_at = Timestamp::from_microsecond(stored_at_us).map_err(|_| corrupt())?;
+    Ok(Entry { record, canonical, hash, stored_at })
+}
+
+/// The commitments of a state's texts, each once.
+pub(crate) fn commitments(state: &mut IncidentState) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = state_texts(state).iter().map(|text| text.commitment.clone()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Fills a state's texts in, by commitment.
+pub(crate) fn fill(state: &mut IncidentState, known: &BTreeMap<Vec<u8>, String>) {
+    for text in state_texts(state) {
+        match known.get(&text.commitment) {
+            Some(found) => text.text.clone_from(found),
+            None => text.redacted = true,
+        }
+    }
+}

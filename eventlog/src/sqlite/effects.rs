@@ -1,0 +1,110 @@
+//! The ledger of outward effects.
+
+use std::time::Duration;
+
+use harmony_incidents::{IncidentId, OrgId};
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::{column, micros, unavailable, unsigned};
+use crate::store::{Begin, LogError};
+
+pub(super) async fn begin(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+    key: &str,
+    operation: &str,
+    owner: &str,
+    lease: Duration,
+) -> Result<Begin, LogError> {
+    let now = Timestamp::now().as_microsecond();
+    let known = sqlx::query("SELECT result, owner, lease_until_us FROM effects WHERE org = ? AND key = ?")
+        .bind(org.as_str())
+        .bind(key)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let begin = match known {
+        None => Begin::Fresh,
+        Some(row) => {
+            let place = || format!("effect {key}");
+            let result: Option<String> = column(&row, "result", place)?;
+            if let Some(result) = result {
+                let result =
+                    serde_json::from_str(&result).map_err(|_| LogError::Corrupt { place: place() })?;
+                return Ok(Begin::Done(result));
+            }
+            let until: i64 = column(&row, "lease_until_us", place)?;
+            let holder: String = column(&row, "owner", place)?;
+            if until > now && holder != owner {
+                return Ok(Begin::Busy(Duration::from_micros(unsigned(until - now))));
+            }
+            Begin::Again
+        }
+    };
+    sqlx::query(
+        "INSERT INTO effects (org, key, incident, operation, owner, lease_until_us) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (org, key) DO UPDATE SET owner = excluded.owner, lease_until_us = excluded.lease_until_us",
+    )
+    .bind(org.as_str())
+    .bind(key)
+    .bind(incident.as_str())
+    .bind(operation)
+    .bind(owner)
+    .bind(now.saturating_add(micros(lease)))
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(begin)
+}
+
+pub(super) async fn complete(
+    writer: &SqlitePool,
+    org: &OrgId,
+    key: &str,
+    result: &Value,
+) -> Result<(), LogError> {
+    sqlx::query("UPDATE effects SET result = ? WHERE org = ? AND key = ?")
+        .bind(result.to_string())
+        .bind(org.as_str())
+        .bind(key)
+        .execute(writer)
+        .await
+        .map(drop)
+        .map_err(unavailable)
+}
+
+pub(super) async fn forget(
+    writer: &SqlitePool,
+    org: &OrgId,
+    key: &str,
+    owner: &str,
+) -> Result<(), LogError> {
+    sqlx::query("DELETE FROM effects WHERE org = ? AND key = ? AND owner = ? AND result IS NULL")
+        .bind(org.as_str())
+        .bind(key)
+        .bind(owner)
+        .execute(writer)
+        .await
+        .map(drop)
+        .map_err(unavailable)
+}
+
+pub(super) async fn release(
+    writer: &SqlitePool,
+    org: &OrgId,
+    key: &str,
+    owner: &str,
+) -> Result<(), LogError> {
+    sqlx::query(
+        "UPDATE effects SET lease_until_us = 0 WHERE org = ? AND key = ? AND owner = ? AND result IS NULL",
+    )
+    .bind(org.as_str())
+    .bind(key)
+    .bind(owner)
+    .execute(writer)
+    .await
+    .map(drop)
+    .map_err(unavailable)
+}

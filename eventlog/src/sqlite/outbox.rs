@@ -1,0 +1,150 @@
+//! The outbox: what follows a command, claimed by one dispatcher at a time.
+
+use std::{str::FromStr as _, time::Duration};
+
+use harmony_incidents::{IncidentId, OrgId};
+use jiff::Timestamp;
+use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+
+use super::{column, micros, unavailable, unsigned};
+use crate::{
+    append::incident_id,
+    store::{LogError, OutboxId, OutboxItem, OutboxKind, Pending},
+};
+
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+    item: &OutboxItem,
+    now: Timestamp,
+) -> Result<(), LogError> {
+    sqlx::query(
+        "INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, kind, name) DO NOTHING",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .bind(item.kind.name())
+    .bind(&item.name)
+    .bind(item.payload.to_string())
+    .bind(now.as_microsecond())
+    .bind(now.as_microsecond())
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(unavailable)
+}
+
+/// The decision was judged: nobody needs to send it any more.
+pub(super) async fn settle(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+    decision: &str,
+    now: Timestamp,
+) -> Result<(), LogError> {
+    sqlx::query("UPDATE outbox SET done_at_us = ? WHERE org = ? AND incident = ? AND kind = 'decision' AND name = ? AND done_at_us IS NULL")
+        .bind(now.as_microsecond())
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .bind(decision)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(unavailable)
+}
+
+pub(super) async fn claim(
+    readers: &SqlitePool,
+    writer: &SqlitePool,
+    limit: u32,
+    lease: Duration,
+) -> Result<Vec<Pending>, LogError> {
+    let now = Timestamp::now().as_microsecond();
+    // A look first: an idle dispatcher takes no write lock.
+    let waiting: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM outbox WHERE done_at_us IS NULL AND due_at_us <= ?")
+            .bind(now)
+            .fetch_one(readers)
+            .await
+            .map_err(unavailable)?;
+    if waiting == 0 {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "UPDATE outbox SET due_at_us = ?1 + ?2, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox WHERE done_at_us IS NULL AND due_at_us <= ?1 ORDER BY id LIMIT ?3) RETURNING id, org, incident, kind, name, payload, attempts, created_at_us",
+    )
+    .bind(now)
+    .bind(micros(lease))
+    .bind(limit)
+    .fetch_all(writer)
+    .await
+    .map_err(unavailable)?;
+    // An item that cannot be read waits for its next turn and holds nobody up.
+    let readable =
+        |row| pending(row).inspect_err(|error| tracing::error!(%error, "an outbox item is skipped"));
+    let mut claimed: Vec<(i64, Pending)> = rows.iter().filter_map(|row| readable(row).ok()).collect();
+    claimed.sort_by_key(|(id, _)| *id);
+    Ok(claimed.into_iter().map(|(_, pending)| pending).collect())
+}
+
+pub(super) async fn done(writer: &SqlitePool, id: &OutboxId) -> Result<(), LogError> {
+    sqlx::query("UPDATE outbox SET done_at_us = ? WHERE id = ? AND done_at_us IS NULL")
+        .bind(Timestamp::now().as_microsecond())
+        .bind(row_id(id)?)
+        .execute(writer)
+        .await
+        .map(drop)
+        .map_err(unavailable)
+}
+
+pub(super) async fn later(
+    writer: &SqlitePool,
+    id: &OutboxId,
+    delay: Duration,
+    error: &str,
+) -> Result<(), LogError> {
+    sqlx::query("UPDATE outbox SET due_at_us = ?, last_error = ? WHERE id = ?")
+        .bind(Timestamp::now().as_microsecond().saturating_add(micros(delay)))
+        .bind(error)
+        .bind(row_id(id)?)
+        .execute(writer)
+        .await
+        .map(drop)
+        .map_err(unavailable)
+}
+
+pub(super) async fn backlog(readers: &SqlitePool) -> Result<(u64, Duration), LogError> {
+    let row =
+        sqlx::query("SELECT COUNT(*) AS n, MIN(created_at_us) AS oldest FROM outbox WHERE done_at_us IS NULL")
+            .fetch_one(readers)
+            .await
+            .map_err(unavailable)?;
+    let oldest: Option<i64> = row.get("oldest");
+    let age = oldest.map_or(0, |oldest| Timestamp::now().as_microsecond() - oldest);
+    Ok((unsigned(row.get("n")), Duration::from_micros(unsigned(age))))
+}
+
+fn row_id(id: &OutboxId) -> Result<i64, LogError> {
+    id.0.parse().map_err(|_| LogError::Corrupt { place: format!("outbox {id}") })
+}
+
+fn pending(row: &SqliteRow) -> Result<(i64, Pending), LogError> {
+    let id: i64 = column(row, "id", || "the outbox".to_owned())?;
+    let place = || format!("outbox {id}");
+    let corrupt = || LogError::Corrupt { place: place() };
+    let pending = Pending {
+        id: OutboxId(id.to_string()),
+        org: OrgId::from_str(column(row, "org", place)?).map_err(|_| corrupt())?,
+        incident: incident_id(column(row, "incident", place)?)?,
+        item: OutboxItem {
+            kind: OutboxKind::from_name(column(row, "kind", place)?).ok_or_else(corrupt)?,
+            name: column(row, "name", place)?,
+            payload: serde_json::from_str(column(row, "payload", place)?).map_err(|_| corrupt())?,
+        },
+        attempts: column(row, "attempts", place)?,
+        created_at: Timestamp::from_microsecond(column(row, "created_at_us", place)?)
+            .map_err(|_| corrupt())?,
+    };
+    Ok((id, pending))
+}

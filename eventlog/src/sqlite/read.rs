@@ -1,0 +1,307 @@
+//! Reading: states, records, lists, and rows as they are for whoever verifies.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+
+use super::{column, signed, unavailable, unsigned};
+use crate::{
+    append::{self, Projection, incident_id},
+    checkpoint::IncidentHead,
+    entry,
+    store::{Entry, Filter, LogError},
+    verify::{Audit, Row},
+};
+
+/// Texts asked for in one query: SQLite takes 32 766 variables, and a storm of signals may leave more texts.
+const VARIABLES: usize = 1_000;
+
+pub(super) async fn head(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+) -> Result<Option<ChainHead>, LogError> {
+    let row = sqlx::query("SELECT head_hash, state FROM incidents WHERE org = ? AND incident = ?")
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(unavailable)?;
+    row.map(|row| {
+        let place = || incident.to_string();
+        append::head(column(&row, "head_hash", place)?, column(&row, "state", place)?)
+            .ok_or_else(|| LogError::Corrupt { place: place() })
+    })
+    .transpose()
+}
+
+pub(super) async fn state(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+) -> Result<Option<IncidentState>, LogError> {
+    let Some(ChainHead { mut state, .. }) = head(connection, org, incident).await? else { return Ok(None) };
+    let mut known = BTreeMap::<Vec<u8>, String>::new();
+    for some in entry::commitments(&mut state).chunks(VARIABLES) {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT commitment, text FROM texts WHERE org = ");
+        query.push_bind(org.as_str()).push(" AND incident = ").push_bind(incident.as_str());
+        query.push(" AND commitment IN (");
+        let mut list = query.separated(", ");
+        for commitment in some {
+            list.push_bind(commitment.as_slice());
+        }
+        query.push(")");
+        for row in query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
+            let place = || incident.to_string();
+            known.insert(column(&row, "commitment", place)?, column(&row, "text", place)?);
+        }
+    }
+    entry::fill(&mut state, &known);
+    Ok(Some(state))
+}
+
+pub(super) async fn entries(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<Entry>, LogError> {
+    let found = sqlx::query(
+        "SELECT seq, canonical, hash, stored_at_us FROM events WHERE org = ? AND incident = ? AND seq > ? ORDER BY seq LIMIT ?",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .bind(signed(after))
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
+    let place = || incident.to_string();
+    let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
+    let beside = sqlx::query(
+        "SELECT seq, field, text FROM texts WHERE org = ? AND incident = ? AND seq BETWEEN ? AND ?",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .bind(first)
+    .bind(last)
+    .fetch_all(connection)
+    .await
+    .map_err(unavailable)?;
+    let mut texts = BTreeMap::<i64, BTreeMap<String, String>>::new();
+    for row in &beside {
+        let fields = texts.entry(column(row, "seq", place)?).or_default();
+        fields.insert(column(row, "field", place)?, column(row, "text", place)?);
+    }
+    found
+        .iter()
+        .map(|row| {
+            let seq: i64 = column(row, "seq", place)?;
+            let place = || format!("{incident} seq {seq}");
+            entry::stored(
+                place,
+                column(row, "canonical", place)?,
+                column(row, "hash", place)?,
+                column(row, "stored_at_us", place)?,
+                texts.remove(&seq).unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+pub(super) async fn chain_head(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+) -> Result<Option<IncidentHead>, LogError> {
+    let row = sqlx::query(
+        "SELECT seq, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
+    row.map(|row| {
+        let place = || incident.to_string();
+        let hash: &[u8] = column(&row, "hash", place)?;
+        Ok(IncidentHead {
+            incident: incident.clone(),
+            seq: unsigned(column(&row, "seq", place)?),
+            hash: hash.try_into().map_err(|_| LogError::Corrupt { place: place() })?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn list(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    filter: &Filter,
+) -> Result<Vec<IncidentState>, LogError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT incident FROM incidents WHERE org = ");
+    query.push_bind(org.as_str());
+    for (column, words) in
+        [(" AND state_word IN (", &filter.states), (" AND severity IN (", &filter.severities)]
+    {
+        if !words.is_empty() {
+            query.push(column);
+            let mut list = query.separated(", ");
+            for word in words {
+                list.push_bind(word.as_str());
+            }
+            query.push(")");
+        }
+    }
+    if let Some(search) = &filter.search {
+        query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND instr(lower(t.text), lower(");
+        query.push_bind(search);
+        query.push(")) > 0)");
+    }
+    if let Some((year, number)) = filter.before.as_ref().map(IncidentId::parts) {
+        query.push(" AND (year, number) < (");
+        query.push_bind(year).push(", ").push_bind(signed(number)).push(")");
+    }
+    query.push(" ORDER BY year DESC, number DESC LIMIT ").push_bind(filter.limit);
+    let ids: Vec<String> =
+        query.build_query_scalar().fetch_all(&mut *connection).await.map_err(unavailable)?;
+    let mut states = Vec::with_capacity(ids.len());
+    for id in ids {
+        states.extend(state(connection, org, &incident_id(&id)?).await?);
+    }
+    Ok(states)
+}
+
+pub(super) async fn answer(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    key: &str,
+) -> Result<Option<Answer>, LogError> {
+    let answer: Option<String> =
+        sqlx::query_scalar("SELECT answer FROM idempotency WHERE org = ? AND key = ?")
+            .bind(org.as_str())
+            .bind(key)
+            .fetch_optional(connection)
+            .await
+            .map_err(unavailable)?;
+    let corrupt = |_| LogError::Corrupt { place: format!("key {key}") };
+    answer.map(|text| serde_json::from_str(&text).map_err(corrupt)).transpose()
+}
+
+#[async_trait]
+impl Audit for SqliteConnection {
+    async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError> {
+        let ids: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT CAST(incident AS BLOB) FROM incidents WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM events WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM texts WHERE org = ?1",
+        )
+        .bind(org.as_str())
+        .fetch_all(self)
+        .await
+        .map_err(unavailable)?;
+        Ok(ids.into_iter().map(utf8).collect())
+    }
+
+    async fn rows(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError> {
+        let place = || incident.to_string();
+        // A seq that is no number sorts after all that are: it stands nowhere, and is missing where it stood.
+        let found = sqlx::query(
+            "SELECT seq, CAST(canonical AS BLOB) AS canonical, CAST(hash AS BLOB) AS hash FROM events WHERE org = ? AND incident = ? AND seq BETWEEN ? AND 9223372036854775807 ORDER BY seq LIMIT ?",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .bind(signed(after).saturating_add(1))
+        .bind(limit)
+        .fetch_all(&mut *self)
+        .await
+        .map_err(unavailable)?;
+        let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
+        let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
+        let beside = sqlx::query(
+            "SELECT seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ? AND incident = ? AND seq BETWEEN ? AND ?",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .bind(first)
+        .bind(last)
+        .fetch_all(self)
+        .await
+        .map_err(unavailable)?;
+        let mut texts = BTreeMap::<i64, BTreeMap<_, _>>::new();
+        for row in &beside {
+            let text = (
+                column(row, "commitment", place)?,
+                column(row, "salt", place)?,
+                utf8(column(row, "text", place)?),
+            );
+            let fields = texts.entry(column(row, "seq", place)?).or_default();
+            fields.insert(utf8(column(row, "field", place)?), text);
+        }
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            let seq: i64 = column(row, "seq", place)?;
+            rows.push(Row {
+                seq: unsigned(seq),
+                canonical: column(row, "canonical", place)?,
+                hash: column(row, "hash", place)?,
+                texts: texts.remove(&seq).unwrap_or_default(),
+            });
+        }
+        Ok(rows)
+    }
+
+    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError> {
+        let seqs: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT CAST(t.seq AS INTEGER) FROM texts t WHERE t.org = ? AND t.incident = ? AND NOT EXISTS (SELECT 1 FROM events e WHERE e.org = t.org AND e.incident = t.incident AND e.seq = t.seq)",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .fetch_all(self)
+        .await
+        .map_err(unavailable)?;
+        Ok(seqs.into_iter().map(unsigned).collect())
+    }
+
+    async fn projection(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+    ) -> Result<Option<Projection>, LogError> {
+        let row = sqlx::query(
+            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity FROM incidents WHERE org = ? AND incident = ?",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .fetch_optional(self)
+        .await
+        .map_err(unavailable)?;
+        row.map(|row| {
+            let place = || incident.to_string();
+            Ok(Projection {
+                year: column(&row, "year", place)?,
+                number: unsigned(column(&row, "number", place)?),
+                seq: unsigned(column(&row, "seq", place)?),
+                head_hash: column(&row, "head_hash", place)?,
+                state: column(&row, "state", place)?,
+                state_word: column(&row, "state_word", place)?,
+                phase_word: column(&row, "phase_word", place)?,
+                severity: column(&row, "severity", place)?,
+            })
+        })
+        .transpose()
+    }
+}
+
+/// Bytes that are no text match no commitment.
+fn utf8(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| format!("{error}: {:?}", error.as_bytes()))
+}
