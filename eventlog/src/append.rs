@@ -210,8 +210,7 @@ fn plan(
     };
     let mut outbox = (append.follow)(&incident);
     outbox.extend(judged.wake.into_iter().map(wake));
-    let (first_seq, last_seq) =
-        if sealed.is_empty() { (0, 0) } else { (head.state.seq + 1, next.state.seq) };
+    let (first_seq, last_seq) = if sealed.is_empty() { (0, 0) } else { (head.state.seq + 1, next.state.seq) };
     let key = KeyRow {
         incident: incident.to_string(),
         fingerprint: json(&append.command.fingerprint()),

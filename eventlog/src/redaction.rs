@@ -117,7 +117,9 @@ fn scrub(value: &mut Value, name: &str, text: &str, is_text: IsText<'_>) -> bool
             holds
         }
         // All of them, not only up to the first that holds it.
-        Value::Array(items) => items.iter_mut().filter_map(|item| scrub(item, name, text, is_text).then_some(())).count() > 0,
+        Value::Array(items) => {
+            items.iter_mut().filter_map(|item| scrub(item, name, text, is_text).then_some(())).count() > 0
+        }
         Value::Object(members) => {
             let found = members
                 .iter_mut()

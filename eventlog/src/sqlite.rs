@@ -10,16 +10,14 @@ use async_trait::async_trait;
 use harmony_incidents::{Answer, Command, IncidentId, OrgId, log::IncidentState, record::SaltKey};
 use serde_json::Value;
 use sqlx::{
-    SqliteConnection, SqlitePool,
+    SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
 use crate::{
     append::{self, incident_id},
     checkpoint::IncidentHead,
-    store::{
-        Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending,
-    },
+    store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
 };
 
@@ -83,7 +81,9 @@ impl EventLog for SqliteLog {
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
         let appended = append::append(&mut *tx, &append, &self.salt).await?;
-        if !appended.repeated {
+        if appended.repeated {
+            drop(tx);
+        } else {
             tx.commit().await.map_err(unavailable)?;
         }
         if matches!(append.command, Command::Redact { .. }) {

@@ -75,12 +75,7 @@ pub(super) async fn complete(
         .map_err(unavailable)
 }
 
-pub(super) async fn forget(
-    writer: &SqlitePool,
-    org: &OrgId,
-    key: &str,
-    owner: &str,
-) -> Result<(), LogError> {
+pub(super) async fn forget(writer: &SqlitePool, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
     sqlx::query("DELETE FROM effects WHERE org = ? AND key = ? AND owner = ? AND result IS NULL")
         .bind(org.as_str())
         .bind(key)

@@ -115,11 +115,12 @@ pub(super) async fn later(
 }
 
 pub(super) async fn backlog(readers: &SqlitePool) -> Result<(u64, Duration), LogError> {
-    let row =
-        sqlx::query("SELECT COUNT(*) AS n, MIN(created_at_us) AS oldest FROM outbox WHERE done_at_us IS NULL")
-            .fetch_one(readers)
-            .await
-            .map_err(unavailable)?;
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS n, MIN(created_at_us) AS oldest FROM outbox WHERE done_at_us IS NULL",
+    )
+    .fetch_one(readers)
+    .await
+    .map_err(unavailable)?;
     let oldest: Option<i64> = row.get("oldest");
     let age = oldest.map_or(0, |oldest| Timestamp::now().as_microsecond() - oldest);
     Ok((unsigned(row.get("n")), Duration::from_micros(unsigned(age))))

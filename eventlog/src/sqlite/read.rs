@@ -118,14 +118,13 @@ pub(super) async fn chain_head(
     org: &OrgId,
     incident: &IncidentId,
 ) -> Result<Option<IncidentHead>, LogError> {
-    let row = sqlx::query(
-        "SELECT seq, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq DESC LIMIT 1",
-    )
-    .bind(org.as_str())
-    .bind(incident.as_str())
-    .fetch_optional(connection)
-    .await
-    .map_err(unavailable)?;
+    let row =
+        sqlx::query("SELECT seq, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq DESC LIMIT 1")
+            .bind(org.as_str())
+            .bind(incident.as_str())
+            .fetch_optional(connection)
+            .await
+            .map_err(unavailable)?;
     row.map(|row| {
         let place = || incident.to_string();
         let hash: &[u8] = column(&row, "hash", place)?;

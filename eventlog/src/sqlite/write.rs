@@ -35,14 +35,13 @@ impl Transaction for SqliteConnection {
     }
 
     async fn last_number(&mut self, org: &OrgId, year: i16) -> Result<u64, LogError> {
-        let last: i64 = sqlx::query_scalar(
-            "SELECT COALESCE(MAX(number), 0) FROM incidents WHERE org = ? AND year = ?",
-        )
-        .bind(org.as_str())
-        .bind(year)
-        .fetch_one(self)
-        .await
-        .map_err(unavailable)?;
+        let last: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) FROM incidents WHERE org = ? AND year = ?")
+                .bind(org.as_str())
+                .bind(year)
+                .fetch_one(self)
+                .await
+                .map_err(unavailable)?;
         Ok(unsigned(last))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use harmony_eventlog::{EventLog, LogError, Target};
+use harmony_eventlog::{LogError, Target};
 use harmony_incidents::{
     Answer, Command, OrgId,
     command::Attested,

@@ -1,7 +1,7 @@
 //! Checkpoints: a log that was cut or replaced does not fit one that was kept elsewhere.
 
 use harmony_eventlog::{
-    Checkpoint, CheckpointKey, EventLog, Report, VerifierKey,
+    Checkpoint, CheckpointKey, Report, VerifierKey,
     checkpoint::CheckpointError,
     export::{self, Expected, ExportError},
 };

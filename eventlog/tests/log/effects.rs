@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harmony_eventlog::{Begin, EventLog, SharedLog};
+use harmony_eventlog::{Begin, SharedLog};
 use harmony_incidents::OrgId;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Lists: what they filter, in which order, and that no organisation sees another's rows.
 
-use harmony_eventlog::{EventLog, Filter, Target};
+use harmony_eventlog::{Filter, Target};
 use harmony_incidents::{
     IncidentId, OrgId,
     log::{Severity, State},

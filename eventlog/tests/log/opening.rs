@@ -143,8 +143,7 @@ fn refuse_a_reader(held_open: bool) {
     let path = directory.path().join("harmony.db");
     let log = runtime.block_on(async {
         let log: SharedLog = Arc::new(SqliteLog::open(&path, salt()).await.unwrap());
-        let declared =
-            ask(new(), "d1", declaration("Disk full", harmony_incidents::log::Severity::P1));
+        let declared = ask(new(), "d1", declaration("Disk full", harmony_incidents::log::Severity::P1));
         say(&log, declared).await.unwrap();
         log
     });

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use harmony_eventlog::{EventLog, OutboxItem, OutboxKind, Pending};
+use harmony_eventlog::{OutboxItem, OutboxKind, Pending};
 use harmony_incidents::{
     Answer, Command, OrgId,
     command::Attested,

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harmony_eventlog::{
-    EventLog, LogError, OutboxItem, OutboxKind, export, export::Expected, verify::Redacted,
-};
+use harmony_eventlog::{LogError, OutboxItem, OutboxKind, export, export::Expected, verify::Redacted};
 use harmony_incidents::{Answer, Command, OrgId, Refusal, command::Attested, log::State};
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use harmony_eventlog::{
-    Append, EventLog, Report,
+    Append, Report,
     verify::{Redacted, Row, check_incident},
 };
 use harmony_incidents::{

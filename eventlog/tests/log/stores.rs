@@ -141,7 +141,9 @@ fn statement(org: &OrgId, damage: Damage<'_>, blob: &dyn Fn(&[u8]) -> String) ->
         Damage::Swapped { number, from, to } => {
             let moved = |from: u64, to: u64| {
                 let place = record(number, from);
-                format!("UPDATE events SET seq = {to} WHERE {place}; UPDATE texts SET seq = {to} WHERE {place};")
+                format!(
+                    "UPDATE events SET seq = {to} WHERE {place}; UPDATE texts SET seq = {to} WHERE {place};"
+                )
             };
             format!("{}{}{}", moved(from, 9_999), moved(to, from), moved(9_999, to))
         }
@@ -149,11 +151,9 @@ fn statement(org: &OrgId, damage: Damage<'_>, blob: &dyn Fn(&[u8]) -> String) ->
         Damage::State { number, bytes } => {
             format!("UPDATE incidents SET state = {} WHERE {}", blob(bytes), incident(number))
         }
-        Damage::Renumbered { from, to } => format!(
-            "UPDATE incidents SET number = {to}, incident = '{}' WHERE {}",
-            id(to),
-            incident(from)
-        ),
+        Damage::Renumbered { from, to } => {
+            format!("UPDATE incidents SET number = {to}, incident = '{}' WHERE {}", id(to), incident(from))
+        }
         Damage::Answer { key, answer } => {
             format!("UPDATE idempotency SET answer = '{answer}' WHERE org = '{org}' AND key = '{key}'")
         }

@@ -1,6 +1,6 @@
 //! Hands on the store itself: whatever they change is found, with incident and seq, and nothing panics on the way.
 
-use harmony_eventlog::{EventLog, Filter, Finding, LogError};
+use harmony_eventlog::{Filter, Finding, LogError};
 use harmony_incidents::{Command, OrgId, command::Attested, log::State};
 
 use crate::stores::{Backend, Beside, Damage, stories};
@@ -42,13 +42,18 @@ fn flips(bytes: &[u8], place: usize) -> Vec<Vec<u8>> {
 }
 
 /// Each damage of a record is found there, and gone when it is undone.
-async fn found_and_mended(world: &World, place: (u64, u64), bytes: &[u8], damage: impl Fn(&[u8]) -> Damage<'_>) {
-    let (number, seq) = place;
-    for changed in flips(bytes, usize::try_from(number * 7 + seq).unwrap()) {
-        world.damage(damage(&changed)).await;
+async fn found_and_mended<'b>(
+    world: &World,
+    (number, seq): (u64, u64),
+    bytes: &'b [u8],
+    flipped: &'b [Vec<u8>],
+    damage: impl Fn(&'b [u8]) -> Damage<'b>,
+) {
+    for changed in flipped {
+        world.damage(damage(changed)).await;
         let findings = findings(world).await;
         let told = findings.first().map(|one| (one.incident.clone(), one.seq));
-        assert_eq!(told, Some((id(number).to_string(), seq)), "{:?}", damage(&changed));
+        assert_eq!(told, Some((id(number).to_string(), seq)), "{:?}", damage(changed));
         world.damage(damage(bytes)).await;
     }
     world.verified().await;
@@ -60,18 +65,21 @@ async fn flipped_bits_are_found_in_every_record_hash_and_text(on: Backend) {
         for row in world.log.rows(&OrgId::default(), &id(number), 0, 100).await.unwrap() {
             let seq = row.seq;
             let place = (number, seq);
-            let canonical = |bytes| Damage::Canonical { number, seq, bytes };
-            found_and_mended(&world, place, &row.canonical, canonical).await;
-            found_and_mended(&world, place, &row.hash, |bytes| Damage::Hash { number, seq, bytes }).await;
+            let which = usize::try_from(number * 7 + seq).unwrap();
+            let (canonical, hash) = (flips(&row.canonical, which), flips(&row.hash, which));
+            let damage = |bytes| Damage::Canonical { number, seq, bytes };
+            found_and_mended(&world, place, &row.canonical, &canonical, damage).await;
+            let damage = |bytes| Damage::Hash { number, seq, bytes };
+            found_and_mended(&world, place, &row.hash, &hash, damage).await;
             for (field, (commitment, salt, text)) in &row.texts {
-                let field = field.as_str();
                 for (what, bytes) in [
                     (Beside::Commitment, commitment.as_slice()),
                     (Beside::Salt, salt),
                     (Beside::Text, text.as_bytes()),
                 ] {
+                    let flipped = flips(bytes, which);
                     let damage = |bytes| Damage::Beside { number, seq, field, what, bytes };
-                    found_and_mended(&world, place, bytes, damage).await;
+                    found_and_mended(&world, place, bytes, &flipped, damage).await;
                 }
             }
         }

@@ -1,8 +1,6 @@
 //! A log in a store of its own, and the shortest way to ask it something.
 
-use harmony_eventlog::{
-    Append, Appended, CheckpointKey, Export, LogError, OutboxItem, SharedLog, Target,
-};
+use harmony_eventlog::{Append, Appended, CheckpointKey, Export, LogError, OutboxItem, SharedLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, WorkflowId, WorkflowType,
     command::{Attested, Decision, DecisionInput, DecisionPayload, GateRequest, ResolutionInput},
