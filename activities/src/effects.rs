@@ -15,7 +15,7 @@ use harmony_eventlog::{Append, Appended, Begin, LogError, Target};
 use harmony_incidents::{
     Command,
     judge::{judge, payload},
-    log::{Link, Payload, StepSkipped, StepSucceeded, Text, payload::Kind},
+    log::{FlagUsed, Link, Payload, StepSkipped, StepSucceeded, Text, payload::Kind},
 };
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
@@ -37,7 +37,8 @@ pub(crate) enum KeyedBy {
 }
 
 impl Services {
-    /// Carries an effect out once and records it. `act` is told whether it may be a repetition.
+    /// Carries an effect out once and records it, unless its capability is switched off. `act` is told whether it may
+    /// be a repetition; a reply of its that is skipped had nothing to do.
     pub(crate) async fn perform(
         &self,
         ctx: &ActivityContext,
@@ -70,7 +71,7 @@ impl Services {
                 let reply: StepReply = serde_json::from_value(result).map_err(|error| {
                     failure::last("Ledger", format!("effect {key} is unreadable: {error}"))
                 })?;
-                self.succeeded(scope, capability, &reply).await?;
+                self.settled(scope, capability, &reply).await?;
                 return Ok(reply);
             }
             Begin::Busy(left) => {
@@ -79,6 +80,13 @@ impl Services {
             Begin::Fresh => Attempt::First,
             Begin::Again => Attempt::Again,
         };
+        // What may have begun is brought to its end; only what surely did not can be left out.
+        if matches!(attempt, Attempt::First)
+            && let Some(skipped) = self.switched_off(scope, capability).await?
+        {
+            self.log.forget_effect(&scope.org, &key, &owner).await.map_err(|error| failure::log(&error))?;
+            return Ok(skipped);
+        }
         let fresh = matches!(attempt, Attempt::First);
         match heard_of(ctx, act(attempt)).await {
             Ok(reply) => {
@@ -87,7 +95,7 @@ impl Services {
                     .complete_effect(&scope.org, &key, &result)
                     .await
                     .map_err(|error| failure::log(&error))?;
-                self.succeeded(scope, capability, &reply).await?;
+                self.settled(scope, capability, &reply).await?;
                 Ok(reply)
             }
             Err(error) => {
@@ -117,23 +125,34 @@ impl Services {
         capability: &str,
         reason: &str,
     ) -> Result<StepReply, ActivityError> {
+        self.skipped_by(scope, capability, reason, None).await
+    }
+
+    /// As [`Self::skipped`], with the flag that decided it.
+    pub(crate) async fn skipped_by(
+        &self,
+        scope: &Scope,
+        capability: &str,
+        reason: &str,
+        flag: Option<FlagUsed>,
+    ) -> Result<StepReply, ActivityError> {
         let skipped = Kind::StepSkipped(StepSkipped {
             blueprint: scope.blueprint.clone(),
             attempt: scope.attempt,
             step: scope.step.clone(),
             capability: capability.to_owned(),
             reason: Some(Text::plain(reason)),
+            flag,
         });
         self.record(scope, &scope.key(), payload(skipped)).await?;
-        Ok(StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() })
+        Ok(nothing_to_do(reason))
     }
 
-    async fn succeeded(
-        &self,
-        scope: &Scope,
-        capability: &str,
-        reply: &StepReply,
-    ) -> Result<(), ActivityError> {
+    /// Puts what came of a step on record.
+    async fn settled(&self, scope: &Scope, capability: &str, reply: &StepReply) -> Result<(), ActivityError> {
+        if let Some(reason) = &reply.skipped {
+            return self.skipped(scope, capability, reason).await.map(drop);
+        }
         let links = links(&reply.links, &reply.url);
         let succeeded = Kind::StepSucceeded(StepSucceeded {
             blueprint: scope.blueprint.clone(),
@@ -207,6 +226,11 @@ fn links(named: &BTreeMap<String, String>, url: &str) -> Vec<Link> {
         .iter()
         .map(|(name, value)| Link { name: name.clone(), value: value.clone(), url: url.to_owned() })
         .collect()
+}
+
+/// A reply of a step that found nothing to do.
+pub(crate) fn nothing_to_do(reason: &str) -> StepReply {
+    StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() }
 }
 
 /// A reply with one id.

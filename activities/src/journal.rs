@@ -38,12 +38,16 @@ impl LogActivities {
     ) -> Result<AppendReply, ActivityError> {
         let AppendRequest { scope, command } = request;
         let services = &self.0;
-        let (answer, known_to_other_run) =
+        let switched_off = services.cell_switched_off(&scope, &command).await?;
+        let (answer, known_to_other_run) = if switched_off.is_some() {
+            (Ok(Answer::Unchanged), false)
+        } else {
             match services.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
                 Ok(appended) => (Ok(appended.answer), appended.repeated && !appended.same_run),
                 Err(LogError::Refused(refusal)) => (Err(refusal), false),
                 Err(error) => return Err(failure::log(&error)),
-            };
+            }
+        };
         let cell = match &command {
             Command::Record { payload } if known_to_other_run => {
                 services.finished_cell(&scope, payload).await?
@@ -60,6 +64,7 @@ impl LogActivities {
             answer,
             known_to_other_run,
             cell,
+            switched_off,
             state: state.state(),
             phase: state.phase(),
             severity: state.severity(),
@@ -93,7 +98,7 @@ impl LogActivities {
         _ctx: ActivityContext,
         request: ProposeRequest,
     ) -> Result<ProposeReply, ActivityError> {
-        Ok(self.0.propose(&request))
+        self.0.propose(&request).await
     }
 
     /// Renders the review from the log.

@@ -9,6 +9,7 @@ mod begin;
 mod channel;
 mod effects;
 mod failure;
+mod flags;
 mod journal;
 mod outbox;
 mod paging;
@@ -19,6 +20,7 @@ mod services;
 mod timeline;
 
 pub use channel::ConnectorActivities;
+pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;
 pub use outbox::Dispatcher;
 pub use runbook::RunbookActivities;

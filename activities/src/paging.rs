@@ -6,8 +6,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     channel::{incident_key, step_key},
-    effects::{KeyedBy, made},
-    failure,
+    effects::{KeyedBy, made, nothing_to_do},
     services::Services,
 };
 
@@ -52,18 +51,17 @@ impl Services {
         let Some(paging) = &self.paging else {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
-        let id = match incident {
-            PagingRef::Incident { id } => id.clone(),
-            PagingRef::Page { level } => {
-                let key = incident_key(scope, &page_resource(level));
-                match paging.pagerduty.find_incident(&key).await {
-                    Ok(Some(found)) => found.id,
-                    Ok(None) => return self.skipped(scope, capability::PAGERDUTY, "nobody was paged").await,
-                    Err(error) => return Err(failure::call(&error)),
-                }
-            }
-        };
         self.perform(ctx, scope, capability::PAGERDUTY, step_key(scope), KeyedBy::Vendor, async |_| {
+            let id = match incident {
+                PagingRef::Incident { id } => id.clone(),
+                PagingRef::Page { level } => {
+                    let key = incident_key(scope, &page_resource(level));
+                    match paging.pagerduty.find_incident(&key).await? {
+                        Some(found) => found.id,
+                        None => return Ok(nothing_to_do("nobody was paged")),
+                    }
+                }
+            };
             let resolved = paging.pagerduty.resolve(&id).await?;
             Ok(made(&resolved.id, &[], &resolved.html_url))
         })

@@ -44,7 +44,10 @@ impl Services {
             .map_err(|error| failure::log(&error))?
             .unwrap_or_default();
         let template = self.review_template.as_deref().unwrap_or(TEMPLATE);
-        let markdown = markdown(template, &state, &entries)
+        let about_timeline = Scope { step: format!("{}/timeline", scope.step), ..scope.clone() };
+        let timeline_off = self.switched_off(&about_timeline, capability::TIMELINE).await?;
+        let told: &[Entry] = if timeline_off.is_some() { &[] } else { &entries };
+        let markdown = markdown(template, &state, &entries, told)
             .map_err(|error| failure::last("Template", format!("the review's template fails: {error:#}")))?;
         let title = title(scope, &request.title, &state);
         let space = match (&self.confluence, request.target.space_key.as_str()) {
@@ -171,7 +174,13 @@ fn title(scope: &Scope, asked: &str, state: &IncidentState) -> String {
     format!("{}: {title}", scope.incident).chars().take(250).collect()
 }
 
-fn markdown(template: &str, state: &IncidentState, entries: &[Entry]) -> Result<String, minijinja::Error> {
+/// `told` is what the timeline tells of; `entries` is everything.
+fn markdown(
+    template: &str,
+    state: &IncidentState,
+    entries: &[Entry],
+    told: &[Entry],
+) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_trim_blocks(true);
@@ -209,7 +218,7 @@ fn markdown(template: &str, state: &IncidentState, entries: &[Entry]) -> Result<
                 "resolve": since(state.resolved_at_us),
             }),
             actions, resolution,
-            timeline => timeline::lines(entries),
+            timeline => timeline::lines(told),
             records => entries.len(),
             head => entries.last().map(|entry| hex::encode(&entry.hash)).unwrap_or_default(),
         },

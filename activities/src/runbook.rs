@@ -8,9 +8,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use harmony_blueprints::contracts::{
     self as contracts, CellPlan, CellReply, CellRequest, Proposal, ProposeReply, ProposeRequest, Scope,
+    capability,
 };
 use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, Progress, Runner};
-use harmony_incidents::log::{Payload, Text, payload::Kind};
+use harmony_incidents::{
+    Command,
+    log::{Payload, Text, payload::Kind},
+};
 use secrecy::SecretString;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -29,11 +33,35 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const EXPORTS_LIMIT_BYTES: usize = 16 * 1024;
 
 impl Services {
-    pub(crate) fn propose(&self, request: &ProposeRequest) -> ProposeReply {
-        match self.try_propose(request) {
+    pub(crate) async fn propose(&self, request: &ProposeRequest) -> Result<ProposeReply, ActivityError> {
+        // Nobody is asked to approve what would not be run.
+        let off = self.switched_off(&request.scope, capability::RUNBOOK).await?;
+        if let Some(reason) = off.and_then(|reply| reply.skipped) {
+            return Ok(ProposeReply::SwitchedOff(reason));
+        }
+        Ok(match self.try_propose(request) {
             Ok(proposal) => ProposeReply::Proposal(proposal),
             Err(problem) => ProposeReply::Invalid(problem),
+        })
+    }
+
+    /// Why a cell that is about to start may not, where running cells is switched off; on record as its step.
+    pub(crate) async fn cell_switched_off(
+        &self,
+        scope: &Scope,
+        command: &Command,
+    ) -> Result<Option<String>, ActivityError> {
+        let Command::Record { payload: Payload { kind: Some(Kind::RunbookCellStarted(_)) } } = command else {
+            return Ok(None);
+        };
+        let started =
+            self.log.answer(&scope.org, &scope.key()).await.map_err(|error| failure::log(&error))?;
+        if started.is_some() {
+            return Ok(None);
         }
+        let step = scope.step.strip_suffix("/started").unwrap_or(&scope.step).to_owned();
+        let cell = Scope { step, ..scope.clone() };
+        Ok(self.switched_off(&cell, capability::RUNBOOK).await?.and_then(|reply| reply.skipped))
     }
 
     fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {

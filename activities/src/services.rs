@@ -8,12 +8,16 @@ use harmony_capabilities::{
 use harmony_eventlog::SharedLog;
 use harmony_incidents::{RulesSource, attestation::AttestationKeys};
 
+use crate::flags::Flags;
+
 /// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
 pub struct Services {
     /// The log.
     pub log: SharedLog,
     /// Directory and policy.
     pub rules: Arc<dyn RulesSource>,
+    /// Which capabilities are switched on.
+    pub flags: Arc<dyn Flags>,
     /// Keys of our own doors.
     pub attestation: AttestationKeys,
     /// Channel and buttons.

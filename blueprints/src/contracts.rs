@@ -269,6 +269,9 @@ pub struct AppendReply {
     /// Where an earlier run had started this cell: how it ended, if that is on record.
     #[serde(default)]
     pub cell: Option<CellReply>,
+    /// Where the cell may not start because running cells is switched off: why, on record.
+    #[serde(default)]
+    pub switched_off: Option<String>,
     /// State after it.
     pub state: State,
     /// Phase after it.
@@ -333,6 +336,8 @@ pub enum ProposeReply {
     Proposal(Proposal),
     /// There is no such runbook, or it cannot be run.
     Invalid(String),
+    /// Running cells is switched off: why, on record.
+    SwitchedOff(String),
 }
 
 /// What would be run, and the digest over it.

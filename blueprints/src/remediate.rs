@@ -20,7 +20,7 @@ use crate::{
     RUNBOOKS_QUEUE,
     contracts::{
         CELL_GRACE, CELL_HEARTBEAT, CellPlan, CellReply, CellRequest, Notice, Proposal, ProposeReply,
-        ProposeRequest, RunbookCell, RunbookPropose, capability,
+        ProposeRequest, RunbookCell, RunbookPropose, StepReply, capability,
     },
     desk::{Blueprint, blueprint},
     gate::{Outcome, Plan, await_decision},
@@ -47,6 +47,9 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
         ProposeReply::Proposal(proposal) => proposal,
         ProposeReply::Invalid(problem) => {
             return end(&run, Status::Failed, Some(problem), ApprovalResult::default(), vec![]).await;
+        }
+        ProposeReply::SwitchedOff(reason) => {
+            return end(&run, Status::Cancelled, Some(reason), ApprovalResult::default(), vec![]).await;
         }
     };
     let outcome = ask(&run, &input, &proposal).await?;
@@ -218,6 +221,9 @@ async fn try_cell<W: Blueprint>(
     let command = Command::Record { payload: harmony_incidents::judge::payload(started) };
     let begun = run.append_full(&format!("{step}/started"), command).await?;
     begun.answer.map_err(|refusal| fail(refusal.to_string()))?;
+    if let Some(reason) = begun.switched_off {
+        return Ok(skipped(run, cell, purpose, &step, reason));
+    }
     run.ctx.state_mut(|workflow| workflow.desk_mut().step_began(&step, capability::RUNBOOK));
     // Another run of this attempt has started it: its end is on record, or whether it ran is not ours to know.
     let outcome = match begun.cell {
@@ -257,13 +263,28 @@ async fn try_cell<W: Blueprint>(
         })
     };
     run.record(&format!("{step}/finished"), finished).await?;
-    let shown = crate::contracts::StepReply::default();
+    let shown = StepReply::default();
     let failure = reply.problem.clone().unwrap_or_else(|| report.ended.clone());
     run.ctx.state_mut(|workflow| {
         let outcome = if report.success { Ok(&shown) } else { Err(failure.as_str()) };
         workflow.desk_mut().step_ended(&step, capability::RUNBOOK, outcome);
     });
     Ok((report, reply))
+}
+
+/// A cell that is left out; the log has it already.
+fn skipped<W: Blueprint>(
+    run: &Run<'_, W>,
+    cell: &CellPlan,
+    purpose: &str,
+    step: &str,
+    reason: String,
+) -> (CellReport, CellReply) {
+    run.warn(format!("{step}: {reason}"));
+    let left_out = unfinished(cell, purpose, "skipped", &reason);
+    let shown = StepReply { skipped: Some(reason), ..StepReply::default() };
+    run.ctx.state_mut(|workflow| workflow.desk_mut().step_ended(step, capability::RUNBOOK, Ok(&shown)));
+    left_out
 }
 
 /// Runs the cell on the runbook queue. `Err` means that nobody knows whether it ran.
@@ -332,7 +353,9 @@ async fn conclude<W: Blueprint>(
     let success = cells.iter().all(|(report, _)| report.success)
         && cells.len() == proposal.cells.len() + proposal.verification.len();
     let stopped = run.is_stopped();
+    let left_out = cells.iter().any(|(report, _)| report.ended == "skipped");
     let (headline, status) = match (success, stopped) {
+        (false, _) if left_out => ("The runbook was not run to its end", Status::Cancelled),
         (true, _) if proposal.verification.is_empty() => {
             ("The runbook succeeded; not verified yet", Status::Completed)
         }

@@ -290,6 +290,7 @@ impl<W: Blueprint> Run<'_, W> {
             step: step.to_owned(),
             capability: capability.to_owned(),
             reason: Some(Text::plain(reason)),
+            flag: None,
         });
         let reply = StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() };
         self.ctx.state_mut(|workflow| workflow.desk_mut().step_ended(step, capability, Ok(&reply)));

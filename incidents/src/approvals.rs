@@ -115,6 +115,7 @@ pub(crate) fn open(
         skipped_levels,
         levels,
         kind: request.kind.name().to_owned(),
+        auto_escalate_p1: counted(state.severity(), rules),
     };
     let gate = GateView {
         gate_id: record.gate_id.clone(),
@@ -574,10 +575,16 @@ pub(crate) fn replan(
             severity: severity.into(),
             skipped_levels: (0..first).map(number).collect(),
             levels,
+            auto_escalate_p1: counted(severity, rules),
         }));
         wake.push(gate.workflow_id.clone());
     }
     (kinds, wake)
+}
+
+/// The flag's value, where it decided how many levels there are.
+fn counted(severity: Severity, rules: Rules<'_>) -> Option<bool> {
+    (severity == Severity::P1).then_some(rules.auto_escalate_p1)
 }
 
 /// Nobody needs to decide any more.

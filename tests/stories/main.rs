@@ -11,6 +11,7 @@ mod by_hand;
 mod close_out;
 mod control;
 mod demo;
+mod flags;
 mod initiate;
 mod kills;
 mod post_mortem;

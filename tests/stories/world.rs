@@ -38,13 +38,21 @@ pub(crate) const HARMONY: &str = env!("CARGO_BIN_EXE_harmony-under-test");
 impl World {
     /// A world with this policy.
     pub(crate) async fn start(policy: &str) -> Self {
+        Self::start_with(policy, &[]).await
+    }
+
+    /// A world with this policy, whose processes have these variables; `{dir}` in a value is its data directory.
+    pub(crate) async fn start_with(policy: &str, environment: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
+        let home = dir.path().display().to_string();
+        let environment = environment.iter().map(|(name, value)| (name, value.replace("{dir}", &home)));
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
         drop(rustls::crypto::ring::default_provider().install_default());
         let errors = std::fs::File::create(dir.path().join("dev.log")).unwrap();
         let mut child = Command::new(HARMONY)
             .args(["dev", "--json", "--http", "127.0.0.1:0", "--data-dir"])
             .arg(dir.path())
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors)

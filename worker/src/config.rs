@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::{
     failure::Failure,
+    flags::{FlagService, FlagSettings},
     governance::Governance,
     keys,
     settings::{Settings, Source},
@@ -69,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) temporal_namespace: String,
     /// What the connectors need.
     pub(crate) vendors: Vendors,
+    /// Where the flags are.
+    pub(crate) flags: FlagSettings,
     /// Checks what claims to come from Slack.
     pub(crate) slack_signing_secret: Option<SecretString>,
 }
@@ -154,6 +157,7 @@ impl Config {
             temporal_address: text("TEMPORAL_ADDRESS").unwrap_or_else(|| TEMPORAL_ADDRESS.to_owned()),
             temporal_namespace: text("TEMPORAL_NAMESPACE").unwrap_or_else(|| TEMPORAL_NAMESPACE.to_owned()),
             vendors: Vendors::new(&settings)?,
+            flags: FlagSettings::new(&settings)?,
             slack_signing_secret: text("SLACK_SIGNING_SECRET").map(SecretString::from),
             data_dir,
             settings,
@@ -256,8 +260,8 @@ impl Config {
     }
 
     /// The rules in force, read again whenever their files change.
-    pub(crate) fn governance(&self) -> anyhow::Result<Arc<Governance>> {
-        Ok(Arc::new(Governance::open(self.directory_path(), self.policy_path())?))
+    pub(crate) fn governance(&self, flags: Arc<FlagService>) -> anyhow::Result<Arc<Governance>> {
+        Ok(Arc::new(Governance::open(self.directory_path(), self.policy_path(), flags)?))
     }
 
     /// Where the runbooks are.

@@ -1,4 +1,4 @@
-//! The rules in force: `directory.toml` and `policy.toml`, read again whenever they change.
+//! The rules in force: `directory.toml` and `policy.toml`, read again whenever they change, and the flag they need.
 //!
 //! Called for every command. A file that does not parse, or vanishes, leaves the rules that were in force before in
 //! force, and says so once: a typing mistake at 3 a.m. must not lock everybody out, nor widen a right.
@@ -12,12 +12,16 @@ use std::{
 
 use harmony_incidents::{Directory, Policy, RuleSet, RulesSource};
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    flags::{AUTO_ESCALATE_P1, FlagService},
+};
 
 /// Where the rules come from.
 pub(crate) struct Governance {
     directory: PathBuf,
     policy: PathBuf,
+    flags: Arc<FlagService>,
     state: Mutex<InForce>,
 }
 
@@ -33,7 +37,11 @@ type Fingerprint = Option<(u64, i64, i64, u64)>;
 impl Governance {
     /// Reads both files. Without a policy file the defaults are in force; without a directory nobody may do anything,
     /// which is never what is wanted.
-    pub(crate) fn open(directory: PathBuf, policy: PathBuf) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        directory: PathBuf,
+        policy: PathBuf,
+        flags: Arc<FlagService>,
+    ) -> Result<Self, Failure> {
         let seen = [fingerprint(&directory), fingerprint(&policy)];
         if seen[0].is_none() {
             return Err(Failure::usage(
@@ -47,18 +55,23 @@ impl Governance {
         let rules = RuleSet {
             directory: read_directory(&directory).map_err(bad)?,
             policy: if seen[1].is_some() { read_policy(&policy).map_err(bad)? } else { Policy::default() },
-            auto_escalate_p1: true,
+            auto_escalate_p1: flags.auto_escalate_p1(),
         };
         let state = Mutex::new(InForce { rules: Arc::new(rules), seen });
-        Ok(Self { directory, policy, state })
+        Ok(Self { directory, policy, flags, state })
     }
 
     fn reload(&self, state: &mut InForce) {
         let now = [fingerprint(&self.directory), fingerprint(&self.policy)];
-        if now == state.seen {
+        let auto_escalate_p1 = self.flags.auto_escalate_p1();
+        if now == state.seen && auto_escalate_p1 == state.rules.auto_escalate_p1 {
             return;
         }
         let mut rules = (*state.rules).clone();
+        if auto_escalate_p1 != rules.auto_escalate_p1 {
+            tracing::info!(flag = AUTO_ESCALATE_P1, on = auto_escalate_p1, "a flag has changed");
+            rules.auto_escalate_p1 = auto_escalate_p1;
+        }
         if now[0] != state.seen[0] {
             match read_directory(&self.directory) {
                 Ok(directory) => {
@@ -120,7 +133,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (directory, policy) = (home.path().join("directory.toml"), home.path().join("policy.toml"));
         fs::write(&directory, ONE).unwrap();
-        let governance = Governance::open(directory.clone(), policy.clone()).unwrap();
+        let governance =
+            Governance::open(directory.clone(), policy.clone(), FlagService::defaults()).unwrap();
         let people = || governance.current().directory.principals().len();
         assert_eq!(people(), 1);
         assert!(governance.current().auto_escalate_p1 && governance.current().policy.four_eyes);
@@ -140,11 +154,37 @@ mod tests {
         assert!(!governance.current().policy.four_eyes);
     }
 
+    #[tokio::test]
+    async fn a_flag_that_changes_reaches_the_rules() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        fs::write(path("directory.toml"), ONE).unwrap();
+        let flags = path("flags.json");
+        let define = |on: bool| {
+            let variant = if on { "on" } else { "off" };
+            let text = serde_json::json!({ "flags": { AUTO_ESCALATE_P1: {
+                "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": variant,
+            } } });
+            fs::write(&flags, text.to_string()).unwrap();
+        };
+        define(false);
+        let service = FlagService::start(crate::flags::FlagSettings::File(flags.clone())).await.unwrap();
+        let governance = Governance::open(path("directory.toml"), path("policy.toml"), service).unwrap();
+        assert!(!governance.current().auto_escalate_p1, "as it was when it was first looked at");
+        define(true);
+        let changed = async {
+            while !governance.current().auto_escalate_p1 {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), changed).await.unwrap();
+    }
+
     #[test]
     fn a_bad_or_missing_file_at_the_start_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
-        let open = || Governance::open(path("directory.toml"), path("policy.toml"));
+        let open = || Governance::open(path("directory.toml"), path("policy.toml"), FlagService::defaults());
         assert!(open().err().unwrap().what.contains("there is no directory of people"));
         fs::write(path("directory.toml"), "[[principal]]\nid = \"a\"\nrole = \"x\"").unwrap();
         assert!(open().err().unwrap().what.contains("unknown field `role`"));

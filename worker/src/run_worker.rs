@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     commands::temporal_setup::missing_search_attributes,
     config::{Config, Queues},
+    flags::FlagService,
 };
 
 /// Blocked workflows take 37 KiB each in the cache.
@@ -160,9 +161,11 @@ async fn services(config: &Config) -> anyhow::Result<Services> {
         }),
         None => None,
     };
+    let flags = FlagService::start(config.flags.clone()).await?;
     Ok(Services {
         log: config.open_log().await?,
-        rules: config.governance()?,
+        rules: config.governance(Arc::clone(&flags))?,
+        flags,
         attestation: config.attestation_keys()?,
         slack,
         paging,

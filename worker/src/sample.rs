@@ -177,7 +177,7 @@ mod tests {
         assert!(first.new_token.is_some());
         let second = write_missing(&config).unwrap();
         assert!(second.files.is_empty() && second.new_token.is_none());
-        assert!(config.governance().is_ok());
+        assert!(config.governance(crate::flags::FlagService::defaults()).is_ok());
         assert_eq!(config.runbook_root().unwrap().list().unwrap().len(), 3);
     }
 }

@@ -9,14 +9,17 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::failure::Failure;
 
 /// Every setting there is. The second word tells whether its value is a secret.
-pub(crate) const KEYS: [(&str, Kind); 42] = [
+pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("CONFLUENCE_API_TOKEN", Kind::Secret),
     ("CONFLUENCE_BASE_URL", Kind::Open),
     ("CONFLUENCE_EMAIL", Kind::Open),
     ("CONFLUENCE_SPACE_KEY", Kind::Open),
     ("DATABASE_URL", Kind::Secret),
     ("FLAGD_HOST", Kind::Open),
+    ("FLAGD_OFFLINE_FLAG_SOURCE_PATH", Kind::Open),
     ("FLAGD_PORT", Kind::Open),
+    ("FLAGD_SERVER_CERT_PATH", Kind::Open),
+    ("FLAGD_TLS", Kind::Open),
     ("HARMONY_API", Kind::Open),
     ("HARMONY_ATTESTATION_KEY", Kind::Secret),
     ("HARMONY_DATA_DIR", Kind::Open),
@@ -106,7 +109,7 @@ impl Settings {
             None => (None, BTreeMap::new()),
         };
         let mut values = BTreeMap::new();
-        for (key, _) in KEYS {
+        for &(key, _) in KEYS {
             let given = |value: Option<String>, source| {
                 value.filter(|value| !value.trim().is_empty()).map(|value| (value, source))
             };

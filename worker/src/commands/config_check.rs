@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     failure::{Exit, Failure},
+    flags::FlagService,
     output,
     settings::{KEYS, Kind},
 };
@@ -50,7 +51,7 @@ fn checks(config: &Config) -> Vec<Check> {
     let vendor =
         |set: bool| Ok(if set { "configured" } else { "not configured: its steps are skipped" }.to_owned());
     let people = || {
-        let governance = config.governance().map_err(failure)?;
+        let governance = config.governance(FlagService::defaults()).map_err(failure)?;
         let rules = harmony_incidents::RulesSource::current(&*governance);
         Ok(format!("{}: {} people", config.directory_path().display(), rules.directory.principals().len()))
     };
@@ -94,6 +95,7 @@ fn checks(config: &Config) -> Vec<Check> {
             what: "temporal",
             found: Ok(format!("{}, namespace {}", config.temporal_address, config.temporal_namespace)),
         },
+        Check { what: "flags", found: Ok(config.flags.describe()) },
         Check { what: "http", found: Ok(config.http_addr.to_string()) },
         Check { what: "slack", found: vendor(config.vendors.slack.is_some()) },
         Check { what: "pagerduty", found: vendor(config.vendors.pagerduty.is_some()) },

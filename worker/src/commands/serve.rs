@@ -18,6 +18,7 @@ use crate::{
     commands::{log, stopped},
     config::Config,
     failure::Failure,
+    flags::FlagService,
     keys, output,
     temporal::Probe,
 };
@@ -77,7 +78,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
     let space = config.vendors.confluence.as_ref().map(|confluence| confluence.space_key.clone());
     Ok(Doors {
         log: config.open_log().await?,
-        rules: config.governance()?,
+        rules: config.governance(FlagService::start(config.flags.clone()).await?)?,
         attestation: config.attestation_keys()?,
         checkpoint_key: Some(log::checkpoint_key(config, None)?),
         slack_signing_secret: config.slack_signing_secret.clone(),

@@ -36,6 +36,7 @@ use crate::{
     commands::{stopped, temporal_setup::SEARCH_ATTRIBUTES},
     config::{self, Config},
     failure::Failure,
+    flags::FlagService,
     keys, output, sample, temporal_cli,
 };
 use children::{Child, Plan};
@@ -250,7 +251,7 @@ fn prepare(config: &Config, json: bool, say: &(dyn Fn(&str) + Sync)) -> anyhow::
     if let (Some(token), false) = (written.new_token, json) {
         output::data(&format!("token      {}  (of operator; shown this once)", token.expose_secret()));
     }
-    config.governance().map(drop)
+    config.governance(FlagService::defaults()).map(drop)
 }
 
 fn signing_secret(config: &Config) -> anyhow::Result<SecretString> {

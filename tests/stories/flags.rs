@@ -1,0 +1,91 @@
+//! A capability is switched off while Harmony runs: its next step is left out, on record, and nothing fails.
+
+use serde_json::{Value, json};
+
+use crate::world::{POLICY, World};
+
+const STATUSPAGE: &str = "golden.connectors.statuspage";
+const RUNBOOKS: &str = "golden.operations.runme-runner";
+
+/// The flags of a world, in flagd's format; what is not named has its default.
+fn define(world: &World, flags: &[(&str, bool)]) {
+    let flags: serde_json::Map<String, Value> = flags
+        .iter()
+        .map(|(name, on)| {
+            let variant = if *on { "on" } else { "off" };
+            let flag = json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": variant });
+            ((*name).to_owned(), flag)
+        })
+        .collect();
+    std::fs::write(world.dir.path().join("flags.json"), json!({ "flags": flags }).to_string()).unwrap();
+}
+
+async fn step(world: &World, id: &str, step: &str) -> Value {
+    let records = world.records(id).await;
+    records
+        .iter()
+        .find(|one| one["kind"].as_str().unwrap().starts_with("STEP_") && one["payload"]["step"] == step)
+        .unwrap_or_else(|| panic!("no record of step {step} in {records:?}"))
+        .clone()
+}
+
+#[tokio::test]
+async fn capability_switched_off_while_running_is_skipped_on_record() {
+    let file = [("FLAGD_OFFLINE_FLAG_SOURCE_PATH", "{dir}/flags.json")];
+    let world = World::start_with(POLICY, &file).await;
+    // There was no file when it started: the defaults are in force.
+    let (id, result) = world.initiated("Everything is on", "P1").await;
+    assert_eq!(result["notifications"]["statuspageIncidentCreated"], true, "{result}");
+    assert_eq!(step(&world, &id, "public-page").await["kind"], "STEP_SUCCEEDED");
+
+    let (statuspage, runbooks) = (format!("cap-{STATUSPAGE}-enabled"), format!("cap-{RUNBOOKS}-enabled"));
+    define(&world, &[(&statuspage, false), (&runbooks, false), ("incident.auto-escalate-p1", false)]);
+    // A change is noticed within a second or two; every further incident tells whether it was.
+    let (id, result) = world
+        .until("an incident whose public page is left out", async || {
+            let (id, result) = world.initiated("The status page is off", "P1").await;
+            (result["notifications"]["statuspageIncidentCreated"] == false).then_some((id, result))
+        })
+        .await;
+    assert_eq!((&result["status"], &result["warnings"]), (&json!("COMPLETED"), &json!([])), "{result}");
+    let skipped = step(&world, &id, "public-page").await;
+    assert_eq!(skipped["kind"], "STEP_SKIPPED", "{skipped}");
+    let payload = &skipped["payload"];
+    assert_eq!(payload["capability"], STATUSPAGE);
+    assert_eq!(payload["flag"], json!({ "name": statuspage, "source": "flag service" }), "{payload}");
+    let reason = payload["reason"].as_str().unwrap();
+    assert!(reason.contains(&statuspage) && reason.contains("is false"), "{reason}");
+    // Slack and PagerDuty are other capabilities.
+    assert_eq!(result["notifications"]["pagerDutyIncidentCreated"], true, "{result}");
+
+    // Nobody is asked to approve a runbook that would not be run.
+    world.remediate(&id).await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "CANCELLED", "{result}");
+    assert!(result["reason"].as_str().unwrap().contains(&runbooks), "{result}");
+    let kinds = world.kinds(&id).await;
+    assert!(!kinds.contains(&"APPROVAL_REQUESTED".to_owned()) && !kinds.contains(&"STEP_FAILED".to_owned()));
+    assert_eq!(step(&world, &id, "propose").await["kind"], "STEP_SKIPPED");
+
+    // On again; the other flag still holds a P1 at its first level, on record with the gate.
+    define(&world, &[("incident.auto-escalate-p1", false)]);
+    for attempt in 2.. {
+        world.remediate(&id).await;
+        let asked = world
+            .until("a remediation that asks or is left out", async || {
+                let incident = world.incident(&id).await;
+                let ran = &incident["blueprints"]["remediate"];
+                let ended = ran["attempt"] == attempt && ran["status"] != "RUNNING";
+                (ended || incident["gate"].is_object()).then(|| incident["gate"].is_object())
+            })
+            .await;
+        if asked {
+            break;
+        }
+    }
+    let records = world.records(&id).await;
+    let asked = &records.iter().find(|one| one["kind"] == "APPROVAL_REQUESTED").unwrap()["payload"];
+    assert_eq!(asked["autoEscalateP1"], false, "{asked}");
+    assert_eq!(asked["levels"].as_array().unwrap().len(), 1, "{asked}");
+    world.verified().await;
+}
