@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use harmony_protos::log::{
-    Authority, Cause, IncidentCreated, Payload, Phase, ResolutionType, Severity, State,
+    Authority, CandidateDecided, Cause, IncidentCreated, Payload, Phase, ResolutionType, Severity, State,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -170,6 +170,16 @@ pub enum Command {
         /// What is known of it.
         incident: IncidentCreated,
     },
+    /// A promoted candidate becomes an incident, OPEN at once.
+    Promote {
+        /// What is known of it; names the decision.
+        incident: IncidentCreated,
+        /// The decision, for the record.
+        decided: CandidateDecided,
+        /// Why nobody, or an `EMERGENCY_OVERRIDE`, opens it.
+        #[serde(default)]
+        justification: String,
+    },
     /// Move along the state machine.
     ChangeStatus {
         /// The state asked for.
@@ -275,12 +285,21 @@ const DERIVED_FIELDS: [&str; 4] = ["attested", "decidedAt", "durationMs", "refus
 impl Command {
     /// A hash per field, of everything but what derives from time. Two commands with one key must agree in all.
     pub fn fingerprint(&self) -> BTreeMap<String, String> {
-        let mut fields = BTreeMap::new();
         // Serialising our own types to JSON cannot fail: keys are strings and no map has others.
-        let value = serde_json::to_value(self).unwrap_or_default();
-        flatten(&mut fields, String::new(), &value, 0);
-        fields
+        fingerprint(&serde_json::to_value(self).unwrap_or_default())
     }
+
+    /// Whether it makes an incident instead of needing one.
+    pub fn declares(&self) -> bool {
+        matches!(self, Self::Declare { .. } | Self::Promote { .. })
+    }
+}
+
+/// A hash per field of a document, of everything but what derives from time.
+pub fn fingerprint(document: &Value) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    flatten(&mut fields, String::new(), document, 0);
+    fields
 }
 
 fn flatten(fields: &mut BTreeMap<String, String>, name: String, value: &Value, depth: u8) {

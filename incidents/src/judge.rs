@@ -2,9 +2,9 @@
 //! whoever asks. Pure; called inside the store's transaction.
 
 use harmony_protos::log::{
-    ApprovalCancelled, BlueprintCompleted, BlueprintStarted, IncidentResolved, IncidentSeverityChanged,
-    IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged, RecordRedacted, ResolutionType,
-    Severity, State, Text, payload::Kind,
+    ApprovalCancelled, BlueprintCompleted, BlueprintStarted, CandidateDecided, IncidentCreated,
+    IncidentResolved, IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase,
+    PhaseChanged, RecordRedacted, ResolutionType, Severity, State, Text, payload::Kind,
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     ids::{WorkflowId, WorkflowType},
     machine::{self, Needs, TransitionError},
     policy::Policy,
+    promotion::Outcome,
     words,
 };
 
@@ -114,7 +115,7 @@ pub fn judge(
 ) -> Result<Judged, Refusal> {
     let state = head.state;
     let exists = state.seq > 0;
-    if exists == matches!(command, Command::Declare { .. }) {
+    if exists == command.declares() {
         return Err(invalid(if exists {
             "this incident exists already"
         } else {
@@ -123,15 +124,11 @@ pub fn judge(
     }
     match command {
         Command::Declare { incident } => {
-            check_title(incident.title.as_ref())?;
-            if let Some(public) = incident.public_title.as_ref() {
-                check_line("a public title", &public.text)?;
-            }
-            if incident.severity() == Severity::Unspecified {
-                return Err(invalid("an incident needs a severity: P1, P2, P3 or P4"));
-            }
-            transition(state, State::Pending, context, false)?;
+            declare(state, incident, context)?;
             bounded(Judged::new(Answer::Recorded, vec![Kind::IncidentCreated(incident.clone())]))
+        }
+        Command::Promote { incident, decided, justification } => {
+            promote(state, incident, decided, justification, context)
         }
         Command::ChangeStatus { to, reason, justification, resolution } => {
             change_status(state, *to, reason, justification, resolution.as_ref(), context)
@@ -187,6 +184,44 @@ pub fn judge(
         }
         Command::Redact { seq, field, reason } => redact(state, *seq, field.as_deref(), reason),
     }
+}
+
+fn declare(state: &IncidentState, incident: &IncidentCreated, context: &Context) -> Result<(), Refusal> {
+    check_title(incident.title.as_ref())?;
+    if let Some(public) = incident.public_title.as_ref() {
+        check_line("a public title", &public.text)?;
+    }
+    if incident.severity() == Severity::Unspecified {
+        return Err(invalid("an incident needs a severity: P1, P2, P3 or P4"));
+    }
+    transition(state, State::Pending, context, false).map(drop)
+}
+
+/// From a decision to an OPEN incident. `AUTO_ENGINE` may open it, since a promotion decided.
+fn promote(
+    state: &IncidentState,
+    incident: &IncidentCreated,
+    decided: &CandidateDecided,
+    justification: &str,
+    context: &Context,
+) -> Result<Judged, Refusal> {
+    if decided.outcome != Outcome::Promote.name()
+        || decided.decision_id.is_empty()
+        || decided.decision_id != incident.decision_id
+    {
+        return Err(invalid("only a decision to promote makes an incident, and the incident names it"));
+    }
+    declare(state, incident, context)?;
+    let created = Kind::IncidentCreated(incident.clone());
+    let pending = IncidentState {
+        state: State::Pending.into(),
+        decision_id: incident.decision_id.clone(),
+        ..IncidentState::default()
+    };
+    let opened = change_status(&pending, State::Open, "", justification, None, context)?;
+    let mut judged = Judged::new(Answer::Recorded, vec![created, Kind::CandidateDecided(decided.clone())]);
+    judged.payloads.extend(opened.payloads);
+    bounded(judged)
 }
 
 fn check_title(title: Option<&Text>) -> Result<(), Refusal> {

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod judge;
 pub mod machine;
 pub mod policy;
+pub mod promotion;
 pub mod record;
 pub mod words;
 
