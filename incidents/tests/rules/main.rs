@@ -9,5 +9,6 @@ mod chain;
 mod control;
 mod escalation;
 mod judging;
+mod promotion;
 mod properties;
 mod world;
