@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use harmony_blueprints::{APPROVAL_SIGNAL, DECIDE_UPDATE, INCIDENTS_QUEUE, WAKE_SIGNAL};
-use harmony_eventlog::{Append, LogError, OutboxKind, Pending, SharedLog, Target};
+use harmony_eventlog::{Append, CandidateStatus, LogError, OutboxKind, Pending, SharedLog, Target};
 use harmony_incidents::{
-    Command, RulesSource, WorkflowId,
+    Command, IncidentId, RulesSource, WorkflowId,
     command::{Attested, Context, DecisionInput, DecisionPayload},
     judge::judge,
     log::{Authority, Cause},
+    promotion::WORKFLOW_TYPE,
 };
 use serde_json::{Value, json};
 use temporalio_client::{
@@ -105,7 +107,7 @@ impl Dispatcher {
             Err(error) => {
                 let wait = backoff(pending.attempts);
                 tracing::warn!(
-                    incident.id = %pending.incident,
+                    incident.id = pending.incident.as_ref().map_or("", IncidentId::as_str),
                     kind = pending.item.kind.name(),
                     attempts = pending.attempts,
                     error = %format!("{error:#}"),
@@ -120,12 +122,12 @@ impl Dispatcher {
     }
 
     async fn start(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        let Some(incident) = &pending.incident else { return self.start_promotion(pending).await };
         let payload = &pending.item.payload;
         let workflow_type = text(payload, "workflowType")?;
-        let workflow_id = text(payload, "workflowId")?;
         let attempt = payload["attempt"].as_u64().unwrap_or(1);
         let blueprint = workflow_type.trim_start_matches("incident.");
-        let state = self.log.state(&pending.org, &pending.incident).await?.unwrap_or_default();
+        let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
         let begun = state
             .blueprints
             .iter()
@@ -140,24 +142,47 @@ impl Dispatcher {
         let keyword = SearchAttributeKey::<String>::keyword;
         let attributes = SearchAttributes::new([
             keyword("HarmonyOrg").value_set(pending.org.to_string()),
-            keyword("HarmonyIncidentId").value_set(pending.incident.to_string()),
+            keyword("HarmonyIncidentId").value_set(incident.to_string()),
             keyword("HarmonySeverity").value_set(state.severity().as_str_name().to_owned()),
             keyword("HarmonyBlueprint").value_set(blueprint.to_owned()),
             keyword("HarmonyApproval").value_set("none".to_owned()),
         ]);
-        let options = WorkflowStartOptions::new(INCIDENTS_QUEUE, workflow_id)
+        self.start_workflow(payload, memo, attributes, format!("{incident} {blueprint}")).await
+    }
+
+    /// A candidate is decided about once, unless a person asks: a start that is repeated later does nothing.
+    async fn start_promotion(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        let payload = &pending.item.payload;
+        let candidate = text(&payload["input"], "candidateId")?;
+        let stored = self.log.candidate(&pending.org, &candidate.parse()?).await?;
+        if stored.is_none_or(|stored| stored.status != CandidateStatus::Received) {
+            return Ok(Carried::Done);
+        }
+        let keyword = SearchAttributeKey::<String>::keyword;
+        let attributes = SearchAttributes::new([
+            keyword("HarmonyOrg").value_set(pending.org.to_string()),
+            keyword("HarmonyBlueprint").value_set(WORKFLOW_TYPE.to_owned()),
+        ]);
+        self.start_workflow(payload, MemoValues::new(), attributes, format!("candidate {candidate}")).await
+    }
+
+    async fn start_workflow(
+        &self,
+        payload: &Value,
+        memo: MemoValues,
+        attributes: SearchAttributes,
+        summary: String,
+    ) -> anyhow::Result<Carried> {
+        let options = WorkflowStartOptions::new(INCIDENTS_QUEUE, text(payload, "workflowId")?)
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .task_timeout(TASK_TIMEOUT)
             .memo(memo)
             .search_attributes(attributes)
-            .static_summary(format!("{} {}", pending.incident, blueprint))
+            .static_summary(summary)
             .build();
-        let started = self
-            .client
-            .start_workflow(UntypedWorkflow::new(workflow_type), raw(&payload["input"]), options)
-            .await;
-        match started {
+        let workflow = UntypedWorkflow::new(text(payload, "workflowType")?);
+        match self.client.start_workflow(workflow, raw(&payload["input"]), options).await {
             Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(Carried::Done),
             Err(error) => Err(error.into()),
         }
@@ -191,7 +216,8 @@ impl Dispatcher {
     /// The workflow has ended: what it decides about is settled, and the refusal belongs on record.
     async fn refuse(&self, pending: &Pending, workflow_id: &str) -> anyhow::Result<Carried> {
         let payload: DecisionPayload = serde_json::from_value(pending.item.payload["decision"].clone())?;
-        let state = self.log.state(&pending.org, &pending.incident).await?.unwrap_or_default();
+        let incident = pending.incident.as_ref().context("a decision is about an incident")?;
+        let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
         let gate = state.gates.iter().find(|gate| Some(gate.gate_id.as_str()) == payload.gate_id.as_deref());
         anyhow::ensure!(
             gate.is_none_or(|gate| gate.status != "pending"),
@@ -220,7 +246,7 @@ impl Dispatcher {
             .log
             .append(Append {
                 org: &pending.org,
-                target: Target::Named(pending.incident.clone()),
+                target: Target::Named(incident.clone()),
                 key: &format!("decision/{}", pending.item.name),
                 command: &command,
                 context: &context,

@@ -8,8 +8,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_blueprints::messages::{GoldenContext, InitiateInput};
-use harmony_eventlog::{Append, Filter, Target};
+use harmony_eventlog::{Append, Filter, Place, Sort, Target};
 use harmony_incidents::{
     Command, IncidentId, OrgId, Right, WorkflowId, WorkflowType,
     ids::NAMESPACE,
@@ -31,7 +32,7 @@ use crate::{
     views::{self, text},
 };
 
-/// Incidents read from the store at a time, where filters that the store does not know leave some out.
+/// Incidents read from the store at a time, where all of them are wanted.
 const PAGE: u32 = 200;
 
 #[derive(Deserialize)]
@@ -163,141 +164,90 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 /// `GET …/incidents`
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
-    let wanted = Wanted::read(&call)?;
-    let limit = usize::try_from(call.query.limit(50, 200)?).unwrap_or(usize::MAX);
+    let mut filter = wanted(&call)?;
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there is a next page.
-    let mut found = search(&call.app, &call.caller.org, &wanted, limit + 1).await?;
+    filter.limit += 1;
+    let mut found = call.app.doors.log.list(&call.caller.org, &filter).await?;
     let more = found.len() > limit;
     found.truncate(limit);
     let incidents: Vec<_> = found.iter().map(views::summary).collect();
     let mut body = json!({ "incidents": incidents });
-    if let Some(last) = found.last().filter(|_| more) {
-        body["nextCursor"] = json!(last.incident);
+    if let Some(last) = found.last().and_then(Place::of).filter(|_| more) {
+        body["nextCursor"] = json!(cursor(&last));
     }
     Ok(Json(body).into_response())
 }
 
 /// Which incidents a list shall hold.
-struct Wanted {
-    filter: Filter,
-    /// Words of the status view; empty for all.
-    statuses: Vec<String>,
-    environments: Vec<String>,
-    projects: Vec<String>,
-}
-
-impl Wanted {
-    fn read(call: &Call) -> Result<Self, ApiError> {
-        let query = &call.query;
-        query.only(&[
-            "status",
-            "state",
-            "severity",
-            "environment",
-            "projectId",
-            "searchQuery",
-            "sort",
-            "limit",
-            "cursor",
-        ])?;
-        let invalid = |error: words::UnknownWord| ApiError::Invalid(error.to_string());
-        if let Some(sort) = query.one("sort")
-            && !matches!(sort, "-createdAt" | "newest")
-        {
-            return Err(ApiError::Invalid(format!("sort {sort:?}: incidents come newest first, -createdAt")));
-        }
-        let mut states = Vec::new();
-        for word in query.all("state") {
-            states.push(words::state(word).map_err(invalid)?);
-        }
-        let mut statuses = Vec::new();
-        let mut by_status = Vec::new();
-        for word in query.all("status") {
-            let status = word.to_ascii_uppercase();
-            by_status.extend(states_of(&status)?);
-            statuses.push(status);
-        }
-        if states.is_empty() {
-            states = by_status;
-        }
-        states.sort_unstable();
-        states.dedup();
-        let mut severities = Vec::new();
-        for word in query.all("severity") {
-            severities.push(words::severity(word).map_err(invalid)?.as_str_name().to_owned());
-        }
-        let before = query
-            .one("cursor")
-            .map(str::parse::<IncidentId>)
-            .transpose()
-            .map_err(|_| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))?;
-        Ok(Self {
-            filter: Filter {
-                states: states.into_iter().map(|state| state.as_str_name().to_owned()).collect(),
-                severities,
-                search: query.one("searchQuery").map(str::to_owned),
-                limit: PAGE,
-                before,
-            },
-            statuses,
-            environments: query.all("environment").map(str::to_owned).collect(),
-            projects: query.all("projectId").map(str::to_owned).collect(),
-        })
+fn wanted(call: &Call) -> Result<Filter, ApiError> {
+    let query = &call.query;
+    query.only(&[
+        "status",
+        "state",
+        "severity",
+        "serviceName",
+        "environment",
+        "projectId",
+        "correlationKey",
+        "searchQuery",
+        "sort",
+        "limit",
+        "cursor",
+    ])?;
+    let invalid = |error: words::UnknownWord| ApiError::Invalid(error.to_string());
+    let mut filter = Filter { limit: query.limit(50, 200)?, ..Filter::default() };
+    for word in query.all("state") {
+        filter.states.push(words::state(word).map_err(invalid)?.as_str_name().to_owned());
     }
-
-    /// What the store does not filter by.
-    fn fits(&self, state: &IncidentState) -> bool {
-        let one_of = |words: &[String], word: &str| words.is_empty() || words.iter().any(|one| one == word);
-        one_of(&self.statuses, words::status(state.state(), state.phase()))
-            && one_of(&self.environments, &state.environment)
-            && one_of(&self.projects, &state.project_id)
+    for word in query.all("status") {
+        filter.statuses.push(words::status_word(word).map_err(invalid)?.to_owned());
     }
-
-    /// Whether the store's own filter says it all.
-    fn store_knows(&self) -> bool {
-        self.statuses.is_empty() && self.environments.is_empty() && self.projects.is_empty()
+    for word in query.all("severity") {
+        filter.severities.push(words::severity(word).map_err(invalid)?.as_str_name().to_owned());
     }
-}
-
-/// The states that a word of the status view covers.
-fn states_of(status: &str) -> Result<Vec<State>, ApiError> {
-    Ok(match status {
-        "OPEN" => vec![State::Pending],
-        "INVESTIGATING" | "MITIGATED" => vec![State::Open, State::Mitigating],
-        "RESOLVED" => vec![State::Resolved, State::Closed, State::Archived],
-        "CANCELLED" => vec![State::Cancelled],
-        _ => {
+    for (list, name) in [
+        (&mut filter.services, "serviceName"),
+        (&mut filter.environments, "environment"),
+        (&mut filter.projects, "projectId"),
+    ] {
+        list.extend(query.all(name).map(str::to_owned));
+    }
+    // A key and a part of a title may hold a comma.
+    for (list, name) in
+        [(&mut filter.correlation_keys, "correlationKey"), (&mut filter.search, "searchQuery")]
+    {
+        list.extend(query.each(name).map(str::to_owned));
+    }
+    filter.sort = match query.one("sort") {
+        None | Some("-createdAt" | "newest") => Sort::NewestFirst,
+        Some("createdAt" | "oldest") => Sort::OldestFirst,
+        Some("severity") => Sort::MostSevereFirst,
+        Some(other) => {
             return Err(ApiError::Invalid(format!(
-                "status {status:?} is not known; use one of OPEN, INVESTIGATING, MITIGATED, RESOLVED, CANCELLED, or `state` for the machine's words"
+                "sort {other:?} is not known; use one of -createdAt (newest first), createdAt, severity"
             )));
         }
-    })
+    };
+    filter.after = query.one("cursor").map(place).transpose()?;
+    Ok(filter)
 }
 
-async fn search(
-    app: &App,
-    org: &OrgId,
-    wanted: &Wanted,
-    most: usize,
-) -> Result<Vec<IncidentState>, ApiError> {
-    let mut filter = wanted.filter.clone();
-    if wanted.store_knows() {
-        filter.limit = u32::try_from(most).unwrap_or(PAGE);
-        return Ok(app.doors.log.list(org, &filter).await?);
-    }
-    let mut found = Vec::new();
-    while found.len() < most {
-        let page = app.doors.log.list(org, &filter).await?;
-        let Some(last) = page.last() else { break };
-        filter.before = last.incident.parse().ok();
-        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        found.extend(page.into_iter().filter(|state| wanted.fits(state)));
-        if is_last || filter.before.is_none() {
-            break;
-        }
-    }
-    found.truncate(most);
-    Ok(found)
+/// Where a page ended, as nobody has to read it.
+fn cursor(place: &Place) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {}", place.severity, place.incident))
+}
+
+fn place(cursor: &str) -> Result<Place, ApiError> {
+    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded
+        .as_deref()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(severity, _)| words::severity(severity).is_ok())
+        .and_then(|(severity, incident)| {
+            Some(Place { severity: severity.to_owned(), incident: incident.parse().ok()? })
+        })
+        .ok_or_else(|| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))
 }
 
 /// Every incident in one of these states (all for none), newest first.
@@ -310,8 +260,8 @@ pub(crate) async fn every(
     let mut all = Vec::new();
     loop {
         let page = app.doors.log.list(org, &filter).await?;
-        let Some(before) = page.last().and_then(|last| last.incident.parse().ok()) else { return Ok(all) };
-        filter.before = Some(before);
+        let Some(last) = page.last().and_then(Place::of) else { return Ok(all) };
+        filter.after = Some(last);
         all.extend(page);
     }
 }

@@ -11,8 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use harmony_eventlog::{Checkpoint, Export, LogError};
-use harmony_incidents::{Command, Right};
+use harmony_eventlog::{Checkpoint, Export, LogError, history::state_at};
+use harmony_incidents::{Command, IncidentId, Right, log::IncidentState};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,8 +20,11 @@ use crate::{call::Call, error::ApiError, submit::submit, views};
 
 /// `GET …/incidents/{id}/events`
 pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
-    call.query.only(&["after", "limit"])?;
-    let (incident, _) = call.incident(Right::Read).await?;
+    call.query.only(&["after", "at", "limit"])?;
+    let (incident, state) = call.incident(Right::Read).await?;
+    if let Some(seq) = call.query.one("at") {
+        return at(&call, &incident, &state, seq).await;
+    }
     let after: u64 = match call.query.one("after") {
         None => 0,
         Some(text) => text
@@ -39,6 +42,24 @@ pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
         body["nextCursor"] = json!(last.record.seq.to_string());
     }
     Ok(Json(body).into_response())
+}
+
+/// `GET …/events?at=seq`: the incident as it was after that record, and its records up to it.
+async fn at(
+    call: &Call,
+    incident: &IncidentId,
+    now: &IncidentState,
+    seq: &str,
+) -> Result<Response, ApiError> {
+    if call.query.one("after").is_some() || call.query.one("limit").is_some() {
+        return Err(ApiError::Malformed("at: it stands alone, without after and limit".to_owned()));
+    }
+    let invalid = || ApiError::Invalid(format!("at {seq:?}: the seq of a record, 1 to {}", now.seq));
+    let seq: u64 = seq.parse().ok().filter(|seq| (1..=now.seq).contains(seq)).ok_or_else(invalid)?;
+    let then = state_at(call.app.doors.log.as_ref(), &call.caller.org, incident, seq).await?;
+    let (state, entries) = then.ok_or_else(|| LogError::Corrupt { place: incident.to_string() })?;
+    let events: Vec<_> = entries.iter().map(views::event).collect();
+    Ok(Json(json!({ "seq": seq, "incident": views::incident(&state), "events": events })).into_response())
 }
 
 /// `GET …/log/verify` and `GET …/log/replay`: verifying folds every record again and compares.

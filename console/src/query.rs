@@ -35,6 +35,12 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
+    /// Every value of a name, as it is.
+    pub(crate) fn each<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(known, _)| known == name);
+        named.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    }
+
     /// The last value of a name, as it is.
     pub(crate) fn one(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().rev().find(|(known, _)| known == name);

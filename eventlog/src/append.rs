@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use harmony_incidents::{
     Answer, Command, Context, IncidentId, Judged, OrgId, Refusal,
-    command::Attested,
+    command::{Attested, differing},
     judge::Head,
     log::IncidentState,
     record::{self, ChainHead, SaltKey, SealedRecord},
@@ -100,6 +100,16 @@ pub(crate) struct Projection {
     pub(crate) phase_word: String,
     /// `P1`.
     pub(crate) severity: String,
+    /// `INVESTIGATING`: the view's word.
+    pub(crate) status_word: String,
+    /// Service that is hit.
+    pub(crate) service: String,
+    /// Environment.
+    pub(crate) environment: String,
+    /// Project.
+    pub(crate) project: String,
+    /// Each between line feeds, which no key holds: found by its whole self alone. Empty where there is none.
+    pub(crate) correlation_keys: String,
 }
 
 impl Projection {
@@ -117,8 +127,26 @@ impl Projection {
             state_word: bare.state().as_str_name().to_owned(),
             phase_word: words::phase_name(bare.phase()).to_owned(),
             severity: bare.severity().as_str_name().to_owned(),
+            status_word: words::status(bare.state(), bare.phase()).to_owned(),
+            correlation_keys: key_line(&bare.correlation_keys),
+            service: bare.service_name,
+            environment: bare.environment,
+            project: bare.project_id,
         }
     }
+}
+
+/// Keys as a projection holds them: each between line feeds.
+pub(crate) fn key_line<K: AsRef<str>>(keys: &[K]) -> String {
+    let mut line = String::new();
+    for key in keys {
+        line.push('\n');
+        line.push_str(key.as_ref());
+    }
+    if !line.is_empty() {
+        line.push('\n');
+    }
+    line
 }
 
 /// The head that a projection keeps; `None` where it cannot be read.
@@ -159,7 +187,7 @@ pub(crate) async fn append<T: Transaction>(
     }
     let (incident, head) = match (&append.target, found.head) {
         (Target::Named(id), Some(head)) => (id.clone(), head),
-        (Target::Named(id), None) if !matches!(append.command, Command::Declare { .. }) => {
+        (Target::Named(id), None) if !append.command.declares() => {
             return Err(LogError::UnknownIncident(id.clone()));
         }
         (Target::New { .. } | Target::Named(_), _) => (allocate(tx, append).await?, ChainHead::default()),
@@ -234,13 +262,7 @@ async fn repeated<T: Transaction>(
     let corrupt = || LogError::Corrupt { place: format!("key {}", append.key) };
     let incident = incident_id(&row.incident)?;
     let known: BTreeMap<String, String> = serde_json::from_str(&row.fingerprint).map_err(|_| corrupt())?;
-    let asked = append.command.fingerprint();
-    let mut fields: Vec<String> = known
-        .iter()
-        .filter(|(name, hash)| asked.get(*name) != Some(hash))
-        .map(|(name, _)| name.clone())
-        .chain(asked.keys().filter(|name| !known.contains_key(*name)).cloned())
-        .collect();
+    let mut fields = differing(&known, &append.command.fingerprint());
     if let Target::Named(named) = &append.target
         && *named != incident
     {

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use harmony_incidents::{
     IncidentId,
-    command::fingerprint,
+    command::{self, fingerprint},
     promotion::{Candidate, CandidateId, Decision},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use crate::store::LogError;
 
 /// How long the attempts log keeps a line, in days.
 pub const ATTEMPTS_KEPT_DAYS: i64 = 90;
@@ -171,4 +173,11 @@ pub struct PromotionAttempt {
     pub decision_id: String,
     /// When. Lines older than [`ATTEMPTS_KEPT_DAYS`] before it are dropped.
     pub at: Timestamp,
+}
+
+/// Names of the members in which a candidate differs from the one that was kept under its id.
+pub(crate) fn differing(candidate: &StoredCandidate, known: &str) -> Result<Vec<String>, LogError> {
+    let corrupt = |_| LogError::Corrupt { place: format!("candidate {}", candidate.id()) };
+    let known: BTreeMap<String, String> = serde_json::from_str(known).map_err(corrupt)?;
+    Ok(command::differing(&known, &candidate.fingerprint()))
 }

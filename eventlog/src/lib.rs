@@ -12,16 +12,22 @@ mod entry;
 mod redaction;
 mod store;
 
+pub mod candidates;
 pub mod checkpoint;
 pub mod export;
+pub mod history;
+pub mod promotion;
 pub mod sqlite;
 pub mod verify;
 
+pub use candidates::{
+    CandidateChange, CandidateFilter, CandidateStatus, Changed, PromotionAttempt, StoredCandidate,
+};
 pub use checkpoint::{Checkpoint, CheckpointKey, IncidentHead, VerifierKey};
 pub use export::Export;
 pub use sqlite::SqliteLog;
 pub use store::{
     Append, Appended, Begin, Cause, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxId, OutboxItem,
-    OutboxKind, Pending, SharedLog, Target,
+    OutboxKind, Pending, Place, SharedLog, Sort, Target,
 };
 pub use verify::{Finding, Report};

@@ -12,7 +12,8 @@ use harmony_incidents::{
     judge::{judge, payload},
     log::{Authority, CandidateDecided, Cause, Text, payload::Kind},
     promotion::{
-        self, AUTO_JUSTIFICATION, CandidateId, Decision, Facts, Outcome, Policies, Question, WORKFLOW_TYPE, evaluate,
+        self, AUTO_JUSTIFICATION, CandidateId, Decision, Facts, Outcome, Policies, Question, WORKFLOW_TYPE,
+        evaluate,
     },
     words,
 };
@@ -115,14 +116,17 @@ pub async fn decide(
             Ok(decision) => (decision.outcome.name(), decision.decision_id.clone()),
             Err(_) => ("REFUSE", String::new()),
         };
-        log.log_attempt(org, &PromotionAttempt {
-            candidate: id.clone(),
-            actor: asker.actor.to_owned(),
-            authority: words::authority_name(asker.authority),
-            outcome,
-            decision_id,
-            at: asker.now,
-        })
+        log.log_attempt(
+            org,
+            &PromotionAttempt {
+                candidate: id.clone(),
+                actor: asker.actor.to_owned(),
+                authority: words::authority_name(asker.authority),
+                outcome,
+                decision_id,
+                at: asker.now,
+            },
+        )
         .await?;
         let (change, ruling) = match answer {
             Err(refusal) if stored.decision.is_some() => return Ok(Some(Ruling::Refused(refusal))),

@@ -1,7 +1,7 @@
 //! What a redaction takes out of a store: a record's texts, and every copy that the store made for itself.
 //!
-//! Copies lie in answers kept with idempotency keys, in results of effects, in outbox items that were carried out. An
-//! item that still has to be carried out is signed and cannot be changed; while one holds the text, the redaction is
+//! Copies lie in answers kept with idempotency keys, in results of effects, in the candidates that an incident comes
+//! from, in outbox items that were carried out. An item that still has to be carried out is signed and cannot be changed; while one holds the text, the redaction is
 //! refused. Fingerprints of commands stay: they are hashes. Backups, exports and what a vendor or Temporal was told
 //! are others' to clean.
 //!
@@ -22,6 +22,8 @@ type IsText<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
 const REDACTED: &str = "[redacted]";
 /// Answers are typed: only these of their members are free text.
 const ANSWER_TEXTS: [&str; 4] = ["action", "reason", "refusedBecause", "requestReason"];
+/// So are a candidate's.
+const CANDIDATE_TEXTS: [&str; 5] = ["because", "justification", "refusedBecause", "summary", "title"];
 /// A shorter text is looked for as a whole value only: as a part it would be found in every id.
 const PART_BYTES: usize = 8;
 
@@ -38,6 +40,8 @@ pub(crate) struct Copies {
     pub(crate) answers: Vec<(String, String)>,
     /// Results of the incident's effects, by effect key.
     pub(crate) results: Vec<(String, String)>,
+    /// Candidates that became the incident or are about it, by their ids.
+    pub(crate) candidates: Vec<(String, String)>,
 }
 
 /// What is written. The payloads and errors of the incident's items that were carried out go too, whatever they hold:
@@ -52,6 +56,8 @@ pub(crate) struct Erasure {
     pub(crate) answers: Vec<(String, String)>,
     /// Results as they are from now on, by effect key.
     pub(crate) results: Vec<(String, String)>,
+    /// Candidates as they are from now on, by their ids.
+    pub(crate) candidates: Vec<(String, String)>,
 }
 
 /// What goes; `None` where there is nothing (left) to take out.
@@ -91,6 +97,7 @@ pub(crate) fn plan(
         seq,
         answers: changed(copies.answers, &|name| ANSWER_TEXTS.contains(&name)),
         results: changed(copies.results, &|_| true),
+        candidates: changed(copies.candidates, &|name| CANDIDATE_TEXTS.contains(&name)),
         fields: gone.into_iter().collect(),
     }))
 }

@@ -7,7 +7,9 @@
 use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
-use harmony_incidents::{Answer, Command, IncidentId, OrgId, log::IncidentState, record::SaltKey};
+use harmony_incidents::{
+    Answer, Command, IncidentId, OrgId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+};
 use serde_json::Value;
 use sqlx::{
     SqlitePool,
@@ -16,11 +18,13 @@ use sqlx::{
 
 use crate::{
     append::{self, incident_id},
+    candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
 };
 
+mod candidates;
 mod effects;
 mod outbox;
 mod read;
@@ -144,7 +148,7 @@ impl EventLog for SqliteLog {
 
     async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
         let mut connection = self.writer.acquire().await.map_err(unavailable)?;
-        outbox::insert(&mut connection, org, incident, item, jiff::Timestamp::now()).await
+        outbox::insert(&mut connection, org, Some(incident), item, jiff::Timestamp::now()).await
     }
 
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {
@@ -193,6 +197,45 @@ impl EventLog for SqliteLog {
 
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
         effects::release(&self.writer, org, key, owner).await
+    }
+
+    async fn submit_candidate(
+        &self,
+        org: &OrgId,
+        candidate: &StoredCandidate,
+        follow: &[OutboxItem],
+    ) -> Result<StoredCandidate, LogError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        let stored = candidates::submit(&mut tx, org, candidate, follow).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(stored)
+    }
+
+    async fn candidate(&self, org: &OrgId, id: &CandidateId) -> Result<Option<StoredCandidate>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        candidates::get(&mut connection, org, id).await
+    }
+
+    async fn candidates(
+        &self,
+        org: &OrgId,
+        filter: &CandidateFilter,
+    ) -> Result<Vec<StoredCandidate>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        candidates::list(&mut connection, org, filter).await
+    }
+
+    async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        let changed = candidates::change(&mut tx, org, change).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(changed)
+    }
+
+    async fn log_attempt(&self, org: &OrgId, attempt: &PromotionAttempt) -> Result<(), LogError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        candidates::attempt(&mut tx, org, attempt).await?;
+        tx.commit().await.map_err(unavailable)
     }
 
     async fn ping(&self) -> Result<(), LogError> {

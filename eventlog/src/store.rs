@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use harmony_incidents::{
     Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal,
     log::{IncidentState, Record},
+    promotion::CandidateId,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
     verify::{Report, Row},
 };
@@ -142,8 +144,8 @@ pub struct Pending {
     pub id: OutboxId,
     /// Organisation.
     pub org: OrgId,
-    /// Incident.
-    pub incident: IncidentId,
+    /// Incident; none where it follows something that is no incident, such as a candidate.
+    pub incident: Option<IncidentId>,
     /// The item.
     pub item: OutboxItem,
     /// Which try this is, from 1.
@@ -152,19 +154,61 @@ pub struct Pending {
     pub created_at: Timestamp,
 }
 
-/// Which incidents to list.
+/// Which incidents to list. Empty lists ask nothing; of several words in one, any suffices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Machine words of states; empty for all.
+    /// Machine words of states.
     pub states: Vec<String>,
-    /// `P1`..`P4`; empty for all.
+    /// Words of the status view.
+    pub statuses: Vec<String>,
+    /// `P1`..`P4`.
     pub severities: Vec<String>,
-    /// Part of the title.
-    pub search: Option<String>,
+    /// Services that are hit.
+    pub services: Vec<String>,
+    /// Environments.
+    pub environments: Vec<String>,
+    /// Projects.
+    pub projects: Vec<String>,
+    /// Correlation keys: the first one's, or a signal's.
+    pub correlation_keys: Vec<String>,
+    /// Parts of the title; all of them must be there.
+    pub search: Vec<String>,
+    /// In which order.
+    pub sort: Sort,
     /// At most this many.
     pub limit: u32,
-    /// Only incidents before this one in the listing.
-    pub before: Option<IncidentId>,
+    /// Only incidents behind this one in the listing.
+    pub after: Option<Place>,
+}
+
+/// In which order incidents are listed. Each is total, so that a page begins where the one before it ended, whatever
+/// was declared meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// The highest number first.
+    #[default]
+    NewestFirst,
+    /// The lowest number first.
+    OldestFirst,
+    /// P1 first; the newest first among equals.
+    MostSevereFirst,
+}
+
+/// Where an incident stands in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The incident.
+    pub incident: IncidentId,
+    /// Its severity's word when it was listed; only [`Sort::MostSevereFirst`] looks at it.
+    pub severity: String,
+}
+
+impl Place {
+    /// Where this one stands; none where it is no incident's state.
+    pub fn of(state: &IncidentState) -> Option<Self> {
+        let incident = state.incident.parse().ok()?;
+        Some(Self { incident, severity: state.severity().as_str_name().to_owned() })
+    }
 }
 
 /// What the ledger knows of an effect.
@@ -316,6 +360,33 @@ pub trait EventLog: Send + Sync {
 
     /// The attempt of `owner` has ended, and nothing of it is under way any more: the next may look at once.
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError>;
+
+    /// Takes a candidate, and writes what must follow into the outbox in the same transaction. Answers with the
+    /// candidate as it is kept: the first one where the same document came under this id before. Another document
+    /// under this id is a [`LogError::KeyConflict`].
+    async fn submit_candidate(
+        &self,
+        org: &OrgId,
+        candidate: &StoredCandidate,
+        follow: &[OutboxItem],
+    ) -> Result<StoredCandidate, LogError>;
+
+    /// A candidate as it is kept.
+    async fn candidate(&self, org: &OrgId, id: &CandidateId) -> Result<Option<StoredCandidate>, LogError>;
+
+    /// Candidates, the last received first.
+    async fn candidates(
+        &self,
+        org: &OrgId,
+        filter: &CandidateFilter,
+    ) -> Result<Vec<StoredCandidate>, LogError>;
+
+    /// Changes a candidate if nobody did since it was read, and if no other of its key was promoted meanwhile where
+    /// the change asks for that. Either both hold when it is written, or nothing is.
+    async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError>;
+
+    /// Writes a line of the attempts log, and drops the lines that were kept long enough. Nothing here reads it.
+    async fn log_attempt(&self, org: &OrgId, attempt: &PromotionAttempt) -> Result<(), LogError>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), LogError>;

@@ -302,6 +302,16 @@ pub fn fingerprint(document: &Value) -> BTreeMap<String, String> {
     fields
 }
 
+/// Names of the fields in which two documents differ, by their fingerprints.
+pub fn differing(known: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> Vec<String> {
+    known
+        .iter()
+        .filter(|(name, hash)| asked.get(*name) != Some(hash))
+        .map(|(name, _)| name.clone())
+        .chain(asked.keys().filter(|name| !known.contains_key(*name)).cloned())
+        .collect()
+}
+
 fn flatten(fields: &mut BTreeMap<String, String>, name: String, value: &Value, depth: u8) {
     match value {
         Value::Object(object) if depth < 4 => {

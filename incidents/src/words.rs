@@ -73,6 +73,18 @@ pub fn status(state: State, phase: Phase) -> &'static str {
     }
 }
 
+/// A word of the `status` view, in upper or lower case.
+pub fn status_word(word: &str) -> Result<&'static str, UnknownWord> {
+    const WORDS: [&str; 5] = ["OPEN", "INVESTIGATING", "MITIGATED", "RESOLVED", "CANCELLED"];
+    WORDS.into_iter().find(|known| known.eq_ignore_ascii_case(word)).ok_or_else(|| {
+        unknown(
+            "status",
+            word,
+            "OPEN, INVESTIGATING, MITIGATED, RESOLVED, CANCELLED (`state` takes the machine's words)",
+        )
+    })
+}
+
 /// The state that somebody means who sets a `status` word of the view; the machine's words mean themselves.
 pub fn state_meant(word: &str) -> Result<State, UnknownWord> {
     match word.to_ascii_uppercase().as_str() {

@@ -297,7 +297,7 @@ impl World {
         };
         let key = format!("decision/{}", pending.item.name);
         let decide = Command::Decide { input: Box::new(input) };
-        self.append(pending.incident.as_str(), &key, WorkflowType::Remediate, decide).await;
+        self.append(pending.incident.as_ref().unwrap().as_str(), &key, WorkflowType::Remediate, decide).await;
         pending
     }
 }

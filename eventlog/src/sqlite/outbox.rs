@@ -15,7 +15,7 @@ use crate::{
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    incident: Option<&IncidentId>,
     item: &OutboxItem,
     now: Timestamp,
 ) -> Result<(), LogError> {
@@ -23,7 +23,7 @@ pub(super) async fn insert(
         "INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, kind, name) DO NOTHING",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
+    .bind(incident.map_or("", IncidentId::as_str))
     .bind(item.kind.name())
     .bind(&item.name)
     .bind(item.payload.to_string())
@@ -137,7 +137,10 @@ fn pending(row: &SqliteRow) -> Result<(i64, Pending), LogError> {
     let pending = Pending {
         id: OutboxId(id.to_string()),
         org: OrgId::from_str(column(row, "org", place)?).map_err(|_| corrupt())?,
-        incident: incident_id(column(row, "incident", place)?)?,
+        incident: match column(row, "incident", place)? {
+            "" => None,
+            incident => Some(incident_id(incident)?),
+        },
         item: OutboxItem {
             kind: OutboxKind::from_name(column(row, "kind", place)?).ok_or_else(corrupt)?,
             name: column(row, "name", place)?,

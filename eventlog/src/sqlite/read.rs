@@ -8,10 +8,10 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{column, signed, unavailable, unsigned};
 use crate::{
-    append::{self, Projection, incident_id},
+    append::{self, Projection, incident_id, key_line},
     checkpoint::IncidentHead,
     entry,
-    store::{Entry, Filter, LogError},
+    store::{Entry, Filter, LogError, Sort},
     verify::{Audit, Row},
 };
 
@@ -144,9 +144,14 @@ pub(super) async fn list(
 ) -> Result<Vec<IncidentState>, LogError> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT incident FROM incidents WHERE org = ");
     query.push_bind(org.as_str());
-    for (column, words) in
-        [(" AND state_word IN (", &filter.states), (" AND severity IN (", &filter.severities)]
-    {
+    for (column, words) in [
+        (" AND state_word IN (", &filter.states),
+        (" AND status_word IN (", &filter.statuses),
+        (" AND severity IN (", &filter.severities),
+        (" AND service IN (", &filter.services),
+        (" AND environment IN (", &filter.environments),
+        (" AND project IN (", &filter.projects),
+    ] {
         if !words.is_empty() {
             query.push(column);
             let mut list = query.separated(", ");
@@ -156,16 +161,39 @@ pub(super) async fn list(
             query.push(")");
         }
     }
-    if let Some(search) = &filter.search {
+    if !filter.correlation_keys.is_empty() {
+        query.push(" AND (");
+        let mut list = query.separated(" OR ");
+        for key in &filter.correlation_keys {
+            list.push("instr(correlation_keys, ").push_bind_unseparated(key_line(&[key]));
+            list.push_unseparated(") > 0");
+        }
+        query.push(")");
+    }
+    for search in &filter.search {
         query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND instr(lower(t.text), lower(");
         query.push_bind(search);
         query.push(")) > 0)");
     }
-    if let Some((year, number)) = filter.before.as_ref().map(IncidentId::parts) {
-        query.push(" AND (year, number) < (");
-        query.push_bind(year).push(", ").push_bind(signed(number)).push(")");
+    let (behind, order) = match filter.sort {
+        Sort::NewestFirst => (" AND (year, number) < (", " ORDER BY year DESC, number DESC LIMIT "),
+        Sort::OldestFirst => (" AND (year, number) > (", " ORDER BY year, number LIMIT "),
+        Sort::MostSevereFirst => {
+            (" AND (year, number) < (", " ORDER BY severity, year DESC, number DESC LIMIT ")
+        }
+    };
+    if let Some(place) = &filter.after {
+        let (year, number) = place.incident.parts();
+        if filter.sort == Sort::MostSevereFirst {
+            query.push(" AND (severity > ").push_bind(&place.severity);
+            query.push(" OR (severity = ").push_bind(&place.severity);
+        }
+        query.push(behind).push_bind(year).push(", ").push_bind(signed(number)).push(")");
+        if filter.sort == Sort::MostSevereFirst {
+            query.push("))");
+        }
     }
-    query.push(" ORDER BY year DESC, number DESC LIMIT ").push_bind(filter.limit);
+    query.push(order).push_bind(filter.limit);
     let ids: Vec<String> =
         query.build_query_scalar().fetch_all(&mut *connection).await.map_err(unavailable)?;
     let mut states = Vec::with_capacity(ids.len());
@@ -276,7 +304,7 @@ impl Audit for SqliteConnection {
         incident: &IncidentId,
     ) -> Result<Option<Projection>, LogError> {
         let row = sqlx::query(
-            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity FROM incidents WHERE org = ? AND incident = ?",
+            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys FROM incidents WHERE org = ? AND incident = ?",
         )
         .bind(org.as_str())
         .bind(incident.as_str())
@@ -294,6 +322,11 @@ impl Audit for SqliteConnection {
                 state_word: column(&row, "state_word", place)?,
                 phase_word: column(&row, "phase_word", place)?,
                 severity: column(&row, "severity", place)?,
+                status_word: column(&row, "status_word", place)?,
+                service: column(&row, "service", place)?,
+                environment: column(&row, "environment", place)?,
+                project: column(&row, "project", place)?,
+                correlation_keys: column(&row, "correlation_keys", place)?,
             })
         })
         .transpose()

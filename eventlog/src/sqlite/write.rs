@@ -89,7 +89,10 @@ impl Transaction for SqliteConnection {
         let results =
             "SELECT key, result AS kept FROM effects WHERE org = ? AND incident = ? AND result IS NOT NULL";
         let results = documents(self, results, org, incident).await?;
-        Ok(Copies { canonical, texts, waiting, answers, results })
+        let candidates =
+            "SELECT candidate AS key, document AS kept FROM candidates WHERE org = ? AND incident = ?";
+        let candidates = documents(self, candidates, org, incident).await?;
+        Ok(Copies { canonical, texts, waiting, answers, results, candidates })
     }
 
     async fn write(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
@@ -103,7 +106,7 @@ impl Transaction for SqliteConnection {
             project(self, append.org, &plan.incident, projection, plan.stored_at).await?;
         }
         for item in &plan.outbox {
-            outbox::insert(self, append.org, &plan.incident, item, plan.stored_at).await?;
+            outbox::insert(self, append.org, Some(&plan.incident), item, plan.stored_at).await?;
         }
         if let Some(decision) = &plan.settled {
             outbox::settle(self, append.org, &plan.incident, decision, plan.stored_at).await?;
@@ -178,6 +181,7 @@ async fn erase(
     for (update, changed) in [
         ("UPDATE idempotency SET answer = ? WHERE org = ? AND key = ?", &erasure.answers),
         ("UPDATE effects SET result = ? WHERE org = ? AND key = ?", &erasure.results),
+        ("UPDATE candidates SET document = ? WHERE org = ? AND candidate = ?", &erasure.candidates),
     ] {
         for (key, new) in changed {
             sqlx::query(update)
@@ -240,7 +244,7 @@ async fn project(
     stored_at: Timestamp,
 ) -> Result<(), LogError> {
     sqlx::query(
-        "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, updated_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, updated_at_us = excluded.updated_at_us",
+        "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, updated_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, updated_at_us = excluded.updated_at_us",
     )
     .bind(org.as_str())
     .bind(incident.as_str())
@@ -252,6 +256,11 @@ async fn project(
     .bind(&projection.state_word)
     .bind(&projection.phase_word)
     .bind(&projection.severity)
+    .bind(&projection.status_word)
+    .bind(&projection.service)
+    .bind(&projection.environment)
+    .bind(&projection.project)
+    .bind(&projection.correlation_keys)
     .bind(stored_at.as_microsecond())
     .execute(connection)
     .await

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 mod appending;
+mod candidates;
 mod checkpoint;
 mod effects;
 mod export;

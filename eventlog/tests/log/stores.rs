@@ -48,6 +48,7 @@ pub(crate) enum Rows {
     Texts,
     Incidents,
     Keys,
+    Attempts,
 }
 
 /// What somebody with the database may do. Incidents are given by their number of 2026.
@@ -108,6 +109,7 @@ fn table(rows: Rows) -> &'static str {
         Rows::Texts => "texts",
         Rows::Incidents => "incidents",
         Rows::Keys => "idempotency",
+        Rows::Attempts => "promotion_attempts",
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use harmony_eventlog::{
-    Checkpoint, CheckpointKey, Entry, Export, Filter, Report, SharedLog, VerifierKey, export,
+    Checkpoint, CheckpointKey, Entry, Export, Filter, Place, Report, SharedLog, VerifierKey, export,
     export::Expected,
 };
 use harmony_incidents::{
@@ -416,8 +416,8 @@ async fn all_incidents(config: &Config, log: &SharedLog) -> anyhow::Result<Vec<I
     let mut all: Vec<IncidentState> = Vec::new();
     loop {
         let page = log.list(&config.org, &filter).await.map_err(|error| unreadable(config, &error))?;
-        filter.before = page.last().and_then(|state| state.incident.parse().ok());
-        let is_last = page.len() < PAGE as usize || filter.before.is_none();
+        filter.after = page.last().and_then(Place::of);
+        let is_last = page.len() < PAGE as usize || filter.after.is_none();
         all.extend(page);
         if is_last {
             return Ok(all);
