@@ -209,7 +209,11 @@ impl From<LogError> for ApiError {
             LogError::UnknownIncident(_) => Self::NotFound(error.to_string()),
             LogError::KeyConflict { fields } => Self::key_conflict(&fields),
             LogError::Stale { .. } => Self::Conflict(error.to_string()),
-            LogError::Unavailable(_) | LogError::NewerSchema { .. } | LogError::Open { .. } => {
+            LogError::Unavailable(_)
+            | LogError::NewerSchema { .. }
+            | LogError::OlderSchema { .. }
+            | LogError::ReadOnly
+            | LogError::Open { .. } => {
                 tracing::error!(error = chain(&error), "the store does not answer");
                 Self::Unavailable("the store does not answer; nothing is known to be recorded".to_owned())
             }

@@ -62,3 +62,8 @@ pub(crate) fn fill(state: &mut IncidentState, known: &BTreeMap<Vec<u8>, String>)
         }
     }
 }
+
+/// A text as it is stored. Bytes that are no text match no commitment.
+pub(crate) fn utf8(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| format!("{error}: {:?}", error.as_bytes()))
+}

@@ -10,12 +10,15 @@
 mod append;
 mod entry;
 mod redaction;
+mod sql;
 mod store;
 
 pub mod candidates;
 pub mod checkpoint;
 pub mod export;
 pub mod history;
+pub mod open;
+pub mod postgres;
 pub mod promotion;
 pub mod sqlite;
 pub mod verify;
@@ -25,6 +28,8 @@ pub use candidates::{
 };
 pub use checkpoint::{Checkpoint, CheckpointKey, IncidentHead, VerifierKey};
 pub use export::Export;
+pub use open::{Access, Address};
+pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;
 pub use store::{
     Append, Appended, Begin, Cause, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxId, OutboxItem,

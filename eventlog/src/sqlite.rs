@@ -4,7 +4,11 @@
 //! file: writers queue by `BEGIN IMMEDIATE` and the busy time-out. Within one process writers share one connection;
 //! readers have their own.
 
-use std::{path::Path, time::Duration};
+use std::{
+    cmp::Ordering,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use harmony_incidents::{
@@ -28,18 +32,21 @@ mod candidates;
 mod effects;
 mod outbox;
 mod read;
-mod schema;
+pub(crate) mod schema;
 mod write;
 
 /// How long a writer waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that only read; SQLite's readers hold nobody up.
+const READERS: u32 = 4;
 
 /// The log in one SQLite file.
 pub struct SqliteLog {
     /// Invariant: one connection, so that writers of this process queue here and not in SQLite's busy loop.
     writer: SqlitePool,
     readers: SqlitePool,
-    salt: SaltKey,
+    /// `None` where it was opened for reading alone.
+    salt: Option<SaltKey>,
 }
 
 impl SqliteLog {
@@ -53,38 +60,72 @@ impl SqliteLog {
         Self::connect(path, salt, false).await
     }
 
-    async fn connect(path: &Path, salt: SaltKey, create: bool) -> Result<Self, LogError> {
-        let failed = |reason: String| LogError::Open { path: path.display().to_string(), reason };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(create)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // What is deleted is overwritten: a redacted text does not stay in a free page.
-            .pragma("secure_delete", "ON")
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = |size| {
-            SqlitePoolOptions::new()
-                .max_connections(size)
-                .acquire_timeout(BUSY_TIMEOUT * 2)
-                .idle_timeout(None)
+    /// Opens a file that must exist, for reading alone. It may be in use, and it may be one that cannot be written.
+    pub async fn audit(path: &Path) -> Result<Self, LogError> {
+        let failed = |error: sqlx::Error| schema::failed(path, &error);
+        let reading = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+        // Without a write-ahead log nobody writes, and where none can be made, none need be waited for: SQLite then
+        // reads the file alone instead of refusing a directory in which it may make nothing.
+        let lone = reading.clone().immutable(true);
+        let pool = match pool(READERS).connect_with(reading).await {
+            Ok(pool) if version_of(&pool).await.is_ok() => pool,
+            _ if !beside(path, "-wal").exists() => pool(READERS).connect_with(lone).await.map_err(failed)?,
+            Ok(pool) => pool,
+            Err(error) => return Err(failed(error)),
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| failed(reason(&error)))?;
-        schema::migrate(&writer).await.map_err(|error| match error {
-            schema::MigrateError::Newer { found, known } => LogError::NewerSchema { found, known },
-            schema::MigrateError::Sql(error) => failed(reason(&error)),
-        })?;
-        let readers = pool(4).connect_with(options).await.map_err(|error| failed(reason(&error)))?;
-        Ok(Self { writer, readers, salt })
+        let found = version_of(&pool).await.map_err(failed)?;
+        match found.cmp(&schema::known()) {
+            Ordering::Less => Err(LogError::OlderSchema { found, known: schema::known() }),
+            Ordering::Greater => Err(LogError::NewerSchema { found, known: schema::known() }),
+            // Whatever would need the salt key fails first, since nothing can be written.
+            Ordering::Equal => Ok(Self { writer: pool.clone(), readers: pool, salt: None }),
+        }
     }
+
+    async fn connect(path: &Path, salt: SaltKey, create: bool) -> Result<Self, LogError> {
+        let failed = |error: sqlx::Error| schema::failed(path, &error);
+        let options = options(path).create_if_missing(create);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        schema::migrate(&mut *writer.acquire().await.map_err(failed)?, path).await?;
+        let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
+        Ok(Self { writer, readers, salt: Some(salt) })
+    }
+}
+
+/// How every connection is opened that may write.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        // What is deleted is overwritten: a redacted text does not stay in a free page.
+        .pragma("secure_delete", "ON")
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+fn pool(size: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT * 2).idle_timeout(None)
+}
+
+async fn version_of(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
+    schema::version(&mut *pool.acquire().await?).await
+}
+
+/// A file that SQLite keeps beside its own.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 #[async_trait]
 impl EventLog for SqliteLog {
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
+        let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let appended = append::append(&mut *tx, &append, &self.salt).await?;
+        let appended = append::append(&mut *tx, &append, salt).await?;
         if appended.repeated {
             drop(tx);
         } else {
@@ -253,23 +294,4 @@ where
 
 fn unavailable(error: sqlx::Error) -> LogError {
     LogError::Unavailable(Box::new(error))
-}
-
-fn reason(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(database) => database.message().to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
 }

@@ -258,9 +258,20 @@ pub enum LogError {
         /// Of this build.
         known: i64,
     },
+    /// The database was made by an older Harmony, or is empty.
+    #[error("the database has schema {found}, this version needs {known}: run `harmony db migrate`")]
+    OlderSchema {
+        /// In the database; 0 where it was never migrated.
+        found: i64,
+        /// Of this build.
+        known: i64,
+    },
     /// The store cannot be reached or is busy; nothing was written.
     #[error("the store does not answer")]
     Unavailable(#[source] Cause),
+    /// The log was opened for reading alone.
+    #[error("the log was opened for reading alone")]
+    ReadOnly,
     /// What is stored is not what was written.
     #[error("the store holds something unreadable for {place}: run `harmony log verify`")]
     Corrupt {

@@ -283,6 +283,12 @@ pub enum Command {
 const DERIVED_FIELDS: [&str; 4] = ["attested", "decidedAt", "durationMs", "refuse"];
 
 impl Command {
+    /// Whether judging it looks at the decisions that are under way: a store that would have to read them for it
+    /// alone leaves them out where it does not.
+    pub fn weighs_decisions(&self) -> bool {
+        matches!(self, Self::ExpireLevel { .. } | Self::Escalate { .. })
+    }
+
     /// A hash per field, of everything but what derives from time. Two commands with one key must agree in all.
     pub fn fingerprint(&self) -> BTreeMap<String, String> {
         // Serialising our own types to JSON cannot fail: keys are strings and no map has others.

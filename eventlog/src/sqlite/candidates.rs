@@ -4,12 +4,13 @@ use harmony_incidents::{OrgId, promotion::CandidateId};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{column, outbox, signed, unavailable};
+use super::{column, outbox, unavailable};
 use crate::{
     candidates::{
         ATTEMPTS_KEPT_DAYS, CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate,
         differing,
     },
+    sql::signed,
     store::{LogError, OutboxItem},
 };
 

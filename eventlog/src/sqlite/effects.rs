@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::{column, micros, unavailable, unsigned};
+use super::{column, unavailable};
+use crate::sql::{micros, unsigned};
 use crate::store::{Begin, LogError};
 
 pub(super) async fn begin(

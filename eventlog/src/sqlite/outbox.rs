@@ -6,9 +6,10 @@ use harmony_incidents::{IncidentId, OrgId};
 use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
-use super::{column, micros, unavailable, unsigned};
+use super::{column, unavailable};
 use crate::{
     append::incident_id,
+    sql::{micros, unsigned},
     store::{LogError, OutboxId, OutboxItem, OutboxKind, Pending},
 };
 

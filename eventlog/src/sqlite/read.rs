@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{column, signed, unavailable, unsigned};
+use super::{column, unavailable};
 use crate::{
     append::{self, Projection, incident_id, key_line},
     checkpoint::IncidentHead,
     entry,
+    sql::{signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
     verify::{Audit, Row},
 };
@@ -229,7 +230,7 @@ impl Audit for SqliteConnection {
         .fetch_all(self)
         .await
         .map_err(unavailable)?;
-        Ok(ids.into_iter().map(utf8).collect())
+        Ok(ids.into_iter().map(entry::utf8).collect())
     }
 
     async fn rows(
@@ -268,10 +269,10 @@ impl Audit for SqliteConnection {
             let text = (
                 column(row, "commitment", place)?,
                 column(row, "salt", place)?,
-                utf8(column(row, "text", place)?),
+                entry::utf8(column(row, "text", place)?),
             );
             let fields = texts.entry(column(row, "seq", place)?).or_default();
-            fields.insert(utf8(column(row, "field", place)?), text);
+            fields.insert(entry::utf8(column(row, "field", place)?), text);
         }
         let mut rows = Vec::with_capacity(found.len());
         for row in &found {
@@ -331,9 +332,4 @@ impl Audit for SqliteConnection {
         })
         .transpose()
     }
-}
-
-/// Bytes that are no text match no commitment.
-fn utf8(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| format!("{error}: {:?}", error.as_bytes()))
 }

@@ -1,49 +1,78 @@
 //! The schema of the file, and bringing an older one up to it.
 
+use std::path::Path;
+
 use harmony_incidents::IncidentId;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::append::{self, Projection};
+use super::BUSY_TIMEOUT;
+use crate::{
+    append::{self, Projection},
+    sql::reason,
+    store::LogError,
+};
 
-/// Schema of this build; older ones are brought up to it, newer ones are refused.
-const SCHEMA: i64 = 2;
+/// In order; a file's version (`user_version`) is how many of them it has seen.
 const MIGRATIONS: [&str; 2] = [
     include_str!("../../migrations/sqlite/0001_log.sql"),
     include_str!("../../migrations/sqlite/0002_candidates.sql"),
 ];
 
-/// Why a file was not brought up to date.
-pub(super) enum MigrateError {
-    /// A newer Harmony wrote it.
-    Newer { found: i64, known: i64 },
-    /// As SQLite says.
-    Sql(sqlx::Error),
+/// Schema of this build; older ones are brought up to it, newer ones are refused.
+pub(crate) fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-impl From<sqlx::Error> for MigrateError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
+/// The version of a file; 0 where there is none.
+pub(crate) async fn found(path: &Path) -> Result<i64, LogError> {
+    if !path.exists() {
+        return Ok(0);
     }
+    let failed = |error: sqlx::Error| failed(path, &error);
+    let mut connection =
+        SqliteConnectOptions::new().filename(path).read_only(true).connect().await.map_err(failed)?;
+    let found = version(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    Ok(found)
 }
 
-pub(super) async fn migrate(pool: &SqlitePool) -> Result<(), MigrateError> {
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *tx).await?;
-    if found > SCHEMA {
-        return Err(MigrateError::Newer { found, known: SCHEMA });
+/// Makes a file or brings it up to date; gives the version it had.
+pub(crate) async fn migrate_file(path: &Path) -> Result<i64, LogError> {
+    let options = super::options(path).create_if_missing(true).busy_timeout(BUSY_TIMEOUT);
+    let mut connection = options.connect().await.map_err(|error| failed(path, &error))?;
+    let found = migrate(&mut connection, path).await?;
+    connection.close().await.map_err(|error| failed(path, &error))?;
+    Ok(found)
+}
+
+/// Brings the file up to date, in one transaction; gives the version it had.
+pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<i64, LogError> {
+    let failed = |error: sqlx::Error| failed(path, &error);
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let found = version(&mut tx).await.map_err(failed)?;
+    if found > known() {
+        return Err(LogError::NewerSchema { found, known: known() });
     }
     let done = usize::try_from(found).unwrap_or_default();
     for migration in &MIGRATIONS[done..] {
-        sqlx::raw_sql(*migration).execute(&mut *tx).await?;
+        sqlx::raw_sql(*migration).execute(&mut *tx).await.map_err(failed)?;
     }
     if found == 1 {
-        project_again(&mut tx).await?;
+        project_again(&mut tx).await.map_err(failed)?;
     }
     // On a file that may only be read, SQLite makes BEGIN IMMEDIATE a read transaction and says nothing: only a
     // statement that writes is refused, and it must be refused here and not in the first append.
-    sqlx::query("DELETE FROM events WHERE FALSE").execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(())
+    sqlx::query("DELETE FROM events WHERE FALSE").execute(&mut *tx).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    Ok(found)
+}
+
+pub(super) async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("PRAGMA user_version").fetch_one(connection).await
+}
+
+pub(super) fn failed(path: &Path, error: &sqlx::Error) -> LogError {
+    LogError::Open { path: path.display().to_string(), reason: reason(error) }
 }
 
 /// Fills the columns that schema 2 brought. A state that cannot be read is left for `verify` to name.

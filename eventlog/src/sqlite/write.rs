@@ -6,10 +6,11 @@ use harmony_protos::kind_name;
 use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
-use super::{column, outbox, read, signed, unavailable, unsigned};
+use super::{column, outbox, read, unavailable};
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
     redaction::{Copies, Erasure},
+    sql::{signed, unsigned},
     store::{Append, Entry, LogError, Target},
 };
 
@@ -22,6 +23,9 @@ impl Transaction for SqliteConnection {
             && let Target::Named(incident) = &append.target
         {
             found.head = read::head(self, append.org, incident).await?;
+            if !append.command.weighs_decisions() {
+                return Ok(found);
+            }
             found.decisions = sqlx::query_scalar(
                 "SELECT payload FROM outbox WHERE org = ? AND incident = ? AND kind = 'decision' AND done_at_us IS NULL",
             )

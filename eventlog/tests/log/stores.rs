@@ -2,6 +2,7 @@
 //!
 //! A new store is a [`Backend`], a file under `stores/` that keeps the [`Store`] trait, and a module in [`stories`].
 
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use async_trait::async_trait;
@@ -14,13 +15,23 @@ use crate::world::id;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Sqlite,
+    Postgres,
 }
 
 impl Backend {
+    /// Whether this machine has it. Where it has not, stderr says what was not tested, and why.
+    pub(crate) fn is_here(self) -> bool {
+        match self {
+            Self::Sqlite => true,
+            Self::Postgres => postgres::is_here(),
+        }
+    }
+
     /// A store of its own, empty, for one story.
     pub(crate) async fn fresh(self) -> Box<dyn Store> {
         match self {
             Self::Sqlite => Box::new(sqlite::Sqlite::new().await),
+            Self::Postgres => Box::new(postgres::Postgres::new().await),
         }
     }
 }
@@ -94,6 +105,18 @@ macro_rules! stories {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $story() {
                     super::$story(crate::stores::Backend::Sqlite).await;
+                }
+            )+
+        }
+
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $story() {
+                    let store = crate::stores::Backend::Postgres;
+                    if store.is_here() {
+                        super::$story(store).await;
+                    }
                 }
             )+
         }

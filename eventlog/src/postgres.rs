@@ -1,0 +1,307 @@
+//! The log on PostgreSQL: for several machines, and for whoever has a database team.
+//!
+//! Every append is one transaction, committed with `synchronous_commit=on` whatever the server's default is. The row
+//! of the incident is locked while a command is judged, so that appends to one incident queue and appends to many do
+//! not; whoever declares holds an advisory lock on the year's numbers until the commit, so that a declaration that
+//! fails leaves no gap. Collisions (the same key at once, a deadlock) are tried again here.
+//!
+//! The schema is made and brought up to date by `harmony db migrate` alone; a database without it, or of another
+//! version, is refused when it is opened. TLS is what the URL's `sslmode` says.
+//!
+//! What was redacted is deleted from every row; when its bytes leave the data files and the server's own log is up to
+//! the server (`VACUUM`, recycling), as are its replicas and backups.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use harmony_incidents::{
+    Answer, IncidentId, OrgId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+};
+use serde_json::Value;
+use sqlx::{
+    PgPool, PgTransaction,
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+};
+
+use crate::{
+    append::{self, incident_id},
+    candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
+    checkpoint::IncidentHead,
+    sql::reason,
+    store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
+    verify::{self, Audit as _, Report, Row},
+};
+
+mod candidates;
+mod effects;
+mod outbox;
+mod read;
+pub(crate) mod schema;
+mod write;
+
+/// Connections of one process where nothing else is asked for.
+pub const DEFAULT_POOL_SIZE: u32 = 8;
+/// How long whoever asks waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that lay idle for longer is tried before it is used: the server may have gone away.
+const TRUSTED_IDLE: Duration = Duration::from_secs(2);
+/// Each collision means that somebody else went on, so this many in a row are a fault of ours.
+const COLLISIONS: u32 = 50;
+/// Reads and writes of an append, durable whatever the server's default is.
+const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
+/// Several reads of one moment.
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The log in one PostgreSQL database.
+pub struct PostgresLog {
+    pool: PgPool,
+    /// `None` where it was opened for reading alone.
+    salt: Option<SaltKey>,
+}
+
+impl PostgresLog {
+    /// Opens a database that was migrated. `pool_size` is how many connections this process takes at most.
+    pub async fn open(options: PgConnectOptions, pool_size: u32, salt: SaltKey) -> Result<Self, LogError> {
+        Self::connect(options, pool_size, Some(salt)).await
+    }
+
+    /// Opens a database for reading alone.
+    pub async fn audit(options: PgConnectOptions, pool_size: u32) -> Result<Self, LogError> {
+        Self::connect(options.options([("default_transaction_read_only", "on")]), pool_size, None).await
+    }
+
+    async fn connect(
+        options: PgConnectOptions,
+        pool_size: u32,
+        salt: Option<SaltKey>,
+    ) -> Result<Self, LogError> {
+        let failed = |error: &sqlx::Error| LogError::Open { path: place(&options), reason: reason(error) };
+        let pool = PgPoolOptions::new()
+            .max_connections(pool_size.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        sqlx::Connection::ping(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(options.clone())
+            .await
+            .map_err(|error| failed(&error))?;
+        let mut connection = pool.acquire().await.map_err(|error| failed(&error))?;
+        let found = schema::version(&mut connection).await.map_err(|error| failed(&error))?;
+        drop(connection);
+        schema::check(found)?;
+        Ok(Self { pool, salt })
+    }
+
+    async fn write(&self) -> Result<PgTransaction<'static>, LogError> {
+        self.pool.begin_with(WRITE).await.map_err(unavailable)
+    }
+
+    async fn read(&self) -> Result<PgTransaction<'static>, LogError> {
+        self.pool.begin_with(READ).await.map_err(unavailable)
+    }
+
+    async fn try_append(&self, append: &Append<'_>) -> Result<Appended, LogError> {
+        let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
+        let mut tx = self.write().await?;
+        let appended = append::append(&mut *tx, append, salt).await?;
+        if !appended.repeated {
+            tx.commit().await.map_err(unavailable)?;
+        }
+        Ok(appended)
+    }
+}
+
+#[async_trait]
+impl EventLog for PostgresLog {
+    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
+        let mut tries = 0;
+        loop {
+            match self.try_append(&append).await {
+                Err(LogError::Unavailable(cause)) if tries < COLLISIONS && is_collision(&cause) => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError> {
+        read::state(&mut *self.read().await?, org, incident).await
+    }
+
+    async fn records(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, LogError> {
+        read::entries(&mut *self.read().await?, org, incident, after, limit).await
+    }
+
+    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError> {
+        let ids = self.read().await?.traces(org).await?;
+        let mut incidents = ids.iter().map(|id| incident_id(id)).collect::<Result<Vec<_>, _>>()?;
+        incidents.sort_by_key(IncidentId::parts);
+        Ok(incidents)
+    }
+
+    async fn rows(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError> {
+        self.read().await?.rows(org, incident, after, limit).await
+    }
+
+    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {
+        read::chain_head(&self.pool, org, incident).await
+    }
+
+    async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError> {
+        read::list(&mut *self.read().await?, org, filter).await
+    }
+
+    async fn verify(&self, org: &OrgId) -> Result<Report, LogError> {
+        verify::log(&mut *self.read().await?, org).await
+    }
+
+    async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
+        let mut tx = self.write().await?;
+        outbox::enqueue(&mut tx, org, incident, item).await?;
+        tx.commit().await.map_err(unavailable)
+    }
+
+    async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {
+        outbox::claim(&self.pool, limit, lease).await
+    }
+
+    async fn done(&self, id: &OutboxId) -> Result<(), LogError> {
+        outbox::done(&self.pool, id).await
+    }
+
+    async fn later(&self, id: &OutboxId, delay: Duration, error: &str) -> Result<(), LogError> {
+        outbox::later(&self.pool, id, delay, error).await
+    }
+
+    async fn backlog(&self) -> Result<(u64, Duration), LogError> {
+        outbox::backlog(&self.pool).await
+    }
+
+    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+        read::answer(&self.pool, org, key).await
+    }
+
+    async fn begin_effect(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        key: &str,
+        operation: &str,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Begin, LogError> {
+        let mut tx = self.write().await?;
+        let begin = effects::begin(&mut tx, org, incident, key, operation, owner, lease).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(begin)
+    }
+
+    async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {
+        let mut tx = self.write().await?;
+        effects::complete(&mut tx, org, key, result).await?;
+        tx.commit().await.map_err(unavailable)
+    }
+
+    async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+        effects::forget(&self.pool, org, key, owner).await
+    }
+
+    async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+        effects::release(&self.pool, org, key, owner).await
+    }
+
+    async fn submit_candidate(
+        &self,
+        org: &OrgId,
+        candidate: &StoredCandidate,
+        follow: &[OutboxItem],
+    ) -> Result<StoredCandidate, LogError> {
+        let mut tx = self.write().await?;
+        let stored = candidates::submit(&mut tx, org, candidate, follow).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(stored)
+    }
+
+    async fn candidate(&self, org: &OrgId, id: &CandidateId) -> Result<Option<StoredCandidate>, LogError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        candidates::get(&mut connection, org, id).await
+    }
+
+    async fn candidates(
+        &self,
+        org: &OrgId,
+        filter: &CandidateFilter,
+    ) -> Result<Vec<StoredCandidate>, LogError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        candidates::list(&mut connection, org, filter).await
+    }
+
+    async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError> {
+        let mut tx = self.write().await?;
+        let changed = candidates::change(&mut tx, org, change).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(changed)
+    }
+
+    async fn log_attempt(&self, org: &OrgId, attempt: &PromotionAttempt) -> Result<(), LogError> {
+        let mut tx = self.write().await?;
+        candidates::attempt(&mut tx, org, attempt).await?;
+        tx.commit().await.map_err(unavailable)
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(unavailable)
+    }
+}
+
+/// A column of a row; one of another type is damage.
+fn column<'r, T>(row: &'r PgRow, name: &str, place: impl FnOnce() -> String) -> Result<T, LogError>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    sqlx::Row::try_get(row, name).map_err(|_| LogError::Corrupt { place: place() })
+}
+
+/// What PostgreSQL will never take is the request's fault (class 22, such as U+0000 in a key); the rest may pass.
+fn unavailable(error: sqlx::Error) -> LogError {
+    match &error {
+        sqlx::Error::Database(database) if database.code().is_some_and(|code| code.starts_with("22")) => {
+            let explanation = format!("PostgreSQL does not take it: {}", database.message());
+            LogError::Refused(harmony_incidents::Refusal::Invalid { explanation })
+        }
+        _ => LogError::Unavailable(Box::new(error)),
+    }
+}
+
+/// Whether somebody else was at the same thing at the same time: the same key or name (23505), a deadlock (40P01), a
+/// serialisation failure (40001).
+fn is_collision(cause: &crate::store::Cause) -> bool {
+    cause
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| ["23505", "40P01", "40001"].contains(&code.as_ref()))
+}
+
+/// Which database, without its password.
+pub(crate) fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    format!("postgres://{}:{}/{database}", options.get_host(), options.get_port())
+}

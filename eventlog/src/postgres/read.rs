@@ -1,0 +1,315 @@
+//! Reading: states, records, lists, and rows as they are for whoever verifies.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+
+use super::{column, unavailable};
+use crate::{
+    append::{self, Projection, incident_id, key_line},
+    checkpoint::IncidentHead,
+    entry,
+    sql::{signed, unsigned},
+    store::{Entry, Filter, LogError, Sort},
+    verify::{Audit, Row},
+};
+
+pub(super) async fn state(
+    connection: &mut PgConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+) -> Result<Option<IncidentState>, LogError> {
+    let place = || incident.to_string();
+    let row = sqlx::query("SELECT head_hash, state FROM incidents WHERE org = $1 AND incident = $2")
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let Some(row) = row else { return Ok(None) };
+    let ChainHead { mut state, .. } =
+        append::head(column(&row, "head_hash", place)?, column(&row, "state", place)?)
+            .ok_or_else(|| LogError::Corrupt { place: place() })?;
+    let beside = sqlx::query(
+        "SELECT commitment, text FROM texts WHERE org = $1 AND incident = $2 AND commitment = ANY($3)",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .bind(entry::commitments(&mut state))
+    .fetch_all(connection)
+    .await
+    .map_err(unavailable)?;
+    let mut known = BTreeMap::new();
+    for row in &beside {
+        known.insert(column(row, "commitment", place)?, text(column(row, "text", place)?, place)?);
+    }
+    entry::fill(&mut state, &known);
+    Ok(Some(state))
+}
+
+pub(super) async fn entries(
+    connection: &mut PgConnection,
+    org: &OrgId,
+    incident: &IncidentId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<Entry>, LogError> {
+    let found = sqlx::query(
+        "SELECT seq, canonical, hash, stored_at_us FROM events WHERE org = $1 AND incident = $2 AND seq > $3 ORDER BY seq LIMIT $4",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .bind(signed(after))
+    .bind(i64::from(limit))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
+    let place = || incident.to_string();
+    let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
+    let beside = sqlx::query(
+        "SELECT seq, field, text FROM texts WHERE org = $1 AND incident = $2 AND seq BETWEEN $3 AND $4",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .bind(first)
+    .bind(last)
+    .fetch_all(connection)
+    .await
+    .map_err(unavailable)?;
+    let mut texts = BTreeMap::<i64, BTreeMap<String, String>>::new();
+    for row in &beside {
+        let fields = texts.entry(column(row, "seq", place)?).or_default();
+        fields.insert(column(row, "field", place)?, text(column(row, "text", place)?, place)?);
+    }
+    found
+        .iter()
+        .map(|row| {
+            let seq: i64 = column(row, "seq", place)?;
+            let place = || format!("{incident} seq {seq}");
+            entry::stored(
+                place,
+                column(row, "canonical", place)?,
+                column(row, "hash", place)?,
+                column(row, "stored_at_us", place)?,
+                texts.remove(&seq).unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+pub(super) async fn chain_head(
+    pool: &PgPool,
+    org: &OrgId,
+    incident: &IncidentId,
+) -> Result<Option<IncidentHead>, LogError> {
+    let row = sqlx::query(
+        "SELECT seq, hash FROM events WHERE org = $1 AND incident = $2 ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(org.as_str())
+    .bind(incident.as_str())
+    .fetch_optional(pool)
+    .await
+    .map_err(unavailable)?;
+    row.map(|row| {
+        let place = || incident.to_string();
+        let hash: &[u8] = column(&row, "hash", place)?;
+        Ok(IncidentHead {
+            incident: incident.clone(),
+            seq: unsigned(column(&row, "seq", place)?),
+            hash: hash.try_into().map_err(|_| LogError::Corrupt { place: place() })?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn list(
+    connection: &mut PgConnection,
+    org: &OrgId,
+    filter: &Filter,
+) -> Result<Vec<IncidentState>, LogError> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT incident FROM incidents WHERE org = ");
+    query.push_bind(org.as_str());
+    for (column, words) in [
+        ("state_word", &filter.states),
+        ("status_word", &filter.statuses),
+        ("severity", &filter.severities),
+        ("service", &filter.services),
+        ("environment", &filter.environments),
+        ("project", &filter.projects),
+    ] {
+        if !words.is_empty() {
+            query.push(" AND ").push(column).push(" = ANY(").push_bind(words).push(")");
+        }
+    }
+    if !filter.correlation_keys.is_empty() {
+        query.push(" AND (");
+        let mut list = query.separated(" OR ");
+        for key in &filter.correlation_keys {
+            list.push("strpos(correlation_keys, ").push_bind_unseparated(key_line(&[key]));
+            list.push_unseparated(") > 0");
+        }
+        query.push(")");
+    }
+    for search in &filter.search {
+        // "C" lowers ASCII alone, as SQLite does: a search finds the same in every store. Only titles are decoded.
+        query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND strpos(lower(CASE WHEN t.field = 'title' THEN convert_from(t.text, 'UTF8') END COLLATE \"C\"), lower(");
+        query.push_bind(search).push("::text COLLATE \"C\")) > 0)");
+    }
+    let (behind, order) = match filter.sort {
+        Sort::NewestFirst => (" AND (year, number) < (", " ORDER BY year DESC, number DESC LIMIT "),
+        Sort::OldestFirst => (" AND (year, number) > (", " ORDER BY year, number LIMIT "),
+        Sort::MostSevereFirst => {
+            (" AND (year, number) < (", " ORDER BY severity, year DESC, number DESC LIMIT ")
+        }
+    };
+    if let Some(place) = &filter.after {
+        let (year, number) = place.incident.parts();
+        if filter.sort == Sort::MostSevereFirst {
+            query.push(" AND (severity > ").push_bind(&place.severity);
+            query.push(" OR (severity = ").push_bind(&place.severity);
+        }
+        query.push(behind).push_bind(year).push(", ").push_bind(signed(number)).push(")");
+        if filter.sort == Sort::MostSevereFirst {
+            query.push("))");
+        }
+    }
+    query.push(order).push_bind(i64::from(filter.limit));
+    let ids: Vec<String> =
+        query.build_query_scalar().fetch_all(&mut *connection).await.map_err(unavailable)?;
+    let mut states = Vec::with_capacity(ids.len());
+    for id in ids {
+        states.extend(state(connection, org, &incident_id(&id)?).await?);
+    }
+    Ok(states)
+}
+
+pub(super) async fn answer(pool: &PgPool, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+    let answer: Option<String> =
+        sqlx::query_scalar("SELECT answer FROM idempotency WHERE org = $1 AND key = $2")
+            .bind(org.as_str())
+            .bind(key)
+            .fetch_optional(pool)
+            .await
+            .map_err(unavailable)?;
+    let corrupt = |_| LogError::Corrupt { place: format!("key {key}") };
+    answer.map(|text| serde_json::from_str(&text).map_err(corrupt)).transpose()
+}
+
+#[async_trait]
+impl Audit for PgConnection {
+    async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError> {
+        sqlx::query_scalar(
+            "SELECT incident FROM incidents WHERE org = $1 UNION SELECT incident FROM events WHERE org = $1 UNION SELECT incident FROM texts WHERE org = $1",
+        )
+        .bind(org.as_str())
+        .fetch_all(self)
+        .await
+        .map_err(unavailable)
+    }
+
+    async fn rows(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError> {
+        let place = || incident.to_string();
+        let found = sqlx::query(
+            "SELECT seq, canonical, hash FROM events WHERE org = $1 AND incident = $2 AND seq > $3 ORDER BY seq LIMIT $4",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .bind(signed(after))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *self)
+        .await
+        .map_err(unavailable)?;
+        let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
+        let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
+        let beside = sqlx::query(
+            "SELECT seq, field, commitment, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq BETWEEN $3 AND $4",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .bind(first)
+        .bind(last)
+        .fetch_all(self)
+        .await
+        .map_err(unavailable)?;
+        let mut texts = BTreeMap::<i64, BTreeMap<_, _>>::new();
+        for row in &beside {
+            let text = (
+                column(row, "commitment", place)?,
+                column(row, "salt", place)?,
+                entry::utf8(column(row, "text", place)?),
+            );
+            texts.entry(column(row, "seq", place)?).or_default().insert(column(row, "field", place)?, text);
+        }
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            let seq: i64 = column(row, "seq", place)?;
+            rows.push(Row {
+                seq: unsigned(seq),
+                canonical: column(row, "canonical", place)?,
+                hash: column(row, "hash", place)?,
+                texts: texts.remove(&seq).unwrap_or_default(),
+            });
+        }
+        Ok(rows)
+    }
+
+    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError> {
+        let seqs: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT t.seq FROM texts t WHERE t.org = $1 AND t.incident = $2 AND NOT EXISTS (SELECT 1 FROM events e WHERE e.org = t.org AND e.incident = t.incident AND e.seq = t.seq) ORDER BY t.seq",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .fetch_all(self)
+        .await
+        .map_err(unavailable)?;
+        Ok(seqs.into_iter().map(unsigned).collect())
+    }
+
+    async fn projection(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+    ) -> Result<Option<Projection>, LogError> {
+        let row = sqlx::query(
+            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys FROM incidents WHERE org = $1 AND incident = $2",
+        )
+        .bind(org.as_str())
+        .bind(incident.as_str())
+        .fetch_optional(self)
+        .await
+        .map_err(unavailable)?;
+        row.map(|row| {
+            let place = || incident.to_string();
+            Ok(Projection {
+                year: column(&row, "year", place)?,
+                number: unsigned(column(&row, "number", place)?),
+                seq: unsigned(column(&row, "seq", place)?),
+                head_hash: column(&row, "head_hash", place)?,
+                state: column(&row, "state", place)?,
+                state_word: column(&row, "state_word", place)?,
+                phase_word: column(&row, "phase_word", place)?,
+                severity: column(&row, "severity", place)?,
+                status_word: column(&row, "status_word", place)?,
+                service: column(&row, "service", place)?,
+                environment: column(&row, "environment", place)?,
+                project: column(&row, "project", place)?,
+                correlation_keys: column(&row, "correlation_keys", place)?,
+            })
+        })
+        .transpose()
+    }
+}
+
+/// What was written as text; anything else is damage.
+pub(super) fn text(bytes: Vec<u8>, place: impl Fn() -> String) -> Result<String, LogError> {
+    String::from_utf8(bytes).map_err(|_| LogError::Corrupt { place: place() })
+}
