@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{approval::ApprovalCommand, incident_args::IncidentCommand, log::LogCommand},
+    commands::{approval::ApprovalCommand, db::DbCommand, incident_args::IncidentCommand, log::LogCommand},
     config::{Flags, Queues},
 };
 
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// The event log
     #[command(subcommand)]
     Log(LogCommand),
+    /// The database of the log
+    #[command(subcommand)]
+    Db(DbCommand),
     /// Configuration
     #[command(subcommand)]
     Config(ConfigCommand),

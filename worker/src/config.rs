@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use harmony_capabilities::runbook::RunbookRoot;
-use harmony_eventlog::{SharedLog, SqliteLog};
+use harmony_eventlog::{Access, Address, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
 use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -169,31 +169,22 @@ impl Config {
         self.data_dir.join(name)
     }
 
-    /// The SQLite file of the log.
-    pub(crate) fn database_path(&self) -> Result<PathBuf, Failure> {
-        let Some(url) = self.settings.get("DATABASE_URL") else { return Ok(self.in_data_dir("harmony.db")) };
-        let scheme = url.split(':').next().unwrap_or_default();
-        let missing = |store: &str| {
-            Failure::usage(
-                format!("this build has no {store} store yet; use sqlite://"),
-                "set DATABASE_URL to sqlite://PATH, or leave it unset for <data-dir>/harmony.db",
-            )
-        };
-        let path = match scheme {
-            "postgres" | "postgresql" => return Err(missing("PostgreSQL")),
-            "dynamodb" => return Err(missing("DynamoDB")),
-            "sqlite" => url.trim_start_matches("sqlite:").trim_start_matches("//"),
-            _ => {
-                return Err(bad(
-                    "DATABASE_URL",
-                    "it starts with none of sqlite://, postgres://, dynamodb://",
-                ));
-            }
-        };
-        if path.is_empty() || path.contains(['?', '#']) || path.contains(":memory:") {
-            return Err(bad("DATABASE_URL", "a log is a file: sqlite://PATH, without parameters"));
+    /// Where the log is: `DATABASE_URL`, or the file in the data directory.
+    pub(crate) fn database(&self) -> Result<Address, Failure> {
+        match self.settings.get("DATABASE_URL") {
+            Some(url) => Address::parse(url).map_err(|error| bad("DATABASE_URL", &error.to_string())),
+            None => Ok(Address::Sqlite(self.in_data_dir("harmony.db"))),
         }
-        Ok(PathBuf::from(path))
+    }
+
+    /// How many connections this process takes at most from a store that is a server.
+    pub(crate) fn database_pool(&self) -> Result<u32, Failure> {
+        let Some(given) = self.settings.get("HARMONY_DATABASE_POOL") else { return Ok(DEFAULT_POOL_SIZE) };
+        given
+            .parse()
+            .ok()
+            .filter(|size| (1..=500).contains(size))
+            .ok_or_else(|| bad("HARMONY_DATABASE_POOL", "it is a number of connections, 1 to 500"))
     }
 
     /// Whether the database was named, not left to the default.
@@ -201,29 +192,31 @@ impl Config {
         self.settings.source("DATABASE_URL").is_some()
     }
 
-    /// Opens the log, and makes it where there is none.
+    /// Opens the log, and makes it where it is a file and there is none.
     pub(crate) async fn open_log(&self) -> anyhow::Result<SharedLog> {
-        let path = self.database_path()?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let address = self.database()?;
+        if let Some(parent) =
+            address.path().and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty())
+        {
             keys::private_dir(parent)?;
         }
-        let log = SqliteLog::open(&path, self.salt_key()?).await.map_err(|error| unreadable(&error))?;
-        Ok(Arc::new(log))
+        let access = Access::Create(self.salt_key()?);
+        let log = harmony_eventlog::open::open(&address, access, self.database_pool()?).await;
+        Ok(log.map_err(|error| unreadable(&error))?)
     }
 
-    /// Opens a log that must be there, for reading it without anything else running.
+    /// Opens a log that must be there, for reading it without anything else running and without changing anything.
     pub(crate) async fn open_existing_log(&self) -> anyhow::Result<SharedLog> {
-        let path = self.database_path()?;
-        if !path.is_file() {
+        let address = self.database()?;
+        if let Some(path) = address.path().filter(|path| !path.is_file()) {
             return Err(Failure::failed(
                 format!("there is no log at {}", path.display()),
-                "set DATABASE_URL=sqlite://PATH, or --data-dir to where Harmony runs",
+                "set DATABASE_URL to where it is, or --data-dir to where Harmony runs",
             )
             .into());
         }
-        let log =
-            SqliteLog::open_existing(&path, self.salt_key()?).await.map_err(|error| unreadable(&error))?;
-        Ok(Arc::new(log))
+        let log = harmony_eventlog::open::open(&address, Access::Audit, self.database_pool()?).await;
+        Ok(log.map_err(|error| unreadable(&error))?)
     }
 
     /// What tells our own doors' decisions from others: `HARMONY_ATTESTATION_KEY` or the data directory's.
@@ -397,11 +390,14 @@ fn bad(key: &str, problem: &str) -> Failure {
     )
 }
 
-fn unreadable(error: &harmony_eventlog::LogError) -> Failure {
-    Failure::failed(
-        error.to_string(),
-        "check DATABASE_URL and the file's rights; `harmony config check` shows both",
-    )
+/// A store that cannot be opened, with what to do about it.
+pub(crate) fn unreadable(error: &LogError) -> Failure {
+    let hint = match error {
+        LogError::OlderSchema { .. } => "run `harmony db migrate` with the same DATABASE_URL",
+        LogError::NewerSchema { .. } => "run the newer version, or restore a backup from before it",
+        _ => "check DATABASE_URL and the rights it comes with; `harmony config check` shows where it points",
+    };
+    Failure::failed(error.to_string(), hint)
 }
 
 /// An absolute path, for children that start elsewhere. The directory must exist.
@@ -425,7 +421,7 @@ mod tests {
     fn defaults_need_nothing_set() {
         let config = config(&[]).unwrap();
         assert_eq!(config.http_addr.to_string(), HTTP_ADDR);
-        assert_eq!(config.database_path().unwrap(), Path::new(".harmony/harmony.db"));
+        assert_eq!(config.database().unwrap().to_string(), ".harmony/harmony.db");
         assert_eq!(
             (config.temporal_address.as_str(), config.temporal_namespace.as_str()),
             (TEMPORAL_ADDRESS, "harmony")
@@ -439,14 +435,15 @@ mod tests {
             ("sqlite:///var/lib/h.db", Ok("/var/lib/h.db")),
             ("sqlite://data/h.db", Ok("data/h.db")),
             ("sqlite:h.db", Ok("h.db")),
-            ("postgres://u:p@h/d", Err("this build has no PostgreSQL store yet; use sqlite://")),
-            ("dynamodb://prefix", Err("this build has no DynamoDB store yet; use sqlite://")),
+            ("postgres://u:p@h/d", Ok("postgres://h:5432/d")),
+            ("postgres://u:p@h:port/d", Err("it is no address of a PostgreSQL database")),
+            ("dynamodb://prefix", Ok("dynamodb://prefix")),
             ("sqlite://:memory:", Err("a log is a file")),
             ("mysql://x", Err("it starts with none of")),
         ] {
-            let found = config(&[("DATABASE_URL", url)]).unwrap().database_path();
+            let found = config(&[("DATABASE_URL", url)]).unwrap().database();
             match expected {
-                Ok(path) => assert_eq!(found.unwrap(), Path::new(path), "{url}"),
+                Ok(shown) => assert_eq!(found.unwrap().to_string(), shown, "{url}"),
                 Err(part) => {
                     let failure = found.unwrap_err();
                     assert!(failure.what.contains(part), "{}", failure.what);

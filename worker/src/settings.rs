@@ -22,6 +22,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("FLAGD_TLS", Kind::Open),
     ("HARMONY_API", Kind::Open),
     ("HARMONY_ATTESTATION_KEY", Kind::Secret),
+    ("HARMONY_DATABASE_POOL", Kind::Open),
     ("HARMONY_DATA_DIR", Kind::Open),
     ("HARMONY_DIRECTORY", Kind::Open),
     ("HARMONY_HTTP_ADDR", Kind::Open),

@@ -16,6 +16,7 @@ mod opening;
 mod outbox;
 mod redacting;
 mod redaction;
+mod server;
 mod stores;
 mod tampered_file;
 mod tampering;

@@ -71,7 +71,7 @@ fn checks(config: &Config) -> Vec<Check> {
     vec![
         Check { what: "harmony.toml", found: Ok(file) },
         Check { what: "data directory", found: Ok(config.data_dir.display().to_string()) },
-        Check { what: "database", found: config.database_path().map(|path| path.display().to_string()) },
+        Check { what: "database", found: config.database().map(|address| address.to_string()) },
         Check { what: "directory", found: people() },
         Check { what: "policy", found: policy() },
         Check { what: "runbooks", found: runbooks() },

@@ -156,13 +156,9 @@ async fn api(config: &Config) -> anyhow::Result<Option<Api>> {
         }
         Err(_) => false,
     };
-    if !answers && !config.database_path()?.is_file() {
+    if !answers && let Some(path) = config.database()?.path().filter(|path| !path.is_file()) {
         return Err(Failure::failed(
-            format!(
-                "no API answers at {}, and there is no database at {}",
-                api.origin(),
-                config.database_path()?.display()
-            ),
+            format!("no API answers at {}, and there is no database at {}", api.origin(), path.display()),
             "start `harmony serve`, or set DATABASE_URL=sqlite://PATH",
         )
         .into());
@@ -440,9 +436,9 @@ async fn all_records(config: &Config, log: &SharedLog, id: &IncidentId) -> anyho
 }
 
 fn unreadable(config: &Config, error: &harmony_eventlog::LogError) -> Failure {
-    let path = config.database_path().map(|path| path.display().to_string()).unwrap_or_default();
+    let place = config.database().map(|address| address.to_string()).unwrap_or_default();
     Failure::failed(
-        format!("the log at {path} cannot be read: {error}"),
-        "keep the file as it is, and compare it with a backup",
+        format!("the log at {place} cannot be read: {error}"),
+        "keep it as it is, and compare it with a backup",
     )
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod approval;
 pub(crate) mod config_check;
+pub(crate) mod db;
 pub(crate) mod incident;
 pub(crate) mod incident_args;
 pub(crate) mod log;

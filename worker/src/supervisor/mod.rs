@@ -105,7 +105,7 @@ impl Installation {
         let lock = lock(given)?;
         let mut config = given.clone();
         config.data_dir = config::absolute(&given.data_dir)?;
-        config.database_path()?;
+        config.database()?;
         reaper::end_left_over(&config.in_data_dir("temporal.pid"), &config.in_data_dir("temporal.db")).await;
         prepare(&config, json, say)?;
         let cli = temporal_cli::find_or_install(&config, say).await?;

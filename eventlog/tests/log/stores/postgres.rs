@@ -143,6 +143,17 @@ impl Postgres {
         Address::parse(&self.url).unwrap()
     }
 
+    /// The first column of what this gives.
+    pub(crate) async fn values(&self, query: &str) -> Vec<String> {
+        let query = AssertSqlSafe(query.to_owned());
+        sqlx::query_scalar(query).fetch_all(&mut connect(&self.url).await).await.unwrap()
+    }
+
+    /// Ends every connection to it but the one that says so.
+    pub(crate) async fn end_connections(&self) {
+        self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").await;
+    }
+
     /// Past the log, as somebody with the database would.
     pub(crate) async fn sql(&self, statement: &str) {
         let statement = AssertSqlSafe(statement.to_owned());
