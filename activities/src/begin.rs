@@ -6,8 +6,8 @@
 use harmony_blueprints::contracts::{BeginReply, BeginRequest, Brief, Scope};
 use harmony_eventlog::LogError;
 use harmony_incidents::{
-    Answer, Command, IncidentId, OrgId, Principal, WorkflowId, approvals::missing_for_review,
-    attestation::StartClaim, log::IncidentState, policy::Manual,
+    Answer, Command, IncidentId, OrgId, Principal, Right, WorkflowId, WorkflowType,
+    approvals::missing_for_review, attestation::StartClaim, log::IncidentState, policy::Manual,
 };
 use jiff::SignedDuration;
 use temporalio_sdk::activities::ActivityError;
@@ -28,7 +28,8 @@ impl Services {
             )
         })?;
         let attested = self.is_attested(&request, &org, &workflow_id)?;
-        let blueprint = workflow_id.parts().map(|(kind, _, _)| kind.blueprint()).unwrap_or_default();
+        let kind = workflow_id.parts().map(|(kind, _, _)| kind);
+        let blueprint = kind.map(WorkflowType::blueprint).unwrap_or_default();
         let known = self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?;
         let mut scope = Scope {
             org: org.clone(),
@@ -38,15 +39,21 @@ impl Services {
             attempt: 0,
             step: "start".to_owned(),
             actor: starter.id.clone(),
-            authority: starter.authority(&org, known.as_ref()),
+            authority: rules.access.authority(starter, &org, known.as_ref()),
             occurred_at: request.occurred_at,
             workflow_id,
         };
         if known.is_none() {
             self.declare(&request, &scope).await?;
         }
-        let refuse = (!attested && rules.policy.manual_starts == Manual::Refuse)
-            .then(|| "workflows started straight at Temporal are not accepted here".to_owned());
+        let right = right_to_start(kind);
+        let refuse = if !attested && rules.policy.manual_starts == Manual::Refuse {
+            Some("workflows started straight at Temporal are not accepted here".to_owned())
+        } else if rules.access.may(starter, right, &org, known.as_ref()) {
+            None
+        } else {
+            Some(rules.access.needs(right))
+        };
         let command = Command::StartBlueprint {
             workflow_id: scope.workflow_id.clone(),
             starter: starter.id.clone(),
@@ -145,6 +152,11 @@ fn identity(request: &BeginRequest) -> Result<(WorkflowId, OrgId, IncidentId), A
         ));
     }
     Ok((workflow_id, org, incident))
+}
+
+/// What whoever starts a blueprint must have the right to.
+fn right_to_start(kind: Option<WorkflowType>) -> Right {
+    if kind == Some(WorkflowType::CloseOut) { Right::Resolve } else { Right::Respond }
 }
 
 /// What a blueprint needs to know of its incident.

@@ -12,11 +12,12 @@ use harmony_protos::log::{
 use jiff::Timestamp;
 
 use crate::{
+    authority::{Denied, GateAsk, GateRight},
     command::{
         Answer, Attested, Context, Decision, DecisionInput, DecisionPayload, GateRequest, GateView, Refusal,
         Settled, Verdict,
     },
-    directory::Role,
+    directory::{Principal, Role},
     ids::{GateId, OrgId},
     judge::{Head, JUSTIFICATION_CHARS, Judged, Rules, TEXT_LIMIT_BYTES},
     machine,
@@ -91,8 +92,8 @@ pub(crate) fn open(
     // Four eyes guards what is done to production, where asker and approver must differ.
     let four_eyes =
         rules.policy.four_eyes && matches!(request.kind, GateKind::Remediate | GateKind::UnknownCell);
-    let org = org_of(state);
-    let first = first_level(&levels, state, &org, &request.requester, four_eyes, rules);
+    let ask = GateAsk { kind: request.kind.name(), requester: &request.requester, four_eyes, roles: &[] };
+    let first = first_level(&levels, state, ask, rules);
     let skipped_levels: Vec<u32> = (0..first).map(number).collect();
     let at = context.occurred_at.as_microsecond();
     let due = at + levels.get(first).map_or(0, |level| level.timeout_ms * 1_000);
@@ -204,7 +205,7 @@ pub(crate) fn decide(state: &IncidentState, input: &DecisionInput, rules: Rules<
                 decision_id: cut(payload.decision_id.as_deref().unwrap_or_default(), DECISION_ID_CHARS),
                 decided_at_us: input.decided_at.as_microsecond(),
                 digest: gate.digest.clone(),
-                acted_as: acted_as.name().to_owned(),
+                acted_as,
                 break_glass: payload.break_glass,
                 justification: payload.justification.as_deref().and_then(Text::optional),
                 authority: authority.into(),
@@ -228,13 +229,13 @@ fn cut(claimed: &str, limit_chars: usize) -> String {
 
 /// Why a decision was refused: a stable word and a sentence.
 struct Refused {
-    because: &'static str,
+    because: String,
     explanation: String,
 }
 
 impl Refused {
-    fn new(because: &'static str, explanation: impl Into<String>) -> Self {
-        Self { because, explanation: cut(&explanation.into(), EXPLANATION_CHARS) }
+    fn new(because: impl Into<String>, explanation: impl Into<String>) -> Self {
+        Self { because: because.into(), explanation: cut(&explanation.into(), EXPLANATION_CHARS) }
     }
 
     fn judged(
@@ -254,7 +255,7 @@ impl Refused {
         let record = Kind::ApprovalRefused(ApprovalRefused {
             gate_id: gate.map(|gate| gate.gate_id.clone()).unwrap_or_default(),
             approver: Text::optional(cut(approver, APPROVER_CHARS)),
-            refused_because: self.because.to_owned(),
+            refused_because: self.because,
             decision_id: cut(decision_id.unwrap_or_default(), DECISION_ID_CHARS),
             source: source(input),
             attested: input.attested == Attested::Yes,
@@ -288,7 +289,7 @@ fn accept<'a>(
     state: &'a IncidentState,
     input: &'a DecisionInput,
     rules: Rules<'_>,
-) -> Result<(&'a GateState, Role), Refused> {
+) -> Result<(&'a GateState, String), Refused> {
     let payload = input.payload.as_ref().map_err(|problem| Refused::new("malformed", problem.clone()))?;
     if payload.reason.as_ref().is_some_and(|reason| reason.len() > TEXT_LIMIT_BYTES) {
         return Err(Refused::new("malformed", "its reason has more than 64 KiB"));
@@ -331,26 +332,38 @@ fn accept<'a>(
     if payload.digest.as_ref().is_some_and(|digest| *digest != hex::encode(&gate.digest)) {
         return Err(Refused::new("stale", "the digest is not that of what is asked now"));
     }
-    let asked_it_themselves = gate.four_eyes && payload.approver_id == gate.requester;
-    if asked_it_themselves && payload.decision == Decision::Approved && !payload.break_glass {
-        return Err(Refused::new("four-eyes", "who asked for it may not approve it"));
-    }
-    let org = org_of(state);
-    let roles = principal.roles(&org, Some(state));
-    let oncall = [Role::OnCall.name().to_owned()];
-    let needed = match gate_level(gate) {
-        _ if payload.break_glass => oncall.as_slice(),
-        Some(level) => level.roles.as_slice(),
-        None => &[],
-    };
-    let Some(acted_as) = roles.into_iter().rev().find(|role| fills(*role, needed)) else {
-        let what = if payload.break_glass { "breaking the glass" } else { "this level" };
-        return Err(Refused::new("missing-role", format!("{what} needs {}", needed.join(" or "))));
-    };
+    let acted_as = may_decide(state, gate, principal, payload, rules)?;
     if input.decided_at.as_microsecond() > gate.due_us {
         return Err(Refused::new("late", "it was decided after the deadline"));
     }
     Ok((gate, acted_as))
+}
+
+/// Whether the policies let this person make this decision at the gate's level, and the role that they make it with.
+fn may_decide(
+    state: &IncidentState,
+    gate: &GateState,
+    principal: &Principal,
+    payload: &DecisionPayload,
+    rules: Rules<'_>,
+) -> Result<String, Refused> {
+    let decision = match (payload.decision, payload.break_glass) {
+        (Decision::Approved, true) => GateRight::BreakGlass,
+        (Decision::Approved, false) => GateRight::Approve,
+        (Decision::Rejected, _) => GateRight::Reject,
+    };
+    let (org, ask) = (org_of(state), GateAsk::of(gate));
+    rules.access.may_decide(principal, decision, &org, state, ask).map_err(|denied| match denied {
+        Denied::Forbidden { because, explanation } => Refused::new(because, explanation),
+        Denied::NotPermitted if payload.break_glass => {
+            Refused::new("missing-role", format!("breaking the glass needs {}", Role::OnCall.name()))
+        }
+        Denied::NotPermitted => {
+            Refused::new("missing-role", format!("this level needs {}", ask.roles.join(" or ")))
+        }
+    })?;
+    let role = rules.access.acts_as(principal, decision, &org, state, ask);
+    Ok(role.map(|role| role.name().to_owned()).unwrap_or_default())
 }
 
 /// Breaking the glass lifts four eyes and the level's roles, and nothing else: who may, when, and with what words.
@@ -399,53 +412,26 @@ fn settled_before(gate: &GateState) -> Refused {
     }
 }
 
-/// A role fills a level that names it, or that names a lesser gate role: an admin may do what a manager may.
-fn fills(role: Role, needed: &[String]) -> bool {
-    if role == Role::Approver {
-        return needed.iter().any(|name| name == role.name());
-    }
-    needed.iter().any(|name| {
-        [Role::OnCall, Role::Commander, Role::Manager, Role::Admin]
-            .into_iter()
-            .any(|least| least.name() == name && role >= least)
-    })
-}
-
 /// The first level that somebody but the requester can fill. A gate that nobody can fill still waits at its last level
 /// and is rejected there, on record.
-fn first_level(
-    levels: &[Level],
-    state: &IncidentState,
-    org: &OrgId,
-    requester: &str,
-    four_eyes: bool,
-    rules: Rules<'_>,
-) -> usize {
+fn first_level(levels: &[Level], state: &IncidentState, ask: GateAsk<'_>, rules: Rules<'_>) -> usize {
     levels
         .iter()
-        .position(|level| can_fill(level, state, org, requester, four_eyes, rules))
+        .position(|level| can_fill(level, state, ask, rules))
         .unwrap_or(levels.len().saturating_sub(1))
 }
 
 /// The next level that somebody but the requester can fill, as an index.
 fn next_level(gate: &GateState, state: &IncidentState, rules: Rules<'_>) -> Option<usize> {
-    let org = org_of(state);
     (index(gate.level) + 1..gate.levels.len())
-        .find(|next| can_fill(&gate.levels[*next], state, &org, &gate.requester, gate.four_eyes, rules))
+        .find(|next| can_fill(&gate.levels[*next], state, GateAsk::of(gate), rules))
 }
 
-fn can_fill(
-    level: &Level,
-    state: &IncidentState,
-    org: &OrgId,
-    requester: &str,
-    four_eyes: bool,
-    rules: Rules<'_>,
-) -> bool {
-    rules.directory.principals().iter().any(|principal| {
-        (!four_eyes || principal.id != requester)
-            && principal.roles(org, Some(state)).into_iter().any(|role| fills(role, &level.roles))
-    })
+/// Whether anybody may approve at this level.
+fn can_fill(level: &Level, state: &IncidentState, ask: GateAsk<'_>, rules: Rules<'_>) -> bool {
+    let (org, ask) = (org_of(state), GateAsk { roles: &level.roles, ..ask });
+    let may = |principal| rules.access.may_decide(principal, GateRight::Approve, &org, state, ask).is_ok();
+    rules.directory.principals().iter().any(may)
 }
 
 /// The level's time is over: the next level, the end, or what was settled before.
@@ -560,13 +546,12 @@ pub(crate) fn replan(
     context: &Context,
     rules: Rules<'_>,
 ) -> (Vec<Kind>, Vec<String>) {
-    let org = org_of(state);
     let mut kinds = Vec::new();
     let mut wake = Vec::new();
     for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
         let Some(kind) = GateKind::named(&gate.kind) else { continue };
         let levels = rules.policy.levels(kind, severity, rules.auto_escalate_p1);
-        let first = first_level(&levels, state, &org, &gate.requester, gate.four_eyes, rules);
+        let first = first_level(&levels, state, GateAsk::of(gate), rules);
         let Some(level) = levels.get(first) else { continue };
         kinds.push(Kind::ApprovalReplanned(ApprovalReplanned {
             gate_id: gate.gate_id.clone(),

@@ -1,11 +1,11 @@
-//! Who there is and what they may do: the directory file and the rights of section 10 of the contract.
+//! Who there is and which roles they hold: the directory file. What a role may do is said in [`crate::authority`].
 //!
 //! Roles are always looked up here (or among an incident's responders), never believed from a payload. The file is
 //! strict: an unknown field or role is an error, so that a typing mistake never widens or silently drops a right.
 
 use std::collections::BTreeMap;
 
-use harmony_protos::log::{Authority, IncidentState};
+use harmony_protos::log::IncidentState;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -39,6 +39,17 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every role, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Viewer,
+        Self::Responder,
+        Self::OnCall,
+        Self::Commander,
+        Self::Manager,
+        Self::Admin,
+        Self::Approver,
+    ];
+
     /// The role's name in files and records.
     pub fn name(self) -> &'static str {
         match self {
@@ -49,49 +60,6 @@ impl Role {
             Self::Manager => "incident-manager",
             Self::Admin => "org-admin",
             Self::Approver => "incident-approver",
-        }
-    }
-
-    /// The authority that a blueprint started by this role acts with.
-    pub fn authority(self) -> Authority {
-        match self {
-            Self::Viewer | Self::Approver => Authority::None,
-            Self::Responder => Authority::HumanOperator,
-            Self::OnCall | Self::Commander | Self::Manager | Self::Admin => Authority::OnCallSre,
-        }
-    }
-}
-
-/// Something that a caller wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Right {
-    /// See incidents, logs and gates.
-    Read,
-    /// Add a note or an action.
-    Note,
-    /// Declare, update, assign; start initiate, remediate and post-mortem; write review sections; stop.
-    Respond,
-    /// Change status, verify, close out, cancel.
-    Resolve,
-    /// Sign a review off.
-    SignOff,
-    /// Change the severity.
-    ChangeSeverity,
-    /// Redact and administer.
-    Administer,
-}
-
-impl Right {
-    /// The least role that has this right.
-    pub fn least_role(self) -> Role {
-        match self {
-            Self::Read | Self::Note => Role::Viewer,
-            Self::Respond => Role::Responder,
-            Self::Resolve => Role::OnCall,
-            Self::SignOff => Role::Commander,
-            Self::ChangeSeverity => Role::Manager,
-            Self::Administer => Role::Admin,
         }
     }
 }
@@ -232,16 +200,6 @@ impl Principal {
         roles.dedup();
         roles
     }
-
-    /// Whether this principal has a right in an organisation.
-    pub fn may(&self, right: Right, org: &OrgId, incident: Option<&IncidentState>) -> bool {
-        self.roles(org, incident).into_iter().any(|role| role != Role::Approver && role >= right.least_role())
-    }
-
-    /// The most authority that this principal's roles give.
-    pub fn authority(&self, org: &OrgId, incident: Option<&IncidentState>) -> Authority {
-        self.roles(org, incident).into_iter().map(Role::authority).max().unwrap_or(Authority::None)
-    }
 }
 
 #[cfg(test)]
@@ -262,16 +220,13 @@ mod tests {
     "#;
 
     #[test]
-    fn rights_follow_the_role_and_the_organisation() {
+    fn people_are_found_by_id_and_by_slack_user() {
         let directory = Directory::parse(FILE).unwrap();
-        let (default, other) = (OrgId::default(), "acme".parse().unwrap());
         let commander = directory.by_slack_user("U0COMMANDER").unwrap();
-        assert!(commander.may(Right::SignOff, &default, None));
-        assert!(!commander.may(Right::ChangeSeverity, &default, None));
-        assert!(!commander.may(Right::Read, &other, None));
-        let viewer = directory.get("viewer").unwrap();
-        assert!(viewer.may(Right::Note, &default, None) && !viewer.may(Right::Respond, &default, None));
-        assert_eq!(viewer.authority(&default, None), Authority::None);
+        assert_eq!(commander.roles(&OrgId::default(), None), [Role::Commander]);
+        assert!(commander.roles(&"acme".parse().unwrap(), None).is_empty());
+        assert_eq!(directory.get("viewer").unwrap().roles(&OrgId::default(), None), [Role::Viewer]);
+        assert!(directory.by_slack_user("U0STRANGER").is_none() && directory.get("stranger").is_none());
     }
 
     #[test]

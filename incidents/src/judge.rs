@@ -9,6 +9,7 @@ use harmony_protos::log::{
 
 use crate::{
     approvals,
+    authority::Access,
     command::{Answer, Command, Context, Refusal, ResolutionInput, workflow_type},
     directory::Directory,
     ids::{WorkflowId, WorkflowType},
@@ -30,6 +31,8 @@ pub const JUSTIFICATION_CHARS: usize = 20;
 pub struct Rules<'a> {
     /// Who there is.
     pub directory: &'a Directory,
+    /// What each may do.
+    pub access: &'a Access,
     /// What has a gate, and whose.
     pub policy: &'a Policy,
     /// Flag `incident.auto-escalate-p1`.
@@ -47,6 +50,8 @@ pub trait RulesSource: Send + Sync {
 pub struct RuleSet {
     /// Who there is.
     pub directory: Directory,
+    /// What each may do.
+    pub access: std::sync::Arc<Access>,
     /// What has a gate, and whose.
     pub policy: Policy,
     /// Flag `incident.auto-escalate-p1`.
@@ -56,7 +61,12 @@ pub struct RuleSet {
 impl RuleSet {
     /// For judging.
     pub fn rules(&self) -> Rules<'_> {
-        Rules { directory: &self.directory, policy: &self.policy, auto_escalate_p1: self.auto_escalate_p1 }
+        Rules {
+            directory: &self.directory,
+            access: &self.access,
+            policy: &self.policy,
+            auto_escalate_p1: self.auto_escalate_p1,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod approvals;
 pub mod attestation;
+pub mod authority;
 pub mod command;
 pub mod directory;
 pub mod fold;
@@ -18,8 +19,9 @@ pub mod promotion;
 pub mod record;
 pub mod words;
 
+pub use authority::{Access, Right};
 pub use command::{Answer, Command, Context, Refusal};
-pub use directory::{Directory, Principal, Right, Role};
+pub use directory::{Directory, Principal, Role};
 pub use ids::{EffectScope, GateId, IncidentId, OrgId, WorkflowId, WorkflowType};
 pub use judge::{Head, Judged, RuleSet, Rules, RulesSource, judge};
 pub use policy::Policy;

@@ -1,4 +1,5 @@
-//! The rules in force: `directory.toml` and `policy.toml`, read again whenever they change, and the flag they need.
+//! The rules in force: `directory.toml`, `policy.toml` and `policies.cedar`, read again whenever they change, and the
+//! flag they need.
 //!
 //! Called for every command. A file that does not parse, or vanishes, leaves the rules that were in force before in
 //! force, and says so once: a typing mistake at 3 a.m. must not lock everybody out, nor widen a right.
@@ -10,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use harmony_incidents::{Directory, Policy, RuleSet, RulesSource};
+use harmony_incidents::{Access, Directory, Policy, RuleSet, RulesSource};
 
 use crate::{
     failure::Failure,
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) struct Governance {
     directory: PathBuf,
     policy: PathBuf,
+    access: PathBuf,
     flags: Arc<FlagService>,
     state: Mutex<InForce>,
 }
@@ -28,21 +30,22 @@ pub(crate) struct Governance {
 struct InForce {
     rules: Arc<RuleSet>,
     /// Of the files as they were last looked at, whether they were taken or not.
-    seen: [Fingerprint; 2],
+    seen: [Fingerprint; 3],
 }
 
 /// What tells one version of a file from another; none where there is no file.
 type Fingerprint = Option<(u64, i64, i64, u64)>;
 
 impl Governance {
-    /// Reads both files. Without a policy file the defaults are in force; without a directory nobody may do anything,
-    /// which is never what is wanted.
+    /// Reads the files. Without a policy file, or without access policies, the defaults are in force; without a
+    /// directory nobody may do anything, which is never what is wanted.
     pub(crate) fn open(
         directory: PathBuf,
         policy: PathBuf,
+        access: PathBuf,
         flags: Arc<FlagService>,
     ) -> Result<Self, Failure> {
-        let seen = [fingerprint(&directory), fingerprint(&policy)];
+        let seen = [&directory, &policy, &access].map(|path| fingerprint(path));
         if seen[0].is_none() {
             return Err(Failure::usage(
                 format!("there is no directory of people at {}", directory.display()),
@@ -55,14 +58,15 @@ impl Governance {
         let rules = RuleSet {
             directory: read_directory(&directory).map_err(bad)?,
             policy: if seen[1].is_some() { read_policy(&policy).map_err(bad)? } else { Policy::default() },
+            access: if seen[2].is_some() { read_access(&access).map_err(bad)? } else { Access::built_in() },
             auto_escalate_p1: flags.auto_escalate_p1(),
         };
         let state = Mutex::new(InForce { rules: Arc::new(rules), seen });
-        Ok(Self { directory, policy, flags, state })
+        Ok(Self { directory, policy, access, flags, state })
     }
 
     fn reload(&self, state: &mut InForce) {
-        let now = [fingerprint(&self.directory), fingerprint(&self.policy)];
+        let now = [&self.directory, &self.policy, &self.access].map(|path| fingerprint(path));
         let auto_escalate_p1 = self.flags.auto_escalate_p1();
         if now == state.seen && auto_escalate_p1 == state.rules.auto_escalate_p1 {
             return;
@@ -90,6 +94,15 @@ impl Governance {
                 Err(error) => tracing::error!(%error, "the policy stays as it was"),
             }
         }
+        if now[2] != state.seen[2] {
+            match read_access(&self.access) {
+                Ok(access) => {
+                    tracing::info!(file = %self.access.display(), policies = access.count(), "the access policies were read again");
+                    rules.access = access;
+                }
+                Err(error) => tracing::error!(%error, "the access policies stay as they were"),
+            }
+        }
         *state = InForce { rules: Arc::new(rules), seen: now };
     }
 }
@@ -110,6 +123,11 @@ fn read_directory(path: &Path) -> Result<Directory, String> {
 fn read_policy(path: &Path) -> Result<Policy, String> {
     let text = read(path)?;
     Policy::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_access(path: &Path) -> Result<Arc<Access>, String> {
+    let text = read(path)?;
+    Access::parse(&text).map(Arc::new).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -133,8 +151,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (directory, policy) = (home.path().join("directory.toml"), home.path().join("policy.toml"));
         fs::write(&directory, ONE).unwrap();
+        let access = home.path().join("policies.cedar");
         let governance =
-            Governance::open(directory.clone(), policy.clone(), FlagService::defaults()).unwrap();
+            Governance::open(directory.clone(), policy.clone(), access.clone(), FlagService::defaults())
+                .unwrap();
         let people = || governance.current().directory.principals().len();
         assert_eq!(people(), 1);
         assert!(governance.current().auto_escalate_p1 && governance.current().policy.four_eyes);
@@ -152,6 +172,18 @@ mod tests {
         assert!(!governance.current().policy.four_eyes);
         fs::write(&policy, "four_ears = true").unwrap();
         assert!(!governance.current().policy.four_eyes);
+
+        let policies = || governance.current().access.count();
+        let built_in = policies();
+        assert!(built_in > 5);
+        let everybody_reads = "permit(principal, action == Harmony::Action::\"read\", resource);";
+        fs::write(&access, everybody_reads).unwrap();
+        assert_eq!(policies(), 1);
+        let mistyped = everybody_reads.replace("read", "reed");
+        fs::write(&access, format!("{everybody_reads}\n{mistyped}")).unwrap();
+        assert_eq!(policies(), 1, "a policy on what there is not leaves the last good ones in force");
+        fs::remove_file(&access).unwrap();
+        assert_eq!(policies(), 1, "a missing file widens nothing");
     }
 
     #[tokio::test]
@@ -169,7 +201,9 @@ mod tests {
         };
         define(false);
         let service = FlagService::start(crate::flags::FlagSettings::File(flags.clone())).await.unwrap();
-        let governance = Governance::open(path("directory.toml"), path("policy.toml"), service).unwrap();
+        let governance =
+            Governance::open(path("directory.toml"), path("policy.toml"), path("policies.cedar"), service)
+                .unwrap();
         assert!(!governance.current().auto_escalate_p1, "as it was when it was first looked at");
         define(true);
         let changed = async {
@@ -184,9 +218,17 @@ mod tests {
     fn a_bad_or_missing_file_at_the_start_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
-        let open = || Governance::open(path("directory.toml"), path("policy.toml"), FlagService::defaults());
+        let open = || {
+            let access = path("policies.cedar");
+            Governance::open(path("directory.toml"), path("policy.toml"), access, FlagService::defaults())
+        };
         assert!(open().err().unwrap().what.contains("there is no directory of people"));
         fs::write(path("directory.toml"), "[[principal]]\nid = \"a\"\nrole = \"x\"").unwrap();
         assert!(open().err().unwrap().what.contains("unknown field `role`"));
+        fs::write(path("directory.toml"), ONE).unwrap();
+        assert!(open().is_ok());
+        fs::write(path("policies.cedar"), "permit(principal, action, resource)").unwrap();
+        let what = open().err().unwrap().what;
+        assert!(what.contains("policies.cedar: line 1: "), "{what}");
     }
 }

@@ -125,7 +125,7 @@ fn directory_file(token: &SecretString) -> String {
 
 #[cfg(test)]
 mod tests {
-    use harmony_incidents::{Directory, OrgId, Policy, Right, Role, policy::Manual};
+    use harmony_incidents::{Access, Directory, OrgId, Policy, Right, Role, policy::Manual};
 
     use super::*;
 
@@ -133,14 +133,14 @@ mod tests {
     fn the_sample_directory_says_who_may_what() {
         let token = SecretString::from("hmy_secret");
         let directory = Directory::parse(&directory_file(&token)).unwrap();
-        let org = OrgId::default();
+        let (org, access) = (OrgId::default(), Access::built_in());
         let operator = directory.by_token("hmy_secret").unwrap();
         assert_eq!(operator.id, "operator");
-        assert!(operator.may(Right::Administer, &org, None));
+        assert!(access.may(operator, Right::Administer, &org, None));
         let commander = directory.by_slack_user("U0COMMANDER").unwrap();
         assert_eq!(commander.roles(&org, None), [Role::Commander]);
         assert_eq!(directory.get("admin").unwrap().roles(&org, None).len(), 7);
-        assert!(!directory.get("viewer").unwrap().may(Right::Respond, &org, None));
+        assert!(!access.may(directory.get("viewer").unwrap(), Right::Respond, &org, None));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A log without a store: judges a command against the head, seals what follows and keeps it.
 
+use std::sync::Arc;
+
 use harmony_incidents::{
-    Answer, Command, Context, Directory, Head, IncidentId, Judged, OrgId, Policy, Refusal, Rules, WorkflowId,
-    WorkflowType,
+    Access, Answer, Command, Context, Directory, Head, IncidentId, Judged, OrgId, Policy, Refusal, Rules,
+    WorkflowId, WorkflowType,
     command::{Attested, Decision, DecisionInput, DecisionPayload, GateRequest, ResolutionInput},
     judge,
     log::{Authority, Cause, GateState, IncidentCreated, Payload, ResolutionType, Severity, State, Text},
@@ -60,6 +62,7 @@ pub(crate) const BEGIN: &str = "2026-03-01T02:00:00Z";
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) directory: Directory,
+    pub(crate) access: Arc<Access>,
     pub(crate) policy: Policy,
     pub(crate) auto_escalate_p1: bool,
     pub(crate) head: ChainHead,
@@ -148,6 +151,7 @@ impl World {
     pub(crate) fn empty() -> Self {
         Self {
             directory: Directory::parse(DIRECTORY).unwrap(),
+            access: Access::built_in(),
             policy: Policy::default(),
             auto_escalate_p1: true,
             head: ChainHead::default(),
@@ -181,7 +185,12 @@ impl World {
     }
 
     pub(crate) fn rules(&self) -> Rules<'_> {
-        Rules { directory: &self.directory, policy: &self.policy, auto_escalate_p1: self.auto_escalate_p1 }
+        Rules {
+            directory: &self.directory,
+            access: &self.access,
+            policy: &self.policy,
+            auto_escalate_p1: self.auto_escalate_p1,
+        }
     }
 
     /// By hand, with what the directory gives.
@@ -189,7 +198,8 @@ impl World {
         let principal = self.directory.get(actor);
         Context {
             actor: actor.to_owned(),
-            authority: principal.map_or(Authority::None, |one| one.authority(&OrgId::default(), None)),
+            authority: principal
+                .map_or(Authority::None, |one| self.access.authority(one, &OrgId::default(), None)),
             cause: Cause::default(),
             occurred_at: self.now,
         }

@@ -1,0 +1,238 @@
+//! Who may what: the table of rights, cell by cell, and what a policy file may and may not say.
+
+use std::{fmt::Write, time::Instant};
+
+use harmony_incidents::{
+    Access, Directory, OrgId, Principal, Right, Role,
+    authority::{Denied, GateAsk, GateRight},
+    log::{Authority, IncidentState, Responder},
+    words,
+};
+
+fn holding(id: &str, org: &str, roles: &[Role]) -> Principal {
+    let names: Vec<String> = roles.iter().map(|role| format!("{:?}", role.name())).collect();
+    let file = format!("[[principal]]\nid = \"{id}\"\n[principal.roles]\n{org} = [{}]", names.join(", "));
+    Directory::parse(&file).unwrap().get(id).unwrap().clone()
+}
+
+fn incident() -> IncidentState {
+    IncidentState {
+        org: "default".to_owned(),
+        incident: "INC-2026-0001".to_owned(),
+        ..IncidentState::default()
+    }
+}
+
+fn commanded_by(id: &str) -> IncidentState {
+    let responder = Responder { role: "commander".to_owned(), principal: id.to_owned() };
+    IncidentState { responders: vec![responder], ..incident() }
+}
+
+/// One row for each holder, one column for each right; the last column is the authority.
+fn table(incident: Option<&IncidentState>) -> String {
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let mut text = format!("{:20}", "");
+    for right in Right::ALL {
+        write!(text, "{} ", right.name()).unwrap();
+    }
+    for role in Role::ALL {
+        let holder = holding("holder", "default", &[role]);
+        write!(text, "\n{:20}", role.name()).unwrap();
+        for right in Right::ALL {
+            let mark = if access.may(&holder, right, &org, incident) { "yes" } else { "-" };
+            write!(text, "{mark:width$} ", width = right.name().len()).unwrap();
+        }
+        let authority = access.authority(&holder, &org, incident);
+        text.push_str(if authority == Authority::None { "-" } else { words::authority_name(authority) });
+    }
+    text
+}
+
+#[test]
+fn every_role_has_exactly_the_rights_of_the_table() {
+    insta::assert_snapshot!(table(None), @r"
+                        read read-gates note respond resolve sign-off change-severity administer override 
+    incident-viewer     yes  yes        yes  -       -       -        -               -          -        -
+    incident-responder  yes  yes        yes  yes     -       -        -               -          -        HUMAN_OPERATOR
+    sre-oncall          yes  yes        yes  yes     yes     -        -               -          yes      ON_CALL_SRE
+    incident-commander  yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    incident-manager    yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
+    org-admin           yes  yes        yes  yes     yes     yes      yes             yes        yes      ON_CALL_SRE
+    incident-approver   -    yes        -    -       -       -        -               -          -        -
+    ");
+    assert_eq!(table(Some(&incident())), table(None), "an incident of theirs changes nothing by itself");
+}
+
+#[test]
+fn assigned_commander_has_a_commanders_rights_on_that_incident_alone() {
+    insta::assert_snapshot!(table(Some(&commanded_by("holder"))), @r"
+                        read read-gates note respond resolve sign-off change-severity administer override 
+    incident-viewer     yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    incident-responder  yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    sre-oncall          yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    incident-commander  yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    incident-manager    yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
+    org-admin           yes  yes        yes  yes     yes     yes      yes             yes        yes      ON_CALL_SRE
+    incident-approver   yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    ");
+    assert_eq!(table(Some(&commanded_by("somebody else"))), table(None));
+}
+
+#[test]
+fn another_organisation_gives_nothing() {
+    let access = Access::built_in();
+    let admin = holding("admin", "acme", &Role::ALL);
+    let theirs = IncidentState { org: "acme".to_owned(), ..commanded_by("admin") };
+    let roles = ["org-admin".to_owned()];
+    let gate = GateAsk { kind: "remediate", requester: "x", four_eyes: false, roles: &roles };
+    for org in ["default", "other"].map(|org| org.parse::<OrgId>().unwrap()) {
+        for right in Right::ALL {
+            assert!(!access.may(&admin, right, &org, None), "{right:?}");
+            // Not even as the assigned commander of an incident there.
+            assert!(!access.may(&admin, right, &org, Some(&commanded_by("admin"))), "{right:?}");
+        }
+        assert_eq!(access.authority(&admin, &org, None), Authority::None);
+        for decision in GateRight::ALL {
+            let denied = access.may_decide(&admin, decision, &org, &commanded_by("admin"), gate).unwrap_err();
+            assert!(matches!(denied, Denied::Forbidden { because, .. } if because == "missing-role"));
+        }
+    }
+    let own: OrgId = "acme".parse().unwrap();
+    assert!(access.may(&admin, Right::Administer, &own, Some(&theirs)));
+    assert!(access.may_decide(&admin, GateRight::Approve, &own, &theirs, gate).is_ok());
+    // The incident's own word on whose it is beats what the caller says.
+    assert!(!access.may(&admin, Right::Read, &own, Some(&incident())));
+}
+
+/// Every level that a policy file can name, against every holder: by the rule as people know it.
+#[test]
+fn level_is_filled_by_the_gate_roles_it_names_and_those_above() {
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let gate_roles = [Role::OnCall, Role::Commander, Role::Manager, Role::Admin];
+    for named in 0_usize..1 << Role::ALL.len() {
+        let named: Vec<Role> = Role::ALL
+            .into_iter()
+            .enumerate()
+            .filter(|(bit, _)| named >> bit & 1 == 1)
+            .map(|(_, role)| role)
+            .collect();
+        let roles: Vec<String> = named.iter().map(|role| role.name().to_owned()).collect();
+        let gate = GateAsk { kind: "remediate", requester: "somebody else", four_eyes: true, roles: &roles };
+        for role in Role::ALL {
+            let expected = if role == Role::Approver {
+                named.contains(&role)
+            } else {
+                named.iter().any(|least| gate_roles.contains(least) && role >= *least)
+            };
+            let holder = holding("holder", "default", &[role]);
+            for decision in [GateRight::Approve, GateRight::Reject] {
+                let found = access.may_decide(&holder, decision, &org, &incident(), gate);
+                assert_eq!(found.is_ok(), expected, "{role:?} {decision:?} {roles:?}");
+            }
+            let acts_as = access.acts_as(&holder, GateRight::Approve, &org, &incident(), gate);
+            assert_eq!(acts_as, expected.then_some(role));
+            let breaks = access.may_decide(&holder, GateRight::BreakGlass, &org, &incident(), gate);
+            assert_eq!(breaks.is_ok(), role >= Role::OnCall && role != Role::Approver, "{role:?}");
+        }
+    }
+}
+
+#[test]
+fn requester_may_reject_and_break_the_glass_and_not_approve() {
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let admin = holding("admin", "default", &Role::ALL);
+    let roles = ["sre-oncall".to_owned()];
+    let gate = GateAsk { kind: "remediate", requester: "admin", four_eyes: true, roles: &roles };
+    let asked = |decision, gate| access.may_decide(&admin, decision, &org, &incident(), gate);
+    let because = "four-eyes".to_owned();
+    let explanation = "who asked for it may not approve it".to_owned();
+    assert_eq!(asked(GateRight::Approve, gate), Err(Denied::Forbidden { because, explanation }));
+    assert_eq!(asked(GateRight::Reject, gate), Ok(()));
+    assert_eq!(asked(GateRight::BreakGlass, gate), Ok(()));
+    assert_eq!(asked(GateRight::Approve, GateAsk { four_eyes: false, ..gate }), Ok(()));
+}
+
+#[test]
+fn assigned_commander_fills_the_first_level_and_no_higher_one() {
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let viewer = holding("viewer", "default", &[Role::Viewer]);
+    for (roles, expected) in [
+        (vec!["incident-commander"], true),
+        (vec!["sre-oncall"], true),
+        (vec!["incident-manager"], false),
+        (vec!["org-admin", "incident-approver"], false),
+        (vec![], false),
+    ] {
+        let roles: Vec<String> = roles.into_iter().map(str::to_owned).collect();
+        let gate = GateAsk { kind: "remediate", requester: "x", four_eyes: true, roles: &roles };
+        let decide =
+            |state: &IncidentState| access.may_decide(&viewer, GateRight::Approve, &org, state, gate).is_ok();
+        assert_eq!(decide(&commanded_by("viewer")), expected, "{roles:?}");
+        assert!(!decide(&incident()));
+    }
+}
+
+#[test]
+fn policy_file_is_strict() {
+    let permit = |scope: &str, when: &str| format!("// who\npermit (principal, {scope}, resource){when};");
+    for (text, expected) in [
+        (String::new(), "there is no policy in it"),
+        ("permit (principal, action, resource)".to_owned(), "line 1: "),
+        (permit("action == Harmony::Action::\"reed\"", ""), "line 2: "),
+        (permit("action == Harmony::Action::\"read\"", " when { principal.age > 3 }"), "`age`"),
+        (permit("action", " when { principal in Harmony::Role::\"boss\" }"), "boss"),
+        // It could never apply: no organisation is a gate.
+        (permit("action == Harmony::Action::\"read\"", " when { resource is Harmony::Gate }"), "impossible"),
+    ] {
+        let error = Access::parse(&text).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(expected), "{text}: {error:?}");
+    }
+}
+
+#[test]
+fn policy_file_replaces_the_rights_and_forbid_wins() {
+    let file = r#"
+        permit (principal, action == Harmony::Action::"read", resource);
+        permit (principal, action == Harmony::Action::"approve", resource);
+        @because("freeze: nothing is approved for a P1 today")
+        forbid (principal, action == Harmony::Action::"approve", resource is Harmony::Gate)
+        when { resource.severity == "P1" };
+    "#;
+    let (access, org) = (Access::parse(file).unwrap(), OrgId::default());
+    let approver = holding("approver", "default", &[Role::Approver]);
+    assert!(access.may(&approver, Right::Read, &org, None));
+    assert!(!access.may(&holding("admin", "default", &[Role::Admin]), Right::Administer, &org, None));
+    assert_eq!(access.least_role(Right::Read), Some(Role::Viewer));
+    assert_eq!(access.needs(Right::Note), "no role gives the right \"note\" here");
+    let gate = GateAsk { kind: "remediate", requester: "x", four_eyes: true, roles: &[] };
+    let mut state = incident();
+    state.set_severity(harmony_incidents::log::Severity::P2);
+    assert_eq!(access.may_decide(&approver, GateRight::Approve, &org, &state, gate), Ok(()));
+    state.set_severity(harmony_incidents::log::Severity::P1);
+    let explanation = "nothing is approved for a P1 today".to_owned();
+    assert_eq!(
+        access.may_decide(&approver, GateRight::Approve, &org, &state, gate),
+        Err(Denied::Forbidden { because: "freeze".to_owned(), explanation })
+    );
+    assert_eq!(
+        access.may_decide(&approver, GateRight::Reject, &org, &state, gate),
+        Err(Denied::NotPermitted)
+    );
+}
+
+/// In an optimised build it is some tens of microseconds; here there is only an upper bound that a slow machine keeps.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn question_costs_little() {
+    const QUESTIONS: u32 = 500;
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let commander = holding("commander", "default", &[Role::Commander]);
+    let state = commanded_by("commander");
+    let begin = Instant::now();
+    for _ in 0..QUESTIONS {
+        assert!(access.may(&commander, Right::SignOff, &org, Some(&state)));
+    }
+    let each = begin.elapsed() / QUESTIONS;
+    println!("one question takes {each:?}");
+    assert!(each.as_millis() < 10, "{each:?}");
+}
