@@ -15,11 +15,13 @@ use harmony_incidents::{
 use serde_json::{Value, json};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use url::Url;
 use uuid::Uuid;
 
 use crate::{
     begin::slack_users,
     effects::{KeyedBy, made},
+    failure,
     services::Services,
 };
 
@@ -27,6 +29,8 @@ use crate::{
 const NAME_LIMIT: usize = 80;
 /// Slack's limit for the text of one section is 3,000 characters.
 const SECTION_LIMIT: usize = 2_900;
+/// Of why something is asked; the console shows all of it.
+const REASON_CHARS: usize = 400;
 const NOT_CONFIGURED: &str = "Slack is not configured";
 const NO_CHANNEL: &str = "the incident has no channel";
 
@@ -191,7 +195,12 @@ impl Services {
             return self.skipped(scope, capability::SLACK, reason).await;
         };
         let rules = self.rules.current();
-        let message = render(scope, notice, &rules.directory);
+        let about = match &notice.ask {
+            Some(Ask::Decide(_)) => self.about(scope).await?,
+            Some(Ask::SignOff { .. }) | None => String::new(),
+        };
+        let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
+        let message = render(scope, notice, &setting);
         let key = step_key(scope);
         self.perform(ctx, scope, capability::SLACK, key, KeyedBy::Us, async |attempt| {
             let posted = slack.send_message(attempt, &key, channel, &message).await?;
@@ -204,6 +213,15 @@ impl Services {
             Ok(reply)
         })
         .await
+    }
+
+    /// Incident, severity and title, as they are now.
+    async fn about(&self, scope: &Scope) -> Result<String, ActivityError> {
+        let state =
+            self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
+        let state = state.unwrap_or_default();
+        let title = state.title.as_ref().map(|title| title.shown()).unwrap_or_default();
+        Ok(format!("{} ({}): {title}", scope.incident, state.severity().as_str_name()))
     }
 
     async fn settle(
@@ -271,11 +289,20 @@ fn channel_name(scope: &Scope, title: &str) -> String {
     name
 }
 
-fn render(scope: &Scope, notice: &Notice, directory: &Directory) -> Message {
+/// What a question says beside itself.
+struct Setting<'a> {
+    directory: &'a Directory,
+    /// Where people reach the console.
+    console: Option<&'a Url>,
+    /// Incident, severity and title.
+    about: String,
+}
+
+fn render(scope: &Scope, notice: &Notice, setting: &Setting<'_>) -> Message {
     let mut blocks = blocks(&notice.headline, &notice.lines, notice.output.as_deref());
     match &notice.ask {
         None => {}
-        Some(Ask::Decide(gate)) => blocks.extend(ask_blocks(scope, gate, directory)),
+        Some(Ask::Decide(gate)) => blocks.extend(ask_blocks(scope, gate, setting)),
         Some(Ask::SignOff { digest }) => {
             let value = json!({ "org": scope.org, "incidentId": scope.incident, "digest": digest });
             blocks.push(json!({
@@ -304,8 +331,9 @@ fn blocks(headline: &str, lines: &[String], output: Option<&str>) -> Vec<Value> 
 }
 
 /// What a decider needs to know, and the buttons that carry the gate and its digest.
-fn ask_blocks(scope: &Scope, gate: &GateView, directory: &Directory) -> [Value; 2] {
-    let mentioned: Vec<String> = directory
+fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>) -> [Value; 3] {
+    let mentioned: Vec<String> = setting
+        .directory
         .principals()
         .iter()
         .filter(|principal| principal.id != gate.requester)
@@ -318,13 +346,18 @@ fn ask_blocks(scope: &Scope, gate: &GateView, directory: &Directory) -> [Value; 
         .collect();
     let deadline =
         format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", gate.deadline.as_second(), gate.deadline);
-    let text = format!(
-        "{}\nWho may decide: {} {}\nUntil {deadline}; nothing is done if nobody decides.\nDigest `{}`",
-        slack::escape(&gate.request_reason),
+    let reason: String = gate.request_reason.chars().take(REASON_CHARS).collect();
+    let asked = format!(
+        "{}\n{}\nWho may decide: {} {}\nUntil {deadline}; nothing is done if nobody decides.",
+        slack::escape(&reason),
+        slack::escape(&setting.about),
         slack::escape(&gate.required_roles.join(" or ")),
         if gate.page { mentioned.join(" ") } else { String::new() },
-        gate.digest,
     );
+    let mut bound = format!("Digest `{}`", gate.digest);
+    if let Some(console) = setting.console {
+        bound.push_str(&format!("\n<{}|Exactly what it covers>", page(console, scope, &gate.gate_id)));
+    }
     let value = json!({
         "org": scope.org,
         "workflowId": scope.workflow_id,
@@ -336,7 +369,16 @@ fn ask_blocks(scope: &Scope, gate: &GateView, directory: &Directory) -> [Value; 
         "block_id": "decide",
         "elements": [button("approve", "Approve", Some("primary"), &value), button("reject", "Reject", Some("danger"), &value)],
     });
-    [section(&text), actions]
+    [section(&asked), section(&bound), actions]
+}
+
+/// The console's page of a gate, which shows everything that the digest covers.
+fn page(console: &Url, scope: &Scope, gate_id: &str) -> Url {
+    let mut url = console.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(["orgs", scope.org.as_str(), "approvals", gate_id]);
+    }
+    url
 }
 
 fn button(action: &str, label: &str, style: Option<&str>, value: &Value) -> Value {
@@ -359,4 +401,40 @@ fn cut(text: &str) -> String {
     }
     let kept: String = text.chars().take(SECTION_LIMIT).collect();
     format!("{kept}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_page_is_one_address_whatever_the_gate_is_called() {
+        let scope = |org: &str| Scope {
+            org: org.parse().unwrap(),
+            incident: "INC-2026-0001".parse().unwrap(),
+            workflow_id: "incident.remediate-INC-2026-0001".parse().unwrap(),
+            run_id: String::new(),
+            blueprint: "remediate".to_owned(),
+            attempt: 1,
+            step: "approve/ask".to_owned(),
+            actor: "operator".to_owned(),
+            authority: harmony_incidents::log::Authority::OnCallSre,
+            occurred_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let gate = "incident.remediate-INC-2026-0001#1/approve";
+        for (console, org, expected) in [
+            (
+                "https://harmony.example.com",
+                "default",
+                "https://harmony.example.com/orgs/default/approvals/incident.remediate-INC-2026-0001%231%2Fapprove",
+            ),
+            (
+                "http://127.0.0.1:8088/below/",
+                "acme",
+                "http://127.0.0.1:8088/below/orgs/acme/approvals/incident.remediate-INC-2026-0001%231%2Fapprove",
+            ),
+        ] {
+            assert_eq!(page(&console.parse().unwrap(), &scope(org), gate).as_str(), expected);
+        }
+    }
 }

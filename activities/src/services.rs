@@ -8,6 +8,8 @@ use harmony_capabilities::{
 use harmony_eventlog::SharedLog;
 use harmony_incidents::{RulesSource, attestation::AttestationKeys};
 
+use url::Url;
+
 use crate::flags::Flags;
 
 /// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
@@ -28,6 +30,8 @@ pub struct Services {
     pub statuspage: Option<Statuspage>,
     /// Reviews.
     pub confluence: Option<ReviewSpace>,
+    /// Where people reach the console: what links in messages begin with. Without it there are none.
+    pub console: Option<Url>,
     /// Where runbooks are proposed from.
     pub runbooks: RunbookRoot,
     /// Replaces the built-in template of reviews.

@@ -129,7 +129,7 @@ pub fn check(text: &str) -> Result<Url, AddressError> {
 }
 
 /// The client for a vendor at this address.
-pub(crate) fn client(address: &Address) -> Result<reqwest::Client, AddressError> {
+pub fn client(address: &Address) -> Result<reqwest::Client, AddressError> {
     // A provider that somebody installed before serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()

@@ -26,12 +26,12 @@ use crate::{
 };
 
 /// Longest reason of a decision.
-const REASON_CHARS: usize = 2_000;
+pub(crate) const REASON_CHARS: usize = 2_000;
 
 /// `GET …/approvals`: gates that wait, newest first.
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
-    call.caller.require_gates()?;
+    call.caller.require(Right::ReadGates, None)?;
     let live =
         [State::Pending, State::Open, State::Mitigating, State::Resolved, State::Closed, State::Cancelled];
     let live = live.into_iter().map(|state| state.as_str_name().to_owned()).collect();
@@ -50,7 +50,7 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
 /// `GET …/approvals/{gateId}`: a gate with everything that its digest covers.
 pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
-    call.caller.require_gates()?;
+    call.caller.require(Right::ReadGates, None)?;
     let gate_id = call.path("gate");
     let place = decisions::place(&call.app, &call.caller.org, gate_id).await?;
     let Some((place, gate)) = place.as_ref().and_then(|place| Some((place, place.gate(gate_id)?))) else {

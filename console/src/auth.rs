@@ -1,4 +1,6 @@
-//! Who asks: a bearer token of the directory, for an organisation that the principal has a role in.
+//! Who asks: a bearer token of the directory or of the configured issuer, for an organisation that the principal has a
+//! role in. An issuer's token names a principal of the directory, whose roles then add up, or somebody who has only
+//! what its claims say.
 //!
 //! An organisation in which the caller has no role looks as if it did not exist. The rules that the caller was looked
 //! up in stay with the caller, so that one request is judged by one version of the files.
@@ -6,11 +8,15 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
-use harmony_incidents::{OrgId, Principal, Right, Role, RuleSet, Rules, log::IncidentState};
+use harmony_incidents::{
+    OrgId, Principal, Right, Role, RuleSet, Rules,
+    log::{Authority, IncidentState},
+};
 
-use crate::{App, error::ApiError};
+use crate::{App, error::ApiError, oidc::OidcError};
 
 /// An authenticated principal in one organisation.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     pub(crate) org: OrgId,
@@ -19,20 +25,19 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Looks the token up, then the organisation.
-    pub(crate) fn authenticate(app: &App, headers: &HeaderMap, org: &str) -> Result<Self, ApiError> {
+    pub(crate) async fn authenticate(app: &App, headers: &HeaderMap, org: &str) -> Result<Self, ApiError> {
         let rules = app.doors.rules.current();
-        let principal = rules
-            .directory
-            .by_token(bearer(headers)?)
-            .cloned()
-            .ok_or(ApiError::Unauthorized("nobody in the directory has this token"))?;
+        let principal = principal(app, &rules, bearer(headers)?).await?;
         let unknown =
             || ApiError::NotFound(format!("there is no organisation {org:?} that you have a role in"));
-        let org: OrgId = org.parse().map_err(|_| unknown())?;
-        if principal.roles(&org, None).is_empty() {
-            return Err(unknown());
-        }
-        Ok(Self { principal, org, rules })
+        let id: OrgId = org.parse().map_err(|_| unknown())?;
+        Self::of(principal, id, rules).ok_or_else(unknown)
+    }
+
+    /// A principal whom another door knows; `None` without a role in the organisation.
+    pub(crate) fn of(principal: Principal, org: OrgId, rules: Arc<RuleSet>) -> Option<Self> {
+        let is_member = !principal.roles(&org, None).is_empty();
+        is_member.then_some(Self { principal, org, rules })
     }
 
     /// The rules that this request is judged by.
@@ -42,29 +47,66 @@ impl Caller {
 
     /// Refuses who has not this right, for this incident where there is one.
     pub(crate) fn require(&self, right: Right, incident: Option<&IncidentState>) -> Result<(), ApiError> {
-        if self.principal.may(right, &self.org, incident) {
+        if self.may(right, incident) {
             return Ok(());
         }
         Err(ApiError::Forbidden(format!(
-            "this needs the role {} at least; {} has {}",
-            right.least_role().name(),
+            "{}; {} has {}",
+            self.rules.access.needs(right),
             self.principal.id,
             self.role_names(incident)
         )))
     }
 
-    /// Gates may be read by whoever reads incidents, and by those whose only task is to decide.
-    pub(crate) fn require_gates(&self) -> Result<(), ApiError> {
-        if self.principal.roles(&self.org, None).contains(&Role::Approver) {
+    /// Whether the policies give this right.
+    pub(crate) fn may(&self, right: Right, incident: Option<&IncidentState>) -> bool {
+        self.rules.access.may(&self.principal, right, &self.org, incident)
+    }
+
+    /// The authority that the policies give.
+    pub(crate) fn authority(&self, incident: Option<&IncidentState>) -> Authority {
+        self.rules.access.authority(&self.principal, &self.org, incident)
+    }
+
+    /// Refuses who is known by an issuer's claims alone: what a run may do is asked of the directory, again and later.
+    pub(crate) fn require_listed(&self) -> Result<(), ApiError> {
+        if self.rules.directory.get(&self.principal.id).is_some() {
             return Ok(());
         }
-        self.require(Right::Read, None)
+        Err(ApiError::Forbidden(format!(
+            "runs are judged by the directory, in which there is no {}: have an org-admin add it",
+            self.principal.id
+        )))
     }
 
     fn role_names(&self, incident: Option<&IncidentState>) -> String {
         let roles = self.principal.roles(&self.org, incident);
         roles.into_iter().map(Role::name).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whose token this is.
+async fn principal(app: &App, rules: &RuleSet, token: &str) -> Result<Principal, ApiError> {
+    if let Some(principal) = rules.directory.by_token(token) {
+        return Ok(principal.clone());
+    }
+    let unknown = ApiError::Unauthorized("nobody in the directory has this token");
+    // A JWT has three parts, and no token that we make has a dot.
+    let Some(oidc) = app.doors.oidc.as_ref().filter(|_| token.split('.').count() == 3) else {
+        return Err(unknown);
+    };
+    let mut claimed = oidc.principal(token).await.map_err(|error| match error {
+        OidcError::Refused(reason) => ApiError::Unauthorized(reason),
+        OidcError::Unavailable(_) => ApiError::Unavailable(error.to_string()),
+    })?;
+    if let Some(listed) = rules.directory.get(&claimed.id) {
+        let mut listed = listed.clone();
+        for (org, roles) in std::mem::take(&mut claimed.roles) {
+            listed.roles.entry(org).or_default().extend(roles);
+        }
+        return Ok(listed);
+    }
+    Ok(claimed)
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {

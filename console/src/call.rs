@@ -51,7 +51,7 @@ impl FromRequest<App> for Call {
             .await
             .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
         let org = path.get("org").map(String::as_str).unwrap_or_default();
-        let caller = Caller::authenticate(app, &parts.headers, org)?;
+        let caller = Caller::authenticate(app, &parts.headers, org).await?;
         let request_id = RequestId::of(&parts.headers)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let body = Bytes::from_request(Request::from_parts(parts, body), app).await?;
@@ -77,6 +77,21 @@ impl RequestId {
 }
 
 impl Call {
+    /// A request that came through another door than the API and was verified there. `request` is the same whenever
+    /// it is sent again.
+    pub(crate) fn by_door(
+        app: App,
+        caller: Caller,
+        request: String,
+        path: &[(&str, &str)],
+        body: &serde_json::Value,
+    ) -> Self {
+        let path = path.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let request = RequestId { id: request, given: true };
+        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        Self { app, caller, query: Query::parse(""), request, path, body }
+    }
+
     /// The key under which the log remembers this request: one caller cannot take another's.
     pub(crate) fn key(&self) -> String {
         format!("api/{}/{}", self.caller.principal.id, self.request.id)
@@ -114,8 +129,7 @@ impl Call {
 
     /// Who asks, with what the directory gives them here.
     pub(crate) fn context(&self, incident: Option<&IncidentState>) -> Context {
-        let authority = self.caller.principal.authority(&self.caller.org, incident);
-        self.context_as(authority)
+        self.context_as(self.caller.authority(incident))
     }
 
     /// The same with an authority that was claimed and checked.

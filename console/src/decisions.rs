@@ -61,21 +61,30 @@ pub(crate) enum Course {
 
 /// The incident that a gate id names; `None` where there is neither such a gate nor a run that could open it.
 pub(crate) async fn place(app: &App, org: &OrgId, gate_id: &str) -> Result<Option<Place>, LogError> {
-    let workflow_id = gate_id.split_once('#').and_then(|(workflow, _)| workflow.parse::<WorkflowId>().ok());
-    let Some((workflow_id, (_, of, incident))) =
-        workflow_id.and_then(|id| id.parts().map(|parts| (id, parts)))
-    else {
-        return Ok(None);
-    };
-    if of != *org {
-        return Ok(None);
-    }
+    let Some((incident, workflow_id)) = named(org, gate_id) else { return Ok(None) };
     let Some(state) = app.doors.log.state(org, &incident).await? else { return Ok(None) };
-    let place = Place { incident, state, workflow_id };
-    Ok((place.gate(gate_id).is_some() || place.is_running()).then_some(place))
+    Ok(Place::new(incident, workflow_id, state, gate_id))
+}
+
+/// The incident and the workflow that a gate id names, if they are this organisation's.
+pub(crate) fn named(org: &OrgId, gate_id: &str) -> Option<(IncidentId, WorkflowId)> {
+    let workflow_id: WorkflowId = gate_id.split_once('#')?.0.parse().ok()?;
+    let (_, of, incident) = workflow_id.parts()?;
+    (of == *org).then_some((incident, workflow_id))
 }
 
 impl Place {
+    /// Where there is such a gate, or a run that could open it.
+    pub(crate) fn new(
+        incident: IncidentId,
+        workflow_id: WorkflowId,
+        state: IncidentState,
+        gate_id: &str,
+    ) -> Option<Self> {
+        let place = Self { incident, state, workflow_id };
+        (place.gate(gate_id).is_some() || place.is_running()).then_some(place)
+    }
+
     /// The gate itself.
     pub(crate) fn gate(&self, gate_id: &str) -> Option<&GateState> {
         self.state.gates.iter().find(|gate| gate.gate_id == gate_id)
@@ -104,7 +113,7 @@ impl Place {
     }
 
     /// The attested decision as an item of the outbox.
-    fn item(&self, keys: &AttestationKeys, proposal: &Proposal<'_>) -> OutboxItem {
+    pub(crate) fn item(&self, keys: &AttestationKeys, proposal: &Proposal<'_>) -> OutboxItem {
         let decision_id = proposal.decision_id.to_string();
         let timestamp = Timestamp::now().to_string();
         let attestation = keys.attest_decision(&DecisionClaim {

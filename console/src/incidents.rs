@@ -63,6 +63,7 @@ struct DeclareBody {
 /// `POST …/incidents`
 pub(crate) async fn declare(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Respond, None)?;
+    call.caller.require_listed()?;
     let created = created(&call, call.body()?)?;
     let context = call.context(None);
     let command = Command::Declare { incident: created.clone() };

@@ -19,6 +19,7 @@ mod facts;
 mod health;
 mod incidents;
 mod log;
+pub mod oidc;
 mod query;
 mod responders;
 mod review;
@@ -37,13 +38,14 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use harmony_capabilities::slack::SlackReplies;
+use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_eventlog::{CheckpointKey, SharedLog};
 use harmony_incidents::{RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
 
 use callbacks::seen::Seen;
 use error::ApiError;
+use oidc::Oidc;
 
 /// Largest request body. A page of text fits many times; nothing that people send is larger.
 const BODY_LIMIT_BYTES: usize = 256 * 1024;
@@ -62,6 +64,10 @@ pub struct Doors {
     pub slack_signing_secret: Option<SecretString>,
     /// Tells a person in Slack why a click changed nothing.
     pub slack_replies: Option<SlackReplies>,
+    /// Brings Slack's requests where Slack cannot reach us.
+    pub slack_sockets: Option<SlackSockets>,
+    /// Whose tokens are taken beside the directory's.
+    pub oidc: Option<Oidc>,
     /// Knows the runbooks.
     pub runbooks: Arc<dyn Runbooks>,
     /// Knows whether Temporal answers.
@@ -92,13 +98,18 @@ pub(crate) struct Shell {
 
 pub(crate) type App = Arc<Shell>;
 
-/// Every route of the console.
+/// Every route of the console. Listens at Slack's sockets from now on, where there are any.
 pub fn router(doors: Doors) -> Router {
     let app: App = Arc::new(Shell { doors, seen: Seen::default() });
+    if let Some(sockets) = &app.doors.slack_sockets {
+        tokio::spawn(callbacks::slack::socket::listen(app.clone(), sockets.clone()));
+    }
     Router::new()
         .route("/", get(health::home))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/slack/commands", post(callbacks::slack::commands))
+        .route("/slack/events", post(callbacks::slack::events))
         .route("/slack/interactions", post(callbacks::slack::interactions))
         .nest("/api/orgs/{org}", organisation())
         .fallback(async || ApiError::NotFound("there is nothing at this address".to_owned()))

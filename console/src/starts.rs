@@ -43,6 +43,7 @@ pub(crate) async fn start(
     state: &IncidentState,
     start: Start,
 ) -> Result<Response, ApiError> {
+    call.caller.require_listed()?;
     let org = &call.caller.org;
     let workflow_id = WorkflowId::new(start.kind, org, incident);
     let context = call.context(Some(state));

@@ -61,7 +61,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let context = if body.justification.trim().is_empty() {
         call.context(Some(&state))
     } else {
-        // Whoever may change the status is sre-oncall or above, and so may claim it.
+        call.caller.require(Right::Override, Some(&state))?;
         call.context_as(Authority::EmergencyOverride)
     };
     match wish {

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context;
 use harmony_capabilities::runbook::RunbookRoot;
+use harmony_console::oidc::OidcSettings;
 use harmony_eventlog::{Access, Address, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
 use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
 use secrecy::{ExposeSecret, SecretString};
@@ -96,6 +97,8 @@ pub(crate) struct SlackSettings {
     pub(crate) base_url: String,
     /// `xoxb-…`
     pub(crate) bot_token: SecretString,
+    /// `xapp-…`: Slack's requests come by Socket Mode.
+    pub(crate) app_token: Option<SecretString>,
 }
 
 /// PagerDuty.
@@ -252,9 +255,48 @@ impl Config {
         self.settings.get("HARMONY_POLICY").map_or_else(|| self.in_data_dir("policy.toml"), PathBuf::from)
     }
 
+    /// What each may do.
+    pub(crate) fn access_path(&self) -> PathBuf {
+        self.settings
+            .get("HARMONY_ACCESS_POLICIES")
+            .map_or_else(|| self.in_data_dir("policies.cedar"), PathBuf::from)
+    }
+
+    /// Where people reach the console; links in messages begin with it.
+    pub(crate) fn console_url(&self) -> Result<Option<Url>, Failure> {
+        let Some(text) = self.settings.get("HARMONY_CONSOLE_URL") else { return Ok(None) };
+        match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => Ok(Some(url)),
+            _ => Err(bad(
+                "HARMONY_CONSOLE_URL",
+                &format!("{text:?} is no address such as https://harmony.example.com"),
+            )),
+        }
+    }
+
+    /// Whose tokens the API takes beside the directory's; none where no issuer is named.
+    pub(crate) fn oidc(&self) -> Result<Option<OidcSettings>, Failure> {
+        let get = |key: &str| self.settings.get(key).map(str::to_owned);
+        let Some(issuer) = get("HARMONY_OIDC_ISSUER") else { return Ok(None) };
+        let audiences = get("HARMONY_OIDC_AUDIENCE").unwrap_or_default();
+        let audiences: Vec<String> =
+            audiences.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect();
+        if audiences.is_empty() {
+            // Without one, a token that was made for another service would do here.
+            return Err(bad("HARMONY_OIDC_AUDIENCE", "HARMONY_OIDC_ISSUER is set, this must be, too"));
+        }
+        Ok(Some(OidcSettings {
+            issuer,
+            audiences,
+            principal_claim: get("HARMONY_OIDC_PRINCIPAL_CLAIM").unwrap_or_else(|| "sub".to_owned()),
+            roles_claim: get("HARMONY_OIDC_ROLES_CLAIM").unwrap_or_else(|| "roles".to_owned()),
+            org: self.org.clone(),
+        }))
+    }
+
     /// The rules in force, read again whenever their files change.
     pub(crate) fn governance(&self, flags: Arc<FlagService>) -> anyhow::Result<Arc<Governance>> {
-        Ok(Arc::new(Governance::open(self.directory_path(), self.policy_path(), flags)?))
+        Ok(Arc::new(Governance::open(self.directory_path(), self.policy_path(), self.access_path(), flags)?))
     }
 
     /// Where the runbooks are.
@@ -337,8 +379,14 @@ impl Vendors {
         let with = |credential: &str, key: &str| {
             text(key).ok_or_else(|| bad(key, &format!("{credential} is set, this must be, too")))
         };
-        let slack = secret("SLACK_BOT_TOKEN")
-            .map(|bot_token| SlackSettings { base_url: or("SLACK_BASE_URL", SLACK_BASE_URL), bot_token });
+        if text("SLACK_APP_TOKEN").is_some() {
+            with("SLACK_APP_TOKEN", "SLACK_BOT_TOKEN")?;
+        }
+        let slack = secret("SLACK_BOT_TOKEN").map(|bot_token| SlackSettings {
+            base_url: or("SLACK_BASE_URL", SLACK_BASE_URL),
+            bot_token,
+            app_token: secret("SLACK_APP_TOKEN"),
+        });
         let pagerduty = match secret("PAGERDUTY_API_KEY") {
             None => None,
             Some(api_key) => Some(PagerDutySettings {

@@ -171,6 +171,7 @@ async fn services(config: &Config) -> anyhow::Result<Services> {
         paging,
         statuspage,
         confluence,
+        console: config.console_url()?,
         runbooks: config.runbook_root()?,
         review_template: None,
     })

@@ -111,7 +111,12 @@ impl Sandbox {
             harmony_url.set(origin);
         }
         let servers = [
-            slack.serve(slack::Slack::new(&origins.slack, harmony_url.clone(), options.signing_secret)),
+            slack.serve(slack::Slack::new(
+                &origins.slack,
+                harmony_url.clone(),
+                options.signing_secret,
+                slack::Sockets::start().await?,
+            )),
             pagerduty.serve(pagerduty::PagerDuty::new(&origins.pagerduty)),
             statuspage.serve(statuspage::Statuspage::new(&origins.statuspage)),
             confluence.serve(confluence::Confluence::new(&origins.confluence)),

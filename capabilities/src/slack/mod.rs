@@ -12,12 +12,14 @@
 //! work may be done.
 //!
 //! [`Slack`] is for activities. [`SlackReplies`] is for the console, which has 3 s to answer a
-//! click; [`signature`] is for whoever receives one.
+//! click; [`signature`] is for whoever receives one, [`SlackSockets`] for whoever has no address to
+//! receive one at.
 
 mod channels;
 mod messages;
 mod replies;
 pub mod signature;
+mod sockets;
 mod web;
 
 #[cfg(test)]
@@ -27,6 +29,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 pub use replies::SlackReplies;
+pub use sockets::{Envelope, SlackSockets};
 
 use crate::address::AddressError;
 use web::Web;

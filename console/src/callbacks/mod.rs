@@ -2,4 +2,3 @@
 
 pub(crate) mod seen;
 pub(crate) mod slack;
-mod slack_click;

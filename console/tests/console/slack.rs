@@ -64,6 +64,20 @@ fn click(user: &str, trigger: &str, response_url: &str, action: &str, value: &Va
     })
 }
 
+/// The form of a rejection, filled in.
+fn submission(metadata: &str) -> Value {
+    json!({
+        "type": "view_submission",
+        "user": { "id": "U0COMMANDER" },
+        "view": {
+            "id": "V1",
+            "callback_id": "reject",
+            "private_metadata": metadata,
+            "state": { "values": { "reason": { "reason": { "type": "plain_text_input", "value": "no" } } } },
+        },
+    })
+}
+
 fn gate_value(gate_id: &str) -> Value {
     let workflow_id = gate_id.split_once('#').unwrap().0;
     json!({ "org": "default", "workflowId": workflow_id, "gateId": gate_id, "digest": DIGEST })
@@ -169,7 +183,18 @@ async fn what_is_malformed_is_refused_and_what_is_not_ours_ignored() {
         (form("payload", &approve(&json!({ "org": "default" }))), 400),
         (form("payload", &approve(&other_workflow)), 400),
         (form("ssl_check", "1"), 200),
-        (form("payload", r#"{"type":"view_submission"}"#), 200),
+        (form("payload", r#"{"type":"view_submission"}"#), 400),
+        (form("payload", r#"{"type":"view_submission","user":{"id":"U1"}}"#), 400),
+        (form("payload", &submission(&json!({ "org": "default" }).to_string()).to_string()), 400),
+        (form("payload", &submission(&other_workflow.to_string()).to_string()), 400),
+        (
+            form(
+                "payload",
+                r#"{"type":"view_submission","user":{"id":"U1"},"view":{"callback_id":"theirs"}}"#,
+            ),
+            200,
+        ),
+        (form("payload", r#"{"type":"view_closed"}"#), 200),
         (form("payload", &click("U0COMMANDER", "t", &url, "open-link", &json!({})).to_string()), 200),
     ] {
         let reply = deliver(&world, &body, Timestamp::now().as_second(), SIGNING_SECRET).await;
@@ -193,7 +218,7 @@ async fn sign_off_by_click_uses_the_persons_own_rights() {
     let publish = Command::Record { payload: payload(published) };
     world.append(&id, "published", WorkflowType::PostMortem, publish).await;
     for (user, trigger, digest, expected) in [
-        ("U0ONCALL", "t1", DIGEST, "signing off needs the role incident-commander".to_owned()),
+        ("U0ONCALL", "t1", DIGEST, "this needs the role incident-commander at least".to_owned()),
         ("U0COMMANDER", "t2", "00", "published again since you read it".to_owned()),
         ("U0COMMANDER", "t3", DIGEST, format!("{id} is CLOSED: you signed its review off.")),
     ] {

@@ -10,11 +10,11 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode, header},
 };
-use harmony_capabilities::slack::SlackReplies;
-use harmony_console::{Doors, Runbooks, TemporalHealth, router};
+use harmony_capabilities::slack::{SlackReplies, SlackSockets};
+use harmony_console::{Doors, Runbooks, TemporalHealth, oidc::Oidc, router};
 use harmony_eventlog::{Append, Appended, CheckpointKey, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
-    Command, Context, Directory, IncidentId, OrgId, Policy, RuleSet, RulesSource, WorkflowId, WorkflowType,
+    Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
     attestation::AttestationKeys,
     command::{Answer, Attested, DecisionInput, GateRequest},
     judge,
@@ -119,13 +119,21 @@ impl World {
     }
 
     pub(crate) async fn with_replies(slack_replies: Option<SlackReplies>) -> Self {
+        Self::with(slack_replies, None, None).await
+    }
+
+    pub(crate) async fn with(
+        slack_replies: Option<SlackReplies>,
+        slack_sockets: Option<SlackSockets>,
+        oidc: Option<Oidc>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let salt = SaltKey::parse(&"22".repeat(32)).unwrap();
         let log: SharedLog = Arc::new(SqliteLog::open(&dir.path().join("harmony.db"), salt).await.unwrap());
         let keys = AttestationKeys::parse(&"11".repeat(32)).unwrap();
         let temporal = Arc::new(AtomicBool::new(true));
         let rules =
-            Arc::new(RuleSet { directory: directory(), policy: Policy::default(), auto_escalate_p1: true });
+            Arc::new(RuleSet { directory: directory(), auto_escalate_p1: true, ..RuleSet::default() });
         let router = router(Doors {
             log: log.clone(),
             rules: Arc::new(Fixed(rules.clone())),
@@ -133,6 +141,8 @@ impl World {
             checkpoint_key: Some(CheckpointKey::parse(&"33".repeat(32)).unwrap()),
             slack_signing_secret: Some(SIGNING_SECRET.into()),
             slack_replies,
+            slack_sockets,
+            oidc,
             runbooks: Arc::new(Shelf),
             temporal: Arc::new(Temporal(temporal.clone())),
             default_space: "OPS".to_owned(),

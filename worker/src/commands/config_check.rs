@@ -59,6 +59,20 @@ fn checks(config: &Config) -> Vec<Check> {
         let path = config.policy_path();
         Ok(if path.is_file() { path.display().to_string() } else { "the defaults".to_owned() })
     };
+    let access = || {
+        let path = config.access_path();
+        if !path.is_file() {
+            return Ok("the defaults".to_owned());
+        }
+        let governance = config.governance(FlagService::defaults()).map_err(failure)?;
+        let rules = harmony_incidents::RulesSource::current(&*governance);
+        Ok(format!("{}: {} policies", path.display(), rules.access.count()))
+    };
+    let issuer = || {
+        Ok(config
+            .oidc()?
+            .map_or_else(|| "not configured: tokens of the directory alone".to_owned(), |oidc| oidc.issuer))
+    };
     let runbooks = || {
         let root = config.runbook_root().map_err(failure)?;
         let found = root.list().map_err(|error| failure(error.into()))?;
@@ -74,6 +88,14 @@ fn checks(config: &Config) -> Vec<Check> {
         Check { what: "database", found: config.database().map(|address| address.to_string()) },
         Check { what: "directory", found: people() },
         Check { what: "policy", found: policy() },
+        Check { what: "access policies", found: access() },
+        Check {
+            what: "console address",
+            found: config.console_url().map(|url| {
+                url.map_or_else(|| "none: messages have no links".to_owned(), |url| url.to_string())
+            }),
+        },
+        Check { what: "oidc", found: issuer() },
         Check { what: "runbooks", found: runbooks() },
         Check {
             what: "attestation key",

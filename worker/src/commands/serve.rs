@@ -8,9 +8,9 @@ use std::{fs, sync::Arc, time::Duration};
 use anyhow::Context;
 use harmony_capabilities::{
     runbook::{self, RunbookRoot},
-    slack::SlackReplies,
+    slack::{SlackReplies, SlackSockets},
 };
-use harmony_console::{Doors, Runbooks};
+use harmony_console::{Doors, Runbooks, oidc::Oidc};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -67,14 +67,16 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
 }
 
 async fn doors(config: &Config) -> anyhow::Result<Doors> {
-    let slack_replies = match &config.vendors.slack {
-        Some(slack) => {
-            Some(SlackReplies::new(&slack.base_url, slack.bot_token.clone()).map_err(|error| {
-                Failure::usage(format!("SLACK_BASE_URL: {error}"), "correct SLACK_BASE_URL")
-            })?)
-        }
-        None => None,
-    };
+    let slack = config.vendors.slack.as_ref();
+    let bad_address = |error| Failure::usage(format!("SLACK_BASE_URL: {error}"), "correct SLACK_BASE_URL");
+    let slack_replies = slack
+        .map(|slack| SlackReplies::new(&slack.base_url, slack.bot_token.clone()))
+        .transpose()
+        .map_err(bad_address)?;
+    let slack_sockets = slack
+        .and_then(|slack| Some(SlackSockets::new(&slack.base_url, slack.app_token.clone()?)))
+        .transpose()
+        .map_err(bad_address)?;
     let space = config.vendors.confluence.as_ref().map(|confluence| confluence.space_key.clone());
     Ok(Doors {
         log: config.open_log().await?,
@@ -83,10 +85,24 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         checkpoint_key: Some(log::checkpoint_key(config, None)?),
         slack_signing_secret: config.slack_signing_secret.clone(),
         slack_replies,
+        slack_sockets,
+        oidc: oidc(config)?,
         runbooks: Arc::new(Shelf(config.runbook_root()?)),
         temporal: Probe::start(config).await,
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
     })
+}
+
+/// The issuer whose tokens are taken, where one is configured.
+fn oidc(config: &Config) -> anyhow::Result<Option<Oidc>> {
+    let Some(settings) = config.oidc()? else { return Ok(None) };
+    let oidc = Oidc::new(settings).map_err(|error| {
+        Failure::usage(
+            format!("HARMONY_OIDC_ISSUER: {error}"),
+            "set it to the issuer's address, exactly as its tokens name it",
+        )
+    })?;
+    Ok(Some(oidc))
 }
 
 /// The runbooks, as the console asks about them.

@@ -273,7 +273,9 @@ fn child_environment(
     sandbox: &Sandbox,
     secret: &SecretString,
 ) -> Arc<Vec<(String, String)>> {
+    let console = format!("http://{}", config.http_addr);
     let mut pairs = vec![
+        ("HARMONY_CONSOLE_URL".to_owned(), console),
         ("HARMONY_DATA_DIR".to_owned(), config.data_dir.display().to_string()),
         ("HARMONY_HTTP_ADDR".to_owned(), config.http_addr.to_string()),
         ("HARMONY_RUNBOOKS".to_owned(), config.runbooks_path().display().to_string()),

@@ -12,6 +12,8 @@ pub(super) fn environment(vendors: &Vendors, all: bool, base_urls: &Origins) -> 
     };
     if all || vendors.slack.is_none() {
         set(&[("SLACK_BASE_URL", &base_urls.slack), ("SLACK_BOT_TOKEN", "xoxb-sandbox")]);
+        // Slack's own sockets would bring clicks of somewhere else.
+        set(&[("SLACK_APP_TOKEN", "")]);
     }
     if all || vendors.pagerduty.is_none() {
         set(&[
@@ -58,6 +60,7 @@ mod tests {
         let slack = SlackSettings {
             base_url: "https://slack.com/api".to_owned(),
             bot_token: SecretString::from("x"),
+            app_token: None,
         };
         let vendors = Vendors { slack: Some(slack), ..Vendors::default() };
         let names =

@@ -1,38 +1,27 @@
 //! A person's click: finds the button, builds the `block_actions` payload Slack would send,
-//! signs it (`v0`, HMAC-SHA256 over `v0:{timestamp}:{body}`) and posts it to Harmony.
+//! and delivers it to Harmony.
 //!
 //! `POST /_sandbox/slack/click {messageTs, actionId, userId}` answers
 //! `{delivered, status, body}`; `delivered` says that Harmony answered, `status` what. Also
 //! here: `POST /_sandbox/slack/channels {name, …}`, a channel that a person made.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
-use axum::{Router, body::Body};
-use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
-use crate::clock;
 use crate::stand_in;
 
 use super::Slack;
 use super::conversations;
-use super::memory::{Message, ResponseUrl, SlackMemory};
+use super::deliver::{Delivery, deliver};
+use super::memory::Message;
 use super::people::{self, APP_ID, Person, TEAM_DOMAIN, TEAM_ID};
-
-/// Slack gives up after 3 s; this is longer, so that a slow machine is told apart from an
-/// answer that never comes. How long it took is in the answer.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,12 +68,7 @@ async fn click(State(slack): State<Arc<Slack>>, body: String) -> Response {
         Ok(payload) => payload,
         Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
     };
-    let Some(harmony) = slack.harmony_url.get() else {
-        let hint = "the address of Harmony is not set";
-        let answer = json!({"delivered": false, "status": null, "body": hint});
-        return stand_in::json(StatusCode::OK, answer);
-    };
-    stand_in::json(StatusCode::OK, deliver(&slack, &harmony, &payload).await)
+    stand_in::json(StatusCode::OK, deliver(&slack, &Delivery::Interaction(payload)).await)
 }
 
 async fn add_channel(State(slack): State<Arc<Slack>>, body: String) -> Response {
@@ -107,7 +91,7 @@ async fn add_channel(State(slack): State<Arc<Slack>>, body: String) -> Response 
     stand_in::json(StatusCode::CREATED, answer)
 }
 
-fn refused(status: StatusCode, error: &str) -> Response {
+pub(super) fn refused(status: StatusCode, error: &str) -> Response {
     stand_in::json(status, json!({"error": error}))
 }
 
@@ -121,8 +105,8 @@ fn prepared(slack: &Slack, click: &Click, person: &Person) -> Result<Value, Stri
     })?;
     let channel_name =
         memory.channel(&message.channel).map(|channel| channel.name.clone()).unwrap_or_default();
-    let trigger_id = memory.issue_trigger();
-    let response_url = issue_response_url(&mut memory, &slack.origin, &message, person);
+    let trigger_id = memory.issue_trigger(&person.id);
+    let response_url = memory.issue_response_url(&slack.origin, &message.channel, &message.ts, &person.id);
     let mut action = json!({
         "type": "button",
         "action_id": button["action_id"],
@@ -170,73 +154,4 @@ fn button(message: &Message, action_id: &str) -> Option<(Value, Value)> {
         let found = elements.chain(block.get("accessory")).find(is_it)?;
         Some((block["block_id"].clone(), found.clone()))
     })
-}
-
-fn issue_response_url(memory: &mut SlackMemory, origin: &str, message: &Message, person: &Person) -> String {
-    let serial = memory.next_serial();
-    let token = format!("{:016x}{serial:08x}", clock::epoch_micros());
-    let issued = ResponseUrl {
-        message_ts: message.ts.clone(),
-        channel: message.channel.clone(),
-        user: person.id.clone(),
-        uses: 0,
-        issued: clock::epoch_seconds(),
-    };
-    memory.response_urls.insert(token.clone(), issued);
-    format!("{origin}/actions/{TEAM_ID}/{serial}/{token}")
-}
-
-/// Posts the payload and tells what came of it.
-async fn deliver(slack: &Slack, harmony: &str, payload: &Value) -> Value {
-    let started = Instant::now();
-    let sent = tokio::time::timeout(DELIVERY_TIMEOUT, send(slack, harmony, payload)).await;
-    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut outcome = match sent {
-        Ok(Ok((status, body))) => {
-            json!({"delivered": true, "status": status.as_u16(), "body": body})
-        }
-        Ok(Err(error)) => json!({"delivered": false, "status": null, "body": error}),
-        Err(_) => json!({
-            "delivered": false,
-            "status": null,
-            "body": "Harmony did not answer in time",
-        }),
-    };
-    outcome["elapsedMs"] = json!(elapsed_ms);
-    outcome
-}
-
-async fn send(slack: &Slack, harmony: &str, payload: &Value) -> Result<(StatusCode, String), String> {
-    let body = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("payload", &payload.to_string())
-        .finish();
-    let timestamp = clock::epoch_seconds().to_string();
-    let signature = signature(slack.signing_secret.expose_secret(), &timestamp, &body)?;
-    let request = Request::post(format!("{harmony}/slack/interactions"))
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
-        .header(header::USER_AGENT, "Slackbot 1.0 (sandbox)")
-        .header("X-Slack-Request-Timestamp", timestamp)
-        .header("X-Slack-Signature", signature)
-        .body(Body::from(body))
-        .map_err(|error| format!("the address of Harmony is unusable: {error}"))?;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let response = client
-        .request(request)
-        .await
-        .map_err(|error| format!("Harmony at {harmony} did not answer: {error}"))?;
-    let status = response.status();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(|error| format!("Harmony's answer broke off: {error}"))?;
-    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    Ok((status, text))
-}
-
-fn signature(secret: &str, timestamp: &str, body: &str) -> Result<String, String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .map_err(|error| format!("the signing secret is unusable: {error}"))?;
-    mac.update(format!("v0:{timestamp}:{body}").as_bytes());
-    Ok(format!("v0={}", hex::encode(mac.finalize().into_bytes())))
 }

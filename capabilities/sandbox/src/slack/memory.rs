@@ -21,7 +21,7 @@ const TRIGGER_SECONDS: i64 = 3;
 pub(super) struct SlackMemory {
     pub(super) channels: Vec<Channel>,
     pub(super) messages: Vec<Message>,
-    pub(super) views: Vec<Value>,
+    pub(super) views: Vec<View>,
     pub(super) response_urls: BTreeMap<String, ResponseUrl>,
     triggers: BTreeMap<String, Trigger>,
     /// Invariant: no message has a later one.
@@ -77,8 +77,22 @@ pub(super) struct ResponseUrl {
     pub(super) issued: i64,
 }
 
+/// A form that was opened for somebody.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    /// As the API shows it.
+    pub(super) view: Value,
+    /// Who sees it.
+    pub(super) user: String,
+    /// Until it is sent and taken, or replaced by a note.
+    pub(super) is_open: bool,
+    /// What the app said is wrong with it.
+    pub(super) errors: Value,
+}
+
 #[derive(Clone, Debug)]
 struct Trigger {
+    user: String,
     issued: i64,
     used: bool,
 }
@@ -128,16 +142,37 @@ impl SlackMemory {
         self.messages.iter_mut().find(|message| message.channel == channel && message.ts == ts)
     }
 
-    pub(super) fn issue_trigger(&mut self) -> String {
+    pub(super) fn issue_trigger(&mut self, user: &str) -> String {
         let serial = self.next_serial();
         let id = format!("{}.{serial}.{serial:032x}", clock::epoch_micros());
-        let trigger = Trigger { issued: clock::epoch_seconds(), used: false };
+        let trigger = Trigger { user: user.to_owned(), issued: clock::epoch_seconds(), used: false };
         self.triggers.insert(id.clone(), trigger);
         id
     }
 
-    /// Spends a trigger; each opens one view.
-    pub(super) fn spend_trigger(&mut self, id: &str) -> Result<(), Refusal> {
+    /// An address at which the app may answer this person.
+    pub(super) fn issue_response_url(
+        &mut self,
+        origin: &str,
+        channel: &str,
+        message_ts: &str,
+        user: &str,
+    ) -> String {
+        let serial = self.next_serial();
+        let token = format!("{:016x}{serial:08x}", clock::epoch_micros());
+        let issued = ResponseUrl {
+            message_ts: message_ts.to_owned(),
+            channel: channel.to_owned(),
+            user: user.to_owned(),
+            uses: 0,
+            issued: clock::epoch_seconds(),
+        };
+        self.response_urls.insert(token.clone(), issued);
+        format!("{origin}/actions/{TEAM_ID}/{serial}/{token}")
+    }
+
+    /// Spends a trigger, and tells whose it was; each opens one view.
+    pub(super) fn spend_trigger(&mut self, id: &str) -> Result<String, Refusal> {
         let trigger = self.triggers.get_mut(id).ok_or_else(|| Refusal::new("invalid_trigger_id"))?;
         if trigger.used {
             return Err(Refusal::new("exchanged_trigger_id"));
@@ -146,7 +181,7 @@ impl SlackMemory {
             return Err(Refusal::new("expired_trigger_id"));
         }
         trigger.used = true;
-        Ok(())
+        Ok(trigger.user.clone())
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -154,7 +189,7 @@ impl SlackMemory {
         json!({
             "channels": channels.map(Channel::summary).collect::<Vec<_>>(),
             "messages": self.messages.iter().map(Message::summary).collect::<Vec<_>>(),
-            "views": self.views,
+            "views": self.views.iter().map(View::summary).collect::<Vec<_>>(),
         })
     }
 
@@ -176,6 +211,16 @@ impl SlackMemory {
             }
         }
         html
+    }
+}
+
+impl View {
+    fn summary(&self) -> Value {
+        let mut summary = self.view.clone();
+        summary["user"] = json!(self.user);
+        summary["open"] = json!(self.is_open);
+        summary["errors"] = self.errors.clone();
+        summary
     }
 }
 

@@ -1,5 +1,6 @@
 //! Slack: the Web API's methods under `/api`, the addresses handed out as `response_url`, and
-//! clicks on a message's buttons (`click.rs`).
+//! what people do: click a message's buttons (`click.rs`), fill in forms (`forms.rs`), type
+//! commands (`command.rs`). It reaches the app by its address, or by Socket Mode (`sockets.rs`).
 //!
 //! Arguments come as JSON, as a form or in the query, for every method, as at Slack. Errors
 //! are HTTP 200 with `{ok: false, error}`. Any bearer token that is not empty is valid and is
@@ -8,10 +9,14 @@
 mod answer;
 mod chat;
 mod click;
+mod command;
 mod conversations;
+mod deliver;
+mod forms;
 mod memory;
 mod people;
 mod response_url;
+mod sockets;
 mod surfaces;
 
 use std::sync::Arc;
@@ -30,6 +35,7 @@ use crate::stand_in::{self, Memory, StandIn};
 
 use answer::{Outcome, Refusal};
 use memory::SlackMemory;
+pub(crate) use sockets::Sockets;
 
 /// The arguments of one method call.
 type Arguments = Map<String, Value>;
@@ -40,16 +46,23 @@ pub(crate) struct Slack {
     harmony_url: HarmonyUrl,
     signing_secret: SecretString,
     memory: Memory<SlackMemory>,
+    sockets: Sockets,
     spec: Spec,
 }
 
 impl Slack {
-    pub(crate) fn new(origin: &str, harmony_url: HarmonyUrl, signing_secret: SecretString) -> Self {
+    pub(crate) fn new(
+        origin: &str,
+        harmony_url: HarmonyUrl,
+        signing_secret: SecretString,
+        sockets: Sockets,
+    ) -> Self {
         Self {
             origin: origin.to_owned(),
             harmony_url,
             signing_secret,
             memory: Memory::default(),
+            sockets,
             spec: Spec::new(include_str!("../../specs/slack.json")),
         }
     }
@@ -131,6 +144,7 @@ impl StandIn for Slack {
 
     fn answer(&self, call: &Call) -> Response {
         match call.parts().as_slice() {
+            ["api", "apps.connections.open"] => answer::response(self.sockets.open(call)),
             ["api", method] => answer::response(self.call_method(call, method)),
             ["actions", _, _, token] if call.method == "POST" => {
                 response_url::answer(&mut self.memory.lock(), token, call)
@@ -177,7 +191,10 @@ impl StandIn for Slack {
     }
 
     fn inspection(self: Arc<Self>) -> Router {
-        click::routes(self)
+        click::routes(self.clone())
+            .merge(command::routes(self.clone()))
+            .merge(forms::routes(self.clone()))
+            .merge(sockets::routes(self))
     }
 }
 

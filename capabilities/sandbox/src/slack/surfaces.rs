@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::clock;
 
 use super::answer::{Outcome, Refusal};
-use super::memory::SlackMemory;
+use super::memory::{SlackMemory, View};
 use super::people::{APP_ID, BOT_ID, TEAM_ID};
 use super::{Arguments, text};
 
@@ -31,7 +31,7 @@ pub(super) fn add_pin(memory: &mut SlackMemory, arguments: &Arguments) -> Outcom
 pub(super) fn open_view(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome {
     let view = arguments.get("view").filter(|view| view.is_object());
     let mut view = view.cloned().ok_or_else(|| Refusal::new("invalid_arguments"))?;
-    memory.spend_trigger(text(arguments, "trigger_id"))?;
+    let user = memory.spend_trigger(text(arguments, "trigger_id"))?;
     let id = format!("V{:010}", memory.next_serial());
     view["id"] = json!(id);
     view["root_view_id"] = json!(id);
@@ -41,6 +41,6 @@ pub(super) fn open_view(memory: &mut SlackMemory, arguments: &Arguments) -> Outc
     view["bot_id"] = json!(BOT_ID);
     view["hash"] = json!(format!("{}.{id}", clock::epoch_seconds()));
     view["state"] = json!({"values": {}});
-    memory.views.push(view.clone());
+    memory.views.push(View { view: view.clone(), user, is_open: true, errors: json!(null) });
     Ok(json!({"view": view}))
 }

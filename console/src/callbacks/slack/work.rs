@@ -1,11 +1,12 @@
-//! Carrying out one click, after it was verified and read.
+//! Carrying out one click, or one form that was sent, after it was verified and read.
 //!
-//! Runs on its own: says when what it asks for is safely written, then waits for the outcome and tells the person who
-//! clicked where it is not what they wanted.
+//! Says when what it asks for is safely written, then waits for the outcome and returns what the person is to be told
+//! where it is not what they wanted.
 
 use harmony_eventlog::{Append, LogError, Target};
 use harmony_incidents::{
     Command, Context, IncidentId, OrgId, Principal, Right, RuleSet,
+    authority::{GateAsk, GateRight},
     command::Decision,
     judge,
     log::{Cause, State},
@@ -14,10 +15,10 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::slack::tell;
+use super::{reject, tell::Person};
 use crate::{
     App,
-    decisions::{self, Course, Proposal},
+    decisions::{self, Course, Place, Proposal},
     error::ApiError,
     review::as_sign_off,
 };
@@ -26,64 +27,76 @@ use crate::{
 pub(super) struct Click {
     /// The same for every time that Slack sends it.
     pub(super) id: Uuid,
-    pub(super) user: String,
-    pub(super) response_url: Option<String>,
+    pub(super) person: Person,
+    /// Opens a form, for 3 s.
+    pub(super) trigger_id: String,
     pub(super) org: OrgId,
     pub(super) wish: Wish,
 }
 
 /// What a button asks for.
 pub(super) enum Wish {
-    Decide { decision: Decision, gate_id: String, digest: String },
-    SignOff { incident: IncidentId, digest: String },
+    /// A rejection without a reason is asked for one.
+    Decide {
+        decision: Decision,
+        gate_id: String,
+        digest: String,
+        reason: Option<String>,
+    },
+    SignOff {
+        incident: IncidentId,
+        digest: String,
+    },
 }
 
 /// Carries a click out. `written` is told (or dropped) when nothing can be lost any more.
-pub(super) async fn work(app: App, click: Click, written: oneshot::Sender<()>) {
+pub(super) async fn work(app: &App, click: &Click, written: oneshot::Sender<()>) -> Option<String> {
     let rules = app.doors.rules.current();
-    let Some(principal) = rules.directory.by_slack_user(&click.user) else {
-        drop(written);
-        tell(&app, &click, "Nothing was changed: nobody in the directory has this Slack account.").await;
-        return;
+    let Some(principal) = rules.directory.by_slack_user(&click.person.user) else {
+        return Some("Nothing was changed: nobody in the directory has this Slack account.".to_owned());
     };
     let outcome = match &click.wish {
-        Wish::Decide { decision, gate_id, digest } => {
+        Wish::Decide { decision, gate_id, digest, reason } => {
             let proposal = Proposal {
                 org: &click.org,
                 gate_id,
                 digest: Some(digest.to_ascii_lowercase()),
                 decision: *decision,
-                reason: None,
+                reason: reason.clone(),
                 approver: principal,
                 decision_id: click.id,
                 source: "slack",
                 break_glass: false,
                 justification: None,
             };
-            decide(&app, &proposal, written).await
+            decide(app, &rules, click, &proposal, written).await
         }
         Wish::SignOff { incident, digest } => {
-            let outcome = sign_off(&app, &rules, &click, principal, incident, digest).await;
+            let outcome = sign_off(app, &rules, click, principal, incident, digest).await;
             drop(written);
             outcome.map(Some)
         }
     };
-    match outcome {
-        Ok(None) => {}
-        Ok(Some(text)) => tell(&app, &click, &text).await,
-        Err(error) => tell(&app, &click, &format!("This did not count: {}", error.for_people())).await,
-    }
+    outcome.unwrap_or_else(|error| Some(format!("This did not count: {}", error.for_people())))
 }
 
 /// Writes the decision and waits for its verdict. Somebody whose decision counts sees it in the message itself.
 async fn decide(
     app: &App,
+    rules: &RuleSet,
+    click: &Click,
     proposal: &Proposal<'_>,
     written: oneshot::Sender<()>,
 ) -> Result<Option<String>, ApiError> {
     let place = decisions::place(app, proposal.org, proposal.gate_id)
         .await?
         .ok_or_else(|| ApiError::NotFound("there is no such gate any more".to_owned()))?;
+    if let Some(replies) =
+        app.doors.slack_replies.as_ref().filter(|_| asks_for_a_reason(rules, proposal, &place))
+    {
+        let digest = proposal.digest.as_deref().unwrap_or_default();
+        return Ok(reject::ask(replies, click, &place, proposal.gate_id, digest).await.err());
+    }
     let answer = match place.course(app, proposal).await? {
         Course::Settled(refused) => return Err(ApiError::Decision(Box::new(refused))),
         Course::Known(answer) => answer,
@@ -102,6 +115,21 @@ async fn decide(
     decisions::read(answer, proposal.gate_id, proposal.decision_id).map(|_| None).map_err(ApiError::Decision)
 }
 
+/// A rejection that can count is asked for its reason first; one that cannot is refused as it is, on record.
+fn asks_for_a_reason(rules: &RuleSet, proposal: &Proposal<'_>, place: &Place) -> bool {
+    let Some(gate) = place.gate(proposal.gate_id).filter(|gate| gate.status == "pending") else {
+        return false;
+    };
+    let may = rules.access.may_decide(
+        proposal.approver,
+        GateRight::Reject,
+        proposal.org,
+        &place.state,
+        GateAsk::of(gate),
+    );
+    proposal.decision == Decision::Rejected && proposal.reason.is_none() && may.is_ok()
+}
+
 /// Signs a review off with the person's own rights, and says what came of it.
 async fn sign_off(
     app: &App,
@@ -117,13 +145,12 @@ async fn sign_off(
         .state(&click.org, incident)
         .await?
         .ok_or_else(|| LogError::UnknownIncident(incident.clone()))?;
-    if !principal.may(Right::SignOff, &click.org, Some(&state)) {
-        let least = Right::SignOff.least_role().name();
-        return Err(ApiError::Forbidden(format!("signing off needs the role {least} at least")));
+    if !rules.access.may(principal, Right::SignOff, &click.org, Some(&state)) {
+        return Err(ApiError::Forbidden(rules.access.needs(Right::SignOff)));
     }
     let context = as_sign_off(Context {
         actor: principal.id.clone(),
-        authority: principal.authority(&click.org, Some(&state)),
+        authority: rules.access.authority(principal, &click.org, Some(&state)),
         cause: Cause { request_id: click.id.to_string(), ..Cause::default() },
         occurred_at: Timestamp::now(),
     });

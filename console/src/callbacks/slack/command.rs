@@ -1,0 +1,50 @@
+//! The command `/incident …`: read, carried out, answered to whoever typed it.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use harmony_capabilities::slack::escape;
+
+use super::{
+    PATIENCE, Said,
+    orders::{Asker, carry_out, read},
+    tell::{Person, said_within},
+};
+use crate::{App, error::ApiError};
+
+/// Said where it takes longer than Slack waits.
+const LATER: &str = "It is being done; what came of it follows.";
+
+/// What of a command matters.
+#[derive(Deserialize)]
+struct Typed {
+    user_id: String,
+    #[serde(default)]
+    channel_id: String,
+    #[serde(default)]
+    text: String,
+    trigger_id: String,
+    #[serde(default)]
+    response_url: Option<String>,
+}
+
+/// Takes a command, however it came.
+pub(super) async fn take(app: &App, fields: Value) -> Result<Said, ApiError> {
+    let typed: Typed = serde_json::from_value(fields)
+        .map_err(|error| ApiError::Malformed(format!("the command: {error}")))?;
+    let line = match read(&typed.text) {
+        Ok(line) => line,
+        Err(problem) => return Ok(ephemeral(&problem)),
+    };
+    let person = Person { user: typed.user_id.clone(), response_url: typed.response_url };
+    let asker = Asker { user: typed.user_id, channel: typed.channel_id, request: typed.trigger_id };
+    let worker = app.clone();
+    let work = async move { Some(carry_out(&worker, &asker, line).await) };
+    let said = said_within(app, &person, PATIENCE, work).await.flatten();
+    Ok(ephemeral(said.as_deref().unwrap_or(LATER)))
+}
+
+/// For whoever asked alone.
+fn ephemeral(text: &str) -> Said {
+    Some(json!({ "response_type": "ephemeral", "text": escape(text) }))
+}

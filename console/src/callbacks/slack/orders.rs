@@ -1,0 +1,313 @@
+//! What can be asked for in words, in Slack: read from a line or from a form, carried out by the API's own handlers
+//! with the person's own rights, answered in a sentence.
+//!
+//! Nothing is decided here: gates are decided by their buttons.
+
+use axum::{
+    body::to_bytes,
+    response::{IntoResponse, Response},
+};
+use harmony_incidents::{IncidentId, OrgId, RuleSet};
+use serde_json::{Value, json};
+
+use crate::{App, auth::Caller, call::Call, error::ApiError, facts, incidents, responders, status};
+
+/// What `/incident help` says.
+pub(super) const HELP: &str = "\
+/incident declare P2 Checkout fails
+/incident status INC-2026-0001
+/incident status INC-2026-0001 resolved Rolled back
+/incident note INC-2026-0001 Error rate is falling
+/incident severity INC-2026-0001 P1 All regions now
+/incident assign INC-2026-0001 commander @somebody (or communications, operations)
+/incident release INC-2026-0001 commander @somebody
+/incident close INC-2026-0001
+In an incident's own channel its id can be left out. With roles in more than one organisation, begin with --org NAME.";
+
+/// An order that was understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Help,
+    Declare { severity: String, title: String },
+    Show,
+    Status { word: String, text: String },
+    Note { text: String },
+    Severity { to: String, reason: String },
+    Responder { part: String, who: String, release: bool },
+    Close,
+}
+
+/// A line, read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) org: Option<String>,
+    pub(super) incident: Option<IncidentId>,
+    pub(super) order: Order,
+}
+
+/// Reads what follows `/incident`. The error says what would do.
+pub(super) fn read(text: &str) -> Result<Line, String> {
+    let mut rest = text.trim();
+    let mut org = None;
+    if word(rest).0 == "--org" {
+        let (name, after) = word(word(rest).1);
+        (org, rest) = (Some(name.to_owned()), after);
+    }
+    let (verb, mut rest) = word(rest);
+    let mut incident = None;
+    if let Ok(id) = word(rest).0.to_ascii_uppercase().parse::<IncidentId>() {
+        (incident, rest) = (Some(id), word(rest).1);
+    }
+    let (first, after) = word(rest);
+    let both = |what: &str| {
+        if first.is_empty() || after.is_empty() {
+            Err(format!("/incident {verb} wants {what}"))
+        } else {
+            Ok(())
+        }
+    };
+    let order = match verb.to_ascii_lowercase().as_str() {
+        "" | "help" => Order::Help,
+        "declare" => {
+            both("a severity and a title: /incident declare P2 Checkout fails")?;
+            Order::Declare { severity: first.to_owned(), title: after.to_owned() }
+        }
+        "status" if rest.is_empty() => Order::Show,
+        "status" => Order::Status { word: first.to_owned(), text: after.to_owned() },
+        "note" if rest.is_empty() => return Err("/incident note wants a text".to_owned()),
+        "note" => Order::Note { text: rest.to_owned() },
+        "severity" if rest.is_empty() => return Err("/incident severity wants P1, P2, P3 or P4".to_owned()),
+        "severity" => Order::Severity { to: first.to_owned(), reason: after.to_owned() },
+        "assign" | "release" => {
+            both("a part (commander, communications, operations) and a person")?;
+            Order::Responder {
+                part: first.to_ascii_lowercase(),
+                who: word(after).0.to_owned(),
+                release: verb.eq_ignore_ascii_case("release"),
+            }
+        }
+        "close" => Order::Close,
+        _ => return Err(format!("there is no /incident {verb}; there is:\n{HELP}")),
+    };
+    Ok(Line { org, incident, order })
+}
+
+/// The first word and what follows it.
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (first, rest.trim())
+}
+
+/// Who asks, from where.
+pub(super) struct Asker {
+    /// Slack user id.
+    pub(super) user: String,
+    /// Slack channel id; empty where there is none.
+    pub(super) channel: String,
+    /// The same for every time that Slack sends it.
+    pub(super) request: String,
+}
+
+/// Carries an order out; says what came of it.
+pub(super) async fn carry_out(app: &App, asker: &Asker, line: Line) -> String {
+    if line.order == Order::Help {
+        return HELP.to_owned();
+    }
+    attempt(app, asker, line)
+        .await
+        .unwrap_or_else(|error| format!("Nothing was changed: {}", error.for_people()))
+}
+
+async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiError> {
+    let rules = app.doors.rules.current();
+    let caller = caller(&rules, asker, line.org.as_deref())?;
+    let org = caller.org.clone();
+    let call = |path: &[(&str, &str)], body: Value| {
+        Call::by_door(app.clone(), caller.clone(), format!("slack/{}", asker.request), path, &body)
+    };
+    if let Order::Declare { severity, title } = &line.order {
+        let body = json!({ "title": title, "severity": severity, "detectedBy": "slack" });
+        let declared = answered(incidents::declare(call(&[], body)).await).await?;
+        let warning = declared["warning"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();
+        return Ok(format!("{} is declared.{warning}", shown(&declared["incidentId"])));
+    }
+    let incident = match line.incident {
+        Some(incident) => incident,
+        None => of_channel(app, &org, &asker.channel).await?,
+    };
+    let on = |body: Value| call(&[("id", incident.as_str())], body);
+    let (response, done) = match line.order {
+        Order::Help | Order::Declare { .. } => return Ok(HELP.to_owned()),
+        Order::Show => {
+            let found = answered(incidents::show(on(Value::Null)).await).await?;
+            return Ok(described(&found));
+        }
+        Order::Status { word, text } => (status::change(on(status_body(&word, &text))).await, ""),
+        Order::Note { text } => (facts::note(on(json!({ "note": text }))).await, "The note is on record. "),
+        Order::Severity { to, reason } => (
+            status::severity(on(json!({ "severity": to, "reason": reason }))).await,
+            "The severity is changed. ",
+        ),
+        Order::Responder { part, who, release } => {
+            let principal = named(&rules, &who)?;
+            let body = json!({ "role": part, "principalId": principal, "release": release });
+            (responders::change(on(body)).await, if release { "Released. " } else { "Assigned. " })
+        }
+        Order::Close => (status::close(on(json!({}))).await, ""),
+    };
+    let answer = answered(response).await?;
+    let unchanged = answer["answer"] == "unchanged";
+    let done = if unchanged { "It was so already. " } else { done };
+    Ok(format!("{done}{incident} is {} ({}).", shown(&answer["state"]), shown(&answer["phase"])))
+}
+
+/// The words of the machine and those of the view that are not also the machine's, as on the command line.
+fn status_body(word: &str, text: &str) -> Value {
+    let view = ["INVESTIGATING", "MITIGATED"].contains(&word.to_ascii_uppercase().as_str());
+    let mut body = json!({ if view { "status" } else { "state" }: word });
+    if text.is_empty() {
+        return body;
+    }
+    if word.eq_ignore_ascii_case("RESOLVED") {
+        body["resolutionSummary"] = json!(text);
+    } else {
+        body["reason"] = json!(text);
+    }
+    body
+}
+
+/// The person in the organisation that they mean.
+fn caller(rules: &std::sync::Arc<RuleSet>, asker: &Asker, org: Option<&str>) -> Result<Caller, ApiError> {
+    let principal = rules
+        .directory
+        .by_slack_user(&asker.user)
+        .ok_or_else(|| ApiError::Forbidden("nobody in the directory has this Slack account".to_owned()))?;
+    let unknown =
+        |org: &str| ApiError::NotFound(format!("there is no organisation {org:?} that you have a role in"));
+    let org: OrgId = match org {
+        Some(org) => org.parse().map_err(|_| unknown(org))?,
+        None => {
+            let mut own = principal.roles.iter().filter(|(_, roles)| !roles.is_empty()).map(|(org, _)| org);
+            match (own.next(), own.next()) {
+                (Some(only), None) => only.clone(),
+                (None, _) => {
+                    return Err(ApiError::Forbidden("you have no role in any organisation".to_owned()));
+                }
+                (Some(_), Some(_)) => {
+                    return Err(ApiError::Invalid(
+                        "you have roles in more than one organisation: begin with --org NAME".to_owned(),
+                    ));
+                }
+            }
+        }
+    };
+    Caller::of(principal.clone(), org.clone(), rules.clone()).ok_or_else(|| unknown(org.as_str()))
+}
+
+/// The principal that a mention or an id means.
+fn named(rules: &RuleSet, who: &str) -> Result<String, ApiError> {
+    let mentioned = who.strip_prefix("<@").and_then(|rest| rest.split(['|', '>']).next());
+    let found = match mentioned {
+        Some(user) => rules.directory.by_slack_user(user),
+        None => rules.directory.get(who.trim_start_matches('@')),
+    };
+    found
+        .map(|principal| principal.id.clone())
+        .ok_or_else(|| ApiError::Invalid(format!("nobody in the directory is {who}")))
+}
+
+/// The live incident whose channel this is.
+async fn of_channel(app: &App, org: &OrgId, channel: &str) -> Result<IncidentId, ApiError> {
+    let live = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).to_vec();
+    let incidents = if channel.is_empty() { vec![] } else { incidents::every(app, org, live).await? };
+    incidents
+        .iter()
+        .find(|state| state.links.iter().any(|link| link.name == "slackChannel" && link.value == channel))
+        .and_then(|state| state.incident.parse().ok())
+        .ok_or_else(|| {
+            ApiError::Invalid(
+                "name the incident, such as INC-2026-0001: this is no incident's channel".to_owned(),
+            )
+        })
+}
+
+/// What a handler answered, or why it refused.
+async fn answered(response: Result<Response, ApiError>) -> Result<Value, ApiError> {
+    let body = response?.into_response().into_body();
+    // Our own answers are small.
+    let body = to_bytes(body, usize::MAX).await.map_err(|_| ApiError::Internal)?;
+    serde_json::from_slice(&body).map_err(|_| ApiError::Internal)
+}
+
+fn described(incident: &Value) -> String {
+    let mut text = format!(
+        "{}: {} is {} ({}), {}",
+        shown(&incident["incidentId"]),
+        shown(&incident["severity"]),
+        shown(&incident["state"]),
+        shown(&incident["phase"]),
+        shown(&incident["title"]),
+    );
+    if let Some(action) = incident["gate"]["action"].as_str() {
+        text.push_str(&format!("\nAn approval waits: {action}"));
+    }
+    text
+}
+
+fn shown(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, incident: Option<&str>, order: Order) {
+        let incident = incident.map(|id| id.parse().unwrap());
+        assert_eq!(read(text), Ok(Line { org: None, incident, order }), "{text}");
+    }
+
+    #[test]
+    fn lines_are_read_with_and_without_the_incident() {
+        let own = |text: &str| text.to_owned();
+        const ID: Option<&str> = Some("INC-2026-0001");
+        check("", None, Order::Help);
+        check(
+            "  declare  P2   Checkout  fails ",
+            None,
+            Order::Declare { severity: own("P2"), title: own("Checkout  fails") },
+        );
+        check("status inc-2026-0001", ID, Order::Show);
+        check("STATUS", None, Order::Show);
+        check(
+            "status INC-2026-0001 resolved Rolled back",
+            ID,
+            Order::Status { word: own("resolved"), text: own("Rolled back") },
+        );
+        check("note it falls", None, Order::Note { text: own("it falls") });
+        check("severity INC-2026-0001 P1", ID, Order::Severity { to: own("P1"), reason: String::new() });
+        check(
+            "assign INC-2026-0001 Commander <@U1|ada> please",
+            ID,
+            Order::Responder { part: own("commander"), who: own("<@U1|ada>"), release: false },
+        );
+        check("close INC-2026-0001", ID, Order::Close);
+        let line = read("--org acme close INC-2026-0001").unwrap();
+        assert_eq!((line.org.as_deref(), line.order), (Some("acme"), Order::Close));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (text, expected) in [
+            ("declare P2", "a severity and a title"),
+            ("note INC-2026-0001", "wants a text"),
+            ("severity", "wants P1, P2, P3 or P4"),
+            ("assign INC-2026-0001 commander", "a part"),
+            ("approve everything", "there is no /incident approve"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

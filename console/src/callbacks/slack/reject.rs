@@ -1,0 +1,130 @@
+//! Rejecting: a form asks for the reason. What the form is about travels in its private metadata and is checked again
+//! when it comes back, like the value of a button; the gate's digest is compared by the judge.
+
+use harmony_capabilities::slack::SlackReplies;
+use harmony_incidents::{command::Decision, ids::NAMESPACE};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    PATIENCE, Said,
+    interaction::{View, gate},
+    tell::{Person, said_within},
+    work::{Click, Wish, work},
+};
+use crate::{App, approvals::REASON_CHARS, decisions::Place, error::ApiError};
+
+/// What Slack calls the form when it comes back.
+pub(super) const FORM: &str = "reject";
+/// The field of the reason.
+const REASON: &str = "reason";
+/// Slack's limits for a section and for a title.
+const SECTION_CHARS: usize = 2_900;
+
+/// Opens the form for whoever clicked; the error says what they can do instead.
+pub(super) async fn ask(
+    replies: &SlackReplies,
+    click: &Click,
+    place: &Place,
+    gate_id: &str,
+    digest: &str,
+) -> Result<(), String> {
+    let workflow_id = gate_id.split_once('#').map(|(workflow, _)| workflow).unwrap_or_default();
+    let metadata = json!({
+        "org": click.org,
+        "workflowId": workflow_id,
+        "gateId": gate_id,
+        "digest": digest,
+        "responseUrl": click.person.response_url,
+    });
+    let action = place.gate(gate_id).map(|gate| gate.action.clone()).unwrap_or_default();
+    let form = form(&format!("{}: {action}", place.incident), &metadata);
+    replies.open_modal(&click.trigger_id, form).await.map_err(|error| {
+        tracing::warn!(user = click.person.user, %error, "the form for a rejection did not open");
+        format!(
+            "Nothing was decided: Slack did not open the form. Click Reject again, or type \
+             harmony approval reject '{gate_id}' --reason …"
+        )
+    })
+}
+
+fn form(about: &str, metadata: &Value) -> Value {
+    let plain = |text: &str| json!({ "type": "plain_text", "text": text });
+    let about: String = about.chars().take(SECTION_CHARS).collect();
+    json!({
+        "type": "modal",
+        "callback_id": FORM,
+        "private_metadata": metadata.to_string(),
+        "title": plain("Reject"),
+        "submit": plain("Reject"),
+        "close": plain("Back"),
+        "blocks": [
+            { "type": "section", "text": plain(&about) },
+            {
+                "type": "input",
+                "block_id": REASON,
+                "label": plain("Why not?"),
+                "hint": plain("It goes on record, and whoever asked reads it."),
+                "element": {
+                    "type": "plain_text_input",
+                    "action_id": REASON,
+                    "multiline": true,
+                    "min_length": 1,
+                    "max_length": REASON_CHARS,
+                },
+            },
+        ],
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseUrl {
+    #[serde(default)]
+    response_url: Option<String>,
+}
+
+/// The form came back: this is the decision.
+pub(super) async fn submitted(app: &App, user: String, view: &View) -> Result<Said, ApiError> {
+    let malformed = |error: String| ApiError::Malformed(format!("payload: private_metadata: {error}"));
+    let (org, gate_id, digest) = gate(&view.private_metadata).map_err(malformed)?;
+    let ResponseUrl { response_url } =
+        serde_json::from_str(&view.private_metadata).map_err(|error| malformed(error.to_string()))?;
+    let reason = view.field(REASON);
+    let problem = match reason.chars().count() {
+        0 => Some("A rejection needs a reason.".to_owned()),
+        length if length > REASON_CHARS => Some(format!("At most {REASON_CHARS} characters.")),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return Ok(Some(json!({ "response_action": "errors", "errors": { REASON: problem } })));
+    }
+    // One form is one decision, however often it is sent.
+    let name = format!("slack/view/{}/{user}", view.id);
+    let wish =
+        Wish::Decide { decision: Decision::Rejected, gate_id, digest, reason: Some(reason.to_owned()) };
+    let person = Person { user, response_url };
+    let click = Click {
+        id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+        person: person.clone(),
+        trigger_id: String::new(),
+        org,
+        wish,
+    };
+    let (tell, _) = tokio::sync::oneshot::channel();
+    let worker = app.clone();
+    let said = said_within(app, &person, PATIENCE, async move { work(&worker, &click, tell).await }).await;
+    Ok(said.flatten().map(|text| json!({ "response_action": "update", "view": notice(&text) })))
+}
+
+/// What the form turns into where the decision did not count.
+pub(super) fn notice(text: &str) -> Value {
+    let text: String = text.chars().take(SECTION_CHARS).collect();
+    json!({
+        "type": "modal",
+        "title": { "type": "plain_text", "text": "Harmony" },
+        "close": { "type": "plain_text", "text": "Close" },
+        "blocks": [{ "type": "section", "text": { "type": "plain_text", "text": text } }],
+    })
+}
