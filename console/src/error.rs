@@ -209,6 +209,10 @@ impl From<LogError> for ApiError {
             LogError::UnknownIncident(_) => Self::NotFound(error.to_string()),
             LogError::KeyConflict { fields } => Self::key_conflict(&fields),
             LogError::Stale { .. } => Self::Conflict(error.to_string()),
+            LogError::Unwritable { .. } => {
+                tracing::error!(error = chain(&error), "the store cannot be written");
+                Self::Unavailable("the store cannot be written; nothing was recorded".to_owned())
+            }
             LogError::Unavailable(_)
             | LogError::NewerSchema { .. }
             | LogError::OlderSchema { .. }

@@ -1,8 +1,8 @@
 //! The log on SQLite: the default store, for one machine.
 //!
 //! WAL with `synchronous=FULL`, so that what was acknowledged survives a power cut. Several processes may share the
-//! file: writers queue by `BEGIN IMMEDIATE` and the busy time-out. Within one process writers share one connection;
-//! readers have their own.
+//! file: writers queue by `BEGIN IMMEDIATE` and the busy time-out. Within one process writers share one connection and
+//! its commits (`writer.rs`); readers have their own.
 
 use std::{
     cmp::Ordering,
@@ -24,6 +24,7 @@ use crate::{
     append::{self, incident_id},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
+    sql::reason,
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
 };
@@ -34,6 +35,9 @@ mod outbox;
 mod read;
 pub(crate) mod schema;
 mod write;
+mod writer;
+
+use writer::{Turn, Writer};
 
 /// How long a writer waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,10 +46,9 @@ const READERS: u32 = 4;
 
 /// The log in one SQLite file.
 pub struct SqliteLog {
-    /// Invariant: one connection, so that writers of this process queue here and not in SQLite's busy loop.
-    writer: SqlitePool,
-    readers: SqlitePool,
     /// `None` where it was opened for reading alone.
+    writer: Option<Writer>,
+    readers: SqlitePool,
     salt: Option<SaltKey>,
 }
 
@@ -77,18 +80,24 @@ impl SqliteLog {
         match found.cmp(&schema::known()) {
             Ordering::Less => Err(LogError::OlderSchema { found, known: schema::known() }),
             Ordering::Greater => Err(LogError::NewerSchema { found, known: schema::known() }),
-            // Whatever would need the salt key fails first, since nothing can be written.
-            Ordering::Equal => Ok(Self { writer: pool.clone(), readers: pool, salt: None }),
+            Ordering::Equal => Ok(Self { writer: None, readers: pool, salt: None }),
         }
+    }
+
+    fn writer(&self) -> Result<&Writer, LogError> {
+        self.writer.as_ref().ok_or(LogError::ReadOnly)
+    }
+
+    async fn turn(&self) -> Result<Turn, LogError> {
+        self.writer()?.turn().await
     }
 
     async fn connect(path: &Path, salt: SaltKey, create: bool) -> Result<Self, LogError> {
         let failed = |error: sqlx::Error| schema::failed(path, &error);
         let options = options(path).create_if_missing(create);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
-        schema::migrate(&mut *writer.acquire().await.map_err(failed)?, path).await?;
+        let writer = Writer::open(options.clone(), path).await?;
         let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
-        Ok(Self { writer, readers, salt: Some(salt) })
+        Ok(Self { writer: Some(writer), readers, salt: Some(salt) })
     }
 }
 
@@ -124,15 +133,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 impl EventLog for SqliteLog {
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
         let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let appended = append::append(&mut *tx, &append, salt).await?;
-        if appended.repeated {
-            drop(tx);
-        } else {
-            tx.commit().await.map_err(unavailable)?;
-        }
+        let mut turn = self.turn().await?;
+        let appended = append::append(turn.connection(), &append, salt).await;
+        let appended = turn.end(appended).await?;
         if matches!(append.command, Command::Redact { .. }) {
-            write::purge(&self.writer).await?;
+            write::purge(self.writer()?).await?;
         }
         Ok(appended)
     }
@@ -188,20 +193,32 @@ impl EventLog for SqliteLog {
     }
 
     async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
-        let mut connection = self.writer.acquire().await.map_err(unavailable)?;
-        outbox::insert(&mut connection, org, Some(incident), item, jiff::Timestamp::now()).await
+        let mut turn = self.turn().await?;
+        let written =
+            outbox::insert(turn.connection(), org, Some(incident), item, jiff::Timestamp::now()).await;
+        turn.end(written).await
     }
 
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {
-        outbox::claim(&self.readers, &self.writer, limit, lease).await
+        // A look first: an idle dispatcher takes no write lock.
+        if !outbox::is_waiting(&self.readers).await? {
+            return Ok(Vec::new());
+        }
+        let mut turn = self.turn().await?;
+        let claimed = outbox::claim(turn.connection(), limit, lease).await;
+        turn.end(claimed).await
     }
 
     async fn done(&self, id: &OutboxId) -> Result<(), LogError> {
-        outbox::done(&self.writer, id).await
+        let mut turn = self.turn().await?;
+        let written = outbox::done(turn.connection(), id).await;
+        turn.end(written).await
     }
 
     async fn later(&self, id: &OutboxId, delay: Duration, error: &str) -> Result<(), LogError> {
-        outbox::later(&self.writer, id, delay, error).await
+        let mut turn = self.turn().await?;
+        let written = outbox::later(turn.connection(), id, delay, error).await;
+        turn.end(written).await
     }
 
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
@@ -222,22 +239,27 @@ impl EventLog for SqliteLog {
         owner: &str,
         lease: Duration,
     ) -> Result<Begin, LogError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let begin = effects::begin(&mut tx, org, incident, key, operation, owner, lease).await?;
-        tx.commit().await.map_err(unavailable)?;
-        Ok(begin)
+        let mut turn = self.turn().await?;
+        let begin = effects::begin(turn.connection(), org, incident, key, operation, owner, lease).await;
+        turn.end(begin).await
     }
 
     async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {
-        effects::complete(&self.writer, org, key, result).await
+        let mut turn = self.turn().await?;
+        let written = effects::complete(turn.connection(), org, key, result).await;
+        turn.end(written).await
     }
 
     async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-        effects::forget(&self.writer, org, key, owner).await
+        let mut turn = self.turn().await?;
+        let written = effects::forget(turn.connection(), org, key, owner).await;
+        turn.end(written).await
     }
 
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-        effects::release(&self.writer, org, key, owner).await
+        let mut turn = self.turn().await?;
+        let written = effects::release(turn.connection(), org, key, owner).await;
+        turn.end(written).await
     }
 
     async fn submit_candidate(
@@ -246,10 +268,9 @@ impl EventLog for SqliteLog {
         candidate: &StoredCandidate,
         follow: &[OutboxItem],
     ) -> Result<StoredCandidate, LogError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let stored = candidates::submit(&mut tx, org, candidate, follow).await?;
-        tx.commit().await.map_err(unavailable)?;
-        Ok(stored)
+        let mut turn = self.turn().await?;
+        let stored = candidates::submit(turn.connection(), org, candidate, follow).await;
+        turn.end(stored).await
     }
 
     async fn candidate(&self, org: &OrgId, id: &CandidateId) -> Result<Option<StoredCandidate>, LogError> {
@@ -267,16 +288,15 @@ impl EventLog for SqliteLog {
     }
 
     async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let changed = candidates::change(&mut tx, org, change).await?;
-        tx.commit().await.map_err(unavailable)?;
-        Ok(changed)
+        let mut turn = self.turn().await?;
+        let changed = candidates::change(turn.connection(), org, change).await;
+        turn.end(changed).await
     }
 
     async fn log_attempt(&self, org: &OrgId, attempt: &PromotionAttempt) -> Result<(), LogError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        candidates::attempt(&mut tx, org, attempt).await?;
-        tx.commit().await.map_err(unavailable)
+        let mut turn = self.turn().await?;
+        let written = candidates::attempt(turn.connection(), org, attempt).await;
+        turn.end(written).await
     }
 
     async fn ping(&self) -> Result<(), LogError> {
@@ -293,5 +313,15 @@ where
 }
 
 fn unavailable(error: sqlx::Error) -> LogError {
+    if is_unwritable(&error) {
+        return LogError::Unwritable { reason: reason(&error) };
+    }
     LogError::Unavailable(Box::new(error))
+}
+
+/// Whether the file cannot be written as it is: `SQLITE_READONLY`, `SQLITE_IOERR` or `SQLITE_FULL`, the last byte of
+/// the extended code.
+fn is_unwritable(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| [8, 10, 13].contains(&(code & 0xff)))
 }

@@ -269,6 +269,14 @@ pub enum LogError {
     /// The store cannot be reached or is busy; nothing was written.
     #[error("the store does not answer")]
     Unavailable(#[source] Cause),
+    /// The store cannot be written as it is: its disk is full, or gone, or it may only be read. Nothing was written.
+    #[error(
+        "the store cannot be written ({reason}); nothing was recorded: make room for it, or give it its rights back"
+    )]
+    Unwritable {
+        /// In the store's words.
+        reason: String,
+    },
     /// The log was opened for reading alone.
     #[error("the log was opened for reading alone")]
     ReadOnly,
@@ -291,7 +299,7 @@ pub enum LogError {
 impl LogError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Unwritable { .. })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use harmony_incidents::{IncidentId, OrgId};
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::SqliteConnection;
 
 use super::{column, unavailable};
 use crate::sql::{micros, unsigned};
@@ -61,7 +61,7 @@ pub(super) async fn begin(
 }
 
 pub(super) async fn complete(
-    writer: &SqlitePool,
+    connection: &mut SqliteConnection,
     org: &OrgId,
     key: &str,
     result: &Value,
@@ -70,25 +70,30 @@ pub(super) async fn complete(
         .bind(result.to_string())
         .bind(org.as_str())
         .bind(key)
-        .execute(writer)
+        .execute(connection)
         .await
         .map(drop)
         .map_err(unavailable)
 }
 
-pub(super) async fn forget(writer: &SqlitePool, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    key: &str,
+    owner: &str,
+) -> Result<(), LogError> {
     sqlx::query("DELETE FROM effects WHERE org = ? AND key = ? AND owner = ? AND result IS NULL")
         .bind(org.as_str())
         .bind(key)
         .bind(owner)
-        .execute(writer)
+        .execute(connection)
         .await
         .map(drop)
         .map_err(unavailable)
 }
 
 pub(super) async fn release(
-    writer: &SqlitePool,
+    connection: &mut SqliteConnection,
     org: &OrgId,
     key: &str,
     owner: &str,
@@ -99,7 +104,7 @@ pub(super) async fn release(
     .bind(org.as_str())
     .bind(key)
     .bind(owner)
-    .execute(writer)
+    .execute(connection)
     .await
     .map(drop)
     .map_err(unavailable)

@@ -55,30 +55,28 @@ pub(super) async fn settle(
         .map_err(unavailable)
 }
 
+/// Whether anything is due.
+pub(super) async fn is_waiting(readers: &SqlitePool) -> Result<bool, LogError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM outbox WHERE done_at_us IS NULL AND due_at_us <= ?)")
+        .bind(Timestamp::now().as_microsecond())
+        .fetch_one(readers)
+        .await
+        .map_err(unavailable)
+}
+
 pub(super) async fn claim(
-    readers: &SqlitePool,
-    writer: &SqlitePool,
+    connection: &mut SqliteConnection,
     limit: u32,
     lease: Duration,
 ) -> Result<Vec<Pending>, LogError> {
     let now = Timestamp::now().as_microsecond();
-    // A look first: an idle dispatcher takes no write lock.
-    let waiting: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM outbox WHERE done_at_us IS NULL AND due_at_us <= ?")
-            .bind(now)
-            .fetch_one(readers)
-            .await
-            .map_err(unavailable)?;
-    if waiting == 0 {
-        return Ok(Vec::new());
-    }
     let rows = sqlx::query(
         "UPDATE outbox SET due_at_us = ?1 + ?2, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox WHERE done_at_us IS NULL AND due_at_us <= ?1 ORDER BY id LIMIT ?3) RETURNING id, org, incident, kind, name, payload, attempts, created_at_us",
     )
     .bind(now)
     .bind(micros(lease))
     .bind(limit)
-    .fetch_all(writer)
+    .fetch_all(connection)
     .await
     .map_err(unavailable)?;
     // An item that cannot be read waits for its next turn and holds nobody up.
@@ -89,18 +87,18 @@ pub(super) async fn claim(
     Ok(claimed.into_iter().map(|(_, pending)| pending).collect())
 }
 
-pub(super) async fn done(writer: &SqlitePool, id: &OutboxId) -> Result<(), LogError> {
+pub(super) async fn done(connection: &mut SqliteConnection, id: &OutboxId) -> Result<(), LogError> {
     sqlx::query("UPDATE outbox SET done_at_us = ? WHERE id = ? AND done_at_us IS NULL")
         .bind(Timestamp::now().as_microsecond())
         .bind(row_id(id)?)
-        .execute(writer)
+        .execute(connection)
         .await
         .map(drop)
         .map_err(unavailable)
 }
 
 pub(super) async fn later(
-    writer: &SqlitePool,
+    connection: &mut SqliteConnection,
     id: &OutboxId,
     delay: Duration,
     error: &str,
@@ -109,7 +107,7 @@ pub(super) async fn later(
         .bind(Timestamp::now().as_microsecond().saturating_add(micros(delay)))
         .bind(error)
         .bind(row_id(id)?)
-        .execute(writer)
+        .execute(connection)
         .await
         .map(drop)
         .map_err(unavailable)

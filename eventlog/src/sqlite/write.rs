@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use harmony_incidents::{IncidentId, OrgId, record::SealedRecord};
 use harmony_protos::kind_name;
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::{Row as _, SqliteConnection};
 
-use super::{column, outbox, read, unavailable};
+use super::{column, outbox, read, unavailable, writer::Writer};
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
     redaction::{Copies, Erasure},
@@ -298,13 +298,12 @@ async fn insert_key(
 /// Rebuilds the file without what was deleted, and empties the write-ahead log, because both hold older pages. Writers
 /// wait for that as long as it takes: a redaction is rare, and a large file is slow. Where a reader holds on to older
 /// pages for too long, the redaction stands and this fails: asked again under the same key, it is tried again.
-pub(super) async fn purge(writer: &SqlitePool) -> Result<(), LogError> {
-    let mut connection = writer.acquire().await.map_err(unavailable)?;
+pub(super) async fn purge(writer: &Writer) -> Result<(), LogError> {
+    let mut alone = writer.alone().await;
+    let connection = alone.connection();
     sqlx::query("VACUUM").execute(&mut *connection).await.map_err(unavailable)?;
-    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+    let row =
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await.map_err(unavailable)?;
     let busy: i64 = row.try_get(0).map_err(unavailable)?;
     if busy == 0 {
         return Ok(());

@@ -10,6 +10,7 @@ mod candidates;
 mod checkpoint;
 mod effects;
 mod export;
+mod group_commit;
 mod killed;
 mod listing;
 mod opening;

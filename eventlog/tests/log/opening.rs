@@ -53,9 +53,9 @@ async fn database_of_a_newer_schema_is_refused() {
     sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
         refused(&file.path()).await,
-        "the database has schema 99, this version knows 1: use a newer Harmony"
+        "the database has schema 99, this version knows 2: use a newer Harmony"
     );
-    sql(&file.path(), "PRAGMA user_version = 1").await;
+    sql(&file.path(), "PRAGMA user_version = 2").await;
     assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
 }
 
@@ -130,6 +130,12 @@ fn read_only_file_is_refused_in_one_line() {
         let text = runtime.block_on(refused(Path::new(&path)));
         assert!(text.starts_with("cannot open the database"), "{text}");
         assert!(text.contains("readonly") || text.contains("unable to open"), "{text}");
+        // Whoever only reads needs no more than that.
+        runtime.block_on(async {
+            let log = SqliteLog::audit(Path::new(&path)).await.unwrap();
+            let report = log.verify(&OrgId::default()).await.unwrap();
+            assert!(report.verified && report.records == 1, "{report:?}");
+        });
         return;
     }
     for held_open in [false, true] {
@@ -149,15 +155,15 @@ fn refuse_a_reader(held_open: bool) {
     });
     // Still open elsewhere, the files beside it lie there; closed, they do not. Neither may be written.
     if held_open {
-        read_only_reader_is_refused(&directory, &path);
+        reader_is_refused_and_auditor_is_not(&directory, &path);
         drop((log, runtime));
     } else {
         drop((log, runtime));
-        read_only_reader_is_refused(&directory, &path);
+        reader_is_refused_and_auditor_is_not(&directory, &path);
     }
 }
 
-fn read_only_reader_is_refused(directory: &TempDir, path: &Path) {
+fn reader_is_refused_and_auditor_is_not(directory: &TempDir, path: &Path) {
     let program = directory.path().join("reader");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     for (path, mode) in [(program.as_path(), 0o555), (path, 0o444), (directory.path(), 0o555)] {
@@ -172,4 +178,29 @@ fn read_only_reader_is_refused(directory: &TempDir, path: &Path) {
     let output = reader.output().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn auditor_changes_nothing_of_a_file_that_is_in_use() {
+    let file = told().await;
+    let log = file.open().await;
+    let audited: SharedLog = Arc::new(SqliteLog::audit(&file.path()).await.unwrap());
+    say(&log, ask(named(1), "later", note("later"))).await.unwrap();
+    assert_eq!(audited.verify(&OrgId::default()).await.unwrap().records, 7, "what is appended is seen");
+    let refused = say(&audited, ask(named(1), "n9", note("x"))).await.unwrap_err();
+    assert!(matches!(refused, LogError::ReadOnly), "{refused:?}");
+    let refused = audited.complete_effect(&OrgId::default(), "e", &serde_json::json!(1)).await.unwrap_err();
+    assert!(matches!(refused, LogError::ReadOnly), "{refused:?}");
+    assert_eq!(file.count(Rows::Records).await, 7);
+}
+
+#[tokio::test]
+async fn auditor_does_not_bring_a_file_up_to_date() {
+    let file = told().await;
+    sql(&file.path(), "PRAGMA user_version = 1").await;
+    let error = SqliteLog::audit(&file.path()).await.err().expect("refused").to_string();
+    assert_eq!(error, "the database has schema 1, this version needs 2: run `harmony db migrate`");
+    let missing = file.path().with_file_name("missing.db");
+    assert!(matches!(SqliteLog::audit(&missing).await, Err(LogError::Open { .. })));
+    assert!(!missing.exists());
 }
