@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod confluence;
+pub mod descriptor;
 pub mod error;
 pub mod pagerduty;
 pub mod runbook;

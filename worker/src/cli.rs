@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{approval::ApprovalCommand, db::DbCommand, incident_args::IncidentCommand, log::LogCommand},
+    commands::{
+        approval::ApprovalCommand, capability::CapabilityCommand, db::DbCommand,
+        incident_args::IncidentCommand, log::LogCommand,
+    },
     config::{Flags, Queues},
 };
 
@@ -58,6 +61,9 @@ pub(crate) enum Command {
     /// The database of the log
     #[command(subcommand)]
     Db(DbCommand),
+    /// What Harmony can do outside itself
+    #[command(subcommand)]
+    Capability(CapabilityCommand),
     /// Configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -81,6 +81,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Approval(command) => return commands::approval::run(config, command, json).await,
         Command::Log(command) => return commands::log::run(config, command, json).await,
         Command::Db(command) => return commands::db::run(config, command, json).await,
+        Command::Capability(command) => return commands::capability::run(config, command, json),
         Command::Config(ConfigCommand::Check) => return commands::config_check::run(config, json).await,
         Command::Temporal(TemporalCommand::Setup) => commands::temporal_setup::run(config, json).await?,
         Command::Sandbox(args) => commands::sandbox::run(config, args, json).await?,

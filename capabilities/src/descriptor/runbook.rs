@@ -1,0 +1,129 @@
+//! The runbook runner's descriptor.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde_json::json;
+
+use super::{AiHints, Descriptor, Metadata, Operations, Security, errors, retry_policy, schemas};
+
+#[derive(JsonSchema)]
+#[schemars(tag = "operation", content = "arguments", deny_unknown_fields)]
+enum Input {
+    /// Runs one named cell of the snapshot that was approved.
+    #[schemars(rename = "runbook.cell")]
+    Cell(CellArguments),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct CellArguments {
+    /// The Markdown, at most 256 KiB.
+    snapshot: String,
+    /// Its SHA-256 in hex, checked before anything runs.
+    snapshot_sha256: String,
+    /// Name of the cell.
+    cell: String,
+    /// Shown and digested, never secret.
+    env: BTreeMap<String, String>,
+    /// Exported by earlier cells of the run.
+    carried: BTreeMap<String, String>,
+    /// Names of secrets that the pool resolves from its own mount.
+    secret_env: Vec<String>,
+    /// Relative to the runbook root.
+    workdir: String,
+    /// The most it may take.
+    timeout_ms: u64,
+}
+
+/// How a cell ended.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Output {
+    ended: Ended,
+    /// Where it exited.
+    exit_code: Option<i32>,
+    /// Why, where it did not exit by itself.
+    problem: Option<String>,
+    /// The end of it, masked; both streams together at most 16 KiB.
+    stdout: String,
+    /// The end of it, masked.
+    stderr: String,
+    /// All it wrote.
+    output_bytes: u64,
+    duration_ms: i64,
+    /// What it exported for the cells after it.
+    exported: BTreeMap<String, String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Ended {
+    Exited,
+    Signalled,
+    TimedOut,
+    Cancelled,
+    CouldNotStart,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+struct Config {
+    /// Where runbooks are proposed from and cells work [default: `<data-dir>/runbooks`].
+    harmony_runbooks: Option<String>,
+    /// Folder with one file a secret, mounted into the runbook pool alone.
+    harmony_runbook_secrets: Option<String>,
+}
+
+pub(super) fn descriptor() -> Descriptor {
+    Descriptor {
+        metadata: Metadata {
+            id: "golden.operations.runme-runner",
+            version: "1.0.0",
+            name: "Runbook runner",
+            description: "Runs named cells of a Markdown runbook, one by one, exactly as they were approved.",
+            domain: "operations",
+            tags: &["automation", "remediation", "runbook", "runme", "verification"],
+            maintainer: "Harmony",
+        },
+        schemas: schemas::<Input, Output, Config, super::Nothing>(),
+        security: Security {
+            required_scopes: &[],
+            data_classification: "CONFIDENTIAL",
+            // What a cell reaches is for the pool's network policy to say.
+            allow_outbound: &[],
+        },
+        operations: Operations {
+            // Only a cell that says `idempotent=true` is run again when nobody knows whether it ran.
+            is_idempotent: false,
+            retry_policy: retry_policy(1),
+            error_map: errors([("CellUnknown", false, "the worker was lost while it ran: a gate asks a person")]),
+            cost_factor: "HIGH",
+        },
+        ai_hints: AiHints {
+            example_input: json!({
+                "operation": "runbook.cell",
+                "arguments": {
+                    "snapshot": "```bash { name=hello }\necho hello\n```\n",
+                    "snapshotSha256": "d39fb4fc44acc6a5af49b2ba09e1eb8cf4c07c1e9b2ed8c0b71b7e5c23d1d4f5",
+                    "cell": "hello",
+                    "env": {},
+                    "carried": {},
+                    "secretEnv": [],
+                    "workdir": "",
+                    "timeoutMs": 600_000,
+                },
+            }),
+            example_output: json!({
+                "ended": "exited",
+                "exitCode": 0,
+                "problem": null,
+                "stdout": "hello\n",
+                "stderr": "",
+                "outputBytes": 6,
+                "durationMs": 12,
+                "exported": {},
+            }),
+        },
+    }
+}
