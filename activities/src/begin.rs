@@ -29,13 +29,13 @@ impl Services {
         })?;
         let attested = self.is_attested(&request, &org, &workflow_id)?;
         let kind = workflow_id.parts().map(|(kind, _, _)| kind);
-        let blueprint = kind.map(WorkflowType::blueprint).unwrap_or_default();
+        let blueprint = workflow_id.blueprint();
         let known = self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?;
         let mut scope = Scope {
             org: org.clone(),
             incident: incident.clone(),
             run_id: request.run_id.clone(),
-            blueprint: blueprint.to_owned(),
+            blueprint,
             attempt: 0,
             step: "start".to_owned(),
             actor: starter.id.clone(),

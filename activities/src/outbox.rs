@@ -124,9 +124,8 @@ impl Dispatcher {
     async fn start(&self, pending: &Pending) -> anyhow::Result<Carried> {
         let Some(incident) = &pending.incident else { return self.start_promotion(pending).await };
         let payload = &pending.item.payload;
-        let workflow_type = text(payload, "workflowType")?;
         let attempt = payload["attempt"].as_u64().unwrap_or(1);
-        let blueprint = workflow_type.trim_start_matches("incident.");
+        let blueprint = text(payload, "workflowId")?.parse::<WorkflowId>()?.blueprint();
         let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
         let begun = state
             .blueprints
@@ -144,7 +143,7 @@ impl Dispatcher {
             keyword("HarmonyOrg").value_set(pending.org.to_string()),
             keyword("HarmonyIncidentId").value_set(incident.to_string()),
             keyword("HarmonySeverity").value_set(state.severity().as_str_name().to_owned()),
-            keyword("HarmonyBlueprint").value_set(blueprint.to_owned()),
+            keyword("HarmonyBlueprint").value_set(blueprint.clone()),
             keyword("HarmonyApproval").value_set("none".to_owned()),
         ]);
         self.start_workflow(payload, memo, attributes, format!("{incident} {blueprint}")).await

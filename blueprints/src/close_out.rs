@@ -6,14 +6,12 @@
 use harmony_incidents::{Command, Refusal, command::ResolutionInput, log::State, policy::GateKind, words};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue, workflows::join};
+use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue};
 
 use crate::{
-    contracts::{
-        ChannelArchive, ChannelRef, Notice, PagingRef, PagingResolve, PublicResolution, PublicResolve,
-        capability,
-    },
+    contracts::{ChannelArchive, ChannelRef, Notice, capability},
     desk::{Blueprint, blueprint},
+    ending::{self, Ended},
     gate::{Outcome, Plan, await_decision},
     messages::{ApprovalResult, CloseOutInput, CloseOutNotifications, CloseOutResult, Status},
     run::{Begun, Flow, Run, begin, fail, input},
@@ -42,17 +40,15 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     if let Err(refusal) = run.append("resolve", change).await? {
         return refused(&run, outcome, refusal).await;
     }
-    let (public, paging, posted) = join!(public(&run, &input), paging(&run), post(&run, &input));
-    let mut told = Told { public: public?, paging: paging?, posted: posted?, archived: false };
+    let ended = ending::tell(&run, input.cancelled, &input.resolution_summary).await?;
+    let mut told = Told { ended, archived: false };
     told.archived = archive(&run, &input).await?;
     end(&run, Status::Completed, None, outcome.result(), told).await
 }
 
 #[derive(Default)]
 struct Told {
-    public: bool,
-    paging: bool,
-    posted: bool,
+    ended: Ended,
     archived: bool,
 }
 
@@ -111,35 +107,6 @@ async fn refused<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome, refusal: Refu
     end(run, Status::Failed, Some(refusal.to_string()), outcome.result(), Told::default()).await
 }
 
-async fn public<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
-    let Some(id) = run.link("statuspageIncidentId") else {
-        run.skip("public-resolve", capability::STATUSPAGE, "there is no public incident").await?;
-        return Ok(false);
-    };
-    let message =
-        if input.cancelled { "This turned out not to be an incident." } else { "This incident is resolved." };
-    let resolution = PublicResolution { id, message: message.to_owned() };
-    Ok(worked(&run.effect(PublicResolve, "public-resolve", capability::STATUSPAGE, resolution).await?))
-}
-
-async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<bool> {
-    let Some(id) = run.link("pagerdutyIncidentId") else {
-        run.skip("paging-resolve", capability::PAGERDUTY, "there is no PagerDuty incident").await?;
-        return Ok(false);
-    };
-    Ok(worked(
-        &run.effect(PagingResolve, "paging-resolve", capability::PAGERDUTY, PagingRef::Incident { id })
-            .await?,
-    ))
-}
-
-async fn post<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
-    let verb = if input.cancelled { "Cancelled" } else { "Resolved" };
-    let notice =
-        Notice::plain(format!("{verb}: {}", run.incident.title), vec![input.resolution_summary.clone()]);
-    Ok(run.notice("resolution", notice).await?.is_some())
-}
-
 async fn archive<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
     let (true, Some(channel)) = (input.archive_channel, run.link("slackChannel")) else { return Ok(false) };
     let covers = json!({ "archive": channel, "incidentId": run.scope.incident }).to_string();
@@ -156,13 +123,9 @@ async fn archive<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<
         run.skip("channel-archive", capability::SLACK, "it was not approved").await?;
         return Ok(false);
     }
-    Ok(worked(
+    Ok(ending::worked(
         &run.effect(ChannelArchive, "channel-archive", capability::SLACK, ChannelRef { channel }).await?,
     ))
-}
-
-fn worked(outcome: &Result<crate::contracts::StepReply, String>) -> bool {
-    outcome.as_ref().is_ok_and(|reply| reply.skipped.is_none())
 }
 
 async fn end<W: Blueprint>(
@@ -177,9 +140,9 @@ async fn end<W: Blueprint>(
         reason: reason.clone(),
         approval,
         notifications: CloseOutNotifications {
-            statuspage_incident_resolved: told.public,
-            pager_duty_incident_resolved: told.paging,
-            slack_closeout_posted: told.posted,
+            statuspage_incident_resolved: told.ended.public,
+            pager_duty_incident_resolved: told.ended.paging,
+            slack_closeout_posted: told.ended.posted,
             channel_archived: told.archived,
         },
         warnings: run.warnings(),

@@ -78,14 +78,32 @@ activity!(
     /// Archives the channel.
     ChannelArchive = "channel.archive": Effect<ChannelRef> => StepReply);
 activity!(
+    /// Sets the channel's topic.
+    ChannelTopic = "channel.topic": Effect<TopicDraft> => StepReply);
+activity!(
+    /// Invites people to the channel.
+    ChannelInvite = "channel.invite": Effect<Invitation> => StepReply);
+activity!(
     /// Makes sure that the paging incident exists.
     PagingOpen = "paging.open": Effect<PagingDraft> => StepReply);
 activity!(
     /// Resolves a paging incident.
     PagingResolve = "paging.resolve": Effect<PagingRef> => StepReply);
 activity!(
+    /// Changes the urgency of a paging incident.
+    PagingUrgency = "paging.urgency": Effect<SeverityOf> => StepReply);
+activity!(
+    /// Adds a note to a paging incident.
+    PagingNote = "paging.note": Effect<PagingRemark> => StepReply);
+activity!(
     /// Opens the public incident.
     PublicOpen = "public.open": Effect<PublicDraft> => StepReply);
+activity!(
+    /// Adds an update to the public incident.
+    PublicUpdate = "public.update": Effect<PublicRemark> => StepReply);
+activity!(
+    /// Says how bad the public incident is.
+    PublicImpact = "public.impact": Effect<SeverityOf> => StepReply);
 activity!(
     /// Resolves the public incident.
     PublicResolve = "public.resolve": Effect<PublicResolution> => StepReply);
@@ -96,12 +114,19 @@ activity!(
     /// Publishes the rendered review.
     ReviewPublish = "review.publish": Effect<PublishDraft> => StepReply);
 
+activity!(
+    /// Reads what a failed step was called with, so that it is called so again.
+    StepRecall = "step.recall": RecallRequest => RecallReply);
+
 /// How long the log may be away before a local activity gives up and the workflow waits on a timer.
 pub const LOG_PATIENCE: Duration = Duration::from_secs(10);
 /// First and last wait between two tries of the log.
 pub const LOG_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// One try of an effect: the connectors' own time-out is 20 s, and the ledger needs a moment.
-pub const EFFECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// One try of an effect. The connectors' own time-out is 20 s; a try that may be a repetition looks twice before it
+/// acts, and for a twin after it.
+pub const EFFECT_TIMEOUT: Duration = Duration::from_secs(75);
+/// First and longest wait between two tries of an effect, unless the vendor asks for another.
+pub const EFFECT_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// An effect whose worker is not heard of for this long is given to the next.
 pub const EFFECT_HEARTBEAT: Duration = Duration::from_secs(10);
 /// A cell whose worker is not heard of for this long is lost.
@@ -500,6 +525,28 @@ pub struct Settle {
     pub lines: Vec<String>,
 }
 
+/// `channel.topic`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicDraft {
+    /// Channel.
+    pub channel: String,
+    /// Incident's title.
+    pub title: String,
+    /// Severity's word.
+    pub severity: String,
+}
+
+/// `channel.invite`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invitation {
+    /// Channel.
+    pub channel: String,
+    /// Ids of the directory.
+    pub principals: Vec<String>,
+}
+
 /// `paging.open`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -530,6 +577,26 @@ pub enum PagingRef {
     },
 }
 
+/// `paging.urgency` and `public.impact`: what the severity means there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeverityOf {
+    /// The vendor's own id.
+    pub id: String,
+    /// Severity's word.
+    pub severity: String,
+}
+
+/// `paging.note`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PagingRemark {
+    /// The vendor's own id.
+    pub id: String,
+    /// The note.
+    pub text: String,
+}
+
 /// `public.open`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -542,6 +609,30 @@ pub struct PublicDraft {
     pub components: Vec<String>,
 }
 
+/// `public.update`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicRemark {
+    /// Incident there.
+    pub id: String,
+    /// How far the work on it is.
+    pub status: PublicStatus,
+    /// What is said.
+    pub message: String,
+}
+
+/// How far the work on a public incident is, in the public's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublicStatus {
+    /// Nobody knows yet what it is.
+    Investigating,
+    /// The cause is known.
+    Identified,
+    /// A remedy is in place.
+    Monitoring,
+}
+
 /// `public.resolve`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -550,6 +641,44 @@ pub struct PublicResolution {
     pub id: String,
     /// Last message.
     pub message: String,
+}
+
+/// `step.recall`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecallRequest {
+    /// Where the retry stands.
+    pub scope: Scope,
+    /// The blueprint whose step failed, as it stands in records.
+    pub blueprint: String,
+    /// Its attempt.
+    pub attempt: u32,
+    /// The step.
+    pub step: String,
+}
+
+/// Answer to `step.recall`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RecallReply {
+    /// It failed, and this is what it was called with.
+    Failed(Box<FailedStep>),
+    /// There is nothing to try again, and why.
+    Nothing(String),
+}
+
+/// A failed step, ready to be tried again under its own key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedStep {
+    /// Where it stood: the same scope gives the same key and the same record.
+    pub workflow_id: WorkflowId,
+    /// Activity.
+    pub activity: String,
+    /// Capability.
+    pub capability: String,
+    /// What it was called with.
+    pub args: serde_json::Value,
 }
 
 /// `review.render`.

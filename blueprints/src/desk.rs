@@ -124,6 +124,11 @@ impl Desk {
         });
     }
 
+    /// What became of this run's steps, in the order they began.
+    pub(crate) fn steps(&self) -> Vec<StepView> {
+        self.steps.clone()
+    }
+
     fn set_step(&mut self, step: StepView) {
         match self.steps.iter_mut().find(|one| one.name == step.name) {
             Some(known) => *known = step,

@@ -1,4 +1,5 @@
-//! The blueprints: four workflows that take an incident from declaration to a published review.
+//! The blueprints: four workflows that take an incident from declaration to a published review, and `incident.act`
+//! for the small outward acts between them.
 //!
 //! Deterministic: no clock, randomness, environment or hash-map order. The crate knows activities only by name and
 //! type (`contracts`); what they do is bound elsewhere. Each blueprint's flow reads like its procedure, one line a step;
@@ -14,11 +15,14 @@ mod gate;
 mod messenger;
 mod run;
 
+mod act;
 mod close_out;
+mod ending;
 mod initiate;
 mod post_mortem;
 mod remediate;
 
+pub use act::IncidentAct;
 pub use close_out::CloseOut;
 pub use initiate::Initiate;
 pub use post_mortem::PostMortem;

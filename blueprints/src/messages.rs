@@ -155,6 +155,86 @@ pub struct PostMortemInput {
     pub confluence: PageTarget,
 }
 
+/// Input of `incident.act`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActInput {
+    /// What is to be told, or tried again.
+    pub act: Act,
+}
+
+/// What an act tells, or tries again. Each follows a command that is on record.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Act {
+    /// Somebody wrote an update.
+    Update {
+        /// What it says.
+        message: String,
+        /// Whether the public hears it too.
+        #[serde(default)]
+        public: bool,
+    },
+    /// The severity was changed.
+    Severity {
+        /// `P1`..`P4`, as it was.
+        from: String,
+        /// As it is now.
+        to: String,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Somebody was given a part, or it was taken from them.
+    Assignment {
+        /// Part.
+        role: String,
+        /// Who.
+        principal: String,
+        /// Whether it was taken from them.
+        #[serde(default)]
+        released: bool,
+    },
+    /// The incident was resolved or cancelled by hand.
+    Ended {
+        /// Whether it was cancelled.
+        #[serde(default)]
+        cancelled: bool,
+        /// What was done, or why.
+        summary: String,
+    },
+    /// Failed steps are tried again, each under its own key.
+    Retry {
+        /// Which.
+        steps: Vec<StepRef>,
+    },
+}
+
+impl Act {
+    /// The word in inputs and results.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Update { .. } => "update",
+            Self::Severity { .. } => "severity",
+            Self::Assignment { .. } => "assignment",
+            Self::Ended { .. } => "ended",
+            Self::Retry { .. } => "retry",
+        }
+    }
+}
+
+/// A step of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepRef {
+    /// Blueprint as it stands in records: `initiate`, `act-12`.
+    pub blueprint: String,
+    /// Attempt.
+    pub attempt: u32,
+    /// Step.
+    pub step: String,
+}
+
 /// Where a page goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -404,6 +484,24 @@ pub struct PostMortemResult {
     pub approval: ApprovalResult,
     /// The page.
     pub postmortem: PostMortemReport,
+    /// What did not work and was not needed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Result of `incident.act`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it was: update, severity, assignment, ended or retry.
+    pub kind: String,
+    /// What became of each of its steps.
+    pub steps: Vec<StepView>,
     /// What did not work and was not needed.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -28,8 +28,9 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, EFFECT_HEARTBEAT,
-        EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend, Notice, Scope, StepReply,
+        AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, EFFECT_BACKOFF,
+        EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend, Notice, Scope,
+        StepReply,
     },
     desk::{Blueprint, decode},
     messages::{Common, Status, input_digest, read},
@@ -209,7 +210,27 @@ impl<W: Blueprint> Run<'_, W> {
         A: Serialize + DeserializeOwned + Send + Sync + 'static,
         D: ActivityDefinition<Input = Effect<A>, Output = StepReply>,
     {
-        self.ctx.state_mut(|workflow| workflow.desk_mut().step_began(step, capability));
+        let failed_key = format!("{step}/failed");
+        self.effect_as(activity, self.at(step), (step, &failed_key), capability, args, until).await
+    }
+
+    /// An effect in the name of a step, which may be another run's. `names` are what this run calls it, and the key of
+    /// its failure's record.
+    pub(crate) async fn effect_as<A, D>(
+        &self,
+        activity: D,
+        scope: Scope,
+        names: (&str, &str),
+        capability: &str,
+        args: A,
+        until: WorkflowCancellationToken,
+    ) -> Flow<Result<StepReply, String>>
+    where
+        A: Serialize + DeserializeOwned + Send + Sync + 'static,
+        D: ActivityDefinition<Input = Effect<A>, Output = StepReply>,
+    {
+        let (name, failed_key) = names;
+        self.ctx.state_mut(|workflow| workflow.desk_mut().step_began(name, capability));
         let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
             schedule_to_close: self.patience,
             start_to_close: EFFECT_TIMEOUT.min(self.patience),
@@ -218,14 +239,16 @@ impl<W: Blueprint> Run<'_, W> {
             .heartbeat_timeout(EFFECT_HEARTBEAT)
             .retry_policy(
                 RetryPolicy::builder()
-                    .initial_interval(Duration::from_secs(1))
-                    .maximum_interval(Duration::from_secs(15))
+                    .initial_interval(EFFECT_BACKOFF.0)
+                    .maximum_interval(EFFECT_BACKOFF.1)
                     .build(),
             )
-            .summary(step.to_owned())
+            .summary(name.to_owned())
             .cancellation_token(until)
             .build();
-        let effect = Effect { scope: self.at(step), args };
+        let request = serde_json::json!({ "activity": activity.name(), "args": args }).to_string();
+        let StepIn { blueprint, attempt, step } = StepIn::of(&scope);
+        let effect = Effect { scope, args };
         let outcome = match self.ctx.execute_activity(activity, effect, options).await {
             Ok(reply) => Ok(reply),
             // Not needed any more. What is under way records itself.
@@ -240,19 +263,20 @@ impl<W: Blueprint> Run<'_, W> {
             }
             Err(error) => {
                 let failed = Kind::StepFailed(StepFailed {
-                    blueprint: self.scope.blueprint.clone(),
-                    attempt: self.scope.attempt,
-                    step: step.to_owned(),
+                    blueprint,
+                    attempt,
+                    step,
                     capability: capability.to_owned(),
                     error: Some(Text::plain(error)),
                     optional: true,
+                    request: Some(Text::plain(request)),
                 });
-                self.record(&format!("{step}/failed"), failed).await?;
-                self.warn(format!("{step}: {error}"));
+                self.record(failed_key, failed).await?;
+                self.warn(format!("{name}: {error}"));
             }
         }
         self.ctx.state_mut(|workflow| {
-            workflow.desk_mut().step_ended(step, capability, outcome.as_ref().map_err(String::as_str));
+            workflow.desk_mut().step_ended(name, capability, outcome.as_ref().map_err(String::as_str));
         });
         Ok(outcome)
     }
@@ -317,6 +341,19 @@ impl<W: Blueprint> Run<'_, W> {
             self.append("complete", command).await?.map_err(|refusal| fail(refusal.to_string()))?;
         }
         Ok(result)
+    }
+}
+
+/// Which step of which attempt a scope stands for.
+struct StepIn {
+    blueprint: String,
+    attempt: u32,
+    step: String,
+}
+
+impl StepIn {
+    fn of(scope: &Scope) -> Self {
+        Self { blueprint: scope.blueprint.clone(), attempt: scope.attempt, step: scope.step.clone() }
     }
 }
 

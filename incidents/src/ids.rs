@@ -126,10 +126,12 @@ pub enum WorkflowType {
     CloseOut,
     /// `incident.post-mortem`
     PostMortem,
+    /// `incident.act`: small outward acts that follow a command, one workflow a command.
+    Act,
 }
 
 impl WorkflowType {
-    /// All of them.
+    /// Those that run one at a time per incident.
     pub const ALL: [Self; 4] = [Self::Initiate, Self::Remediate, Self::CloseOut, Self::PostMortem];
 
     /// The type's name at Temporal.
@@ -139,10 +141,11 @@ impl WorkflowType {
             Self::Remediate => "incident.remediate",
             Self::CloseOut => "incident.close-out",
             Self::PostMortem => "incident.post-mortem",
+            Self::Act => "incident.act",
         }
     }
 
-    /// The blueprint's own name, as it stands in records: `initiate`, `close-out`.
+    /// The blueprint's own name: `initiate`, `close-out`.
     pub fn blueprint(self) -> &'static str {
         &self.name()["incident.".len()..]
     }
@@ -164,8 +167,43 @@ impl WorkflowId {
         }
     }
 
+    /// The id of the act that follows the record `seq`.
+    pub fn act(org: &OrgId, incident: &IncidentId, seq: u64) -> Self {
+        let base = Self::new(WorkflowType::Act, org, incident);
+        Self(format!("{base}-{seq}"))
+    }
+
+    /// The record that an act follows.
+    pub fn act_seq(&self) -> Option<u64> {
+        let (base, seq) = self.0.rsplit_once('-')?;
+        let id = base.strip_prefix(WorkflowType::Act.name())?.strip_prefix('-')?;
+        let incident = id.split_once(':').map_or(id, |(_, incident)| incident);
+        let parsed: u64 = seq.parse().ok()?;
+        // One spelling each.
+        (incident.parse::<IncidentId>().is_ok() && parsed > 0 && parsed.to_string() == seq).then_some(parsed)
+    }
+
+    /// The blueprint's name in records: `remediate`; each act has one of its own, `act-12`.
+    pub fn blueprint(&self) -> String {
+        match (self.parts(), self.act_seq()) {
+            (Some((WorkflowType::Act, ..)), Some(seq)) => format!("{}-{seq}", WorkflowType::Act.blueprint()),
+            (Some((kind, ..)), _) => kind.blueprint().to_owned(),
+            (None, _) => String::new(),
+        }
+    }
+
     /// Which blueprint of which incident of which organisation this is.
     pub fn parts(&self) -> Option<(WorkflowType, OrgId, IncidentId)> {
+        if let Some(seq) = self.act_seq() {
+            let base = self.0.strip_suffix(&format!("-{seq}"))?;
+            let id = base.strip_prefix(WorkflowType::Act.name())?.strip_prefix('-')?;
+            let (org, incident) = match id.split_once(':') {
+                Some((org, incident)) => (org.parse().ok()?, incident.parse().ok()?),
+                None => (OrgId::default(), id.parse().ok()?),
+            };
+            let is_spelled_so = Self::act(&org, &incident, seq).0 == self.0;
+            return is_spelled_so.then_some((WorkflowType::Act, org, incident));
+        }
         WorkflowType::ALL.into_iter().find_map(|kind| {
             let rest = self.0.strip_prefix(kind.name())?.strip_prefix('-')?;
             let (org, incident) = match rest.split_once(':') {
@@ -280,6 +318,15 @@ mod tests {
         assert_eq!(acme.as_str(), "incident.initiate-acme:INC-2026-0001");
         assert_eq!(acme.parts().unwrap().1.as_str(), "acme");
         assert!("incident.initiate-default:INC-2026-0001".parse::<WorkflowId>().is_err());
+        let act = WorkflowId::act(&"acme".parse().unwrap(), &incident, 12);
+        assert_eq!(act.as_str(), "incident.act-acme:INC-2026-0001-12");
+        assert_eq!((act.blueprint().as_str(), act.act_seq()), ("act-12", Some(12)));
+        assert_eq!(act.parts().unwrap().0, WorkflowType::Act);
+        for bad in
+            ["incident.act-INC-2026-0001", "incident.act-INC-2026-0001-0", "incident.act-INC-2026-0001-012"]
+        {
+            assert!(bad.parse::<WorkflowId>().is_err(), "{bad}");
+        }
         assert!("incident.nothing-INC-2026-0001".parse::<WorkflowId>().is_err());
     }
 }

@@ -384,11 +384,11 @@ fn start(
             vec![],
         );
     };
-    let blueprint = kind.blueprint();
+    let blueprint = workflow_id.blueprint();
     let attempt =
         state.blueprints.iter().find(|one| one.blueprint == blueprint).map_or(1, |one| one.attempt + 1);
     let started = Kind::BlueprintStarted(BlueprintStarted {
-        blueprint: blueprint.to_owned(),
+        blueprint: blueprint.clone(),
         attempt,
         starter: starter.to_owned(),
         attested,
@@ -406,7 +406,7 @@ fn start(
         Err(refusal) => {
             let reason = refusal.to_string();
             let completed = Kind::BlueprintCompleted(BlueprintCompleted {
-                blueprint: blueprint.to_owned(),
+                blueprint,
                 attempt,
                 status: "REFUSED".to_owned(),
                 reason: Some(Text::plain(&reason)),
@@ -456,6 +456,8 @@ fn legal_start(
             | State::Cancelled
             | State::Archived => Err(illegal("OPEN or MITIGATING")),
         },
+        // What it tells of is on record already; it changes no state.
+        WorkflowType::Act => at_least_operator(kind, context),
         WorkflowType::CloseOut => {
             transition(state, target.unwrap_or(State::Resolved), context, false).map(drop)
         }

@@ -91,7 +91,7 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
             );
             all
         }
-        Kind::StepFailed(p) => fields([("error", &mut p.error)]),
+        Kind::StepFailed(p) => fields([("error", &mut p.error), ("request", &mut p.request)]),
         Kind::StepSkipped(p) => fields([("reason", &mut p.reason)]),
         Kind::ApprovalRequested(p) => fields([("reason", &mut p.reason), ("covers", &mut p.covers)]),
         Kind::ApprovalDecided(p) => {

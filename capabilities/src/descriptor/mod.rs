@@ -10,6 +10,8 @@
 //!
 //! The types in this folder exist for their schemas alone: what is sent is made by the connectors.
 
+#![expect(dead_code, reason = "nothing reads the fields of a type that exists for its schema")]
+
 mod confluence;
 mod pagerduty;
 mod runbook;
@@ -227,16 +229,26 @@ fn retry_policy(maximum_attempts: u32) -> RetryPolicy {
 /// How the connectors of the four vendors fail.
 fn vendor_errors() -> BTreeMap<&'static str, ErrorClass> {
     errors([
-        ("EffectBusy", true, "another worker is at this effect, or a lost request of one may still be under way"),
+        (
+            "EffectBusy",
+            true,
+            "another worker is at this effect, or a lost request of one may still be under way",
+        ),
         ("VendorLimited", true, "420 or 429; after the vendor's Retry-After where it gives one"),
         ("VendorRefused", false, "a 4xx that a retry cannot mend, with the vendor's own message"),
         ("VendorUnauthorized", false, "401 or 403: the credentials, or a scope that they lack"),
         ("VendorUnavailable", true, "it surely did not happen: no connection, or a failed read"),
-        ("VendorUnknown", true, "it may have happened: 5xx or no answer; looked for before it is tried again"),
+        (
+            "VendorUnknown",
+            true,
+            "it may have happened: 5xx or no answer; looked for before it is tried again",
+        ),
     ])
 }
 
-fn errors<const N: usize>(rows: [(&'static str, bool, &'static str); N]) -> BTreeMap<&'static str, ErrorClass> {
+fn errors<const N: usize>(
+    rows: [(&'static str, bool, &'static str); N],
+) -> BTreeMap<&'static str, ErrorClass> {
     rows.into_iter().map(|(kind, retryable, when)| (kind, ErrorClass { retryable, when })).collect()
 }
 
@@ -265,7 +277,9 @@ mod tests {
             let id = one.metadata.id;
             let fits = |schema: &Value, value: &Value| {
                 let validator = jsonschema::draft202012::new(schema).unwrap();
-                validator.validate(value).map_err(|error| format!("{id}: {error} at {}", error.instance_path()))
+                validator
+                    .validate(value)
+                    .map_err(|error| format!("{id}: {error} at {}", error.instance_path()))
             };
             fits(&one.schemas.input, &one.ai_hints.example_input).unwrap();
             fits(&one.schemas.output, &one.ai_hints.example_output).unwrap();

@@ -97,7 +97,11 @@ pub(super) fn descriptor() -> Descriptor {
             // Only a cell that says `idempotent=true` is run again when nobody knows whether it ran.
             is_idempotent: false,
             retry_policy: retry_policy(1),
-            error_map: errors([("CellUnknown", false, "the worker was lost while it ran: a gate asks a person")]),
+            error_map: errors([(
+                "CellUnknown",
+                false,
+                "the worker was lost while it ran: a gate asks a person",
+            )]),
             cost_factor: "HIGH",
         },
         ai_hints: AiHints {

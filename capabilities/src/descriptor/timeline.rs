@@ -75,11 +75,7 @@ pub(super) fn descriptor() -> Descriptor {
             maintainer: "Harmony",
         },
         schemas: schemas::<Input, Output, super::Nothing, super::Nothing>(),
-        security: Security {
-            required_scopes: &[],
-            data_classification: "CONFIDENTIAL",
-            allow_outbound: &[],
-        },
+        security: Security { required_scopes: &[], data_classification: "CONFIDENTIAL", allow_outbound: &[] },
         operations: Operations {
             is_idempotent: true,
             retry_policy: retry_policy(0),

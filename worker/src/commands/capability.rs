@@ -163,9 +163,8 @@ mod tests {
     use crate::settings::{KEYS, Kind, Settings};
 
     fn config(pairs: &'static [(&'static str, &'static str)]) -> Config {
-        let given = |key: &str| {
-            pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
-        };
+        let given =
+            |key: &str| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
         Config::new(Settings::collect(&|_| None, &given, None).unwrap()).unwrap()
     }
 

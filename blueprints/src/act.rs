@@ -1,0 +1,268 @@
+//! `incident.act`: small outward acts that follow a command between the blueprints.
+//!
+//! What happened is on record when this starts: somebody wrote an update, changed the severity, gave somebody a part,
+//! resolved or cancelled by hand, or asked for a failed step to be tried again. Here it is told outside. Each act is a
+//! workflow of its own, named after the record that it follows, so that one that hangs at a vendor holds up no other;
+//! each telling is a step on record, and what cannot be told is a warning.
+//!
+//! A retry repeats a failed step word for word and under the step's own key: what did happen is found, never made twice.
+
+use harmony_incidents::{
+    ids::WorkflowId,
+    log::{Authority, Phase, State},
+    words,
+};
+use temporalio_workflow::{
+    WorkflowCancellationToken, WorkflowContext,
+    common::{ActivityDefinition, data_converters::RawValue},
+    workflows::join,
+};
+
+use crate::{
+    contracts::{
+        ChannelInvite, ChannelTopic, Effect, FailedStep, Invitation, Notice, PagingDraft, PagingNote,
+        PagingOpen, PagingRemark, PagingUrgency, PublicImpact, PublicRemark, PublicStatus, PublicUpdate,
+        RecallReply, RecallRequest, Scope, SeverityOf, StepRecall, StepReply, TopicDraft, capability,
+    },
+    desk::{Blueprint, blueprint},
+    ending,
+    messages::{Act, ActInput, ActResult, Status, StepRef},
+    run::{Begun, Flow, Run, begin, fail, input, patiently},
+};
+
+const NO_CHANNEL: &str = "the incident has no channel";
+const NO_PUBLIC: &str = "there is no public incident";
+const NO_PAGING: &str = "there is no PagerDuty incident";
+
+blueprint!(
+    /// The workflow `incident.act`.
+    IncidentAct, "incident.act", flow
+);
+
+async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
+    let (common, input, digest) = input::<W, ActInput>(ctx, &raw)?;
+    let kind = input.act.name();
+    check(&input.act)?;
+    let run = match begin(ctx, common, digest, None, None).await? {
+        Begun::Started(run) => run,
+        Begun::Refused(run, reason) => return end(&run, kind, Status::Refused, Some(reason)).await,
+    };
+    let failed = match &input.act {
+        Act::Update { message, public } => update(&run, message, *public).await?,
+        Act::Severity { from, to, reason } => severity(&run, from, to, reason).await?,
+        Act::Assignment { role, principal, released } => assignment(&run, role, principal, *released).await?,
+        Act::Ended { cancelled, summary } => {
+            ending::tell(&run, *cancelled, summary).await?;
+            None
+        }
+        Act::Retry { steps } => retry(&run, steps).await?,
+    };
+    let status = if failed.is_some() { Status::Failed } else { Status::Completed };
+    end(&run, kind, status, failed).await
+}
+
+/// What cannot be meant ends the run with the name of the field.
+fn check(act: &Act) -> Flow<()> {
+    let severity = |name: &str, word: &str| {
+        words::severity(word).map(drop).map_err(|error| fail(format!("input.act.{name}: {error}")))
+    };
+    match act {
+        Act::Update { message, .. } if message.trim().is_empty() => {
+            Err(fail("input.act.message: an update says something"))
+        }
+        Act::Severity { from, to, .. } => severity("from", from).and_then(|()| severity("to", to)),
+        Act::Retry { steps } if steps.is_empty() => Err(fail("input.act.steps: name the steps to try again")),
+        Act::Update { .. } | Act::Assignment { .. } | Act::Ended { .. } | Act::Retry { .. } => Ok(()),
+    }
+}
+
+/// The channel hears every update, the public those that are meant for it.
+async fn update<W: Blueprint>(run: &Run<'_, W>, message: &str, public: bool) -> Flow<Option<String>> {
+    let headline = format!("Update by {}", run.scope.actor);
+    let lines = message.lines().map(str::to_owned).collect();
+    let channel = run.notice("channel-update", Notice::plain(headline, lines));
+    let (channel, public) = join!(channel, public_update(run, message, public));
+    channel?;
+    public?;
+    Ok(None)
+}
+
+async fn public_update<W: Blueprint>(run: &Run<'_, W>, message: &str, wanted: bool) -> Flow<()> {
+    if !wanted {
+        return Ok(());
+    }
+    let Some(id) = run.link("statuspageIncidentId") else {
+        return run.skip("public-update", capability::STATUSPAGE, NO_PUBLIC).await;
+    };
+    let remark = PublicRemark { id, status: public_status(run), message: message.to_owned() };
+    run.effect(PublicUpdate, "public-update", capability::STATUSPAGE, remark).await.map(drop)
+}
+
+/// What the public is told of how far the work is.
+fn public_status<W: Blueprint>(run: &Run<'_, W>) -> PublicStatus {
+    match (run.incident.state, run.incident.phase) {
+        (_, Phase::Verifying | Phase::Verified) => PublicStatus::Monitoring,
+        (State::Mitigating, _) => PublicStatus::Identified,
+        _ => PublicStatus::Investigating,
+    }
+}
+
+async fn severity<W: Blueprint>(
+    run: &Run<'_, W>,
+    from: &str,
+    to: &str,
+    reason: &str,
+) -> Flow<Option<String>> {
+    let notice = Notice::plain(format!("Severity {from} → {to}"), vec![reason.to_owned()]);
+    let (topic, notice, paging, public, page) = join!(
+        topic(run, to),
+        run.notice("severity-notice", notice),
+        paging_severity(run, from, to, reason),
+        public_severity(run, to),
+        page(run, from, to, reason),
+    );
+    for outcome in [topic, paging, public, page, notice.map(drop)] {
+        outcome?;
+    }
+    Ok(None)
+}
+
+async fn topic<W: Blueprint>(run: &Run<'_, W>, to: &str) -> Flow<()> {
+    let Some(channel) = run.link("slackChannel") else {
+        return run.skip("topic", capability::SLACK, NO_CHANNEL).await;
+    };
+    let draft = TopicDraft { channel, title: run.incident.title.clone(), severity: to.to_owned() };
+    run.effect(ChannelTopic, "topic", capability::SLACK, draft).await.map(drop)
+}
+
+async fn paging_severity<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str) -> Flow<()> {
+    let Some(id) = run.link("pagerdutyIncidentId") else {
+        return run.skip("paging-urgency", capability::PAGERDUTY, NO_PAGING).await;
+    };
+    let change = SeverityOf { id: id.clone(), severity: to.to_owned() };
+    let text = format!("Severity {from} → {to}, by {}. {reason}", run.scope.actor).trim_end().to_owned();
+    let (urgency, note) = join!(
+        run.effect(PagingUrgency, "paging-urgency", capability::PAGERDUTY, change),
+        run.effect(PagingNote, "paging-note", capability::PAGERDUTY, PagingRemark { id, text }),
+    );
+    urgency?.ok();
+    note?.ok();
+    Ok(())
+}
+
+async fn public_severity<W: Blueprint>(run: &Run<'_, W>, to: &str) -> Flow<()> {
+    let Some(id) = run.link("statuspageIncidentId") else {
+        return run.skip("public-impact", capability::STATUSPAGE, NO_PUBLIC).await;
+    };
+    let change = SeverityOf { id, severity: to.to_owned() };
+    run.effect(PublicImpact, "public-impact", capability::STATUSPAGE, change).await.map(drop)
+}
+
+/// Raised to P1 or P2, somebody is woken: the incident's own page may be acknowledged or asleep by now.
+async fn page<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str) -> Flow<()> {
+    let urgent = matches!(to, "P1" | "P2");
+    // `P1` comes before `P2`: what is smaller is worse.
+    if !urgent || to >= from {
+        return Ok(());
+    }
+    let draft = PagingDraft {
+        title: format!("{} is {to} now: {}", run.scope.incident, run.incident.title),
+        details: format!("Raised from {from} by {}. {reason}", run.scope.actor).trim_end().to_owned(),
+        severity: to.to_owned(),
+        page: Some(format!("severity/{}", run.scope.blueprint)),
+    };
+    run.effect(PagingOpen, "severity-page", capability::PAGERDUTY, draft).await.map(drop)
+}
+
+async fn assignment<W: Blueprint>(
+    run: &Run<'_, W>,
+    role: &str,
+    principal: &str,
+    released: bool,
+) -> Flow<Option<String>> {
+    if !released {
+        match run.link("slackChannel") {
+            Some(channel) => {
+                let invitation = Invitation { channel, principals: vec![principal.to_owned()] };
+                run.effect(ChannelInvite, "invite", capability::SLACK, invitation).await?.ok();
+            }
+            None => run.skip("invite", capability::SLACK, NO_CHANNEL).await?,
+        }
+    }
+    let headline = match released {
+        false => format!("{principal} is {role}"),
+        true => format!("{principal} is no longer {role}"),
+    };
+    run.notice("announcement", Notice::plain(headline, vec![format!("by {}", run.scope.actor)])).await?;
+    Ok(None)
+}
+
+/// An activity that a record names.
+#[derive(Clone)]
+struct Recalled(String);
+
+impl ActivityDefinition for Recalled {
+    type Input = Effect<serde_json::Value>;
+    type Output = StepReply;
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One after another: a later step may need what an earlier one makes. Answers what failed again.
+async fn retry<W: Blueprint>(run: &Run<'_, W>, steps: &[StepRef]) -> Flow<Option<String>> {
+    let mut failed = Vec::new();
+    for one in steps {
+        let name = format!("{}/{}", one.blueprint, one.step);
+        let request = RecallRequest {
+            scope: run.at("recall"),
+            blueprint: one.blueprint.clone(),
+            attempt: one.attempt,
+            step: one.step.clone(),
+        };
+        match patiently(run.ctx, StepRecall, &request).await? {
+            RecallReply::Nothing(reason) => {
+                run.warn(format!("{name}: {reason}"));
+                failed.push(name);
+            }
+            RecallReply::Failed(step) => {
+                if let Err(error) = again(run, one, &name, *step).await? {
+                    failed.push(format!("{name}: {error}"));
+                }
+            }
+        }
+    }
+    Ok((!failed.is_empty()).then(|| failed.join("; ")))
+}
+
+async fn again<W: Blueprint>(
+    run: &Run<'_, W>,
+    one: &StepRef,
+    name: &str,
+    step: FailedStep,
+) -> Flow<Result<StepReply, String>> {
+    let FailedStep { workflow_id, activity, capability, args } = step;
+    let scope = in_its_name(run, one, workflow_id);
+    let failed_key = format!("{name}#{}/failed", one.attempt);
+    let until = WorkflowCancellationToken::new();
+    run.effect_as(Recalled(activity), scope, (name, &failed_key), &capability, args, until).await
+}
+
+/// The failed step's own scope, with who asked for the retry.
+fn in_its_name<W: Blueprint>(run: &Run<'_, W>, one: &StepRef, workflow_id: WorkflowId) -> Scope {
+    let authority: Authority = run.scope.authority;
+    Scope {
+        workflow_id,
+        blueprint: one.blueprint.clone(),
+        attempt: one.attempt,
+        authority,
+        ..run.at(&one.step)
+    }
+}
+
+async fn end<W: Blueprint>(run: &Run<'_, W>, kind: &str, status: Status, reason: Option<String>) -> Flow {
+    let steps = run.ctx.state(|workflow| workflow.desk().steps());
+    let result =
+        ActResult { status, reason: reason.clone(), kind: kind.to_owned(), steps, warnings: run.warnings() };
+    run.complete(status, reason.as_deref(), &result).await
+}

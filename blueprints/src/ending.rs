@@ -1,0 +1,64 @@
+//! Telling everybody that an incident is over: the status page, the paging incident and the channel, side by side. The
+//! absence of any of them is a warning.
+
+use temporalio_workflow::workflows::join;
+
+use crate::{
+    contracts::{Notice, PagingRef, PagingResolve, PublicResolution, PublicResolve, StepReply, capability},
+    desk::Blueprint,
+    run::{Flow, Run},
+};
+
+/// The named reference to the page that went out when the severity was raised.
+pub(crate) const SEVERITY_PAGE: &str = "pagerdutySeverityPageId";
+
+/// Who was told.
+#[derive(Default)]
+pub(crate) struct Ended {
+    pub(crate) public: bool,
+    pub(crate) paging: bool,
+    pub(crate) posted: bool,
+}
+
+/// Tells everybody.
+pub(crate) async fn tell<W: Blueprint>(run: &Run<'_, W>, cancelled: bool, summary: &str) -> Flow<Ended> {
+    let (public, paging, posted) = join!(public(run, cancelled), paging(run), post(run, cancelled, summary));
+    let ended = Ended { public: public?, paging: paging?, posted: posted? };
+    // Nobody is paged any more about an incident that is over.
+    if let Some(id) = run.link(SEVERITY_PAGE) {
+        let page = PagingRef::Incident { id };
+        drop(run.effect(PagingResolve, "severity-unpage", capability::PAGERDUTY, page).await?);
+    }
+    Ok(ended)
+}
+
+/// Whether a step did something.
+pub(crate) fn worked(outcome: &Result<StepReply, String>) -> bool {
+    outcome.as_ref().is_ok_and(|reply| reply.skipped.is_none())
+}
+
+async fn public<W: Blueprint>(run: &Run<'_, W>, cancelled: bool) -> Flow<bool> {
+    let Some(id) = run.link("statuspageIncidentId") else {
+        run.skip("public-resolve", capability::STATUSPAGE, "there is no public incident").await?;
+        return Ok(false);
+    };
+    let message =
+        if cancelled { "This turned out not to be an incident." } else { "This incident is resolved." };
+    let resolution = PublicResolution { id, message: message.to_owned() };
+    Ok(worked(&run.effect(PublicResolve, "public-resolve", capability::STATUSPAGE, resolution).await?))
+}
+
+async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<bool> {
+    let Some(id) = run.link("pagerdutyIncidentId") else {
+        run.skip("paging-resolve", capability::PAGERDUTY, "there is no PagerDuty incident").await?;
+        return Ok(false);
+    };
+    let incident = PagingRef::Incident { id };
+    Ok(worked(&run.effect(PagingResolve, "paging-resolve", capability::PAGERDUTY, incident).await?))
+}
+
+async fn post<W: Blueprint>(run: &Run<'_, W>, cancelled: bool, summary: &str) -> Flow<bool> {
+    let verb = if cancelled { "Cancelled" } else { "Resolved" };
+    let notice = Notice::plain(format!("{verb}: {}", run.incident.title), vec![summary.to_owned()]);
+    Ok(run.notice("resolution", notice).await?.is_some())
+}
