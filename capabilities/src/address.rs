@@ -18,8 +18,9 @@ use url::{Host, Url};
 
 /// A vendor that has not taken the connection by then is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The slowest answers seen (Confluence under load) take about half of this.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a request may take unless a connector is told otherwise. The slowest answers seen (Confluence under load)
+/// take about half of this.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Names of the clouds' metadata services.
 const METADATA_NAMES: [&str; 4] =
     ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal"];
@@ -130,13 +131,18 @@ pub fn check(text: &str) -> Result<Url, AddressError> {
 
 /// The client for a vendor at this address.
 pub fn client(address: &Address) -> Result<reqwest::Client, AddressError> {
+    client_with(address, REQUEST_TIMEOUT)
+}
+
+/// As [`client`], with a time limit of its own for a request from its start to the end of its answer.
+pub(crate) fn client_with(address: &Address, limit: Duration) -> Result<reqwest::Client, AddressError> {
     // A provider that somebody installed before serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT.min(limit))
+        .timeout(limit)
         .user_agent(concat!("harmony/", env!("CARGO_PKG_VERSION")));
     let builder = if address.is_loopback() { builder.no_proxy() } else { builder };
     builder.build().map_err(AddressError::Client)

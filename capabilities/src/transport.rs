@@ -83,6 +83,11 @@ impl Transport {
         Ok(Self { vendor, http: address::client(&address)?, address, secret })
     }
 
+    /// The same with another time limit for a request.
+    pub(crate) fn with_limit(self, limit: Duration) -> Result<Self, AddressError> {
+        Ok(Self { http: address::client_with(&self.address, limit)?, ..self })
+    }
+
     pub(crate) fn secret(&self) -> &str {
         self.secret.expose_secret()
     }

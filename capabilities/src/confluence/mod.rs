@@ -18,6 +18,8 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -159,6 +161,11 @@ impl Confluence {
             v1: Address::parse(&v1)?,
             email: email.into(),
         })
+    }
+
+    /// The same with another time limit for a request than [`crate::address::REQUEST_TIMEOUT`].
+    pub fn with_limit(self, limit: Duration) -> Result<Self, AddressError> {
+        Ok(Self { transport: self.transport.with_limit(limit)?, ..self })
     }
 
     /// Makes the page with this text, or finds the one made before, and labels it.

@@ -11,8 +11,12 @@
 //! Vague at PagerDuty: notes are described as 200 and created as 201 (any 2xx counts here); a
 //! refusal to touch a resolved incident has no code of its own (so the incident is read).
 
+mod events;
+
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 use reqwest::RequestBuilder;
 use reqwest::header::ACCEPT;
@@ -20,6 +24,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub use events::{Alert, AlertSeverity, Events};
 
 use crate::address::AddressError;
 use crate::error::{Attempt, CallError, Fate};
@@ -36,6 +42,7 @@ const GET: Operation = Operation::reads("incidents.get");
 const UPDATE: Operation = Operation::acts("incidents.update");
 const ADD_NOTE: Operation = Operation::acts("notes.create");
 const LIST_NOTES: Operation = Operation::reads("notes.list");
+const ON_CALLS: Operation = Operation::reads("oncalls.list");
 
 /// An account, as one key and one user see it.
 #[derive(Clone, Debug)]
@@ -96,6 +103,35 @@ impl IncidentStatus {
     }
 }
 
+/// Somebody who is on call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnCall {
+    /// Level of the escalation policy, from 1.
+    pub level: u32,
+    /// PagerDuty's id of the user.
+    pub user_id: String,
+    /// As people call them.
+    pub name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct OnCalls {
+    oncalls: Vec<Duty>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Duty {
+    escalation_level: u32,
+    user: Person,
+}
+
+#[derive(Debug, Deserialize)]
+struct Person {
+    id: String,
+    #[serde(default)]
+    summary: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 struct One {
     incident: Found,
@@ -151,6 +187,11 @@ impl PagerDuty {
         Ok(Self { transport, from })
     }
 
+    /// The same with another time limit for a request than [`crate::address::REQUEST_TIMEOUT`].
+    pub fn with_limit(self, limit: Duration) -> Result<Self, AddressError> {
+        Ok(Self { transport: self.transport.with_limit(limit)?, ..self })
+    }
+
     /// Opens the incident, or finds the one opened before, resolved or not.
     pub async fn ensure_incident(&self, draft: &IncidentDraft) -> Result<Incident, CallError> {
         if let Some(found) = self.find_incident(&draft.key).await? {
@@ -203,7 +244,7 @@ impl PagerDuty {
         id: &str,
         text: &str,
     ) -> Result<(), CallError> {
-        if attempt == Attempt::Again && self.has_note(key, id).await? {
+        if attempt == Attempt::Again && self.count_notes(key, id).await? > 0 {
             return Ok(());
         }
         let content = format!("{}\n{}", text.trim_end(), signature(key));
@@ -214,15 +255,45 @@ impl PagerDuty {
         Ok(())
     }
 
-    async fn has_note(&self, key: &Uuid, id: &str) -> Result<bool, CallError> {
+    /// Changes the urgency of an open incident: raised to high it pages as high does. Set twice it is the same; one
+    /// that is resolved stays as it is.
+    pub async fn set_urgency(&self, id: &str, high: bool) -> Result<Incident, CallError> {
+        let urgency = if high { "high" } else { "low" };
+        let body = json!({ "incident": { "type": "incident_reference", "urgency": urgency } });
+        let request = self.acting(self.to(reqwest::Method::PUT, &["incidents", id])).json(&body);
+        match self.call(UPDATE, request).await {
+            Ok(answer) => Ok(self.transport.json::<One>(UPDATE, &answer)?.incident.into()),
+            Err(error) if error.status() == Some(400) => {
+                let present = self.get(id).await?;
+                if present.status == IncidentStatus::Resolved { Ok(present) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who is on call now under this escalation policy, the first level first.
+    pub async fn on_call(&self, escalation_policy_id: &str) -> Result<Vec<OnCall>, CallError> {
+        let query = [("escalation_policy_ids[]", escalation_policy_id), ("earliest", "true")];
+        let request = self.to(reqwest::Method::GET, &["oncalls"]).query(&query);
+        let answer = self.call(ON_CALLS, request).await?;
+        let found: OnCalls = self.transport.json(ON_CALLS, &answer)?;
+        let mut people: Vec<OnCall> = found.oncalls.into_iter().map(OnCall::from).collect();
+        people.sort_by_key(|one| one.level);
+        Ok(people)
+    }
+
+    /// How many notes of the incident carry this key: more than one means that a request was still under way when we
+    /// looked.
+    pub async fn count_notes(&self, key: &Uuid, id: &str) -> Result<usize, CallError> {
         let request = self.to(reqwest::Method::GET, &["incidents", id, "notes"]);
         let answer = self.call(LIST_NOTES, request).await?;
         let notes: Notes = self.transport.json(LIST_NOTES, &answer)?;
         let signature = signature(key);
-        Ok(notes.notes.iter().any(|note| {
+        let carries = |note: &&Note| {
             let last = note.content.trim_end().lines().next_back();
             last.is_some_and(|line| line.trim() == signature)
-        }))
+        };
+        Ok(notes.notes.iter().filter(carries).count())
     }
 
     async fn set_status(&self, id: &str, status: IncidentStatus) -> Result<Incident, CallError> {
@@ -274,6 +345,13 @@ impl PagerDuty {
             }
             _ => Err(error),
         }
+    }
+}
+
+impl From<Duty> for OnCall {
+    fn from(duty: Duty) -> Self {
+        let Person { id, summary } = duty.user;
+        Self { level: duty.escalation_level, name: summary.unwrap_or_else(|| id.clone()), user_id: id }
     }
 }
 

@@ -25,6 +25,8 @@ mod web;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -83,6 +85,11 @@ impl Slack {
     pub fn new(base_url: &str, bot_token: SecretString) -> Result<Self, AddressError> {
         let web = Web::new(base_url, bot_token)?;
         Ok(Self { web })
+    }
+
+    /// The same with another time limit for a request than [`crate::address::REQUEST_TIMEOUT`].
+    pub fn with_limit(self, limit: Duration) -> Result<Self, AddressError> {
+        Ok(Self { web: Web { transport: self.web.transport.with_limit(limit)? } })
     }
 }
 

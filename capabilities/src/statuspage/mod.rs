@@ -17,6 +17,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use reqwest::RequestBuilder;
 use reqwest::header::AUTHORIZATION;
@@ -36,6 +38,8 @@ const CREATE: Operation = Operation::acts("incidents.create");
 const LIST: Operation = Operation::reads("incidents.list");
 const GET: Operation = Operation::reads("incidents.get");
 const UPDATE: Operation = Operation::acts("incidents.update");
+const SET_IMPACT: Operation = Operation::acts("incidents.update");
+const SET_COMPONENT: Operation = Operation::acts("components.update");
 const DRAFT: Operation = Operation::acts("postmortem.put");
 const PUBLISH: Operation = Operation::acts("postmortem.publish");
 
@@ -107,6 +111,22 @@ pub enum Impact {
     Critical,
 }
 
+/// How a component is, as the public sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComponentStatus {
+    /// It works.
+    Operational,
+    /// It is being worked on.
+    UnderMaintenance,
+    /// It is slow.
+    DegradedPerformance,
+    /// Parts of it do not work.
+    PartialOutage,
+    /// It does not work.
+    MajorOutage,
+}
+
 #[derive(Debug, Deserialize)]
 struct Found {
     id: String,
@@ -152,6 +172,11 @@ impl Statuspage {
         Ok(Self { transport: Transport::new(VENDOR, base_url, api_key)?, page_id: page_id.into() })
     }
 
+    /// The same with another time limit for a request than [`crate::address::REQUEST_TIMEOUT`].
+    pub fn with_limit(self, limit: Duration) -> Result<Self, AddressError> {
+        Ok(Self { transport: self.transport.with_limit(limit)?, ..self })
+    }
+
     /// Opens an incident. On [`Attempt::Again`] one with this key is looked for first.
     pub async fn create_incident(
         &self,
@@ -179,17 +204,47 @@ impl Statuspage {
         id: &str,
         update: &Update,
     ) -> Result<Incident, CallError> {
-        if attempt == Attempt::Again {
-            let request = self.to(reqwest::Method::GET, &[id]);
-            let present: Found = self.call(GET, request).await?;
-            if present.newest().is_some_and(|past| past.says(update)) {
-                return Ok(present.into());
-            }
+        if attempt == Attempt::Again
+            && let Some(found) = self.find_update(id, update).await?
+        {
+            return Ok(found);
         }
         let body = json!({ "incident": { "status": update.status, "body": update.body } });
         let request = self.to(reqwest::Method::PATCH, &[id]).json(&body);
         let updated: Found = self.call(UPDATE, request).await?;
         Ok(updated.into())
+    }
+
+    /// The incident, if its newest update has this status and this body.
+    pub async fn find_update(&self, id: &str, update: &Update) -> Result<Option<Incident>, CallError> {
+        let present = self.get(id).await?;
+        let is_there = present.newest().is_some_and(|past| past.says(update));
+        Ok(is_there.then(|| present.into()))
+    }
+
+    /// How many updates of the incident have this status and this body, one after another at its end: more than one
+    /// means that a request was still under way when we looked.
+    pub async fn count_updates(&self, id: &str, update: &Update) -> Result<usize, CallError> {
+        let mut updates = self.get(id).await?.incident_updates.unwrap_or_default();
+        updates.sort_by_key(|past| std::cmp::Reverse(past.created()));
+        Ok(updates.iter().take_while(|past| past.says(update)).count())
+    }
+
+    /// Says how bad it is, instead of what Statuspage works out from the components. Set twice it is the same.
+    pub async fn set_impact(&self, id: &str, impact: Impact) -> Result<Incident, CallError> {
+        let body = json!({ "incident": { "impact_override": impact, "deliver_notifications": false } });
+        let request = self.to(reqwest::Method::PATCH, &[id]).json(&body);
+        let updated: Found = self.call(SET_IMPACT, request).await?;
+        Ok(updated.into())
+    }
+
+    /// Says how a component is. Set twice it is the same.
+    pub async fn set_component(&self, component: &str, status: ComponentStatus) -> Result<(), CallError> {
+        let body = json!({ "component": { "status": status } });
+        let path = ["pages", &self.page_id, "components", component];
+        let request = self.at(reqwest::Method::PATCH, &path).json(&body);
+        let _: Value = self.call(SET_COMPONENT, request).await?;
+        Ok(())
     }
 
     /// The incident with this key, among the hundred latest.
@@ -225,13 +280,21 @@ impl Statuspage {
         Ok(incidents)
     }
 
+    async fn get(&self, id: &str) -> Result<Found, CallError> {
+        self.call(GET, self.to(reqwest::Method::GET, &[id])).await
+    }
+
     fn to(&self, method: reqwest::Method, below: &[&str]) -> RequestBuilder {
         let mut path = vec!["pages", &self.page_id, "incidents"];
         path.extend(below);
+        self.at(method, &path)
+    }
+
+    fn at(&self, method: reqwest::Method, path: &[&str]) -> RequestBuilder {
         let credentials = format!("OAuth {}", self.transport.secret());
         self.transport
             .http
-            .request(method, self.transport.address.resource(&path))
+            .request(method, self.transport.address.resource(path))
             .header(AUTHORIZATION, transport::sensitive(&credentials))
     }
 

@@ -168,3 +168,34 @@ async fn review_is_written_then_published() {
     let lines = script.lines("statuspage");
     assert_eq!(lines, [path.to_owned(), format!("{path}/publish")]);
 }
+
+#[tokio::test]
+async fn impact_and_components_are_set_without_mail() {
+    let component = json!({ "id": "comp1", "page_id": "page1", "name": "API", "status": "partial_outage" });
+    let script = Script::start([Reply::json(200, incident(None)), Reply::json(200, component)]).await;
+    let statuspage = connector(&script);
+    statuspage.set_impact("inc1", Impact::Critical).await.unwrap();
+    statuspage.set_component("comp1", ComponentStatus::PartialOutage).await.unwrap();
+    let received = script.finish("statuspage");
+    assert_eq!(received[0].body["incident"]["impact_override"], "critical");
+    assert_eq!(received[0].body["incident"]["deliver_notifications"], false);
+    assert!(received[1].line().ends_with("/components/comp1"), "{}", received[1].line());
+    assert_eq!(received[1].body["component"]["status"], "partial_outage");
+}
+
+#[tokio::test]
+async fn equal_updates_at_the_end_are_counted() {
+    let update = Update { status: IncidentStatus::Monitoring, body: "Better.".to_owned() };
+    let past = |status: &str, body: &str, second: u32| {
+        json!({ "status": status, "body": body, "created_at": format!("2026-01-01T00:00:0{second}.000Z") })
+    };
+    let mut answer = incident(None);
+    answer["incident_updates"] = json!([
+        past("investigating", "Bad.", 1),
+        past("monitoring", "Better.", 3),
+        past("monitoring", "Better.", 2),
+    ]);
+    let script = Script::start([Reply::json(200, answer)]).await;
+    assert_eq!(connector(&script).count_updates("inc1", &update).await.unwrap(), 2);
+    script.finish("statuspage");
+}
