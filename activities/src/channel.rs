@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
-    self as contracts, Ask, ChannelDraft, ChannelRef, Effect, Notice, PagingDraft, PagingRef, PublicDraft,
-    PublicResolution, PublishDraft, Scope, Settle, StepReply, capability,
+    self as contracts, Ask, ChannelDraft, ChannelRef, Effect, Invitation, Notice, PagingDraft, PagingRef,
+    PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, Scope, Settle, SeverityOf,
+    StepReply, TopicDraft, capability,
 };
-use harmony_capabilities::slack::{self, Message, MessageRef, Slack};
+use harmony_capabilities::{
+    error::{Attempt, CallError},
+    slack::{self, Message, MessageRef, Slack},
+};
 use harmony_incidents::{
     Directory, Role,
     command::GateView,
@@ -20,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     begin::slack_users,
-    effects::{KeyedBy, made},
+    effects::{Unkeyed, made},
     failure,
     services::Services,
 };
@@ -79,6 +83,26 @@ impl ConnectorActivities {
         self.0.archive(&ctx, &effect.scope, &effect.args).await
     }
 
+    /// Sets the channel's topic.
+    #[activity(definition = contracts::ChannelTopic)]
+    pub async fn channel_topic(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<TopicDraft>,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.set_topic(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Invites people to the channel.
+    #[activity(definition = contracts::ChannelInvite)]
+    pub async fn channel_invite(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<Invitation>,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.invite(&ctx, &effect.scope, &effect.args).await
+    }
+
     /// Makes sure that the paging incident exists.
     #[activity(definition = contracts::PagingOpen)]
     pub async fn paging_open(
@@ -99,6 +123,26 @@ impl ConnectorActivities {
         self.0.resolve_paging(&ctx, &effect.scope, &effect.args).await
     }
 
+    /// Changes the urgency of a paging incident.
+    #[activity(definition = contracts::PagingUrgency)]
+    pub async fn paging_urgency(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<SeverityOf>,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.set_urgency(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Adds a note to a paging incident.
+    #[activity(definition = contracts::PagingNote)]
+    pub async fn paging_note(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<PagingRemark>,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.add_note(&ctx, &effect.scope, &effect.args).await
+    }
+
     /// Opens the public incident.
     #[activity(definition = contracts::PublicOpen)]
     pub async fn public_open(
@@ -107,6 +151,26 @@ impl ConnectorActivities {
         effect: Effect<PublicDraft>,
     ) -> Result<StepReply, ActivityError> {
         self.0.open_public(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Adds an update to the public incident.
+    #[activity(definition = contracts::PublicUpdate)]
+    pub async fn public_update(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<PublicRemark>,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.update_public(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Says how bad the public incident is.
+    #[activity(definition = contracts::PublicImpact)]
+    pub async fn public_impact(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<SeverityOf>,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.set_impact(&ctx, &effect.scope, &effect.args).await
     }
 
     /// Resolves the public incident.
@@ -153,34 +217,23 @@ impl Services {
         };
         let rules = self.rules.current();
         let invited = invited(&rules.directory, scope);
-        let topic = slack::escape(&format!("{} {} {}", scope.incident, draft.severity, draft.title));
-        let topic: String = topic.chars().take(250).collect();
-        self.perform(
-            ctx,
-            scope,
-            capability::SLACK,
-            incident_key(scope, "channel"),
-            KeyedBy::Vendor,
-            async |_| {
-                let wanted = slack::ChannelDraft {
-                    name: channel_name(scope, &draft.title),
-                    marker: scope.incident.to_string(),
-                };
-                let channel = slack.ensure_channel(&wanted).await?;
-                slack.set_topic(&channel.id, &topic).await?;
-                let mut reply = made(
-                    &channel.id,
-                    &[("slackChannel", &channel.id), ("slackChannelName", &channel.name)],
-                    "",
-                );
-                if !invited.is_empty()
-                    && let Err(error) = slack.invite(&channel.id, &invited).await
-                {
-                    reply.warnings.push(format!("nobody was invited: {error}"));
-                }
-                Ok(reply)
-            },
-        )
+        let topic = topic(scope, &draft.severity, &draft.title);
+        self.perform(ctx, scope, capability::SLACK, incident_key(scope, "channel"), async || {
+            let wanted = slack::ChannelDraft {
+                name: channel_name(scope, &draft.title),
+                marker: scope.incident.to_string(),
+            };
+            let channel = slack.ensure_channel(&wanted).await?;
+            slack.set_topic(&channel.id, &topic).await?;
+            let mut reply =
+                made(&channel.id, &[("slackChannel", &channel.id), ("slackChannelName", &channel.name)], "");
+            if !invited.is_empty()
+                && let Err(error) = slack.invite(&channel.id, &invited).await
+            {
+                reply.warnings.push(format!("nobody was invited: {error}"));
+            }
+            Ok(reply)
+        })
         .await
     }
 
@@ -202,15 +255,49 @@ impl Services {
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
         let message = render(scope, notice, &setting);
         let key = step_key(scope);
-        self.perform(ctx, scope, capability::SLACK, key, KeyedBy::Us, async |attempt| {
-            let posted = slack.send_message(attempt, &key, channel, &message).await?;
-            let mut reply = made(&posted.ts, &[("slackMessageTs", &posted.ts)], "");
-            if notice.pin
-                && let Err(error) = slack.pin(&posted).await
-            {
-                reply.warnings.push(format!("the first update is not pinned: {error}"));
-            }
-            Ok(reply)
+        let post = Post { slack, key, channel, message, pin: notice.pin };
+        self.perform_unkeyed(ctx, scope, capability::SLACK, key, &post).await
+    }
+
+    async fn set_topic(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        draft: &TopicDraft,
+    ) -> Result<StepReply, ActivityError> {
+        let Some(slack) = &self.slack else {
+            return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
+        };
+        let topic = topic(scope, &draft.severity, &draft.title);
+        // Setting it to the same twice is one effect.
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
+            slack.set_topic(&draft.channel, &topic).await?;
+            Ok(made(&draft.channel, &[], ""))
+        })
+        .await
+    }
+
+    async fn invite(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        invitation: &Invitation,
+    ) -> Result<StepReply, ActivityError> {
+        let Some(slack) = &self.slack else {
+            return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
+        };
+        let rules = self.rules.current();
+        let wanted = invitation.principals.iter().filter_map(|id| rules.directory.get(id));
+        let users = slack_users(wanted);
+        if users.is_empty() {
+            return self
+                .skipped(scope, capability::SLACK, "the directory knows no Slack user of theirs")
+                .await;
+        }
+        // Whoever is there already, stays.
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
+            slack.invite(&invitation.channel, &users).await?;
+            Ok(made(&invitation.channel, &[], ""))
         })
         .await
     }
@@ -239,7 +326,7 @@ impl Services {
         };
         let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
         // Setting a message to the same text twice is one effect.
-        self.perform(ctx, scope, capability::SLACK, step_key(scope), KeyedBy::Vendor, async |_| {
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
             slack.update_message(&place, &message).await?;
             Ok(made(&place.ts, &[], ""))
         })
@@ -255,12 +342,55 @@ impl Services {
         let Some(slack) = &self.slack else {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
-        self.perform(ctx, scope, capability::SLACK, step_key(scope), KeyedBy::Vendor, async |_| {
+        self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
             Slack::archive(slack, &channel.channel).await?;
             Ok(made(&channel.channel, &[], ""))
         })
         .await
     }
+}
+
+struct Post<'a> {
+    slack: &'a Slack,
+    key: Uuid,
+    channel: &'a str,
+    message: Message,
+    pin: bool,
+}
+
+impl Post<'_> {
+    async fn reply(&self, posted: &MessageRef) -> StepReply {
+        let mut reply = made(&posted.ts, &[("slackMessageTs", &posted.ts)], "");
+        if self.pin
+            && let Err(error) = self.slack.pin(posted).await
+        {
+            reply.warnings.push(format!("the first update is not pinned: {error}"));
+        }
+        reply
+    }
+}
+
+impl Unkeyed for Post<'_> {
+    async fn find(&self) -> Result<Option<StepReply>, CallError> {
+        match self.slack.find_message(self.channel, &self.key).await? {
+            Some(found) => Ok(Some(self.reply(&found).await)),
+            None => Ok(None),
+        }
+    }
+
+    async fn send(&self) -> Result<StepReply, CallError> {
+        let posted = self.slack.send_message(Attempt::First, &self.key, self.channel, &self.message).await?;
+        Ok(self.reply(&posted).await)
+    }
+
+    async fn count(&self) -> Result<usize, CallError> {
+        self.slack.count_messages(self.channel, &self.key).await
+    }
+}
+
+/// Slack's limit for a topic is 250 characters.
+fn topic(scope: &Scope, severity: &str, title: &str) -> String {
+    slack::escape(&format!("{} {severity} {title}", scope.incident)).chars().take(250).collect()
 }
 
 /// The starter, and those who decide at the first level.

@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use harmony_blueprints::contracts::{Scope, StepReply};
-use harmony_capabilities::error::{Attempt, CallError, Fate};
+use harmony_capabilities::error::{CallError, Fate};
 use harmony_eventlog::{Append, Appended, Begin, LogError, Target};
 use harmony_incidents::{
     Command,
@@ -22,94 +22,219 @@ use uuid::Uuid;
 
 use crate::{failure, services::Services};
 
-/// How long a request that nobody heard the end of may still be under way: the connectors' own time-out (20 s) and 5 s.
-const UNDER_WAY: Duration = Duration::from_secs(25);
 /// How often a running effect is heard of.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// What keeps a repetition from being a second effect.
+/// Times of effects whose vendor has no key of its own: nobody outside can close the window in which a lost request is
+/// still under way, so it is waited out, looked into twice, and looked at again afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeyedBy {
-    /// The vendor itself: it refuses or finds a second one, even while the first is under way.
-    Vendor,
-    /// Only our looking first: not before the lost request must have ended.
-    Us,
+pub struct EffectTiming {
+    /// How long a request that nobody heard the end of may still be under way.
+    pub under_way: Duration,
+    /// Between the two looks before a repetition.
+    pub between_looks: Duration,
+    /// Before the look for a twin, after a repetition.
+    pub before_sweep: Duration,
+}
+
+impl EffectTiming {
+    /// For connectors whose requests take at most this long. 5 s are for what comes after the time-out: the connection
+    /// is cut, but the vendor may have read the request already.
+    #[must_use]
+    pub fn for_requests_of(limit: Duration) -> Self {
+        Self {
+            under_way: limit + Duration::from_secs(5),
+            between_looks: Duration::from_secs(1),
+            before_sweep: Duration::from_secs(5),
+        }
+    }
+}
+
+/// An effect that only our own looking keeps from happening twice.
+pub(crate) trait Unkeyed: Sync {
+    /// What the vendor shows of it, if it is there.
+    fn find(&self) -> impl Future<Output = Result<Option<StepReply>, CallError>> + Send;
+    /// Makes it.
+    fn send(&self) -> impl Future<Output = Result<StepReply, CallError>> + Send;
+    /// How often the vendor shows it.
+    fn count(&self) -> impl Future<Output = Result<usize, CallError>> + Send;
+}
+
+/// One try at an effect's entry in the ledger.
+struct Hold {
+    key: String,
+    /// One a try: the next must not take this one's request for ended.
+    owner: String,
+    /// How long the entry is this try's alone.
+    lease: Duration,
+}
+
+/// What the ledger said.
+enum Opened {
+    /// It is over: this came of it.
+    Over(StepReply),
+    /// It is this try's, and maybe it was another's before.
+    Ours { again: bool },
+}
+
+/// What came of a try.
+struct Made {
+    reply: StepReply,
+    /// Made although somebody may have made it before: a twin may come to light.
+    repeated: bool,
 }
 
 impl Services {
-    /// Carries an effect out once and records it, unless its capability is switched off. `act` is told whether it may
-    /// be a repetition; a reply of its that is skipped had nothing to do.
+    /// Carries an effect out once and records it, unless its capability is switched off. The vendor itself refuses or
+    /// finds a second one, even while the first is under way. A reply of `act` that is skipped had nothing to do.
     pub(crate) async fn perform(
         &self,
         ctx: &ActivityContext,
         scope: &Scope,
         capability: &str,
         key: Uuid,
-        keyed_by: KeyedBy,
-        act: impl AsyncFnOnce(Attempt) -> Result<StepReply, CallError>,
+        act: impl AsyncFnOnce() -> Result<StepReply, CallError>,
     ) -> Result<StepReply, ActivityError> {
-        let key = key.to_string();
-        let info = ctx.info();
-        // One owner an attempt: the next must not take this one's request for ended.
-        let owner = format!(
-            "{}/{}/{}",
-            info.workflow_run_id.as_deref().unwrap_or_default(),
-            info.activity_id,
-            info.attempt
-        );
-        let lease = match keyed_by {
-            KeyedBy::Vendor => Duration::ZERO,
-            KeyedBy::Us => UNDER_WAY,
+        let hold = Hold::new(ctx, key, Duration::ZERO);
+        match self.open(scope, capability, &hold).await? {
+            Opened::Over(reply) => Ok(reply),
+            Opened::Ours { again } => {
+                let outcome = heard_of(ctx, act()).await;
+                let made = self.close(scope, capability, &hold, again, outcome).await?;
+                self.settled(scope, capability, &made).await?;
+                Ok(made)
+            }
+        }
+    }
+
+    /// As [`Self::perform`], where the vendor has no key of its own.
+    pub(crate) async fn perform_unkeyed(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        capability: &str,
+        key: Uuid,
+        effect: &impl Unkeyed,
+    ) -> Result<StepReply, ActivityError> {
+        let hold = Hold::new(ctx, key, self.timing.under_way);
+        let reply = match self.open(scope, capability, &hold).await? {
+            Opened::Over(reply) => return Ok(reply),
+            Opened::Ours { again: false } => {
+                let outcome = heard_of(ctx, effect.send()).await;
+                self.close(scope, capability, &hold, false, outcome).await?
+            }
+            Opened::Ours { again: true } => {
+                let outcome = heard_of(ctx, self.again(scope, &hold, effect)).await?;
+                let repeated = outcome.as_ref().is_ok_and(|made| made.repeated);
+                let outcome = outcome.map(|made| made.reply);
+                let reply = self.close(scope, capability, &hold, true, outcome).await?;
+                if repeated { heard_of(ctx, self.swept(effect, reply)).await } else { reply }
+            }
         };
-        let begun = self
-            .log
-            .begin_effect(&scope.org, &scope.incident, &key, &scope.step, &owner, lease)
-            .await
-            .map_err(|error| failure::log(&error))?;
-        let attempt = match begun {
+        self.settled(scope, capability, &reply).await?;
+        Ok(reply)
+    }
+
+    /// Asks the ledger; what is over is on record when this returns.
+    async fn open(&self, scope: &Scope, capability: &str, hold: &Hold) -> Result<Opened, ActivityError> {
+        let again = match self.begin_effect(scope, hold).await? {
             Begin::Done(result) => {
                 let reply: StepReply = serde_json::from_value(result).map_err(|error| {
-                    failure::last("Ledger", format!("effect {key} is unreadable: {error}"))
+                    failure::last("Ledger", format!("effect {} is unreadable: {error}", hold.key))
                 })?;
                 self.settled(scope, capability, &reply).await?;
-                return Ok(reply);
+                return Ok(Opened::Over(reply));
             }
-            Begin::Busy(left) => {
-                return Err(failure::again("EffectBusy", "another worker is at this effect", Some(left)));
-            }
-            Begin::Fresh => Attempt::First,
-            Begin::Again => Attempt::Again,
+            Begin::Busy(left) => return Err(busy(left)),
+            Begin::Fresh => false,
+            Begin::Again => true,
         };
         // What may have begun is brought to its end; only what surely did not can be left out.
-        if matches!(attempt, Attempt::First)
-            && let Some(skipped) = self.switched_off(scope, capability).await?
-        {
-            self.log.forget_effect(&scope.org, &key, &owner).await.map_err(|error| failure::log(&error))?;
-            return Ok(skipped);
+        if !again && let Some(skipped) = self.switched_off(scope, capability).await? {
+            self.log
+                .forget_effect(&scope.org, &hold.key, &hold.owner)
+                .await
+                .map_err(|error| failure::log(&error))?;
+            return Ok(Opened::Over(skipped));
         }
-        let fresh = matches!(attempt, Attempt::First);
-        match heard_of(ctx, act(attempt)).await {
+        Ok(Opened::Ours { again })
+    }
+
+    async fn begin_effect(&self, scope: &Scope, hold: &Hold) -> Result<Begin, ActivityError> {
+        self.log
+            .begin_effect(&scope.org, &scope.incident, &hold.key, &scope.step, &hold.owner, hold.lease)
+            .await
+            .map_err(|error| failure::log(&error))
+    }
+
+    /// Looks twice, and acts only where nothing was found and the entry is still this try's.
+    async fn again(
+        &self,
+        scope: &Scope,
+        hold: &Hold,
+        effect: &impl Unkeyed,
+    ) -> Result<Result<Made, CallError>, ActivityError> {
+        for wait in [Duration::ZERO, self.timing.between_looks] {
+            tokio::time::sleep(wait).await;
+            match effect.find().await {
+                Ok(Some(reply)) => return Ok(Ok(Made { reply, repeated: false })),
+                Ok(None) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        // A process that was stopped for long while it looked may have been taken for dead.
+        match self.begin_effect(scope, hold).await? {
+            Begin::Fresh | Begin::Again => {}
+            Begin::Busy(left) => return Err(busy(left)),
+            Begin::Done(_) => return Err(busy(Duration::ZERO)),
+        }
+        Ok(effect.send().await.map(|reply| Made { reply, repeated: true }))
+    }
+
+    /// Looks for a twin of what was made by a repetition.
+    async fn swept(&self, effect: &impl Unkeyed, mut reply: StepReply) -> StepReply {
+        tokio::time::sleep(self.timing.before_sweep).await;
+        match effect.count().await {
+            Ok(0 | 1) => {}
+            Ok(times) => reply
+                .warnings
+                .push(format!("effect duplicated: it stands {times} times, since a lost request came late")),
+            Err(error) => reply.warnings.push(format!("nobody could look for a twin of it: {error}")),
+        }
+        reply
+    }
+
+    /// Writes down how a try ended.
+    async fn close(
+        &self,
+        scope: &Scope,
+        capability: &str,
+        hold: &Hold,
+        again: bool,
+        outcome: Result<StepReply, CallError>,
+    ) -> Result<StepReply, ActivityError> {
+        let Hold { key, owner, .. } = hold;
+        match outcome {
             Ok(reply) => {
                 let result = serde_json::to_value(&reply).unwrap_or_default();
                 self.log
-                    .complete_effect(&scope.org, &key, &result)
+                    .complete_effect(&scope.org, key, &result)
                     .await
                     .map_err(|error| failure::log(&error))?;
-                self.settled(scope, capability, &reply).await?;
                 Ok(reply)
             }
             Err(error) => {
                 // What surely did not happen needs no looking for; what may have, not before its request has ended.
-                let ended = match (fresh, error.fate()) {
+                let ended = match (again, error.fate()) {
                     (_, Fate::Unknown) => Ok(()),
-                    (true, _) => self.log.forget_effect(&scope.org, &key, &owner).await,
-                    (false, _) => self.log.release_effect(&scope.org, &key, &owner).await,
+                    (false, _) => self.log.forget_effect(&scope.org, key, owner).await,
+                    (true, _) => self.log.release_effect(&scope.org, key, owner).await,
                 };
                 ended.map_err(|error| failure::log(&error))?;
                 tracing::warn!(
                     incident.id = %scope.incident,
                     step = %scope.step,
-                    attempt = ctx.info().attempt,
+                    capability,
                     error = %error,
                     "an effect did not succeed"
                 );
@@ -203,6 +328,19 @@ impl Services {
             })
             .await
     }
+}
+
+impl Hold {
+    fn new(ctx: &ActivityContext, key: Uuid, lease: Duration) -> Self {
+        let info = ctx.info();
+        let run = info.workflow_run_id.as_deref().unwrap_or_default();
+        let owner = format!("{run}/{}/{}", info.activity_id, info.attempt);
+        Self { key: key.to_string(), owner, lease }
+    }
+}
+
+fn busy(left: Duration) -> ActivityError {
+    failure::again("EffectBusy", "another worker is at this effect", Some(left))
 }
 
 /// Heartbeats while it runs, so that a killed worker is noticed soon.

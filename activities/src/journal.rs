@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
     self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, JudgeRequest, LookReply,
-    LookRequest, ProposeReply, ProposeRequest, RenderReply, RenderRequest,
+    LookRequest, ProposeReply, ProposeRequest, RecallReply, RecallRequest, RenderReply, RenderRequest,
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{Answer, Command, command::Verdict};
@@ -89,6 +89,16 @@ impl LogActivities {
         request: LookRequest,
     ) -> Result<LookReply, ActivityError> {
         self.0.look(&request).await
+    }
+
+    /// Reads what a failed step was called with.
+    #[activity(definition = contracts::StepRecall)]
+    pub async fn recall(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: RecallRequest,
+    ) -> Result<RecallReply, ActivityError> {
+        self.0.recall(&request).await
     }
 
     /// Takes the snapshot of a runbook and makes its digest.

@@ -14,12 +14,14 @@ mod journal;
 mod outbox;
 mod paging;
 mod public;
+mod recall;
 mod review;
 mod runbook;
 mod services;
 mod timeline;
 
 pub use channel::ConnectorActivities;
+pub use effects::EffectTiming;
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;
 pub use outbox::Dispatcher;

@@ -1,12 +1,18 @@
 //! Steps with an outward effect: the paging incident of an incident, and the pages of a gate's levels.
 
-use harmony_blueprints::contracts::{PagingDraft, PagingRef, Scope, StepReply, capability};
-use harmony_capabilities::pagerduty::IncidentDraft;
+use harmony_blueprints::contracts::{
+    PagingDraft, PagingRef, PagingRemark, Scope, SeverityOf, StepReply, capability,
+};
+use harmony_capabilities::{
+    error::{Attempt, CallError},
+    pagerduty::{IncidentDraft, PagerDuty},
+};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use uuid::Uuid;
 
 use crate::{
     channel::{incident_key, step_key},
-    effects::{KeyedBy, made, nothing_to_do},
+    effects::{Unkeyed, made, nothing_to_do},
     services::Services,
 };
 
@@ -23,6 +29,10 @@ impl Services {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
         let (resource, link) = match &draft.page {
+            // Resolved with the incident; the pages of a gate end with their level.
+            Some(about) if about.starts_with("severity/") => {
+                (page_resource(about), "pagerdutySeverityPageId")
+            }
             Some(level) => (page_resource(level), "pagerdutyPageId"),
             None => ("pagerduty-incident".to_owned(), "pagerdutyIncidentId"),
         };
@@ -31,11 +41,11 @@ impl Services {
             key,
             title: draft.title.clone(),
             service_id: paging.service_id.clone(),
-            high_urgency: draft.page.is_some() || matches!(draft.severity.as_str(), "P1" | "P2"),
+            high_urgency: draft.page.is_some() || is_urgent(&draft.severity),
             details: draft.details.clone(),
             escalation_policy_id: None,
         };
-        self.perform(ctx, scope, capability::PAGERDUTY, key, KeyedBy::Vendor, async |_| {
+        self.perform(ctx, scope, capability::PAGERDUTY, key, async || {
             let incident = paging.pagerduty.ensure_incident(&wanted).await?;
             Ok(made(&incident.id, &[(link, &incident.id)], &incident.html_url))
         })
@@ -51,7 +61,7 @@ impl Services {
         let Some(paging) = &self.paging else {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
-        self.perform(ctx, scope, capability::PAGERDUTY, step_key(scope), KeyedBy::Vendor, async |_| {
+        self.perform(ctx, scope, capability::PAGERDUTY, step_key(scope), async || {
             let id = match incident {
                 PagingRef::Incident { id } => id.clone(),
                 PagingRef::Page { level } => {
@@ -67,6 +77,66 @@ impl Services {
         })
         .await
     }
+}
+
+impl Services {
+    pub(crate) async fn set_urgency(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        change: &SeverityOf,
+    ) -> Result<StepReply, ActivityError> {
+        let Some(paging) = &self.paging else {
+            return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
+        };
+        // Setting it to the same twice is one effect.
+        self.perform(ctx, scope, capability::PAGERDUTY, step_key(scope), async || {
+            let changed = paging.pagerduty.set_urgency(&change.id, is_urgent(&change.severity)).await?;
+            Ok(made(&changed.id, &[], &changed.html_url))
+        })
+        .await
+    }
+
+    pub(crate) async fn add_note(
+        &self,
+        ctx: &ActivityContext,
+        scope: &Scope,
+        remark: &PagingRemark,
+    ) -> Result<StepReply, ActivityError> {
+        let Some(paging) = &self.paging else {
+            return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
+        };
+        let key = step_key(scope);
+        let note = Note { pagerduty: &paging.pagerduty, key, remark };
+        self.perform_unkeyed(ctx, scope, capability::PAGERDUTY, key, &note).await
+    }
+}
+
+struct Note<'a> {
+    pagerduty: &'a PagerDuty,
+    key: Uuid,
+    remark: &'a PagingRemark,
+}
+
+impl Unkeyed for Note<'_> {
+    async fn find(&self) -> Result<Option<StepReply>, CallError> {
+        Ok((self.count().await? > 0).then(|| made(&self.remark.id, &[], "")))
+    }
+
+    async fn send(&self) -> Result<StepReply, CallError> {
+        let PagingRemark { id, text } = self.remark;
+        self.pagerduty.add_note(Attempt::First, &self.key, id, text).await?;
+        Ok(made(id, &[], ""))
+    }
+
+    async fn count(&self) -> Result<usize, CallError> {
+        self.pagerduty.count_notes(&self.key, &self.remark.id).await
+    }
+}
+
+/// P1 and P2 wake people; the rest waits for the morning, as the service is set up.
+fn is_urgent(severity: &str) -> bool {
+    matches!(severity, "P1" | "P2")
 }
 
 /// The page of one level of one gate.

@@ -17,13 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::{
-    channel::incident_key,
-    effects::{KeyedBy, made},
-    failure,
-    services::Services,
-    timeline,
-};
+use crate::{channel::incident_key, effects::made, failure, services::Services, timeline};
 
 const TEMPLATE: &str = include_str!("../templates/review.md");
 const NOT_CONFIGURED: &str = "Confluence is not configured";
@@ -104,7 +98,7 @@ impl Services {
         // The same page may be published again after another review round: its ledger entry is the round's.
         let round = uuid::Uuid::new_v5(&key, draft.digest.as_bytes());
         let published = self
-            .perform(ctx, scope, capability::CONFLUENCE, round, KeyedBy::Vendor, async |_| {
+            .perform(ctx, scope, capability::CONFLUENCE, round, async || {
                 let page = space.confluence.ensure_page(&key, &wanted).await?;
                 Ok(made(
                     &page.id,
@@ -218,7 +212,7 @@ fn markdown(
                 "resolve": since(state.resolved_at_us),
             }),
             actions, resolution,
-            timeline => timeline::lines(told),
+            timeline => timeline::Query { incident_id: state.incident.clone(), ..Default::default() }.answer(told),
             records => entries.len(),
             head => entries.last().map(|entry| hex::encode(&entry.hash)).unwrap_or_default(),
         },

@@ -10,7 +10,7 @@ use harmony_incidents::{RulesSource, attestation::AttestationKeys};
 
 use url::Url;
 
-use crate::flags::Flags;
+use crate::{effects::EffectTiming, flags::Flags};
 
 /// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
 pub struct Services {
@@ -32,6 +32,8 @@ pub struct Services {
     pub confluence: Option<ReviewSpace>,
     /// Where people reach the console: what links in messages begin with. Without it there are none.
     pub console: Option<Url>,
+    /// How long a lost request is waited for.
+    pub timing: EffectTiming,
     /// Where runbooks are proposed from.
     pub runbooks: RunbookRoot,
     /// Replaces the built-in template of reviews.

@@ -8,7 +8,7 @@ use harmony_incidents::{
 };
 use harmony_protos::kind_name;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One line of a timeline.
@@ -22,6 +22,30 @@ pub(crate) struct Line {
     pub(crate) text: String,
     /// The record it tells of.
     pub(crate) event_id: String,
+}
+
+/// What is asked of the timeline: the operation `timeline.query` of its capability.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Query {
+    pub(crate) incident_id: String,
+    /// Only records after this one.
+    #[serde(default)]
+    pub(crate) after: u64,
+    /// Only these kinds; all where there is none.
+    #[serde(default)]
+    pub(crate) kinds: Vec<String>,
+}
+
+impl Query {
+    /// The lines that it asks for, of one incident's records.
+    pub(crate) fn answer(&self, entries: &[Entry]) -> Vec<Line> {
+        let wanted = |line: &Line| {
+            line.seq > self.after
+                && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == line.kind))
+        };
+        lines(entries).into_iter().filter(wanted).collect()
+    }
 }
 
 /// The lines of these records, oldest first.

@@ -8,6 +8,7 @@
 //! One resource a file; what all of them share is in `call` (one authenticated request), `submit` (commands),
 //! `starts` (blueprints), `decisions` (gates), `views` (what is shown) and `error` (what went wrong).
 
+mod acts;
 mod approvals;
 mod auth;
 mod blueprints;
@@ -146,6 +147,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/redact", post(log::redact))
         .route("/incidents/{id}/remediate", post(blueprints::remediate))
         .route("/incidents/{id}/responders", post(responders::change))
+        .route("/incidents/{id}/retry", post(acts::retry))
         .route("/incidents/{id}/review", post(review::write))
         .route("/incidents/{id}/severity", post(status::severity))
         .route("/incidents/{id}/sign-off", post(review::sign_off))
@@ -155,6 +157,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/stop", post(blueprints::stop))
         .route("/incidents/{id}/tags", post(facts::tag))
         .route("/incidents/{id}/tickets", post(facts::ticket))
+        .route("/incidents/{id}/update", post(acts::update))
         .route("/incidents/{id}/verify", post(status::verify))
         .route("/approvals", get(approvals::list))
         // A gate id holds `#` and `/`: sent percent-encoded it is one segment, otherwise several.

@@ -1,14 +1,15 @@
 //! Who has which part in an incident. Whoever is assigned commander holds that role for this incident.
 
 use axum::response::Response;
+use harmony_blueprints::messages::Act;
 use harmony_incidents::{
-    Answer, Command, Right,
+    Answer, Command, Head, Right,
     judge::payload,
-    log::{ResponderAssigned, ResponderReleased, payload::Kind},
+    log::{IncidentState, ResponderAssigned, ResponderReleased, payload::Kind},
 };
 use serde::Deserialize;
 
-use crate::{call::Call, error::ApiError, submit::submit_unless};
+use crate::{call::Call, error::ApiError, submit::submit_told};
 
 /// The parts that there are.
 const PARTS: [&str; 3] = ["commander", "communications", "operations"];
@@ -46,15 +47,17 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
         )));
     }
     let (part, holder) = (role.clone(), principal_id.clone());
+    let act = Act::Assignment { role: role.clone(), principal: principal_id.clone(), released: release };
     let kind = if release {
         Kind::ResponderReleased(ResponderReleased { role, principal: principal_id })
     } else {
         Kind::ResponderAssigned(ResponderAssigned { role, principal: principal_id })
     };
     let command = Command::Record { payload: payload(kind) };
-    submit_unless(&call, &incident, &command, &call.context(Some(&state)), &|head| {
+    let known = |head: Head<'_>| {
         let holds = head.state.responders.iter().any(|one| one.role == part && one.principal == holder);
         (holds != release).then_some(Answer::Unchanged)
-    })
-    .await
+    };
+    let told = |_: &IncidentState| Some(act.clone());
+    submit_told(&call, &incident, &state, &command, &call.context(Some(&state)), (&known, &told)).await
 }

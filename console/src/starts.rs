@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use harmony_blueprints::messages::{GoldenContext, input_digest};
+use harmony_blueprints::messages::{Act, ActInput, GoldenContext, input_digest};
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
     Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal, Rules, WorkflowId, WorkflowType,
@@ -90,6 +90,30 @@ pub(crate) fn initiate_item(
         with_context(own, golden),
     );
     item(&workflow_id, WorkflowType::Initiate, 1, &call.request.id, &input)
+}
+
+/// The item that starts the act which follows the record `seq`.
+pub(crate) fn act_item(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    context: &Context,
+    seq: u64,
+    act: &Act,
+) -> OutboxItem {
+    let org = &call.caller.org;
+    let workflow_id = WorkflowId::act(org, incident, seq);
+    let principal = &call.caller.principal.id;
+    let own = json!(ActInput { act: act.clone() });
+    let input = attested(
+        &call.app.doors.attestation,
+        org,
+        &workflow_id,
+        principal,
+        context.occurred_at,
+        with_context(own, &golden_context(state, principal)),
+    );
+    item(&workflow_id, WorkflowType::Act, 1, &call.request.id, &input)
 }
 
 /// A warning where Temporal does not answer: it is recorded, and `what` starts later.

@@ -4,6 +4,7 @@
 //! PENDING. CLOSED is always the command that asks whether a review is due, never a bare transition.
 
 use axum::response::Response;
+use harmony_blueprints::messages::Act;
 use harmony_incidents::{
     Command, Context, IncidentId, Right,
     command::ResolutionInput,
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use crate::{
     call::Call,
     error::ApiError,
-    submit::{answer, append, submit},
+    submit::{answer, append, submit, submit_told},
 };
 
 #[derive(Deserialize)]
@@ -67,13 +68,21 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     match wish {
         Wish::State(State::Closed) => submit(&call, &incident, &Command::Close, &context).await,
         Wish::State(to) => {
+            let resolution = resolution(&call, &body)?;
+            let summary = resolution.as_ref().map_or(&body.reason, |one| &one.summary).clone();
             let command = Command::ChangeStatus {
                 to,
-                resolution: resolution(&call, &body)?,
+                resolution,
                 reason: body.reason,
                 justification: body.justification,
             };
-            submit(&call, &incident, &command, &context).await
+            // By hand nobody else tells; a close-out does so itself.
+            let told = |_: &IncidentState| {
+                let cancelled = to == State::Cancelled;
+                (cancelled || to == State::Resolved)
+                    .then(|| Act::Ended { cancelled, summary: summary.clone() })
+            };
+            submit_told(&call, &incident, &state, &command, &context, (&|_| None, &told)).await
         }
         Wish::Verified => mitigated(&call, &incident, &state, body, &context).await,
     }
@@ -151,8 +160,17 @@ pub(crate) async fn severity(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::ChangeSeverity).await?;
     let body: SeverityBody = call.body()?;
     let to = words::severity(&body.severity).map_err(|error| ApiError::Invalid(error.to_string()))?;
+    let reason = body.reason.clone();
     let command = Command::ChangeSeverity { to, reason: body.reason };
-    submit(&call, &incident, &command, &call.context(Some(&state))).await
+    let told = |head: &IncidentState| {
+        Some(Act::Severity {
+            from: head.severity().as_str_name().to_owned(),
+            to: to.as_str_name().to_owned(),
+            reason: reason.clone(),
+        })
+    };
+    let context = call.context(Some(&state));
+    submit_told(&call, &incident, &state, &command, &context, (&|_| None, &told)).await
 }
 
 #[derive(Deserialize)]

@@ -11,15 +11,16 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
+use harmony_blueprints::messages::Act;
 use harmony_eventlog::{Append, Appended, LogError, OutboxItem, Target};
 use harmony_incidents::{
     Answer, Command, Context, Head, IncidentId, Judged, Refusal, judge,
-    log::{IncidentUpdated, Payload, Text, payload::Kind},
+    log::{IncidentState, IncidentUpdated, Payload, Text, payload::Kind},
     words,
 };
 use serde_json::{Value, json};
 
-use crate::{call::Call, error::ApiError};
+use crate::{call::Call, error::ApiError, starts::act_item};
 
 /// What the door knows about a command beyond the judge's rules: an answer that makes judging needless.
 pub(crate) type Known<'a> = &'a (dyn Fn(Head<'_>) -> Option<Answer> + Send + Sync);
@@ -43,6 +44,61 @@ pub(crate) async fn submit_unless(
     known: Known<'_>,
 ) -> Result<Response, ApiError> {
     let appended = append(call, incident, &call.key(), command, context, known).await?;
+    answer(call, &appended).await
+}
+
+/// What is told outside once a command is on record, made from the head that it was judged against.
+pub(crate) type Told<'a> = &'a (dyn Fn(&IncidentState) -> Option<Act> + Send + Sync);
+
+/// As [`append`] under the request's own key, with an act that tells of the record; it starts from the outbox.
+pub(crate) async fn append_told(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    command: &Command,
+    context: &Context,
+    (known, told): (Known<'_>, Told<'_>),
+) -> Result<Appended, ApiError> {
+    let items: Mutex<Vec<OutboxItem>> = Mutex::default();
+    let appended = call
+        .app
+        .doors
+        .log
+        .append(Append {
+            org: &call.caller.org,
+            target: Target::Named(incident.clone()),
+            key: &call.key(),
+            command,
+            context,
+            expected_seq: None,
+            run_id: None,
+            judge: &|head| {
+                let judged = match known(head) {
+                    Some(answer) => nothing(answer),
+                    None => judge(head, command, context, call.caller.rules())?,
+                };
+                let act = if judged.payloads.is_empty() { None } else { told(head.state) };
+                let item = act.map(|act| act_item(call, incident, state, context, head.state.seq + 1, &act));
+                // The store may judge more than once: the last time counts.
+                *items.lock().unwrap_or_else(PoisonError::into_inner) = item.into_iter().collect();
+                Ok(judged)
+            },
+            follow: &|_| std::mem::take(&mut *items.lock().unwrap_or_else(PoisonError::into_inner)),
+        })
+        .await?;
+    Ok(appended)
+}
+
+/// Records a command, tells of it outside, and answers how the incident stands then.
+pub(crate) async fn submit_told(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    command: &Command,
+    context: &Context,
+    how: (Known<'_>, Told<'_>),
+) -> Result<Response, ApiError> {
+    let appended = append_told(call, incident, state, command, context, how).await?;
     answer(call, &appended).await
 }
 

@@ -8,10 +8,11 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
-use harmony_capabilities::runbook::RunbookRoot;
+use harmony_capabilities::{address::REQUEST_TIMEOUT, runbook::RunbookRoot};
 use harmony_console::oidc::OidcSettings;
 use harmony_eventlog::{Access, Address, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
 use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
@@ -69,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) temporal_address: String,
     /// Namespace.
     pub(crate) temporal_namespace: String,
+    /// How long one request to a vendor may take.
+    pub(crate) request_timeout: Duration,
     /// What the connectors need.
     pub(crate) vendors: Vendors,
     /// Where the flags are.
@@ -159,6 +162,7 @@ impl Config {
             })?,
             temporal_address: text("TEMPORAL_ADDRESS").unwrap_or_else(|| TEMPORAL_ADDRESS.to_owned()),
             temporal_namespace: text("TEMPORAL_NAMESPACE").unwrap_or_else(|| TEMPORAL_NAMESPACE.to_owned()),
+            request_timeout: request_timeout(text("HARMONY_REQUEST_TIMEOUT").as_deref())?,
             vendors: Vendors::new(&settings)?,
             flags: FlagSettings::new(&settings)?,
             slack_signing_secret: text("SLACK_SIGNING_SECRET").map(SecretString::from),
@@ -357,6 +361,18 @@ impl Config {
     pub(crate) fn source(&self, key: &str) -> Option<Source> {
         self.settings.source(key)
     }
+}
+
+/// A lost request is waited for this long before anybody looks, so it is bounded on both sides: a try has 75 s.
+fn request_timeout(given: Option<&str>) -> Result<Duration, Failure> {
+    let Some(text) = given else { return Ok(REQUEST_TIMEOUT) };
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|time| Duration::try_from(time).ok())
+        .filter(|time| (Duration::from_millis(500)..=Duration::from_secs(30)).contains(time))
+        .ok_or_else(|| {
+            bad("HARMONY_REQUEST_TIMEOUT", &format!("{text:?} is no time from 500ms to 30s, such as 20s"))
+        })
 }
 
 impl Flags {

@@ -7,10 +7,12 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    ConnectorActivities, Dispatcher, LogActivities, PagingService, ReviewSpace, RunbookActivities,
-    RunbookServices, Services,
+    ConnectorActivities, Dispatcher, EffectTiming, LogActivities, PagingService, ReviewSpace,
+    RunbookActivities, RunbookServices, Services,
 };
-use harmony_blueprints::{CloseOut, INCIDENTS_QUEUE, Initiate, PostMortem, RUNBOOKS_QUEUE, Remediate};
+use harmony_blueprints::{
+    CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, RUNBOOKS_QUEUE, Remediate,
+};
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
 };
@@ -47,6 +49,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
         dispatching = Some(tokio::spawn(dispatcher.run(stop.clone())));
         let options = WorkerOptions::new(INCIDENTS_QUEUE)
             .register_workflow::<CloseOut>()?
+            .register_workflow::<IncidentAct>()?
             .register_workflow::<Initiate>()?
             .register_workflow::<PostMortem>()?
             .register_workflow::<Remediate>()?
@@ -139,24 +142,29 @@ async fn ready_client(config: &Config) -> anyhow::Result<Client> {
 
 async fn services(config: &Config) -> anyhow::Result<Services> {
     let vendors = &config.vendors;
+    let limit = config.request_timeout;
     let slack = match &vendors.slack {
-        Some(one) => Some(Slack::new(&one.base_url, one.bot_token.clone())?),
+        Some(one) => Some(Slack::new(&one.base_url, one.bot_token.clone())?.with_limit(limit)?),
         None => None,
     };
     let paging = match &vendors.pagerduty {
         Some(one) => Some(PagingService {
-            pagerduty: PagerDuty::new(&one.base_url, one.api_key.clone(), one.from.clone())?,
+            pagerduty: PagerDuty::new(&one.base_url, one.api_key.clone(), one.from.clone())?
+                .with_limit(limit)?,
             service_id: one.service_id.clone(),
         }),
         None => None,
     };
     let statuspage = match &vendors.statuspage {
-        Some(one) => Some(Statuspage::new(&one.base_url, one.api_key.clone(), one.page_id.clone())?),
+        Some(one) => Some(
+            Statuspage::new(&one.base_url, one.api_key.clone(), one.page_id.clone())?.with_limit(limit)?,
+        ),
         None => None,
     };
     let confluence = match &vendors.confluence {
         Some(one) => Some(ReviewSpace {
-            confluence: Confluence::new(&one.base_url, one.email.clone(), one.api_token.clone())?,
+            confluence: Confluence::new(&one.base_url, one.email.clone(), one.api_token.clone())?
+                .with_limit(limit)?,
             space_key: one.space_key.clone(),
         }),
         None => None,
@@ -172,6 +180,7 @@ async fn services(config: &Config) -> anyhow::Result<Services> {
         statuspage,
         confluence,
         console: config.console_url()?,
+        timing: EffectTiming::for_requests_of(limit),
         runbooks: config.runbook_root()?,
         review_template: None,
     })

@@ -195,8 +195,11 @@ async fn who_is_on_call_comes_first_level_first() {
 async fn event_sent(reply: Reply, key: &str) -> (Result<(), CallError>, usize) {
     let script = Script::start([reply]).await;
     let events = Events::new(&format!("{}/v2", script.origin), "r0uting".into()).unwrap();
-    let alert =
-        Alert { summary: "down".to_owned(), source: "checkout".to_owned(), severity: AlertSeverity::Critical };
+    let alert = Alert {
+        summary: "down".to_owned(),
+        source: "checkout".to_owned(),
+        severity: AlertSeverity::Critical,
+    };
     let sent = events.trigger(key, &alert).await;
     (sent, script.received().len())
 }
@@ -207,7 +210,8 @@ async fn every_refusal_of_an_event_has_its_fate() {
         Reply::json(202, json!({ "status": "success", "message": "Event processed", "dedup_key": key }))
     };
     assert_eq!(event_sent(accepted("k"), "k").await, (Ok(()), 1));
-    let bad = Reply::json(400, json!({ "status": "invalid event", "message": "no", "errors": ["r0uting x"] }));
+    let bad =
+        Reply::json(400, json!({ "status": "invalid event", "message": "no", "errors": ["r0uting x"] }));
     let error = event_sent(bad, "k").await.0.unwrap_err();
     assert_eq!((error.fate(), error.message()), (Fate::Rejected, "no: [secret] x"));
     // A 429 may come without a word.
@@ -221,11 +225,11 @@ async fn every_refusal_of_an_event_has_its_fate() {
 
 #[tokio::test]
 async fn events_are_as_described() {
-    let accepted = || {
-        Reply::json(202, json!({ "status": "success", "message": "Event processed", "dedup_key": "k" }))
-    };
+    let accepted =
+        || Reply::json(202, json!({ "status": "success", "message": "Event processed", "dedup_key": "k" }));
     let script = Script::start([accepted(), accepted()]).await;
-    let events = Events::new(&format!("{}/v2", script.origin), "0123456789abcdef0123456789abcdef".into()).unwrap();
+    let events =
+        Events::new(&format!("{}/v2", script.origin), "0123456789abcdef0123456789abcdef".into()).unwrap();
     events.acknowledge("k").await.unwrap();
     events.resolve("k").await.unwrap();
     let actions: Vec<Value> =

@@ -186,9 +186,7 @@ async fn impact_and_components_are_set_without_mail() {
 #[tokio::test]
 async fn equal_updates_at_the_end_are_counted() {
     let update = Update { status: IncidentStatus::Monitoring, body: "Better.".to_owned() };
-    let past = |status: &str, body: &str, second: u32| {
-        json!({ "status": status, "body": body, "created_at": format!("2026-01-01T00:00:0{second}.000Z") })
-    };
+    let past = |status: &str, body: &str, second: u32| json!({ "status": status, "body": body, "created_at": format!("2026-01-01T00:00:0{second}.000Z") });
     let mut answer = incident(None);
     answer["incident_updates"] = json!([
         past("investigating", "Bad.", 1),

@@ -49,6 +49,16 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
     let of = |id, verb, key, body| Some(Request { id, verb, key, body });
     match command {
         IncidentCommand::Note(args) => of(&args.id, "notes", &args.key, json!({ "note": args.text })),
+        IncidentCommand::Update(args) => {
+            let body = json!({
+                "message": args.message,
+                "public": args.public,
+                "title": args.title,
+                "summary": args.summary,
+            });
+            of(&args.id, "update", &args.key, given(body))
+        }
+        IncidentCommand::Retry(args) => of(&args.id, "retry", &args.key, given(json!({ "step": args.step }))),
         IncidentCommand::Status(args) => of(&args.id, "status", &args.key, status_body(args)),
         IncidentCommand::Severity(args) => {
             let body = json!({ "severity": args.severity, "reason": args.reason });

@@ -13,6 +13,8 @@ pub(crate) enum IncidentCommand {
     List(ListArgs),
     /// Show one incident
     Show(OneArgs),
+    /// Say how it stands: in the channel, and with --public on the status page
+    Update(UpdateArgs),
     /// Add a note
     Note(NoteArgs),
     /// Change the state: OPEN, MITIGATING, RESOLVED, … (or a status: INVESTIGATING, MITIGATED)
@@ -29,6 +31,8 @@ pub(crate) enum IncidentCommand {
     Verify(OneArgs),
     /// Stop the remediation: cancels its gate or ends its cell
     Stop(StopArgs),
+    /// Try steps again that failed and were not needed
+    Retry(RetryArgs),
     /// Close the incident out as resolved
     CloseOut(CloseOutArgs),
     /// Cancel an incident that is none
@@ -115,6 +119,38 @@ pub(crate) struct ListArgs {
     /// Where the last listing ended
     #[arg(long)]
     pub(super) cursor: Option<String>,
+}
+
+/// Options of `update`.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// What is said
+    #[arg(long, required_unless_present_any = ["title", "summary"])]
+    pub(super) message: Option<String>,
+    /// The status page shows it too
+    #[arg(long, requires = "message")]
+    pub(super) public: bool,
+    /// A better title
+    #[arg(long)]
+    pub(super) title: Option<String>,
+    /// A better summary
+    #[arg(long)]
+    pub(super) summary: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `retry`.
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// Such as channel, or initiate/channel [default: every failed step]
+    pub(super) step: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
 }
 
 /// Options of `note`.
