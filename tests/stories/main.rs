@@ -6,6 +6,7 @@
 
 mod world;
 
+mod act;
 mod bad_input;
 mod by_hand;
 mod close_out;
