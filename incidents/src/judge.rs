@@ -4,7 +4,7 @@
 use harmony_protos::log::{
     ApprovalCancelled, BlueprintCompleted, BlueprintStarted, CandidateDecided, IncidentCreated,
     IncidentResolved, IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase,
-    PhaseChanged, RecordRedacted, ResolutionType, Severity, State, Text, payload::Kind,
+    PhaseChanged, RecordRedacted, ResolutionType, Severity, State, StepFailed, Text, payload::Kind,
 };
 
 use crate::{
@@ -502,6 +502,8 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
     match kind {
         Kind::IncidentNoteAdded(p) => required("the note", &shown(&p.note))?,
         Kind::IncidentUpdated(p) if p.title.is_some() => check_title(p.title.as_ref())?,
+        // Tried twice at once, one try may fail after the other succeeded: the step has succeeded.
+        Kind::StepFailed(p) if has_succeeded(state, p) => return Ok(Judged::new(Answer::Unchanged, vec![])),
         Kind::IncidentTagAdded(p) => {
             required("the tag", &p.tag)?;
             if state.tags.contains(&p.tag) {
@@ -565,6 +567,15 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
         | Kind::CandidateDecided(_) => {}
     }
     Ok(Judged::new(Answer::Recorded, vec![kind.clone()]))
+}
+
+fn has_succeeded(state: &IncidentState, failed: &StepFailed) -> bool {
+    state
+        .blueprints
+        .iter()
+        .filter(|run| (&run.blueprint, run.attempt) == (&failed.blueprint, failed.attempt))
+        .flat_map(|run| &run.steps)
+        .any(|step| step.step == failed.step && step.status == "SUCCEEDED")
 }
 
 fn sign_off(state: &IncidentState, digest: &str, context: &Context) -> Result<Judged, Refusal> {
