@@ -38,6 +38,9 @@ const REASON_CHARS: usize = 400;
 const NOT_CONFIGURED: &str = "Slack is not configured";
 const NO_CHANNEL: &str = "the incident has no channel";
 
+/// Blueprint and step of the message that says an incident is over.
+const CLOSE_OUT_MESSAGE: (&str, &str) = ("close-out", "resolution");
+
 /// See the module.
 pub struct ConnectorActivities(pub Arc<Services>);
 
@@ -253,7 +256,9 @@ impl Services {
             Some(Ask::SignOff { .. }) | None => String::new(),
         };
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
-        let message = render(scope, notice, &setting);
+        let mut notice = notice.clone();
+        notice.lines.extend(self.log_line(scope).await?);
+        let message = render(scope, &notice, &setting);
         let key = step_key(scope);
         let post = Post { slack, key, channel, message, pin: notice.pin };
         self.perform_unkeyed(ctx, scope, capability::SLACK, key, &post).await
@@ -309,6 +314,16 @@ impl Services {
         let state = state.unwrap_or_default();
         let title = state.title.as_ref().map(|title| title.shown()).unwrap_or_default();
         Ok(format!("{} ({}): {title}", scope.incident, state.severity().as_str_name()))
+    }
+
+    /// What the close-out message says of the log, so that whoever kept the message can hold the log against it.
+    async fn log_line(&self, scope: &Scope) -> Result<Option<String>, ActivityError> {
+        if (scope.blueprint.as_str(), scope.step.as_str()) != CLOSE_OUT_MESSAGE {
+            return Ok(None);
+        }
+        let head = self.log.chain_head(&scope.org, &scope.incident).await;
+        let head = head.map_err(|error| failure::log(&error))?;
+        Ok(head.map(|head| format!("Log: {} records, head {}", head.seq, hex::encode(head.hash))))
     }
 
     async fn settle(

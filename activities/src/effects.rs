@@ -20,7 +20,7 @@ use harmony_incidents::{
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
-use crate::{failure, services::Services};
+use crate::{checkpoints, failure, services::Services};
 
 /// How often a running effect is heard of.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -324,7 +324,7 @@ impl Services {
                 expected_seq: None,
                 run_id,
                 judge: &|head| judge(head, command, &context, rules.rules()),
-                follow: &|_| Vec::new(),
+                follow: &|_| checkpoints::following(scope, command),
             })
             .await
     }

@@ -7,8 +7,10 @@
 mod approvals;
 mod begin;
 mod channel;
+mod checkpoints;
 mod effects;
 mod failure;
+mod fanout;
 mod flags;
 mod journal;
 mod outbox;
@@ -21,7 +23,9 @@ mod services;
 mod timeline;
 
 pub use channel::ConnectorActivities;
+pub use checkpoints::Checkpoints;
 pub use effects::EffectTiming;
+pub use fanout::FanOut;
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;
 pub use outbox::Dispatcher;

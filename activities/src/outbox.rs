@@ -1,4 +1,4 @@
-//! Carries the outbox out: starts, decisions, stops and wake-ups that follow a command.
+//! Carries the outbox out: starts, decisions, stops, wake-ups and checkpoints that follow a command.
 //!
 //! Each item is claimed for a while, carried out under an id of its own (workflow id, update id, request id), and marked
 //! done; a crash in between repeats it harmlessly. While Temporal is away items wait.
@@ -32,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 
 use std::sync::Arc;
 
+use crate::checkpoints::Checkpoints;
+
 /// How often an idle dispatcher looks.
 const IDLE: Duration = Duration::from_millis(150);
 /// How long a claimed item is ours.
@@ -51,6 +53,7 @@ pub struct Dispatcher {
     log: SharedLog,
     client: Client,
     rules: Arc<dyn RulesSource>,
+    checkpoints: Option<Arc<Checkpoints>>,
 }
 
 /// What became of an item.
@@ -61,9 +64,14 @@ enum Carried {
 }
 
 impl Dispatcher {
-    /// A dispatcher on this log and this client.
-    pub fn new(log: SharedLog, client: Client, rules: Arc<dyn RulesSource>) -> Self {
-        Self { log, client, rules }
+    /// A dispatcher on this log and this client. Checkpoints are made where there is somewhere to keep them.
+    pub fn new(
+        log: SharedLog,
+        client: Client,
+        rules: Arc<dyn RulesSource>,
+        checkpoints: Option<Arc<Checkpoints>>,
+    ) -> Self {
+        Self { log, client, rules, checkpoints }
     }
 
     /// Carries items out until told to stop.
@@ -100,6 +108,7 @@ impl Dispatcher {
             OutboxKind::Decision => self.decide(&pending).await,
             OutboxKind::Cancel => self.cancel(&pending).await,
             OutboxKind::Wake => self.wake(&pending).await,
+            OutboxKind::Checkpoint => self.checkpoint(&pending).await,
         };
         let marked = match outcome {
             Ok(Carried::Done) => self.log.done(&pending.id).await,
@@ -270,6 +279,13 @@ impl Dispatcher {
             .request_id(pending.item.name.clone())
             .build();
         finished(handle.cancel(options).await)
+    }
+
+    async fn checkpoint(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.carry(pending).await?;
+        }
+        Ok(Carried::Done)
     }
 
     async fn wake(&self, pending: &Pending) -> anyhow::Result<Carried> {

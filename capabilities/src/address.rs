@@ -134,8 +134,17 @@ pub fn client(address: &Address) -> Result<reqwest::Client, AddressError> {
     client_with(address, REQUEST_TIMEOUT)
 }
 
+/// The client for whoever is at an address that [`check`] allowed: it follows no redirects and repeats nothing.
+pub fn client_to(url: &Url) -> Result<reqwest::Client, AddressError> {
+    limited(url, REQUEST_TIMEOUT)
+}
+
 /// As [`client`], with a time limit of its own for a request from its start to the end of its answer.
 pub(crate) fn client_with(address: &Address, limit: Duration) -> Result<reqwest::Client, AddressError> {
+    limited(&address.base, limit)
+}
+
+fn limited(url: &Url, limit: Duration) -> Result<reqwest::Client, AddressError> {
     // A provider that somebody installed before serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
@@ -144,7 +153,8 @@ pub(crate) fn client_with(address: &Address, limit: Duration) -> Result<reqwest:
         .connect_timeout(CONNECT_TIMEOUT.min(limit))
         .timeout(limit)
         .user_agent(concat!("harmony/", env!("CARGO_PKG_VERSION")));
-    let builder = if address.is_loopback() { builder.no_proxy() } else { builder };
+    let builder =
+        if url.host().is_some_and(|host| is_loopback(&host)) { builder.no_proxy() } else { builder };
     builder.build().map_err(AddressError::Client)
 }
 

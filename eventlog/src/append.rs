@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use crate::{
     entry,
+    fanout::SinkName,
     redaction::{self, Copies, Erasure},
     store::{Append, Appended, Entry, LogError, OutboxItem, OutboxKind, Target},
 };
@@ -169,6 +170,8 @@ pub(crate) struct Plan {
     pub(crate) settled: Option<String>,
     /// What a redaction takes out.
     pub(crate) erasure: Option<Erasure>,
+    /// Who is sent the records.
+    pub(crate) sinks: Vec<SinkName>,
     /// For whoever asks again.
     pub(crate) key: KeyRow,
     /// When the rows are stored, to the microsecond.
@@ -180,6 +183,7 @@ pub(crate) async fn append<T: Transaction>(
     tx: &mut T,
     append: &Append<'_>,
     salt: &SaltKey,
+    sinks: &[SinkName],
 ) -> Result<Appended, LogError> {
     let found = tx.find(append).await?;
     if let Some(key) = found.key {
@@ -210,7 +214,8 @@ pub(crate) async fn append<T: Transaction>(
         }
         _ => None,
     };
-    let (plan, answer) = plan(append, incident, &head, judged, erasure, salt);
+    let (mut plan, answer) = plan(append, incident, &head, judged, erasure, salt);
+    plan.sinks = sinks.to_vec();
     tx.write(append, &plan).await?;
     let records = plan.sealed.into_iter().map(|one| entry::unsealed(one, plan.stored_at)).collect();
     Ok(Appended { incident: plan.incident, answer, records, repeated: false, same_run: true })
@@ -249,7 +254,17 @@ fn plan(
     };
     let projection = (!sealed.is_empty()).then(|| Projection::of(&incident, &next));
     let settled = settled(append.command);
-    let plan = Plan { incident, sealed, projection, outbox, settled, erasure, key, stored_at: now() };
+    let plan = Plan {
+        incident,
+        sealed,
+        projection,
+        outbox,
+        settled,
+        erasure,
+        sinks: Vec::new(),
+        key,
+        stored_at: now(),
+    };
     (plan, judged.answer)
 }
 

@@ -187,6 +187,11 @@ impl Checkpoint {
         &self.heads
     }
 
+    /// How many records there are up to the heads.
+    pub fn records(&self) -> u64 {
+        self.heads.iter().map(|head| head.seq).sum()
+    }
+
     /// What a note says, whoever signed it: it proves nothing.
     pub fn unverified(note: &str) -> Result<Self, CheckpointError> {
         Self::parse(split(note)?.0)

@@ -8,6 +8,10 @@
 //! Every row and every query carries the organisation; there is none without.
 
 mod append;
+#[cfg(any(feature = "dynamodb", feature = "eventbridge"))]
+mod aws;
+#[cfg(feature = "dynamodb")]
+mod dynamo;
 mod entry;
 mod redaction;
 mod sql;
@@ -16,6 +20,7 @@ mod store;
 pub mod candidates;
 pub mod checkpoint;
 pub mod export;
+pub mod fanout;
 pub mod history;
 pub mod open;
 pub mod postgres;
@@ -27,7 +32,10 @@ pub use candidates::{
     CandidateChange, CandidateFilter, CandidateStatus, Changed, PromotionAttempt, StoredCandidate,
 };
 pub use checkpoint::{Checkpoint, CheckpointKey, IncidentHead, VerifierKey};
+#[cfg(feature = "dynamodb")]
+pub use dynamo::DynamoLog;
 pub use export::Export;
+pub use fanout::SinkName;
 pub use open::{Access, Address};
 pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;

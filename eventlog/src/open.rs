@@ -14,7 +14,10 @@ use std::{
 use harmony_incidents::record::SaltKey;
 use sqlx::postgres::PgConnectOptions;
 
+#[cfg(feature = "dynamodb")]
+use crate::dynamo::DynamoLog;
 use crate::{
+    fanout::SinkName,
     postgres::{self, PostgresLog},
     sqlite::{self, SqliteLog},
     store::{LogError, SharedLog},
@@ -126,21 +129,47 @@ impl fmt::Debug for Address {
 
 /// Opens a log. `pool_size` is how many connections a store that is a server gets from this process at most.
 pub async fn open(address: &Address, access: Access, pool_size: u32) -> Result<SharedLog, LogError> {
+    open_for(address, access, pool_size, Vec::new()).await
+}
+
+/// The same for a process whose records go to these sinks, too.
+pub async fn open_for(
+    address: &Address,
+    access: Access,
+    pool_size: u32,
+    sinks: Vec<SinkName>,
+) -> Result<SharedLog, LogError> {
     match address {
-        Address::Sqlite(path) => Ok(Arc::new(match access {
-            Access::Create(salt) => SqliteLog::open(path, salt).await?,
-            Access::Existing(salt) => SqliteLog::open_existing(path, salt).await?,
-            Access::Audit => SqliteLog::audit(path).await?,
-        })),
+        Address::Sqlite(path) => {
+            let log = match access {
+                Access::Create(salt) => SqliteLog::open(path, salt).await?,
+                Access::Existing(salt) => SqliteLog::open_existing(path, salt).await?,
+                Access::Audit => SqliteLog::audit(path).await?,
+            };
+            Ok(Arc::new(log.fanning_out(sinks)))
+        }
         Address::Postgres(options) => {
             let options = options.as_ref().clone();
-            Ok(Arc::new(match access {
+            let log = match access {
                 Access::Create(salt) | Access::Existing(salt) => {
                     PostgresLog::open(options, pool_size, salt).await?
                 }
                 Access::Audit => PostgresLog::audit(options, pool_size).await?,
-            }))
+            };
+            Ok(Arc::new(log.fanning_out(sinks)))
         }
+        #[cfg(feature = "dynamodb")]
+        Address::Dynamodb(prefix) => {
+            let client = DynamoLog::client().await;
+            let log = match access {
+                Access::Create(salt) | Access::Existing(salt) => {
+                    DynamoLog::open(client, prefix, salt).await?
+                }
+                Access::Audit => DynamoLog::audit(client, prefix).await?,
+            };
+            Ok(Arc::new(log.fanning_out(sinks)))
+        }
+        #[cfg(not(feature = "dynamodb"))]
         Address::Dynamodb(_) => Err(without_dynamodb(address)),
     }
 }
@@ -156,6 +185,12 @@ pub async fn schema(address: &Address) -> Result<Schema, LogError> {
             let known = postgres::schema::known();
             Ok(Schema { found: postgres::schema::found(options).await?, known })
         }
+        #[cfg(feature = "dynamodb")]
+        Address::Dynamodb(prefix) => {
+            let (found, known) = DynamoLog::schema(&DynamoLog::client().await, prefix).await?;
+            Ok(Schema { found, known })
+        }
+        #[cfg(not(feature = "dynamodb"))]
         Address::Dynamodb(_) => Err(without_dynamodb(address)),
     }
 }
@@ -171,10 +206,17 @@ pub async fn migrate(address: &Address) -> Result<Schema, LogError> {
             let found = postgres::schema::migrate(options).await?;
             Ok(Schema { found, known: postgres::schema::known() })
         }
+        #[cfg(feature = "dynamodb")]
+        Address::Dynamodb(prefix) => {
+            let (found, known) = DynamoLog::migrate(&DynamoLog::client().await, prefix).await?;
+            Ok(Schema { found, known })
+        }
+        #[cfg(not(feature = "dynamodb"))]
         Address::Dynamodb(_) => Err(without_dynamodb(address)),
     }
 }
 
+#[cfg(not(feature = "dynamodb"))]
 fn without_dynamodb(address: &Address) -> LogError {
     LogError::Open {
         path: address.to_string(),

@@ -27,6 +27,7 @@ use crate::{
     append::{self, incident_id},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
+    fanout::{Lane, LaneBacklog, SinkName},
     sql::reason,
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
@@ -34,6 +35,7 @@ use crate::{
 
 mod candidates;
 mod effects;
+mod lanes;
 mod outbox;
 mod read;
 pub(crate) mod schema;
@@ -57,6 +59,7 @@ pub struct PostgresLog {
     pool: PgPool,
     /// `None` where it was opened for reading alone.
     salt: Option<SaltKey>,
+    sinks: Vec<SinkName>,
 }
 
 impl PostgresLog {
@@ -95,7 +98,14 @@ impl PostgresLog {
         let found = schema::version(&mut connection).await.map_err(|error| failed(&error))?;
         drop(connection);
         schema::check(found)?;
-        Ok(Self { pool, salt })
+        Ok(Self { pool, salt, sinks: Vec::new() })
+    }
+
+    /// Every record goes to these sinks, too.
+    #[must_use]
+    pub fn fanning_out(mut self, sinks: Vec<SinkName>) -> Self {
+        self.sinks = sinks;
+        self
     }
 
     async fn write(&self) -> Result<PgTransaction<'static>, LogError> {
@@ -109,7 +119,7 @@ impl PostgresLog {
     async fn try_append(&self, append: &Append<'_>) -> Result<Appended, LogError> {
         let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
         let mut tx = self.write().await?;
-        let appended = append::append(&mut *tx, append, salt).await?;
+        let appended = append::append(&mut *tx, append, salt, &self.sinks).await?;
         if !appended.repeated {
             tx.commit().await.map_err(unavailable)?;
         }
@@ -192,6 +202,23 @@ impl EventLog for PostgresLog {
 
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
         outbox::backlog(&self.pool).await
+    }
+
+    async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
+        lanes::claim(&self.pool, sink, limit, lease).await
+    }
+
+    async fn settle_lane(
+        &self,
+        lane: &Lane,
+        sent: u64,
+        failed: Option<(Duration, &str)>,
+    ) -> Result<(), LogError> {
+        lanes::settle(&self.pool, lane, sent, failed).await
+    }
+
+    async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
+        lanes::backlog(&self.pool, sink).await
     }
 
     async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {

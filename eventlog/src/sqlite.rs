@@ -24,6 +24,7 @@ use crate::{
     append::{self, incident_id},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
+    fanout::{Lane, LaneBacklog, SinkName},
     sql::reason,
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
@@ -31,6 +32,7 @@ use crate::{
 
 mod candidates;
 mod effects;
+mod lanes;
 mod outbox;
 mod read;
 pub(crate) mod schema;
@@ -50,6 +52,7 @@ pub struct SqliteLog {
     writer: Option<Writer>,
     readers: SqlitePool,
     salt: Option<SaltKey>,
+    sinks: Vec<SinkName>,
 }
 
 impl SqliteLog {
@@ -80,8 +83,15 @@ impl SqliteLog {
         match found.cmp(&schema::known()) {
             Ordering::Less => Err(LogError::OlderSchema { found, known: schema::known() }),
             Ordering::Greater => Err(LogError::NewerSchema { found, known: schema::known() }),
-            Ordering::Equal => Ok(Self { writer: None, readers: pool, salt: None }),
+            Ordering::Equal => Ok(Self { writer: None, readers: pool, salt: None, sinks: Vec::new() }),
         }
+    }
+
+    /// Every record goes to these sinks, too.
+    #[must_use]
+    pub fn fanning_out(mut self, sinks: Vec<SinkName>) -> Self {
+        self.sinks = sinks;
+        self
     }
 
     fn writer(&self) -> Result<&Writer, LogError> {
@@ -97,7 +107,7 @@ impl SqliteLog {
         let options = options(path).create_if_missing(create);
         let writer = Writer::open(options.clone(), path).await?;
         let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
-        Ok(Self { writer: Some(writer), readers, salt: Some(salt) })
+        Ok(Self { writer: Some(writer), readers, salt: Some(salt), sinks: Vec::new() })
     }
 }
 
@@ -134,7 +144,7 @@ impl EventLog for SqliteLog {
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
         let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
         let mut turn = self.turn().await?;
-        let appended = append::append(turn.connection(), &append, salt).await;
+        let appended = append::append(turn.connection(), &append, salt, &self.sinks).await;
         let appended = turn.end(appended).await?;
         if matches!(append.command, Command::Redact { .. }) {
             write::purge(self.writer()?).await?;
@@ -223,6 +233,31 @@ impl EventLog for SqliteLog {
 
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
         outbox::backlog(&self.readers).await
+    }
+
+    async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
+        // A look first: an idle loop takes no turn.
+        if limit == 0 || !lanes::is_waiting(&self.readers, sink).await? {
+            return Ok(Vec::new());
+        }
+        let mut turn = self.turn().await?;
+        let claimed = lanes::claim(turn.connection(), sink, limit, lease).await;
+        turn.end(claimed).await
+    }
+
+    async fn settle_lane(
+        &self,
+        lane: &Lane,
+        sent: u64,
+        failed: Option<(Duration, &str)>,
+    ) -> Result<(), LogError> {
+        let mut turn = self.turn().await?;
+        let written = lanes::settle(turn.connection(), lane, sent, failed).await;
+        turn.end(written).await
+    }
+
+    async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
+        lanes::backlog(&self.readers, sink).await
     }
 
     async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {

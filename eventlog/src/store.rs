@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
+    fanout::{Lane, LaneBacklog, SinkName},
     verify::{Report, Row},
 };
 
@@ -108,6 +109,8 @@ pub enum OutboxKind {
     Cancel,
     /// Tell a workflow to look at its gate.
     Wake,
+    /// Make a checkpoint, or send one to a sink.
+    Checkpoint,
 }
 
 impl OutboxKind {
@@ -118,12 +121,14 @@ impl OutboxKind {
             Self::Decision => "decision",
             Self::Cancel => "cancel",
             Self::Wake => "wake",
+            Self::Checkpoint => "checkpoint",
         }
     }
 
     /// The kind of this word, `None` where no kind has it: a newer Harmony may have written it.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Start, Self::Decision, Self::Cancel, Self::Wake].into_iter().find(|kind| kind.name() == name)
+        let all = [Self::Start, Self::Decision, Self::Cancel, Self::Wake, Self::Checkpoint];
+        all.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -356,6 +361,22 @@ pub trait EventLog: Send + Sync {
 
     /// How many items wait, and for how long the oldest has.
     async fn backlog(&self) -> Result<(u64, Duration), LogError>;
+
+    /// Claims incidents with records that wait for a sink, for `lease`. A lane that is claimed is nobody else's until it
+    /// is settled or the lease ends.
+    async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError>;
+
+    /// The records of a lane were sent up to this one (`first - 1` for none of them). What is left of it is due at once,
+    /// or after a while where one was not taken, with the reason. Does nothing where somebody else got further.
+    async fn settle_lane(
+        &self,
+        lane: &Lane,
+        sent: u64,
+        failed: Option<(Duration, &str)>,
+    ) -> Result<(), LogError>;
+
+    /// How much waits for a sink.
+    async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError>;
 
     /// The answer that a key was given, if any.
     async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError>;

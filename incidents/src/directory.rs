@@ -3,7 +3,7 @@
 //! Roles are always looked up here (or among an incident's responders), never believed from a payload. The file is
 //! strict: an unknown field or role is an error, so that a typing mistake never widens or silently drops a right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use harmony_protos::log::IncidentState;
 use serde::{Deserialize, Serialize};
@@ -159,6 +159,11 @@ impl Directory {
     /// Everybody, in file order.
     pub fn principals(&self) -> &[Principal] {
         &self.principals
+    }
+
+    /// Every organisation that somebody has a role in, in order.
+    pub fn orgs(&self) -> BTreeSet<OrgId> {
+        self.principals.iter().flat_map(|principal| principal.roles.keys().cloned()).collect()
     }
 
     /// The principal with this id.

@@ -21,6 +21,7 @@ use url::Url;
 
 use crate::{
     failure::Failure,
+    fanout::FanOutSettings,
     flags::{FlagService, FlagSettings},
     governance::Governance,
     keys,
@@ -76,6 +77,8 @@ pub(crate) struct Config {
     pub(crate) vendors: Vendors,
     /// Where the flags are.
     pub(crate) flags: FlagSettings,
+    /// Where the log goes besides the store.
+    pub(crate) fan_out: FanOutSettings,
     /// Checks what claims to come from Slack.
     pub(crate) slack_signing_secret: Option<SecretString>,
 }
@@ -165,6 +168,7 @@ impl Config {
             request_timeout: request_timeout(text("HARMONY_REQUEST_TIMEOUT").as_deref())?,
             vendors: Vendors::new(&settings)?,
             flags: FlagSettings::new(&settings)?,
+            fan_out: FanOutSettings::new(&settings)?,
             slack_signing_secret: text("SLACK_SIGNING_SECRET").map(SecretString::from),
             data_dir,
             settings,
@@ -208,7 +212,9 @@ impl Config {
             keys::private_dir(parent)?;
         }
         let access = Access::Create(self.salt_key()?);
-        let log = harmony_eventlog::open::open(&address, access, self.database_pool()?).await;
+        let log =
+            harmony_eventlog::open::open_for(&address, access, self.database_pool()?, self.fan_out.names())
+                .await;
         Ok(log.map_err(|error| unreadable(&error))?)
     }
 
@@ -447,7 +453,7 @@ fn config_file() -> anyhow::Result<Option<(PathBuf, String)>> {
     }
 }
 
-fn bad(key: &str, problem: &str) -> Failure {
+pub(crate) fn bad(key: &str, problem: &str) -> Failure {
     Failure::usage(
         format!("{key}: {problem}"),
         format!("correct {key}; `harmony config check` shows all settings"),

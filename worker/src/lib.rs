@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod demo;
 mod failure;
+mod fanout;
 mod flags;
 mod governance;
 mod keys;

@@ -7,8 +7,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    ConnectorActivities, Dispatcher, EffectTiming, LogActivities, PagingService, ReviewSpace,
-    RunbookActivities, RunbookServices, Services,
+    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, FanOut, LogActivities, PagingService,
+    ReviewSpace, RunbookActivities, RunbookServices, Services,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, RUNBOOKS_QUEUE, Remediate,
@@ -16,12 +16,13 @@ use harmony_blueprints::{
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
 };
+use harmony_eventlog::SharedLog;
 use temporalio_client::Client;
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    commands::temporal_setup::missing_search_attributes,
+    commands::{log::checkpoint_key, temporal_setup::missing_search_attributes},
     config::{Config, Queues},
     flags::FlagService,
 };
@@ -38,14 +39,23 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Runs until told to stop.
 pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
     let stop = stop_signal()?;
+    let keeping = if queues.incidents { Some(Keeping::begin(config, &stop).await?) } else { None };
     let Some(client) = connect(config, &stop).await else { return Ok(()) };
     let runtime = Runtime::from_current_tokio(Default::default())
         .map_err(|error| anyhow::anyhow!("the Temporal runtime does not start: {error}"))?;
     let mut running: Vec<LocalBoxFuture<'_, anyhow::Result<()>>> = Vec::new();
     let mut dispatching = None;
-    if queues.incidents {
-        let services = Arc::new(services(config).await?);
-        let dispatcher = Dispatcher::new(services.log.clone(), client.clone(), services.rules.clone());
+    if let Some(Keeping { log, checkpoints, .. }) = &keeping {
+        let services = Arc::new(services(config, log.clone()).await?);
+        if let Some(checkpoints) = checkpoints {
+            tokio::spawn(checkpoints.clone().hourly(services.rules.clone(), stop.clone()));
+        }
+        let dispatcher = Dispatcher::new(
+            services.log.clone(),
+            client.clone(),
+            services.rules.clone(),
+            checkpoints.clone(),
+        );
         dispatching = Some(tokio::spawn(dispatcher.run(stop.clone())));
         let options = WorkerOptions::new(INCIDENTS_QUEUE)
             .register_workflow::<CloseOut>()?
@@ -78,7 +88,34 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
     if let Some(dispatching) = dispatching {
         drop(dispatching.await);
     }
+    if let Some(keeping) = keeping {
+        drop(keeping.carrying.await);
+    }
     ended.map(drop)
+}
+
+/// The log, and what goes on with it while Temporal is away.
+struct Keeping {
+    log: SharedLog,
+    checkpoints: Option<Arc<Checkpoints>>,
+    carrying: tokio::task::JoinHandle<()>,
+}
+
+impl Keeping {
+    /// Opens the log and begins to carry it to its sinks.
+    async fn begin(config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let log = config.open_log().await?;
+        let sinks = config.fan_out.sinks().await?;
+        let directory = config.fan_out.checkpoints.clone();
+        let checkpoints = if directory.is_some() || !sinks.is_empty() {
+            let key = checkpoint_key(config, None)?;
+            Checkpoints::new(log.clone(), key, directory, sinks.clone()).map(Arc::new)
+        } else {
+            None
+        };
+        let carrying = tokio::spawn(FanOut::new(log.clone(), sinks).run(stop.clone()));
+        Ok(Self { log, checkpoints, carrying })
+    }
 }
 
 fn poll<'a>(
@@ -140,7 +177,7 @@ async fn ready_client(config: &Config) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-async fn services(config: &Config) -> anyhow::Result<Services> {
+async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
     let vendors = &config.vendors;
     let limit = config.request_timeout;
     let slack = match &vendors.slack {
@@ -171,7 +208,7 @@ async fn services(config: &Config) -> anyhow::Result<Services> {
     };
     let flags = FlagService::start(config.flags.clone()).await?;
     Ok(Services {
-        log: config.open_log().await?,
+        log,
         rules: config.governance(Arc::clone(&flags))?,
         flags,
         attestation: config.attestation_keys()?,

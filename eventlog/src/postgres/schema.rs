@@ -6,7 +6,10 @@ use super::place;
 use crate::{sql::reason, store::LogError};
 
 /// In order; a database's version is how many of them it has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/postgres/0001_log.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/postgres/0001_log.sql"),
+    include_str!("../../migrations/postgres/0002_lanes.sql"),
+];
 /// Held while migrating, so that two who start at once do not both migrate. "harmony" in ASCII.
 const LOCK: i64 = 0x68_61_72_6d_6f_6e_79;
 

@@ -5,7 +5,7 @@ use harmony_incidents::{IncidentId, OrgId};
 use harmony_protos::kind_name;
 use sqlx::PgConnection;
 
-use super::{column, read, unavailable};
+use super::{column, lanes, read, unavailable};
 use crate::{
     append::{self, Found, KeyRow, Plan, Transaction},
     redaction::{Copies, Erasure},
@@ -166,6 +166,7 @@ impl Transaction for PgConnection {
         if let Some(erasure) = &plan.erasure {
             erase(self, append.org, &plan.incident, erasure).await?;
         }
+        lanes::extend(self, append.org, plan).await?;
         if let Some(decision) = &plan.settled {
             sqlx::query("UPDATE outbox SET done_at_us = $1 WHERE org = $2 AND incident = $3 AND kind = 'decision' AND name = $4 AND done_at_us IS NULL")
                 .bind(plan.stored_at.as_microsecond())

@@ -13,9 +13,10 @@ use crate::{
 };
 
 /// In order; a file's version (`user_version`) is how many of them it has seen.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_log.sql"),
     include_str!("../../migrations/sqlite/0002_candidates.sql"),
+    include_str!("../../migrations/sqlite/0003_lanes.sql"),
 ];
 
 /// Schema of this build; older ones are brought up to it, newer ones are refused.

@@ -6,7 +6,7 @@ use harmony_protos::kind_name;
 use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{column, outbox, read, unavailable, writer::Writer};
+use super::{column, lanes, outbox, read, unavailable, writer::Writer};
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
     redaction::{Copies, Erasure},
@@ -112,6 +112,7 @@ impl Transaction for SqliteConnection {
         for item in &plan.outbox {
             outbox::insert(self, append.org, Some(&plan.incident), item, plan.stored_at).await?;
         }
+        lanes::extend(self, append.org, plan).await?;
         if let Some(decision) = &plan.settled {
             outbox::settle(self, append.org, &plan.incident, decision, plan.stored_at).await?;
         }

@@ -12,6 +12,7 @@ mod effects;
 mod export;
 mod group_commit;
 mod killed;
+mod lanes;
 mod listing;
 mod opening;
 mod outbox;

@@ -53,9 +53,9 @@ async fn database_of_a_newer_schema_is_refused() {
     sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
         refused(&file.path()).await,
-        "the database has schema 99, this version knows 2: use a newer Harmony"
+        "the database has schema 99, this version knows 3: use a newer Harmony"
     );
-    sql(&file.path(), "PRAGMA user_version = 2").await;
+    sql(&file.path(), "PRAGMA user_version = 3").await;
     assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
 }
 

@@ -2,11 +2,13 @@
 //!
 //! A new store is a [`Backend`], a file under `stores/` that keeps the [`Store`] trait, and a module in [`stories`].
 
+#[cfg(feature = "dynamodb")]
+pub(crate) mod dynamo;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use async_trait::async_trait;
-use harmony_eventlog::SharedLog;
+use harmony_eventlog::{SharedLog, SinkName};
 use harmony_incidents::OrgId;
 
 use crate::world::id;
@@ -14,6 +16,8 @@ use crate::world::id;
 /// Which store a story is told on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
+    #[cfg(feature = "dynamodb")]
+    Dynamo,
     Sqlite,
     Postgres,
 }
@@ -22,6 +26,8 @@ impl Backend {
     /// Whether this machine has it. Where it has not, stderr says what was not tested, and why.
     pub(crate) fn is_here(self) -> bool {
         match self {
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamo => true,
             Self::Sqlite => true,
             Self::Postgres => postgres::is_here(),
         }
@@ -30,6 +36,8 @@ impl Backend {
     /// A store of its own, empty, for one story.
     pub(crate) async fn fresh(self) -> Box<dyn Store> {
         match self {
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamo => Box::new(dynamo::Dynamo::new().await),
             Self::Sqlite => Box::new(sqlite::Sqlite::new().await),
             Self::Postgres => Box::new(postgres::Postgres::new().await),
         }
@@ -40,7 +48,12 @@ impl Backend {
 #[async_trait]
 pub(crate) trait Store: Send + Sync {
     /// Its log, opened as another process would. The salt key is always [`salt`](crate::world::salt).
-    async fn open(&self) -> SharedLog;
+    async fn open(&self) -> SharedLog {
+        self.open_for(Vec::new()).await
+    }
+
+    /// The same for a process that has these sinks.
+    async fn open_for(&self, sinks: Vec<SinkName>) -> SharedLog;
 
     /// How many rows it holds, of all organisations.
     async fn count(&self, rows: Rows) -> u64;
@@ -100,6 +113,15 @@ pub(crate) enum Beside {
 /// Turns stories (`async fn story(on: Backend)`) into tests, one a store.
 macro_rules! stories {
     ($($story:ident,)+) => {
+        #[cfg(feature = "dynamodb")]
+        mod dynamo {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $story() {
+                    super::$story(crate::stores::Backend::Dynamo).await;
+                }
+            )+
+        }
         mod sqlite {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -123,6 +123,7 @@ fn checks(config: &Config) -> Vec<Check> {
         Check { what: "pagerduty", found: vendor(config.vendors.pagerduty.is_some()) },
         Check { what: "statuspage", found: vendor(config.vendors.statuspage.is_some()) },
         Check { what: "confluence", found: vendor(config.vendors.confluence.is_some()) },
+        Check { what: "fan-out", found: Ok(config.fan_out.told()) },
     ]
 }
 

@@ -1,0 +1,127 @@
+//! What verifying reads: one incident at a time, as it was at one moment.
+//!
+//! Head, records and texts are read one after the other; where the head's version is another afterwards, somebody
+//! appended meanwhile, and they are read again.
+
+use async_trait::async_trait;
+use harmony_incidents::{IncidentId, OrgId};
+
+use super::{
+    DynamoLog,
+    item::{Item, bytes, number, text},
+    read::raw,
+    tables::head_key,
+};
+use crate::{
+    append::Projection,
+    store::LogError,
+    verify::{Audit, Row},
+};
+
+/// How often an incident that is written to is read again, before its newest records are left to the next time.
+const ROUNDS: u32 = 8;
+
+/// Incidents as they were at one moment each.
+pub(super) struct Snapshots<'a> {
+    log: &'a DynamoLog,
+    held: Option<Snapshot>,
+}
+
+struct Snapshot {
+    org: OrgId,
+    incident: IncidentId,
+    head: Option<Item>,
+    rows: Vec<Row>,
+    /// Where texts stand that belong to no record.
+    strays: Vec<u64>,
+}
+
+impl<'a> Snapshots<'a> {
+    pub(super) fn of(log: &'a DynamoLog) -> Self {
+        Self { log, held: None }
+    }
+
+    async fn hold(&mut self, org: &OrgId, incident: &IncidentId) -> Result<&Snapshot, LogError> {
+        let is_held = self.held.as_ref().is_some_and(|held| held.org == *org && held.incident == *incident);
+        if !is_held {
+            self.held = None;
+        }
+        match self.held.take() {
+            Some(held) => Ok(self.held.insert(held)),
+            None => {
+                let held = self.read(org, incident).await?;
+                Ok(self.held.insert(held))
+            }
+        }
+    }
+
+    async fn read(&self, org: &OrgId, incident: &IncidentId) -> Result<Snapshot, LogError> {
+        let place = || incident.to_string();
+        let version =
+            |head: &Option<Item>| head.as_ref().and_then(|head| number::<u64>(head, "version", place).ok());
+        let head_key = head_key(org, incident).item();
+        let mut head = self.log.get(&self.log.tables.incidents, head_key.clone()).await?;
+        let mut round = 0;
+        loop {
+            round += 1;
+            let mut found = self.log.event_rows(org, incident, 0, u32::MAX).await?;
+            let mut beside = self.log.beside(org, incident).await?;
+            let after = self.log.get(&self.log.tables.incidents, head_key.clone()).await?;
+            if version(&head) != version(&after) && round < ROUNDS {
+                head = after;
+                continue;
+            }
+            if version(&head) != version(&after) {
+                // Written to all the time: up to the head that was read first, nothing is missing.
+                let last: u64 = head.as_ref().map_or(Ok(0), |head| number(head, "seq", place))?;
+                found.retain(|row| number::<u64>(row, "seq", place).is_ok_and(|seq| seq <= last));
+                beside.retain(|seq, _| *seq <= last);
+            }
+            let rows = found.iter().map(|row| raw(row, incident, &mut beside)).collect::<Result<_, _>>()?;
+            let strays = beside.into_keys().collect();
+            return Ok(Snapshot { org: org.clone(), incident: incident.clone(), head, rows, strays });
+        }
+    }
+}
+
+#[async_trait]
+impl Audit for Snapshots<'_> {
+    async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError> {
+        self.log.traced(org).await
+    }
+
+    async fn rows(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError> {
+        let held = self.hold(org, incident).await?;
+        let wanted = held.rows.iter().filter(|row| row.seq > after).take(limit as usize);
+        Ok(wanted.cloned().collect())
+    }
+
+    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError> {
+        Ok(self.hold(org, incident).await?.strays.clone())
+    }
+
+    async fn projection(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+    ) -> Result<Option<Projection>, LogError> {
+        let place = || incident.to_string();
+        let Some(row) = &self.hold(org, incident).await?.head else { return Ok(None) };
+        Ok(Some(Projection {
+            year: number(row, "incident_year", place)?,
+            number: number(row, "incident_number", place)?,
+            seq: number(row, "seq", place)?,
+            head_hash: bytes(row, "head_hash", place)?.to_vec(),
+            state: bytes(row, "folded", place)?.to_vec(),
+            state_word: text(row, "state_word", place)?.to_owned(),
+            phase_word: text(row, "phase_word", place)?.to_owned(),
+            severity: text(row, "severity", place)?.to_owned(),
+        }))
+    }
+}

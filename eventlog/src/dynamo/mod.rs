@@ -1,0 +1,262 @@
+//! The log on Amazon DynamoDB: for whoever wants several machines and no database to look after.
+//!
+//! An append reads consistently, judges, and writes everything in one `TransactWriteItems`, on condition that the head of
+//! the incident, the key and the year's number still are what was read. Where another was faster it is judged again,
+//! against the new head. A transaction is durable when it is acknowledged; a request whose answer was lost is sent again
+//! under the same token. Within one process writers of one incident, and those who declare, queue instead of colliding.
+//!
+//! What differs from the SQL stores: a command writes at most 100 items (each record, text, outbox item and sink is
+//! one) and 4 MB, and is refused beyond; the names of outbox items are unique per incident; verifying reads one incident
+//! at a time as it was at one moment, not all of them. See `tables.rs` for the keys.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use harmony_incidents::{Answer, Command, IncidentId, OrgId, log::IncidentState, record::SaltKey};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::{
+    append, aws,
+    checkpoint::IncidentHead,
+    fanout::{Lane, LaneBacklog, SinkName},
+    store::{
+        Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending, Target,
+    },
+    verify::{self, Report, Row},
+};
+
+mod audit;
+mod effects;
+mod item;
+mod outbox;
+mod read;
+mod tables;
+mod write;
+
+use item::Collisions;
+use tables::{SCHEMA, Tables, answer_key, key_hash};
+
+/// Writers of one process that would collide queue in one of these; which one is by hash.
+const QUEUES: usize = 64;
+
+/// The log in three tables of one account and region.
+pub struct DynamoLog {
+    client: Client,
+    tables: Tables,
+    /// `None` where it was opened for reading alone.
+    salt: Option<SaltKey>,
+    sinks: Vec<SinkName>,
+    queues: Arc<[Mutex<()>; QUEUES]>,
+}
+
+impl DynamoLog {
+    /// Makes the tables of this prefix where they are missing. Tells which layout there was, 0 for none, and which
+    /// there is.
+    pub async fn migrate(client: &Client, prefix: &str) -> Result<(i64, i64), LogError> {
+        Ok((Tables::new(prefix)?.migrate(client).await?, SCHEMA))
+    }
+
+    /// Which layout the tables of this prefix have, 0 for none, and which this build wants.
+    pub async fn schema(client: &Client, prefix: &str) -> Result<(i64, i64), LogError> {
+        Ok((Tables::new(prefix)?.schema(client).await?.unwrap_or_default(), SCHEMA))
+    }
+
+    /// Opens the tables of this prefix, which must be there.
+    pub async fn open(client: Client, prefix: &str, salt: SaltKey) -> Result<Self, LogError> {
+        Self::connect(client, prefix, Some(salt)).await
+    }
+
+    /// Opens the tables of this prefix for reading alone.
+    pub async fn audit(client: Client, prefix: &str) -> Result<Self, LogError> {
+        Self::connect(client, prefix, None).await
+    }
+
+    async fn connect(client: Client, prefix: &str, salt: Option<SaltKey>) -> Result<Self, LogError> {
+        let tables = Tables::new(prefix)?;
+        match tables.schema(&client).await? {
+            Some(found) if found > SCHEMA => return Err(LogError::NewerSchema { found, known: SCHEMA }),
+            Some(SCHEMA) => {}
+            older => {
+                return Err(LogError::OlderSchema { found: older.unwrap_or_default(), known: SCHEMA });
+            }
+        }
+        let queues = Arc::new(std::array::from_fn(|_| Mutex::new(())));
+        Ok(Self { client, tables, salt, sinks: Vec::new(), queues })
+    }
+
+    /// A client of the account, region and endpoint that the environment names.
+    pub async fn client() -> Client {
+        Client::new(&aws::config().await)
+    }
+
+    /// Every record goes to these sinks, too.
+    #[must_use]
+    pub fn fanning_out(mut self, sinks: Vec<SinkName>) -> Self {
+        self.sinks = sinks;
+        self
+    }
+
+    fn queue(&self, append: &Append<'_>) -> &Mutex<()> {
+        let name = match &append.target {
+            Target::New { year } => format!("{}|{year}", append.org),
+            // A declaration of a named incident takes a number, too.
+            Target::Named(id) if matches!(append.command, Command::Declare { .. }) => {
+                format!("{}|{}", append.org, id.parts().0)
+            }
+            Target::Named(id) => format!("{}|{id}", append.org),
+        };
+        let sum =
+            name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        &self.queues[sum % QUEUES]
+    }
+
+    /// One try: `None` where somebody else was faster.
+    async fn try_append(&self, append: &Append<'_>) -> Result<Option<Appended>, LogError> {
+        let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
+        let mut tx = write::Tx::new(self);
+        match append::append(&mut tx, append, salt, &self.sinks).await {
+            Ok(appended) if appended.repeated => Ok(Some(appended)),
+            Ok(appended) => Ok(tx.commit().await?.then_some(appended)),
+            // Key and head were read one after the other: a refusal may be of what the same command has just done.
+            Err(LogError::Refused(_) | LogError::Stale { .. } | LogError::UnknownIncident(_))
+                if self.knows(append).await? =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn knows(&self, append: &Append<'_>) -> Result<bool, LogError> {
+        let key = answer_key(append.org, &key_hash(append.key));
+        Ok(self.get(&self.tables.idempotency, key).await?.is_some())
+    }
+}
+
+#[async_trait]
+impl EventLog for DynamoLog {
+    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
+        let _turn = self.queue(&append).lock().await;
+        let mut collisions = Collisions::none();
+        loop {
+            if let Some(appended) = self.try_append(&append).await? {
+                return Ok(appended);
+            }
+            collisions.pause().await?;
+        }
+    }
+
+    async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError> {
+        self.read_state(org, incident).await
+    }
+
+    async fn records(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, LogError> {
+        self.read_records(org, incident, after, limit).await
+    }
+
+    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError> {
+        let traces = self.traced(org).await?;
+        let mut incidents = traces.iter().map(|id| append::incident_id(id)).collect::<Result<Vec<_>, _>>()?;
+        incidents.sort_by_key(IncidentId::parts);
+        Ok(incidents)
+    }
+
+    async fn rows(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError> {
+        self.read_rows(org, incident, after, limit).await
+    }
+
+    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {
+        self.read_chain_head(org, incident).await
+    }
+
+    async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError> {
+        self.read_list(org, filter).await
+    }
+
+    async fn verify(&self, org: &OrgId) -> Result<Report, LogError> {
+        verify::log(&mut audit::Snapshots::of(self), org).await
+    }
+
+    async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
+        self.put_outbox(org, incident, item).await
+    }
+
+    async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {
+        self.claim_items(limit, lease).await
+    }
+
+    async fn done(&self, id: &OutboxId) -> Result<(), LogError> {
+        self.item_done(id).await
+    }
+
+    async fn later(&self, id: &OutboxId, delay: Duration, error: &str) -> Result<(), LogError> {
+        self.item_later(id, delay, error).await
+    }
+
+    async fn backlog(&self) -> Result<(u64, Duration), LogError> {
+        self.waiting().await
+    }
+
+    async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
+        self.claim_waiting_lanes(sink, limit, lease).await
+    }
+
+    async fn settle_lane(
+        &self,
+        lane: &Lane,
+        sent: u64,
+        failed: Option<(Duration, &str)>,
+    ) -> Result<(), LogError> {
+        self.lane_settled(lane, sent, failed).await
+    }
+
+    async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
+        self.waiting_lanes(sink).await
+    }
+
+    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+        self.read_answer(org, key).await
+    }
+
+    async fn begin_effect(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        key: &str,
+        operation: &str,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Begin, LogError> {
+        self.begin(org, incident, key, operation, owner, lease).await
+    }
+
+    async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {
+        self.complete(org, key, result).await
+    }
+
+    async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+        self.forget(org, key, owner).await
+    }
+
+    async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+        self.release(org, key, owner).await
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        self.tables.schema(&self.client).await.map(drop)
+    }
+}

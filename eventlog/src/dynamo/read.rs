@@ -1,0 +1,389 @@
+//! Reading: states, records, lists. Every read is a consistent one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
+use harmony_protos::{log::Record, texts};
+use prost::Message;
+
+use super::{
+    DynamoLog,
+    item::{Expression, Item, broken, bytes, n, number, s, text, text_if, unavailable},
+    tables::{answer_key, head_key, key_hash, of_incident, partition},
+};
+use crate::{
+    append,
+    checkpoint::IncidentHead,
+    entry,
+    store::{Entry, Filter, LogError},
+    verify::Row,
+};
+
+/// Items that one `BatchGetItem` gives.
+const BATCH: usize = 100;
+
+/// Texts of an incident by seq and field: commitment, salt, text.
+pub(super) type Beside = BTreeMap<u64, BTreeMap<String, (Vec<u8>, Vec<u8>, String)>>;
+
+/// The head that an item holds.
+pub(super) fn head_of(row: &Item, incident: &IncidentId) -> Result<ChainHead, LogError> {
+    let place = || incident.to_string();
+    append::head(bytes(row, "head_hash", place)?, bytes(row, "folded", place)?)
+        .ok_or_else(|| LogError::Corrupt { place: place() })
+}
+
+impl DynamoLog {
+    pub(super) async fn read_state(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+    ) -> Result<Option<IncidentState>, LogError> {
+        let Some(row) = self.get(&self.tables.incidents, head_key(org, incident).item()).await? else {
+            return Ok(None);
+        };
+        let mut states = vec![(incident.clone(), head_of(&row, incident)?.state)];
+        self.fill(org, &mut states).await?;
+        Ok(states.pop().map(|(_, state)| state))
+    }
+
+    /// Fills the texts of states in, all of them with as few calls as there can be.
+    async fn fill(&self, org: &OrgId, states: &mut [(IncidentId, IncidentState)]) -> Result<(), LogError> {
+        let mut wanted = Vec::new();
+        for (incident, state) in &mut *states {
+            for commitment in entry::commitments(state) {
+                wanted.push(text_key(org, incident, &commitment));
+            }
+        }
+        let mut known = BTreeMap::<String, BTreeMap<Vec<u8>, String>>::new();
+        for row in self.get_many(&self.tables.incidents, wanted).await? {
+            let Some(pk) = text_if(&row, "pk") else { continue };
+            let place = || pk.to_owned();
+            let commitment = bytes(&row, "commitment", place)?.to_vec();
+            known
+                .entry(pk.to_owned())
+                .or_default()
+                .insert(commitment, text(&row, "words", place)?.to_owned());
+        }
+        let nothing = BTreeMap::new();
+        for (incident, state) in states {
+            entry::fill(state, known.get(&partition(org, incident)).unwrap_or(&nothing));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read_records(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, LogError> {
+        let rows = self.event_rows(org, incident, after, limit).await?;
+        let mut wanted = BTreeSet::new();
+        for row in &rows {
+            let place = || incident.to_string();
+            let decoded = Record::decode(bytes(row, "canonical", place)?);
+            if let Some(mut payload) = decoded.ok().and_then(|record| record.payload) {
+                wanted.extend(texts(&mut payload).into_iter().map(|field| field.text.commitment.clone()));
+            }
+        }
+        let wanted = wanted.iter().map(|commitment| text_key(org, incident, commitment)).collect();
+        let mut beside = BTreeMap::<u64, BTreeMap<String, String>>::new();
+        for row in self.get_many(&self.tables.incidents, wanted).await? {
+            let place = || incident.to_string();
+            let fields = beside.entry(number(&row, "at_seq", place)?).or_default();
+            fields
+                .insert(text(&row, "field_name", place)?.to_owned(), text(&row, "words", place)?.to_owned());
+        }
+        rows.iter()
+            .map(|row| {
+                let seq: u64 = number(row, "seq", || incident.to_string())?;
+                let place = || format!("{incident} seq {seq}");
+                entry::stored(
+                    place,
+                    bytes(row, "canonical", place)?.to_vec(),
+                    bytes(row, "record_hash", place)?.to_vec(),
+                    number(row, "stored_at_us", place)?,
+                    beside.remove(&seq).unwrap_or_default(),
+                )
+            })
+            .collect()
+    }
+
+    pub(super) async fn read_rows(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, LogError> {
+        let found = self.event_rows(org, incident, after, limit).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut beside = self.beside(org, incident).await?;
+        found.iter().map(|row| raw(row, incident, &mut beside)).collect()
+    }
+
+    /// Every text of an incident that there is.
+    pub(super) async fn beside(&self, org: &OrgId, incident: &IncidentId) -> Result<Beside, LogError> {
+        let mut beside = Beside::new();
+        for row in self.below(&partition(org, incident), "text|").await? {
+            let place = || incident.to_string();
+            let words = match row.get("words") {
+                Some(AttributeValue::S(text)) => text.clone(),
+                // Bytes that are no text match no commitment.
+                other => format!("{other:?}"),
+            };
+            let one =
+                (bytes(&row, "commitment", place)?.to_vec(), bytes(&row, "salt", place)?.to_vec(), words);
+            let fields = beside.entry(number(&row, "at_seq", place)?).or_default();
+            fields.insert(text(&row, "field_name", place)?.to_owned(), one);
+        }
+        Ok(beside)
+    }
+
+    /// Records as they lie in their table.
+    pub(super) async fn event_rows(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Item>, LogError> {
+        let wanted = limit as usize;
+        let mut rows: Vec<Item> = Vec::new();
+        let mut start = None;
+        while rows.len() < wanted {
+            let left = i32::try_from(wanted - rows.len()).unwrap_or(i32::MAX);
+            let page = self
+                .client
+                .query()
+                .table_name(&self.tables.events)
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk AND seq > :after")
+                .expression_attribute_values(":pk", s(partition(org, incident)))
+                .expression_attribute_values(":after", n(after))
+                .limit(left)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(broken)?;
+            rows.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    pub(super) async fn read_chain_head(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+    ) -> Result<Option<IncidentHead>, LogError> {
+        let last = self
+            .client
+            .query()
+            .table_name(&self.tables.events)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(partition(org, incident)))
+            .scan_index_forward(false)
+            .limit(1)
+            .send()
+            .await
+            .map_err(broken)?;
+        last.items()
+            .first()
+            .map(|row| {
+                let place = || incident.to_string();
+                let hash = bytes(row, "record_hash", place)?;
+                Ok(IncidentHead {
+                    incident: incident.clone(),
+                    seq: number(row, "seq", place)?,
+                    hash: hash.try_into().map_err(|_| LogError::Corrupt { place: place() })?,
+                })
+            })
+            .transpose()
+    }
+
+    /// Newest first. The numbers of a year are gap-free, so the incidents are known without an index.
+    pub(super) async fn read_list(
+        &self,
+        org: &OrgId,
+        filter: &Filter,
+    ) -> Result<Vec<IncidentState>, LogError> {
+        let limit = filter.limit as usize;
+        let mut listed: Vec<IncidentState> = Vec::new();
+        let mut waiting = self.newest(org, filter.before.as_ref()).await?.into_iter().peekable();
+        while listed.len() < limit && waiting.peek().is_some() {
+            let some: Vec<IncidentId> = waiting.by_ref().take(BATCH).collect();
+            let keys = some.iter().map(|incident| head_key(org, incident).item()).collect();
+            let found = self.get_many(&self.tables.incidents, keys).await?;
+            let mut by_place: BTreeMap<&str, &Item> =
+                found.iter().filter_map(|row| Some((text_if(row, "pk")?, row))).collect();
+            let mut states = Vec::new();
+            for incident in some {
+                let Some(row) = by_place.remove(partition(org, &incident).as_str()) else { continue };
+                let fits = |name, words: &[String]| {
+                    words.is_empty()
+                        || text_if(row, name).is_some_and(|word| words.iter().any(|one| one == word))
+                };
+                if fits("state_word", &filter.states) && fits("severity", &filter.severities) {
+                    let state = head_of(row, &incident)?.state;
+                    states.push((incident, state));
+                }
+            }
+            self.fill(org, &mut states).await?;
+            listed.extend(states.into_iter().map(|(_, state)| state).filter(|state| is_found(state, filter)));
+        }
+        listed.truncate(limit);
+        Ok(listed)
+    }
+
+    /// Ids of incidents, newest first, those before `before`.
+    async fn newest(&self, org: &OrgId, before: Option<&IncidentId>) -> Result<Vec<IncidentId>, LogError> {
+        let mut years = Vec::new();
+        for row in self.below(&format!("{org}|numbers"), "").await? {
+            let place = || format!("{org}|numbers");
+            let year: i16 =
+                text(&row, "sk", place)?.parse().map_err(|_| LogError::Corrupt { place: place() })?;
+            years.push((year, number::<u64>(&row, "last_number", place)?));
+        }
+        years.sort_unstable();
+        let all = years
+            .into_iter()
+            .rev()
+            .flat_map(|(year, last)| (1..=last).rev().map(move |number| IncidentId::new(year, number)));
+        let before = before.map(IncidentId::parts);
+        Ok(all.filter(|id| before.is_none_or(|before| id.parts() < before)).collect())
+    }
+
+    pub(super) async fn read_answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+        let row = self.get(&self.tables.idempotency, answer_key(org, &key_hash(key))).await?;
+        let place = || format!("key {key}");
+        row.map(|row| {
+            let answer = text(&row, "answer", place)?;
+            serde_json::from_str(answer).map_err(|_| LogError::Corrupt { place: place() })
+        })
+        .transpose()
+    }
+
+    /// Every id of an incident that a record, a text or a head names. Reads both tables to their end.
+    pub(super) async fn traced(&self, org: &OrgId) -> Result<Vec<String>, LogError> {
+        let own = format!("{org}|");
+        let mut found = BTreeSet::new();
+        for (table, only) in [
+            (&self.tables.events, None),
+            (&self.tables.incidents, Some("(sk = :head OR begins_with(sk, :texts))")),
+        ] {
+            let mut filter = Expression::new("begins_with(pk, :org)", vec![(":org", s(&own))]);
+            if let Some(only) = only {
+                filter.text = format!("{} AND {only}", filter.text);
+                filter.values.extend([(":head", s("head")), (":texts", s("text|"))]);
+            }
+            let mut start = None;
+            loop {
+                let page = self
+                    .client
+                    .scan()
+                    .table_name(table)
+                    .consistent_read(true)
+                    .projection_expression("pk")
+                    .filter_expression(&filter.text)
+                    .set_expression_attribute_values(filter.clone().values())
+                    .set_exclusive_start_key(start)
+                    .send()
+                    .await
+                    .map_err(broken)?;
+                let ids = page.items().iter().filter_map(|row| text_if(row, "pk")?.strip_prefix(&own));
+                found.extend(ids.map(str::to_owned));
+                start = page.last_evaluated_key;
+                if start.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// What lies in a partition under a prefix, all of it.
+    pub(super) async fn below(&self, pk: &str, prefix: &str) -> Result<Vec<Item>, LogError> {
+        let mut rows = Vec::new();
+        let mut start = None;
+        loop {
+            let mut query = self
+                .client
+                .query()
+                .table_name(&self.tables.incidents)
+                .consistent_read(true)
+                .expression_attribute_values(":pk", s(pk));
+            query = if prefix.is_empty() {
+                query.key_condition_expression("pk = :pk")
+            } else {
+                query
+                    .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                    .expression_attribute_values(":prefix", s(prefix))
+            };
+            let page = query.set_exclusive_start_key(start).send().await.map_err(broken)?;
+            rows.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// The items of these keys that there are, in any order.
+    pub(super) async fn get_many(&self, table: &str, keys: Vec<Item>) -> Result<Vec<Item>, LogError> {
+        let mut found = Vec::new();
+        let mut wanted = keys;
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(BATCH));
+            let asked = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
+            let page = self
+                .client
+                .batch_get_item()
+                .request_items(table, asked.map_err(unavailable)?)
+                .send()
+                .await
+                .map_err(broken)?;
+            found.extend(page.responses.unwrap_or_default().remove(table).unwrap_or_default());
+            // What did not fit, or was throttled, is asked for again.
+            wanted = page
+                .unprocessed_keys
+                .unwrap_or_default()
+                .remove(table)
+                .map(|left| left.keys)
+                .unwrap_or_default();
+            wanted.extend(rest);
+        }
+        Ok(found)
+    }
+}
+
+/// A record as it is stored, with the texts beside it.
+pub(super) fn raw(row: &Item, incident: &IncidentId, beside: &mut Beside) -> Result<Row, LogError> {
+    let place = || incident.to_string();
+    let seq = number(row, "seq", place)?;
+    Ok(Row {
+        seq,
+        canonical: bytes(row, "canonical", place)?.to_vec(),
+        hash: bytes(row, "record_hash", place)?.to_vec(),
+        texts: beside.remove(&seq).unwrap_or_default(),
+    })
+}
+
+/// Where a text lies.
+pub(super) fn text_key(org: &OrgId, incident: &IncidentId, commitment: &[u8]) -> Item {
+    of_incident(org, incident, format!("text|{}", hex::encode(commitment))).item()
+}
+
+fn is_found(state: &IncidentState, filter: &Filter) -> bool {
+    let Some(search) = &filter.search else { return true };
+    let title = state.title.as_ref().filter(|title| !title.redacted);
+    title.is_some_and(|title| title.text.to_lowercase().contains(&search.to_lowercase()))
+}

@@ -1,0 +1,331 @@
+//! An append as one `TransactWriteItems`: what was read on the way is what it is conditional on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use harmony_incidents::{IncidentId, OrgId, record::SealedRecord};
+use harmony_protos::kind_name;
+
+use super::{
+    DynamoLog,
+    item::{Expression, Item, Transaction as Writing, b, bytes, item, n, number, s, text, text_if},
+    outbox::{outbox_key, outbox_row},
+    read::{head_of, text_key},
+    tables::{answer_key, answer_pk, effect_key, head_key, key_hash, number_key, of_incident, partition},
+};
+use crate::{
+    append::{Found, KeyRow, Plan, Projection, Transaction},
+    redaction::{Copies, Erasure},
+    store::{Append, Entry, LogError, OutboxKind, Target},
+};
+
+/// One try of an append.
+pub(super) struct Tx<'a> {
+    log: &'a DynamoLog,
+    /// Of the head that was judged against; `None` where there is none.
+    version: Option<u64>,
+    /// The last number of the year, where one is allocated.
+    last_number: Option<u64>,
+    /// Names of the decisions that were not judged.
+    undecided: BTreeSet<String>,
+    /// Commitments of the texts that a redaction may take, by field.
+    commitments: BTreeMap<String, Vec<u8>>,
+    writing: Writing,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(log: &'a DynamoLog) -> Self {
+        Self {
+            log,
+            version: None,
+            last_number: None,
+            undecided: BTreeSet::new(),
+            commitments: BTreeMap::new(),
+            writing: Writing::default(),
+        }
+    }
+
+    /// Whether it was written; `false` where something is not any more what was read.
+    pub(super) async fn commit(self) -> Result<bool, LogError> {
+        self.writing.commit(&self.log.client).await
+    }
+
+    fn erase(&mut self, org: &OrgId, incident: &IncidentId, erasure: &Erasure) -> Result<(), LogError> {
+        let tables = &self.log.tables;
+        for field in &erasure.fields {
+            if let Some(commitment) = self.commitments.get(field) {
+                self.writing.delete(&tables.incidents, text_key(org, incident, commitment))?;
+            }
+        }
+        for (key, answer) in &erasure.answers {
+            let change = Expression::new("SET answer = :answer", vec![(":answer", s(answer))]);
+            let place = answer_key(org, &key_hash(key));
+            self.writing.update(&tables.idempotency, place, change, Some("attribute_exists(pk)"))?;
+        }
+        for (key, result) in &erasure.results {
+            let change = Expression::new("SET outcome = :outcome", vec![(":outcome", s(result))]);
+            let place = effect_key(org, key).item();
+            self.writing.update(&tables.incidents, place, change, Some("attribute_exists(pk)"))?;
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        one: &SealedRecord,
+        stored_at_us: i64,
+    ) -> Result<(), LogError> {
+        let tables = &self.log.tables;
+        let kind =
+            one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref()).map_or("", kind_name);
+        let row = item([
+            ("pk", s(partition(org, incident))),
+            ("seq", n(one.record.seq)),
+            ("event_id", b(one.record.event_id.clone())),
+            ("record_kind", s(kind)),
+            ("canonical", b(one.canonical.clone())),
+            ("record_hash", b(one.hash.to_vec())),
+            ("stored_at_us", n(stored_at_us)),
+        ]);
+        self.writing.insert(&tables.events, row)?;
+        for text in &one.texts {
+            let mut row = text_key(org, incident, &text.commitment);
+            row.extend(item([
+                ("at_seq", n(one.record.seq)),
+                ("field_name", s(&text.field)),
+                ("commitment", b(text.commitment.to_vec())),
+                ("salt", b(text.salt.to_vec())),
+                ("words", s(&text.text)),
+            ]));
+            self.writing.insert(&tables.incidents, row)?;
+        }
+        Ok(())
+    }
+
+    /// The head moves on, whatever the command gave: who read it before must judge again.
+    fn head(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        projection: Option<&Projection>,
+        stored_at_us: i64,
+    ) -> Result<(), LogError> {
+        let key = head_key(org, incident).item();
+        let mut sets = Vec::new();
+        let mut values = Vec::new();
+        if let Some(projection) = projection {
+            for (name, value, given) in [
+                ("incident_year", ":year", n(projection.year)),
+                ("incident_number", ":number", n(projection.number)),
+                ("seq", ":seq", n(projection.seq)),
+                ("head_hash", ":hash", b(projection.head_hash.clone())),
+                ("folded", ":folded", b(projection.state.clone())),
+                ("state_word", ":state", s(&projection.state_word)),
+                ("phase_word", ":phase", s(&projection.phase_word)),
+                ("severity", ":severity", s(&projection.severity)),
+                ("updated_at_us", ":updated", n(stored_at_us)),
+            ] {
+                sets.push(format!("{name} = {value}"));
+                values.push((value, given));
+            }
+        } else if self.version.is_none() {
+            return Ok(());
+        }
+        sets.push("version = :version".to_owned());
+        values.push((":version", n(self.version.unwrap_or_default() + 1)));
+        let condition = match self.version {
+            None => "attribute_not_exists(pk)",
+            Some(version) => {
+                values.push((":seen", n(version)));
+                "version = :seen"
+            }
+        };
+        let change = Expression::new(format!("SET {}", sets.join(", ")), values);
+        self.writing.update(&self.log.tables.incidents, key, change, Some(condition))
+    }
+
+    fn number(&mut self, org: &OrgId, incident: &IncidentId) -> Result<(), LogError> {
+        let Some(last) = self.last_number else { return Ok(()) };
+        let (year, number) = incident.parts();
+        let mut values = vec![(":number", n(number))];
+        let condition = if last == 0 {
+            "attribute_not_exists(pk)"
+        } else {
+            values.push((":last", n(last)));
+            "last_number = :last"
+        };
+        let change = Expression::new("SET last_number = :number", values);
+        self.writing.update(&self.log.tables.incidents, number_key(org, year).item(), change, Some(condition))
+    }
+
+    /// What follows, but for what follows already under the same name.
+    async fn outbox(&mut self, org: &OrgId, plan: &Plan) -> Result<(), LogError> {
+        let table = &self.log.tables.incidents;
+        let mut wanted = Vec::new();
+        let mut names = BTreeSet::new();
+        for outbox in &plan.outbox {
+            let key = outbox_key(org, &plan.incident, outbox.kind, &outbox.name);
+            if names.insert(key.sk.clone()) {
+                wanted.push((key, outbox));
+            }
+        }
+        let keys = wanted.iter().map(|(key, _)| key.item()).collect();
+        let there = self.log.get_many(table, keys).await?;
+        let is_there = |sk: &str| there.iter().any(|row| text_if(row, "sk") == Some(sk));
+        for (place, (key, outbox)) in wanted.into_iter().enumerate() {
+            if !is_there(&key.sk) {
+                let row = outbox_row(&key, &plan.incident, org, outbox, plan.stored_at, place);
+                self.writing.insert(table, row)?;
+            }
+        }
+        if let Some(decision) = plan.settled.as_ref().filter(|decision| self.undecided.contains(*decision)) {
+            let key = outbox_key(org, &plan.incident, OutboxKind::Decision, decision);
+            let values = vec![(":now", n(plan.stored_at.as_microsecond()))];
+            let change = Expression::new(
+                "SET done_at_us = if_not_exists(done_at_us, :now) REMOVE work_queue, due_at, payload, last_error",
+                values,
+            );
+            self.writing.update(table, key.item(), change, Some("attribute_exists(pk)"))?;
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
+        let hash = key_hash(append.key);
+        let mut row = item([
+            ("pk", s(answer_pk(append.org, &hash))),
+            ("key_text", s(append.key)),
+            ("incident", s(&plan.key.incident)),
+            ("fingerprint", s(&plan.key.fingerprint)),
+            ("answer", s(&plan.key.answer)),
+            ("first_seq", n(plan.key.first_seq)),
+            ("last_seq", n(plan.key.last_seq)),
+        ]);
+        if let Some(run_id) = &plan.key.run_id {
+            row.extend(item([("run_id", s(run_id))]));
+        }
+        self.writing.insert(&self.log.tables.idempotency, row)?;
+        let mut pointer = of_incident(append.org, &plan.incident, format!("key|{hash}")).item();
+        pointer.extend(item([("key_text", s(append.key))]));
+        self.writing.insert(&self.log.tables.incidents, pointer)
+    }
+
+    /// Documents that lie elsewhere, by the key under which an incident points to them.
+    async fn pointed(&self, org: &OrgId, incident: &IncidentId, prefix: &str) -> Result<Vec<Item>, LogError> {
+        let pointers = self.log.below(&partition(org, incident), prefix).await?;
+        let rest = pointers.iter().filter_map(|row| text_if(row, "sk")?.strip_prefix(prefix));
+        let tables = &self.log.tables;
+        if prefix == "key|" {
+            let keys = rest.map(|hash| answer_key(org, hash)).collect();
+            self.log.get_many(&tables.idempotency, keys).await
+        } else {
+            let keys = rest.map(|key| effect_key(org, key).item()).collect();
+            self.log.get_many(&tables.incidents, keys).await
+        }
+    }
+}
+
+#[async_trait]
+impl Transaction for Tx<'_> {
+    async fn find(&mut self, append: &Append<'_>) -> Result<Found, LogError> {
+        let tables = &self.log.tables;
+        let key = self.log.get(&tables.idempotency, answer_key(append.org, &key_hash(append.key)));
+        let Target::Named(incident) = &append.target else {
+            let key = key.await?.map(|row| key_row(&row, append.key)).transpose()?;
+            return Ok(Found { key, ..Found::default() });
+        };
+        let head = self.log.get(&tables.incidents, head_key(append.org, incident).item());
+        let (key, head) = futures_util::future::try_join(key, head).await?;
+        if let Some(key) = key {
+            return Ok(Found { key: Some(key_row(&key, append.key)?), ..Found::default() });
+        }
+        let Some(head) = head else { return Ok(Found::default()) };
+        self.version = Some(number(&head, "version", || incident.to_string())?);
+        // After the head: a decision that is written later raises its version.
+        let undecided = self.log.undecided(append.org, incident).await?;
+        let decisions =
+            undecided.iter().filter_map(|row| text_if(row, "payload")).map(str::to_owned).collect();
+        self.undecided =
+            undecided.iter().filter_map(|row| text_if(row, "item_name")).map(str::to_owned).collect();
+        Ok(Found { key: None, head: Some(head_of(&head, incident)?), decisions })
+    }
+
+    async fn last_number(&mut self, org: &OrgId, year: i16) -> Result<u64, LogError> {
+        let row = self.log.get(&self.log.tables.incidents, number_key(org, year).item()).await?;
+        let place = || format!("{org}|numbers");
+        let last = row.map_or(Ok(0), |row| number(&row, "last_number", place))?;
+        self.last_number = Some(last);
+        Ok(last)
+    }
+
+    async fn entries(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, LogError> {
+        self.log.read_records(org, incident, after, limit).await
+    }
+
+    async fn copies(&mut self, org: &OrgId, incident: &IncidentId, seq: u64) -> Result<Copies, LogError> {
+        let place = || format!("{incident} seq {seq}");
+        let record = item([("pk", s(partition(org, incident))), ("seq", n(seq))]);
+        let record = self.log.get(&self.log.tables.events, record).await?;
+        let canonical = record.map(|row| bytes(&row, "canonical", place).map(<[u8]>::to_vec)).transpose()?;
+        let beside = self.log.beside(org, incident).await?.remove(&seq).unwrap_or_default();
+        let mut texts = Vec::with_capacity(beside.len());
+        for (field, (commitment, _, words)) in beside {
+            self.commitments.insert(field.clone(), commitment);
+            texts.push((field, words));
+        }
+        // What was carried out has no payload any more.
+        let outbox = self.log.below(&partition(org, incident), "outbox|").await?;
+        let waiting = outbox.iter().filter_map(|row| text_if(row, "payload")).map(str::to_owned).collect();
+        let document = |row: &Item, key: &str, kept: &str| {
+            Ok((text(row, key, place)?.to_owned(), text(row, kept, place)?.to_owned()))
+        };
+        let answers = self.pointed(org, incident, "key|").await?;
+        let answers =
+            answers.iter().map(|row| document(row, "key_text", "answer")).collect::<Result<_, LogError>>()?;
+        let effects = self.pointed(org, incident, "effect|").await?;
+        let results = effects
+            .iter()
+            .filter(|row| row.contains_key("outcome"))
+            .map(|row| document(row, "effect_key", "outcome"))
+            .collect::<Result<_, LogError>>()?;
+        Ok(Copies { canonical, texts, waiting, answers, results })
+    }
+
+    async fn write(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
+        let (org, incident) = (append.org, &plan.incident);
+        let stored_at_us = plan.stored_at.as_microsecond();
+        if let Some(erasure) = &plan.erasure {
+            self.erase(org, incident, erasure)?;
+        }
+        for one in &plan.sealed {
+            self.record(org, incident, one, stored_at_us)?;
+        }
+        self.head(org, incident, plan.projection.as_ref(), stored_at_us)?;
+        if plan.projection.is_some() {
+            self.number(org, incident)?;
+        }
+        self.log.extend_lanes(&mut self.writing, org, plan)?;
+        self.outbox(org, plan).await?;
+        self.key(append, plan)
+    }
+}
+
+fn key_row(row: &Item, key: &str) -> Result<KeyRow, LogError> {
+    let place = || format!("key {key}");
+    Ok(KeyRow {
+        incident: text(row, "incident", place)?.to_owned(),
+        fingerprint: text(row, "fingerprint", place)?.to_owned(),
+        answer: text(row, "answer", place)?.to_owned(),
+        first_seq: number(row, "first_seq", place)?,
+        last_seq: number(row, "last_seq", place)?,
+        run_id: text_if(row, "run_id").map(str::to_owned),
+    })
+}
