@@ -78,13 +78,14 @@ impl Checkpoints {
     /// Carries out what was asked for: makes one, or sends one on.
     pub(crate) async fn carry(&self, pending: &Pending) -> anyhow::Result<()> {
         match pending.item.payload["note"].as_str() {
-            None => self.make(&pending.org, &pending.incident).await,
+            None => self.make(&pending.org, pending.incident.as_ref()).await,
             Some(note) => self.send(&pending.item.payload, note).await,
         }
     }
 
     /// Over what is on record now.
-    async fn make(&self, org: &OrgId, incident: &IncidentId) -> anyhow::Result<()> {
+    async fn make(&self, org: &OrgId, incident: Option<&IncidentId>) -> anyhow::Result<()> {
+        let incident = incident.context("the wish for a checkpoint names no incident")?;
         let checkpoint = Checkpoint::of(self.log.as_ref(), org).await?;
         let note = self.key.sign(&checkpoint);
         if let Some(directory) = &self.directory {

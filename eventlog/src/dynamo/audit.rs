@@ -10,7 +10,6 @@ use super::{
     DynamoLog,
     item::{Item, bytes, number, text},
     read::raw,
-    tables::head_key,
 };
 use crate::{
     append::Projection,
@@ -59,14 +58,13 @@ impl<'a> Snapshots<'a> {
         let place = || incident.to_string();
         let version =
             |head: &Option<Item>| head.as_ref().and_then(|head| number::<u64>(head, "version", place).ok());
-        let head_key = head_key(org, incident).item();
-        let mut head = self.log.get(&self.log.tables.incidents, head_key.clone()).await?;
+        let mut head = self.log.whole_head(org, incident).await?;
         let mut round = 0;
         loop {
             round += 1;
             let mut found = self.log.event_rows(org, incident, 0, u32::MAX).await?;
             let mut beside = self.log.beside(org, incident).await?;
-            let after = self.log.get(&self.log.tables.incidents, head_key.clone()).await?;
+            let after = self.log.whole_head(org, incident).await?;
             if version(&head) != version(&after) && round < ROUNDS {
                 head = after;
                 continue;
@@ -122,6 +120,11 @@ impl Audit for Snapshots<'_> {
             state_word: text(row, "state_word", place)?.to_owned(),
             phase_word: text(row, "phase_word", place)?.to_owned(),
             severity: text(row, "severity", place)?.to_owned(),
+            status_word: text(row, "status_word", place)?.to_owned(),
+            service: text(row, "service_name", place)?.to_owned(),
+            environment: text(row, "environment_name", place)?.to_owned(),
+            project: text(row, "project_name", place)?.to_owned(),
+            correlation_keys: text(row, "correlation_keys", place)?.to_owned(),
         }))
     }
 }

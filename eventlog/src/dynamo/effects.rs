@@ -57,7 +57,7 @@ impl DynamoLog {
             ];
             writing.insert(&self.tables.incidents, item(at.pairs().into_iter().chain(own)))?;
             let pointer = of_incident(org, incident, format!("effect|{key}"));
-            writing.insert(&self.tables.incidents, pointer.item())?;
+            writing.put(&self.tables.incidents, pointer.item())?;
             return Ok(writing.commit(&self.client).await?.then_some(Begin::Fresh));
         };
         if let Some(outcome) = text_if(&known, "outcome") {

@@ -175,6 +175,26 @@ impl Transaction {
         Ok(())
     }
 
+    /// Writes an item, whatever is there.
+    pub(super) fn put(&mut self, table: &str, item: Item) -> Result<(), LogError> {
+        let put = Put::builder().table_name(table).set_item(Some(item)).build().map_err(unavailable)?;
+        self.writes.push(TransactWriteItem::builder().put(put).build());
+        Ok(())
+    }
+
+    /// Writes an item over one that is as expected.
+    pub(super) fn replace(&mut self, table: &str, item: Item, expected: Expression) -> Result<(), LogError> {
+        let put = Put::builder()
+            .table_name(table)
+            .set_item(Some(item))
+            .condition_expression(&expected.text)
+            .set_expression_attribute_values(expected.values())
+            .build()
+            .map_err(unavailable)?;
+        self.writes.push(TransactWriteItem::builder().put(put).build());
+        Ok(())
+    }
+
     /// Changes an item; the values are those of the change and of its condition.
     pub(super) fn update(
         &mut self,

@@ -13,12 +13,15 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use harmony_incidents::{Answer, Command, IncidentId, OrgId, log::IncidentState, record::SaltKey};
+use harmony_incidents::{
+    Answer, IncidentId, OrgId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::{
     append, aws,
+    candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
     fanout::{Lane, LaneBacklog, SinkName},
     store::{
@@ -28,6 +31,7 @@ use crate::{
 };
 
 mod audit;
+mod candidates;
 mod effects;
 mod item;
 mod outbox;
@@ -102,7 +106,7 @@ impl DynamoLog {
         let name = match &append.target {
             Target::New { year } => format!("{}|{year}", append.org),
             // A declaration of a named incident takes a number, too.
-            Target::Named(id) if matches!(append.command, Command::Declare { .. }) => {
+            Target::Named(id) if append.command.declares() => {
                 format!("{}|{}", append.org, id.parts().0)
             }
             Target::Named(id) => format!("{}|{id}", append.org),
@@ -254,6 +258,35 @@ impl EventLog for DynamoLog {
 
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
         self.release(org, key, owner).await
+    }
+
+    async fn submit_candidate(
+        &self,
+        org: &OrgId,
+        candidate: &StoredCandidate,
+        follow: &[OutboxItem],
+    ) -> Result<StoredCandidate, LogError> {
+        self.submit(org, candidate, follow).await
+    }
+
+    async fn candidate(&self, org: &OrgId, id: &CandidateId) -> Result<Option<StoredCandidate>, LogError> {
+        self.one_candidate(org, id).await
+    }
+
+    async fn candidates(
+        &self,
+        org: &OrgId,
+        filter: &CandidateFilter,
+    ) -> Result<Vec<StoredCandidate>, LogError> {
+        self.list_candidates(org, filter).await
+    }
+
+    async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError> {
+        self.change_one(org, &change).await
+    }
+
+    async fn log_attempt(&self, org: &OrgId, attempt: &PromotionAttempt) -> Result<(), LogError> {
+        self.write_attempt(org, attempt).await
     }
 
     async fn ping(&self) -> Result<(), LogError> {

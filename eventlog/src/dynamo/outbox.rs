@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     DynamoLog,
+    candidates::candidates,
     item::{
         Collisions, Expression, Item, Key, Transaction, broken, is_unmet, item, n, number, s, text, text_if,
     },
@@ -42,13 +43,16 @@ impl DynamoLog {
 
     /// One try: `false` where somebody else was faster.
     async fn try_put(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<bool, LogError> {
-        let key = outbox_key(org, incident, item.kind, &item.name);
+        let key = outbox_key(org, Some(incident), item.kind, &item.name);
         let head = head_key(org, incident).item();
         if self.get(&self.tables.incidents, key.item()).await?.is_some() {
             return Ok(true);
         }
         let mut writing = Transaction::default();
-        writing.insert(&self.tables.incidents, outbox_row(&key, incident, org, item, Timestamp::now(), 0))?;
+        writing.insert(
+            &self.tables.incidents,
+            outbox_row(&key, Some(incident), org, item, Timestamp::now(), 0),
+        )?;
         if item.kind == OutboxKind::Decision
             && self.get(&self.tables.incidents, head.clone()).await?.is_some()
         {
@@ -292,14 +296,15 @@ impl DynamoLog {
 }
 
 /// Where an outbox item lies.
-pub(super) fn outbox_key(org: &OrgId, incident: &IncidentId, kind: OutboxKind, name: &str) -> Key {
-    of_incident(org, incident, format!("outbox|{}|{name}", kind.name()))
+pub(super) fn outbox_key(org: &OrgId, incident: Option<&IncidentId>, kind: OutboxKind, name: &str) -> Key {
+    let pk = incident.map_or_else(|| candidates(org), |incident| partition(org, incident));
+    Key { pk, sk: format!("outbox|{}|{name}", kind.name()) }
 }
 
 /// An outbox item as it is stored; `place` tells those apart that one command wrote.
 pub(super) fn outbox_row(
     key: &Key,
-    incident: &IncidentId,
+    incident: Option<&IncidentId>,
     org: &OrgId,
     outbox: &OutboxItem,
     now: Timestamp,
@@ -308,7 +313,7 @@ pub(super) fn outbox_row(
     let written = format!("{}|{place:04}", moment(now.as_microsecond()));
     item(key.pairs().into_iter().chain([
         ("org", s(org.as_str())),
-        ("incident", s(incident.as_str())),
+        ("incident", s(incident.map_or("", IncidentId::as_str))),
         ("item_kind", s(outbox.kind.name())),
         ("item_name", s(&outbox.name)),
         ("payload", s(outbox.payload.to_string())),
@@ -328,7 +333,10 @@ fn pending(row: &Item) -> Result<Pending, LogError> {
     Ok(Pending {
         id: OutboxId(format!("{}\n{}", text(row, "pk", place)?, text(row, "sk", place)?)),
         org: OrgId::from_str(text(row, "org", place)?).map_err(|_| corrupt())?,
-        incident: IncidentId::from_str(text(row, "incident", place)?).map_err(|_| corrupt())?,
+        incident: match text(row, "incident", place)? {
+            "" => None,
+            incident => Some(IncidentId::from_str(incident).map_err(|_| corrupt())?),
+        },
         item: OutboxItem {
             kind,
             name: text(row, "item_name", place)?.to_owned(),
@@ -369,7 +377,7 @@ fn lane(row: &Item) -> Result<Lane, LogError> {
 }
 
 /// Microseconds as text that sorts like the number.
-fn moment(microseconds: i64) -> String {
+pub(super) fn moment(microseconds: i64) -> String {
     format!("{:020}", microseconds.max(0))
 }
 

@@ -1,6 +1,9 @@
 //! Reading: states, records, lists. Every read is a consistent one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
@@ -9,14 +12,14 @@ use prost::Message;
 
 use super::{
     DynamoLog,
-    item::{Expression, Item, broken, bytes, n, number, s, text, text_if, unavailable},
-    tables::{answer_key, head_key, key_hash, of_incident, partition},
+    item::{Collisions, Expression, Item, b, broken, bytes, n, number, s, text, text_if, unavailable},
+    tables::{answer_key, head_key, key_hash, of_incident, part_key, partition},
 };
 use crate::{
-    append,
+    append::{self, key_line},
     checkpoint::IncidentHead,
     entry,
-    store::{Entry, Filter, LogError},
+    store::{Entry, Filter, LogError, Sort},
     verify::Row,
 };
 
@@ -39,7 +42,7 @@ impl DynamoLog {
         org: &OrgId,
         incident: &IncidentId,
     ) -> Result<Option<IncidentState>, LogError> {
-        let Some(row) = self.get(&self.tables.incidents, head_key(org, incident).item()).await? else {
+        let Some(row) = self.whole_head(org, incident).await? else {
             return Ok(None);
         };
         let mut states = vec![(incident.clone(), head_of(&row, incident)?.state)];
@@ -210,56 +213,140 @@ impl DynamoLog {
             .transpose()
     }
 
-    /// Newest first. The numbers of a year are gap-free, so the incidents are known without an index.
+    /// A head with all of its state, where that takes more than one item.
+    pub(super) async fn whole_head(
+        &self,
+        org: &OrgId,
+        incident: &IncidentId,
+    ) -> Result<Option<Item>, LogError> {
+        let mut collisions = Collisions::none();
+        loop {
+            let Some(mut row) = self.get(&self.tables.incidents, head_key(org, incident).item()).await?
+            else {
+                return Ok(None);
+            };
+            let parts: usize = number(&row, "parts", || incident.to_string())?;
+            if parts <= 1 {
+                return Ok(Some(row));
+            }
+            let keys = (1..parts).map(|place| part_key(org, incident, place).item()).collect();
+            let mut rest = self.get_many(&self.tables.incidents, keys).await?;
+            // A part of another version: somebody appended between the two reads.
+            if rest.len() == parts - 1 && rest.iter().all(|part| part.get("version") == row.get("version")) {
+                rest.sort_by(|one, other| text_if(one, "sk").cmp(&text_if(other, "sk")));
+                let place = || incident.to_string();
+                let mut folded = bytes(&row, "folded", place)?.to_vec();
+                for part in &rest {
+                    folded.extend_from_slice(bytes(part, "folded", place)?);
+                }
+                row.insert("folded".to_owned(), b(folded));
+                return Ok(Some(row));
+            }
+            collisions.pause().await?;
+        }
+    }
+
     pub(super) async fn read_list(
         &self,
         org: &OrgId,
         filter: &Filter,
     ) -> Result<Vec<IncidentState>, LogError> {
         let limit = filter.limit as usize;
+        let mut waiting = self.numbered(org, filter).await?.into_iter().peekable();
         let mut listed: Vec<IncidentState> = Vec::new();
-        let mut waiting = self.newest(org, filter.before.as_ref()).await?.into_iter().peekable();
-        while listed.len() < limit && waiting.peek().is_some() {
-            let some: Vec<IncidentId> = waiting.by_ref().take(BATCH).collect();
-            let keys = some.iter().map(|incident| head_key(org, incident).item()).collect();
-            let found = self.get_many(&self.tables.incidents, keys).await?;
-            let mut by_place: BTreeMap<&str, &Item> =
-                found.iter().filter_map(|row| Some((text_if(row, "pk")?, row))).collect();
-            let mut states = Vec::new();
-            for incident in some {
-                let Some(row) = by_place.remove(partition(org, &incident).as_str()) else { continue };
-                let fits = |name, words: &[String]| {
-                    words.is_empty()
-                        || text_if(row, name).is_some_and(|word| words.iter().any(|one| one == word))
-                };
-                if fits("state_word", &filter.states) && fits("severity", &filter.severities) {
-                    let state = head_of(row, &incident)?.state;
-                    states.push((incident, state));
-                }
+        if filter.sort == Sort::MostSevereFirst {
+            // Severity is in the heads alone: all of them are read before the first is known.
+            let all: Vec<IncidentId> = waiting.collect();
+            let mut found = Vec::new();
+            for some in all.chunks(BATCH) {
+                found.extend(self.fitting(org, filter, some).await?);
             }
-            self.fill(org, &mut states).await?;
-            listed.extend(states.into_iter().map(|(_, state)| state).filter(|state| is_found(state, filter)));
+            let severity = |row: &Item| text_if(row, "severity").unwrap_or_default().to_owned();
+            let newest = |incident: &IncidentId| Reverse(incident.parts());
+            found.sort_by_cached_key(|(incident, row)| (severity(row), newest(incident)));
+            if let Some(after) = &filter.after {
+                let place = (after.severity.clone(), newest(&after.incident));
+                found.retain(|(incident, row)| (severity(row), newest(incident)) > place);
+            }
+            for some in found.chunks(BATCH) {
+                if listed.len() >= limit {
+                    break;
+                }
+                listed.extend(self.shown(org, filter, some).await?);
+            }
+        } else {
+            while listed.len() < limit && waiting.peek().is_some() {
+                let some: Vec<IncidentId> = waiting.by_ref().take(BATCH).collect();
+                let found = self.fitting(org, filter, &some).await?;
+                listed.extend(self.shown(org, filter, &found).await?);
+            }
         }
         listed.truncate(limit);
         Ok(listed)
     }
 
-    /// Ids of incidents, newest first, those before `before`.
-    async fn newest(&self, org: &OrgId, before: Option<&IncidentId>) -> Result<Vec<IncidentId>, LogError> {
-        let mut years = Vec::new();
+    /// The heads among these that fit all but the search, in the order given.
+    async fn fitting(
+        &self,
+        org: &OrgId,
+        filter: &Filter,
+        some: &[IncidentId],
+    ) -> Result<Vec<(IncidentId, Item)>, LogError> {
+        let keys = some.iter().map(|incident| head_key(org, incident).item()).collect();
+        let mut by_place: BTreeMap<String, Item> = BTreeMap::new();
+        for row in self.get_many(&self.tables.incidents, keys).await? {
+            by_place.insert(text(&row, "pk", || "a head".to_owned())?.to_owned(), row);
+        }
+        let mut found = Vec::new();
+        for incident in some {
+            if let Some(row) = by_place.remove(&partition(org, incident))
+                && fits(&row, filter)
+            {
+                found.push((incident.clone(), row));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The states of these heads, with their texts, that the search finds.
+    async fn shown(
+        &self,
+        org: &OrgId,
+        filter: &Filter,
+        found: &[(IncidentId, Item)],
+    ) -> Result<Vec<IncidentState>, LogError> {
+        let mut states = Vec::with_capacity(found.len());
+        for (incident, row) in found {
+            let is_whole = number::<usize>(row, "parts", || incident.to_string())? <= 1;
+            let whole = if is_whole { None } else { self.whole_head(org, incident).await? };
+            states.push((incident.clone(), head_of(whole.as_ref().unwrap_or(row), incident)?.state));
+        }
+        self.fill(org, &mut states).await?;
+        Ok(states.into_iter().map(|(_, state)| state).filter(|state| is_found(state, filter)).collect())
+    }
+
+    /// Ids of incidents in the order asked for (newest first where severity decides), those behind the place asked for.
+    /// The numbers of a year are gap-free, so the incidents are known without an index.
+    async fn numbered(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentId>, LogError> {
+        let mut all = Vec::new();
         for row in self.below(&format!("{org}|numbers"), "").await? {
             let place = || format!("{org}|numbers");
             let year: i16 =
                 text(&row, "sk", place)?.parse().map_err(|_| LogError::Corrupt { place: place() })?;
-            years.push((year, number::<u64>(&row, "last_number", place)?));
+            let last: u64 = number(&row, "last_number", place)?;
+            all.extend((1..=last).map(|number| (year, number)));
         }
-        years.sort_unstable();
-        let all = years
-            .into_iter()
-            .rev()
-            .flat_map(|(year, last)| (1..=last).rev().map(move |number| IncidentId::new(year, number)));
-        let before = before.map(IncidentId::parts);
-        Ok(all.filter(|id| before.is_none_or(|before| id.parts() < before)).collect())
+        all.sort_unstable();
+        if filter.sort != Sort::OldestFirst {
+            all.reverse();
+        }
+        let after = filter.after.as_ref().map(|place| place.incident.parts());
+        let behind = |parts: &(i16, u64)| match (filter.sort, after) {
+            (Sort::NewestFirst, Some(after)) => *parts < after,
+            (Sort::OldestFirst, Some(after)) => *parts > after,
+            (Sort::MostSevereFirst, _) | (_, None) => true,
+        };
+        Ok(all.into_iter().filter(behind).map(|(year, number)| IncidentId::new(year, number)).collect())
     }
 
     pub(super) async fn read_answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
@@ -382,8 +469,27 @@ pub(super) fn text_key(org: &OrgId, incident: &IncidentId, commitment: &[u8]) ->
     of_incident(org, incident, format!("text|{}", hex::encode(commitment))).item()
 }
 
+fn fits(row: &Item, filter: &Filter) -> bool {
+    let one_of = |(name, words): (&str, &Vec<String>)| {
+        words.is_empty() || text_if(row, name).is_some_and(|word| words.iter().any(|one| one == word))
+    };
+    let keys = text_if(row, "correlation_keys").unwrap_or_default();
+    let has_key = |key: &String| keys.contains(&key_line(&[key]));
+    [
+        ("state_word", &filter.states),
+        ("status_word", &filter.statuses),
+        ("severity", &filter.severities),
+        ("service_name", &filter.services),
+        ("environment_name", &filter.environments),
+        ("project_name", &filter.projects),
+    ]
+    .into_iter()
+    .all(one_of)
+        && (filter.correlation_keys.is_empty() || filter.correlation_keys.iter().any(has_key))
+}
+
 fn is_found(state: &IncidentState, filter: &Filter) -> bool {
-    let Some(search) = &filter.search else { return true };
     let title = state.title.as_ref().filter(|title| !title.redacted);
-    title.is_some_and(|title| title.text.to_lowercase().contains(&search.to_lowercase()))
+    let title = title.map(|title| title.text.to_lowercase()).unwrap_or_default();
+    filter.search.iter().all(|search| title.contains(&search.to_lowercase()))
 }

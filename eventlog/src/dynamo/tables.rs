@@ -10,12 +10,13 @@
 //!
 //! | item | `pk` | `sk` |
 //! |---|---|---|
-//! | head and projection | `<org>\|<incident>` | `head` |
+//! | head and projection | `<org>\|<incident>` | `head`; the rest of a large state in `folded\|<n>` |
 //! | text | `<org>\|<incident>` | `text\|<commitment>` |
 //! | outbox item | `<org>\|<incident>` | `outbox\|<kind>\|<name>` |
 //! | lane of a sink | `<org>\|<incident>` | `lane\|<sink>` |
-//! | pointer to an answer, to an effect | `<org>\|<incident>` | `key\|<hash>`, `effect\|<key>` |
+//! | pointer to an answer, an effect, a candidate | `<org>\|<incident>` | `key\|<hash>`, `effect\|<key>`, `candidate\|<id>` |
 //! | effect | `<org>\|effect\|<key>` | `effect` |
+//! | candidates, attempts | `<org>\|candidates`, `<org>\|attempts` | see `candidates.rs` |
 //! | last number of a year | `<org>\|numbers` | `<year>` |
 //!
 //! What waits for a dispatcher also carries `work_queue` and `due_at`, the key of the index `by-due`; who reads there
@@ -41,6 +42,8 @@ use crate::store::LogError;
 pub(super) const SCHEMA: i64 = 1;
 /// The index of what is due.
 pub(super) const BY_DUE: &str = "by-due";
+/// How much of a folded state one item holds: an item has 400 KB at most, and the head holds more than the state.
+pub(super) const PART_BYTES: usize = 300 * 1024;
 /// How long a table may take to come into being.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -191,6 +194,11 @@ pub(super) fn of_incident(org: &OrgId, incident: &IncidentId, sk: impl Into<Stri
 /// The head of an incident's chain, with its projection.
 pub(super) fn head_key(org: &OrgId, incident: &IncidentId) -> Key {
     of_incident(org, incident, "head")
+}
+
+/// A further part of a state that is too large for the head's item.
+pub(super) fn part_key(org: &OrgId, incident: &IncidentId, place: usize) -> Key {
+    of_incident(org, incident, format!("folded|{place:04}"))
 }
 
 /// The last number of a year.

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use harmony_incidents::{IncidentId, OrgId, record::SealedRecord};
+use harmony_incidents::{IncidentId, OrgId, promotion::CandidateId, record::SealedRecord};
 use harmony_protos::kind_name;
 
 use super::{
     DynamoLog,
+    candidates::candidate_key,
     item::{Expression, Item, Transaction as Writing, b, bytes, item, n, number, s, text, text_if},
     outbox::{outbox_key, outbox_row},
     read::{head_of, text_key},
-    tables::{answer_key, answer_pk, effect_key, head_key, key_hash, number_key, of_incident, partition},
+    tables::{
+        PART_BYTES, answer_key, answer_pk, effect_key, head_key, key_hash, number_key, of_incident, part_key,
+        partition,
+    },
 };
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
@@ -67,6 +71,12 @@ impl<'a> Tx<'a> {
             let place = effect_key(org, key).item();
             self.writing.update(&tables.incidents, place, change, Some("attribute_exists(pk)"))?;
         }
+        for (id, document) in &erasure.candidates {
+            let Ok(id) = id.parse::<CandidateId>() else { continue };
+            let change = Expression::new("SET document = :document", vec![(":document", s(document))]);
+            let place = candidate_key(org, &id).item();
+            self.writing.update(&tables.incidents, place, change, Some("attribute_exists(pk)"))?;
+        }
         Ok(())
     }
 
@@ -113,18 +123,31 @@ impl<'a> Tx<'a> {
         stored_at_us: i64,
     ) -> Result<(), LogError> {
         let key = head_key(org, incident).item();
+        let version = self.version.unwrap_or_default() + 1;
         let mut sets = Vec::new();
         let mut values = Vec::new();
         if let Some(projection) = projection {
+            let parts: Vec<&[u8]> = projection.state.chunks(PART_BYTES).collect();
+            for (place, part) in parts.iter().enumerate().skip(1) {
+                let mut row = part_key(org, incident, place).item();
+                row.extend(item([("folded", b(*part)), ("version", n(version))]));
+                self.writing.put(&self.log.tables.incidents, row)?;
+            }
             for (name, value, given) in [
                 ("incident_year", ":year", n(projection.year)),
                 ("incident_number", ":number", n(projection.number)),
                 ("seq", ":seq", n(projection.seq)),
                 ("head_hash", ":hash", b(projection.head_hash.clone())),
-                ("folded", ":folded", b(projection.state.clone())),
+                ("folded", ":folded", b(parts.first().copied().unwrap_or_default())),
                 ("state_word", ":state", s(&projection.state_word)),
                 ("phase_word", ":phase", s(&projection.phase_word)),
                 ("severity", ":severity", s(&projection.severity)),
+                ("status_word", ":status", s(&projection.status_word)),
+                ("service_name", ":service", s(&projection.service)),
+                ("environment_name", ":environment", s(&projection.environment)),
+                ("project_name", ":project", s(&projection.project)),
+                ("correlation_keys", ":keys", s(&projection.correlation_keys)),
+                ("parts", ":parts", n(parts.len())),
                 ("updated_at_us", ":updated", n(stored_at_us)),
             ] {
                 sets.push(format!("{name} = {value}"));
@@ -134,7 +157,7 @@ impl<'a> Tx<'a> {
             return Ok(());
         }
         sets.push("version = :version".to_owned());
-        values.push((":version", n(self.version.unwrap_or_default() + 1)));
+        values.push((":version", n(version)));
         let condition = match self.version {
             None => "attribute_not_exists(pk)",
             Some(version) => {
@@ -166,7 +189,7 @@ impl<'a> Tx<'a> {
         let mut wanted = Vec::new();
         let mut names = BTreeSet::new();
         for outbox in &plan.outbox {
-            let key = outbox_key(org, &plan.incident, outbox.kind, &outbox.name);
+            let key = outbox_key(org, Some(&plan.incident), outbox.kind, &outbox.name);
             if names.insert(key.sk.clone()) {
                 wanted.push((key, outbox));
             }
@@ -176,12 +199,12 @@ impl<'a> Tx<'a> {
         let is_there = |sk: &str| there.iter().any(|row| text_if(row, "sk") == Some(sk));
         for (place, (key, outbox)) in wanted.into_iter().enumerate() {
             if !is_there(&key.sk) {
-                let row = outbox_row(&key, &plan.incident, org, outbox, plan.stored_at, place);
+                let row = outbox_row(&key, Some(&plan.incident), org, outbox, plan.stored_at, place);
                 self.writing.insert(table, row)?;
             }
         }
         if let Some(decision) = plan.settled.as_ref().filter(|decision| self.undecided.contains(*decision)) {
-            let key = outbox_key(org, &plan.incident, OutboxKind::Decision, decision);
+            let key = outbox_key(org, Some(&plan.incident), OutboxKind::Decision, decision);
             let values = vec![(":now", n(plan.stored_at.as_microsecond()))];
             let change = Expression::new(
                 "SET done_at_us = if_not_exists(done_at_us, :now) REMOVE work_queue, due_at, payload, last_error",
@@ -217,12 +240,20 @@ impl<'a> Tx<'a> {
         let pointers = self.log.below(&partition(org, incident), prefix).await?;
         let rest = pointers.iter().filter_map(|row| text_if(row, "sk")?.strip_prefix(prefix));
         let tables = &self.log.tables;
-        if prefix == "key|" {
-            let keys = rest.map(|hash| answer_key(org, hash)).collect();
-            self.log.get_many(&tables.idempotency, keys).await
-        } else {
-            let keys = rest.map(|key| effect_key(org, key).item()).collect();
-            self.log.get_many(&tables.incidents, keys).await
+        match prefix {
+            "key|" => {
+                let keys = rest.map(|hash| answer_key(org, hash)).collect();
+                self.log.get_many(&tables.idempotency, keys).await
+            }
+            "effect|" => {
+                let keys = rest.map(|key| effect_key(org, key).item()).collect();
+                self.log.get_many(&tables.incidents, keys).await
+            }
+            _ => {
+                let ids = rest.filter_map(|id| id.parse::<CandidateId>().ok());
+                let keys = ids.map(|id| candidate_key(org, &id).item()).collect();
+                self.log.get_many(&tables.incidents, keys).await
+            }
         }
     }
 }
@@ -236,7 +267,7 @@ impl Transaction for Tx<'_> {
             let key = key.await?.map(|row| key_row(&row, append.key)).transpose()?;
             return Ok(Found { key, ..Found::default() });
         };
-        let head = self.log.get(&tables.incidents, head_key(append.org, incident).item());
+        let head = self.log.whole_head(append.org, incident);
         let (key, head) = futures_util::future::try_join(key, head).await?;
         if let Some(key) = key {
             return Ok(Found { key: Some(key_row(&key, append.key)?), ..Found::default() });
@@ -296,7 +327,15 @@ impl Transaction for Tx<'_> {
             .filter(|row| row.contains_key("outcome"))
             .map(|row| document(row, "effect_key", "outcome"))
             .collect::<Result<_, LogError>>()?;
-        Ok(Copies { canonical, texts, waiting, answers, results })
+        let found = self.pointed(org, incident, "candidate|").await?;
+        let candidates = found
+            .iter()
+            .map(|row| {
+                let (sk, kept) = document(row, "sk", "document")?;
+                Ok((sk.trim_start_matches("c|").to_owned(), kept))
+            })
+            .collect::<Result<_, LogError>>()?;
+        Ok(Copies { canonical, texts, waiting, answers, results, candidates })
     }
 
     async fn write(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {

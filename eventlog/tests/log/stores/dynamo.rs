@@ -233,6 +233,11 @@ impl Store for Dynamo {
             Rows::Records => self.scan("incident-events").await.len(),
             Rows::Keys => self.scan("idempotency").await.len(),
             Rows::Texts => self.scan("incidents").await.iter().filter(|item| is_text(item)).count(),
+            Rows::Attempts => {
+                let all = self.scan("incidents").await;
+                let is_attempt = |item: &&Item| matches!(item.get("pk"), Some(AttributeValue::S(pk)) if pk.ends_with("|attempts"));
+                all.iter().filter(is_attempt).count()
+            }
             Rows::Incidents => self.scan("incidents").await.iter().filter(|item| is_head(item)).count(),
         };
         found as u64
@@ -309,7 +314,21 @@ impl Store for Dynamo {
                 }
             }
             Damage::State { number, bytes } => {
-                self.change("incidents", head(number), |item| set(item, "folded", b(bytes))).await;
+                // An item holds 400 KB; what is more lies beside it.
+                let parts: Vec<&[u8]> = bytes.chunks(300 * 1024).collect();
+                for (place, part) in parts.iter().enumerate().skip(1) {
+                    let mut rest = Item::new();
+                    set(&mut rest, "pk", s(format!("{org}|{}", id(number))));
+                    set(&mut rest, "sk", s(format!("folded|{place:04}")));
+                    set(&mut rest, "folded", b(part));
+                    set(&mut rest, "version", n(1));
+                    self.put("incidents", rest).await;
+                }
+                let head_item = |item: &mut Item| {
+                    set(item, "folded", b(parts.first().copied().unwrap_or_default()));
+                    set(item, "parts", n(parts.len() as u64));
+                };
+                self.change("incidents", head(number), head_item).await;
             }
             Damage::Renumbered { from, to } => {
                 let items = self.scan("incidents").await;
