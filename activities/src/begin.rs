@@ -7,7 +7,11 @@ use harmony_blueprints::contracts::{BeginReply, BeginRequest, Brief, Scope};
 use harmony_eventlog::LogError;
 use harmony_incidents::{
     Answer, Command, IncidentId, OrgId, Principal, Right, WorkflowId, WorkflowType,
-    approvals::missing_for_review, attestation::StartClaim, log::IncidentState, policy::Manual,
+    approvals::missing_for_review,
+    attestation::StartClaim,
+    log::{Authority, IncidentState},
+    policy::Manual,
+    promotion::AUTO_ACTOR,
 };
 use jiff::SignedDuration;
 use temporalio_sdk::activities::ActivityError;
@@ -18,16 +22,19 @@ impl Services {
     pub(crate) async fn begin(&self, request: BeginRequest) -> Result<BeginReply, ActivityError> {
         let (workflow_id, org, incident) = identity(&request)?;
         let rules = self.rules.current();
-        let starter = rules.directory.get(&request.initiator_id).ok_or_else(|| {
-            failure::last(
+        let starter = rules.directory.get(&request.initiator_id);
+        let attested = self.is_attested(&request, &org, &workflow_id)?;
+        // Nobody in person: only a promotion starts in this name, and only our own door says that one did.
+        let by_promotion = attested && request.initiator_id == AUTO_ACTOR;
+        if starter.is_none() && !by_promotion {
+            return Err(failure::last(
                 "InvalidInput",
                 format!(
                     "input.context.initiator_id: nobody of the id {:?} is in the directory",
                     shorten(&request.initiator_id)
                 ),
-            )
-        })?;
-        let attested = self.is_attested(&request, &org, &workflow_id)?;
+            ));
+        }
         let kind = workflow_id.parts().map(|(kind, _, _)| kind);
         let blueprint = workflow_id.blueprint();
         let known = self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?;
@@ -38,8 +45,10 @@ impl Services {
             blueprint,
             attempt: 0,
             step: "start".to_owned(),
-            actor: starter.id.clone(),
-            authority: rules.access.authority(starter, &org, known.as_ref()),
+            actor: request.initiator_id.clone(),
+            authority: starter.map_or(Authority::AutoEngine, |starter| {
+                rules.access.authority(starter, &org, known.as_ref())
+            }),
             occurred_at: request.occurred_at,
             workflow_id,
         };
@@ -49,14 +58,15 @@ impl Services {
         let right = right_to_start(kind);
         let refuse = if !attested && rules.policy.manual_starts == Manual::Refuse {
             Some("workflows started straight at Temporal are not accepted here".to_owned())
-        } else if rules.access.may(starter, right, &org, known.as_ref()) {
+        } else if starter.is_none_or(|starter| rules.access.may(starter, right, &org, known.as_ref())) {
+            // Who is nobody in person starts what a promotion decided: that was checked above.
             None
         } else {
             Some(rules.access.needs(right))
         };
         let command = Command::StartBlueprint {
             workflow_id: scope.workflow_id.clone(),
-            starter: starter.id.clone(),
+            starter: request.initiator_id.clone(),
             attested,
             target: request.target,
             refuse,
@@ -176,7 +186,7 @@ fn brief(state: &IncidentState) -> Brief {
     }
 }
 
-fn milliseconds(duration: SignedDuration) -> u64 {
+pub(crate) fn milliseconds(duration: SignedDuration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(0).max(1_000)
 }
 

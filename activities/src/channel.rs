@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
-    self as contracts, Ask, ChannelDraft, ChannelRef, Effect, Invitation, Notice, PagingDraft, PagingRef,
-    PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, Scope, Settle, SeverityOf,
-    StepReply, TopicDraft, capability,
+    self as contracts, Ask, CandidateRef, ChannelDraft, ChannelRef, Effect, Invitation, Notice, PagingDraft,
+    PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, Scope, Settle,
+    SeverityOf, StepReply, TopicDraft, capability,
 };
 use harmony_capabilities::{
     error::{Attempt, CallError},
@@ -144,6 +144,16 @@ impl ConnectorActivities {
         effect: Effect<PagingRemark>,
     ) -> Result<StepReply, ActivityError> {
         self.0.add_note(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Pages who is on call about a candidate.
+    #[activity(definition = contracts::CandidatePage)]
+    pub async fn candidate_page(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        candidate: CandidateRef,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.page_candidate(&ctx, candidate).await
     }
 
     /// Opens the public incident.

@@ -344,7 +344,7 @@ fn busy(left: Duration) -> ActivityError {
 }
 
 /// Heartbeats while it runs, so that a killed worker is noticed soon.
-async fn heard_of<T>(ctx: &ActivityContext, effect: impl Future<Output = T>) -> T {
+pub(crate) async fn heard_of<T>(ctx: &ActivityContext, effect: impl Future<Output = T>) -> T {
     let mut effect = pin!(effect);
     let mut tick = tokio::time::interval(HEARTBEAT);
     loop {

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
-    self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, JudgeRequest, LookReply,
-    LookRequest, ProposeReply, ProposeRequest, RecallReply, RecallRequest, RenderReply, RenderRequest,
+    self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, CandidateRef, EvaluateReply,
+    EvaluateRequest, JudgeRequest, LookReply, LookRequest, ProposeReply, ProposeRequest, RecallReply,
+    RecallRequest, RenderReply, RenderRequest,
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{Answer, Command, command::Verdict};
+use harmony_incidents::{Answer, Command, IncidentId, command::Verdict};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -109,6 +110,26 @@ impl LogActivities {
         request: ProposeRequest,
     ) -> Result<ProposeReply, ActivityError> {
         self.0.propose(&request).await
+    }
+
+    /// Decides about a candidate.
+    #[activity(definition = contracts::CandidateEvaluate)]
+    pub async fn evaluate(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: EvaluateRequest,
+    ) -> Result<EvaluateReply, ActivityError> {
+        self.0.evaluate(request).await
+    }
+
+    /// Makes the incident of a promoted candidate.
+    #[activity(definition = contracts::CandidateOpen)]
+    pub async fn open_candidate(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        candidate: CandidateRef,
+    ) -> Result<IncidentId, ActivityError> {
+        self.0.open_candidate(candidate).await
     }
 
     /// Renders the review from the log.

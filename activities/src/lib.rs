@@ -6,6 +6,7 @@
 
 mod approvals;
 mod begin;
+mod candidate;
 mod channel;
 mod checkpoints;
 mod effects;

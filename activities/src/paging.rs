@@ -46,7 +46,10 @@ impl Services {
             escalation_policy_id: None,
         };
         self.perform(ctx, scope, capability::PAGERDUTY, key, async || {
-            let incident = paging.pagerduty.ensure_incident(&wanted).await?;
+            let incident = match &draft.link {
+                Some(id) => paging.pagerduty.get(id).await?,
+                None => paging.pagerduty.ensure_incident(&wanted).await?,
+            };
             Ok(made(&incident.id, &[(link, &incident.id)], &incident.html_url))
         })
         .await

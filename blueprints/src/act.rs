@@ -166,6 +166,7 @@ async fn page<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str
         return Ok(());
     }
     let draft = PagingDraft {
+        link: None,
         title: format!("{} is {to} now: {}", run.scope.incident, run.incident.title),
         details: format!("Raised from {from} by {}. {reason}", run.scope.actor).trim_end().to_owned(),
         severity: to.to_owned(),

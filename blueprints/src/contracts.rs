@@ -9,6 +9,7 @@ use harmony_incidents::{
     command::{GateView, Settled, Verdict},
     ids::{IncidentId, WorkflowId},
     log::{Authority, IncidentCreated, Phase, Severity, State},
+    promotion::{CandidateId, Decision},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,15 @@ activity!(
 activity!(
     /// Takes the snapshot of a runbook and makes the digest of what would be run.
     RunbookPropose = "runbook.propose": ProposeRequest => ProposeReply);
+activity!(
+    /// Decides about a candidate, and keeps what was decided.
+    CandidateEvaluate = "candidate.evaluate": EvaluateRequest => EvaluateReply);
+activity!(
+    /// Makes the incident of a promoted candidate; initiate follows from the outbox.
+    CandidateOpen = "candidate.open": CandidateRef => IncidentId);
+activity!(
+    /// Pages who is on call about a candidate that lacks nothing but authority.
+    CandidatePage = "candidate.page": CandidateRef => StepReply);
 activity!(
     /// Runs one cell. The only activity of the runbook queue.
     RunbookCell = "runbook.cell": CellRequest => CellReply);
@@ -559,6 +569,9 @@ pub struct PagingDraft {
     pub severity: String,
     /// `None` for the incident itself; else the gate's level that is paged.
     pub page: Option<String>,
+    /// The incident there that this one came from: it is linked, and no other is opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// Which paging incident is over.
@@ -719,4 +732,71 @@ pub struct PublishDraft {
     pub title: String,
     /// Where.
     pub target: PageTarget,
+}
+
+/// `candidate.evaluate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvaluateRequest {
+    /// Workflow; names organisation and candidate.
+    pub workflow_id: String,
+    /// Must agree with the workflow id.
+    pub candidate_id: String,
+    /// `context.initiator_id`; empty where nobody asks in person.
+    pub initiator_id: String,
+    /// Attestation, where there is one.
+    pub start: Option<StartAttestation>,
+    /// SHA-256 of the input without its `start`, in hex.
+    pub input_digest: String,
+    /// Workflow time.
+    pub occurred_at: Timestamp,
+}
+
+/// Answer to `candidate.evaluate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvaluateReply {
+    /// Which candidate.
+    pub candidate: CandidateRef,
+    /// What was decided, as it is kept.
+    pub evaluated: Evaluated,
+    /// How long a step with an outward effect is tried, in milliseconds.
+    pub patience_ms: u64,
+}
+
+/// A candidate of an organisation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CandidateRef {
+    /// Organisation.
+    pub org: OrgId,
+    /// Candidate.
+    pub candidate_id: CandidateId,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Evaluated {
+    /// An incident is to be made.
+    Promoted(Box<Decision>),
+    /// A person has to promote it.
+    Deferred {
+        /// Why.
+        decided: Box<Decision>,
+        /// Whether somebody is paged to do so.
+        page: bool,
+    },
+    /// Nothing becomes of it.
+    Suppressed {
+        /// Why.
+        decided: Box<Decision>,
+        /// The incident that it is a duplicate of.
+        incident: Option<IncidentId>,
+    },
+    /// Nothing was decided.
+    Refused {
+        /// Why.
+        reason: String,
+    },
 }

@@ -32,6 +32,7 @@ blueprint!(
 async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     let (common, input, digest) = input::<W, InitiateInput>(ctx, &raw)?;
     let declare = declaration(&input, &common.context)?;
+    let paged = common.context.pagerduty_incident_id.clone();
     let mut run = match begin(ctx, common, digest, None, Some(declare)).await? {
         Begun::Started(run) => run,
         Begun::Refused(run, reason) => {
@@ -45,7 +46,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
         resolution: None,
     };
     run.append("open", open).await?.map_err(|refusal| fail(refusal.to_string()))?;
-    let (channel, paging) = join!(channel(&run), paging(&run));
+    let (channel, paging) = join!(channel(&run), paging(&run, &paged));
     let (channel, paging) = (channel?, paging?);
     for reply in [&channel, &paging].into_iter().flatten() {
         run.keep_links(reply);
@@ -90,12 +91,14 @@ async fn channel<W: Blueprint>(run: &Run<'_, W>) -> Flow<Option<StepReply>> {
     made(run.effect(ChannelOpen, "channel", capability::SLACK, draft).await?)
 }
 
-async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<Option<StepReply>> {
+/// The incident that pages people: the one that this came from, or a new one.
+async fn paging<W: Blueprint>(run: &Run<'_, W>, paged: &str) -> Flow<Option<StepReply>> {
     let draft = PagingDraft {
         title: format!("{}: {}", run.scope.incident, run.incident.title),
         details: format!("Severity {}. Declared in Harmony.", run.incident.severity.as_str_name()),
         severity: run.incident.severity.as_str_name().to_owned(),
         page: None,
+        link: Some(paged.to_owned()).filter(|paged| !paged.is_empty()),
     };
     made(run.effect(PagingOpen, "paging", capability::PAGERDUTY, draft).await?)
 }

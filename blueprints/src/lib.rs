@@ -1,5 +1,5 @@
-//! The blueprints: four workflows that take an incident from declaration to a published review, and `incident.act`
-//! for the small outward acts between them.
+//! The blueprints: four workflows that take an incident from declaration to a published review, `incident.act` for the
+//! small outward acts between them, and one that makes incidents of candidates.
 //!
 //! Deterministic: no clock, randomness, environment or hash-map order. The crate knows activities only by name and
 //! type (`contracts`); what they do is bound elsewhere. Each blueprint's flow reads like its procedure, one line a step;
@@ -9,6 +9,7 @@
 
 pub mod contracts;
 pub mod messages;
+pub mod starts;
 
 mod desk;
 mod gate;
@@ -20,12 +21,14 @@ mod close_out;
 mod ending;
 mod initiate;
 mod post_mortem;
+mod promote;
 mod remediate;
 
 pub use act::IncidentAct;
 pub use close_out::CloseOut;
 pub use initiate::Initiate;
 pub use post_mortem::PostMortem;
+pub use promote::Promote;
 pub use remediate::Remediate;
 
 /// Task queue of workflows and connector activities.

@@ -9,11 +9,14 @@ use harmony_incidents::{
     attestation::StartAttestation,
     command::{GateView, Settled},
     log::Severity,
+    promotion::{Decision, Outcome},
 };
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::contracts::CandidateRef;
 
 /// What every workflow of an incident carries, also as memo `golden.context`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -515,6 +518,71 @@ pub struct PostMortemReport {
     pub confluence_page_created: bool,
     /// Where.
     pub page_url: Option<String>,
+}
+
+/// Input of `candidate.promote`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PromoteInput {
+    /// Candidate; must agree with the workflow id.
+    pub candidate_id: String,
+    /// Who asks; without an initiator nobody does in person.
+    #[serde(default)]
+    pub context: GoldenContext,
+    /// Who asked through one of our doors; absent where started by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartAttestation>,
+}
+
+/// Result of `candidate.promote`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PromoteResult {
+    /// How it ended: a decision not to promote completes, too.
+    pub status: Status,
+    /// Why, where there is no incident of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Candidate.
+    pub candidate_id: String,
+    /// The decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// The incident that it became, or that it is a duplicate of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<String>,
+    /// What did not work and was not needed.
+    pub warnings: Vec<String>,
+}
+
+impl PromoteResult {
+    /// Nothing was decided.
+    pub(crate) fn refused(candidate: &CandidateRef, reason: String) -> Self {
+        Self {
+            status: Status::Refused,
+            reason: Some(reason),
+            candidate_id: candidate.candidate_id.to_string(),
+            decision: None,
+            incident_id: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// This was decided.
+    pub(crate) fn decided(
+        candidate: &CandidateRef,
+        decision: Box<Decision>,
+        incident_id: Option<String>,
+    ) -> Self {
+        Self {
+            status: Status::Completed,
+            reason: (decision.outcome != Outcome::Promote).then(|| decision.because.clone()),
+            candidate_id: candidate.candidate_id.to_string(),
+            decision: Some(*decision),
+            incident_id,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Answer to the query `approvalState`.

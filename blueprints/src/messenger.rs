@@ -244,6 +244,7 @@ async fn page<W: Blueprint>(
     until: WorkflowCancellationToken,
 ) -> Flow<bool> {
     let draft = PagingDraft {
+        link: None,
         title: format!("{}: approval needed: {}", run.scope.incident, plan.action),
         details: format!(
             "{}\nWho may decide: {}. Until {}.",
@@ -266,6 +267,7 @@ async fn page_about_broken_glass<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, se
     let Some(gate) = view.filter(|_| settled.break_glass) else { return Ok(()) };
     let level = if gate.escalates { gate.level + 1 } else { gate.level };
     let draft = PagingDraft {
+        link: None,
         title: format!("{}: EMERGENCY_OVERRIDE by {}: {}", run.scope.incident, settled.by, plan.action),
         details: format!(
             "Approved without level {level}: {}",

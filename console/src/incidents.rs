@@ -9,10 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use harmony_blueprints::messages::{GoldenContext, InitiateInput};
+use harmony_blueprints::starts;
 use harmony_eventlog::{Append, Filter, Place, Sort, Target};
 use harmony_incidents::{
-    Command, IncidentId, OrgId, Right, WorkflowId, WorkflowType,
+    Command, OrgId, Right, WorkflowId, WorkflowType,
     ids::NAMESPACE,
     judge,
     judge::TEXT_LIMIT_BYTES,
@@ -29,7 +29,7 @@ use crate::{
     call::{Call, line},
     error::ApiError,
     starts::{away, initiate_item},
-    views::{self, text},
+    views,
 };
 
 /// Incidents read from the store at a time, where all of them are wanted.
@@ -81,8 +81,9 @@ pub(crate) async fn declare(call: Call) -> Result<Response, ApiError> {
             run_id: None,
             judge: &|head| judge(head, &command, &context, call.caller.rules()),
             follow: &|incident| {
-                let golden = golden_context(incident, &created, &context.actor);
-                vec![initiate_item(&call, incident, &golden, initiate_input(&created), context.occurred_at)]
+                let golden = starts::golden_context(incident, &created, &context.actor);
+                let input = starts::initiate(&created, &golden);
+                vec![initiate_item(&call, incident, input, context.occurred_at)]
             },
         })
         .await?;
@@ -128,30 +129,6 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
         trace_id: trace.simple().to_string(),
         cost_center: String::new(),
         decision_id: String::new(),
-    })
-}
-
-fn golden_context(incident: &IncidentId, created: &IncidentCreated, initiator: &str) -> GoldenContext {
-    GoldenContext {
-        trace_id: created.trace_id.clone(),
-        initiator_id: initiator.to_owned(),
-        cost_center: created.cost_center.clone(),
-        incident_id: incident.to_string(),
-        incident_severity: created.severity().as_str_name().to_owned(),
-        incident_title: text(created.title.as_ref()),
-        impacted_services: created.impacted_services.clone(),
-        ..GoldenContext::default()
-    }
-}
-
-fn initiate_input(created: &IncidentCreated) -> serde_json::Value {
-    json!(InitiateInput {
-        title: text(created.title.as_ref()),
-        severity: created.severity().as_str_name().to_owned(),
-        public_title: created.public_title.as_ref().map(|text| text.text.clone()),
-        public_message: created.public_message.as_ref().map(|text| text.text.clone()),
-        public_components: Vec::new(),
-        impacted_services: created.impacted_services.clone(),
     })
 }
 

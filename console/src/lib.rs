@@ -14,6 +14,7 @@ mod auth;
 mod blueprints;
 mod call;
 mod callbacks;
+mod candidates;
 mod decisions;
 mod error;
 mod facts;
@@ -159,6 +160,9 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/tickets", post(facts::ticket))
         .route("/incidents/{id}/update", post(acts::update))
         .route("/incidents/{id}/verify", post(status::verify))
+        .route("/candidates", get(candidates::list).post(candidates::submit))
+        .route("/candidates/{id}", get(candidates::show))
+        .route("/candidates/{id}/promote", post(candidates::promote))
         .route("/approvals", get(approvals::list))
         // A gate id holds `#` and `/`: sent percent-encoded it is one segment, otherwise several.
         .route("/approvals/{*gate}", get(approvals::show).post(approvals::decide))

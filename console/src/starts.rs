@@ -8,12 +8,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use harmony_blueprints::messages::{Act, ActInput, GoldenContext, input_digest};
+use harmony_blueprints::{
+    messages::{Act, ActInput, GoldenContext},
+    starts::{attested, payload},
+};
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal, Rules, WorkflowId, WorkflowType,
-    attestation::{AttestationKeys, StartAttestation, StartClaim},
-    judge,
+    Answer, Command, Context, Head, IncidentId, Judged, Refusal, Rules, WorkflowId, WorkflowType, judge,
     log::{Authority, IncidentState, State},
 };
 use jiff::Timestamp;
@@ -51,7 +52,7 @@ pub(crate) async fn start(
     let input = attested(
         &call.app.doors.attestation,
         org,
-        &workflow_id,
+        workflow_id.as_str(),
         &call.caller.principal.id,
         context.occurred_at,
         with_context(start.own.clone(), &golden),
@@ -73,21 +74,15 @@ pub(crate) async fn start(
 }
 
 /// The item that starts initiate with a declaration.
-pub(crate) fn initiate_item(
-    call: &Call,
-    incident: &IncidentId,
-    golden: &GoldenContext,
-    own: Value,
-    at: Timestamp,
-) -> OutboxItem {
+pub(crate) fn initiate_item(call: &Call, incident: &IncidentId, input: Value, at: Timestamp) -> OutboxItem {
     let workflow_id = WorkflowId::new(WorkflowType::Initiate, &call.caller.org, incident);
     let input = attested(
         &call.app.doors.attestation,
         &call.caller.org,
-        &workflow_id,
+        workflow_id.as_str(),
         &call.caller.principal.id,
         at,
-        with_context(own, golden),
+        input,
     );
     item(&workflow_id, WorkflowType::Initiate, 1, &call.request.id, &input)
 }
@@ -108,7 +103,7 @@ pub(crate) fn act_item(
     let input = attested(
         &call.app.doors.attestation,
         org,
-        &workflow_id,
+        workflow_id.as_str(),
         principal,
         context.occurred_at,
         with_context(own, &golden_context(state, principal)),
@@ -178,40 +173,13 @@ fn item(
     OutboxItem {
         kind: OutboxKind::Start,
         name: format!("{workflow_id}#{attempt}/{request}"),
-        payload: json!({
-            "workflowType": kind.name(),
-            "workflowId": workflow_id,
-            "attempt": attempt,
-            "input": input,
-        }),
+        payload: payload(kind.name(), workflow_id.as_str(), attempt, input),
     }
 }
 
 fn with_context(mut own: Value, golden: &GoldenContext) -> Value {
     own["context"] = json!(golden);
     own
-}
-
-/// The input with its `start`, signed.
-fn attested(
-    keys: &AttestationKeys,
-    org: &OrgId,
-    workflow_id: &WorkflowId,
-    principal_id: &str,
-    at: Timestamp,
-    mut input: Value,
-) -> Value {
-    let requested_at = at.to_string();
-    let attestation = keys.attest_start(&StartClaim {
-        org: org.as_str(),
-        workflow_id: workflow_id.as_str(),
-        principal_id,
-        requested_at: &requested_at,
-        input_digest: &input_digest(input.clone()),
-    });
-    let start = StartAttestation { principal_id: principal_id.to_owned(), requested_at, attestation };
-    input["start"] = json!(start);
-    input
 }
 
 /// What every workflow of an incident carries, from the state.

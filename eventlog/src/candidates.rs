@@ -119,6 +119,11 @@ impl StoredCandidate {
         &self.candidate.candidate_id
     }
 
+    /// The incident at PagerDuty that pages about it: the one that it came from, or the page that asked for somebody.
+    pub fn pagerduty_incident_id(&self) -> &str {
+        self.candidate.pagerduty_incident_id.as_deref().unwrap_or(&self.page_id)
+    }
+
     /// A hash per member of the document: the same id with another document is another candidate.
     pub fn fingerprint(&self) -> BTreeMap<String, String> {
         fingerprint(&json!(self.candidate))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::ids::OrgId;
+use crate::{ids::OrgId, promotion::AUTO_ACTOR};
 
 /// A role in an organisation. Ordered: each of the first six may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -133,6 +133,9 @@ impl Directory {
             if one.id.is_empty() || one.id.len() > 128 || one.id.chars().any(char::is_control) {
                 return Err(invalid("an id has 1 to 128 printable characters"));
             }
+            if one.id == AUTO_ACTOR {
+                return Err(invalid("this id is Harmony's own, for what no person does"));
+            }
             if one
                 .token_sha256
                 .as_ref()
@@ -254,6 +257,7 @@ mod tests {
             ("[[principal]]\nid = \"a\"\n[principal.roles]\ndefault = [\"boss\"]", "unknown variant `boss`"),
             ("[[principal]]\nid = \"a\"\n[[principal]]\nid = \"a\"", "names the id \"a\" twice"),
             ("[[principal]]\nid = \"\"", "an id has 1 to 128 printable characters"),
+            ("[[principal]]\nid = \"opx-candidate-processor\"", "this id is Harmony's own"),
             ("[[principal]]\nid = \"a\"\ntoken_sha256 = \"abc\"", "64 hex digits"),
         ] {
             let error = Directory::parse(bad).unwrap_err().to_string();

@@ -1,6 +1,8 @@
 //! The judge: what a command makes of an incident, or why not. The one place where the rules of section 4 hold,
 //! whoever asks. Pure; called inside the store's transaction.
 
+use std::sync::Arc;
+
 use harmony_protos::log::{
     ApprovalCancelled, BlueprintCompleted, BlueprintStarted, CandidateDecided, IncidentCreated,
     IncidentResolved, IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase,
@@ -15,7 +17,7 @@ use crate::{
     ids::{WorkflowId, WorkflowType},
     machine::{self, Needs, TransitionError},
     policy::Policy,
-    promotion::Outcome,
+    promotion::{Outcome, Policies},
     words,
 };
 
@@ -37,12 +39,14 @@ pub struct Rules<'a> {
     pub policy: &'a Policy,
     /// Flag `incident.auto-escalate-p1`.
     pub auto_escalate_p1: bool,
+    /// Which candidates become incidents.
+    pub promotion: &'a Policies,
 }
 
 /// Rules that are in force now. Files may change while Harmony runs: ask again for each command.
 pub trait RulesSource: Send + Sync {
     /// The rules in force.
-    fn current(&self) -> std::sync::Arc<RuleSet>;
+    fn current(&self) -> Arc<RuleSet>;
 }
 
 /// Rules with their owner.
@@ -56,6 +60,8 @@ pub struct RuleSet {
     pub policy: Policy,
     /// Flag `incident.auto-escalate-p1`.
     pub auto_escalate_p1: bool,
+    /// Which candidates become incidents.
+    pub promotion: Arc<Policies>,
 }
 
 impl RuleSet {
@@ -66,6 +72,7 @@ impl RuleSet {
             access: &self.access,
             policy: &self.policy,
             auto_escalate_p1: self.auto_escalate_p1,
+            promotion: &self.promotion,
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        approval::ApprovalCommand, capability::CapabilityCommand, db::DbCommand,
+        approval::ApprovalCommand, candidate::CandidateCommand, capability::CapabilityCommand, db::DbCommand,
         incident_args::IncidentCommand, log::LogCommand,
     },
     config::{Flags, Queues},
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// Approval gates
     #[command(subcommand)]
     Approval(ApprovalCommand),
+    /// Candidates: what may become an incident
+    #[command(subcommand)]
+    Candidate(CandidateCommand),
     /// The event log
     #[command(subcommand)]
     Log(LogCommand),

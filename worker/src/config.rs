@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     fanout::FanOutSettings,
     flags::{FlagService, FlagSettings},
-    governance::Governance,
+    governance::{Governance, RuleFiles},
     keys,
     settings::{Settings, Source},
 };
@@ -304,9 +304,22 @@ impl Config {
         }))
     }
 
+    /// Which candidates become incidents.
+    pub(crate) fn promotion_policies_path(&self) -> PathBuf {
+        self.settings
+            .get("HARMONY_PROMOTION_POLICIES")
+            .map_or_else(|| self.in_data_dir("policies"), PathBuf::from)
+    }
+
     /// The rules in force, read again whenever their files change.
     pub(crate) fn governance(&self, flags: Arc<FlagService>) -> anyhow::Result<Arc<Governance>> {
-        Ok(Arc::new(Governance::open(self.directory_path(), self.policy_path(), self.access_path(), flags)?))
+        let files = RuleFiles {
+            directory: self.directory_path(),
+            policy: self.policy_path(),
+            access: self.access_path(),
+            promotion: self.promotion_policies_path(),
+        };
+        Ok(Arc::new(Governance::open(files, flags)?))
     }
 
     /// Where the runbooks are.

@@ -1,5 +1,5 @@
-//! The rules in force: `directory.toml`, `policy.toml` and `policies.cedar`, read again whenever they change, and the
-//! flag they need.
+//! The rules in force: `directory.toml`, `policy.toml`, `policies.cedar` and the folder of promotion policies, read again
+//! whenever they change, and the flag they need.
 //!
 //! Called for every command. A file that does not parse, or vanishes, leaves the rules that were in force before in
 //! force, and says so once: a typing mistake at 3 a.m. must not lock everybody out, nor widen a right.
@@ -16,13 +16,27 @@ use harmony_incidents::{Access, Directory, Policy, RuleSet, RulesSource};
 use crate::{
     failure::Failure,
     flags::{AUTO_ESCALATE_P1, FlagService},
+    promotion_policies,
 };
+
+/// Where the rules are.
+pub(crate) struct RuleFiles {
+    /// Who there is.
+    pub(crate) directory: PathBuf,
+    /// What has a gate, and whose.
+    pub(crate) policy: PathBuf,
+    /// What each may do.
+    pub(crate) access: PathBuf,
+    /// The folder of promotion policies.
+    pub(crate) promotion: PathBuf,
+}
 
 /// Where the rules come from.
 pub(crate) struct Governance {
     directory: PathBuf,
     policy: PathBuf,
     access: PathBuf,
+    promotion: PathBuf,
     flags: Arc<FlagService>,
     state: Mutex<InForce>,
 }
@@ -31,21 +45,20 @@ struct InForce {
     rules: Arc<RuleSet>,
     /// Of the files as they were last looked at, whether they were taken or not.
     seen: [Fingerprint; 3],
+    /// The same of the folder of promotion policies.
+    seen_promotion: promotion_policies::Seen,
 }
 
 /// What tells one version of a file from another; none where there is no file.
-type Fingerprint = Option<(u64, i64, i64, u64)>;
+pub(crate) type Fingerprint = Option<(u64, i64, i64, u64)>;
 
 impl Governance {
     /// Reads the files. Without a policy file, or without access policies, the defaults are in force; without a
     /// directory nobody may do anything, which is never what is wanted.
-    pub(crate) fn open(
-        directory: PathBuf,
-        policy: PathBuf,
-        access: PathBuf,
-        flags: Arc<FlagService>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn open(files: RuleFiles, flags: Arc<FlagService>) -> Result<Self, Failure> {
+        let RuleFiles { directory, policy, access, promotion } = files;
         let seen = [&directory, &policy, &access].map(|path| fingerprint(path));
+        let seen_promotion = promotion_policies::look(&promotion);
         if seen[0].is_none() {
             return Err(Failure::usage(
                 format!("there is no directory of people at {}", directory.display()),
@@ -60,15 +73,20 @@ impl Governance {
             policy: if seen[1].is_some() { read_policy(&policy).map_err(bad)? } else { Policy::default() },
             access: if seen[2].is_some() { read_access(&access).map_err(bad)? } else { Access::built_in() },
             auto_escalate_p1: flags.auto_escalate_p1(),
+            promotion: Arc::new(promotion_policies::read(&promotion).map_err(bad)?),
         };
-        let state = Mutex::new(InForce { rules: Arc::new(rules), seen });
-        Ok(Self { directory, policy, access, flags, state })
+        let state = Mutex::new(InForce { rules: Arc::new(rules), seen, seen_promotion });
+        Ok(Self { directory, policy, access, promotion, flags, state })
     }
 
     fn reload(&self, state: &mut InForce) {
         let now = [&self.directory, &self.policy, &self.access].map(|path| fingerprint(path));
         let auto_escalate_p1 = self.flags.auto_escalate_p1();
-        if now == state.seen && auto_escalate_p1 == state.rules.auto_escalate_p1 {
+        let now_promotion = promotion_policies::look(&self.promotion);
+        if now == state.seen
+            && now_promotion == state.seen_promotion
+            && auto_escalate_p1 == state.rules.auto_escalate_p1
+        {
             return;
         }
         let mut rules = (*state.rules).clone();
@@ -103,7 +121,16 @@ impl Governance {
                 Err(error) => tracing::error!(%error, "the access policies stay as they were"),
             }
         }
-        *state = InForce { rules: Arc::new(rules), seen: now };
+        if now_promotion != state.seen_promotion {
+            match promotion_policies::read(&self.promotion) {
+                Ok(policies) => {
+                    tracing::info!(folder = %self.promotion.display(), policies = policies.names().len(), "the promotion policies were read again");
+                    rules.promotion = Arc::new(policies);
+                }
+                Err(error) => tracing::error!(%error, "the promotion policies stay as they were"),
+            }
+        }
+        *state = InForce { rules: Arc::new(rules), seen: now, seen_promotion: now_promotion };
     }
 }
 
@@ -134,7 +161,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
-fn fingerprint(path: &Path) -> Fingerprint {
+pub(crate) fn fingerprint(path: &Path) -> Fingerprint {
     let found: io::Result<fs::Metadata> = fs::metadata(path);
     found.ok().map(|found| (found.len(), found.mtime(), found.mtime_nsec(), found.ino()))
 }
@@ -146,15 +173,23 @@ mod tests {
     const ONE: &str = "[[principal]]\nid = \"one\"\n";
     const TWO: &str = "[[principal]]\nid = \"one\"\n[[principal]]\nid = \"two\"\n";
 
+    fn files(home: &Path) -> RuleFiles {
+        RuleFiles {
+            directory: home.join("directory.toml"),
+            policy: home.join("policy.toml"),
+            access: home.join("policies.cedar"),
+            promotion: home.join("policies"),
+        }
+    }
+
     #[test]
     fn a_changed_file_is_taken_and_a_bad_one_is_not() {
         let home = tempfile::tempdir().unwrap();
         let (directory, policy) = (home.path().join("directory.toml"), home.path().join("policy.toml"));
+        let promotion = home.path().join("policies");
         fs::write(&directory, ONE).unwrap();
         let access = home.path().join("policies.cedar");
-        let governance =
-            Governance::open(directory.clone(), policy.clone(), access.clone(), FlagService::defaults())
-                .unwrap();
+        let governance = Governance::open(files(home.path()), FlagService::defaults()).unwrap();
         let people = || governance.current().directory.principals().len();
         assert_eq!(people(), 1);
         assert!(governance.current().auto_escalate_p1 && governance.current().policy.four_eyes);
@@ -184,6 +219,16 @@ mod tests {
         assert_eq!(policies(), 1, "a policy on what there is not leaves the last good ones in force");
         fs::remove_file(&access).unwrap();
         assert_eq!(policies(), 1, "a missing file widens nothing");
+
+        let promotes = || governance.current().promotion.names();
+        assert!(promotes().is_empty());
+        fs::create_dir(&promotion).unwrap();
+        fs::write(promotion.join("a.toml"), "id = \"a\"\nversion = 1\n").unwrap();
+        assert_eq!(promotes(), ["a 1"]);
+        fs::write(promotion.join("b.toml"), "id = \"b\"\n").unwrap();
+        assert_eq!(promotes(), ["a 1"], "half of the policies is none of them");
+        fs::write(promotion.join("b.toml"), "id = \"b\"\nversion = 3\n").unwrap();
+        assert_eq!(promotes(), ["a 1", "b 3"]);
     }
 
     #[tokio::test]
@@ -201,9 +246,7 @@ mod tests {
         };
         define(false);
         let service = FlagService::start(crate::flags::FlagSettings::File(flags.clone())).await.unwrap();
-        let governance =
-            Governance::open(path("directory.toml"), path("policy.toml"), path("policies.cedar"), service)
-                .unwrap();
+        let governance = Governance::open(files(home.path()), service).unwrap();
         assert!(!governance.current().auto_escalate_p1, "as it was when it was first looked at");
         define(true);
         let changed = async {
@@ -218,10 +261,7 @@ mod tests {
     fn a_bad_or_missing_file_at_the_start_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
-        let open = || {
-            let access = path("policies.cedar");
-            Governance::open(path("directory.toml"), path("policy.toml"), access, FlagService::defaults())
-        };
+        let open = || Governance::open(files(home.path()), FlagService::defaults());
         assert!(open().err().unwrap().what.contains("there is no directory of people"));
         fs::write(path("directory.toml"), "[[principal]]\nid = \"a\"\nrole = \"x\"").unwrap();
         assert!(open().err().unwrap().what.contains("unknown field `role`"));

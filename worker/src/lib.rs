@@ -15,6 +15,7 @@ mod flags;
 mod governance;
 mod keys;
 mod output;
+mod promotion_policies;
 mod run_worker;
 mod sample;
 mod settings;
@@ -80,6 +81,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Serve(_) => Box::pin(commands::serve::run(config, json)).await?,
         Command::Incident(command) => return commands::incident::run(config, command, json).await,
         Command::Approval(command) => return commands::approval::run(config, command, json).await,
+        Command::Candidate(command) => return commands::candidate::run(config, command, json).await,
         Command::Log(command) => return commands::log::run(config, command, json).await,
         Command::Db(command) => return commands::db::run(config, command, json).await,
         Command::Capability(command) => return commands::capability::run(config, command, json),

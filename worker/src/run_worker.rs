@@ -11,7 +11,7 @@ use harmony_activities::{
     ReviewSpace, RunbookActivities, RunbookServices, Services,
 };
 use harmony_blueprints::{
-    CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, RUNBOOKS_QUEUE, Remediate,
+    CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
 };
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
@@ -62,6 +62,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             .register_workflow::<IncidentAct>()?
             .register_workflow::<Initiate>()?
             .register_workflow::<PostMortem>()?
+            .register_workflow::<Promote>()?
             .register_workflow::<Remediate>()?
             .register_activities(ConnectorActivities(services.clone()))
             .register_activities(LogActivities(services))

@@ -16,6 +16,11 @@ const RUNBOOKS: [(&str, &str); 3] = [
     ("rollback-deployment.md", include_str!("../../runbooks/rollback-deployment.md")),
 ];
 
+const PROMOTION_POLICIES: [(&str, &str); 2] = [
+    ("alerts.toml", include_str!("../../policies/alerts.toml")),
+    ("pagerduty.toml", include_str!("../../policies/pagerduty.toml")),
+];
+
 /// Id, name, Slack user of the sandbox, roles.
 const PEOPLE: [(&str, &str, &str, &[&str]); 6] = [
     ("operator", "Olivia Operator", "U00OPERATOR", &EVERY_ROLE),
@@ -93,6 +98,13 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
         fs::create_dir(&runbooks).with_context(|| format!("cannot make {}", runbooks.display()))?;
         for (name, text) in RUNBOOKS {
             write(&runbooks.join(name), text, &mut written)?;
+        }
+    }
+    let policies = config.in_data_dir("policies");
+    if !policies.exists() {
+        fs::create_dir(&policies).with_context(|| format!("cannot make {}", policies.display()))?;
+        for (name, text) in PROMOTION_POLICIES {
+            write(&policies.join(name), text, &mut written)?;
         }
     }
     Ok(written)
@@ -173,8 +185,10 @@ mod tests {
         let settings = crate::settings::Settings::collect(&flags, &|_| None, None).unwrap();
         let config = Config::new(settings).unwrap();
         let first = write_missing(&config).unwrap();
-        assert_eq!(first.files.len(), 5);
+        assert_eq!(first.files.len(), 7);
         assert!(first.new_token.is_some());
+        let promotion = crate::promotion_policies::read(&config.promotion_policies_path()).unwrap();
+        assert_eq!(promotion.names(), ["alerts 1", "pagerduty 1"]);
         let second = write_missing(&config).unwrap();
         assert!(second.files.is_empty() && second.new_token.is_none());
         assert!(config.governance(crate::flags::FlagService::defaults()).is_ok());

@@ -38,6 +38,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("HARMONY_OIDC_ROLES_CLAIM", Kind::Open),
     ("HARMONY_ORG", Kind::Open),
     ("HARMONY_POLICY", Kind::Open),
+    ("HARMONY_PROMOTION_POLICIES", Kind::Open),
     ("HARMONY_REQUEST_TIMEOUT", Kind::Open),
     ("HARMONY_RUNBOOKS", Kind::Open),
     ("HARMONY_RUNBOOK_SECRETS", Kind::Open),

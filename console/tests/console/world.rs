@@ -20,6 +20,7 @@ use harmony_incidents::{
     judge,
     log::{Authority, Cause},
     policy::GateKind,
+    promotion::{Policies, PromotionPolicy},
     record::SaltKey,
 };
 use jiff::Timestamp;
@@ -132,8 +133,12 @@ impl World {
         let log: SharedLog = Arc::new(SqliteLog::open(&dir.path().join("harmony.db"), salt).await.unwrap());
         let keys = AttestationKeys::parse(&"11".repeat(32)).unwrap();
         let temporal = Arc::new(AtomicBool::new(true));
-        let rules =
-            Arc::new(RuleSet { directory: directory(), auto_escalate_p1: true, ..RuleSet::default() });
+        let rules = Arc::new(RuleSet {
+            directory: directory(),
+            auto_escalate_p1: true,
+            promotion: Arc::new(policies()),
+            ..RuleSet::default()
+        });
         let router = router(Doors {
             log: log.clone(),
             rules: Arc::new(Fixed(rules.clone())),
@@ -315,6 +320,11 @@ impl World {
 /// As a client has to write it in a path.
 pub(crate) fn encoded(gate_id: &str) -> String {
     gate_id.replace('#', "%23").replace('/', "%2F")
+}
+
+fn policies() -> Policies {
+    let alerts = include_str!("../../../policies/alerts.toml");
+    Policies::new([PromotionPolicy::from_toml(alerts).unwrap()]).unwrap()
 }
 
 fn directory() -> Directory {

@@ -1,7 +1,8 @@
 //! A log without a store: judges a command against the head, seals what follows and keeps it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use harmony_incidents::promotion::Policies;
 use harmony_incidents::{
     Access, Answer, Command, Context, Directory, Head, IncidentId, Judged, OrgId, Policy, Refusal, Rules,
     WorkflowId, WorkflowType,
@@ -54,6 +55,8 @@ const DIRECTORY: &str = r#"
     [principal.roles]
     acme = ["org-admin"]
 "#;
+
+static NO_POLICIES: LazyLock<Policies> = LazyLock::new(Policies::default);
 
 pub(crate) const DIGEST: [u8; 32] = [7; 32];
 /// When every story begins.
@@ -190,6 +193,7 @@ impl World {
             access: &self.access,
             policy: &self.policy,
             auto_escalate_p1: self.auto_escalate_p1,
+            promotion: &NO_POLICIES,
         }
     }
 

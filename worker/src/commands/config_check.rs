@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     failure::{Exit, Failure},
     flags::FlagService,
-    output,
+    output, promotion_policies,
     settings::{KEYS, Kind},
 };
 
@@ -73,6 +73,14 @@ fn checks(config: &Config) -> Vec<Check> {
             .oidc()?
             .map_or_else(|| "not configured: tokens of the directory alone".to_owned(), |oidc| oidc.issuer))
     };
+    let promotion = || {
+        let folder = config.promotion_policies_path();
+        let hint = "correct the file; docs/promotion.md lists the fields";
+        let policies = promotion_policies::read(&folder).map_err(|error| Failure::usage(error, hint))?;
+        let names = policies.names();
+        let named = if names.is_empty() { "none: nothing is promoted".to_owned() } else { names.join(", ") };
+        Ok(format!("{}: {named}", folder.display()))
+    };
     let runbooks = || {
         let root = config.runbook_root().map_err(failure)?;
         let found = root.list().map_err(|error| failure(error.into()))?;
@@ -96,6 +104,7 @@ fn checks(config: &Config) -> Vec<Check> {
             }),
         },
         Check { what: "oidc", found: issuer() },
+        Check { what: "promotion policies", found: promotion() },
         Check { what: "runbooks", found: runbooks() },
         Check {
             what: "attestation key",

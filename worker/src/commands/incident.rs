@@ -59,6 +59,34 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
             of(&args.id, "update", &args.key, given(body))
         }
         IncidentCommand::Retry(args) => of(&args.id, "retry", &args.key, given(json!({ "step": args.step }))),
+        IncidentCommand::Action(args) => {
+            let body = json!({ "action": args.action, "status": args.status, "detail": args.detail });
+            of(&args.id, "actions", &args.key, given(body))
+        }
+        IncidentCommand::Signal(args) => {
+            let body = json!({
+                "source": args.source,
+                "correlationKey": args.correlation_key,
+                "traceId": args.trace_id,
+                "signalId": args.signal_id,
+                "summary": args.summary,
+            });
+            of(&args.id, "signals", &args.key, given(body))
+        }
+        IncidentCommand::SloViolation(args) => {
+            let body = json!({
+                "slo": args.slo, "target": args.target, "observed": args.observed, "detail": args.detail,
+            });
+            of(&args.id, "slo-violations", &args.key, given(body))
+        }
+        IncidentCommand::Tag(args) => of(&args.id, "tags", &args.key, json!({ "tag": args.tag })),
+        IncidentCommand::Untag(args) => {
+            of(&args.id, "tags", &args.key, json!({ "tag": args.tag, "remove": true }))
+        }
+        IncidentCommand::Ticket(args) => {
+            let body = json!({ "system": args.system, "ticket": args.ticket, "url": args.url });
+            of(&args.id, "tickets", &args.key, given(body))
+        }
         IncidentCommand::Status(args) => of(&args.id, "status", &args.key, status_body(args)),
         IncidentCommand::Severity(args) => {
             let body = json!({ "severity": args.severity, "reason": args.reason });
@@ -170,11 +198,20 @@ async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Res
 
 async fn list(config: &Config, args: &ListArgs, json: bool) -> anyhow::Result<()> {
     let mut query: Vec<(&str, String)> = Vec::new();
-    for (name, values) in [("status", &args.status), ("state", &args.state), ("severity", &args.severity)] {
+    for (name, values) in [
+        ("status", &args.status),
+        ("state", &args.state),
+        ("severity", &args.severity),
+        ("serviceName", &args.service),
+        ("environment", &args.environment),
+        ("projectId", &args.project),
+        ("correlationKey", &args.correlation_key),
+        ("searchQuery", &args.search),
+    ] {
         query.extend(values.iter().map(|value| (name, value.clone())));
     }
     let optional = [
-        ("searchQuery", args.search.clone()),
+        ("sort", args.sort.clone()),
         ("limit", args.limit.map(|limit| limit.to_string())),
         ("cursor", args.cursor.clone()),
     ];

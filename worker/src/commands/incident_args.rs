@@ -17,6 +17,18 @@ pub(crate) enum IncidentCommand {
     Update(UpdateArgs),
     /// Add a note
     Note(NoteArgs),
+    /// Record something that was done
+    Action(ActionArgs),
+    /// Add a signal: what was seen, and what it has in common with others
+    Signal(SignalArgs),
+    /// Record that an objective was missed
+    SloViolation(SloViolationArgs),
+    /// Put a tag on it
+    Tag(TagArgs),
+    /// Take a tag off it again
+    Untag(TagArgs),
+    /// Link a ticket
+    Ticket(TicketArgs),
     /// Change the state: OPEN, MITIGATING, RESOLVED, … (or a status: INVESTIGATING, MITIGATED)
     Status(StatusArgs),
     /// Change the severity
@@ -110,9 +122,24 @@ pub(crate) struct ListArgs {
     /// Only these; repeat for more
     #[arg(long)]
     pub(super) severity: Vec<String>,
-    /// Part of the title
+    /// Part of the title; repeat for more, all of which must be there
     #[arg(long, value_name = "TEXT")]
-    pub(super) search: Option<String>,
+    pub(super) search: Vec<String>,
+    /// Only of these services; repeat for more
+    #[arg(long)]
+    pub(super) service: Vec<String>,
+    /// Only of these environments; repeat for more
+    #[arg(long)]
+    pub(super) environment: Vec<String>,
+    /// Only of these projects; repeat for more
+    #[arg(long)]
+    pub(super) project: Vec<String>,
+    /// Only with one of these correlation keys; repeat for more
+    #[arg(long)]
+    pub(super) correlation_key: Vec<String>,
+    /// -createdAt (newest first, the default), createdAt or severity
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) sort: Option<String>,
     /// At most this many
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<u32>,
@@ -160,6 +187,95 @@ pub(crate) struct NoteArgs {
     pub(super) id: String,
     /// The note
     pub(super) text: String,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `action`.
+#[derive(Debug, Args)]
+pub(crate) struct ActionArgs {
+    /// Incident
+    pub(super) id: String,
+    /// What was done, in one line
+    pub(super) action: String,
+    /// How it ended, such as EXECUTED or FAILED
+    #[arg(long)]
+    pub(super) status: Option<String>,
+    /// More words
+    #[arg(long)]
+    pub(super) detail: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `signal`.
+#[derive(Debug, Args)]
+pub(crate) struct SignalArgs {
+    /// Incident
+    pub(super) id: String,
+    /// What saw it, such as prometheus
+    #[arg(long)]
+    pub(super) source: String,
+    /// What it has in common with other signals of the same trouble
+    #[arg(long)]
+    pub(super) correlation_key: Option<String>,
+    /// W3C trace id
+    #[arg(long)]
+    pub(super) trace_id: Option<String>,
+    /// The signal's own name
+    #[arg(long)]
+    pub(super) signal_id: Option<String>,
+    /// In words
+    #[arg(long)]
+    pub(super) summary: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `slo-violation`.
+#[derive(Debug, Args)]
+pub(crate) struct SloViolationArgs {
+    /// Incident
+    pub(super) id: String,
+    /// Which objective
+    pub(super) slo: String,
+    /// What was promised, such as 99.9%
+    #[arg(long)]
+    pub(super) target: Option<String>,
+    /// What was seen
+    #[arg(long)]
+    pub(super) observed: Option<String>,
+    /// More words
+    #[arg(long)]
+    pub(super) detail: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `tag` and `untag`.
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// Incident
+    pub(super) id: String,
+    /// Tag
+    pub(super) tag: String,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `ticket`.
+#[derive(Debug, Args)]
+pub(crate) struct TicketArgs {
+    /// Incident
+    pub(super) id: String,
+    /// Where the ticket is, such as jira
+    #[arg(long)]
+    pub(super) system: String,
+    /// Its name there
+    pub(super) ticket: String,
+    /// Where people open it
+    #[arg(long)]
+    pub(super) url: Option<String>,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }

@@ -1,6 +1,7 @@
 //! One command a file.
 
 pub(crate) mod approval;
+pub(crate) mod candidate;
 pub(crate) mod capability;
 pub(crate) mod config_check;
 pub(crate) mod db;

@@ -1,0 +1,234 @@
+//! Candidates: deciding about one, making its incident, and paging somebody who may promote it.
+
+use harmony_blueprints::{
+    contracts::{CandidateRef, EvaluateReply, EvaluateRequest, Evaluated, StepReply, capability},
+    starts,
+};
+use harmony_capabilities::{error::Attempt, pagerduty::IncidentDraft};
+use harmony_eventlog::{
+    CandidateStatus, LogError, OutboxItem, OutboxKind, StoredCandidate,
+    promotion::{self, Asker, Ruling},
+};
+use harmony_incidents::{
+    IncidentId, OrgId, RuleSet,
+    attestation::StartClaim,
+    ids::NAMESPACE,
+    log::Authority,
+    policy::Manual,
+    promotion::{AUTO_ACTOR, CandidateId, Outcome, incident, parse_workflow_id},
+};
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use uuid::Uuid;
+
+use crate::{
+    begin::milliseconds,
+    effects::{heard_of, made},
+    failure,
+    flags::capability_flag,
+    services::Services,
+};
+
+impl Services {
+    /// Asks the engine and keeps what it says; a duplicate goes on record with the incident that it is one of.
+    pub(crate) async fn evaluate(&self, request: EvaluateRequest) -> Result<EvaluateReply, ActivityError> {
+        let (org, candidate_id) = identity(&request)?;
+        let rules = self.rules.current();
+        let reply = |evaluated| EvaluateReply {
+            candidate: CandidateRef { org: org.clone(), candidate_id: candidate_id.clone() },
+            evaluated,
+            patience_ms: milliseconds(rules.policy.step_patience),
+        };
+        let asked = self.asker(&request, &org, &rules)?;
+        let Some((actor, authority)) = asked else {
+            let reason = "workflows started straight at Temporal are not accepted here".to_owned();
+            return Ok(reply(Evaluated::Refused { reason }));
+        };
+        let asker = Asker { actor: &actor, authority, justification: "", now: request.occurred_at };
+        let log = self.log.as_ref();
+        let ruling = promotion::decide(log, &org, &candidate_id, asker, &rules.promotion)
+            .await
+            .map_err(|error| failure::log(&error))?;
+        let Some(ruling) = ruling else {
+            return Err(failure::last(
+                "InvalidInput",
+                format!("input.candidateId: there is no candidate {candidate_id}; submit it first"),
+            ));
+        };
+        let stored = match ruling {
+            Ruling::Decided(stored) => stored,
+            Ruling::Declined(decision) => return Ok(reply(Evaluated::Refused { reason: decision.because })),
+            Ruling::Refused(refusal) => {
+                return Ok(reply(Evaluated::Refused { reason: refusal.to_string() }));
+            }
+        };
+        let Some(decision) = stored.decision.clone() else {
+            return Err(failure::last(
+                "Log",
+                format!("candidate {candidate_id} was decided about by nothing"),
+            ));
+        };
+        let decided = Box::new(decision);
+        Ok(reply(match decided.outcome {
+            Outcome::Promote => Evaluated::Promoted(decided),
+            Outcome::Defer => Evaluated::Deferred { page: decided.lacks_only_authority(), decided },
+            Outcome::Suppress => {
+                promotion::note(log, &org, &stored, rules.rules())
+                    .await
+                    .map_err(|error| failure::log(&error))?;
+                Evaluated::Suppressed { decided, incident: stored.incident }
+            }
+        }))
+    }
+
+    /// Who asks, with what authority; none where a start past our doors is not accepted.
+    fn asker(
+        &self,
+        request: &EvaluateRequest,
+        org: &OrgId,
+        rules: &RuleSet,
+    ) -> Result<Option<(String, Authority)>, ActivityError> {
+        let initiator = request.initiator_id.as_str();
+        if let Some(start) = &request.start {
+            let claim = StartClaim {
+                org: org.as_str(),
+                workflow_id: &request.workflow_id,
+                principal_id: &start.principal_id,
+                requested_at: &start.requested_at,
+                input_digest: &request.input_digest,
+            };
+            if start.principal_id != initiator || !self.attestation.start_holds(&claim, &start.attestation) {
+                let problem = "input.start.attestation: it does not hold for this input";
+                return Err(failure::last("InvalidInput", problem));
+            }
+        } else if rules.policy.manual_starts == Manual::Refuse {
+            return Ok(None);
+        }
+        // Nobody in person: the least authority, which anybody who may start workflows may use.
+        if initiator.is_empty() || initiator == AUTO_ACTOR {
+            return Ok(Some((AUTO_ACTOR.to_owned(), Authority::AutoEngine)));
+        }
+        let principal = rules.directory.get(initiator).ok_or_else(|| {
+            failure::last(
+                "InvalidInput",
+                format!("input.context.initiator_id: nobody of the id {initiator:?} is in the directory"),
+            )
+        })?;
+        Ok(Some((principal.id.clone(), principal.authority(org, None))))
+    }
+
+    /// Makes the incident, and writes the start of initiate with it.
+    pub(crate) async fn open_candidate(&self, candidate: CandidateRef) -> Result<IncidentId, ActivityError> {
+        let CandidateRef { org, candidate_id } = &candidate;
+        let stored = self.kept(org, candidate_id).await?;
+        let rules = self.rules.current();
+        let created = stored.decision.as_ref().map(|decision| incident(&stored.candidate, decision));
+        let created = created.unwrap_or_default();
+        let follow = |made: &IncidentId| {
+            let payload = starts::promoted(
+                &self.attestation,
+                org,
+                made,
+                &created,
+                &stored.decided_by,
+                stored.pagerduty_incident_id(),
+                stored.decided_at.unwrap_or(stored.received_at),
+            );
+            let name = format!("promotion/{candidate_id}");
+            vec![OutboxItem { kind: OutboxKind::Start, name, payload }]
+        };
+        promotion::open(self.log.as_ref(), org, &stored, rules.rules(), &follow)
+            .await
+            .map_err(|error| failure::log(&error))
+    }
+
+    /// Pages who is on call. The incident at PagerDuty that a candidate came from is paging already: it gets a note.
+    pub(crate) async fn page_candidate(
+        &self,
+        ctx: &ActivityContext,
+        candidate: CandidateRef,
+    ) -> Result<StepReply, ActivityError> {
+        let CandidateRef { org, candidate_id } = &candidate;
+        let stored = self.kept(org, candidate_id).await?;
+        let skipped = |reason: &str| StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() };
+        if !stored.page_id.is_empty() {
+            return Ok(made(&stored.page_id, &[], ""));
+        }
+        if stored.status != CandidateStatus::Deferred {
+            return Ok(skipped("it is not deferred any more"));
+        }
+        if !self.flags.value(&capability_flag(capability::PAGERDUTY), true).await.on {
+            return Ok(skipped("PagerDuty is switched off"));
+        }
+        let Some(paging) = &self.paging else { return Ok(skipped("PagerDuty is not configured")) };
+        let key = Uuid::new_v5(&NAMESPACE, format!("{org}/candidate/{candidate_id}/page").as_bytes());
+        let text = self.call_for_help(org, &stored);
+        let paged = heard_of(ctx, async {
+            if let Some(id) = &stored.candidate.pagerduty_incident_id {
+                // Looked for first, whichever attempt this is: no ledger tells.
+                paging.pagerduty.add_note(Attempt::Again, &key, id, &text).await?;
+                return Ok(made(id, &[], ""));
+            }
+            let severity = stored.decision.as_ref().map(|decision| decision.severity.as_str_name());
+            let draft = IncidentDraft {
+                key,
+                title: format!(
+                    "{} candidate waits: {}",
+                    severity.unwrap_or_default(),
+                    stored.candidate.title
+                ),
+                service_id: paging.service_id.clone(),
+                high_urgency: true,
+                details: text,
+                escalation_policy_id: None,
+            };
+            let incident = paging.pagerduty.ensure_incident(&draft).await?;
+            Ok(made(&incident.id, &[], &incident.html_url))
+        })
+        .await
+        .map_err(|error| failure::call(&error))?;
+        promotion::remember(self.log.as_ref(), org, candidate_id, |kept| {
+            kept.page_id.clone_from(&paged.external_ref);
+        })
+        .await
+        .map_err(|error| failure::log(&error))?;
+        Ok(paged)
+    }
+
+    /// What whoever is paged reads.
+    fn call_for_help(&self, org: &OrgId, stored: &StoredCandidate) -> String {
+        let because = stored.decision.as_ref().map(|decision| decision.because.as_str()).unwrap_or_default();
+        let id = stored.id();
+        let link = match &self.console {
+            Some(console) => {
+                let origin = console.as_str().trim_end_matches('/');
+                format!("\n{origin}/api/orgs/{org}/candidates/{id}")
+            }
+            None => String::new(),
+        };
+        format!(
+            "Candidate {id} of {} is no incident yet: {because}.\nPromote it: harmony candidate promote {id} --org {org}{link}",
+            stored.candidate.source
+        )
+    }
+
+    async fn kept(&self, org: &OrgId, id: &CandidateId) -> Result<StoredCandidate, ActivityError> {
+        let found = self.log.candidate(org, id).await.map_err(|error| failure::log(&error))?;
+        found.ok_or_else(|| failure::log(&LogError::Corrupt { place: format!("candidate {id}") }))
+    }
+}
+
+fn identity(request: &EvaluateRequest) -> Result<(OrgId, CandidateId), ActivityError> {
+    let (org, candidate) = parse_workflow_id(&request.workflow_id).ok_or_else(|| {
+        let shown: String = request.workflow_id.chars().take(200).collect();
+        let expected = "candidate.promote-<candidate>, such as candidate.promote-evt-1";
+        failure::last("InvalidInput", format!("workflow id {shown:?} is not valid: {expected}"))
+    })?;
+    if request.candidate_id != candidate.as_str() {
+        let shown: String = request.candidate_id.chars().take(80).collect();
+        return Err(failure::last(
+            "InvalidInput",
+            format!("input.candidateId: {shown:?} is not the candidate of workflow {}", request.workflow_id),
+        ));
+    }
+    Ok((org, candidate))
+}

@@ -1,0 +1,274 @@
+//! Candidates: hand one in, look at them, promote one that was deferred.
+//!
+//! Every door hands candidates in by [`take`]: one row, and the start of `candidate.promote` in the outbox, in one
+//! transaction. A person's promotion is decided here and at once, with the person's own authority: it needs nobody but
+//! the store, and initiate follows from the outbox.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use harmony_blueprints::{messages::GoldenContext, starts};
+use harmony_eventlog::{
+    CandidateFilter, CandidateStatus, LogError, OutboxItem, OutboxKind, StoredCandidate,
+    promotion::{self, Asker, Ruling},
+};
+use harmony_incidents::{
+    IncidentId, OrgId, Right, WorkflowId, WorkflowType,
+    log::Authority,
+    promotion::{AUTO_ACTOR, Candidate, CandidateId, Decision, Reason, WORKFLOW_TYPE, incident, workflow_id},
+    words,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Doors,
+    call::{Call, required},
+    error::ApiError,
+    starts::away,
+};
+
+/// Takes a candidate, for whoever hands it in. Answers with the candidate as it is kept: the same candidate again is
+/// the first one, and nothing more follows. Another document under the same id is a [`LogError::KeyConflict`].
+pub(crate) async fn take(
+    doors: &Doors,
+    org: &OrgId,
+    candidate: Candidate,
+    submitted_by: &str,
+) -> Result<StoredCandidate, LogError> {
+    let now = Timestamp::now();
+    let id = workflow_id(org, &candidate.candidate_id);
+    let golden = GoldenContext { initiator_id: AUTO_ACTOR.to_owned(), ..GoldenContext::default() };
+    let input = json!({ "candidateId": candidate.candidate_id, "context": golden });
+    let input = starts::attested(&doors.attestation, org, &id, AUTO_ACTOR, now, input);
+    let start = OutboxItem {
+        kind: OutboxKind::Start,
+        name: id.clone(),
+        payload: starts::payload(WORKFLOW_TYPE, &id, 1, &input),
+    };
+    doors.log.submit_candidate(org, &StoredCandidate::new(candidate, submitted_by, now), &[start]).await
+}
+
+/// `POST …/candidates`
+pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
+    call.caller.require(Right::Respond, None)?;
+    let mut body: Value = call.body()?;
+    // Without a name of its own it has the request's: two equal candidates are two, unless the request is the same.
+    if body["candidateId"].is_null() {
+        body["candidateId"] = json!(call.request.id);
+    }
+    let candidate = Candidate::parse(body).map_err(|error| ApiError::Invalid(error.to_string()))?;
+    let kept = take(&call.app.doors, &call.caller.org, candidate, &call.caller.principal.id).await.map_err(
+        |error| match error {
+            LogError::KeyConflict { fields } => ApiError::Conflict(format!(
+                "this candidateId was used for another candidate; these fields differ: {}",
+                fields.join(", ")
+            )),
+            other => other.into(),
+        },
+    )?;
+    let mut body = json!({
+        "candidateId": kept.id(),
+        "status": kept.status.name(),
+        "workflowId": workflow_id(&call.caller.org, kept.id()),
+    });
+    if let Some(incident) = &kept.incident {
+        body["incidentId"] = json!(incident);
+    }
+    if let Some(warning) = away(&call.app, "promotion") {
+        body["warning"] = json!(warning);
+    }
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+/// `GET …/candidates`
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    call.caller.require(Right::Read, None)?;
+    let query = &call.query;
+    query.only(&["status", "limit", "cursor"])?;
+    let mut filter = CandidateFilter { limit: query.limit(50, 200)?, ..CandidateFilter::default() };
+    for word in query.all("status") {
+        let status = CandidateStatus::from_name(&word.to_ascii_uppercase()).ok_or_else(|| {
+            let known = CandidateStatus::ALL.map(CandidateStatus::name).join(", ");
+            ApiError::Invalid(format!("status {word:?} is not known; use one of {known}"))
+        })?;
+        filter.statuses.push(status);
+    }
+    filter.after = query.one("cursor").map(place).transpose()?;
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    // One more than asked for tells whether there is a next page.
+    filter.limit += 1;
+    let mut found = call.app.doors.log.candidates(&call.caller.org, &filter).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let mut body = json!({ "candidates": found.iter().map(view).collect::<Vec<_>>() });
+    if let Some(last) = found.last().filter(|_| more) {
+        let place = format!("{} {}", last.received_at.as_microsecond(), last.id());
+        body["nextCursor"] = json!(URL_SAFE_NO_PAD.encode(place));
+    }
+    Ok(Json(body).into_response())
+}
+
+fn place(cursor: &str) -> Result<(Timestamp, CandidateId), ApiError> {
+    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded
+        .as_deref()
+        .and_then(|text| text.split_once(' '))
+        .and_then(|(at, id)| Some((Timestamp::from_microsecond(at.parse().ok()?).ok()?, id.parse().ok()?)))
+        .ok_or_else(|| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))
+}
+
+/// `GET …/candidates/{id}`
+pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    call.caller.require(Right::Read, None)?;
+    let id = candidate_id(&call)?;
+    let found = call.app.doors.log.candidate(&call.caller.org, &id).await?;
+    let found = found.ok_or_else(|| unknown(&id))?;
+    Ok(Json(view(&found)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PromoteBody {
+    #[serde(default)]
+    emergency_override: bool,
+    #[serde(default)]
+    justification: String,
+}
+
+/// `POST …/candidates/{id}/promote`
+pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
+    call.caller.require(Right::Respond, None)?;
+    let id = candidate_id(&call)?;
+    let PromoteBody { emergency_override, justification } = call.body()?;
+    let mut context = call.context(None);
+    if emergency_override {
+        // No role gives it: it is claimed, by sre-oncall or above.
+        call.caller.require(Right::Resolve, None)?;
+        required("justification", &justification)?;
+        context.authority = Authority::EmergencyOverride;
+    }
+    let asker = Asker {
+        actor: &context.actor,
+        authority: context.authority,
+        justification: justification.trim(),
+        now: context.occurred_at,
+    };
+    let doors = &call.app.doors;
+    let (log, org, rules) = (doors.log.as_ref(), &call.caller.org, call.caller.rules());
+    let ruling = promotion::decide(log, org, &id, asker, rules.promotion).await?;
+    let stored = match ruling.ok_or_else(|| unknown(&id))? {
+        Ruling::Refused(refusal) => return Err(refusal.into()),
+        Ruling::Declined(decision) => return Err(declined(&id, &decision)),
+        Ruling::Decided(stored) if stored.status != CandidateStatus::Promoted => {
+            return Err(ApiError::Conflict(format!("candidate {id} is {}", stored.status.name())));
+        }
+        Ruling::Decided(stored) => stored,
+    };
+    let follow = |incident: &IncidentId| vec![initiate(doors, org, &stored, incident)];
+    let made = promotion::open(log, org, &stored, rules, &follow).await?;
+    let state = log.state(org, &made).await?.unwrap_or_default();
+    let mut body = json!({
+        "candidateId": id,
+        "status": stored.status.name(),
+        "decisionId": stored.decision.as_ref().map(|decision| &decision.decision_id),
+        "incidentId": made,
+        "state": state.state().as_str_name(),
+        "workflowId": WorkflowId::new(WorkflowType::Initiate, org, &made),
+    });
+    if let Some(warning) = away(&call.app, "initiation") {
+        body["warning"] = json!(warning);
+    }
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+/// The start of initiate: the page that asked for the promotion becomes the incident's own.
+fn initiate(doors: &Doors, org: &OrgId, stored: &StoredCandidate, made: &IncidentId) -> OutboxItem {
+    let created = stored.decision.as_ref().map(|decision| incident(&stored.candidate, decision));
+    let payload = starts::promoted(
+        &doors.attestation,
+        org,
+        made,
+        &created.unwrap_or_default(),
+        &stored.decided_by,
+        stored.pagerduty_incident_id(),
+        stored.decided_at.unwrap_or(stored.received_at),
+    );
+    OutboxItem { kind: OutboxKind::Start, name: format!("promotion/{}", stored.id()), payload }
+}
+
+fn declined(id: &CandidateId, decision: &Decision) -> ApiError {
+    let because = format!("candidate {id} is not promoted: {}", decision.because);
+    if decision.reasons.contains(&Reason::Authority) {
+        ApiError::Forbidden(because)
+    } else {
+        ApiError::Conflict(because)
+    }
+}
+
+fn candidate_id(call: &Call) -> Result<CandidateId, ApiError> {
+    call.path("id").parse().map_err(|_| unknown(call.path("id")))
+}
+
+fn unknown(id: impl std::fmt::Display) -> ApiError {
+    ApiError::NotFound(format!("there is no candidate {id}"))
+}
+
+/// A candidate as it is shown.
+fn view(stored: &StoredCandidate) -> Value {
+    let candidate = &stored.candidate;
+    let mut view = json!({
+        "candidateId": candidate.candidate_id,
+        "status": stored.status.name(),
+        "title": candidate.title,
+        "severity": candidate.severity,
+        "source": candidate.source,
+        "serviceName": candidate.service_name,
+        "environment": candidate.environment,
+        "projectId": candidate.project_id,
+        "impactedServices": candidate.impacted_services,
+        "signals": candidate.signals,
+        "receivedAt": stored.received_at,
+        "submittedBy": stored.submitted_by,
+    });
+    for (name, value) in [
+        ("summary", json!(candidate.summary)),
+        ("policyId", json!(candidate.policy_id)),
+        ("policyVersion", json!(candidate.policy_version)),
+        ("correlationKey", json!(candidate.correlation_key)),
+        ("dedupKey", json!(candidate.dedup_key)),
+        ("confidence", json!(candidate.confidence)),
+        ("detectedAt", json!(candidate.detected_at)),
+        ("traceId", json!(candidate.trace_id)),
+        ("pagerdutyIncidentId", json!(candidate.pagerduty_incident_id)),
+        ("incidentId", json!(stored.incident)),
+        ("decidedAt", json!(stored.decided_at)),
+        ("decidedBy", json!(Some(&stored.decided_by).filter(|who| !who.is_empty()))),
+        ("refusedBecause", json!(Some(&stored.refused_because).filter(|why| !why.is_empty()))),
+        ("decision", json!(stored.decision.as_ref().map(decision))),
+    ] {
+        if !value.is_null() {
+            view[name] = value;
+        }
+    }
+    view
+}
+
+fn decision(decision: &Decision) -> Value {
+    json!({
+        "decisionId": decision.decision_id,
+        "outcome": decision.outcome,
+        "reasons": decision.reasons,
+        "because": decision.because,
+        "severity": decision.severity.as_str_name(),
+        "policyId": decision.policy_id,
+        "policyVersion": decision.policy_version,
+        "authority": words::authority_name(decision.authority),
+        "trace": decision.trace,
+    })
+}
