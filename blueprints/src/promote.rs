@@ -18,7 +18,7 @@ use crate::{
         EvaluateReply, EvaluateRequest, Evaluated,
     },
     desk::decode,
-    messages::{PromoteInput, PromoteResult, Status, input_digest, read},
+    messages::{PromoteInput, PromoteResult, input_digest, read},
     run::{Flow, explain, fail, now, patiently},
 };
 

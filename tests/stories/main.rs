@@ -16,6 +16,7 @@ mod flags;
 mod initiate;
 mod kills;
 mod post_mortem;
+mod promote;
 mod races;
 mod remediate;
 mod temporal_away;

@@ -51,6 +51,9 @@ async fn each_role_may_do_what_the_table_says() {
     // The least who may; a body that is refused for its content shows that the right was there.
     for (least, method, path) in [
         ("viewer", Method::GET, "incidents"),
+        ("viewer", Method::GET, "candidates"),
+        ("operator", Method::POST, "candidates"),
+        ("operator", Method::POST, "candidates/x/promote"),
         ("viewer", Method::GET, "log/verify"),
         ("viewer", Method::GET, "log/export"),
         ("approver", Method::GET, "approvals"),

@@ -144,6 +144,8 @@ async fn list_is_filtered_and_paged() {
         ("?searchQuery=checkout", vec![&third, &second, &first]),
         ("?searchQuery=nothing", vec![]),
         ("?environment=production", vec![]),
+        ("?sort=createdAt", vec![&first, &second, &third]),
+        ("?sort=severity", vec![&third, &first, &second]),
     ] {
         let listed = world.get("viewer", &format!("incidents{query}")).await.ok(200);
         let found: Vec<&str> = listed["incidents"]
@@ -155,13 +157,18 @@ async fn list_is_filtered_and_paged() {
         assert_eq!(found, expected, "{query}");
     }
     let page = world.get("viewer", "incidents?limit=2").await.ok(200);
-    assert_eq!(page["nextCursor"], second.as_str());
-    let rest = world.get("viewer", &format!("incidents?limit=2&cursor={second}")).await.ok(200);
+    let cursor = page["nextCursor"].as_str().unwrap();
+    let rest = world.get("viewer", &format!("incidents?limit=2&cursor={cursor}")).await.ok(200);
     assert_eq!(rest["incidents"][0]["incidentId"], first.as_str());
     assert_eq!(rest.get("nextCursor"), None);
-    for (query, status) in
-        [("?limit=0", 422), ("?limit=201", 422), ("?stat=OPEN", 400), ("?status=x", 422), ("?cursor=x", 422)]
-    {
+    for (query, status) in [
+        ("?limit=0", 422),
+        ("?limit=201", 422),
+        ("?stat=OPEN", 400),
+        ("?status=x", 422),
+        ("?cursor=x", 422),
+        ("?sort=x", 422),
+    ] {
         world.get("viewer", &format!("incidents{query}")).await.problem(status);
     }
     world.get("viewer", "incidents/nonsense").await.problem(400);

@@ -4,6 +4,7 @@
 
 mod access;
 mod approvals;
+mod candidates;
 mod commands;
 mod declare;
 mod log;

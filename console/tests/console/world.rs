@@ -155,6 +155,10 @@ impl World {
         Self { log, keys, router, _dir: dir, rules, temporal }
     }
 
+    pub(crate) fn policies(&self) -> Arc<Policies> {
+        self.rules.promotion.clone()
+    }
+
     pub(crate) fn temporal_is(&self, reachable: bool) {
         self.temporal.store(reachable, Ordering::SeqCst);
     }
