@@ -113,7 +113,7 @@ impl Services {
                 format!("input.context.initiator_id: nobody of the id {initiator:?} is in the directory"),
             )
         })?;
-        Ok(Some((principal.id.clone(), principal.authority(org, None))))
+        Ok(Some((principal.id.clone(), rules.access.authority(principal, org, None))))
     }
 
     /// Makes the incident, and writes the start of initiate with it.

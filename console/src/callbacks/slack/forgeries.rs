@@ -208,6 +208,7 @@ impl World {
             access: &access,
             policy: &Policy::default(),
             auto_escalate_p1: true,
+            promotion: &harmony_incidents::promotion::Policies::default(),
         };
         let command = Command::Decide { input: Box::new(input) };
         let judged = judge(Head { state, under_way: &[] }, &command, &context, rules).unwrap();
