@@ -130,11 +130,11 @@ impl Place {
             break_glass: proposal.break_glass,
             justification: proposal.justification.as_deref().unwrap_or_default(),
         });
-        let name = &proposal.approver.name;
         let payload = DecisionPayload {
             decision: proposal.decision,
             approver_id: proposal.approver.id.clone(),
-            approver_name: (!name.is_empty()).then(|| name.clone()),
+            // Histories name nobody by more than their id.
+            approver_name: None,
             approver_roles: None,
             gate_id: Some(proposal.gate_id.to_owned()),
             digest: proposal.digest.clone(),

@@ -19,4 +19,5 @@ mod post_mortem;
 mod promote;
 mod races;
 mod remediate;
+mod secrets;
 mod temporal_away;

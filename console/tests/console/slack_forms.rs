@@ -29,9 +29,8 @@ async fn waiting(by: By) -> Waiting {
 
 impl Waiting {
     async fn rejects(&self, user: &str) {
-        self.workspace
-            .did("click", json!({ "messageTs": self.ts, "actionId": "reject", "userId": user }))
-            .await;
+        let click = json!({ "messageTs": self.ts, "actionId": "reject", "userId": user, "leaveForm": true });
+        self.workspace.did("click", click).await;
     }
 
     /// The form that is open for this person, once it is.

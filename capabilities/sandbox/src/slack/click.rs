@@ -2,7 +2,9 @@
 //! and delivers it to Harmony.
 //!
 //! `POST /_sandbox/slack/click {messageTs, actionId, userId}` answers
-//! `{delivered, status, body}`; `delivered` says that Harmony answered, `status` what. Also
+//! `{delivered, status, body}`; `delivered` says that Harmony answered, `status` what. Where the
+//! click opens a form, it is filled in and sent at once, with `values` or with anything, and
+//! `form` tells what came of it; with `leaveForm` it stays open (`forms.rs`). Also
 //! here: `POST /_sandbox/slack/channels {name, …}`, a channel that a person made.
 
 use std::sync::Arc;
@@ -13,13 +15,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::stand_in;
 
 use super::Slack;
 use super::conversations;
 use super::deliver::{Delivery, deliver};
+use super::forms;
 use super::memory::Message;
 use super::people::{self, APP_ID, Person, TEAM_DOMAIN, TEAM_ID};
 
@@ -29,6 +32,12 @@ struct Click {
     message_ts: String,
     action_id: String,
     user_id: String,
+    /// For the form that the click opens.
+    #[serde(default)]
+    values: Map<String, Value>,
+    /// Whether that form stays open.
+    #[serde(default)]
+    leave_form: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,7 +77,17 @@ async fn click(State(slack): State<Arc<Slack>>, body: String) -> Response {
         Ok(payload) => payload,
         Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
     };
-    stand_in::json(StatusCode::OK, deliver(&slack, &Delivery::Interaction(payload)).await)
+    let trigger_id = payload["trigger_id"].clone();
+    let mut outcome = deliver(&slack, &Delivery::Interaction(payload)).await;
+    let opened = slack.memory.lock().form_of(&trigger_id).filter(|_| !click.leave_form);
+    if let Some(view) = opened {
+        let values = if click.values.is_empty() { forms::anything(&view) } else { click.values };
+        outcome["form"] = match forms::send(&slack, &person, view["id"].as_str(), &values).await {
+            Ok(sent) => sent,
+            Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
+        };
+    }
+    stand_in::json(StatusCode::OK, outcome)
 }
 
 async fn add_channel(State(slack): State<Arc<Slack>>, body: String) -> Response {

@@ -56,23 +56,37 @@ async fn submit(State(slack): State<Arc<Slack>>, body: String) -> Response {
     let Some(person) = people::find(&submit.user_id) else {
         return refused(StatusCode::NOT_FOUND, &format!("there is no user {}", submit.user_id));
     };
-    let (id, payload) = match filled(&slack, &submit, &person) {
-        Ok(filled) => filled,
-        Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
-    };
-    let mut outcome = deliver(&slack, &Delivery::Interaction(payload)).await;
+    match send(&slack, &person, submit.view_id.as_deref(), &submit.values).await {
+        Ok(outcome) => stand_in::json(StatusCode::OK, outcome),
+        Err(hint) => refused(StatusCode::NOT_FOUND, &hint),
+    }
+}
+
+/// Fills in the form, sends it and obeys the answer; tells what came of it. The error says what is not there.
+pub(super) async fn send(
+    slack: &Slack,
+    person: &Person,
+    view_id: Option<&str>,
+    values: &Map<String, Value>,
+) -> Result<Value, String> {
+    let (id, payload) = filled(slack, person, view_id, values)?;
+    let mut outcome = deliver(slack, &Delivery::Interaction(payload)).await;
     if outcome["delivered"] == true && outcome["status"] == 200 {
-        let said =
-            outcome["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
-        if let Some(problem) = obey(&slack, &id, &said) {
+        let said = outcome["body"].as_str().and_then(|body| serde_json::from_str(body).ok());
+        if let Some(problem) = obey(slack, &id, &said.unwrap_or_default()) {
             outcome["problem"] = json!(problem);
         }
     }
-    stand_in::json(StatusCode::OK, outcome)
+    Ok(outcome)
 }
 
 /// The view's id and the `view_submission` payload.
-fn filled(slack: &Slack, submit: &Submit, person: &Person) -> Result<(String, Value), String> {
+fn filled(
+    slack: &Slack,
+    person: &Person,
+    view_id: Option<&str>,
+    given: &Map<String, Value>,
+) -> Result<(String, Value), String> {
     let mut memory = slack.memory.lock();
     let trigger_id = memory.issue_trigger(&person.id);
     let form = memory
@@ -80,19 +94,19 @@ fn filled(slack: &Slack, submit: &Submit, person: &Person) -> Result<(String, Va
         .iter_mut()
         .rev()
         .filter(|form| form.is_open && form.user == person.id)
-        .find(|form| submit.view_id.as_ref().is_none_or(|id| form.view["id"] == **id))
+        .find(|form| view_id.is_none_or(|id| form.view["id"] == id))
         .ok_or_else(|| format!("no form is open for {}", person.name))?;
     let blocks = form.view["blocks"].as_array().cloned().unwrap_or_default();
     let inputs: Vec<&Value> = blocks.iter().filter(|block| block["type"] == "input").collect();
     if let Some(unknown) =
-        submit.values.keys().find(|name| !inputs.iter().any(|block| block["block_id"] == name.as_str()))
+        given.keys().find(|name| !inputs.iter().any(|block| block["block_id"] == name.as_str()))
     {
         return Err(format!("the form has no field {unknown}"));
     }
     let mut values = Map::new();
     for block in inputs {
         let (name, element) = (block["block_id"].as_str().unwrap_or_default(), &block["element"]);
-        let text = submit.values.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = given.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         if text.is_none() && block["optional"] != true {
             return Err(format!("the field {name} must be filled in"));
         }
@@ -197,4 +211,19 @@ async fn shortcut(State(slack): State<Arc<Slack>>, body: String) -> Response {
         "received_at": clock::epoch_seconds().to_string(),
     });
     stand_in::json(StatusCode::OK, deliver(&slack, &Delivery::Interaction(payload)).await)
+}
+
+/// What somebody writes who was given nothing to write, into the fields that must be filled in.
+pub(super) fn anything(view: &Value) -> Map<String, Value> {
+    let blocks = view["blocks"].as_array().into_iter().flatten();
+    blocks
+        .filter(|block| block["type"] == "input" && block["optional"] != true)
+        .filter_map(|block| {
+            let first = block["element"]["options"][0]["value"].as_str();
+            Some((
+                block["block_id"].as_str()?.to_owned(),
+                json!(first.unwrap_or("As clicked in the sandbox")),
+            ))
+        })
+        .collect()
 }

@@ -84,6 +84,8 @@ pub(super) struct View {
     pub(super) view: Value,
     /// Who sees it.
     pub(super) user: String,
+    /// What opened it.
+    pub(super) trigger_id: String,
     /// Until it is sent and taken, or replaced by a note.
     pub(super) is_open: bool,
     /// What the app said is wrong with it.
@@ -182,6 +184,12 @@ impl SlackMemory {
         }
         trigger.used = true;
         Ok(trigger.user.clone())
+    }
+
+    /// The form that this trigger opened, while it is open.
+    pub(super) fn form_of(&self, trigger_id: &Value) -> Option<Value> {
+        let found = self.views.iter().find(|form| form.is_open && *trigger_id == *form.trigger_id);
+        found.map(|form| form.view.clone())
     }
 
     pub(super) fn to_json(&self) -> Value {

@@ -31,7 +31,8 @@ pub(super) fn add_pin(memory: &mut SlackMemory, arguments: &Arguments) -> Outcom
 pub(super) fn open_view(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome {
     let view = arguments.get("view").filter(|view| view.is_object());
     let mut view = view.cloned().ok_or_else(|| Refusal::new("invalid_arguments"))?;
-    let user = memory.spend_trigger(text(arguments, "trigger_id"))?;
+    let trigger_id = text(arguments, "trigger_id").to_owned();
+    let user = memory.spend_trigger(&trigger_id)?;
     let id = format!("V{:010}", memory.next_serial());
     view["id"] = json!(id);
     view["root_view_id"] = json!(id);
@@ -41,6 +42,6 @@ pub(super) fn open_view(memory: &mut SlackMemory, arguments: &Arguments) -> Outc
     view["bot_id"] = json!(BOT_ID);
     view["hash"] = json!(format!("{}.{id}", clock::epoch_seconds()));
     view["state"] = json!({"values": {}});
-    memory.views.push(View { view: view.clone(), user, is_open: true, errors: json!(null) });
+    memory.views.push(View { view: view.clone(), user, trigger_id, is_open: true, errors: json!(null) });
     Ok(json!({"view": view}))
 }

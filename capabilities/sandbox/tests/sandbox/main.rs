@@ -5,6 +5,7 @@
 mod clicks;
 mod confluence;
 mod faults;
+mod forms;
 mod inspection;
 mod pagerduty;
 mod slack;

@@ -142,8 +142,13 @@ impl World {
     }
 
     pub(crate) async fn click(&self, click: Value) -> Answer {
-        let url = format!("{}/_sandbox/slack/click", self.origin(Vendor::Slack));
-        answer_of(self.http.post(url).json(&click)).await
+        self.person("click", click).await
+    }
+
+    /// What somebody in the workspace does.
+    pub(crate) async fn person(&self, does: &str, body: Value) -> Answer {
+        let url = format!("{}/_sandbox/slack/{does}", self.origin(Vendor::Slack));
+        answer_of(self.http.post(url).json(&body)).await
     }
 }
 
