@@ -199,7 +199,7 @@ async fn auditor_does_not_bring_a_file_up_to_date() {
     let file = told().await;
     sql(&file.path(), "PRAGMA user_version = 1").await;
     let error = SqliteLog::audit(&file.path()).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 1, this version needs 2: run `harmony db migrate`");
+    assert_eq!(error, "the database has schema 1, this version needs 3: run `harmony db migrate`");
     let missing = file.path().with_file_name("missing.db");
     assert!(matches!(SqliteLog::audit(&missing).await, Err(LogError::Open { .. })));
     assert!(!missing.exists());

@@ -29,13 +29,13 @@ async fn database_that_was_not_migrated_is_refused_with_what_to_run() {
     let database = Postgres::empty().await;
     let address = database.address();
     let error = opened(&address).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 0, this version needs 1: run `harmony db migrate`");
-    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 1 });
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 1 });
+    assert_eq!(error, "the database has schema 0, this version needs 2: run `harmony db migrate`");
+    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 2 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 2 });
     let log = opened(&address).await.unwrap();
     tell(&log).await;
     // Again it changes nothing.
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 1, known: 1 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 2, known: 2 });
     assert_eq!(database.count(Rows::Records).await, 6);
 }
 
@@ -52,7 +52,7 @@ async fn those_who_migrate_at_once_migrate_once() {
     }
     let mut found = tasks.join_all().await;
     found.sort_unstable();
-    assert_eq!(found, [0, 1, 1, 1, 1, 1]);
+    assert_eq!(found, [0, 2, 2, 2, 2, 2]);
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn database_of_a_newer_schema_is_refused_and_left_alone() {
     }
     let database = Postgres::new().await;
     database.sql("INSERT INTO harmony_schema (version) VALUES (99)").await;
-    let expected = "the database has schema 99, this version knows 1: use a newer Harmony";
+    let expected = "the database has schema 99, this version knows 2: use a newer Harmony";
     assert_eq!(opened(&database.address()).await.err().expect("refused").to_string(), expected);
     let error = open::migrate(&database.address()).await.unwrap_err();
     assert_eq!(error.to_string(), expected);
