@@ -168,6 +168,6 @@ fn organisation() -> Router<App> {
         .route("/approvals/{*gate}", get(approvals::show).post(approvals::decide))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/export", get(log::export))
-        .route("/log/replay", get(log::verify))
+        .route("/log/replay", get(log::replayed))
         .route("/log/verify", get(log::verify))
 }

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use harmony_eventlog::{Checkpoint, Export, LogError, history::state_at};
+use harmony_eventlog::{Checkpoint, Export, LogError, history::state_at, replay::replay};
 use harmony_incidents::{Command, IncidentId, Right, log::IncidentState};
 use serde::Deserialize;
 use serde_json::json;
@@ -62,7 +62,15 @@ async fn at(
     Ok(Json(json!({ "seq": seq, "incident": views::incident(&state), "events": events })).into_response())
 }
 
-/// `GET …/log/verify` and `GET …/log/replay`: verifying folds every record again and compares.
+/// `GET …/log/replay`: every incident folded again, each state compared with the one on record.
+pub(crate) async fn replayed(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    call.caller.require(Right::Read, None)?;
+    let report = replay(call.app.doors.log.as_ref(), &call.caller.org).await?;
+    Ok(Json(report).into_response())
+}
+
+/// `GET …/log/verify`: every byte, link, state, text and projection.
 pub(crate) async fn verify(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;

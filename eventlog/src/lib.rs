@@ -25,6 +25,8 @@ pub mod history;
 pub mod open;
 pub mod postgres;
 pub mod promotion;
+pub mod rebuild;
+pub mod replay;
 pub mod sqlite;
 pub mod verify;
 

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use harmony_incidents::record::SaltKey;
+use harmony_incidents::{OrgId, record::SaltKey};
 use sqlx::postgres::PgConnectOptions;
 
 #[cfg(feature = "dynamodb")]
@@ -19,6 +19,7 @@ use crate::dynamo::DynamoLog;
 use crate::{
     fanout::SinkName,
     postgres::{self, PostgresLog},
+    rebuild::Rebuilt,
     sqlite::{self, SqliteLog},
     store::{LogError, SharedLog},
 };
@@ -213,6 +214,18 @@ pub async fn migrate(address: &Address) -> Result<Schema, LogError> {
         }
         #[cfg(not(feature = "dynamodb"))]
         Address::Dynamodb(_) => Err(without_dynamodb(address)),
+    }
+}
+
+/// Makes an organisation's projections again, from its records.
+pub async fn rebuild(address: &Address, org: &OrgId) -> Result<Rebuilt, LogError> {
+    match address {
+        Address::Sqlite(path) => sqlite::rebuild(path, org).await,
+        Address::Postgres(options) => postgres::rebuild(options, org).await,
+        Address::Dynamodb(_) => Err(LogError::Open {
+            path: address.to_string(),
+            reason: "this version makes projections again in SQLite and PostgreSQL alone".to_owned(),
+        }),
     }
 }
 

@@ -19,7 +19,7 @@ use harmony_incidents::{
 };
 use serde_json::Value;
 use sqlx::{
-    PgPool, PgTransaction,
+    Connection as _, PgConnection, PgPool, PgTransaction,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 
@@ -28,6 +28,7 @@ use crate::{
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
     fanout::{Lane, LaneBacklog, SinkName},
+    rebuild::{self, Rebuilt},
     sql::reason,
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
@@ -125,6 +126,18 @@ impl PostgresLog {
         }
         Ok(appended)
     }
+}
+
+/// Makes an organisation's projections again. Nobody appends meanwhile; readers go on.
+pub(crate) async fn rebuild(options: &PgConnectOptions, org: &OrgId) -> Result<Rebuilt, LogError> {
+    let failed = |error: sqlx::Error| LogError::Open { path: place(options), reason: reason(&error) };
+    let mut connection = PgConnection::connect_with(options).await.map_err(failed)?;
+    schema::check(schema::version(&mut connection).await.map_err(failed)?)?;
+    let mut tx = connection.begin_with(WRITE).await.map_err(unavailable)?;
+    sqlx::query("LOCK TABLE incidents IN EXCLUSIVE MODE").execute(&mut *tx).await.map_err(unavailable)?;
+    let rebuilt = rebuild::rebuild(&mut *tx, org).await?;
+    tx.commit().await.map_err(unavailable)?;
+    Ok(rebuilt)
 }
 
 #[async_trait]

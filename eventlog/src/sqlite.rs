@@ -25,6 +25,7 @@ use crate::{
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     checkpoint::IncidentHead,
     fanout::{Lane, LaneBacklog, SinkName},
+    rebuild::{self, Rebuilt},
     sql::reason,
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
@@ -109,6 +110,14 @@ impl SqliteLog {
         let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
         Ok(Self { writer: Some(writer), readers, salt: Some(salt), sinks: Vec::new() })
     }
+}
+
+/// Makes an organisation's projections again, in a file that may be in use.
+pub(crate) async fn rebuild(path: &Path, org: &OrgId) -> Result<Rebuilt, LogError> {
+    let writer = Writer::open(options(path), path).await?;
+    let mut turn = writer.turn().await?;
+    let rebuilt = rebuild::rebuild(turn.connection(), org).await;
+    turn.end(rebuilt).await
 }
 
 /// How every connection is opened that may write.

@@ -477,6 +477,7 @@ pub(crate) fn bad(key: &str, problem: &str) -> Failure {
 pub(crate) fn unreadable(error: &LogError) -> Failure {
     let hint = match error {
         LogError::OlderSchema { .. } => "run `harmony db migrate` with the same DATABASE_URL",
+        LogError::Corrupt { .. } => "keep it as it is, and compare it with a backup",
         LogError::NewerSchema { .. } => "run the newer version, or restore a backup from before it",
         _ => "check DATABASE_URL and the rights it comes with; `harmony config check` shows where it points",
     };

@@ -7,7 +7,8 @@ use sqlx::PgConnection;
 
 use super::{column, lanes, read, unavailable};
 use crate::{
-    append::{self, Found, KeyRow, Plan, Transaction},
+    append::{self, Found, KeyRow, Plan, Projection, Transaction},
+    rebuild::Projections,
     redaction::{Copies, Erasure},
     sql::{signed, unsigned},
     store::{Append, Entry, LogError, Target},
@@ -41,6 +42,9 @@ following AS (
 )
 INSERT INTO idempotency (org, key, incident, fingerprint, answer, first_seq, last_seq, run_id)
 VALUES ($1, $25, $2, $26, $27, $28, $29, $30)";
+
+/// A projection that is not there.
+const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 #[async_trait]
 impl Transaction for PgConnection {
@@ -178,6 +182,48 @@ impl Transaction for PgConnection {
                 .map_err(unavailable)?;
         }
         insert(self, append, plan).await
+    }
+}
+
+#[async_trait]
+impl Projections for PgConnection {
+    async fn unproject(&mut self, org: &OrgId, incident: &str) -> Result<(), LogError> {
+        sqlx::query("DELETE FROM incidents WHERE org = $1 AND incident = $2")
+            .bind(org.as_str())
+            .bind(incident)
+            .execute(self)
+            .await
+            .map(drop)
+            .map_err(unavailable)
+    }
+
+    async fn project(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        projection: &Projection,
+    ) -> Result<(), LogError> {
+        sqlx::query(PROJECT)
+            .bind(org.as_str())
+            .bind(incident.as_str())
+            .bind(projection.year)
+            .bind(signed(projection.number))
+            .bind(signed(projection.seq))
+            .bind(&projection.head_hash)
+            .bind(&projection.state)
+            .bind(&projection.state_word)
+            .bind(&projection.phase_word)
+            .bind(&projection.severity)
+            .bind(&projection.status_word)
+            .bind(&projection.service)
+            .bind(&projection.environment)
+            .bind(&projection.project)
+            .bind(&projection.correlation_keys)
+            .bind(jiff::Timestamp::now().as_microsecond())
+            .execute(self)
+            .await
+            .map(drop)
+            .map_err(unavailable)
     }
 }
 

@@ -9,6 +9,7 @@ use sqlx::{Row as _, SqliteConnection};
 use super::{column, lanes, outbox, read, unavailable, writer::Writer};
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
+    rebuild::Projections,
     redaction::{Copies, Erasure},
     sql::{signed, unsigned},
     store::{Append, Entry, LogError, Target},
@@ -117,6 +118,28 @@ impl Transaction for SqliteConnection {
             outbox::settle(self, append.org, &plan.incident, decision, plan.stored_at).await?;
         }
         insert_key(self, append.org, append.key, &plan.key).await
+    }
+}
+
+#[async_trait]
+impl Projections for SqliteConnection {
+    async fn unproject(&mut self, org: &OrgId, incident: &str) -> Result<(), LogError> {
+        sqlx::query("DELETE FROM incidents WHERE org = ? AND CAST(incident AS BLOB) = CAST(? AS BLOB)")
+            .bind(org.as_str())
+            .bind(incident)
+            .execute(self)
+            .await
+            .map(drop)
+            .map_err(unavailable)
+    }
+
+    async fn project(
+        &mut self,
+        org: &OrgId,
+        incident: &IncidentId,
+        projection: &Projection,
+    ) -> Result<(), LogError> {
+        project(self, org, incident, projection, Timestamp::now()).await
     }
 }
 

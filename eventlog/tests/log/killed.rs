@@ -1,28 +1,34 @@
-//! Durable before acknowledged: a writer is killed at a random moment, and everything it was told is in the log.
+//! Durable before acknowledged: writers are killed at a random moment, and everything they were told is in the log.
 //!
-//! The test runs this binary again as the writer, which says on stdout what it was acknowledged, and kills it with
+//! The story runs this binary again as the writers, which say on stdout what they were acknowledged, and kills it with
 //! SIGKILL. What was said before is then looked for in the log, by hash.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
     process::{Command, Stdio},
-    sync::Arc,
 };
 
-use harmony_eventlog::{SharedLog, SqliteLog};
+use harmony_eventlog::{Access, Address, SharedLog, open};
 use harmony_incidents::{IncidentId, OrgId, log::Severity};
 use uuid::Uuid;
 
-use crate::stores::{Store as _, sqlite::Sqlite};
-use crate::world::{ask, declaration, named, new, note, salt, say};
+use crate::{
+    stores::{Backend, sql_stories},
+    world::{World, ask, declaration, named, new, note, salt, say},
+};
 
-const NAME: &str = "killed::what_was_acknowledged_survives_a_kill";
-/// Set in the writer: the file to write to.
+sql_stories! {
+    what_was_acknowledged_survives_a_kill,
+}
+
+/// The test that is the writer when [`WRITER`] is set, whichever store that names.
+const NAME: &str = "killed::sqlite::what_was_acknowledged_survives_a_kill";
+/// Set in the writer: where the log is.
 const WRITER: &str = "HARMONY_TEST_WRITER";
-const WRITERS: u64 = 16;
+const WRITERS: u64 = 64;
 /// The kill comes after 1 to this many acknowledgements.
-const LONGEST_LIFE: u128 = 200;
+const LONGEST_LIFE: u128 = 300;
 
 struct Acknowledged {
     incident: IncidentId,
@@ -30,38 +36,43 @@ struct Acknowledged {
     hash: String,
 }
 
-fn kills() -> u32 {
-    if std::env::var("HARMONY_TEST_SCALE").is_ok_and(|scale| scale == "full") { 50 } else { 10 }
+/// A killed client is all the same to a server, which the kill does not reach; it gets fewer.
+fn kills(on: Backend) -> u32 {
+    let is_full = std::env::var("HARMONY_TEST_SCALE").is_ok_and(|scale| scale == "full");
+    match (on, is_full) {
+        (Backend::Sqlite, false) => 50,
+        (Backend::Sqlite, true) => 200,
+        (_, false) => 10,
+        (_, true) => 50,
+    }
 }
 
-#[test]
-fn what_was_acknowledged_survives_a_kill() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    if let Ok(path) = std::env::var(WRITER) {
-        return runtime.block_on(write(Path::new(&path)));
+async fn what_was_acknowledged_survives_a_kill(on: Backend) {
+    if let Ok(url) = std::env::var(WRITER) {
+        return write(&url).await;
     }
-    let file = runtime.block_on(Sqlite::new());
+    let world = World::new(on).await;
     let mut acknowledged = Vec::new();
-    for kill in 1..=kills() {
-        let said = live_and_die(&file.path());
+    for kill in 1..=kills(on) {
+        let url = world.store.url();
+        let said = tokio::task::spawn_blocking(move || live_and_die(&url)).await.unwrap();
         assert!(!said.is_empty());
+        // Opened anew, as the next process would.
+        all_there(&world.other().await, &said, kill).await;
         acknowledged.extend(said);
-        runtime.block_on(async {
-            let log = file.open().await;
-            all_there(&log, &acknowledged, kill).await;
-            let report = log.verify(&OrgId::default()).await.unwrap();
-            assert!(report.verified, "after kill {kill}: {:?}", report.findings);
-            assert!(report.records >= u64::try_from(acknowledged.len()).unwrap());
-        });
     }
+    all_there(&world.log, &acknowledged, 0).await;
+    let report = world.log.verify(&OrgId::default()).await.unwrap();
+    assert!(report.verified, "{:?}", report.findings);
+    assert!(report.records >= u64::try_from(acknowledged.len()).unwrap());
 }
 
-/// Starts a writer, kills it after some acknowledgements, and tells everything it had said by then.
-fn live_and_die(path: &Path) -> Vec<Acknowledged> {
+/// Starts the writers, kills them after some acknowledgements, and tells everything they had said by then.
+fn live_and_die(url: &str) -> Vec<Acknowledged> {
     let life = Uuid::new_v4().as_u128() % LONGEST_LIFE + 1;
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", NAME, "--nocapture"])
-        .env(WRITER, path)
+        .env(WRITER, url)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -87,7 +98,7 @@ fn live_and_die(path: &Path) -> Vec<Acknowledged> {
 }
 
 async fn all_there(log: &SharedLog, acknowledged: &[Acknowledged], kill: u32) {
-    let mut by_incident = std::collections::BTreeMap::<&IncidentId, Vec<&Acknowledged>>::new();
+    let mut by_incident = BTreeMap::<&IncidentId, Vec<&Acknowledged>>::new();
     for one in acknowledged {
         by_incident.entry(&one.incident).or_default().push(one);
     }
@@ -102,8 +113,9 @@ async fn all_there(log: &SharedLog, acknowledged: &[Acknowledged], kill: u32) {
 }
 
 /// Appends from many tasks until killed: each declares an incident and writes notes to it.
-async fn write(path: &Path) {
-    let log: SharedLog = Arc::new(SqliteLog::open(path, salt()).await.unwrap());
+async fn write(url: &str) {
+    let address = Address::parse(url).unwrap();
+    let log = open::open(&address, Access::Existing(salt()), 16).await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..WRITERS {
         let log = log.clone();

@@ -55,6 +55,9 @@ pub(crate) trait Store: Send + Sync {
     /// The same for a process that has these sinks.
     async fn open_for(&self, sinks: Vec<SinkName>) -> SharedLog;
 
+    /// Where it is, as `DATABASE_URL` says it.
+    fn url(&self) -> String;
+
     /// How many rows it holds, of all organisations.
     async fn count(&self, rows: Rows) -> u64;
 
@@ -122,6 +125,13 @@ macro_rules! stories {
                 }
             )+
         }
+        crate::stores::sql_stories! { $($story,)+ }
+    };
+}
+
+/// The same for what SQL stores alone do.
+macro_rules! sql_stories {
+    ($($story:ident,)+) => {
         mod sqlite {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -145,6 +155,7 @@ macro_rules! stories {
     };
 }
 
+pub(crate) use sql_stories;
 pub(crate) use stories;
 
 /// The table of these rows, in both SQL stores.

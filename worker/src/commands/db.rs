@@ -1,4 +1,4 @@
-//! `harmony db …`: the schema of the log's database. May be repeated; only `migrate` changes anything.
+//! `harmony db …`: the log's database, its schema and its projections. May be repeated.
 //!
 //! A SQLite file brings itself up to date when Harmony opens it; a PostgreSQL database does not, since several
 //! versions of Harmony may be at work on it while a new one is rolled out.
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     config::{Config, unreadable},
-    failure::Exit,
+    failure::{Exit, Failure},
     keys, output,
 };
 
@@ -20,6 +20,8 @@ use crate::{
 pub(crate) enum DbCommand {
     /// Make the schema, or bring an older one up to date
     Migrate(MigrateArgs),
+    /// Make what lists and pages show again, from the records; a log that does not verify is left alone
+    RebuildProjections,
 }
 
 /// Options of `migrate`.
@@ -34,6 +36,7 @@ pub(crate) struct MigrateArgs {
 pub(crate) async fn run(config: &Config, command: &DbCommand, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         DbCommand::Migrate(args) => migrate(config, args, json).await,
+        DbCommand::RebuildProjections => rebuild(config, json).await,
     }
 }
 
@@ -70,6 +73,29 @@ async fn migrate(config: &Config, args: &MigrateArgs, json: bool) -> anyhow::Res
             "run `harmony db migrate` with the same DATABASE_URL",
         );
         return Ok(ExitCode::from(Exit::Failed.code()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let address = config.database()?;
+    if let Some(path) = address.path().filter(|path| !path.is_file()) {
+        return Err(Failure::failed(
+            format!("there is no log at {}", path.display()),
+            "set DATABASE_URL to where it is, or --data-dir to where Harmony runs",
+        )
+        .into());
+    }
+    let rebuilt = open::rebuild(&address, &config.org).await.map_err(|error| unreadable(&error))?;
+    if json {
+        output::json(&json!({
+            "incidents": rebuilt.incidents, "records": rebuilt.records, "mended": rebuilt.mended,
+        }));
+    } else {
+        output::data(&format!(
+            "{}: {} incidents, {} records folded, {} projections mended",
+            config.org, rebuilt.incidents, rebuilt.records, rebuilt.mended
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

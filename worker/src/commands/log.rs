@@ -12,13 +12,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use harmony_eventlog::{
-    Checkpoint, CheckpointKey, Entry, Export, Filter, Place, Report, SharedLog, VerifierKey, export,
-    export::Expected,
-};
-use harmony_incidents::{
-    IncidentId,
-    log::IncidentState,
-    record::{self, ChainHead},
+    Checkpoint, CheckpointKey, Export, Report, VerifierKey, export, export::Expected, replay::replay,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -124,7 +118,7 @@ pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> an
         LogCommand::Replay => {
             let report = match api(config).await? {
                 Some(api) => api.get(&["log", "replay"], &[]).await?,
-                None => replay(config).await?,
+                None => json!(replay_stored(config).await?),
             };
             return Ok(tell(&report, "replayed", json));
         }
@@ -249,34 +243,10 @@ fn shortened(text: &str) -> String {
     short
 }
 
-async fn replay(config: &Config) -> anyhow::Result<Value> {
+/// Folds the log in the database itself.
+async fn replay_stored(config: &Config) -> anyhow::Result<Report> {
     let log = config.open_existing_log().await?;
-    let (mut incidents, mut records) = (0_u64, 0_u64);
-    let mut findings = Vec::new();
-    for state in all_incidents(config, &log).await? {
-        let id: IncidentId = state.incident.parse().map_err(|_| {
-            Failure::failed(
-                format!("the log lists {:?}, which is no incident", state.incident),
-                "run `harmony log verify`",
-            )
-        })?;
-        incidents += 1;
-        let mut head = ChainHead::default();
-        for entry in all_records(config, &log, &id).await? {
-            records += 1;
-            match record::check(&config.org, &id, head, &entry.canonical, &entry.hash) {
-                Ok((_, next)) => head = next,
-                Err(error) => {
-                    let seq = entry.record.seq;
-                    findings.push(json!({ "incident": id, "seq": seq, "problem": error.to_string() }));
-                    break;
-                }
-            }
-        }
-    }
-    Ok(
-        json!({ "verified": findings.is_empty(), "incidents": incidents, "records": records, "findings": findings }),
-    )
+    Ok(replay(log.as_ref(), &config.org).await.map_err(|error| unreadable(config, &error))?)
 }
 
 async fn export(config: &Config) -> anyhow::Result<()> {
@@ -405,34 +375,6 @@ async fn redact(config: &Config, args: &RedactArgs, json: bool) -> anyhow::Resul
         output::data(&format!("{place}: was redacted before"));
     }
     Ok(())
-}
-
-async fn all_incidents(config: &Config, log: &SharedLog) -> anyhow::Result<Vec<IncidentState>> {
-    let mut filter = Filter { limit: PAGE, ..Filter::default() };
-    let mut all: Vec<IncidentState> = Vec::new();
-    loop {
-        let page = log.list(&config.org, &filter).await.map_err(|error| unreadable(config, &error))?;
-        filter.after = page.last().and_then(Place::of);
-        let is_last = page.len() < PAGE as usize || filter.after.is_none();
-        all.extend(page);
-        if is_last {
-            return Ok(all);
-        }
-    }
-}
-
-async fn all_records(config: &Config, log: &SharedLog, id: &IncidentId) -> anyhow::Result<Vec<Entry>> {
-    let mut all: Vec<Entry> = Vec::new();
-    loop {
-        let after = all.last().map_or(0, |entry| entry.record.seq);
-        let page =
-            log.records(&config.org, id, after, PAGE).await.map_err(|error| unreadable(config, &error))?;
-        let is_last = page.len() < PAGE as usize;
-        all.extend(page);
-        if is_last {
-            return Ok(all);
-        }
-    }
 }
 
 fn unreadable(config: &Config, error: &harmony_eventlog::LogError) -> Failure {

@@ -228,6 +228,10 @@ impl Store for Dynamo {
         Arc::new(log.fanning_out(sinks))
     }
 
+    fn url(&self) -> String {
+        format!("dynamodb://{PREFIX}")
+    }
+
     async fn count(&self, rows: Rows) -> u64 {
         let found = match rows {
             Rows::Records => self.scan("incident-events").await.len(),

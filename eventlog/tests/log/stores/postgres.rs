@@ -171,6 +171,10 @@ impl Store for Postgres {
         open::open_for(&self.address(), Access::Existing(salt()), POOL, sinks).await.unwrap()
     }
 
+    fn url(&self) -> String {
+        self.url.clone()
+    }
+
     async fn count(&self, rows: Rows) -> u64 {
         let query = AssertSqlSafe(format!("SELECT COUNT(*) FROM {}", super::table(rows)));
         let count: i64 = sqlx::query_scalar(query).fetch_one(&mut connect(&self.url).await).await.unwrap();

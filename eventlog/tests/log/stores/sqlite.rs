@@ -46,6 +46,10 @@ impl Store for Sqlite {
         Arc::new(SqliteLog::open(&self.path(), salt()).await.unwrap().fanning_out(sinks))
     }
 
+    fn url(&self) -> String {
+        format!("sqlite://{}", self.path().display())
+    }
+
     async fn count(&self, rows: Rows) -> u64 {
         let table = super::table(rows);
         let query = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
