@@ -42,7 +42,7 @@ use axum::{
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_eventlog::{CheckpointKey, SharedLog};
-use harmony_incidents::{RulesSource, attestation::AttestationKeys};
+use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
 
 use callbacks::seen::Seen;
@@ -68,6 +68,8 @@ pub struct Doors {
     pub slack_replies: Option<SlackReplies>,
     /// Brings Slack's requests where Slack cannot reach us.
     pub slack_sockets: Option<SlackSockets>,
+    /// Whose webhooks are taken, and for which organisation.
+    pub webhooks: Webhooks,
     /// Whose tokens are taken beside the directory's.
     pub oidc: Option<Oidc>,
     /// Knows the runbooks.
@@ -76,6 +78,19 @@ pub struct Doors {
     pub temporal: Arc<dyn TemporalHealth>,
     /// Confluence space of a post-mortem that names none.
     pub default_space: String,
+}
+
+/// Secrets of those who post to us; several while they are rotated. A sender without one is not listened to.
+#[derive(Default)]
+pub struct Webhooks {
+    /// Whose incidents their candidates may become.
+    pub org: OrgId,
+    /// PagerDuty's webhook subscriptions.
+    pub pagerduty: Vec<SecretString>,
+    /// Alertmanager's receivers.
+    pub alertmanager: Vec<SecretString>,
+    /// Grafana's contact points.
+    pub grafana: Vec<SecretString>,
 }
 
 /// Looks at a runbook before a remediation is started with it.
@@ -113,6 +128,9 @@ pub fn router(doors: Doors) -> Router {
         .route("/slack/commands", post(callbacks::slack::commands))
         .route("/slack/events", post(callbacks::slack::events))
         .route("/slack/interactions", post(callbacks::slack::interactions))
+        .route("/webhooks/alertmanager", post(callbacks::alerts::alertmanager))
+        .route("/webhooks/grafana", post(callbacks::alerts::grafana))
+        .route("/webhooks/pagerduty", post(callbacks::pagerduty::take))
         .nest("/api/orgs/{org}", organisation())
         .fallback(async || ApiError::NotFound("there is nothing at this address".to_owned()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

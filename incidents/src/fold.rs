@@ -14,6 +14,10 @@ use crate::machine;
 /// Version of the fold that this build writes.
 pub const FOLD_VERSION: u32 = 1;
 
+/// What the source of a signal begins with that tells what happened at PagerDuty to a linked incident; what happened
+/// follows.
+pub const PAGERDUTY_SIGNAL: &str = "pagerduty/";
+
 /// The cause's step that tells a sign-off from a plain close.
 pub const SIGN_OFF: &str = "sign-off";
 
@@ -87,6 +91,11 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         Kind::IncidentTagAdded(p) => add(&mut state.tags, &p.tag),
         Kind::IncidentTagRemoved(p) => state.tags.retain(|tag| *tag != p.tag),
         Kind::IncidentSignalIngested(p) => {
+            if p.source.strip_prefix(PAGERDUTY_SIGNAL) == Some("incident.acknowledged") {
+                // It may be known here after somebody has done something here.
+                let known = state.acknowledged_at_us;
+                state.acknowledged_at_us = if known == 0 { at } else { known.min(at) };
+            }
             add(&mut state.correlation_keys, &p.correlation_key);
             state.signals.push(SignalState {
                 signal_id: p.signal_id.clone(),

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context;
 use harmony_capabilities::{address::REQUEST_TIMEOUT, runbook::RunbookRoot};
-use harmony_console::oidc::OidcSettings;
+use harmony_console::{Webhooks, oidc::OidcSettings};
 use harmony_eventlog::{Access, Address, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
 use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
 use secrecy::{ExposeSecret, SecretString};
@@ -35,6 +35,9 @@ const TEMPORAL_NAMESPACE: &str = "harmony";
 const SLACK_BASE_URL: &str = "https://slack.com/api";
 const PAGERDUTY_BASE_URL: &str = "https://api.pagerduty.com";
 const STATUSPAGE_BASE_URL: &str = "https://api.statuspage.io/v1";
+
+/// Shortest secret of a webhook; PagerDuty's own have 64.
+const WEBHOOK_SECRET_BYTES: usize = 16;
 
 /// Flags that are settings, too.
 #[derive(Debug, Clone, Default)]
@@ -282,6 +285,30 @@ impl Config {
                 &format!("{text:?} is no address such as https://harmony.example.com"),
             )),
         }
+    }
+
+    /// Whose webhooks are taken.
+    pub(crate) fn webhooks(&self) -> Result<Webhooks, Failure> {
+        let secrets = |key: &str| -> Result<Vec<SecretString>, Failure> {
+            let given = self.settings.get(key).unwrap_or_default();
+            let secrets = given.split(',').map(str::trim).filter(|secret| !secret.is_empty());
+            secrets
+                .map(|secret| {
+                    if secret.len() < WEBHOOK_SECRET_BYTES {
+                        let problem =
+                            format!("a secret of less than {WEBHOOK_SECRET_BYTES} characters can be guessed");
+                        return Err(bad(key, &problem));
+                    }
+                    Ok(SecretString::from(secret))
+                })
+                .collect()
+        };
+        Ok(Webhooks {
+            org: self.org.clone(),
+            pagerduty: secrets("PAGERDUTY_WEBHOOK_SECRET")?,
+            alertmanager: secrets("HARMONY_ALERTMANAGER_SECRET")?,
+            grafana: secrets("HARMONY_GRAFANA_SECRET")?,
+        })
     }
 
     /// Whose tokens the API takes beside the directory's; none where no issuer is named.

@@ -11,7 +11,7 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
-use harmony_console::{Doors, Runbooks, TemporalHealth, oidc::Oidc, router};
+use harmony_console::{Doors, Runbooks, TemporalHealth, Webhooks, oidc::Oidc, router};
 use harmony_eventlog::{Append, Appended, CheckpointKey, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
@@ -147,6 +147,12 @@ impl World {
             slack_signing_secret: Some(SIGNING_SECRET.into()),
             slack_replies,
             slack_sockets,
+            webhooks: Webhooks {
+                org: OrgId::default(),
+                pagerduty: vec!["new-pagerduty-secret".into(), "old-pagerduty-secret".into()],
+                alertmanager: vec!["alertmanager-secret".into()],
+                grafana: vec!["grafana-secret".into()],
+            },
             oidc,
             runbooks: Arc::new(Shelf),
             temporal: Arc::new(Temporal(temporal.clone())),

@@ -103,6 +103,19 @@ fn checks(config: &Config) -> Vec<Check> {
                 url.map_or_else(|| "none: messages have no links".to_owned(), |url| url.to_string())
             }),
         },
+        Check {
+            what: "webhooks",
+            found: config.webhooks().map(|hooks| {
+                let senders = [
+                    ("pagerduty", hooks.pagerduty.len()),
+                    ("alertmanager", hooks.alertmanager.len()),
+                    ("grafana", hooks.grafana.len()),
+                ];
+                let taken: Vec<&str> =
+                    senders.iter().filter(|(_, secrets)| *secrets > 0).map(|(name, _)| *name).collect();
+                if taken.is_empty() { "none: nobody may post".to_owned() } else { taken.join(", ") }
+            }),
+        },
         Check { what: "oidc", found: issuer() },
         Check { what: "promotion policies", found: promotion() },
         Check { what: "runbooks", found: runbooks() },

@@ -86,6 +86,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         slack_signing_secret: config.slack_signing_secret.clone(),
         slack_replies,
         slack_sockets,
+        webhooks: config.webhooks()?,
         oidc: oidc(config)?,
         runbooks: Arc::new(Shelf(config.runbook_root()?)),
         temporal: Probe::start(config).await,

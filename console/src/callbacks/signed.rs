@@ -1,0 +1,49 @@
+//! Who may post to us without an account: whoever knows a secret, and shows it by signing the raw body or by a bearer
+//! token. Several secrets are good at once while they are rotated. Compared in constant time.
+
+use axum::http::{HeaderMap, header};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// Whether one of these signatures, in hex, was made over the body with one of the secrets (HMAC-SHA256).
+pub(crate) fn is_signed<'a>(
+    secrets: &[SecretString],
+    signatures: impl Iterator<Item = &'a str> + Clone,
+    body: &[u8],
+) -> bool {
+    secrets.iter().any(|secret| {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else {
+            return false;
+        };
+        mac.update(body);
+        signatures.clone().any(|signature| {
+            hex::decode(signature.trim()).is_ok_and(|digest| mac.clone().verify_slice(&digest).is_ok())
+        })
+    })
+}
+
+/// Whether the request carries one of the secrets as its bearer token.
+pub(crate) fn is_bearer(secrets: &[SecretString], headers: &HeaderMap) -> bool {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some((scheme, token)) = header.and_then(|header| header.split_once(' ')) else { return false };
+    let is =
+        |secret: &SecretString| bool::from(secret.expose_secret().as_bytes().ct_eq(token.trim().as_bytes()));
+    scheme.eq_ignore_ascii_case("bearer") && secrets.iter().any(is)
+}
+
+/// A header as text; empty where it is missing.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// One line of what a sender wrote: their titles have newlines and no limit.
+pub(crate) fn one_line(text: &str) -> String {
+    let line: String =
+        text.chars().map(|one| if one.is_control() { ' ' } else { one }).take(LINE_CHARS).collect();
+    line.trim().to_owned()
+}
+
+/// Longest line of a candidate.
+const LINE_CHARS: usize = 255;

@@ -1,0 +1,215 @@
+//! Webhooks of PagerDuty, Alertmanager and Grafana, in the forms that they document.
+
+use axum::{body::Body, http::Request};
+use harmony_incidents::{
+    Command, IncidentId, OrgId, WorkflowType,
+    ids::{EffectScope, effect_key},
+    judge::payload,
+    log::{Link, StepSucceeded, payload::Kind},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::world::{Reply, World};
+
+const TRIGGERED: &str = include_str!("fixtures/pagerduty-triggered.json");
+const ALERTMANAGER: &str = include_str!("fixtures/alertmanager.json");
+const GRAFANA: &str = include_str!("fixtures/grafana.json");
+
+fn mac(secret: &str, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn post(world: &World, sender: &str, header: (&str, String), body: &str) -> Reply {
+    let request = Request::post(format!("/webhooks/{sender}")).header(header.0, header.1);
+    world.send(request.body(Body::from(body.to_owned())).unwrap()).await
+}
+
+async fn pagerduty(world: &World, body: &str) -> Reply {
+    let signature = format!("v1={}", mac("new-pagerduty-secret", body));
+    post(world, "pagerduty", ("X-PagerDuty-Signature", signature), body).await
+}
+
+/// An event about a PagerDuty incident.
+fn event(id: &str, kind: &str, at: &str, data: &Value) -> String {
+    let mut event: Value = serde_json::from_str(TRIGGERED).unwrap();
+    event["event"]["id"] = json!(id);
+    event["event"]["event_type"] = json!(kind);
+    event["event"]["occurred_at"] = json!(at);
+    for (name, value) in data.as_object().unwrap() {
+        event["event"]["data"][name] = value.clone();
+    }
+    event.to_string()
+}
+
+async fn candidates(world: &World) -> Vec<Value> {
+    world.get("viewer", "candidates").await.ok(200)["candidates"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn pagerduty_incident_becomes_a_candidate_once() {
+    let world = World::new().await;
+    let both =
+        format!("v1={},v1={}", mac("a secret of theirs", TRIGGERED), mac("old-pagerduty-secret", TRIGGERED));
+    let reply = post(&world, "pagerduty", ("X-PagerDuty-Signature", both), TRIGGERED).await;
+    assert_eq!(reply.ok(200)["taken"], "candidate");
+    assert_eq!(pagerduty(&world, TRIGGERED).await.ok(200)["taken"], "candidate");
+    let found = candidates(&world).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let shown = world
+        .get("viewer", &format!("candidates/{}", found[0]["candidateId"].as_str().unwrap()))
+        .await
+        .ok(200);
+    let text = shown.to_string();
+    for part in [
+        "pagerduty-01BWE6Q5KZQW3ZTP4VSFZY5Q0K",
+        "A little bump in the road",
+        "\"P1\"",
+        "API Service",
+        "PGR0VU2",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn only_pagerdutys_own_webhooks_are_taken() {
+    let world = World::new().await;
+    for signature in [
+        String::new(),
+        mac("new-pagerduty-secret", TRIGGERED),
+        format!("v0={}", mac("new-pagerduty-secret", TRIGGERED)),
+        format!("v1={}", mac("another secret", TRIGGERED)),
+        format!("v1={}", mac("new-pagerduty-secret", "{}")),
+        "v1=".to_owned(),
+        "v1=zz,v1=".to_owned(),
+    ] {
+        let reply = post(&world, "pagerduty", ("X-PagerDuty-Signature", signature), TRIGGERED).await;
+        reply.problem(401);
+    }
+    // What is genuine and not for us is taken: three refusals in a row would end the subscription.
+    let ping = r#"{"event":{"id":"01","event_type":"pagey.ping","resource_type":"pagey","occurred_at":"2026-03-01T02:00:00Z","data":{"message":"Hello from your friend Pagey!","type":"ping"}}}"#;
+    assert_eq!(pagerduty(&world, ping).await.ok(200)["taken"], "ignored");
+    for strange in ["{", "[]", r#"{"event":{}}"#] {
+        assert_eq!(pagerduty(&world, strange).await.ok(200)["taken"], "not understood");
+    }
+    let unlinked = event("02", "incident.resolved", "2026-03-01T02:00:00Z", &json!({}));
+    assert_eq!(pagerduty(&world, &unlinked).await.ok(200)["taken"], "ignored");
+    assert!(candidates(&world).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_happens_at_pagerduty_to_a_linked_incident_is_recorded_and_changes_no_state() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    let linked = Kind::StepSucceeded(StepSucceeded {
+        step: "paging".to_owned(),
+        links: vec![Link {
+            name: "pagerdutyIncidentId".to_owned(),
+            value: "PGR0VU2".to_owned(),
+            ..Link::default()
+        }],
+        ..StepSucceeded::default()
+    });
+    world.append(&id, "paging", WorkflowType::Initiate, Command::Record { payload: payload(linked) }).await;
+    let before = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    let acknowledged =
+        event("03", "incident.acknowledged", "2026-03-01T02:00:00Z", &json!({ "status": "acknowledged" }));
+    for _ in 0..2 {
+        assert_eq!(pagerduty(&world, &acknowledged).await.ok(200)["taken"], "recorded");
+    }
+    let resolved = event("04", "incident.resolved", "2026-03-01T02:10:00Z", &json!({ "status": "resolved" }));
+    assert_eq!(pagerduty(&world, &resolved).await.ok(200)["taken"], "recorded");
+    let after = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!((&after["state"], &after["phase"]), (&before["state"], &before["phase"]));
+    let sources: Vec<&str> = after["signals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|signal| signal["source"].as_str().unwrap())
+        .collect();
+    assert_eq!(sources, ["pagerduty/incident.acknowledged", "pagerduty/incident.resolved"]);
+    let state = world.log.state(&OrgId::default(), &id.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(
+        state.acknowledged_at_us,
+        "2026-03-01T02:00:00Z".parse::<jiff::Timestamp>().unwrap().as_microsecond()
+    );
+}
+
+#[tokio::test]
+async fn own_incidents_and_pages_come_back_as_no_candidates() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let gate_id = world.gated(&id).await;
+    let incident: IncidentId = id.parse().unwrap();
+    let key = |resource: &str| {
+        effect_key(&OrgId::default(), &incident, &EffectScope::Incident { resource }).to_string()
+    };
+    // Before the links are on record.
+    for (number, resource) in
+        ["pagerduty-incident".to_owned(), format!("page/{gate_id}/1"), format!("page/{gate_id}/break-glass")]
+            .into_iter()
+            .enumerate()
+    {
+        let data = json!({ "id": format!("POWN{number}"), "incident_key": key(&resource) });
+        let own = event(&format!("own{number}"), "incident.triggered", "2026-03-01T02:00:00Z", &data);
+        assert_eq!(pagerduty(&world, &own).await.ok(200)["taken"], "recorded", "{resource}");
+    }
+    assert!(candidates(&world).await.is_empty());
+}
+
+#[tokio::test]
+async fn alerts_that_fire_become_candidates_once() {
+    let world = World::new().await;
+    let bearer = ("Authorization", "Bearer alertmanager-secret".to_owned());
+    let signed = ("X-Grafana-Alerting-Signature", mac("grafana-secret", GRAFANA));
+    for _ in 0..2 {
+        let reply = post(&world, "alertmanager", bearer.clone(), ALERTMANAGER).await.ok(200);
+        assert_eq!(reply, json!({ "taken": 1, "refused": [] }));
+        let reply = post(&world, "grafana", signed.clone(), GRAFANA).await.ok(200);
+        assert_eq!(reply, json!({ "taken": 1, "refused": [] }));
+    }
+    // The same alert with other words is still the first one.
+    let changed = ALERTMANAGER.replace("5% of requests", "7% of requests");
+    post(&world, "alertmanager", bearer, &changed).await.ok(200);
+    let mut ids: Vec<String> = candidates(&world)
+        .await
+        .iter()
+        .map(|candidate| candidate["candidateId"].as_str().unwrap().to_owned())
+        .collect();
+    ids.sort();
+    assert_eq!(
+        ids,
+        ["alertmanager-f5bd9eddc5e29f12-1772330400123000", "grafana-c6eadffa33fcdf37-1772351463157076"]
+    );
+    let shown = world.get("viewer", &format!("candidates/{}", ids[0])).await.ok(200).to_string();
+    for part in
+        ["Checkout answers 5% of requests", "critical", "checkout", "production", "For 10 minutes now."]
+    {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[tokio::test]
+async fn alerts_of_nobody_we_know_are_refused() {
+    let world = World::new().await;
+    for (sender, name, value) in [
+        ("alertmanager", "Authorization", "Bearer grafana-secret".to_owned()),
+        ("alertmanager", "Authorization", "Basic alertmanager-secret".to_owned()),
+        ("alertmanager", "X-Harmony-Signature", mac("alertmanager-secret", ALERTMANAGER)),
+        ("alertmanager", "X-Harmony-Signature", format!("sha256={}", mac("grafana-secret", ALERTMANAGER))),
+        ("grafana", "X-Grafana-Alerting-Signature", mac("grafana-secret", "{}")),
+        ("grafana", "Accept", "*/*".to_owned()),
+    ] {
+        post(&world, sender, (name, value), ALERTMANAGER).await.problem(401);
+    }
+    let signature = format!("sha256={}", mac("alertmanager-secret", ALERTMANAGER));
+    post(&world, "alertmanager", ("X-Harmony-Signature", signature), ALERTMANAGER).await.ok(200);
+    for strange in ["{", "{}", r#"{"alerts":[{"status":"firing"}]}"#] {
+        let bearer = ("Authorization", "Bearer alertmanager-secret".to_owned());
+        post(&world, "alertmanager", bearer, strange).await.problem(422);
+    }
+}
