@@ -25,7 +25,7 @@ mod timeline;
 
 pub use channel::ConnectorActivities;
 pub use checkpoints::Checkpoints;
-pub use effects::EffectTiming;
+pub use effects::{EffectTiming, HoldOff};
 pub use fanout::FanOut;
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;

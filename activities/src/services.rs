@@ -10,7 +10,10 @@ use harmony_incidents::{RulesSource, attestation::AttestationKeys};
 
 use url::Url;
 
-use crate::{effects::EffectTiming, flags::Flags};
+use crate::{
+    effects::{EffectTiming, HoldOff},
+    flags::Flags,
+};
 
 /// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
 pub struct Services {
@@ -34,6 +37,8 @@ pub struct Services {
     pub console: Option<Url>,
     /// How long a lost request is waited for.
     pub timing: EffectTiming,
+    /// Which vendors asked to be left alone.
+    pub hold_off: HoldOff,
     /// Where runbooks are proposed from.
     pub runbooks: RunbookRoot,
     /// Replaces the built-in template of reviews.

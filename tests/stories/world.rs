@@ -199,6 +199,11 @@ impl World {
         self.sandbox(vendor, "requests").await.as_array().unwrap().clone()
     }
 
+    /// Whether a stand-in was left alone when it asked for it.
+    pub(crate) async fn limits(&self, vendor: &str) -> Value {
+        self.sandbox(vendor, "limits").await
+    }
+
     async fn sandbox(&self, vendor: &str, what: &str) -> Value {
         let origin = self.text(&format!("/sandbox/{vendor}"));
         self.http.get(format!("{origin}/_sandbox/{what}")).send().await.unwrap().json().await.unwrap()

@@ -7,8 +7,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, FanOut, LogActivities, PagingService,
-    ReviewSpace, RunbookActivities, RunbookServices, Services,
+    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, FanOut, HoldOff, LogActivities,
+    PagingService, ReviewSpace, RunbookActivities, RunbookServices, Services,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
@@ -219,6 +219,7 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         confluence,
         console: config.console_url()?,
         timing: EffectTiming::for_requests_of(limit),
+        hold_off: HoldOff::default(),
         runbooks: config.runbook_root()?,
         review_template: None,
     })

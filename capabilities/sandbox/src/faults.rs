@@ -1,8 +1,9 @@
 //! Faults on order: `POST /_sandbox/faults` with
-//! `{match: {method?, path?}, times, fault}`.
+//! `{match: {method?, path?}, times, after?, fault}`.
 //!
-//! A fault waits until a vendor request matches it, hits `times` of them, and is gone. The
-//! oldest matching one wins; a request is hit by one fault at most. `path` is a part of the
+//! A fault waits until a vendor request matches it, leaves the first `after` of them alone, hits
+//! `times` of the next, and is gone. The oldest one that is due wins; a request is hit by one fault
+//! at most. `path` is a part of the
 //! path or of its query. How the kind and its number may be written is left to the sender:
 //! `"fault": "status", "status": 503` beside each other, `{"status": {"status": 503}}` or
 //! `{"kind": "status", "status": 503}`.
@@ -38,6 +39,8 @@ pub(crate) enum FaultKind {
 pub(crate) struct Fault {
     method: Option<String>,
     path: Option<String>,
+    /// Matching requests that it still leaves alone.
+    after: u64,
     /// Invariant: at least 1; a fault that is used up is removed.
     times: u64,
     kind: FaultKind,
@@ -61,7 +64,11 @@ impl Faults {
     /// The fault that hits this call, counted down.
     pub(crate) fn take(&self, call: &Call) -> Option<FaultKind> {
         let mut faults = self.lock();
-        let index = faults.iter().position(|fault| fault.hits(call))?;
+        let index = faults.iter().position(|fault| fault.hits(call) && fault.after == 0);
+        for fault in faults.iter_mut().filter(|fault| fault.hits(call)) {
+            fault.after = fault.after.saturating_sub(1);
+        }
+        let index = index?;
         let fault = &mut faults[index];
         let kind = fault.kind.clone();
         fault.times -= 1;
@@ -96,8 +103,12 @@ impl Fault {
                 value.as_u64().filter(|times| *times > 0).ok_or("times is a whole number of at least 1")?
             }
         };
+        let after = match fields.get("after") {
+            None => 0,
+            Some(value) => value.as_u64().ok_or("after is a whole number")?,
+        };
         let kind = parse_kind(fields)?;
-        Ok(Self { method, path, times, kind, order: order.clone() })
+        Ok(Self { method, path, after, times, kind, order: order.clone() })
     }
 
     fn hits(&self, call: &Call) -> bool {

@@ -19,6 +19,7 @@ pub(crate) fn routes<S: StandIn>(served: Arc<Served<S>>) -> Router {
     Router::new()
         .route("/_sandbox/requests", get(requests::<S>))
         .route("/_sandbox/state", get(state::<S>))
+        .route("/_sandbox/limits", get(limits::<S>))
         .route("/_sandbox/faults", get(faults::<S>).post(add_fault::<S>).delete(clear_faults::<S>))
         .with_state(served)
         .merge(own)
@@ -30,6 +31,10 @@ async fn requests<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Valu
 
 async fn state<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Value> {
     Json(served.stand_in.state())
+}
+
+async fn limits<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Value> {
+    Json(served.limits.to_json())
 }
 
 async fn faults<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Value> {

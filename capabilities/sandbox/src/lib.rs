@@ -18,6 +18,7 @@ mod clock;
 mod confluence;
 mod faults;
 mod inspection;
+mod limits;
 mod overview;
 mod pagerduty;
 mod requests;

@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use crate::call::Call;
 use crate::faults::{FaultKind, Faults};
 use crate::inspection;
+use crate::limits::Limits;
 use crate::overview;
 use crate::requests::RequestLog;
 use crate::stand_in::StandIn;
@@ -51,6 +52,7 @@ pub(crate) struct Served<S> {
     pub(crate) stand_in: Arc<S>,
     pub(crate) requests: RequestLog,
     pub(crate) faults: Faults,
+    pub(crate) limits: Limits,
 }
 
 impl Listener {
@@ -71,6 +73,7 @@ impl Listener {
             stand_in: Arc::new(stand_in),
             requests: RequestLog::default(),
             faults: Faults::default(),
+            limits: Limits::default(),
         });
         let router = inspection::routes(Arc::clone(&served))
             .merge(Router::new().fallback(take_request::<S>).with_state(served));
@@ -160,10 +163,15 @@ fn page_for_people<S: StandIn>(stand_in: &S, call: &Call) -> Option<Response> {
 async fn carry_out<S: StandIn>(served: &Served<S>, call: &Call) -> Response {
     let stand_in = &*served.stand_in;
     served.requests.record(call, stand_in.idempotency_key(call));
+    let kind = stand_in.limited_as(call);
+    served.limits.came(&kind);
     match served.faults.take(call) {
         None => stand_in.answer(call),
         Some(FaultKind::Status(status)) => stand_in.failure(status),
-        Some(FaultKind::RateLimit(seconds)) => stand_in.rate_limited(seconds),
+        Some(FaultKind::RateLimit(seconds)) => {
+            served.limits.refused(&kind, seconds);
+            stand_in.rate_limited(seconds)
+        }
         Some(FaultKind::DropBefore) => cut(),
         Some(FaultKind::DropAfter) => {
             stand_in.answer(call);

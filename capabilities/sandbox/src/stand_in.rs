@@ -39,6 +39,11 @@ pub(crate) trait StandIn: Send + Sync + 'static {
     /// The vendor's refusal of a client that is too fast.
     fn rate_limited(&self, retry_after_seconds: u64) -> Response;
 
+    /// What a limit is for: calls of the same kind share one. Most vendors count all calls together.
+    fn limited_as(&self, _call: &Call) -> String {
+        String::new()
+    }
+
     /// Inspection routes only this vendor has.
     fn inspection(self: Arc<Self>) -> Router {
         Router::new()

@@ -166,6 +166,11 @@ impl StandIn for Slack {
             .map(str::to_owned)
     }
 
+    /// Slack counts each method by itself.
+    fn limited_as(&self, call: &Call) -> String {
+        call.path.clone()
+    }
+
     fn state(&self) -> Value {
         self.memory.lock().to_json()
     }

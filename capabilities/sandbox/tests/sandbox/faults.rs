@@ -165,3 +165,16 @@ async fn malformed_orders_are_refused_with_the_reason() {
         assert!(error.contains(reason), "{order}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_fault_leaves_the_first_alone_where_it_is_told_to() {
+    let world = World::start().await;
+    let fault =
+        json!({"match": {"method": "POST"}, "after": 1, "times": 1, "fault": "status", "status": 404});
+    assert_eq!(world.order(Vendor::Statuspage, fault).await.status, 201);
+    for expected in [201, 404, 201] {
+        assert_eq!(world.post(Vendor::Statuspage, INCIDENTS, draft()).await.status, expected);
+    }
+    let bad = json!({"after": -1, "fault": "drop-before"});
+    assert_eq!(world.order(Vendor::Statuspage, bad).await.status, 400);
+}
