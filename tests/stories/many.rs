@@ -13,6 +13,9 @@ const SEED: u64 = 20_260_301;
 /// Requests that an incident needs at each vendor, roughly; faults are spread over so many.
 const REQUESTS: [(&str, usize); 3] = [("slack", 12), ("pagerduty", 4), ("statuspage", 4)];
 
+/// Incidents at once: more than anybody has, and few enough for a small machine.
+const IN_FLIGHT: usize = 12;
+
 fn incidents() -> usize {
     if std::env::var("HARMONY_TEST_SCALE").is_ok_and(|scale| scale == "full") { 200 } else { 12 }
 }
@@ -79,6 +82,29 @@ async fn all_ended(world: &World, id: &str, acts: usize) -> Value {
         .await
 }
 
+/// Declares incidents, tells of them and resolves them. Gives their ids.
+async fn one_wave(world: &World, first: usize, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in first..first + count {
+        let body = json!({ "title": format!("Number {number} is slow"), "severity": "P2" });
+        ids.push(world.post("incidents", body).await["incidentId"].as_str().unwrap().to_owned());
+    }
+    for id in &ids {
+        assert_eq!(world.completed(id, "initiate").await["status"], "COMPLETED");
+        let update = json!({ "message": "We are at it", "public": true });
+        world.post(&format!("incidents/{id}/update"), update).await;
+    }
+    for id in &ids {
+        all_ended(world, id, 1).await;
+        let resolve = json!({ "state": "RESOLVED", "resolutionSummary": "Restarted" });
+        world.post(&format!("incidents/{id}/status"), resolve).await;
+    }
+    for id in &ids {
+        all_ended(world, id, 2).await;
+    }
+    ids
+}
+
 /// How often each value stands in the list.
 fn counted(values: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
@@ -94,20 +120,9 @@ async fn many_incidents_with_every_tenth_request_going_wrong() {
     let mut dice = Dice(SEED);
     let faults = order_faults(&world, &mut dice).await;
     let mut ids = Vec::new();
-    for number in 0..incidents() {
-        let body = json!({ "title": format!("Number {number} is slow"), "severity": "P2" });
-        ids.push(world.post("incidents", body).await["incidentId"].as_str().unwrap().to_owned());
-    }
-    for id in &ids {
-        assert_eq!(world.completed(id, "initiate").await["status"], "COMPLETED");
-        world
-            .post(&format!("incidents/{id}/update"), json!({ "message": "We are at it", "public": true }))
-            .await;
-    }
-    for id in &ids {
-        all_ended(&world, id, 1).await;
-        let resolve = json!({ "state": "RESOLVED", "resolutionSummary": "Restarted" });
-        world.post(&format!("incidents/{id}/status"), resolve).await;
+    while ids.len() < incidents() {
+        let wave = IN_FLIGHT.min(incidents() - ids.len());
+        ids.extend(one_wave(&world, ids.len(), wave).await);
     }
     let mut missing = 0;
     let mut warned = 0;
