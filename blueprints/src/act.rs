@@ -49,7 +49,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     };
     let failed = match &input.act {
         Act::Update { message, public } => update(&run, message, *public).await?,
-        Act::Severity { from, to, reason } => severity(&run, from, to, reason).await?,
+        Act::Severity { from, to, reason } => Box::pin(severity(&run, from, to, reason)).await?,
         Act::Assignment { role, principal, released } => assignment(&run, role, principal, *released).await?,
         Act::Ended { cancelled, summary } => {
             ending::tell(&run, *cancelled, summary).await?;
