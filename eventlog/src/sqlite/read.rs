@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{column, unavailable};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// Texts asked for in one query: SQLite takes 32 766 variables, and a storm of signals may leave more texts.
 const VARIABLES: usize = 1_000;
 
-pub(super) async fn head(
+async fn head(
     connection: &mut SqliteConnection,
     org: &OrgId,
     incident: &IncidentId,
@@ -30,12 +30,16 @@ pub(super) async fn head(
         .fetch_optional(connection)
         .await
         .map_err(unavailable)?;
-    row.map(|row| {
-        let place = || incident.to_string();
-        append::head(column(&row, "head_hash", place)?, column(&row, "state", place)?)
-            .ok_or_else(|| LogError::Corrupt { place: place() })
-    })
-    .transpose()
+    Ok(row.map(|row| head_of(&row, incident)).transpose()?.flatten())
+}
+
+/// The head in a row that has its columns; `None` where they are null.
+pub(super) fn head_of(row: &SqliteRow, incident: &IncidentId) -> Result<Option<ChainHead>, LogError> {
+    let place = || incident.to_string();
+    let hash: Option<&[u8]> = column(row, "head_hash", place)?;
+    let state: Option<&[u8]> = column(row, "state", place)?;
+    let (Some(hash), Some(state)) = (hash, state) else { return Ok(None) };
+    append::head(hash, state).map(Some).ok_or_else(|| LogError::Corrupt { place: place() })
 }
 
 pub(super) async fn state(

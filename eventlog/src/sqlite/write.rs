@@ -1,10 +1,14 @@
 //! Appending: what is read and written inside the transaction, and emptying the file of what was redacted.
 
 use async_trait::async_trait;
-use harmony_incidents::{IncidentId, OrgId, record::SealedRecord};
+use harmony_incidents::{IncidentId, OrgId};
 use harmony_protos::kind_name;
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{
+    AssertSqlSafe, Row as _, Sqlite, SqliteConnection,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 
 use super::{column, lanes, outbox, read, unavailable, writer::Writer};
 use crate::{
@@ -18,12 +22,22 @@ use crate::{
 #[async_trait]
 impl Transaction for SqliteConnection {
     async fn find(&mut self, append: &Append<'_>) -> Result<Found, LogError> {
-        let key = key(self, append.org, append.key).await?;
-        let mut found = Found { key, ..Found::default() };
+        let incident = match &append.target {
+            Target::Named(incident) => Some(incident),
+            Target::New { .. } => None,
+        };
+        let row = sqlx::query(FIND)
+            .bind(append.org.as_str())
+            .bind(append.key)
+            .bind(incident.map(IncidentId::as_str))
+            .fetch_one(&mut *self)
+            .await
+            .map_err(unavailable)?;
+        let mut found = Found { key: key(&row, append.key)?, ..Found::default() };
         if found.key.is_none()
-            && let Target::Named(incident) = &append.target
+            && let Some(incident) = incident
         {
-            found.head = read::head(self, append.org, incident).await?;
+            found.head = read::head_of(&row, incident)?;
             if !append.command.weighs_decisions() {
                 return Ok(found);
             }
@@ -104,20 +118,12 @@ impl Transaction for SqliteConnection {
         if let Some(erasure) = &plan.erasure {
             erase(self, append.org, &plan.incident, erasure).await?;
         }
-        for one in &plan.sealed {
-            insert_record(self, append.org, &plan.incident, one, plan.stored_at).await?;
-        }
-        if let Some(projection) = &plan.projection {
-            project(self, append.org, &plan.incident, projection, plan.stored_at).await?;
-        }
-        for item in &plan.outbox {
-            outbox::insert(self, append.org, Some(&plan.incident), item, plan.stored_at).await?;
-        }
+        insert(self, append, plan).await?;
         lanes::extend(self, append.org, plan).await?;
         if let Some(decision) = &plan.settled {
             outbox::settle(self, append.org, &plan.incident, decision, plan.stored_at).await?;
         }
-        insert_key(self, append.org, append.key, &plan.key).await
+        Ok(())
     }
 }
 
@@ -139,31 +145,26 @@ impl Projections for SqliteConnection {
         incident: &IncidentId,
         projection: &Projection,
     ) -> Result<(), LogError> {
-        project(self, org, incident, projection, Timestamp::now()).await
+        let now = Timestamp::now().as_microsecond();
+        let query = bound(sqlx::query(PROJECT), org.as_str(), incident.as_str(), projection, now);
+        query.execute(self).await.map(drop).map_err(unavailable)
     }
 }
 
-async fn key(connection: &mut SqliteConnection, org: &OrgId, key: &str) -> Result<Option<KeyRow>, LogError> {
-    let row = sqlx::query(
-        "SELECT incident, fingerprint, answer, first_seq, last_seq, run_id FROM idempotency WHERE org = ? AND key = ?",
-    )
-    .bind(org.as_str())
-    .bind(key)
-    .fetch_optional(connection)
-    .await
-    .map_err(unavailable)?;
-    row.map(|row| {
-        let place = || format!("key {key}");
-        Ok(KeyRow {
-            incident: column(&row, "incident", place)?,
-            fingerprint: column(&row, "fingerprint", place)?,
-            answer: column(&row, "answer", place)?,
-            first_seq: unsigned(column(&row, "first_seq", place)?),
-            last_seq: unsigned(column(&row, "last_seq", place)?),
-            run_id: column(&row, "run_id", place)?,
-        })
-    })
-    .transpose()
+/// The key and the head at once. Where the incident has no row, both of its columns are null.
+const FIND: &str = "SELECT k.incident, k.fingerprint, k.answer, k.first_seq, k.last_seq, k.run_id, i.head_hash, i.state FROM (SELECT 1) LEFT JOIN idempotency k ON k.org = ?1 AND k.key = ?2 LEFT JOIN incidents i ON i.org = ?1 AND i.incident = ?3";
+
+fn key(row: &SqliteRow, key: &str) -> Result<Option<KeyRow>, LogError> {
+    let place = || format!("key {key}");
+    let Some(incident) = column(row, "incident", place)? else { return Ok(None) };
+    Ok(Some(KeyRow {
+        incident,
+        fingerprint: column(row, "fingerprint", place)?,
+        answer: column(row, "answer", place)?,
+        first_seq: unsigned(column(row, "first_seq", place)?),
+        last_seq: unsigned(column(row, "last_seq", place)?),
+        run_id: column(row, "run_id", place)?,
+    }))
 }
 
 async fn documents(
@@ -224,99 +225,79 @@ async fn erase(
     Ok(())
 }
 
-async fn insert_record(
-    connection: &mut SqliteConnection,
-    org: &OrgId,
-    incident: &IncidentId,
-    one: &SealedRecord,
-    stored_at: Timestamp,
-) -> Result<(), LogError> {
-    let kind = one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref()).map_or("", kind_name);
-    sqlx::query(
-        "INSERT INTO events (org, incident, seq, event_id, kind, canonical, hash, stored_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(org.as_str())
-    .bind(incident.as_str())
-    .bind(signed(one.record.seq))
-    .bind(one.record.event_id.as_slice())
-    .bind(kind)
-    .bind(one.canonical.as_slice())
-    .bind(one.hash.as_slice())
-    .bind(stored_at.as_microsecond())
-    .execute(&mut *connection)
-    .await
-    .map_err(unavailable)?;
-    for text in &one.texts {
-        sqlx::query(
-            "INSERT INTO texts (org, incident, seq, field, commitment, salt, text) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(org.as_str())
-        .bind(incident.as_str())
-        .bind(signed(one.record.seq))
-        .bind(&text.field)
-        .bind(text.commitment.as_slice())
-        .bind(text.salt.as_slice())
-        .bind(&text.text)
-        .execute(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+const INSERT_RECORD: &str = "INSERT INTO events (org, incident, seq, event_id, kind, canonical, hash, stored_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
+const INSERT_TEXT: &str =
+    "INSERT INTO texts (org, incident, seq, field, commitment, salt, text) VALUES (?, ?, ?, ?, ?, ?, ?);";
+const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, updated_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, updated_at_us = excluded.updated_at_us;";
+const INSERT_ITEM: &str = "INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, kind, name) DO NOTHING;";
+const INSERT_KEY: &str = "INSERT INTO idempotency (org, key, incident, fingerprint, answer, first_seq, last_seq, run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
+
+/// Records, texts, projection, outbox and key, handed to the connection's thread at once: each time it is asked costs
+/// two changes of thread, which is more than a row does.
+async fn insert(connection: &mut SqliteConnection, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
+    let mut statements = String::new();
+    for one in &plan.sealed {
+        statements.push_str(INSERT_RECORD);
+        statements.push_str(&INSERT_TEXT.repeat(one.texts.len()));
     }
-    Ok(())
+    if plan.projection.is_some() {
+        statements.push_str(PROJECT);
+    }
+    statements.push_str(&INSERT_ITEM.repeat(plan.outbox.len()));
+    statements.push_str(INSERT_KEY);
+
+    let (org, incident) = (append.org.as_str(), plan.incident.as_str());
+    let stored_at = plan.stored_at.as_microsecond();
+    let mut query = sqlx::query(AssertSqlSafe(statements));
+    for one in &plan.sealed {
+        let kind = one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
+        let seq = signed(one.record.seq);
+        query = query.bind(org).bind(incident).bind(seq).bind(one.record.event_id.as_slice());
+        query = query.bind(kind.map_or("", kind_name)).bind(one.canonical.as_slice());
+        query = query.bind(one.hash.as_slice()).bind(stored_at);
+        for text in &one.texts {
+            query = query.bind(org).bind(incident).bind(seq).bind(&text.field);
+            query = query.bind(text.commitment.as_slice()).bind(text.salt.as_slice()).bind(&text.text);
+        }
+    }
+    if let Some(projection) = &plan.projection {
+        query = bound(query, org, incident, projection, stored_at);
+    }
+    for item in &plan.outbox {
+        query = query.bind(org).bind(incident).bind(item.kind.name()).bind(&item.name);
+        query = query.bind(item.payload.to_string()).bind(stored_at).bind(stored_at);
+    }
+    let key = &plan.key;
+    query = query.bind(org).bind(append.key).bind(&key.incident).bind(&key.fingerprint).bind(&key.answer);
+    query = query.bind(signed(key.first_seq)).bind(signed(key.last_seq)).bind(&key.run_id);
+    query.execute(connection).await.map(drop).map_err(unavailable)
 }
 
-async fn project(
-    connection: &mut SqliteConnection,
-    org: &OrgId,
-    incident: &IncidentId,
-    projection: &Projection,
-    stored_at: Timestamp,
-) -> Result<(), LogError> {
-    sqlx::query(
-        "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, updated_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, updated_at_us = excluded.updated_at_us",
-    )
-    .bind(org.as_str())
-    .bind(incident.as_str())
-    .bind(projection.year)
-    .bind(signed(projection.number))
-    .bind(signed(projection.seq))
-    .bind(projection.head_hash.as_slice())
-    .bind(projection.state.as_slice())
-    .bind(&projection.state_word)
-    .bind(&projection.phase_word)
-    .bind(&projection.severity)
-    .bind(&projection.status_word)
-    .bind(&projection.service)
-    .bind(&projection.environment)
-    .bind(&projection.project)
-    .bind(&projection.correlation_keys)
-    .bind(stored_at.as_microsecond())
-    .execute(connection)
-    .await
-    .map(drop)
-    .map_err(unavailable)
-}
-
-async fn insert_key(
-    connection: &mut SqliteConnection,
-    org: &OrgId,
-    key: &str,
-    row: &KeyRow,
-) -> Result<(), LogError> {
-    sqlx::query(
-        "INSERT INTO idempotency (org, key, incident, fingerprint, answer, first_seq, last_seq, run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(org.as_str())
-    .bind(key)
-    .bind(&row.incident)
-    .bind(&row.fingerprint)
-    .bind(&row.answer)
-    .bind(signed(row.first_seq))
-    .bind(signed(row.last_seq))
-    .bind(&row.run_id)
-    .execute(connection)
-    .await
-    .map(drop)
-    .map_err(unavailable)
+/// What [`PROJECT`] takes.
+fn bound<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    org: &'q str,
+    incident: &'q str,
+    projection: &'q Projection,
+    stored_at: i64,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    query
+        .bind(org)
+        .bind(incident)
+        .bind(projection.year)
+        .bind(signed(projection.number))
+        .bind(signed(projection.seq))
+        .bind(projection.head_hash.as_slice())
+        .bind(projection.state.as_slice())
+        .bind(&projection.state_word)
+        .bind(&projection.phase_word)
+        .bind(&projection.severity)
+        .bind(&projection.status_word)
+        .bind(&projection.service)
+        .bind(&projection.environment)
+        .bind(&projection.project)
+        .bind(&projection.correlation_keys)
+        .bind(stored_at)
 }
 
 /// Rebuilds the file without what was deleted, and empties the write-ahead log, because both hold older pages. Writers
