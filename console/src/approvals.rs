@@ -6,19 +6,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_incidents::{
-    Answer, Command, OrgId, Right,
+    Answer, Command, IncidentId, OrgId, Right,
     command::Decision,
     ids::NAMESPACE,
     log::{GateState, State, payload::Kind},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     App,
     call::Call,
-    decisions::{self, Course, Place, Proposal},
+    decisions::{self, Course, Proposal},
     error::{ApiError, RefusedDecision},
     incidents::every,
     submit::{self, remember},
@@ -57,14 +58,19 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
         return Err(no_gate(gate_id));
     };
     let mut body = json!(views::gate(&place.state, gate));
-    body["covers"] = covers(&call.app, &call.caller.org, place, gate).await?;
+    body["covers"] = covers(&call.app, &call.caller.org, &place.incident, gate).await?;
     Ok(Json(body).into_response())
 }
 
 /// What was shown and digested, from the record that opened the gate.
-async fn covers(app: &App, org: &OrgId, place: &Place, gate: &GateState) -> Result<Value, ApiError> {
+pub(crate) async fn covers(
+    app: &App,
+    org: &OrgId,
+    incident: &IncidentId,
+    gate: &GateState,
+) -> Result<Value, ApiError> {
     let after = gate.requested_seq.saturating_sub(1);
-    let records = app.doors.log.records(org, &place.incident, after, 1).await?;
+    let records = app.doors.log.records(org, incident, after, 1).await?;
     let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
     Ok(match kind {
         Some(Kind::ApprovalRequested(requested)) => {
@@ -74,11 +80,12 @@ async fn covers(app: &App, org: &OrgId, place: &Place, gate: &GateState) -> Resu
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct DecisionBody {
+pub(crate) struct DecisionBody {
     /// Instead of `escalate`.
     #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^(approved|rejected)$")]
     decision: Option<Decision>,
     /// Instead of `decision`.
     #[serde(default)]
@@ -92,6 +99,7 @@ struct DecisionBody {
     #[serde(default)]
     reason: Option<String>,
     #[serde(default)]
+    #[schema(value_type = String, pattern = "^(api|cli|console)$")]
     source: Source,
 }
 

@@ -28,6 +28,21 @@ impl Caller {
     pub(crate) async fn authenticate(app: &App, headers: &HeaderMap, org: &str) -> Result<Self, ApiError> {
         let rules = app.doors.rules.current();
         let principal = principal(app, &rules, bearer(headers)?).await?;
+        Self::in_org(principal, rules, org)
+    }
+
+    /// Somebody who was authenticated before, by id.
+    pub(crate) fn signed_in(app: &App, principal: &str, org: &str) -> Result<Self, ApiError> {
+        let rules = app.doors.rules.current();
+        let principal = rules
+            .directory
+            .get(principal)
+            .cloned()
+            .ok_or(ApiError::Unauthorized("who was signed in is not in the directory any more"))?;
+        Self::in_org(principal, rules, org)
+    }
+
+    fn in_org(principal: Principal, rules: Arc<RuleSet>, org: &str) -> Result<Self, ApiError> {
         let unknown =
             || ApiError::NotFound(format!("there is no organisation {org:?} that you have a role in"));
         let id: OrgId = org.parse().map_err(|_| unknown())?;
@@ -109,7 +124,14 @@ async fn principal(app: &App, rules: &RuleSet, token: &str) -> Result<Principal,
     Ok(claimed)
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+/// Whether a request carries a token that somebody has, whatever it may do with it.
+pub(crate) async fn known(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let rules = app.doors.rules.current();
+    principal(app, &rules, bearer(headers)?).await.map(drop)
+}
+
+/// The token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let header = headers.get(header::AUTHORIZATION).ok_or(ApiError::Unauthorized("there is no token"))?;
     let malformed = ApiError::Unauthorized("the Authorization header is not `Bearer <token>`");
     let Some((scheme, token)) = header.to_str().ok().and_then(|text| text.split_once(' ')) else {

@@ -16,6 +16,7 @@ use harmony_incidents::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     call::{Call, line, required},
@@ -26,9 +27,9 @@ use crate::{
 /// What a stop without words says.
 const STOPPED: &str = "stopped by hand";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RemediateBody {
+pub(crate) struct RemediateBody {
     #[serde(alias = "path")]
     runbook: String,
     #[serde(default)]
@@ -39,7 +40,9 @@ struct RemediateBody {
     env: BTreeMap<String, String>,
     #[serde(default)]
     secret_env: Vec<String>,
+    /// For one cell: such as `10m`, or a number of seconds.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     timeout: Option<Value>,
     #[serde(default)]
     workdir: String,
@@ -75,9 +78,9 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
     start_with(&call, &incident, &state, WorkflowType::Remediate, None, &input).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ReasonBody {
+pub(crate) struct ReasonBody {
     #[serde(default)]
     reason: String,
 }
@@ -91,9 +94,9 @@ pub(crate) async fn stop(call: Call) -> Result<Response, ApiError> {
     stop_remediation(&call, &incident, &state, reason).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CloseOutBody {
+pub(crate) struct CloseOutBody {
     #[serde(default)]
     resolution_summary: String,
     #[serde(default)]
@@ -134,9 +137,9 @@ pub(crate) async fn cancel(call: Call) -> Result<Response, ApiError> {
     start_with(&call, &incident, &state, WorkflowType::CloseOut, target, &input).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PostMortemBody {
+pub(crate) struct PostMortemBody {
     #[serde(default)]
     title: String,
     #[serde(default)]

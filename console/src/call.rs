@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::HeaderMap,
+    http::{HeaderMap, Method, header, request::Parts},
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{
@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{App, auth::Caller, error::ApiError, query::Query};
+use crate::{App, audit::Audit, auth::Caller, error::ApiError, query::Query};
 
 /// Longest idempotency key.
 const KEY_CHARS: usize = 255;
@@ -32,6 +32,7 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) request: RequestId,
     path: HashMap<String, String>,
+    if_none_match: Option<String>,
     body: Bytes,
 }
 
@@ -51,12 +52,41 @@ impl FromRequest<App> for Call {
             .await
             .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
         let org = path.get("org").map(String::as_str).unwrap_or_default();
-        let caller = Caller::authenticate(app, &parts.headers, org).await?;
+        let caller = caller(app, &mut parts, org).await?;
+        app.limits.count(&caller.principal.id)?;
         let request_id = RequestId::of(&parts.headers)?;
+        if let Some(audit) = parts.extensions.get::<Audit>() {
+            audit.names(&caller.principal.id);
+        }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let if_none_match = parts.headers.get(header::IF_NONE_MATCH);
+        let if_none_match = if_none_match.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = Bytes::from_request(Request::from_parts(parts, body), app).await?;
-        Ok(Self { app: app.clone(), caller, query, request: request_id, path, body })
+        Ok(Self { app: app.clone(), caller, query, request: request_id, path, if_none_match, body })
     }
+}
+
+/// Somebody whom another part of this process has authenticated. Nothing outside can put one into a request.
+#[derive(Clone)]
+pub(crate) struct SignedIn {
+    /// Principal's id.
+    pub(crate) principal: String,
+}
+
+/// A form's sender, else whose token it is, else, to read alone, who is signed in at the pages: a browser that follows
+/// a stream sends no token.
+async fn caller(app: &App, parts: &mut Parts, org: &str) -> Result<Caller, ApiError> {
+    if let Some(SignedIn { principal }) = parts.extensions.remove::<SignedIn>() {
+        return Caller::signed_in(app, &principal, org);
+    }
+    if parts.method == Method::GET && !parts.headers.contains_key(header::AUTHORIZATION) {
+        let rules = app.doors.rules.current();
+        let session = app.sessions.read(&parts.headers, &rules.directory, Timestamp::now().as_second());
+        if let Some(session) = session {
+            return Caller::signed_in(app, &session.principal, org);
+        }
+    }
+    Caller::authenticate(app, &parts.headers, org).await
 }
 
 impl RequestId {
@@ -89,12 +119,18 @@ impl Call {
         let path = path.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let request = RequestId { id: request, given: true };
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        Self { app, caller, query: Query::parse(""), request, path, body }
+        Self { app, caller, query: Query::parse(""), request, path, if_none_match: None, body }
     }
 
     /// The key under which the log remembers this request: one caller cannot take another's.
     pub(crate) fn key(&self) -> String {
         format!("api/{}/{}", self.caller.principal.id, self.request.id)
+    }
+
+    /// Whether the caller has what this tag names.
+    pub(crate) fn knows(&self, tag: &str) -> bool {
+        let known = self.if_none_match.iter().flat_map(|list| list.split(',')).map(str::trim);
+        known.into_iter().any(|one| one == "*" || one.trim_start_matches("W/") == tag)
     }
 
     /// A part of the path, decoded.

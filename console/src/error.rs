@@ -36,6 +36,11 @@ pub(crate) enum ApiError {
     Invalid(String),
     /// A decision that was judged and does not count.
     Decision(Box<RefusedDecision>),
+    /// Too many requests.
+    TooMany {
+        /// Seconds until the next one is taken.
+        retry_after: u64,
+    },
     /// The store does not answer.
     Unavailable(String),
     /// Our own trouble; logged already.
@@ -66,6 +71,7 @@ impl ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Decision(refused) => refused.status(),
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -103,6 +109,9 @@ impl ApiError {
                 "The decision does not count",
                 "look at the gate again: it says who may decide what until when",
             ),
+            Self::TooMany { .. } => {
+                ("too-many", "Too many requests", "wait as long as `Retry-After` says, and ask less often")
+            }
             Self::Unavailable(_) => (
                 "unavailable",
                 "The store does not answer",
@@ -125,9 +134,18 @@ impl ApiError {
             Self::Unauthorized(detail) => (*detail).to_owned(),
             Self::MethodNotAllowed => "this address does not take this method".to_owned(),
             Self::TooLarge => "the body has more than 256 KiB".to_owned(),
+            Self::TooMany { retry_after } => {
+                format!("this principal asked too often; the next request is taken in {retry_after} s")
+            }
             Self::Decision(refused) => refused.because.clone(),
             Self::Internal => "the request could not be carried out".to_owned(),
         }
+    }
+
+    /// Status, title, detail and hint, for a page.
+    pub(crate) fn for_page(&self) -> (StatusCode, String, String, String) {
+        let (_, title, hint) = self.kind();
+        (self.status(), title.to_owned(), self.detail(), hint.to_owned())
     }
 
     /// What went wrong, for a person who gets no problem document.
@@ -176,6 +194,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, problem.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Self::TooMany { retry_after } = self {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -12,6 +12,7 @@ use harmony_incidents::{
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::ToSchema;
 
 use crate::{
     call::{Call, line, required},
@@ -31,9 +32,9 @@ async fn record<T: DeserializeOwned>(
     submit(&call, &incident, &command, &call.context(Some(&state))).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NoteBody {
+pub(crate) struct NoteBody {
     #[serde(alias = "text")]
     note: String,
 }
@@ -46,9 +47,9 @@ pub(crate) async fn note(call: Call) -> Result<Response, ApiError> {
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ActionBody {
+pub(crate) struct ActionBody {
     #[serde(default)]
     action_id: String,
     action: String,
@@ -71,9 +72,9 @@ pub(crate) async fn action(call: Call) -> Result<Response, ApiError> {
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SignalBody {
+pub(crate) struct SignalBody {
     #[serde(default)]
     signal_id: String,
     source: String,
@@ -99,9 +100,9 @@ pub(crate) async fn signal(call: Call) -> Result<Response, ApiError> {
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TagBody {
+pub(crate) struct TagBody {
     tag: String,
     #[serde(default)]
     remove: bool,
@@ -120,9 +121,9 @@ pub(crate) async fn tag(call: Call) -> Result<Response, ApiError> {
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SloViolationBody {
+pub(crate) struct SloViolationBody {
     slo: String,
     #[serde(default)]
     target: String,
@@ -145,9 +146,9 @@ pub(crate) async fn slo_violation(call: Call) -> Result<Response, ApiError> {
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TicketBody {
+pub(crate) struct TicketBody {
     system: String,
     ticket: String,
     #[serde(default)]

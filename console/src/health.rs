@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::State,
     http::StatusCode,
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
 };
 use serde_json::json;
 
@@ -36,12 +36,4 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": ready, "parts": { "store": part(store), "temporal": part(temporal) } });
     (status, Json(body)).into_response()
-}
-
-/// `GET /`: the pages' place.
-pub(crate) async fn home() -> Html<&'static str> {
-    Html(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Harmony</title></head>\n\
-         <body><h1>Harmony</h1><p>Incident response.</p></body>\n</html>\n",
-    )
 }

@@ -5,7 +5,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -22,12 +22,14 @@ use harmony_incidents::{
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     App,
     call::{Call, line},
     error::ApiError,
+    query::Query,
     starts::{away, initiate_item},
     views,
 };
@@ -35,9 +37,9 @@ use crate::{
 /// Incidents read from the store at a time, where all of them are wanted.
 const PAGE: u32 = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct DeclareBody {
+pub(crate) struct DeclareBody {
     title: String,
     severity: String,
     #[serde(default)]
@@ -136,13 +138,19 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
 pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     let (_, state) = call.incident(Right::Read).await?;
-    Ok(Json(views::incident(&state)).into_response())
+    // What is shown changes with a record, and with nothing else.
+    let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), state.seq);
+    let tagged = [(header::ETAG, tag.as_str())];
+    if call.knows(&tag) {
+        return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
+    }
+    Ok((tagged, Json(views::incident(&state))).into_response())
 }
 
 /// `GET …/incidents`
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
-    let mut filter = wanted(&call)?;
+    let mut filter = wanted(&call.query, &[])?;
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there is a next page.
     filter.limit += 1;
@@ -157,10 +165,9 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     Ok(Json(body).into_response())
 }
 
-/// Which incidents a list shall hold.
-fn wanted(call: &Call) -> Result<Filter, ApiError> {
-    let query = &call.query;
-    query.only(&[
+/// Which incidents a list shall hold; `beside` are names that somebody else reads.
+pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<Filter, ApiError> {
+    let known = [
         "status",
         "state",
         "severity",
@@ -172,7 +179,8 @@ fn wanted(call: &Call) -> Result<Filter, ApiError> {
         "sort",
         "limit",
         "cursor",
-    ])?;
+    ];
+    query.only(&[&known, beside].concat())?;
     let invalid = |error: words::UnknownWord| ApiError::Invalid(error.to_string());
     let mut filter = Filter { limit: query.limit(50, 200)?, ..Filter::default() };
     for word in query.all("state") {
@@ -212,7 +220,7 @@ fn wanted(call: &Call) -> Result<Filter, ApiError> {
 }
 
 /// Where a page ended, as nobody has to read it.
-fn cursor(place: &Place) -> String {
+pub(crate) fn cursor(place: &Place) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", place.severity, place.incident))
 }
 

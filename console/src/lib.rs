@@ -1,4 +1,4 @@
-//! The console: Harmony's HTTP door. The API, the callbacks of Slack, and where the pages will be.
+//! The console: Harmony's HTTP door. The API, the callbacks of Slack, and the pages.
 //!
 //! Every change goes through the log and is judged there; this crate looks up who asks and with what rights, turns
 //! requests into commands and answers into JSON. It knows neither Temporal nor a vendor: what has to be started,
@@ -6,10 +6,12 @@
 //! somebody else. The one exception is `SlackReplies`, because a click wants its answer within seconds.
 //!
 //! One resource a file; what all of them share is in `call` (one authenticated request), `submit` (commands),
-//! `starts` (blueprints), `decisions` (gates), `views` (what is shown) and `error` (what went wrong).
+//! `starts` (blueprints), `decisions` (gates), `views` (what is shown) and `error` (what went wrong). The pages are in
+//! `ui`, and change things only by the API's own routes.
 
 mod acts;
 mod approvals;
+mod audit;
 mod auth;
 mod blueprints;
 mod call;
@@ -20,23 +22,29 @@ mod error;
 mod facts;
 mod health;
 mod incidents;
+mod limits;
 mod log;
+mod mcp;
 pub mod oidc;
+mod openapi;
+mod patient;
 mod query;
 mod responders;
 mod review;
 mod starts;
 mod status;
+mod stream;
 mod submit;
+mod ui;
 mod views;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, header},
-    middleware::map_response,
+    middleware::{from_fn, from_fn_with_state, map_response},
     response::Response,
     routing::{get, post},
 };
@@ -47,7 +55,12 @@ use secrecy::SecretString;
 
 use callbacks::seen::Seen;
 use error::ApiError;
+use limits::Limits;
 use oidc::Oidc;
+use stream::Newsroom;
+use ui::{Site as PagesSite, session::Sessions};
+
+pub use patient::{Patient, PatientStream};
 
 /// Largest request body. A page of text fits many times; nothing that people send is larger.
 const BODY_LIMIT_BYTES: usize = 256 * 1024;
@@ -78,6 +91,22 @@ pub struct Doors {
     pub temporal: Arc<dyn TemporalHealth>,
     /// Confluence space of a post-mortem that names none.
     pub default_space: String,
+    /// What the pages need to know about this installation.
+    pub site: Site,
+}
+
+/// What the pages need to know about this installation, and how fast one principal may ask.
+pub struct Site {
+    /// Signs sessions; the same in every replica. At least 32 bytes.
+    pub session_key: SecretString,
+    /// Address of the Temporal UI, where there is one.
+    pub temporal_ui: Option<String>,
+    /// What a Slack channel's id is put behind to make its address.
+    pub slack_channels: String,
+    /// Namespace of the workflows.
+    pub temporal_namespace: String,
+    /// Requests a second that one principal may make in the long run.
+    pub requests_per_second: NonZeroU32,
 }
 
 /// Secrets of those who post to us; several while they are rotated. A sender without one is not listened to.
@@ -98,6 +127,30 @@ pub trait Runbooks: Send + Sync {
     /// Whether the runbook is there with these cells, and if not, why. `path` is relative to the runbook root; no
     /// `cells` means every named cell but those of `verify`.
     fn check(&self, path: &str, cells: &[String], verify: &[String]) -> Result<(), String>;
+
+    /// Paths of all runbooks, sorted.
+    fn list(&self) -> Vec<String>;
+
+    /// A runbook's bytes; the error says why it cannot be read.
+    fn text(&self, path: &str) -> Result<String, String>;
+
+    /// The cells of a runbook's text, in order.
+    fn cells(&self, text: &str) -> Result<Vec<Cell>, String>;
+}
+
+/// A named block of a runbook, as the pages show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// Unique in its runbook.
+    pub name: String,
+    /// Its commands.
+    pub source: String,
+    /// Whether it may run again when nobody knows whether it ran.
+    pub idempotent: bool,
+    /// Its own time-out.
+    pub timeout: Option<Duration>,
+    /// Runs only when it is asked for by name.
+    pub only_by_name: bool,
 }
 
 /// Knows whether Temporal answers. Asked with every declaration, so the implementor caches.
@@ -111,19 +164,35 @@ pub(crate) struct Shell {
     pub(crate) doors: Doors,
     /// Signatures of Slack's requests that were taken already.
     pub(crate) seen: Seen,
+    /// Who is signed in at the pages.
+    pub(crate) sessions: Sessions,
+    pub(crate) limits: Limits,
+    /// Everybody who watches an incident.
+    pub(crate) newsroom: Arc<Newsroom>,
+    /// Figures that were counted for the pages.
+    pub(crate) counted: ui::insights::Counted,
 }
 
 pub(crate) type App = Arc<Shell>;
 
 /// Every route of the console. Listens at Slack's sockets from now on, where there are any.
 pub fn router(doors: Doors) -> Router {
-    let app: App = Arc::new(Shell { doors, seen: Seen::default() });
+    let app: App = Arc::new(Shell {
+        sessions: Sessions::new(doors.site.session_key.clone()),
+        limits: Limits::new(doors.site.requests_per_second),
+        newsroom: Newsroom::new(doors.log.clone()),
+        counted: ui::insights::Counted::default(),
+        doors,
+        seen: Seen::default(),
+    });
     if let Some(sockets) = &app.doors.slack_sockets {
         tokio::spawn(callbacks::slack::socket::listen(app.clone(), sockets.clone()));
     }
-    Router::new()
-        .route("/", get(health::home))
+    let api = api().layer(from_fn_with_state(app.clone(), audit::audited)).with_state(app.clone());
+    let pages = ui::routes(Arc::new(PagesSite { app: app.clone(), api: api.clone() }));
+    let own = Router::new()
         .route("/healthz", get(health::healthz))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/readyz", get(health::readyz))
         .route("/slack/commands", post(callbacks::slack::commands))
         .route("/slack/events", post(callbacks::slack::events))
@@ -131,12 +200,22 @@ pub fn router(doors: Doors) -> Router {
         .route("/webhooks/alertmanager", post(callbacks::alerts::alertmanager))
         .route("/webhooks/grafana", post(callbacks::alerts::grafana))
         .route("/webhooks/pagerduty", post(callbacks::pagerduty::take))
-        .nest("/api/orgs/{org}", organisation())
+        .with_state(app.clone());
+    Router::new()
+        .merge(own)
+        .merge(pages)
+        .merge(mcp::routes(app, api.clone()))
+        .merge(api)
         .fallback(async || ApiError::NotFound("there is nothing at this address".to_owned()))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(map_response(guarded))
-        .with_state(app)
+        .layer(from_fn(audit::identified))
+}
+
+/// The API, as clients and the pages' forms reach it.
+fn api() -> Router<App> {
+    Router::new().nest("/api/orgs/{org}", organisation())
 }
 
 /// Nothing here may be kept by a cache, guessed to be another type, or shown inside another site.
@@ -174,6 +253,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/slo-violations", post(facts::slo_violation))
         .route("/incidents/{id}/status", post(status::change))
         .route("/incidents/{id}/stop", post(blueprints::stop))
+        .route("/incidents/{id}/stream", get(stream::stream))
         .route("/incidents/{id}/tags", post(facts::tag))
         .route("/incidents/{id}/tickets", post(facts::ticket))
         .route("/incidents/{id}/update", post(acts::update))

@@ -15,6 +15,7 @@ use harmony_eventlog::{Checkpoint, Export, LogError, history::state_at, replay::
 use harmony_incidents::{Command, IncidentId, Right, log::IncidentState};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::{call::Call, error::ApiError, submit::submit, views};
 
@@ -109,9 +110,9 @@ fn broken(error: LogError) -> io::Error {
     io::Error::other(error)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RedactBody {
+pub(crate) struct RedactBody {
     seq: u64,
     #[serde(default)]
     field: Option<String>,

@@ -8,15 +8,16 @@ use harmony_incidents::{
     log::{IncidentState, ResponderAssigned, ResponderReleased, payload::Kind},
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::{call::Call, error::ApiError, submit::submit_told};
 
 /// The parts that there are.
 const PARTS: [&str; 3] = ["commander", "communications", "operations"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ResponderBody {
+pub(crate) struct ResponderBody {
     role: String,
     principal_id: String,
     #[serde(default)]

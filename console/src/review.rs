@@ -8,6 +8,7 @@ use harmony_incidents::{
     log::{ActionItemAdded, ReviewSectionWritten, Text, payload::Kind},
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::{
     call::{Call, line},
@@ -15,9 +16,9 @@ use crate::{
     submit::submit,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ReviewBody {
+pub(crate) struct ReviewBody {
     #[serde(default)]
     section: Option<String>,
     #[serde(default)]
@@ -58,9 +59,9 @@ pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
     submit(&call, &incident, &command, &call.context(Some(&state))).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SignOffBody {
+pub(crate) struct SignOffBody {
     digest: String,
 }
 

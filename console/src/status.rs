@@ -12,6 +12,7 @@ use harmony_incidents::{
     words,
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::{
     call::Call,
@@ -19,9 +20,9 @@ use crate::{
     submit::{answer, append, submit, submit_told},
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct StatusBody {
+pub(crate) struct StatusBody {
     #[serde(default, alias = "newState")]
     state: Option<String>,
     #[serde(default, alias = "newStatus")]
@@ -39,9 +40,10 @@ struct StatusBody {
     resolution_type: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// How it was resolved.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ResolutionBody {
+pub(crate) struct ResolutionBody {
     summary: String,
     #[serde(rename = "type")]
     kind: String,
@@ -146,9 +148,9 @@ fn resolution(call: &Call, body: &StatusBody) -> Result<Option<ResolutionInput>,
     Ok(Some(ResolutionInput { summary: summary.clone(), kind, resolved_by }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SeverityBody {
+pub(crate) struct SeverityBody {
     #[serde(alias = "newSeverity")]
     severity: String,
     #[serde(default)]
@@ -173,9 +175,9 @@ pub(crate) async fn severity(call: Call) -> Result<Response, ApiError> {
     submit_told(&call, &incident, &state, &command, &context, (&|_| None, &told)).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub(crate) struct Nothing {}
 
 /// `POST …/verify`: somebody saw that it works.
 pub(crate) async fn verify(call: Call) -> Result<Response, ApiError> {

@@ -14,6 +14,7 @@ use harmony_protos::kind_name;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A text as people may read it, empty where there is none.
@@ -22,7 +23,7 @@ pub(crate) fn text(text: Option<&Text>) -> String {
 }
 
 /// An incident in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
     incident_id: String,
@@ -36,12 +37,13 @@ pub(crate) struct Summary {
     environment: String,
     project_id: String,
     declared_by: String,
+    #[schema(value_type = Option<String>, format = DateTime)]
     created_at: Option<Timestamp>,
     seq: u64,
 }
 
 /// An incident, flat.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Incident {
     #[serde(flatten)]
@@ -71,19 +73,23 @@ pub(crate) struct Incident {
     #[serde(skip_serializing_if = "Option::is_none")]
     resolution: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     acknowledged_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     mitigated_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     resolved_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     closed_at: Option<Timestamp>,
 }
 
 /// The last attempt of a blueprint.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Blueprint {
+pub(crate) struct Blueprint {
     attempt: u32,
     status: String,
     workflow_id: String,
@@ -95,9 +101,9 @@ struct Blueprint {
     steps: Vec<Step>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Step {
+pub(crate) struct Step {
     name: String,
     capability: String,
     status: String,
@@ -107,9 +113,9 @@ struct Step {
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Review {
+pub(crate) struct Review {
     published: bool,
     url: String,
     digest: String,
@@ -118,7 +124,7 @@ struct Review {
 }
 
 /// A gate and how it stands.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Gate {
     gate_id: String,
@@ -132,7 +138,9 @@ pub(crate) struct Gate {
     request_reason: String,
     required_roles: Vec<String>,
     level: u32,
+    #[schema(value_type = String, format = DateTime)]
     requested_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     deadline: Timestamp,
     requester: String,
     escalated: bool,
@@ -142,12 +150,13 @@ pub(crate) struct Gate {
 }
 
 /// A record of the log.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Event {
     seq: u64,
     event_id: String,
     kind: &'static str,
+    #[schema(value_type = String, format = DateTime)]
     occurred_at: Timestamp,
     actor: String,
     authority: &'static str,
@@ -156,6 +165,7 @@ pub(crate) struct Event {
     hash: String,
     prev_hash: String,
     state_hash_after: String,
+    #[schema(value_type = String, format = DateTime)]
     stored_at: Timestamp,
 }
 

@@ -8,6 +8,8 @@ mod world;
 
 mod act;
 mod bad_input;
+#[path = "../browser/mod.rs"]
+mod browser;
 mod by_hand;
 mod close_out;
 mod control;

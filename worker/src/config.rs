@@ -6,6 +6,7 @@
 use std::{
     env, fs, io,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -31,6 +32,10 @@ use crate::{
 /// Where `serve` and `dev` listen unless told otherwise.
 const HTTP_ADDR: &str = "127.0.0.1:8088";
 const TEMPORAL_ADDRESS: &str = "127.0.0.1:7233";
+/// A session key of fewer characters could be guessed.
+const SESSION_KEY_CHARS: usize = 32;
+/// Far above what people and their scripts need, far below what a loop makes.
+const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(499);
 const TEMPORAL_NAMESPACE: &str = "harmony";
 const SLACK_BASE_URL: &str = "https://slack.com/api";
 const PAGERDUTY_BASE_URL: &str = "https://api.pagerduty.com";
@@ -247,6 +252,39 @@ impl Config {
         let key = self.key("HARMONY_SALT_KEY", "salt.key")?;
         SaltKey::parse(key.expose_secret())
             .map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
+    }
+
+    /// What signs the console's sessions: `HARMONY_SESSION_KEY` or the data directory's. Every replica needs the same.
+    pub(crate) fn session_key(&self) -> anyhow::Result<SecretString> {
+        let key = self.key("HARMONY_SESSION_KEY", "session.key")?;
+        if key.expose_secret().trim().len() < SESSION_KEY_CHARS {
+            return Err(bad("HARMONY_SESSION_KEY", "it has fewer than 32 characters").into());
+        }
+        Ok(key)
+    }
+
+    /// Where the Temporal UI is, for links to workflows.
+    pub(crate) fn temporal_ui(&self) -> anyhow::Result<Option<String>> {
+        let Some(text) = self.settings.get("HARMONY_TEMPORAL_UI") else { return Ok(None) };
+        match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                Ok(Some(text.to_owned()))
+            }
+            _ => Err(bad(
+                "HARMONY_TEMPORAL_UI",
+                &format!("{text:?} is no address such as http://127.0.0.1:8233"),
+            )
+            .into()),
+        }
+    }
+
+    /// How many requests a second one principal may make in the long run.
+    pub(crate) fn requests_per_second(&self) -> anyhow::Result<NonZeroU32> {
+        let Some(text) = self.settings.get("HARMONY_REQUESTS_PER_SECOND") else {
+            return Ok(REQUESTS_PER_SECOND);
+        };
+        text.parse()
+            .map_err(|_| bad("HARMONY_REQUESTS_PER_SECOND", &format!("{text:?} is no number above 0")).into())
     }
 
     fn key(&self, setting: &str, file: &str) -> anyhow::Result<SecretString> {

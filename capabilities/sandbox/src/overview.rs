@@ -3,11 +3,19 @@
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
-padding:0 1rem;color:#1d2430}article{border:1px solid #d5dae2;border-radius:6px;\
-padding:.6rem 1rem;margin:.8rem 0}h1{font-size:1.4rem}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}\
-small,.muted{color:#5b6573}pre{white-space:pre-wrap;margin:.3rem 0}.tag{border:1px solid #aab3c0;\
-border-radius:4px;padding:0 .35rem;font-size:.85em;margin-right:.3rem}";
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6573;--line:#d5dae2;--paper:#fff;--ground:#f5f6f8;--blue:#2f5bd7;--red:#b3201b}\
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#a3adbd;--line:#333c4a;--paper:#171c24;--ground:#0f1319;--blue:#86a6ff;--red:#ff8f88}}\
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:1.5rem auto;padding:0 1rem 3rem;color:var(--ink);background:var(--ground);overflow-wrap:anywhere}\
+article{border:1px solid var(--line);border-radius:8px;background:var(--paper);padding:.6rem 1rem;margin:.7rem 0}\
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin:1.6rem 0 .3rem}h3{font-size:1rem;margin:.4rem 0}p{margin:.35rem 0}a{color:var(--blue)}\
+small,.muted{color:var(--soft)}pre{white-space:pre-wrap;margin:.3rem 0}code,article p pre{background:var(--ground);border-radius:4px;padding:.1rem .3rem}\
+.tag{border:1px solid var(--line);border-radius:4px;padding:0 .35rem;font-size:.85em;margin:0 .3rem}\
+table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid var(--line);padding:.25rem .5rem;text-align:left;vertical-align:top}\
+nav{display:flex;flex-wrap:wrap;gap:.3rem .8rem}nav a[aria-current]{font-weight:700;color:var(--ink)}.said{border-left:3px solid var(--blue);padding-left:.7rem}\
+.buttons{display:flex;flex-wrap:wrap;gap:.5rem;margin:.5rem 0}form{margin:0}button,.button{font:inherit;font-weight:600;cursor:pointer;text-decoration:none;color:var(--ink);\
+background:var(--paper);border:1px solid var(--line);border-radius:6px;padding:.3rem .9rem}button.primary{background:#17693a;border-color:#17693a;color:#fff}button.danger{background:#b3201b;border-color:#b3201b;color:#fff}\
+:focus-visible{outline:2px solid var(--blue);outline-offset:2px}";
 
 /// Escapes text for HTML, in content and in quoted attributes.
 pub(crate) fn escaped(text: &str) -> String {
@@ -27,18 +35,31 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// A whole document. `title` is escaped here, `inside` has to be already.
 pub(crate) fn document(title: &str, inside: &str) -> Response {
-    let title = escaped(title);
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-         <style>{STYLE}</style></head><body><h1>{title}</h1>{inside}</body></html>"
-    );
     let policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
                   form-action 'none'; frame-ancestors 'none'";
+    with_policy(policy, "no-referrer", title, inside)
+}
+
+/// The same with forms that go back to this server.
+pub(crate) fn document_with_forms(title: &str, inside: &str) -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; \
+                  frame-ancestors 'none'";
+    // Without a referrer a browser would not say where a form was sent from either.
+    with_policy(policy, "same-origin", title, inside)
+}
+
+fn with_policy(policy: &'static str, referrer: &'static str, title: &str, inside: &str) -> Response {
+    let title = escaped(title);
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title>\
+         <style>{STYLE}</style></head><body><h1>{title}</h1>{inside}</body></html>"
+    );
     (
         [
             (header::CONTENT_SECURITY_POLICY, policy),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::REFERRER_POLICY, "no-referrer"),
+            (header::REFERRER_POLICY, referrer),
         ],
         Html(html),
     )

@@ -150,13 +150,16 @@ fn page_for_people<S: StandIn>(stand_in: &S, call: &Call) -> Option<Response> {
     if call.method != Method::GET {
         return None;
     }
+    if let Some(page) = stand_in.page(call) {
+        return Some(page);
+    }
     match call.path.as_str() {
         "/" => {
             let title = format!("{} (sandbox)", S::NAME);
             Some(overview::document(&title, &stand_in.overview()))
         }
         "/favicon.ico" => Some(StatusCode::NOT_FOUND.into_response()),
-        _ => stand_in.page(call),
+        _ => None,
     }
 }
 

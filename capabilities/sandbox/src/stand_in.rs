@@ -30,8 +30,10 @@ pub(crate) trait StandIn: Send + Sync + 'static {
     /// The answer to `GET /_sandbox/state`.
     fn state(&self) -> Value;
 
-    /// The inside of the page at `/`, escaped.
-    fn overview(&self) -> String;
+    /// The inside of the page at `/`, escaped, where [`StandIn::page`] has no page of its own for it.
+    fn overview(&self) -> String {
+        String::new()
+    }
 
     /// A failure with this status, in the vendor's shape.
     fn failure(&self, status: StatusCode) -> Response;

@@ -1,17 +1,22 @@
 //! One console with its own log: a directory of people, a shelf with one runbook, a Temporal that can be away.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{Method, Request, StatusCode, header},
+    http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
-use harmony_console::{Doors, Runbooks, TemporalHealth, Webhooks, oidc::Oidc, router};
+use harmony_console::{
+    Cell, Doors, Runbooks, Site, TemporalHealth, Webhooks, oidc::Oidc, router,
+};
 use harmony_eventlog::{Append, Appended, CheckpointKey, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
@@ -63,6 +68,25 @@ impl Runbooks for Shelf {
             Some(cell) => Err(format!("{path} has no cell {cell}")),
         }
     }
+
+    fn list(&self) -> Vec<String> {
+        vec!["rollback.md".to_owned()]
+    }
+
+    fn text(&self, path: &str) -> Result<String, String> {
+        self.check(path, &[], &[]).map(|()| "# Roll back\n".to_owned())
+    }
+
+    fn cells(&self, _: &str) -> Result<Vec<Cell>, String> {
+        let cell = |name: &str| Cell {
+            name: name.to_owned(),
+            source: format!("echo {name}"),
+            idempotent: name == "postcheck",
+            timeout: None,
+            only_by_name: false,
+        };
+        Ok(vec![cell("rollback"), cell("postcheck")])
+    }
 }
 
 struct Temporal(Arc<AtomicBool>);
@@ -89,9 +113,15 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) text: String,
+    headers: HeaderMap,
 }
 
 impl Reply {
+    /// A header of the answer, empty where it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{} {}", self.status, self.text))
     }
@@ -157,6 +187,13 @@ impl World {
             runbooks: Arc::new(Shelf),
             temporal: Arc::new(Temporal(temporal.clone())),
             default_space: "OPS".to_owned(),
+            site: Site {
+                session_key: "44".repeat(32).into(),
+                slack_channels: "https://slack.example/?channel=".to_owned(),
+                temporal_ui: Some("http://temporal.example".to_owned()),
+                temporal_namespace: "harmony".to_owned(),
+                requests_per_second: NonZeroU32::new(10_000).unwrap(),
+            },
         });
         Self { log, keys, router, _dir: dir, rules, temporal }
     }
@@ -172,11 +209,12 @@ impl World {
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status: StatusCode = response.status();
+        let headers = response.headers().clone();
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        Reply { status: status.as_u16(), content_type, text }
+        Reply { status: status.as_u16(), content_type, text, headers }
     }
 
     /// A request by this person; the path is below `/api/orgs/default/`.
@@ -208,6 +246,22 @@ impl World {
 
     pub(crate) async fn post_with_key(&self, who: &str, path: &str, key: &str, body: Value) -> Reply {
         self.call(who, Method::POST, path, Some(key), body.to_string()).await
+    }
+
+    /// Signs somebody in at the pages; their cookie.
+    pub(crate) async fn session(&self, who: &str) -> String {
+        let request = Request::post("/sign-in")
+            .header(header::HOST, "localhost")
+            .header(header::ORIGIN, "http://localhost")
+            .body(Body::from(format!("token=token-{who}")))
+            .unwrap();
+        self.send(request).await.header("set-cookie").split(';').next().unwrap().to_owned()
+    }
+
+    /// Opens a page with a cookie.
+    pub(crate) async fn open(&self, cookie: &str, path: &str) -> Reply {
+        let request = Request::get(path).header(header::HOST, "localhost").header(header::COOKIE, cookie);
+        self.send(request.body(Body::empty()).unwrap()).await
     }
 
     /// Declares an incident; its id.

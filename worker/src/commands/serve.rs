@@ -10,7 +10,7 @@ use harmony_capabilities::{
     runbook::{self, RunbookRoot},
     slack::{SlackReplies, SlackSockets},
 };
-use harmony_console::{Doors, Runbooks, oidc::Oidc};
+use harmony_console::{Cell, Doors, Patient, Runbooks, Site, oidc::Oidc};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -46,7 +46,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let router = harmony_console::router(doors);
     let (stop, told) = tokio::sync::watch::channel(false);
     let mut draining = told.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let server = axum::serve(Patient::new(listener), router).with_graceful_shutdown(async move {
         // An error means that the sender is gone, and with it everybody who could want more.
         drop(draining.wait_for(|stop| *stop).await);
     });
@@ -91,6 +91,13 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         runbooks: Arc::new(Shelf(config.runbook_root()?)),
         temporal: Probe::start(config).await,
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
+        site: Site {
+            session_key: config.session_key()?,
+            slack_channels: slack_channels(config),
+            temporal_ui: config.temporal_ui()?,
+            temporal_namespace: config.temporal_namespace.clone(),
+            requests_per_second: config.requests_per_second()?,
+        },
     })
 }
 
@@ -106,6 +113,15 @@ fn oidc(config: &Config) -> anyhow::Result<Option<Oidc>> {
     Ok(Some(oidc))
 }
 
+/// What a channel's id is put behind: Slack's own address for it, or the sandbox's page.
+fn slack_channels(config: &Config) -> String {
+    let base = config.vendors.slack.as_ref().and_then(|slack| url::Url::parse(&slack.base_url).ok());
+    match base.filter(|base| base.scheme() == "http") {
+        Some(stand_in) => format!("{}/?channel=", stand_in.origin().ascii_serialization()),
+        None => "https://slack.com/app_redirect?channel=".to_owned(),
+    }
+}
+
 /// The runbooks, as the console asks about them.
 struct Shelf(RunbookRoot);
 
@@ -115,6 +131,32 @@ impl Runbooks for Shelf {
         let parsed = runbook::parse(&snapshot.text).map_err(|error| format!("{path}: {error}"))?;
         let selected = parsed.select(cells, verify).map_err(|error| format!("{path}: {error}"))?;
         if selected.is_empty() { Err(format!("{path}: there is no cell to run")) } else { Ok(()) }
+    }
+
+    fn list(&self) -> Vec<String> {
+        self.0.list().unwrap_or_else(|error| {
+            tracing::warn!(
+                error = format!("{:#}", anyhow::Error::from(error)),
+                "the runbooks cannot be listed"
+            );
+            Vec::new()
+        })
+    }
+
+    fn text(&self, path: &str) -> Result<String, String> {
+        self.0.load(path).map(|snapshot| snapshot.text).map_err(|error| error.to_string())
+    }
+
+    fn cells(&self, text: &str) -> Result<Vec<Cell>, String> {
+        let parsed = runbook::parse(text).map_err(|error| error.to_string())?;
+        let cell = |one: runbook::Cell| Cell {
+            name: one.name,
+            source: one.source,
+            idempotent: one.idempotent,
+            timeout: one.timeout,
+            only_by_name: one.exclude_from_run_all,
+        };
+        Ok(parsed.cells.into_iter().map(cell).collect())
     }
 }
 

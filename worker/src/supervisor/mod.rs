@@ -42,6 +42,8 @@ use crate::{
 use children::{Child, Plan};
 use reaper::Reaper;
 
+/// How long to wait for a sign-in link; the server answers already.
+const CODE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long worker and server may take to stop; Temporal comes after them.
 const CHILD_PATIENCE: Duration = Duration::from_secs(5);
 const TEMPORAL_PATIENCE: Duration = Duration::from_secs(3);
@@ -81,7 +83,7 @@ pub(crate) async fn dev(config: &Config, json: bool) -> anyhow::Result<()> {
     if json {
         output::json(&installation.describe());
     } else {
-        installation.print();
+        installation.print().await;
     }
     tokio::select! {
         () = stopped() => {}
@@ -115,13 +117,15 @@ impl Installation {
         let secret = signing_secret(&config)?;
         let sandbox = start_sandbox(&secret, &format!("http://{http}")).await?;
         let temporal_port = ports::remembered(&config.in_data_dir("temporal.port"))?;
+        let ui_port = ports::remembered(&config.in_data_dir("temporal-ui.port"))?;
         config.temporal_address = format!("127.0.0.1:{temporal_port}");
 
         say("starting Temporal");
         let reaper = Reaper::start()?;
-        let temporal = Child::start(temporal_plan(&config, cli, temporal_port), &reaper)?;
+        let temporal = Child::start(temporal_plan(&config, cli, temporal_port, ui_port), &reaper)?;
         let client = ready::temporal(&config, &temporal).await?;
-        let environment = child_environment(&config, stand_ins, &sandbox, &secret);
+        let environment =
+            child_environment(&config, &format!("http://127.0.0.1:{ui_port}"), stand_ins, &sandbox, &secret);
         say("starting worker and server");
         let own = std::env::current_exe().context("this program cannot find itself")?;
         let plan = |name: &'static str| Plan {
@@ -156,9 +160,25 @@ impl Installation {
         })
     }
 
-    fn print(&self) {
+    /// A link that signs `operator` in once, or only the console's address where none can be had.
+    async fn sign_in_link(&self) -> String {
+        let code = async {
+            let token = self.config.token().ok().flatten()?;
+            let http = reqwest::Client::builder().no_proxy().timeout(CODE_PATIENCE).build().ok()?;
+            let asked =
+                http.post(format!("{}/sign-in/code", self.origin())).bearer_auth(token.expose_secret());
+            let answer: Value = asked.send().await.ok()?.json().await.ok()?;
+            answer["path"].as_str().map(str::to_owned)
+        };
+        format!("{}{}", self.origin(), code.await.unwrap_or_default())
+    }
+
+    async fn print(&self) {
         let dir = self.config.data_dir.display();
-        output::data(&format!("console    {}", self.origin()));
+        output::data(&format!(
+            "console    {}  (signs you in as operator, once, within ten minutes)",
+            self.sign_in_link().await
+        ));
         output::data(&format!(
             "temporal   {}, namespace {}",
             self.config.temporal_address, self.config.temporal_namespace
@@ -269,6 +289,7 @@ async fn start_sandbox(secret: &SecretString, harmony: &str) -> anyhow::Result<S
 
 fn child_environment(
     config: &Config,
+    temporal_ui: &str,
     stand_ins: StandIns,
     sandbox: &Sandbox,
     secret: &SecretString,
@@ -283,6 +304,7 @@ fn child_environment(
         ("TMPDIR".to_owned(), config.in_data_dir("tmp").display().to_string()),
         ("TEMPORAL_ADDRESS".to_owned(), config.temporal_address.clone()),
         ("TEMPORAL_NAMESPACE".to_owned(), config.temporal_namespace.clone()),
+        ("HARMONY_TEMPORAL_UI".to_owned(), temporal_ui.to_owned()),
         ("SLACK_SIGNING_SECRET".to_owned(), secret.expose_secret().to_owned()),
     ];
     let all = stand_ins == StandIns::Everywhere;
@@ -290,12 +312,13 @@ fn child_environment(
     Arc::new(pairs)
 }
 
-fn temporal_plan(config: &Config, program: PathBuf, port: u16) -> Plan {
-    let mut arguments: Vec<String> =
-        ["server", "start-dev", "--headless", "--ip", "127.0.0.1"].map(str::to_owned).into();
+fn temporal_plan(config: &Config, program: PathBuf, port: u16, ui_port: u16) -> Plan {
+    let mut arguments: Vec<String> = ["server", "start-dev", "--ip", "127.0.0.1"].map(str::to_owned).into();
     let database = config.in_data_dir("temporal.db").display().to_string();
     for (flag, value) in [
         ("--port", port.to_string()),
+        ("--ui-ip", "127.0.0.1".to_owned()),
+        ("--ui-port", ui_port.to_string()),
         ("--namespace", config.temporal_namespace.clone()),
         ("--db-filename", database),
         ("--log-level", "error".to_owned()),

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -57,6 +57,7 @@ struct ChannelOfPeople {
 pub(super) fn routes(slack: Arc<Slack>) -> Router {
     Router::new()
         .route("/_sandbox/slack/click", post(click))
+        .route("/_sandbox/slack/press", post(press))
         .route("/_sandbox/slack/channels", post(add_channel))
         .with_state(slack)
 }
@@ -88,6 +89,31 @@ async fn click(State(slack): State<Arc<Slack>>, body: String) -> Response {
         };
     }
     stand_in::json(StatusCode::OK, outcome)
+}
+
+/// A button on the page for people: the same click, and back to the page.
+async fn press(State(slack): State<Arc<Slack>>, headers: HeaderMap, body: String) -> Response {
+    let field = |name: &str| {
+        let found = url::form_urlencoded::parse(body.as_bytes()).find(|(known, _)| known == name);
+        found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+    };
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Another site's page must not press our buttons.
+    if text(header::ORIGIN) != format!("http://{}", text(header::HOST)) {
+        return refused(StatusCode::FORBIDDEN, "this form was not sent from this page");
+    }
+    let click =
+        Click { message_ts: field("messageTs"), action_id: field("actionId"), user_id: field("userId") };
+    let Some(person) = people::find(&click.user_id) else {
+        return refused(StatusCode::NOT_FOUND, "there is no such user");
+    };
+    let payload = match prepared(&slack, &click, &person) {
+        Ok(payload) => payload,
+        Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
+    };
+    let taken = deliver(&slack, &Delivery::Interaction(payload)).await["status"] == 200;
+    let said = if taken { "taken" } else { "refused" };
+    Redirect::to(&format!("/?as={}&said={said}", person.id)).into_response()
 }
 
 async fn add_channel(State(slack): State<Arc<Slack>>, body: String) -> Response {

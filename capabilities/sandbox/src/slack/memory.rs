@@ -2,16 +2,13 @@
 //! click (`trigger_id`, `response_url`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::overview::escaped;
 
 use super::answer::Refusal;
-use super::html_field;
-use super::people::{self, APP_ID, BOT_ID, BOT_USER_ID, TEAM_ID};
+use super::people::{APP_ID, BOT_ID, BOT_USER_ID, TEAM_ID};
 
 /// A trigger can be used for 3 s.
 const TRIGGER_SECONDS: i64 = 3;
@@ -200,26 +197,6 @@ impl SlackMemory {
             "views": self.views.iter().map(View::summary).collect::<Vec<_>>(),
         })
     }
-
-    pub(super) fn overview(&self) -> String {
-        let mut html = String::new();
-        if self.channels.is_empty() {
-            html.push_str("<p class=\"muted\">No channels yet.</p>");
-        }
-        for channel in &self.channels {
-            let state = if channel.is_archived { " (archived)" } else { "" };
-            let _ = write!(html, "<h2>#{}{state}</h2>", escaped(&channel.name));
-            html.push_str(&html_field("Topic", &channel.topic.value));
-            html.push_str(&html_field("Purpose", &channel.purpose.value));
-            let members: Vec<String> = channel.members.iter().map(|id| people::display_name(id)).collect();
-            html.push_str(&html_field("Members", &members.join(", ")));
-            let inside = |message: &&Message| message.channel == channel.id;
-            for message in self.messages.iter().filter(inside) {
-                html.push_str(&message.overview());
-            }
-        }
-        html
-    }
 }
 
 impl View {
@@ -330,51 +307,5 @@ impl Message {
             view["pinned_to"] = json!([self.channel]);
         }
         view
-    }
-
-    fn overview(&self) -> String {
-        let mut html = String::from("<article>");
-        if self.pinned {
-            html.push_str("<span class=\"tag\">pinned</span>");
-        }
-        if let Some(user) = &self.ephemeral_for {
-            let only = format!("only for {}", people::display_name(user));
-            let _ = write!(html, "<span class=\"tag\">{}</span>", escaped(&only));
-        }
-        let edited = if self.edited.is_some() { " (edited)" } else { "" };
-        let _ = write!(
-            html,
-            "<small>harmony, {}{edited}</small><pre>{}</pre>",
-            escaped(&self.ts),
-            escaped(&self.text)
-        );
-        let mut texts = Vec::new();
-        for block in &self.blocks {
-            texts_of(block, &mut texts);
-        }
-        for text in texts.iter().filter(|text| **text != self.text) {
-            let _ = write!(html, "<pre>{}</pre>", escaped(text));
-        }
-        html.push_str("</article>");
-        html
-    }
-}
-
-/// Every text a person would read in a block, buttons in brackets.
-fn texts_of(value: &Value, texts: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            if fields.get("type").is_some_and(|kind| kind == "button") {
-                let label = value["text"]["text"].as_str().unwrap_or_default();
-                texts.push(format!("[ {label} ]"));
-                return;
-            }
-            if let Some(Value::String(text)) = fields.get("text") {
-                texts.push(text.clone());
-            }
-            fields.values().for_each(|inner| texts_of(inner, texts));
-        }
-        Value::Array(items) => items.iter().for_each(|inner| texts_of(inner, texts)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

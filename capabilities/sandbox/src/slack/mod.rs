@@ -14,6 +14,7 @@ mod conversations;
 mod deliver;
 mod forms;
 mod memory;
+mod page;
 mod people;
 mod response_url;
 mod sockets;
@@ -153,6 +154,10 @@ impl StandIn for Slack {
         }
     }
 
+    fn page(&self, call: &Call) -> Option<Response> {
+        (call.path == "/").then(|| page::page(&self.memory.lock(), call))
+    }
+
     fn idempotency_key(&self, call: &Call) -> Option<String> {
         let metadata = match &call.body {
             CallBody::Json(body) => body.get("metadata")?.clone(),
@@ -173,10 +178,6 @@ impl StandIn for Slack {
 
     fn state(&self) -> Value {
         self.memory.lock().to_json()
-    }
-
-    fn overview(&self) -> String {
-        self.memory.lock().overview()
     }
 
     fn failure(&self, status: StatusCode) -> Response {

@@ -41,6 +41,11 @@ pub(super) fn find(id_or_name: &str) -> Option<Person> {
     is_user_id(id_or_name).then(|| Person { id: id_or_name.to_owned(), name: id_or_name.to_lowercase() })
 }
 
+/// The six people.
+pub(super) fn everybody() -> impl Iterator<Item = Person> {
+    PEOPLE.iter().map(|(name, id)| Person { id: (*id).to_owned(), name: (*name).to_owned() })
+}
+
 /// Whether this id belongs to somebody here.
 pub(super) fn exists(id: &str) -> bool {
     id == BOT_USER_ID || PEOPLE.iter().any(|(_, known)| *known == id)

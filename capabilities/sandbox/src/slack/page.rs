@@ -1,0 +1,218 @@
+//! Slack as a person sees it: channels with their messages, and buttons that work.
+//!
+//! Who looks is chosen at the top; a button is pressed as that person, by way of the same click that tests send.
+
+use std::fmt::Write;
+
+use axum::response::Response;
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::overview::{self, escaped};
+
+use super::html_field;
+use super::memory::{Channel, Message, SlackMemory};
+use super::people;
+
+/// Who looks where nobody was chosen.
+const COMMANDER: &str = "U0COMMANDER";
+
+/// The page at `/`.
+pub(super) fn page(memory: &SlackMemory, call: &Call) -> Response {
+    let who =
+        call.query_value("as").and_then(people::find).map_or_else(|| COMMANDER.to_owned(), |one| one.id);
+    let mut html = String::from("<nav><span class=\"muted\">You are</span>");
+    for person in people::everybody() {
+        let here = if person.id == who { " aria-current=\"true\"" } else { "" };
+        let _ = write!(html, "<a href=\"/?as={}\"{here}>{}</a>", person.id, escaped(&person.name));
+    }
+    html.push_str("</nav>");
+    if let Some(said) = call.query_value("said") {
+        let said = if said == "taken" {
+            "Harmony took your click."
+        } else {
+            "Harmony refused your click; its log says why."
+        };
+        let _ = write!(html, "<p class=\"said\">{said}</p>");
+    }
+    if memory.channels.is_empty() {
+        html.push_str("<p class=\"muted\">No channels yet.</p>");
+    }
+    for channel in memory.channels.iter().rev() {
+        show(&mut html, memory, channel, &who);
+    }
+    overview::document_with_forms("Slack (sandbox)", &html)
+}
+
+fn show(html: &mut String, memory: &SlackMemory, channel: &Channel, who: &str) {
+    let archived = if channel.is_archived { " <span class=\"tag\">archived</span>" } else { "" };
+    let _ = write!(html, "<section><h2>#{}{archived}</h2>", escaped(&channel.name));
+    html.push_str(&html_field("Topic", &channel.topic.value));
+    let members: Vec<String> = channel.members.iter().map(|id| people::display_name(id)).collect();
+    html.push_str(&html_field("Members", &members.join(", ")));
+    let seen = |message: &&Message| {
+        message.channel == channel.id && message.ephemeral_for.as_ref().is_none_or(|only| only == who)
+    };
+    for message in memory.messages.iter().filter(seen) {
+        show_message(html, message, who);
+    }
+    html.push_str("</section>");
+}
+
+fn show_message(html: &mut String, message: &Message, who: &str) {
+    let _ = write!(html, "<article id=\"m{}\"><b>harmony</b> <small>app</small>", escaped(&message.ts));
+    for (is, tag) in [
+        (message.pinned, "pinned"),
+        (message.ephemeral_for.is_some(), "only you can see this"),
+        (message.edited.is_some(), "edited"),
+    ] {
+        if is {
+            let _ = write!(html, "<span class=\"tag\">{tag}</span>");
+        }
+    }
+    if message.blocks.is_empty() {
+        let _ = write!(html, "<p>{}</p>", formatted(&message.text));
+    }
+    for block in &message.blocks {
+        show_block(html, block, message, who);
+    }
+    html.push_str("</article>");
+}
+
+fn show_block(html: &mut String, block: &Value, message: &Message, who: &str) {
+    let text = |value: &Value| formatted(value["text"].as_str().unwrap_or_default());
+    match block["type"].as_str().unwrap_or_default() {
+        "header" => {
+            let _ = write!(html, "<h3>{}</h3>", text(&block["text"]));
+        }
+        "divider" => html.push_str("<hr>"),
+        "context" => {
+            for element in block["elements"].as_array().into_iter().flatten() {
+                let _ = write!(html, "<p><small>{}</small></p>", text(element));
+            }
+        }
+        "actions" => {
+            html.push_str("<div class=\"buttons\">");
+            for element in block["elements"].as_array().into_iter().flatten() {
+                show_button(html, element, message, who);
+            }
+            html.push_str("</div>");
+        }
+        _ => {
+            if block["text"].is_object() {
+                let _ = write!(html, "<p>{}</p>", text(&block["text"]));
+            }
+            for field in block["fields"].as_array().into_iter().flatten() {
+                let _ = write!(html, "<p>{}</p>", text(field));
+            }
+            show_button(html, &block["accessory"], message, who);
+        }
+    }
+}
+
+fn show_button(html: &mut String, button: &Value, message: &Message, who: &str) {
+    if button["type"] != "button" {
+        return;
+    }
+    let label = button["text"]["text"].as_str().unwrap_or_default();
+    if let Some(address) = button["url"].as_str().filter(|address| address.starts_with("http")) {
+        let _ = write!(html, "<a class=\"button\" href=\"{}\">{}</a>", escaped(address), escaped(label));
+        return;
+    }
+    let style = match button["style"].as_str() {
+        Some("primary") => "primary",
+        Some("danger") => "danger",
+        _ => "",
+    };
+    let _ = write!(
+        html,
+        "<form method=\"post\" action=\"/_sandbox/slack/press\"><input type=\"hidden\" name=\"messageTs\" value=\"{}\">\
+         <input type=\"hidden\" name=\"userId\" value=\"{}\"><button class=\"{style}\" name=\"actionId\" value=\"{}\">{}</button></form>",
+        escaped(&message.ts),
+        escaped(who),
+        escaped(button["action_id"].as_str().unwrap_or_default()),
+        escaped(label)
+    );
+}
+
+/// Slack's own marks as HTML: code, bold, links. Everything else is text.
+fn formatted(text: &str) -> String {
+    let mut html = String::new();
+    for (place, part) in text.split("```").enumerate() {
+        if place % 2 == 1 {
+            let _ = write!(html, "<pre>{}</pre>", escaped(&plain(part.trim_matches('\n'))));
+        } else {
+            html.push_str(&linked(part));
+        }
+    }
+    html
+}
+
+fn linked(text: &str) -> String {
+    let mut html = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('<') {
+        html.push_str(&bold(before));
+        let Some((inside, end)) = after.split_once('>') else {
+            rest = after;
+            continue;
+        };
+        let (address, label) = inside.split_once('|').unwrap_or((inside, inside));
+        if address.starts_with("http") {
+            let _ = write!(html, "<a href=\"{}\">{}</a>", escaped(&plain(address)), escaped(&plain(label)));
+        } else {
+            html.push_str(&escaped(&plain(label)));
+        }
+        rest = end;
+    }
+    html.push_str(&bold(rest));
+    html
+}
+
+/// `*bold*` and `` `code` ``.
+fn bold(text: &str) -> String {
+    let mut html = String::new();
+    for (place, part) in text.split('`').enumerate() {
+        let part = escaped(&plain(part));
+        if place % 2 == 1 {
+            let _ = write!(html, "<code>{part}</code>");
+            continue;
+        }
+        let pieces: Vec<&str> = part.split('*').collect();
+        let paired = pieces.len() % 2 == 1;
+        for (place, piece) in pieces.iter().enumerate() {
+            if place % 2 == 1 && paired {
+                let _ = write!(html, "<b>{piece}</b>");
+            } else {
+                html.push_str(piece);
+            }
+        }
+    }
+    html.replace('\n', "<br>")
+}
+
+/// Slack's three escapes undone.
+fn plain(text: &str) -> String {
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slacks_marks_are_shown_and_nothing_becomes_markup() {
+        for (text, expected) in [
+            ("*Approve* `x`?", "<b>Approve</b> <code>x</code>?"),
+            ("a * b", "a * b"),
+            ("<https://a.example|here> &lt;b&gt;", "<a href=\"https://a.example\">here</a> &lt;b&gt;"),
+            ("<javascript:alert(1)|x>", "x"),
+            ("```\na<b\n```", "<pre>a&lt;b</pre>"),
+            ("1 < 2 <script>", "1  2 <script>"),
+        ] {
+            let html = formatted(text);
+            let harmless = !html.contains("<script");
+            assert!(harmless && (html == expected || text.contains("script>")), "{html}");
+        }
+    }
+}

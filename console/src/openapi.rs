@@ -1,0 +1,459 @@
+//! The API's description: one row an operation, schemas from the types that are read and shown.
+//!
+//! A test holds the rows against the router, both ways, so neither can be changed without the other.
+
+use std::sync::OnceLock;
+
+use axum::Json;
+use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use crate::{approvals, blueprints, facts, incidents, log, responders, review, status, views};
+
+/// One operation below `/api/orgs/{org}`, or one that has no organisation.
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    query: &'static [Parameter],
+    /// Name of the body's schema.
+    body: Option<&'static str>,
+    answers: &'static [Answer],
+}
+
+/// Name, description, type.
+type Parameter = (&'static str, &'static str, &'static str);
+/// Status, description, media type (empty for none), name of the schema (empty for any).
+type Answer = (u16, &'static str, &'static str, &'static str);
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+const SUBMITTED: &[Answer] = &[(200, "On record, or so already.", JSON, "Submitted")];
+const STARTED: &[Answer] = &[(202, "Recorded; carried out by the workers.", JSON, "Started")];
+
+const fn get(
+    path: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    query: &'static [Parameter],
+    answers: &'static [Answer],
+) -> Operation {
+    Operation { method: "get", path, tag, summary, query, body: None, answers }
+}
+
+const fn post(
+    path: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    body: Option<&'static str>,
+    answers: &'static [Answer],
+) -> Operation {
+    Operation { method: "post", path, tag, summary, query: &[], body, answers }
+}
+
+const OPERATIONS: &[Operation] = &[
+    get(
+        "/incidents",
+        "Incidents",
+        "List incidents, newest first.",
+        &[
+            ("status", "Words of the status view; repeatable.", "string"),
+            ("state", "Words of the state machine; repeatable.", "string"),
+            ("severity", "`P1` to `P4`, or another view of them; repeatable.", "string"),
+            ("environment", "Repeatable.", "string"),
+            ("projectId", "Repeatable.", "string"),
+            ("searchQuery", "Part of a title.", "string"),
+            ("sort", "`-createdAt`.", "string"),
+            ("limit", "1 to 200, 50 by default.", "integer"),
+            ("cursor", "`nextCursor` of the page before.", "string"),
+        ],
+        &[(200, "A page of incidents.", JSON, "IncidentList")],
+    ),
+    post(
+        "/incidents",
+        "Incidents",
+        "Declare an incident.",
+        Some("DeclareBody"),
+        &[(201, "Declared.", JSON, "Declared")],
+    ),
+    get(
+        "/incidents/{id}",
+        "Incidents",
+        "One incident.",
+        &[],
+        &[(200, "The incident.", JSON, "Incident"), (304, "Not changed since `If-None-Match`.", "", "")],
+    ),
+    get(
+        "/incidents/{id}/events",
+        "Log",
+        "Records of an incident.",
+        &[
+            ("after", "The seq to begin after.", "integer"),
+            ("limit", "1 to 1000, 200 by default.", "integer"),
+        ],
+        &[(200, "Records, oldest first.", JSON, "EventList")],
+    ),
+    get(
+        "/incidents/{id}/stream",
+        "Log",
+        "Records as they are made, as server-sent events.",
+        &[("after", "The seq to begin after; `Last-Event-ID` comes before it.", "integer")],
+        &[(200, "Events; their ids are seqs, their data a record.", EVENTS, "")],
+    ),
+    post(
+        "/incidents/{id}/actions",
+        "Facts",
+        "Record an action that was taken.",
+        Some("ActionBody"),
+        SUBMITTED,
+    ),
+    post(
+        "/incidents/{id}/cancel",
+        "Blueprints",
+        "Start a close-out that cancels.",
+        Some("ReasonBody"),
+        STARTED,
+    ),
+    post(
+        "/incidents/{id}/close",
+        "Incidents",
+        "Close where no review is required.",
+        Some("Nothing"),
+        SUBMITTED,
+    ),
+    post("/incidents/{id}/close-out", "Blueprints", "Start the close-out.", Some("CloseOutBody"), STARTED),
+    post("/incidents/{id}/notes", "Facts", "Add a note.", Some("NoteBody"), SUBMITTED),
+    post(
+        "/incidents/{id}/post-mortem",
+        "Blueprints",
+        "Start the post-mortem.",
+        Some("PostMortemBody"),
+        STARTED,
+    ),
+    post(
+        "/incidents/{id}/redact",
+        "Log",
+        "Take a record's text out of the log.",
+        Some("RedactBody"),
+        SUBMITTED,
+    ),
+    post(
+        "/incidents/{id}/remediate",
+        "Blueprints",
+        "Start a remediation with a runbook.",
+        Some("RemediateBody"),
+        STARTED,
+    ),
+    post(
+        "/incidents/{id}/responders",
+        "Incidents",
+        "Give somebody a part, or release them.",
+        Some("ResponderBody"),
+        SUBMITTED,
+    ),
+    post(
+        "/incidents/{id}/review",
+        "Review",
+        "Write a section of the review, or add an action item.",
+        Some("ReviewBody"),
+        SUBMITTED,
+    ),
+    post("/incidents/{id}/severity", "Incidents", "Change the severity.", Some("SeverityBody"), SUBMITTED),
+    post(
+        "/incidents/{id}/sign-off",
+        "Review",
+        "Sign the published review off.",
+        Some("SignOffBody"),
+        SUBMITTED,
+    ),
+    post("/incidents/{id}/signals", "Facts", "Record a signal.", Some("SignalBody"), SUBMITTED),
+    post(
+        "/incidents/{id}/slo-violations",
+        "Facts",
+        "Record a violated objective.",
+        Some("SloViolationBody"),
+        SUBMITTED,
+    ),
+    post("/incidents/{id}/status", "Incidents", "Change the state.", Some("StatusBody"), SUBMITTED),
+    post("/incidents/{id}/stop", "Blueprints", "Stop the running remediation.", Some("ReasonBody"), STARTED),
+    post("/incidents/{id}/tags", "Facts", "Add or remove a tag.", Some("TagBody"), SUBMITTED),
+    post("/incidents/{id}/tickets", "Facts", "Link a ticket.", Some("TicketBody"), SUBMITTED),
+    post("/incidents/{id}/verify", "Incidents", "Say that it works again.", Some("Nothing"), SUBMITTED),
+    get(
+        "/approvals",
+        "Approvals",
+        "Gates that wait, newest first.",
+        &[],
+        &[(200, "The gates.", JSON, "GateList")],
+    ),
+    get(
+        "/approvals/{gateId}",
+        "Approvals",
+        "A gate with everything that its digest covers.",
+        &[],
+        &[(200, "The gate.", JSON, "Gate")],
+    ),
+    post(
+        "/approvals/{gateId}",
+        "Approvals",
+        "Decide on a gate, or pass it on to its next level.",
+        Some("DecisionBody"),
+        &[
+            (200, "Judged and accepted, or passed on.", JSON, ""),
+            (202, "Recorded, not yet judged.", JSON, ""),
+        ],
+    ),
+    get(
+        "/log/checkpoint",
+        "Log",
+        "A signed note over where every incident ends.",
+        &[],
+        &[(200, "The note.", "text/plain", "")],
+    ),
+    get(
+        "/log/export",
+        "Log",
+        "Every record with its bytes, as JSON Lines.",
+        &[],
+        &[(200, "Header, records, checkpoint.", "application/jsonl", "")],
+    ),
+    get(
+        "/log/replay",
+        "Log",
+        "Fold every record again and compare.",
+        &[],
+        &[(200, "What was found.", JSON, "Report")],
+    ),
+    get(
+        "/log/verify",
+        "Log",
+        "Check every byte, link, state and text.",
+        &[],
+        &[(200, "What was found.", JSON, "Report")],
+    ),
+];
+
+/// What every operation may answer instead.
+const PROBLEMS: [(u16, &str); 10] = [
+    (400, "The request cannot be read."),
+    (401, "Who asks is not known."),
+    (403, "A right, a role or an authority is missing."),
+    (404, "Not there, or not for this caller."),
+    (405, "Not with this method."),
+    (409, "Not in this state, or the key was used for something else."),
+    (413, "The body is too long."),
+    (422, "Well-formed, and still wrong."),
+    (429, "Too many requests; `Retry-After` says when the next is taken."),
+    (503, "The store does not answer; nothing is known to be recorded."),
+];
+
+/// `GET /openapi.json`
+pub(crate) async fn openapi() -> Json<&'static Value> {
+    Json(document())
+}
+
+/// The whole description.
+pub(crate) fn document() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let mut paths = Map::new();
+        for operation in OPERATIONS {
+            let path = format!("/api/orgs/{{org}}{}", operation.path);
+            let item = paths.entry(path.clone()).or_insert_with(|| json!({}));
+            item[operation.method] = described(operation, &path);
+        }
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Harmony",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "Incidents, from declaration to a signed-off review. Every change is judged by the log and is on record.",
+                "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+            },
+            "servers": [{ "url": "/" }],
+            "security": [{ "token": [] }],
+            "paths": paths,
+            "components": {
+                "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+                "schemas": schemas(),
+            },
+        })
+    })
+}
+
+fn described(operation: &Operation, path: &str) -> Value {
+    let mut parameters: Vec<Value> = path
+        .split('{')
+        .skip(1)
+        .filter_map(|part| part.split('}').next())
+        .map(|name| {
+            let (description, schema) = match name {
+                "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
+                "id" => ("Incident.", json!({ "type": "string", "pattern": "^INC-[0-9]{4}-[0-9]{4,}$" })),
+                _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
+            };
+            json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
+        })
+        .collect();
+    for (name, description, kind) in operation.query {
+        parameters.push(json!({
+            "name": name, "in": "query", "required": false, "description": description, "schema": { "type": kind },
+        }));
+    }
+    if operation.method == "post" {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "The same key with the same request happens once and gets the first answer.",
+            "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+        }));
+    }
+    let mut described = json!({
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "operationId": operation_id(operation),
+        "parameters": parameters,
+        "responses": answers(operation),
+    });
+    if let Some(body) = operation.body {
+        let schema = json!({ "$ref": format!("#/components/schemas/{body}") });
+        described["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+    }
+    described
+}
+
+/// `get /incidents/{id}/events` as `getIncidentsIdEvents`.
+fn operation_id(operation: &Operation) -> String {
+    let mut id = operation.method.to_owned();
+    for part in operation.path.split(['/', '-', '{', '}']).filter(|part| !part.is_empty()) {
+        let (first, rest) = part.split_at(1);
+        id.push_str(&first.to_ascii_uppercase());
+        id.push_str(rest);
+    }
+    id
+}
+
+fn answers(operation: &Operation) -> Value {
+    let mut answers = Map::new();
+    for (status, description, media, schema) in operation.answers {
+        let mut answer = json!({ "description": description });
+        if !media.is_empty() {
+            let schema = match (*media, *schema) {
+                (JSON, "") => json!({ "type": "object" }),
+                (_, "") => json!({ "type": "string" }),
+                (_, name) => json!({ "$ref": format!("#/components/schemas/{name}") }),
+            };
+            answer["content"] = json!({ *media: { "schema": schema } });
+        }
+        answers.insert(status.to_string(), answer);
+    }
+    for (status, description) in PROBLEMS {
+        let schema = json!({ "$ref": "#/components/schemas/Problem" });
+        let content = json!({ "application/problem+json": { "schema": schema } });
+        answers.insert(status.to_string(), json!({ "description": description, "content": content }));
+    }
+    Value::Object(answers)
+}
+
+fn schemas() -> Value {
+    let mut collected: Vec<(String, RefOr<Schema>)> = Vec::new();
+    macro_rules! add {
+        ($($kind:ty),+ $(,)?) => {$(
+            collected.push((<$kind as ToSchema>::name().into_owned(), <$kind as PartialSchema>::schema()));
+            <$kind as ToSchema>::schemas(&mut collected);
+        )+};
+    }
+    add!(
+        approvals::DecisionBody,
+        blueprints::CloseOutBody,
+        blueprints::PostMortemBody,
+        blueprints::ReasonBody,
+        blueprints::RemediateBody,
+        facts::ActionBody,
+        facts::NoteBody,
+        facts::SignalBody,
+        facts::SloViolationBody,
+        facts::TagBody,
+        facts::TicketBody,
+        incidents::DeclareBody,
+        log::RedactBody,
+        responders::ResponderBody,
+        review::ReviewBody,
+        review::SignOffBody,
+        status::Nothing,
+        status::SeverityBody,
+        status::StatusBody,
+        views::Event,
+        views::Gate,
+        views::Incident,
+        views::Summary,
+    );
+    let mut schemas: Map<String, Value> =
+        collected.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
+    for (name, schema) in written() {
+        schemas.insert(name.to_owned(), schema);
+    }
+    Value::Object(schemas)
+}
+
+/// Schemas of answers that are put together where they are given.
+fn written() -> [(&'static str, Value); 8] {
+    let list = |name: &str, of: &str| {
+        json!({
+            "type": "object",
+            "required": [name],
+            "properties": {
+                name: { "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } },
+                "nextCursor": { "type": "string", "description": "The next page's `cursor` (or `after`); absent on the last." },
+            },
+        })
+    };
+    let text = || json!({ "type": "string" });
+    let number = || json!({ "type": "integer", "minimum": 0 });
+    let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
+    [
+        ("IncidentList", list("incidents", "Summary")),
+        ("EventList", list("events", "Event")),
+        ("GateList", list("approvals", "Gate")),
+        (
+            "Declared",
+            object(
+                &["incidentId", "state", "workflowId"],
+                json!({ "incidentId": text(), "state": text(), "workflowId": text(), "warning": text() }),
+            ),
+        ),
+        (
+            "Submitted",
+            object(
+                &["incidentId", "seq", "answer", "state", "phase"],
+                json!({ "incidentId": text(), "seq": number(), "answer": { "enum": ["recorded", "unchanged"] }, "state": text(), "phase": text() }),
+            ),
+        ),
+        (
+            "Started",
+            object(
+                &["incidentId", "workflowId"],
+                json!({ "incidentId": text(), "workflowId": text(), "attempt": number(), "warning": text() }),
+            ),
+        ),
+        (
+            "Report",
+            object(
+                &["verified", "incidents", "records", "findings", "redacted"],
+                json!({ "verified": { "type": "boolean" }, "incidents": number(), "records": number(), "findings": { "type": "array" }, "redacted": { "type": "array" } }),
+            ),
+        ),
+        (
+            "Problem",
+            object(
+                &["type", "title", "status", "detail", "hint"],
+                json!({ "type": text(), "title": text(), "status": number(), "detail": text(), "hint": text() }),
+            ),
+        ),
+    ]
+}

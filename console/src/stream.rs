@@ -1,0 +1,232 @@
+//! `GET …/{id}/stream`: the records of an incident as they are made, as server-sent events.
+//!
+//! An event's id is the record's seq, so a browser that comes back (`Last-Event-ID`) misses nothing and gets nothing
+//! twice. All watchers of an incident share one look at the store and one copy of each event: other processes write
+//! too, so the store is asked, all watched incidents in turn, at most every [`ROUND`]. A watcher first reads what it
+//! missed, then listens; what it hears is numbered, so a gap is noticed and read again.
+//!
+//! Nothing is kept for a watcher who does not read: the shared ring holds the last [`RING`] batches, and who falls
+//! behind it is dropped and may come back. A connection that takes nothing at all is cut by [`crate::Patient`].
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt, stream};
+use harmony_eventlog::{Entry, LogError, SharedLog};
+use harmony_incidents::{IncidentId, OrgId, Right};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast},
+    time::Instant,
+};
+
+use crate::{call::Call, error::ApiError, views};
+
+/// Watchers at the same time; each is a connection and a few hundred bytes.
+const WATCHERS: usize = 4_096;
+/// How often the store is asked where nothing tells of a new record.
+const ROUND: Duration = Duration::from_millis(400);
+/// Shortest pause between two rounds, however much is written.
+const BREATH: Duration = Duration::from_millis(100);
+/// Incidents that are asked about at the same time.
+const ABREAST: usize = 8;
+/// Batches that wait for the slowest watcher.
+const RING: usize = 64;
+/// Records of one read.
+const READ: u32 = 200;
+/// Proxies close what is silent for a minute.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A watcher is asked to come back, and with that to show again that it may.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+type Watched = (OrgId, IncidentId);
+
+/// Records that were found together: the first seq, the last, and their events, ready to be sent.
+#[derive(Clone)]
+struct Batch {
+    first: u64,
+    last: u64,
+    bytes: Bytes,
+}
+
+struct Room {
+    tell: broadcast::Sender<Batch>,
+    /// The last record that was told.
+    last: u64,
+}
+
+/// Everybody who watches.
+pub(crate) struct Newsroom {
+    log: SharedLog,
+    rooms: Mutex<HashMap<Watched, Room>>,
+    /// Something was written here.
+    written: Notify,
+    places: Arc<Semaphore>,
+}
+
+impl Newsroom {
+    /// Nobody watches yet.
+    pub(crate) fn new(log: SharedLog) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(WATCHERS));
+        Arc::new(Self { log, rooms: Mutex::default(), written: Notify::new(), places })
+    }
+
+    /// Something was written by this process: look at once.
+    pub(crate) fn look(&self) {
+        self.written.notify_one();
+    }
+
+    /// A place to listen from, for records after the `head` that the listener knows.
+    fn listen(self: &Arc<Self>, watched: Watched, head: u64) -> broadcast::Receiver<Batch> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let nobody = rooms.is_empty();
+        let room =
+            rooms.entry(watched).or_insert_with(|| Room { tell: broadcast::channel(RING).0, last: head });
+        let listener = room.tell.subscribe();
+        drop(rooms);
+        if nobody {
+            tokio::spawn(Arc::clone(self).go_round());
+        }
+        listener
+    }
+
+    /// Looks after every watched incident, until nobody watches.
+    async fn go_round(self: Arc<Self>) {
+        loop {
+            let watched: Vec<(Watched, u64)> = {
+                let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+                rooms.retain(|_, room| room.tell.receiver_count() > 0);
+                if rooms.is_empty() {
+                    return;
+                }
+                rooms.iter().map(|(watched, room)| (watched.clone(), room.last)).collect()
+            };
+            stream::iter(watched)
+                .for_each_concurrent(ABREAST, |(watched, last)| self.visit(watched, last))
+                .await;
+            tokio::time::sleep(BREATH).await;
+            // Elapsed or notified: the next round comes either way.
+            drop(tokio::time::timeout(ROUND - BREATH, self.written.notified()).await);
+        }
+    }
+
+    async fn visit(&self, watched: Watched, last: u64) {
+        let found = match self.log.records(&watched.0, &watched.1, last, READ).await {
+            Ok(found) => found,
+            // The next round asks again; watchers wait and hear heartbeats.
+            Err(error) => return tracing::debug!(%error, "a round did not read"),
+        };
+        let Some(batch) = batch(&found) else { return };
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = rooms.get_mut(&watched) {
+            room.last = batch.last;
+            // An error means that the last listener just left.
+            drop(room.tell.send(batch));
+        }
+    }
+}
+
+fn batch(found: &[Entry]) -> Option<Batch> {
+    let (first, last) = (found.first()?.record.seq, found.last()?.record.seq);
+    let mut text = String::new();
+    for entry in found {
+        // JSON has no raw line ends, so it is one line of data.
+        let data = serde_json::to_string(&views::event(entry)).unwrap_or_default();
+        text.push_str(&format!("id: {}\nevent: record\ndata: {data}\n\n", entry.record.seq));
+    }
+    Some(Batch { first, last, bytes: Bytes::from(text) })
+}
+
+/// `GET …/{id}/stream`
+pub(crate) async fn stream(headers: HeaderMap, call: Call) -> Result<Response, ApiError> {
+    call.query.only(&["after"])?;
+    let (incident, state) = call.incident(Right::Read).await?;
+    let known = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
+    let after =
+        match known.filter(|text| !text.is_empty()).or_else(|| call.query.one("after")) {
+            None => 0,
+            Some(text) => text.parse().ok().filter(|after| *after <= state.seq).ok_or_else(|| {
+                ApiError::Invalid(format!("after {text:?}: the seq of a record of {incident}"))
+            })?,
+        };
+    let newsroom = &call.app.newsroom;
+    let place = Arc::clone(&newsroom.places)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::Unavailable(format!("{WATCHERS} watchers are connected already")))?;
+    let org = call.caller.org.clone();
+    let heard = newsroom.listen((org.clone(), incident.clone()), state.seq);
+    let watcher = Watcher {
+        log: newsroom.log.clone(),
+        org,
+        incident,
+        told: after,
+        behind: after < state.seq,
+        heard,
+        ends: Instant::now() + LIFETIME,
+        _place: place,
+    };
+    let hello = stream::once(async { Ok(Bytes::from_static(b"retry: 2000\n\n")) });
+    let body = hello.chain(stream::try_unfold(watcher, Watcher::next));
+    let kind = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        // Proxies that buffer would hold events back.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((kind, Body::from_stream(body)).into_response())
+}
+
+/// One who watches.
+struct Watcher {
+    log: SharedLog,
+    org: OrgId,
+    incident: IncidentId,
+    /// The last record that was sent.
+    told: u64,
+    /// Whether there may be records that were not heard of.
+    behind: bool,
+    heard: broadcast::Receiver<Batch>,
+    ends: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Watcher {
+    /// What to send next; `None` ends the answer, and the browser comes back.
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, LogError> {
+        loop {
+            if self.behind {
+                let missed = self.log.records(&self.org, &self.incident, self.told, READ).await?;
+                if let Some(batch) = batch(&missed) {
+                    self.told = batch.last;
+                    return Ok(Some((batch.bytes, self)));
+                }
+                self.behind = false;
+            }
+            let now = Instant::now();
+            if now >= self.ends {
+                return Ok(None);
+            }
+            let patience = HEARTBEAT.min(self.ends - now);
+            match tokio::time::timeout(patience, self.heard.recv()).await {
+                Err(_) => return Ok(Some((Bytes::from_static(b": still here\n\n"), self))),
+                Ok(Ok(batch)) if batch.first == self.told + 1 => {
+                    self.told = batch.last;
+                    return Ok(Some((batch.bytes, self)));
+                }
+                // Sent already, or something between was not heard of.
+                Ok(Ok(batch)) => self.behind = batch.last > self.told,
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => {
+                    tracing::info!(incident = %self.incident, "a watcher was too slow and is dropped");
+                    return Ok(None);
+                }
+                Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A gate on a page: what would be done, until when, who may decide, and the buttons for those who may.
+
+use harmony_incidents::{
+    IncidentId, Right, approvals,
+    log::{GateState, IncidentState},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    cover::{self, Cover},
+    form::encoded,
+    visit::Visit,
+    words,
+};
+use crate::{approvals::covers, views};
+
+/// A gate that waits.
+pub(crate) struct GateCard {
+    /// Where its forms go to.
+    pub(crate) address: String,
+    pub(crate) incident: String,
+    pub(crate) title: String,
+    pub(crate) severity: &'static str,
+    pub(crate) blueprint: String,
+    pub(crate) action: String,
+    pub(crate) reason: String,
+    pub(crate) requester: String,
+    pub(crate) roles: String,
+    pub(crate) level: u32,
+    pub(crate) levels: usize,
+    pub(crate) deadline: String,
+    pub(crate) left: String,
+    pub(crate) digest: String,
+    pub(crate) refusals: u32,
+    /// Whether this reader may approve, and reject.
+    pub(crate) may_approve: bool,
+    pub(crate) may_reject: bool,
+    /// Why they may not approve.
+    pub(crate) because: String,
+    pub(crate) may_escalate: bool,
+    pub(crate) may_break_glass: bool,
+    /// Makes a decision that is sent twice one decision.
+    pub(crate) key: Uuid,
+    pub(crate) cover: Option<Cover>,
+}
+
+/// A gate without what it covers.
+pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> GateCard {
+    let org = &visit.caller.org;
+    let offered = approvals::offered(state, gate, &visit.caller.principal, visit.caller.rules());
+    let view = approvals::view(gate);
+    GateCard {
+        address: format!("/orgs/{org}/approvals/{}", encoded(&gate.gate_id)),
+        incident: state.incident.clone(),
+        title: views::text(state.title.as_ref()),
+        severity: state.severity().as_str_name(),
+        blueprint: gate.blueprint.clone(),
+        action: view.action,
+        reason: view.request_reason,
+        requester: view.requester,
+        roles: view.required_roles.join(" or "),
+        level: view.level,
+        levels: gate.levels.len(),
+        deadline: view.deadline.to_string(),
+        left: words::left(view.deadline, visit.now),
+        digest: view.digest,
+        refusals: gate.refusals,
+        may_approve: offered.not_approve.is_none(),
+        may_reject: offered.reject,
+        because: offered.not_approve.unwrap_or_default(),
+        may_escalate: view.escalates && visit.may(Right::Respond, Some(state)),
+        may_break_glass: offered.break_glass,
+        key: Uuid::now_v7(),
+        cover: None,
+    }
+}
+
+/// A gate with everything that its digest covers.
+pub(crate) async fn whole(
+    visit: &Visit,
+    state: &IncidentState,
+    gate: &GateState,
+) -> Result<GateCard, crate::error::ApiError> {
+    let covered = match state.incident.parse::<IncidentId>() {
+        Ok(incident) => covers(&visit.app, &visit.caller.org, &incident, gate).await?,
+        Err(_) => Value::Null,
+    };
+    Ok(GateCard { cover: Some(cover::read(&visit.app, &covered)), ..card(visit, state, gate) })
+}
+
+/// Gates of an incident that wait, the latest first.
+pub(crate) fn pending(state: &IncidentState) -> Vec<&GateState> {
+    let mut gates: Vec<_> = state.gates.iter().filter(|gate| gate.status == "pending").collect();
+    gates.sort_by_key(|gate| std::cmp::Reverse((gate.requested_at_us, gate.requested_seq)));
+    gates
+}
+
+/// What waits for whom, in a few words.
+pub(crate) fn waits_for(gate: &GateState, now: Timestamp) -> (String, String, String) {
+    let view = approvals::view(gate);
+    (view.required_roles.join(" or "), view.deadline.to_string(), words::left(view.deadline, now))
+}

@@ -1,0 +1,388 @@
+//! One incident: how it stands, what waits, what runs, what happened, and what its reader may do.
+//!
+//! `?at=N` shows it as it was after record N, folded again from the log, without any form.
+
+use askama::Template;
+use harmony_eventlog::history::state_at;
+use harmony_incidents::{
+    log::{BlueprintState, IncidentState, Phase, State},
+    words as vocabulary,
+};
+use uuid::Uuid;
+
+use super::{
+    Page,
+    form::encoded,
+    gate_card::{self, GateCard},
+    html,
+    incidents::Line,
+    markdown::is_web,
+    offers::{self, Offers},
+    timeline::{self, Timeline},
+    visit::{Frame, Visit},
+    words,
+};
+use crate::{Cell, error::ApiError, views};
+
+#[derive(Template)]
+#[template(path = "incident.html")]
+struct IncidentPage {
+    frame: Frame,
+    head: Line,
+    summary: String,
+    at: Option<At>,
+    phases: Vec<PhaseMark>,
+    facts: Vec<(&'static str, String)>,
+    times: Vec<(&'static str, String)>,
+    links: Vec<Out>,
+    responders: Vec<(String, String)>,
+    gates: Vec<GateCard>,
+    runs: Vec<RunCard>,
+    timeline: Timeline,
+    offers: Offers,
+    /// The address of this page without a query.
+    address: String,
+    /// Where its records come from as they are made.
+    stream: String,
+}
+
+/// A look back.
+struct At {
+    seq: u64,
+    last: u64,
+    moment: String,
+}
+
+/// One phase on the way.
+struct PhaseMark {
+    name: &'static str,
+    /// `done`, `now` or `ahead`.
+    class: &'static str,
+}
+
+/// An address elsewhere.
+struct Out {
+    label: String,
+    value: String,
+    /// Empty where only a name is known.
+    href: String,
+}
+
+/// A blueprint's last run.
+struct RunCard {
+    blueprint: String,
+    attempt: u32,
+    status: String,
+    class: &'static str,
+    starter: String,
+    attested: bool,
+    workflow_id: String,
+    workflow_href: String,
+    reason: String,
+    steps: Vec<StepMark>,
+}
+
+struct StepMark {
+    name: String,
+    status: String,
+    class: &'static str,
+    capability: String,
+    note: String,
+}
+
+/// `GET …/incidents/{id}`
+pub(crate) async fn page(visit: Visit) -> Page {
+    let (id, now) = visit.incident().await?;
+    let last = now.seq;
+    let number = |name: &str| -> Result<u64, ApiError> {
+        let Some(text) = visit.query.one(name) else { return Ok(0) };
+        text.parse().map_err(|_| ApiError::Invalid(format!("{name} {text:?}: the seq of a record")))
+    };
+    let at = number("at").map_err(|error| visit.trouble(error))?;
+    let before = number("before").map_err(|error| visit.trouble(error))?;
+    let then = if at == 0 || at >= last {
+        None
+    } else {
+        state_at(visit.app.doors.log.as_ref(), &visit.caller.org, &id, at).await?
+    };
+    let state = then.map_or(now, |(state, _)| state);
+    let looks_back = at != 0 && at < last;
+    let org = &visit.caller.org;
+    let shown = visit.query.one("show").unwrap_or_default();
+    let timeline = timeline::read(&visit.app, org, &id, state.seq, before, shown).await?;
+    let mut gates = Vec::new();
+    for gate in gate_card::pending(&state) {
+        let card = gate_card::whole(&visit, &state, gate).await?;
+        gates.push(if looks_back {
+            GateCard {
+                may_approve: false,
+                may_reject: false,
+                may_escalate: false,
+                may_break_glass: false,
+                because: "you are looking at the past".to_owned(),
+                ..card
+            }
+        } else {
+            card
+        });
+    }
+    let address = format!("/orgs/{org}/incidents/{id}");
+    html(&IncidentPage {
+        frame: visit.frame("incidents"),
+        head: Line::of(&state, visit.now),
+        summary: views::text(state.summary.as_ref()),
+        at: looks_back.then(|| At {
+            seq: state.seq,
+            last,
+            moment: timeline.rows.first().map(|row| row.moment.clone()).unwrap_or_default(),
+        }),
+        phases: phases(&state),
+        facts: facts(&state),
+        times: times(&state, visit.now),
+        links: links(&visit, &state),
+        responders: state.responders.iter().map(|one| (one.role.clone(), one.principal.clone())).collect(),
+        gates,
+        runs: runs(&visit, &state),
+        timeline,
+        offers: offers::offers(&visit, &state),
+        stream: if looks_back {
+            String::new()
+        } else {
+            format!("/api/orgs/{org}/incidents/{id}/stream?after={last}")
+        },
+        address,
+    })
+}
+
+fn phases(state: &IncidentState) -> Vec<PhaseMark> {
+    const WAY: [Phase; 8] = [
+        Phase::Created,
+        Phase::Triaging,
+        Phase::Remediating,
+        Phase::Verifying,
+        Phase::Verified,
+        Phase::Resolved,
+        Phase::PostMortem,
+        Phase::Closed,
+    ];
+    if state.state() == State::Cancelled {
+        return Vec::new();
+    }
+    let here = WAY.iter().position(|phase| *phase == state.phase()).unwrap_or_default();
+    WAY.iter()
+        .enumerate()
+        .map(|(place, phase)| PhaseMark {
+            name: vocabulary::phase_name(*phase),
+            class: match place.cmp(&here) {
+                std::cmp::Ordering::Less => "done",
+                std::cmp::Ordering::Equal => "now",
+                std::cmp::Ordering::Greater => "ahead",
+            },
+        })
+        .collect()
+}
+
+fn facts(state: &IncidentState) -> Vec<(&'static str, String)> {
+    let resolution = state.resolution.as_ref().map(|one| {
+        format!("{}: {} ({})", one.r#type().as_str_name(), views::text(one.summary.as_ref()), one.resolved_by)
+    });
+    [
+        ("Declared by", state.declared_by.clone()),
+        ("Service", state.service_name.clone()),
+        ("Affected", state.impacted_services.join(", ")),
+        ("Environment", state.environment.clone()),
+        ("Project", state.project_id.clone()),
+        ("Detected by", state.detected_by.clone()),
+        ("Tags", state.tags.join(", ")),
+        (
+            "Tickets",
+            state
+                .tickets
+                .iter()
+                .map(|one| format!("{} {}", one.system, one.ticket))
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
+        ("Public title", views::text(state.public_title.as_ref())),
+        ("Resolution", resolution.unwrap_or_default()),
+        (
+            "Signed off by",
+            state.review.as_ref().map(|review| review.signed_off_by.clone()).unwrap_or_default(),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .collect()
+}
+
+fn times(state: &IncidentState, now: jiff::Timestamp) -> Vec<(&'static str, String)> {
+    let since = |at: i64| match at {
+        0 => "not recorded".to_owned(),
+        at => words::span((at - state.created_at_us) / 1_000_000),
+    };
+    let created = words::recorded(state.created_at_us).map(words::moment).unwrap_or_default();
+    vec![
+        ("Declared", format!("{created} UTC, {} ago", words::age(state.created_at_us, now))),
+        ("To acknowledge", since(state.acknowledged_at_us)),
+        ("To mitigate", since(state.mitigated_at_us)),
+        ("To resolve", since(state.resolved_at_us)),
+    ]
+}
+
+/// Links as the steps recorded them: each is the incident's own place at a vendor.
+fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
+    const LABELS: [(&str, &str); 6] = [
+        ("slackChannel", "Slack"),
+        ("slackChannelName", ""),
+        ("slackMessageTs", ""),
+        ("pagerdutyIncidentId", "PagerDuty"),
+        ("statuspageIncidentId", "Status page"),
+        ("confluencePageId", "Review page"),
+    ];
+    let mut out = Vec::new();
+    for link in &state.links {
+        let label = LABELS.iter().find(|(name, _)| *name == link.name).map(|(_, label)| *label);
+        // An address that stands beside its id is that id's link.
+        if label == Some("") || link.name.ends_with("Url") {
+            continue;
+        }
+        let beside = format!("{}Url", link.name.trim_end_matches("Id"));
+        let address = [link.url.as_str()]
+            .into_iter()
+            .chain(state.links.iter().filter(|one| one.name == beside).map(|one| one.value.as_str()))
+            .find(|address| is_web(address));
+        let mut href = address.unwrap_or_default().to_owned();
+        let mut value = link.value.clone();
+        if link.name == "slackChannel" {
+            href = format!("{}{}", visit.app.doors.site.slack_channels, encoded(&link.value));
+            let name = state.links.iter().find(|one| one.name == "slackChannelName");
+            value = name.map_or(value, |name| format!("#{}", name.value));
+        }
+        out.push(Out { label: label.map_or_else(|| link.name.clone(), str::to_owned), value, href });
+    }
+    out.extend(state.tickets.iter().filter(|ticket| is_web(&ticket.url)).map(|ticket| Out {
+        label: ticket.system.clone(),
+        value: ticket.ticket.clone(),
+        href: ticket.url.clone(),
+    }));
+    out
+}
+
+fn runs(visit: &Visit, state: &IncidentState) -> Vec<RunCard> {
+    const ORDER: [&str; 4] = ["post-mortem", "close-out", "remediate", "initiate"];
+    let place = |run: &&BlueprintState| ORDER.iter().position(|name| *name == run.blueprint).unwrap_or(0);
+    let mut runs: Vec<&BlueprintState> = state.blueprints.iter().collect();
+    runs.sort_by_key(place);
+    runs.sort_by_key(|run| run.status != "RUNNING");
+    runs.into_iter().map(|run| run_card(visit, run)).collect()
+}
+
+fn run_card(visit: &Visit, run: &BlueprintState) -> RunCard {
+    let site = visit.app.doors.site.temporal_ui.as_deref();
+    let workflow_href = site.map(|base| {
+        let namespace = encoded(&visit.app.doors.site.temporal_namespace);
+        format!(
+            "{}/namespaces/{namespace}/workflows/{}",
+            base.trim_end_matches('/'),
+            encoded(&run.workflow_id)
+        )
+    });
+    RunCard {
+        blueprint: run.blueprint.clone(),
+        attempt: run.attempt,
+        status: run.status.clone(),
+        class: words::outcome_class(&run.status),
+        starter: run.starter.clone(),
+        attested: run.attested,
+        workflow_id: run.workflow_id.clone(),
+        workflow_href: workflow_href.unwrap_or_default(),
+        reason: views::text(run.reason.as_ref()),
+        steps: run
+            .steps
+            .iter()
+            .map(|step| StepMark {
+                name: step.step.clone(),
+                status: step.status.clone(),
+                class: words::outcome_class(&step.status),
+                capability: step.capability.clone(),
+                note: match &step.error {
+                    Some(error) => error.shown().to_owned(),
+                    None => step.external_ref.clone(),
+                },
+            })
+            .collect(),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "remediate.html")]
+struct RemediatePage {
+    frame: Frame,
+    head: Line,
+    address: String,
+    action: String,
+    runbooks: Vec<(String, bool)>,
+    chosen: Option<Chosen>,
+    key: Uuid,
+}
+
+/// The runbook that was chosen.
+struct Chosen {
+    path: String,
+    problem: String,
+    cells: Vec<Choice>,
+    text: String,
+}
+
+struct Choice {
+    cell: Cell,
+    limits: String,
+    /// By its name it checks rather than changes.
+    checks: bool,
+}
+
+/// `GET …/incidents/{id}/remediate`: choose a runbook and its cells.
+pub(crate) async fn remediate(visit: Visit) -> Page {
+    let (id, state) = visit.incident().await?;
+    visit.require(harmony_incidents::Right::Respond, Some(&state))?;
+    let wanted = visit.query.one("runbook").unwrap_or_default();
+    let runbooks = &visit.app.doors.runbooks;
+    let known = runbooks.list();
+    let chosen = (!wanted.is_empty()).then(|| choose(&visit, wanted));
+    let address = format!("/orgs/{}/incidents/{id}", visit.caller.org);
+    html(&RemediatePage {
+        frame: visit.frame("incidents"),
+        head: Line::of(&state, visit.now),
+        action: format!("{address}/do/remediate"),
+        address,
+        runbooks: known.into_iter().map(|path| (path.clone(), path == wanted)).collect(),
+        chosen,
+        key: Uuid::now_v7(),
+    })
+}
+
+fn choose(visit: &Visit, path: &str) -> Chosen {
+    let runbooks = &visit.app.doors.runbooks;
+    let read = runbooks.text(path).and_then(|text| Ok((runbooks.cells(&text)?, text)));
+    match read {
+        Err(problem) => Chosen { path: path.to_owned(), problem, cells: Vec::new(), text: String::new() },
+        Ok((cells, text)) => Chosen {
+            path: path.to_owned(),
+            problem: String::new(),
+            cells: cells.into_iter().map(choice).collect(),
+            text,
+        },
+    }
+}
+
+fn choice(cell: Cell) -> Choice {
+    let again = if cell.idempotent { "may run again" } else { "runs at most once" };
+    let limits = match cell.timeout {
+        Some(time) => {
+            format!("{again}, {} at most", words::span(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)))
+        }
+        None => again.to_owned(),
+    };
+    let checks = ["check", "verify", "probe"].iter().any(|word| cell.name.contains(word));
+    Choice { limits, checks, cell }
+}

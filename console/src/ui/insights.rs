@@ -1,0 +1,362 @@
+//! Figures over all incidents: how many, how bad, and how long it took, by severity and month.
+//!
+//! Counting looks at every incident, so figures are kept for a minute; while they are older they are shown, and counted
+//! again beside.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use askama::Template;
+use harmony_incidents::{
+    OrgId, Right,
+    log::{IncidentState, State},
+};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Value, json};
+
+use super::{
+    Page, html,
+    visit::{Frame, Visit},
+    words,
+};
+use crate::{App, error::ApiError, incidents::every};
+
+/// How long figures are taken as they are.
+const FRESH: Duration = Duration::from_secs(60);
+/// Months that are plotted.
+const MONTHS: usize = 12;
+const SEVERITIES: [&str; 4] = ["P1", "P2", "P3", "P4"];
+/// The plot's own units.
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 180.0;
+
+/// What was counted.
+pub(crate) struct Figures {
+    counted_at: Timestamp,
+    total: usize,
+    open: usize,
+    /// One a severity.
+    rows: Vec<Figure>,
+    /// The last months that have something, oldest first; each with its rows by severity.
+    months: Vec<(String, Vec<Figure>)>,
+}
+
+/// Counts and times of some incidents.
+#[derive(Clone, Default)]
+struct Figure {
+    severity: &'static str,
+    count: usize,
+    open: usize,
+    acknowledge: Median,
+    mitigate: Median,
+    resolve: Median,
+}
+
+/// Seconds, collected and then summed up.
+#[derive(Clone, Default)]
+struct Median(Vec<i64>);
+
+impl Median {
+    fn add(&mut self, from_us: i64, to_us: i64) {
+        if to_us != 0 {
+            self.0.push((to_us - from_us) / 1_000_000);
+        }
+    }
+
+    fn seconds(&self) -> Option<i64> {
+        let mut all = self.0.clone();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied()
+    }
+
+    fn shown(&self) -> String {
+        self.seconds().map_or_else(|| "not recorded".to_owned(), words::span)
+    }
+}
+
+/// Figures that were counted, by organisation.
+#[derive(Default)]
+pub(crate) struct Counted(Mutex<HashMap<OrgId, Kept>>);
+
+struct Kept {
+    at: Instant,
+    figures: Arc<Figures>,
+    /// Somebody counts again.
+    under_way: bool,
+}
+
+/// The figures, as fresh as they come without waiting; counted now where there are none yet.
+async fn figures(app: &App, org: &OrgId) -> Result<Arc<Figures>, ApiError> {
+    {
+        let mut kept = app.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = kept.get_mut(org) {
+            if one.at.elapsed() > FRESH && !one.under_way {
+                one.under_way = true;
+                let (app, org) = (app.clone(), org.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = count(&app, &org).await {
+                        tracing::warn!(?error, "the figures could not be counted again");
+                    }
+                });
+            }
+            return Ok(one.figures.clone());
+        }
+    }
+    count(app, org).await
+}
+
+async fn count(app: &App, org: &OrgId) -> Result<Arc<Figures>, ApiError> {
+    let all = every(app, org, Vec::new()).await;
+    let mut kept = app.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = match all {
+        Ok(all) => all,
+        Err(error) => {
+            if let Some(one) = kept.get_mut(org) {
+                one.under_way = false;
+            }
+            return Err(error);
+        }
+    };
+    let figures = Arc::new(sum(&all, Timestamp::now()));
+    kept.insert(org.clone(), Kept { at: Instant::now(), figures: figures.clone(), under_way: false });
+    Ok(figures)
+}
+
+/// The same figures for a program.
+pub(crate) async fn metrics(app: &App, org: &OrgId) -> Result<Value, ApiError> {
+    let figures = figures(app, org).await?;
+    let rows = |rows: &[Figure]| {
+        rows.iter()
+            .map(|one| {
+                json!({
+                    "severity": one.severity,
+                    "incidents": one.count,
+                    "open": one.open,
+                    "medianSecondsToAcknowledge": one.acknowledge.seconds(),
+                    "medianSecondsToMitigate": one.mitigate.seconds(),
+                    "medianSecondsToResolve": one.resolve.seconds(),
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    let months: Vec<Value> =
+        figures.months.iter().map(|(month, of)| json!({ "month": month, "bySeverity": rows(of) })).collect();
+    Ok(json!({
+        "incidents": figures.total,
+        "open": figures.open,
+        "countedAt": figures.counted_at,
+        "bySeverity": rows(&figures.rows),
+        "months": months,
+    }))
+}
+
+fn sum(all: &[IncidentState], counted_at: Timestamp) -> Figures {
+    let empty = || SEVERITIES.map(|severity| Figure { severity, ..Figure::default() }).to_vec();
+    let mut rows = empty();
+    let mut months: BTreeMap<String, Vec<Figure>> = BTreeMap::new();
+    for state in all {
+        let Some(place) = SEVERITIES.iter().position(|word| *word == state.severity().as_str_name()) else {
+            continue;
+        };
+        let created = words::recorded(state.created_at_us).unwrap_or_default();
+        let month = created.to_zoned(TimeZone::UTC).strftime("%Y-%m").to_string();
+        let of_month = months.entry(month).or_insert_with(empty);
+        for figure in [&mut rows[place], &mut of_month[place]] {
+            figure.count += 1;
+            figure.open += usize::from(is_open(state));
+            figure.acknowledge.add(state.created_at_us, state.acknowledged_at_us);
+            figure.mitigate.add(state.created_at_us, state.mitigated_at_us);
+            figure.resolve.add(state.created_at_us, state.resolved_at_us);
+        }
+    }
+    let skip = months.len().saturating_sub(MONTHS);
+    Figures {
+        counted_at,
+        total: all.len(),
+        open: all.iter().filter(|state| is_open(state)).count(),
+        rows,
+        months: months.into_iter().skip(skip).collect(),
+    }
+}
+
+fn is_open(state: &IncidentState) -> bool {
+    matches!(state.state(), State::Pending | State::Open | State::Mitigating)
+}
+
+#[derive(Template)]
+#[template(path = "insights.html")]
+struct InsightsPage {
+    frame: Frame,
+    counted: String,
+    total: usize,
+    open: usize,
+    rows: Vec<TableRow>,
+    counts: Plot,
+    times: Vec<(&'static str, Plot)>,
+    width: f64,
+    height: f64,
+}
+
+struct TableRow {
+    severity: &'static str,
+    count: usize,
+    open: usize,
+    acknowledge: String,
+    mitigate: String,
+    resolve: String,
+}
+
+/// Bars in the plot's own units.
+struct Plot {
+    bars: Vec<Bar>,
+    labels: Vec<Label>,
+    most: String,
+}
+
+struct Bar {
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+    severity: &'static str,
+    title: String,
+}
+
+struct Label {
+    x: f64,
+    text: String,
+}
+
+/// `GET …/insights`
+pub(crate) async fn page(visit: Visit) -> Page {
+    visit.require(Right::Read, None)?;
+    let figures = figures(&visit.app, &visit.caller.org).await?;
+    let time = |name, of: fn(&Figure) -> &Median| (name, times(&figures, of));
+    html(&InsightsPage {
+        frame: visit.frame("insights"),
+        counted: words::age(figures.counted_at.as_microsecond(), visit.now),
+        total: figures.total,
+        open: figures.open,
+        rows: figures
+            .rows
+            .iter()
+            .map(|one| TableRow {
+                severity: one.severity,
+                count: one.count,
+                open: one.open,
+                acknowledge: one.acknowledge.shown(),
+                mitigate: one.mitigate.shown(),
+                resolve: one.resolve.shown(),
+            })
+            .collect(),
+        counts: counts(&figures),
+        times: vec![
+            time("Median time to acknowledge", |one| &one.acknowledge),
+            time("Median time to mitigate", |one| &one.mitigate),
+            time("Median time to resolve", |one| &one.resolve),
+        ],
+        width: WIDTH,
+        height: HEIGHT,
+    })
+}
+
+/// One stacked bar a month.
+fn counts(figures: &Figures) -> Plot {
+    let sums = figures.months.iter().map(|(_, rows)| rows.iter().map(|one| one.count).sum::<usize>());
+    let most = sums.max().unwrap_or_default();
+    let slot = WIDTH / figures.months.len().max(1) as f64;
+    let width = (slot * 0.6).min(64.0);
+    let mut bars = Vec::new();
+    for (place, (month, rows)) in figures.months.iter().enumerate() {
+        let mut top = HEIGHT;
+        for one in rows.iter().filter(|one| one.count > 0) {
+            let height = one.count as f64 / most.max(1) as f64 * HEIGHT;
+            top -= height;
+            bars.push(Bar {
+                x: rounded((place as f64 + 0.5) * slot - width / 2.0),
+                y: rounded(top),
+                width: rounded(width),
+                height: rounded(height),
+                severity: one.severity,
+                title: format!("{month} {}: {}", one.severity, one.count),
+            });
+        }
+    }
+    Plot { bars, labels: labels(figures, slot), most: most.to_string() }
+}
+
+/// One bar a severity and month.
+fn times(figures: &Figures, of: fn(&Figure) -> &Median) -> Plot {
+    let all = figures.months.iter().flat_map(|(_, rows)| rows.iter().filter_map(|one| of(one).seconds()));
+    let most = all.max().unwrap_or_default();
+    let slot = WIDTH / figures.months.len().max(1) as f64;
+    let width = (slot * 0.18).min(20.0);
+    let mut bars = Vec::new();
+    for (place, (month, rows)) in figures.months.iter().enumerate() {
+        for (row, one) in rows.iter().enumerate() {
+            let Some(seconds) = of(one).seconds() else { continue };
+            // A time of next to nothing is still there to be seen.
+            let height = (seconds as f64 / most.max(1) as f64 * HEIGHT).max(2.0);
+            bars.push(Bar {
+                x: rounded((place as f64 + 0.5) * slot + (row as f64 - 2.0) * (width + 1.0)),
+                y: rounded(HEIGHT - height),
+                width: rounded(width),
+                height: rounded(height),
+                severity: one.severity,
+                title: format!("{month} {}: {}", one.severity, words::span(seconds)),
+            });
+        }
+    }
+    Plot { bars, labels: labels(figures, slot), most: words::span(most) }
+}
+
+fn labels(figures: &Figures, slot: f64) -> Vec<Label> {
+    let label = |(place, (month, _)): (usize, &(String, Vec<Figure>))| Label {
+        x: rounded((place as f64 + 0.5) * slot),
+        text: month.clone(),
+    };
+    figures.months.iter().enumerate().map(label).collect()
+}
+
+fn rounded(units: f64) -> f64 {
+    (units * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incident(severity: i32, created_s: i64, acknowledged_s: i64) -> IncidentState {
+        IncidentState {
+            severity,
+            created_at_us: created_s * 1_000_000,
+            acknowledged_at_us: acknowledged_s * 1_000_000,
+            state: State::Open.into(),
+            ..IncidentState::default()
+        }
+    }
+
+    #[test]
+    fn what_was_not_recorded_is_not_counted_as_nothing() {
+        let day = 86_400;
+        let all = [
+            incident(1, day, day + 60),
+            incident(1, day, day + 600),
+            incident(1, 40 * day, 0),
+            incident(2, 40 * day, 0),
+        ];
+        let figures = sum(&all, Timestamp::UNIX_EPOCH);
+        assert_eq!((figures.total, figures.open), (4, 4));
+        assert_eq!(figures.rows[0].count, 3);
+        assert_eq!(figures.rows[0].acknowledge.shown(), "10 min");
+        assert_eq!(figures.rows[1].acknowledge.shown(), "not recorded");
+        let months: Vec<&str> = figures.months.iter().map(|(month, _)| month.as_str()).collect();
+        assert_eq!(months, ["1970-01", "1970-02"]);
+        let plot = counts(&figures);
+        assert_eq!(plot.bars.len(), 3);
+        assert!(plot.bars.iter().all(|bar| bar.y >= 0.0 && bar.y + bar.height <= HEIGHT + 0.1));
+    }
+}

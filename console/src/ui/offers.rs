@@ -1,0 +1,114 @@
+//! What a reader may do with an incident now: the forms of its page.
+//!
+//! Only what their rights and its state allow is offered. The log judges again whatever is sent.
+
+use harmony_incidents::{
+    Right, approvals,
+    log::{IncidentState, Phase, State},
+};
+use uuid::Uuid;
+
+use super::visit::Visit;
+
+/// The forms that are offered. Each that is not is not on the page.
+pub(crate) struct Offers {
+    /// Where commands go to, with a slash at the end.
+    pub(crate) address: String,
+    /// Makes a form that is sent twice one command; one page, one use of each.
+    pub(crate) key: Uuid,
+    pub(crate) note: bool,
+    pub(crate) update: bool,
+    pub(crate) remediate: bool,
+    pub(crate) stop: bool,
+    pub(crate) verify: bool,
+    pub(crate) severity: bool,
+    pub(crate) assign: bool,
+    pub(crate) close_out: bool,
+    pub(crate) cancel: bool,
+    pub(crate) review: bool,
+    pub(crate) close: bool,
+    /// Everybody who may be given a part: id and name.
+    pub(crate) people: Vec<(String, String)>,
+    /// Severities that it could have instead.
+    pub(crate) severities: Vec<&'static str>,
+    /// Blueprints whose run was lost.
+    pub(crate) lost: Vec<String>,
+    /// Steps that failed and may be tried again.
+    pub(crate) failed: Vec<String>,
+}
+
+impl Offers {
+    /// Whether anything is offered.
+    pub(crate) fn any(&self) -> bool {
+        self.note || self.review || self.assign
+    }
+}
+
+/// What is offered to this reader.
+pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
+    let may = |right| visit.may(right, Some(state));
+    let held = state.state();
+    let active = matches!(held, State::Open | State::Mitigating);
+    let runs = |blueprint: &str| {
+        state.blueprints.iter().any(|one| one.blueprint == blueprint && one.status == "RUNNING")
+    };
+    let (respond, resolve) = (may(Right::Respond), may(Right::Resolve));
+    let policy = visit.caller.rules().policy;
+    let org = &visit.caller.org;
+    Offers {
+        address: format!("/orgs/{org}/incidents/{}/do/", state.incident),
+        key: Uuid::now_v7(),
+        note: may(Right::Note),
+        update: respond && active,
+        remediate: respond && active && !runs("remediate"),
+        stop: respond && runs("remediate"),
+        verify: resolve
+            && held == State::Mitigating
+            && state.phase() != Phase::Verified
+            && !runs("remediate"),
+        severity: may(Right::ChangeSeverity) && (active || held == State::Pending),
+        assign: respond && (active || matches!(held, State::Pending | State::Resolved)),
+        close_out: resolve && active && !runs("close-out"),
+        cancel: resolve && matches!(held, State::Pending | State::Open) && !runs("close-out"),
+        review: matches!(held, State::Resolved | State::Closed | State::Archived),
+        close: resolve && held == State::Resolved && !policy.needs_review(state.severity()),
+        people: people(visit),
+        severities: ["P1", "P2", "P3", "P4"]
+            .into_iter()
+            .filter(|word| *word != state.severity().as_str_name())
+            .collect(),
+        lost: lost(state, respond),
+        failed: failed(state, respond && (active || held == State::Resolved)),
+    }
+}
+
+fn people(visit: &Visit) -> Vec<(String, String)> {
+    let org = &visit.caller.org;
+    let directory = visit.caller.rules().directory;
+    directory
+        .principals()
+        .iter()
+        .filter(|one| !one.roles(org, None).is_empty())
+        .map(|one| (one.id.clone(), if one.name.is_empty() { one.id.clone() } else { one.name.clone() }))
+        .collect()
+}
+
+fn lost(state: &IncidentState, may: bool) -> Vec<String> {
+    let orphaned = state.blueprints.iter().filter(|one| may && one.status == "ORPHANED");
+    orphaned.map(|one| one.blueprint.clone()).collect()
+}
+
+fn failed(state: &IncidentState, may: bool) -> Vec<String> {
+    state
+        .blueprints
+        .iter()
+        .filter(|one| may && one.status != "RUNNING")
+        .flat_map(|one| one.steps.iter().filter(|step| step.status == "FAILED"))
+        .map(|step| step.step.clone())
+        .collect()
+}
+
+/// What a review still needs before it may be proposed, in words.
+pub(crate) fn missing(visit: &Visit, state: &IncidentState) -> Vec<String> {
+    approvals::missing_for_review(state, visit.caller.rules())
+}

@@ -1,0 +1,192 @@
+//! The review of an incident: what people write, what was rendered, and the records it stands on.
+
+use askama::Template;
+use harmony_incidents::{
+    IncidentId, Right,
+    approvals::REVIEW_SECTIONS,
+    log::{IncidentState, PostMortemRendered, State, payload::Kind},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Page,
+    gate_card::{self, GateCard},
+    html,
+    incidents::Line,
+    markdown, offers,
+    timeline::{self, Timeline},
+    visit::{Frame, Visit},
+};
+use crate::{error::ApiError, views};
+
+/// Records of one read.
+const READ: u64 = 200;
+
+#[derive(Template)]
+#[template(path = "review.html")]
+struct ReviewPage {
+    frame: Frame,
+    head: Line,
+    address: String,
+    action: String,
+    sections: Vec<Section>,
+    items: Vec<Item>,
+    /// What is missing before it may be proposed.
+    missing: Vec<String>,
+    may_write: bool,
+    may_propose: bool,
+    rendered: Option<Rendered>,
+    gates: Vec<GateCard>,
+    sign_off: SignOff,
+    timeline: Timeline,
+    key: Uuid,
+    sections_key: Uuid,
+}
+
+struct Section {
+    name: &'static str,
+    label: String,
+    text: String,
+    html: String,
+    author: String,
+    seq: u64,
+    /// Without it a P1 or P2 cannot be proposed.
+    required: bool,
+}
+
+struct Item {
+    action: String,
+    owner: String,
+    due: String,
+    seq: u64,
+}
+
+/// The page as it was rendered last.
+struct Rendered {
+    seq: u64,
+    upto: u64,
+    html: String,
+    published: bool,
+    href: String,
+}
+
+/// How it stands with the sign-off.
+struct SignOff {
+    by: String,
+    digest: String,
+    /// Whether this reader may, now.
+    offered: bool,
+}
+
+/// `GET …/incidents/{id}/review`
+pub(crate) async fn page(visit: Visit) -> Page {
+    let (id, state) = visit.incident().await?;
+    let org = &visit.caller.org;
+    let may_write = visit.may(Right::Respond, Some(&state));
+    let missing = offers::missing(&visit, &state);
+    let over = state.state() == State::Resolved;
+    let running =
+        state.blueprints.iter().any(|one| one.blueprint == "post-mortem" && one.status == "RUNNING");
+    let mut gates = Vec::new();
+    for gate in gate_card::pending(&state).into_iter().filter(|gate| gate.blueprint == "post-mortem") {
+        gates.push(gate_card::card(&visit, &state, gate));
+    }
+    let address = format!("/orgs/{org}/incidents/{id}");
+    html(&ReviewPage {
+        frame: visit.frame("incidents"),
+        head: Line::of(&state, visit.now),
+        action: format!("{address}/do/"),
+        address,
+        sections: sections(&state),
+        items: state
+            .action_items
+            .iter()
+            .map(|item| Item {
+                action: views::text(item.action.as_ref()),
+                owner: item.owner.clone(),
+                due: item.due.clone(),
+                seq: item.seq,
+            })
+            .collect(),
+        may_propose: may_write && over && missing.is_empty() && !running,
+        missing,
+        may_write,
+        rendered: rendered(&visit, &id, &state).await?,
+        gates,
+        sign_off: sign_off(&visit, &state),
+        timeline: timeline::read(&visit.app, org, &id, state.seq, before(&visit), "").await?,
+        key: Uuid::now_v7(),
+        sections_key: Uuid::now_v7(),
+    })
+}
+
+fn before(visit: &Visit) -> u64 {
+    visit.query.one("before").and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn sections(state: &IncidentState) -> Vec<Section> {
+    let one = |name: &'static str| {
+        let written = state.sections.iter().find(|section| section.section == name);
+        let text = written.map(|section| views::text(section.text.as_ref())).unwrap_or_default();
+        let mut label = name.replace('-', " ");
+        if let Some(first) = label.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        Section {
+            name,
+            label,
+            html: markdown::rendered(&text),
+            text,
+            author: written.map(|section| section.author.clone()).unwrap_or_default(),
+            seq: written.map(|section| section.seq).unwrap_or_default(),
+            required: harmony_incidents::approvals::REQUIRED_SECTIONS.contains(&name),
+        }
+    };
+    REVIEW_SECTIONS.into_iter().map(one).collect()
+}
+
+fn sign_off(visit: &Visit, state: &IncidentState) -> SignOff {
+    let review = state.review.as_ref();
+    let published = review.is_some_and(|review| review.published);
+    SignOff {
+        by: review.map(|review| review.signed_off_by.clone()).unwrap_or_default(),
+        digest: review.filter(|_| published).map(|review| hex::encode(&review.digest)).unwrap_or_default(),
+        offered: published && state.state() == State::Resolved && visit.may(Right::SignOff, Some(state)),
+    }
+}
+
+async fn rendered(
+    visit: &Visit,
+    id: &IncidentId,
+    state: &IncidentState,
+) -> Result<Option<Rendered>, ApiError> {
+    let Some(review) = &state.review else { return Ok(None) };
+    let mut end = state.seq;
+    while end > 0 {
+        let begin = end.saturating_sub(READ);
+        let limit = u32::try_from(end - begin).unwrap_or(u32::MAX);
+        let entries = visit.app.doors.log.records(&visit.caller.org, id, begin, limit).await?;
+        for entry in entries.iter().rev() {
+            let kind = entry.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
+            if let Some(Kind::PostMortemRendered(page)) = kind {
+                return Ok(Some(shown(entry.record.seq, page, review.published, &review.url)));
+            }
+        }
+        end = begin;
+    }
+    Ok(None)
+}
+
+fn shown(seq: u64, page: &PostMortemRendered, published: bool, url: &str) -> Rendered {
+    let text = page.page.as_ref().map(|text| text.shown()).unwrap_or_default();
+    let covers: Value = serde_json::from_str(text).unwrap_or_default();
+    let source = covers["markdown"].as_str().unwrap_or("[redacted]");
+    Rendered {
+        seq,
+        upto: page.upto_seq,
+        html: markdown::rendered(source),
+        published,
+        href: if markdown::is_web(url) { url.to_owned() } else { String::new() },
+    }
+}

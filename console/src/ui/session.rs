@@ -1,0 +1,327 @@
+//! Sessions of the console: who is signed in, in a signed cookie, and the tokens that go with it.
+//!
+//! A session names a principal and nothing else; rights are looked up for every request. It ends when it expires, when
+//! its principal's token is changed or taken away, and when somebody signs out: what was signed out is remembered here
+//! until it would have expired. Signed cookies are the same for every replica that has the key, and outlive a restart.
+//!
+//! A sign-in code is for those who have a token in a terminal and want a browser: it works once, for ten minutes, and
+//! only in the process that made it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use harmony_incidents::{Directory, Principal};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+/// How long a session lasts: a long shift.
+const LIFETIME_S: i64 = 12 * 60 * 60;
+/// How long a sign-in code waits to be used.
+const CODE_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// Codes that may wait at the same time; they come from people with a token.
+const CODES: usize = 1_000;
+/// Sign-outs that are remembered; beyond it those that expire first are forgotten.
+const SIGN_OUTS: usize = 100_000;
+
+const PLAIN_COOKIE: &str = "harmony_session";
+/// Browsers take a cookie of this name only when it is secure and the host's own.
+const SECURE_COOKIE: &str = "__Host-harmony_session";
+
+/// What the cookie says.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    principal: String,
+    id: Uuid,
+    /// Seconds since 1970.
+    expires: i64,
+    /// Changes with the principal's token.
+    token: String,
+}
+
+/// A session that holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// Id of who is signed in.
+    pub(crate) principal: String,
+    /// What every form carries.
+    pub(crate) csrf: String,
+    id: Uuid,
+    expires: i64,
+}
+
+/// Makes and checks sessions.
+pub(crate) struct Sessions {
+    key: SecretString,
+    /// Hash of a code, whose it is, and when it was made.
+    codes: Mutex<HashMap<[u8; 32], (String, Instant)>>,
+    /// Session ids that were signed out, and when they would have expired.
+    ended: Mutex<HashMap<Uuid, i64>>,
+}
+
+impl Sessions {
+    /// Sessions signed with this key.
+    pub(crate) fn new(key: SecretString) -> Self {
+        Self { key, codes: Mutex::default(), ended: Mutex::default() }
+    }
+
+    /// Signs somebody in: the value of `Set-Cookie`.
+    pub(crate) fn open(&self, principal: &Principal, host: &str, now_s: i64) -> HeaderValue {
+        let claims = Claims {
+            principal: principal.id.clone(),
+            id: Uuid::new_v4(),
+            expires: now_s + LIFETIME_S,
+            token: self.token_mark(principal),
+        };
+        // A struct of texts and numbers always becomes JSON.
+        let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap_or_default());
+        let value = format!("{body}.{}", self.mac("session", &body));
+        cookie(host, &value, LIFETIME_S)
+    }
+
+    /// The session of a request, if it has one that holds.
+    pub(crate) fn read(&self, headers: &HeaderMap, directory: &Directory, now_s: i64) -> Option<Session> {
+        let name = cookie_name(host(headers));
+        let value = cookies(headers).find(|(known, _)| *known == name)?.1;
+        let (body, mac) = value.split_once('.')?;
+        if !bool::from(self.mac("session", body).as_bytes().ct_eq(mac.as_bytes())) {
+            return None;
+        }
+        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
+        let principal = directory.get(&claims.principal)?;
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&claims.id);
+        if claims.expires <= now_s || claims.token != self.token_mark(principal) || ended {
+            return None;
+        }
+        Some(Session {
+            principal: claims.principal,
+            csrf: self.mac("csrf", &claims.id.to_string()),
+            id: claims.id,
+            expires: claims.expires,
+        })
+    }
+
+    /// Signs out: the value of `Set-Cookie` that takes the cookie away.
+    pub(crate) fn close(&self, session: &Session, host: &str, now_s: i64) -> HeaderValue {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, expires| *expires > now_s);
+        if ended.len() >= SIGN_OUTS
+            && let Some(first) = ended.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| *id)
+        {
+            ended.remove(&first);
+        }
+        ended.insert(session.id, session.expires);
+        cookie(host, "", 0)
+    }
+
+    /// A code that signs this principal in once.
+    pub(crate) fn new_code(&self, principal: &str) -> Option<String> {
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        codes.retain(|_, (_, made)| made.elapsed() < CODE_LIFETIME);
+        if codes.len() >= CODES {
+            return None;
+        }
+        let code = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        codes.insert(digest(&code), (principal.to_owned(), Instant::now()));
+        Some(code)
+    }
+
+    /// Whose code this is. It works once.
+    pub(crate) fn take_code(&self, code: &str) -> Option<String> {
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (principal, made) = codes.remove(&digest(code))?;
+        (made.elapsed() < CODE_LIFETIME).then_some(principal)
+    }
+
+    fn token_mark(&self, principal: &Principal) -> String {
+        self.mac("token", principal.token_sha256.as_deref().unwrap_or_default())
+    }
+
+    fn mac(&self, purpose: &str, text: &str) -> String {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.expose_secret().as_bytes())
+            .expect("HMAC takes keys of every length");
+        for part in ["harmony-console", purpose, text] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        hex::encode(mac.finalize().into_bytes())
+    }
+}
+
+impl Session {
+    /// Whether a form carries this session's token.
+    pub(crate) fn has_csrf(&self, given: &str) -> bool {
+        bool::from(self.csrf.as_bytes().ct_eq(given.as_bytes()))
+    }
+}
+
+/// Whether a request that changes something comes from our own pages. Browsers say where a form was sent from; a
+/// request that says nothing is refused.
+pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match text(header::ORIGIN) {
+        Some(origin) => origin
+            .split_once("://")
+            .is_some_and(|(_, from)| !host(headers).is_empty() && from.eq_ignore_ascii_case(host(headers))),
+        None => text(header::HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
+    }
+}
+
+/// The host that a request was sent to, with its port.
+pub(crate) fn host(headers: &HeaderMap) -> &str {
+    headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+}
+
+/// Only over HTTPS, but for this very machine, where there is none.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn cookie_name(host: &str) -> &'static str {
+    if is_loopback(host) { PLAIN_COOKIE } else { SECURE_COOKIE }
+}
+
+fn cookie(host: &str, value: &str, lifetime_s: i64) -> HeaderValue {
+    let name = cookie_name(host);
+    let secure = if is_loopback(host) { "" } else { "; Secure" };
+    let text = format!("{name}={value}; Path=/; Max-Age={lifetime_s}; HttpOnly; SameSite=Lax{secure}");
+    // Base64, hex and fixed words: nothing that a header cannot hold.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_S: i64 = 1_800_000_000;
+
+    fn directory(token: &str) -> Directory {
+        let hash = hex::encode(Sha256::digest(token.as_bytes()));
+        let file = format!(
+            "[[principal]]\nid = \"olga\"\ntoken_sha256 = \"{hash}\"\nroles = {{ default = [\"incident-viewer\"] }}\n"
+        );
+        Directory::parse(&file).unwrap()
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new("k".repeat(64).into())
+    }
+
+    fn request(host: &'static str, cookie: &HeaderValue) -> HeaderMap {
+        let pair = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static(host));
+        headers.insert(header::COOKIE, HeaderValue::from_str(&format!("other=1; {pair}")).unwrap());
+        headers
+    }
+
+    #[test]
+    fn session_holds_until_it_expires_is_signed_out_or_its_token_changes() {
+        let (sessions, directory) = (sessions(), directory("one"));
+        let olga = directory.get("olga").unwrap();
+        let cookie = sessions.open(olga, "127.0.0.1:8088", NOW_S);
+        let headers = request("127.0.0.1:8088", &cookie);
+        let session = sessions.read(&headers, &directory, NOW_S).unwrap();
+        assert_eq!(session.principal, "olga");
+        assert!(session.has_csrf(&session.csrf) && !session.has_csrf(""));
+        assert!(sessions.read(&headers, &directory, NOW_S + LIFETIME_S).is_none());
+        assert!(sessions.read(&headers, &self::directory("two"), NOW_S).is_none());
+        assert!(sessions.read(&headers, &Directory::default(), NOW_S).is_none());
+        assert!(Sessions::new("j".repeat(64).into()).read(&headers, &directory, NOW_S).is_none());
+        sessions.close(&session, "127.0.0.1:8088", NOW_S);
+        assert!(sessions.read(&headers, &directory, NOW_S).is_none());
+    }
+
+    #[test]
+    fn changed_cookie_does_not_hold() {
+        let (sessions, directory) = (sessions(), directory("one"));
+        let cookie = sessions.open(directory.get("olga").unwrap(), "localhost", NOW_S);
+        let text = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+        let body = text.split_once('=').unwrap().1;
+        for place in 0..body.len() {
+            let mut changed = body.as_bytes().to_vec();
+            changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+            let changed = format!("harmony_session={}", String::from_utf8(changed).unwrap());
+            let headers = request("localhost", &HeaderValue::from_str(&changed).unwrap());
+            assert!(sessions.read(&headers, &directory, NOW_S).is_none(), "{changed}");
+        }
+    }
+
+    #[test]
+    fn cookie_is_secure_everywhere_but_on_this_machine() {
+        let (sessions, directory) = (sessions(), directory("one"));
+        for (host, secure) in [
+            ("127.0.0.1:8088", false),
+            ("localhost", false),
+            ("[::1]:80", false),
+            ("harmony.example.com", true),
+            ("127.0.0.1.example.com", true),
+            ("", true),
+        ] {
+            let cookie = sessions.open(directory.get("olga").unwrap(), host, NOW_S);
+            let text = cookie.to_str().unwrap();
+            assert!(text.contains("HttpOnly; SameSite=Lax"), "{text}");
+            assert_eq!(text.ends_with("; Secure"), secure, "{host}");
+            assert_eq!(text.starts_with("__Host-"), secure, "{host}");
+        }
+    }
+
+    #[test]
+    fn code_works_once() {
+        let sessions = sessions();
+        let code = sessions.new_code("olga").unwrap();
+        assert_eq!(sessions.take_code("another"), None);
+        assert_eq!(sessions.take_code(&code), Some("olga".to_owned()));
+        assert_eq!(sessions.take_code(&code), None);
+    }
+
+    #[test]
+    fn only_our_own_pages_may_change_something() {
+        for (origin, site, expected) in [
+            (Some("http://localhost:80"), None, true),
+            (Some("https://localhost:80"), None, true),
+            (Some("https://evil.example"), Some("same-origin"), false),
+            (Some("null"), None, false),
+            (Some("localhost:80"), None, false),
+            (None, Some("same-origin"), true),
+            (None, Some("cross-site"), false),
+            (None, None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:80"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            if let Some(site) = site {
+                headers.insert("sec-fetch-site", HeaderValue::from_static(site));
+            }
+            assert_eq!(is_same_origin(&headers), expected, "{origin:?} {site:?}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A look at a page by somebody who is signed in.
+
+use std::collections::HashMap;
+
+use axum::{
+    extract::{FromRequestParts, Path, Request},
+    http::{HeaderMap, Method, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use harmony_eventlog::LogError;
+use harmony_incidents::{IncidentId, OrgId, Right, ids::IdError, log::IncidentState};
+use jiff::Timestamp;
+
+use super::{Pages, Trouble, assets, session::Session};
+use crate::{App, auth::Caller, error::ApiError, query::Query};
+
+/// Who looks, in which organisation, at what.
+pub(crate) struct Visit {
+    pub(crate) app: App,
+    pub(crate) caller: Caller,
+    pub(crate) query: Query,
+    pub(crate) now: Timestamp,
+    session: Session,
+    path: HashMap<String, String>,
+}
+
+/// What stands around every page.
+#[derive(Clone)]
+pub(crate) struct Frame {
+    pub(crate) org: String,
+    /// Every organisation of this person.
+    pub(crate) orgs: Vec<String>,
+    /// Who is signed in.
+    pub(crate) who: String,
+    pub(crate) roles: String,
+    pub(crate) csrf: String,
+    /// The part of the navigation that this page belongs to.
+    pub(crate) at: &'static str,
+    pub(crate) assets: &'static str,
+    /// Whether this person may declare.
+    pub(crate) may_declare: bool,
+    /// One line about what was just done.
+    pub(crate) said: &'static str,
+}
+
+/// The whole address of a request: nested routes see a shortened one, and people come back to the whole.
+#[derive(Clone)]
+pub(crate) struct Whole(String);
+
+/// Keeps the whole address.
+pub(crate) async fn keep_whole(mut request: Request, next: Next) -> Response {
+    let whole = Whole(request.uri().to_string());
+    request.extensions_mut().insert(whole);
+    next.run(request).await
+}
+
+/// The session of a request, or the wish to sign in and come back.
+pub(crate) fn session(site: &Pages, headers: &HeaderMap, next: &str) -> Result<Session, Trouble> {
+    let rules = site.app.doors.rules.current();
+    site.app
+        .sessions
+        .read(headers, &rules.directory, Timestamp::now().as_second())
+        .ok_or_else(|| Trouble::SignIn(next.to_owned()))
+}
+
+impl FromRequestParts<Pages> for Visit {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Pages) -> Result<Self, Trouble> {
+        let whole = parts.extensions.get::<Whole>().filter(|_| parts.method == Method::GET);
+        let next = whole.map_or("/", |whole| whole.0.as_str());
+        let session = session(site, &parts.headers, next)?;
+        let Path(path) = Path::<HashMap<String, String>>::from_request_parts(parts, site)
+            .await
+            .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+        let org = path.get("org").map(String::as_str).unwrap_or_default();
+        let caller = Caller::signed_in(&site.app, &session.principal, org)?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        Ok(Self { app: site.app.clone(), caller, query, now: Timestamp::now(), session, path })
+    }
+}
+
+impl Visit {
+    /// A part of the path, decoded.
+    pub(crate) fn path(&self, name: &str) -> &str {
+        self.path.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// The incident of the path, for who may read it.
+    pub(crate) async fn incident(&self) -> Result<(IncidentId, IncidentState), Trouble> {
+        let text = self.path("id");
+        let id: IncidentId =
+            text.parse().map_err(|error: IdError| self.trouble(ApiError::Malformed(error.to_string())))?;
+        let found = self.app.doors.log.state(&self.caller.org, &id).await?;
+        let state = found.ok_or_else(|| self.trouble(LogError::UnknownIncident(id.clone()).into()))?;
+        self.require(Right::Read, Some(&state))?;
+        Ok((id, state))
+    }
+
+    /// Refuses who has not this right.
+    pub(crate) fn require(&self, right: Right, state: Option<&IncidentState>) -> Result<(), Trouble> {
+        self.caller.require(right, state).map_err(|error| self.trouble(error))
+    }
+
+    /// Whether they have this right.
+    pub(crate) fn may(&self, right: Right, state: Option<&IncidentState>) -> bool {
+        self.caller.require(right, state).is_ok()
+    }
+
+    /// Trouble inside the frame of who is signed in.
+    pub(crate) fn trouble(&self, error: ApiError) -> Trouble {
+        Trouble::Api(error, Some(Box::new(self.frame(""))))
+    }
+
+    /// What stands around the page.
+    pub(crate) fn frame(&self, at: &'static str) -> Frame {
+        frame(&self.caller, &self.session.csrf, at, self.query.one("done"))
+    }
+}
+
+/// The frame of a caller.
+pub(crate) fn frame(caller: &Caller, csrf: &str, at: &'static str, done: Option<&str>) -> Frame {
+    let principal = &caller.principal;
+    let name = if principal.name.is_empty() { &principal.id } else { &principal.name };
+    let roles = principal.roles(&caller.org, None);
+    let highest =
+        roles.iter().rev().find(|role| **role != harmony_incidents::Role::Approver).or(roles.last());
+    Frame {
+        org: caller.org.to_string(),
+        orgs: principal.roles.keys().map(OrgId::to_string).collect(),
+        who: name.clone(),
+        roles: highest.map(|role| role.name().to_owned()).unwrap_or_default(),
+        csrf: csrf.to_owned(),
+        at,
+        assets: assets::version(),
+        may_declare: caller.require(Right::Respond, None).is_ok(),
+        said: said(done.unwrap_or_default()),
+    }
+}
+
+/// What a page says after a form: fixed sentences, so that nobody puts words into our mouth by a link.
+fn said(done: &str) -> &'static str {
+    match done {
+        "declared" => "Declared. Everybody who must know is being told now.",
+        "decided" => "Your decision is on record.",
+        "not-judged" => "Your decision is recorded. It is judged as soon as a worker takes it up.",
+        "escalated" => "The next level has it now.",
+        "started" => "Started. Its steps appear below as they run.",
+        "stopping" => "Told to stop.",
+        "recorded" => "On record.",
+        "unchanged" => "It was so already: nothing was recorded.",
+        _ => "",
+    }
+}

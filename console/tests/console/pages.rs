@@ -1,0 +1,350 @@
+//! The pages: who gets in, what is offered to whom, and what a form that was not meant comes to.
+
+use axum::{
+    body::Body,
+    http::{Method, Request, header},
+};
+use serde_json::json;
+
+use crate::world::{DIGEST, Reply, World, encoded};
+
+const HOST: &str = "localhost:8088";
+const ORIGIN: &str = "http://localhost:8088";
+
+/// Somebody at a browser.
+struct Visitor<'a> {
+    world: &'a World,
+    cookie: String,
+}
+
+impl<'a> Visitor<'a> {
+    /// Signs in with a token.
+    async fn new(world: &'a World, who: &str) -> Self {
+        let reply = send_form(world, "/sign-in", "", ORIGIN, &format!("token=token-{who}&next=/")).await;
+        assert_eq!(reply.status, 303, "{}", reply.text);
+        let cookie = reply.header("set-cookie").split(';').next().unwrap().to_owned();
+        Self { world, cookie }
+    }
+
+    async fn open(&self, path: &str) -> Reply {
+        let request = Request::get(path).header(header::HOST, HOST).header(header::COOKIE, &self.cookie);
+        self.world.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// A page that must be there.
+    async fn page(&self, path: &str) -> String {
+        let reply = self.open(path).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+        reply.text
+    }
+
+    async fn csrf(&self) -> String {
+        let page = self.page("/orgs/default/log").await;
+        page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    }
+
+    /// Sends a form as the page would.
+    async fn form(&self, path: &str, fields: &str) -> Reply {
+        let fields = format!("csrf={}&{fields}", self.csrf().await);
+        send_form(self.world, path, &self.cookie, ORIGIN, &fields).await
+    }
+}
+
+async fn send_form(world: &World, path: &str, cookie: &str, origin: &str, fields: &str) -> Reply {
+    let mut request = Request::post(path)
+        .header(header::HOST, HOST)
+        .header(header::COOKIE, cookie)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    if !origin.is_empty() {
+        request = request.header(header::ORIGIN, origin);
+    }
+    world.send(request.body(Body::from(fields.to_owned())).unwrap()).await
+}
+
+#[tokio::test]
+async fn token_signs_in_and_signing_out_ends_the_session() {
+    let world = World::new().await;
+    let wrong = send_form(&world, "/sign-in", "", ORIGIN, "token=nobodys").await;
+    assert_eq!(wrong.status, 401);
+    assert!(wrong.text.contains("Nobody in the directory has this token"));
+    let foreign = send_form(&world, "/sign-in", "", "https://evil.example", "token=token-viewer").await;
+    assert_eq!(foreign.status, 403, "a foreign page signs nobody in");
+
+    let viewer = Visitor::new(&world, "viewer").await;
+    assert!(viewer.page("/orgs/default/incidents").await.contains("No incidents yet"));
+    let out = viewer.form("/sign-out", "").await;
+    assert_eq!(out.status, 303);
+    assert!(out.header("set-cookie").contains("Max-Age=0"));
+    // The cookie itself is worth nothing any more.
+    let after = viewer.open("/orgs/default/incidents").await;
+    assert_eq!(after.status, 401);
+    assert!(
+        after.text.contains("name=\"token\"") && after.text.contains("value=\"/orgs/default/incidents\"")
+    );
+}
+
+#[tokio::test]
+async fn sign_in_code_is_for_who_has_a_token_and_works_once() {
+    let world = World::new().await;
+    let ask = async |token: &str| {
+        let request = Request::post("/sign-in/code").header(header::AUTHORIZATION, format!("Bearer {token}"));
+        world.send(request.body(Body::empty()).unwrap()).await
+    };
+    ask("wrong").await.problem(401);
+    let link = ask("token-operator").await.ok(201)["path"].as_str().unwrap().to_owned();
+    let open = async || {
+        let request = Request::get(&link).header(header::HOST, HOST);
+        world.send(request.body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(open().await.status, 303);
+    assert_eq!(open().await.status, 401);
+}
+
+#[tokio::test]
+async fn page_without_or_with_a_forged_session_asks_to_sign_in() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    for cookie in ["", "harmony_session=", "harmony_session=e30.00", "harmony_session=x"] {
+        let request = Request::get(format!("/orgs/default/incidents/{id}"))
+            .header(header::HOST, HOST)
+            .header(header::COOKIE, cookie);
+        assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.status, 401, "{cookie:?}");
+        let path = format!("/orgs/default/incidents/{id}/do/notes");
+        let sent = send_form(&world, &path, cookie, ORIGIN, "note=x").await;
+        assert_eq!(sent.status, 401, "{cookie:?}");
+    }
+}
+
+#[tokio::test]
+async fn form_that_is_not_ours_changes_nothing() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    let operator = Visitor::new(&world, "operator").await;
+    let csrf = operator.csrf().await;
+    let other = Visitor::new(&world, "oncall").await.csrf().await;
+    let path = format!("/orgs/default/incidents/{id}/do/notes");
+    for (origin, fields) in [
+        (ORIGIN, "note=x".to_owned()),
+        (ORIGIN, "csrf=&note=x".to_owned()),
+        (ORIGIN, format!("csrf={other}&note=x")),
+        ("https://evil.example", format!("csrf={csrf}&note=x")),
+        ("null", format!("csrf={csrf}&note=x")),
+        ("", format!("csrf={csrf}&note=x")),
+    ] {
+        let reply = send_form(&world, &path, &operator.cookie, origin, &fields).await;
+        assert_eq!(reply.status, 403, "{origin} {fields}");
+    }
+    // A session reads the API, as a page's script does, and writes nothing there.
+    let reading = Request::get("/api/orgs/default/incidents")
+        .header(header::HOST, HOST)
+        .header(header::COOKIE, &operator.cookie);
+    world.send(reading.body(Body::empty()).unwrap()).await.ok(200);
+    let writing = Request::post(format!("/api/orgs/default/incidents/{id}/notes"))
+        .header(header::HOST, HOST)
+        .header(header::COOKIE, &operator.cookie);
+    world.send(writing.body(Body::from("{\"note\":\"x\"}")).unwrap()).await.problem(401);
+    assert_eq!(world.get("viewer", &format!("incidents/{id}")).await.ok(200)["notes"], 0);
+    assert_eq!(operator.form(&path, "note=seen").await.status, 303);
+    assert_eq!(world.get("viewer", &format!("incidents/{id}")).await.ok(200)["notes"], 1);
+}
+
+#[tokio::test]
+async fn form_that_is_sent_twice_happens_once() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    let operator = Visitor::new(&world, "operator").await;
+    let path = format!("/orgs/default/incidents/{id}/do/notes");
+    for _ in 0..2 {
+        assert_eq!(operator.form(&path, "key=once&note=seen").await.status, 303);
+    }
+    assert_eq!(operator.form(&path, "key=once&note=another").await.status, 409);
+    assert_eq!(world.get("viewer", &format!("incidents/{id}")).await.ok(200)["notes"], 1);
+}
+
+#[tokio::test]
+async fn what_people_write_never_becomes_markup() {
+    let world = World::new().await;
+    let hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let body = json!({ "title": hostile, "severity": "P1", "summary": hostile, "serviceName": hostile });
+    let id =
+        world.post("operator", "incidents", body).await.ok(201)["incidentId"].as_str().unwrap().to_owned();
+    for (path, body) in [
+        ("notes", json!({ "note": hostile })),
+        ("tags", json!({ "tag": hostile })),
+        ("review", json!({ "section": "summary", "text": hostile })),
+        ("review", json!({ "action": hostile, "owner": hostile })),
+        ("tickets", json!({ "system": hostile, "ticket": hostile, "url": "https://a.example/?\"><script>" })),
+    ] {
+        world.post("operator", &format!("incidents/{id}/{path}"), body).await.ok(200);
+    }
+    let admin = Visitor::new(&world, "admin").await;
+    for path in [
+        "incidents".to_owned(),
+        "incidents?searchQuery=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned(),
+        format!("incidents/{id}"),
+        format!("incidents/{id}?show=people"),
+        format!("incidents/{id}/review"),
+        format!("incidents/{id}/records/1"),
+        "approvals".to_owned(),
+    ] {
+        let page = admin.page(&format!("/orgs/default/{path}")).await;
+        assert!(!page.contains("<script>alert") && !page.contains("<img src=x"), "{path}: {page}");
+        // The one script is our own file.
+        assert_eq!(page.matches("<script").count(), 1, "{path}");
+        assert!(!page.contains(" style=") && !page.contains("onclick"), "{path}");
+    }
+    let policy = admin.open("/orgs/default/incidents").await.header("content-security-policy").to_owned();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+}
+
+#[tokio::test]
+async fn only_who_may_is_offered_a_decision_and_forging_it_is_refused() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let gate = world.gated(&id).await;
+    for (who, approves, rejects) in [
+        ("viewer", false, false),
+        ("operator", false, false),
+        ("oncall", true, true),
+        ("commander", true, true),
+        ("approver", false, false),
+    ] {
+        let visitor = Visitor::new(&world, who).await;
+        let page = visitor.page(&format!("/orgs/default/approvals/{}", encoded(&gate))).await;
+        assert_eq!(page.contains("value=\"approved\" data-confirm=\"Approve"), approves, "{who}");
+        assert_eq!(page.contains("value=\"rejected\""), rejects, "{who}");
+        assert!(page.contains(DIGEST), "{who} sees what is digested");
+    }
+    let viewer = Visitor::new(&world, "viewer").await;
+    let path = format!("/orgs/default/approvals/{}", encoded(&gate));
+    let judge = world.judge_next();
+    let fields = format!("decision=approved&digest={DIGEST}");
+    let (reply, _) = tokio::join!(viewer.form(&path, &fields), judge);
+    assert_eq!(reply.status, 403, "{}", reply.text);
+    assert!(reply.text.contains("missing-role"));
+    let incident = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!(incident["gate"]["status"], "pending");
+    // Nor is anything else done that is not theirs to do.
+    for action in ["severity", "close-out", "cancel", "remediate", "stop", "sign-off", "review"] {
+        let reply = viewer.form(&format!("/orgs/default/incidents/{id}/do/{action}"), "reason=x").await;
+        assert_eq!(reply.status, 403, "{action}: {}", reply.text);
+    }
+}
+
+#[tokio::test]
+async fn decision_in_the_console_says_where_it_was_made() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let gate = world.gated(&id).await;
+    world.outbox().await;
+    let oncall = Visitor::new(&world, "oncall").await;
+    let path = format!("/orgs/default/approvals/{}", encoded(&gate));
+    let fields = format!("decision=approved&digest={DIGEST}&reason=go");
+    let (reply, pending) = tokio::join!(oncall.form(&path, &fields), world.judge_next());
+    assert_eq!(
+        (reply.status, reply.header("location")),
+        (303, format!("/orgs/default/incidents/{id}?done=decided").as_str())
+    );
+    let decision = &pending.item.payload["decision"];
+    assert_eq!((&decision["source"], &decision["approverId"]), (&json!("console"), &json!("oncall")));
+    assert!(
+        oncall
+            .page(&format!("/orgs/default/incidents/{id}?done=decided"))
+            .await
+            .contains("Your decision is on record")
+    );
+}
+
+#[tokio::test]
+async fn addresses_that_lead_elsewhere_lead_nowhere() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    let commander = Visitor::new(&world, "commander").await;
+    let operator = Visitor::new(&world, "operator").await;
+    for (visitor, path, status) in [
+        (&operator, "/orgs/acme/incidents".to_owned(), 404),
+        (&commander, "/orgs/acme/incidents".to_owned(), 200),
+        (&commander, format!("/orgs/acme/incidents/{id}"), 404),
+        (&operator, "/orgs/ACME!/incidents".to_owned(), 404),
+        (&operator, "/orgs/default/incidents/INC-2020-0001".to_owned(), 404),
+        (&operator, "/orgs/default/incidents/..%2F..%2Fetc%2Fpasswd".to_owned(), 400),
+        (&operator, format!("/orgs/default/incidents/{id}?at=zero"), 422),
+        (&operator, format!("/orgs/default/incidents/{id}/records/0"), 404),
+        (&operator, format!("/orgs/default/incidents/{id}/records/99999999999999999999"), 404),
+        (&operator, "/orgs/default/incidents?severity=P9".to_owned(), 422),
+        (&operator, "/orgs/default/incidents?nonsense=1".to_owned(), 400),
+        (&operator, "/orgs/default/approvals/nonsense".to_owned(), 404),
+        (&operator, "/assets/x/..%2F..%2FCargo.toml".to_owned(), 404),
+        (&operator, "/assets/x/console.css".to_owned(), 200),
+    ] {
+        assert_eq!(visitor.open(&path).await.status, status, "{path}");
+    }
+    let page =
+        operator.page(&format!("/orgs/default/incidents/{id}/remediate?runbook=../../etc/passwd")).await;
+    assert!(page.contains("there is no runbook"), "{page}");
+    let action =
+        operator.form(&format!("/orgs/default/incidents/{id}/do/..%2F..%2F..%2Flog%2Fverify"), "x=y").await;
+    assert_eq!(action.status, 404);
+}
+
+#[tokio::test]
+async fn oversized_and_malformed_forms_are_refused() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    let operator = Visitor::new(&world, "operator").await;
+    let path = format!("/orgs/default/incidents/{id}/do/notes");
+    assert_eq!(operator.form(&path, &format!("note={}", "x".repeat(300_000))).await.status, 413);
+    assert_eq!(operator.form(&path, "").await.status, 422);
+    assert_eq!(operator.form(&path, "note=x&surprise=y").await.status, 422);
+    let raw = Request::builder()
+        .method(Method::POST)
+        .uri(&path)
+        .header(header::HOST, HOST)
+        .header(header::ORIGIN, ORIGIN)
+        .header(header::COOKIE, &operator.cookie)
+        .body(Body::from(vec![0xff, 0xfe, b'=', 0xff, b'&', b'%', b'Z']))
+        .unwrap();
+    assert_eq!(world.send(raw).await.status, 403);
+}
+
+#[tokio::test]
+async fn declaration_shows_what_will_happen_before_it_does() {
+    let world = World::new().await;
+    let operator = Visitor::new(&world, "operator").await;
+    let fields = "title=Checkout+fails&severity=P1&impactedServices=Checkout";
+    let preview = operator.form("/orgs/default/incidents", &format!("{fields}&step=preview")).await;
+    assert_eq!(preview.status, 200);
+    for expected in [
+        "What will happen",
+        "We are investigating an issue with Checkout",
+        "incident-commander or sre-oncall within 5 min",
+    ] {
+        assert!(preview.text.contains(expected), "{expected}: {}", preview.text);
+    }
+    assert_eq!(world.get("viewer", "incidents").await.ok(200)["incidents"], json!([]));
+    let declared = operator.form("/orgs/default/incidents", &format!("{fields}&step=declare&key=k")).await;
+    assert_eq!(declared.status, 303, "{}", declared.text);
+    let page = operator.page(declared.header("location")).await;
+    assert!(page.contains("Checkout fails") && page.contains("INCIDENT_CREATED"), "{page}");
+    let viewer = Visitor::new(&world, "viewer").await;
+    assert_eq!(viewer.open("/orgs/default/incidents/new").await.status, 403);
+    assert_eq!(viewer.form("/orgs/default/incidents", &format!("{fields}&step=declare")).await.status, 403);
+}
+
+#[tokio::test]
+async fn incident_is_shown_as_it_was() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let viewer = Visitor::new(&world, "viewer").await;
+    let now = viewer.page(&format!("/orgs/default/incidents/{id}")).await;
+    assert!(now.contains(">OPEN<") && now.contains("data-stream=\"/api/orgs/default/incidents/"));
+    let then = viewer.page(&format!("/orgs/default/incidents/{id}?at=1")).await;
+    assert!(then.contains(">PENDING<") && then.contains("as it was after record 1"), "{then}");
+    assert!(!then.contains("/do/"), "nothing is done in the past");
+    let log = viewer.form("/orgs/default/log", "step=verify").await;
+    assert!(log.status == 200 && log.text.contains("<b>Verified.</b>"), "{}", log.text);
+    let note = viewer.form("/orgs/default/log", "step=checkpoint").await;
+    assert!(note.text.contains("default"), "{}", note.text);
+    assert!(viewer.page("/orgs/default/insights").await.contains("1 incidents, 1 open"));
+    assert!(viewer.page("/explorer").await.contains("/api/orgs/{org}/incidents"));
+}

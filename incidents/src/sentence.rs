@@ -1,0 +1,96 @@
+//! A sentence about a record: what the timeline of a review and the console's pages say. It comes from the record alone.
+
+use harmony_protos::log::{Text, payload::Kind};
+
+use crate::words;
+
+/// A sentence about a record.
+pub fn of(kind: &Kind) -> String {
+    match kind {
+        Kind::IncidentCreated(p) => {
+            format!("declared as {}: {}", p.severity().as_str_name(), shown(&p.title))
+        }
+        Kind::IncidentUpdated(p) => format!("updated: {}", shown(&p.message)),
+        Kind::IncidentStatusChanged(p) => {
+            format!("{} → {} {}", p.from().as_str_name(), p.to().as_str_name(), shown(&p.reason))
+        }
+        Kind::IncidentSeverityChanged(p) => {
+            format!("severity {} → {} {}", p.from().as_str_name(), p.to().as_str_name(), shown(&p.reason))
+        }
+        Kind::IncidentTagAdded(p) => format!("tag {} added", p.tag),
+        Kind::IncidentTagRemoved(p) => format!("tag {} removed", p.tag),
+        Kind::IncidentSignalIngested(p) => format!("signal from {}: {}", p.source, shown(&p.summary)),
+        Kind::IncidentNoteAdded(p) => format!("note: {}", shown(&p.note)),
+        Kind::IncidentPlaybookActionExecuted(p) => format!("{} {}", p.action, p.status),
+        Kind::IncidentSloViolationRecorded(p) => {
+            format!("SLO {} violated: {} (target {})", p.slo, p.observed, p.target)
+        }
+        Kind::IncidentLinkedToTicket(p) => format!("linked to {} {}", p.system, p.ticket),
+        Kind::IncidentResolved(p) => {
+            format!("resolved ({}): {}", p.r#type().as_str_name(), shown(&p.summary))
+        }
+        Kind::ResponderAssigned(p) => format!("{} is {}", p.principal, p.role),
+        Kind::ResponderReleased(p) => format!("{} is no longer {}", p.principal, p.role),
+        Kind::ReviewSectionWritten(p) => format!("review section {} written", p.section),
+        Kind::ActionItemAdded(p) => format!("action for {}: {}", p.owner, shown(&p.action)),
+        Kind::RecordRedacted(p) => format!("text of record {} taken out: {}", p.seq, shown(&p.reason)),
+        Kind::BlueprintStarted(p) => {
+            format!("{} started, attempt {}, by {}", p.blueprint, p.attempt, p.starter)
+        }
+        Kind::BlueprintCompleted(p) => format!("{} {} {}", p.blueprint, p.status, shown(&p.reason)),
+        Kind::PhaseChanged(p) => {
+            format!("phase {} → {}", words::phase_name(p.from()), words::phase_name(p.to()))
+        }
+        Kind::StepSucceeded(p) => format!("{}: {} {}", p.blueprint, p.step, p.external_ref),
+        Kind::StepFailed(p) => format!("{}: {} failed: {}", p.blueprint, p.step, shown(&p.error)),
+        Kind::StepSkipped(p) => format!("{}: {} skipped: {}", p.blueprint, p.step, shown(&p.reason)),
+        Kind::ApprovalRequested(p) => format!("approval asked by {}: {}", p.requester, p.action),
+        Kind::ApprovalDecided(p) => {
+            let verb = if p.approved { "approved" } else { "rejected" };
+            let by_hand = if p.attested { "" } else { ", by hand" };
+            let glass = if p.break_glass {
+                format!(", breaking the glass (EMERGENCY_OVERRIDE): {}", shown(&p.justification))
+            } else {
+                String::new()
+            };
+            format!("{verb} by {} as {}{by_hand}{glass} {}", p.approver, p.acted_as, shown(&p.reason))
+        }
+        Kind::ApprovalRefused(p) => {
+            format!(
+                "decision of {} refused ({}): {}",
+                shown(&p.approver),
+                p.refused_because,
+                shown(&p.explanation)
+            )
+        }
+        Kind::ApprovalTimedOut(p) => format!("nobody decided at level {}", p.level),
+        Kind::ApprovalEscalated(p) => {
+            let by = if p.by.is_empty() { String::new() } else { format!(" by {}", p.by) };
+            let why = shown(&p.reason);
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            format!("escalated from level {} to {}{by}{why}", p.from_level, p.to_level)
+        }
+        Kind::ApprovalReplanned(p) => {
+            format!("approval planned again for {}: level {}", p.severity().as_str_name(), p.level)
+        }
+        Kind::ApprovalCancelled(p) => format!("approval cancelled: {}", shown(&p.reason)),
+        Kind::RunbookCellStarted(p) => format!("cell {} started ({})", p.cell, p.purpose),
+        Kind::RunbookCellFinished(p) => {
+            let how =
+                if p.success { "succeeded".to_owned() } else { format!("{} ({})", p.ended, p.exit_code) };
+            format!("cell {} {how}", p.cell)
+        }
+        Kind::RunbookCellUnknown(p) => {
+            format!("cell {}: nobody knows whether it ran: {}", p.cell, shown(&p.reason))
+        }
+        Kind::PostMortemRendered(p) => format!("review rendered up to record {}", p.upto_seq),
+        Kind::PostMortemPublished(p) => format!("review published: {}", p.url),
+        Kind::CandidateDecided(p) => format!("candidate {} {}", p.candidate_id, p.outcome),
+    }
+    .trim_end()
+    .to_owned()
+}
+
+fn shown(text: &Option<Text>) -> &str {
+    text.as_ref().map_or("", Text::shown)
+}

@@ -1,0 +1,255 @@
+//! A P1 walked by hand: declared, remediated, approved in Slack, closed out, reviewed and signed off.
+
+use serde_json::Value;
+
+use super::{
+    driver::{Browser, Driver},
+    pictures::{fits_a_phone, take},
+};
+use crate::world::{POLICY, World};
+
+const VIEWER_TOKEN: &str = "viewer-token-of-the-browser-story";
+const VIEWER_TOKEN_SHA256: &str = "a9f608e93ef5751c19f50d88336c309e4d091b4661579db57509cdb66d35e4a2";
+
+/// The console of a world and the stand-ins' pages.
+struct Walk<'a> {
+    world: &'a World,
+    browser: &'a Browser<'a>,
+    console: String,
+    incident: String,
+}
+
+#[tokio::test]
+async fn incident_is_walked_in_the_browser_from_declaration_to_sign_off() {
+    let Some(driver) = Driver::start() else {
+        println!(
+            "SKIPPED: there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)"
+        );
+        return;
+    };
+    let world = World::start(POLICY).await;
+    let browser = driver.browser().await;
+    let console = world.line()["console"].as_str().unwrap().to_owned();
+    let mut walk = Walk { world: &world, browser: &browser, console, incident: String::new() };
+
+    walk.sign_in().await;
+    walk.declare().await;
+    walk.propose().await;
+    walk.requester_and_viewer_may_not_approve(&driver).await;
+    walk.approve_and_see_the_output_appear().await;
+    walk.close_out().await;
+    walk.review().await;
+    walk.look_around().await;
+    browser.close().await;
+}
+
+impl Walk<'_> {
+    async fn open(&self, path: &str) {
+        self.browser.open(&format!("{}/orgs/default/{path}", self.console)).await;
+    }
+
+    /// Presses a button in the sandbox's Slack as the commander, in another tab.
+    async fn press_in_slack(&self, action: &str, name: &str) {
+        let slack = self.world.line()["sandbox"]["slack"].as_str().unwrap();
+        let tab = self.browser.new_tab().await;
+        let button = format!("button[value=\"{action}\"]");
+        loop {
+            self.browser.open(&format!("{slack}/?as=U0COMMANDER")).await;
+            if self.browser.has(&button).await {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        take(self.browser, name).await;
+        self.browser.click(&button).await;
+        self.browser.says("Harmony took your click").await;
+        self.browser.back_to(&tab).await;
+    }
+
+    async fn sign_in(&self) {
+        let browser = self.browser;
+        browser.open(&self.console).await;
+        browser.says("Access token").await;
+        take(browser, "sign-in").await;
+        fits_a_phone(browser, "sign-in").await;
+        // As `harmony dev` does: a link that works once.
+        let answer: Value = reqwest::Client::new()
+            .post(format!("{}/sign-in/code", self.console))
+            .bearer_auth(self.world.line()["token"].as_str().unwrap())
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let link = format!("{}{}", self.console, answer["path"].as_str().unwrap());
+        browser.open(&link).await;
+        browser.says("No incidents yet").await;
+    }
+
+    async fn declare(&mut self) {
+        let browser = self.browser;
+        browser.click("a[href$='/incidents/new']").await;
+        browser.fill("input[name=title]", "Checkout answers with errors").await;
+        browser.fill("input[name=serviceName]", "checkout").await;
+        browser.fill("input[name=impactedServices]", "Checkout").await;
+        browser
+            .fill("textarea[name=summary]", "A third of all payments fail. <script>alert(1)</script>")
+            .await;
+        browser.script("document.querySelector('input[value=P1]').checked = true").await;
+        browser.click("button[value=preview]").await;
+        browser.says("What will happen").await;
+        browser.says("incident-commander or sre-oncall within 5 min").await;
+        take(browser, "declare").await;
+        fits_a_phone(browser, "declare").await;
+        browser.click("button[value=declare]").await;
+        browser.says("Declared.").await;
+        let address = browser.address().await;
+        self.incident = address.split("/incidents/").nth(1).unwrap().split('?').next().unwrap().to_owned();
+        // Told by the stream alone: this page is not loaded again.
+        browser.script("window.untouched = true").await;
+        browser.until("initiate to complete", "return [...document.querySelectorAll('.run')].some(one => one.innerText.includes('COMPLETED'))").await;
+        assert_eq!(browser.script("return window.untouched").await, true, "the page followed by itself");
+    }
+
+    async fn propose(&self) {
+        let browser = self.browser;
+        browser.click("a[href$='/remediate']").await;
+        browser
+            .script("document.querySelector('select[name=runbook]').value = 'rollback-deployment.md'")
+            .await;
+        browser.click("form.filters button").await;
+        browser.says("show-history").await;
+        let state = self.world.dir.path().join("sample");
+        browser.fill("textarea[name=env]", &format!("SAMPLE_STATE={}", state.display())).await;
+        take(browser, "remediate").await;
+        fits_a_phone(browser, "remediate").await;
+        browser.click("main form[method=post] button.primary").await;
+        browser.says("Waits for incident-commander or sre-oncall").await;
+    }
+
+    async fn requester_and_viewer_may_not_approve(&self, driver: &Driver) {
+        let browser = self.browser;
+        assert!(!browser.has("button.approve").await, "who asked for it is offered no Approve");
+        browser.says("who asked for it may not approve it").await;
+        take(browser, "incident-gate").await;
+        fits_a_phone(browser, "incident").await;
+        self.open("approvals").await;
+        browser.says("Run rollback-deployment.md").await;
+        take(browser, "approvals").await;
+        fits_a_phone(browser, "approvals").await;
+
+        let directory = self.world.dir.path().join("directory.toml");
+        let text = std::fs::read_to_string(&directory).unwrap();
+        let with_token = format!("id = \"viewer\"\ntoken_sha256 = \"{VIEWER_TOKEN_SHA256}\"");
+        std::fs::write(&directory, text.replace("id = \"viewer\"", &with_token)).unwrap();
+        let viewer = driver.browser().await;
+        loop {
+            viewer.open(&format!("{}/orgs/default/incidents/{}", self.console, self.incident)).await;
+            viewer.fill("input[name=token]", VIEWER_TOKEN).await;
+            viewer.click("button.primary").await;
+            // The directory is read again when it changes, which takes a moment to be seen.
+            if !viewer.text().await.contains("Nobody in the directory") {
+                break;
+            }
+        }
+        viewer.says("this level needs incident-commander or sre-oncall").await;
+        for button in ["button.approve", "button.reject", "a[href$='/remediate']", "button.danger"] {
+            assert!(!viewer.has(button).await, "a viewer is offered {button}");
+        }
+        let forged = "const csrf = document.querySelector('input[name=csrf]').value;\
+            const digest = document.querySelector('.digest code').innerText;\
+            const gate = (await (await fetch('/api/orgs/default/approvals')).json()).approvals[0].gateId;\
+            const send = (fields) => fetch('/orgs/default/approvals/' + encodeURIComponent(gate), {method: 'POST', redirect: 'manual', body: new URLSearchParams(fields)});\
+            return [(await send({csrf, digest, decision: 'approved'})).status, (await send({digest, decision: 'approved'})).status];";
+        assert_eq!(viewer.promise(forged).await, serde_json::json!([403, 403]));
+        viewer.close().await;
+    }
+
+    async fn approve_and_see_the_output_appear(&self) {
+        let browser = self.browser;
+        self.open(&format!("incidents/{}", self.incident)).await;
+        browser.says("Waits for incident-commander").await;
+        browser.script("window.untouched = true").await;
+        self.press_in_slack("approve", "slack").await;
+        browser.says("deployment checkout (sample)").await;
+        browser.until("the remediation to complete", "return [...document.querySelectorAll('.run')].some(one => one.innerText.toLowerCase().includes('remediate') && one.innerText.includes('COMPLETED'))").await;
+        assert_eq!(browser.script("return window.untouched").await, true, "the output appeared by itself");
+        take(browser, "incident-output").await;
+        assert_eq!(browser.script("return document.querySelectorAll('main script').length").await, 0);
+    }
+
+    async fn close_out(&self) {
+        let browser = self.browser;
+        browser.fill("textarea[name=resolutionSummary]", "Rolled back to the release before").await;
+        browser.click("form[action$='/close-out'] button").await;
+        browser.says("Waits for").await;
+        self.press_in_slack("approve", "slack-close-out").await;
+        browser
+            .until(
+                "the incident to be resolved",
+                "return document.querySelector('.headline').innerText.includes('RESOLVED')",
+            )
+            .await;
+    }
+
+    async fn review(&self) {
+        let browser = self.browser;
+        let review = format!("incidents/{}/review", self.incident);
+        for (section, text) in [
+            ("summary", "A deployment broke a third of all payments. It was rolled back."),
+            ("impact", "Payments failed for *eleven minutes*."),
+            ("contributing-factors", "The release was not tried against the provider's limits."),
+        ] {
+            self.open(&review).await;
+            let form = format!("form:has(input[value='{section}'])");
+            browser.fill(&format!("{form} textarea"), text).await;
+            browser.click(&format!("{form} button")).await;
+            browser.says("On record.").await;
+        }
+        browser.says("one action item").await;
+        browser.fill("input[name=action]", "Test releases against the provider's limits").await;
+        browser.fill("input[name=owner]", "oncall").await;
+        browser.click("form:has(input[name=action]) button").await;
+        browser.click("form[action$='/post-mortem'] button").await;
+        browser.says("Started.").await;
+        self.press_in_slack("approve", "slack-review").await;
+        loop {
+            self.open(&review).await;
+            if browser.has("form[action$='/sign-off']").await {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
+        take(browser, "review").await;
+        fits_a_phone(browser, "review").await;
+        browser.click_and_confirm("form[action$='/sign-off'] button").await;
+        browser.says("signed off by operator").await;
+        assert_eq!(self.world.incident(&self.incident).await["state"], "CLOSED");
+    }
+
+    async fn look_around(&self) {
+        let browser = self.browser;
+        self.open("log").await;
+        browser.click("button[value=verify]").await;
+        browser.says("Verified.").await;
+        take(browser, "log").await;
+        for (path, name, words) in [
+            ("incidents".to_owned(), "incidents", "Checkout answers with errors"),
+            (format!("incidents/{}?at=12", self.incident), "time-travel", "as it was after record 12"),
+            (format!("incidents/{}/records/1", self.incident), "record", "INCIDENT_CREATED"),
+            ("insights".to_owned(), "insights", "Median to acknowledge"),
+        ] {
+            self.open(&path).await;
+            browser.says(words).await;
+            take(browser, name).await;
+            fits_a_phone(browser, name).await;
+        }
+        for (vendor, name) in
+            [("statuspage", "status-page"), ("confluence", "confluence"), ("pagerduty", "pagerduty")]
+        {
+            browser.open(self.world.line()["sandbox"][vendor].as_str().unwrap()).await;
+            take(browser, name).await;
+        }
+    }
+}
