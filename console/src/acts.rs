@@ -13,6 +13,7 @@ use harmony_incidents::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::{
     call::{Call, line},
@@ -21,9 +22,9 @@ use crate::{
     submit::append_told,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct UpdateBody {
+pub(crate) struct UpdateBody {
     #[serde(default)]
     message: String,
     /// Whether the status page shows it too.
@@ -62,9 +63,9 @@ pub(crate) async fn update(call: Call) -> Result<Response, ApiError> {
     Ok(told_answer(&call, &appended, !message.is_empty()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RetryBody {
+pub(crate) struct RetryBody {
     /// `channel`, or `initiate/channel`; every failed step where there is none.
     #[serde(default)]
     step: Option<String>,

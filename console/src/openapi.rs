@@ -11,7 +11,7 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use crate::{approvals, blueprints, facts, incidents, log, responders, review, status, views};
+use crate::{acts, approvals, blueprints, facts, incidents, log, responders, review, status, views};
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
 struct Operation {
@@ -150,6 +150,13 @@ const OPERATIONS: &[Operation] = &[
         STARTED,
     ),
     post(
+        "/incidents/{id}/retry",
+        "Blueprints",
+        "Try failed optional steps again.",
+        Some("RetryBody"),
+        SUBMITTED,
+    ),
+    post(
         "/incidents/{id}/responders",
         "Incidents",
         "Give somebody a part, or release them.",
@@ -183,6 +190,13 @@ const OPERATIONS: &[Operation] = &[
     post("/incidents/{id}/stop", "Blueprints", "Stop the running remediation.", Some("ReasonBody"), STARTED),
     post("/incidents/{id}/tags", "Facts", "Add or remove a tag.", Some("TagBody"), SUBMITTED),
     post("/incidents/{id}/tickets", "Facts", "Link a ticket.", Some("TicketBody"), SUBMITTED),
+    post(
+        "/incidents/{id}/update",
+        "Incidents",
+        "Tell the channel, and the public page where asked; or change title and summary.",
+        Some("UpdateBody"),
+        SUBMITTED,
+    ),
     post("/incidents/{id}/verify", "Incidents", "Say that it works again.", Some("Nothing"), SUBMITTED),
     get(
         "/approvals",
@@ -369,6 +383,8 @@ fn schemas() -> Value {
         )+};
     }
     add!(
+        acts::RetryBody,
+        acts::UpdateBody,
         approvals::DecisionBody,
         blueprints::CloseOutBody,
         blueprints::PostMortemBody,
@@ -430,8 +446,11 @@ fn written() -> [(&'static str, Value); 8] {
         (
             "Submitted",
             object(
-                &["incidentId", "seq", "answer", "state", "phase"],
-                json!({ "incidentId": text(), "seq": number(), "answer": { "enum": ["recorded", "unchanged"] }, "state": text(), "phase": text() }),
+                &["incidentId", "seq", "answer"],
+                json!({
+                    "incidentId": text(), "seq": number(), "answer": { "enum": ["recorded", "unchanged"] },
+                    "state": text(), "phase": text(), "workflowId": text(), "warning": text(),
+                }),
             ),
         ),
         (

@@ -84,7 +84,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
 /// `POST …/incidents`: a preview first, then the declaration.
 pub(crate) async fn submit(form: Submission) -> Page {
     let list = format!("/orgs/{}/incidents", form.caller.org);
-    if form.field("step") == "declare" {
+    if form.field("go") == "declare" {
         let (status, body) = form.send("incidents", &form.json(), &format!("{list}/new")).await?;
         debug_assert_eq!(status, StatusCode::CREATED);
         let id = body["incidentId"].as_str().unwrap_or_default();
@@ -95,7 +95,7 @@ pub(crate) async fn submit(form: Submission) -> Page {
         .map_err(|error| super::Trouble::Api(error, Some(Box::new(form.frame.clone()))))?;
     let given = Given::of(&form);
     let key = form.field("key").parse().unwrap_or_else(|_| Uuid::now_v7());
-    let preview = vocabulary::severity(&given.severity).ok().filter(|_| form.field("step") == "preview").map(
+    let preview = vocabulary::severity(&given.severity).ok().filter(|_| form.field("go") == "preview").map(
         |severity| {
             let authority = form.caller.authority(None);
             preview(&given, severity, authority, form.caller.rules().policy)

@@ -61,7 +61,7 @@ pub(crate) async fn verify(form: Submission) -> Page {
         can_sign: doors.checkpoint_key.is_some(),
         export: format!("/api/orgs/{org}/log/export"),
     };
-    match (form.field("step"), &doors.checkpoint_key) {
+    match (form.field("go"), &doors.checkpoint_key) {
         ("checkpoint", Some(key)) => {
             let checkpoint =
                 Checkpoint::of(doors.log.as_ref(), org).await.map_err(|error| framed(error.into()))?;

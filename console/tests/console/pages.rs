@@ -312,7 +312,7 @@ async fn declaration_shows_what_will_happen_before_it_does() {
     let world = World::new().await;
     let operator = Visitor::new(&world, "operator").await;
     let fields = "title=Checkout+fails&severity=P1&impactedServices=Checkout";
-    let preview = operator.form("/orgs/default/incidents", &format!("{fields}&step=preview")).await;
+    let preview = operator.form("/orgs/default/incidents", &format!("{fields}&go=preview")).await;
     assert_eq!(preview.status, 200);
     for expected in [
         "What will happen",
@@ -322,13 +322,13 @@ async fn declaration_shows_what_will_happen_before_it_does() {
         assert!(preview.text.contains(expected), "{expected}: {}", preview.text);
     }
     assert_eq!(world.get("viewer", "incidents").await.ok(200)["incidents"], json!([]));
-    let declared = operator.form("/orgs/default/incidents", &format!("{fields}&step=declare&key=k")).await;
+    let declared = operator.form("/orgs/default/incidents", &format!("{fields}&go=declare&key=k")).await;
     assert_eq!(declared.status, 303, "{}", declared.text);
     let page = operator.page(declared.header("location")).await;
     assert!(page.contains("Checkout fails") && page.contains("INCIDENT_CREATED"), "{page}");
     let viewer = Visitor::new(&world, "viewer").await;
     assert_eq!(viewer.open("/orgs/default/incidents/new").await.status, 403);
-    assert_eq!(viewer.form("/orgs/default/incidents", &format!("{fields}&step=declare")).await.status, 403);
+    assert_eq!(viewer.form("/orgs/default/incidents", &format!("{fields}&go=declare")).await.status, 403);
 }
 
 #[tokio::test]
@@ -341,9 +341,9 @@ async fn incident_is_shown_as_it_was() {
     let then = viewer.page(&format!("/orgs/default/incidents/{id}?at=1")).await;
     assert!(then.contains(">PENDING<") && then.contains("as it was after record 1"), "{then}");
     assert!(!then.contains("/do/"), "nothing is done in the past");
-    let log = viewer.form("/orgs/default/log", "step=verify").await;
+    let log = viewer.form("/orgs/default/log", "go=verify").await;
     assert!(log.status == 200 && log.text.contains("<b>Verified.</b>"), "{}", log.text);
-    let note = viewer.form("/orgs/default/log", "step=checkpoint").await;
+    let note = viewer.form("/orgs/default/log", "go=checkpoint").await;
     assert!(note.text.contains("default"), "{}", note.text);
     assert!(viewer.page("/orgs/default/insights").await.contains("1 incidents, 1 open"));
     assert!(viewer.page("/explorer").await.contains("/api/orgs/{org}/incidents"));
