@@ -24,6 +24,7 @@ use harmony_incidents::{
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     Doors,
@@ -132,9 +133,9 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     Ok(Json(view(&found)).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PromoteBody {
+pub(crate) struct PromoteBody {
     #[serde(default)]
     emergency_override: bool,
     #[serde(default)]

@@ -11,7 +11,9 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-use crate::{acts, approvals, blueprints, facts, incidents, log, responders, review, status, views};
+use crate::{
+    acts, approvals, blueprints, candidates, facts, incidents, log, responders, review, status, views,
+};
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
 struct Operation {
@@ -223,6 +225,38 @@ const OPERATIONS: &[Operation] = &[
         ],
     ),
     get(
+        "/candidates",
+        "Candidates",
+        "Candidates, newest first.",
+        &[
+            ("status", "Repeatable.", "string"),
+            ("limit", "1 to 200, 50 by default.", "integer"),
+            ("cursor", "`nextCursor` of the page before.", "string"),
+        ],
+        &[(200, "A page of candidates.", JSON, "CandidateList")],
+    ),
+    post(
+        "/candidates",
+        "Candidates",
+        "Hand a candidate in.",
+        Some("CandidateBody"),
+        &[(201, "Taken.", JSON, "")],
+    ),
+    get(
+        "/candidates/{id}",
+        "Candidates",
+        "One candidate and what was decided.",
+        &[],
+        &[(200, "The candidate.", JSON, "")],
+    ),
+    post(
+        "/candidates/{id}/promote",
+        "Candidates",
+        "Promote a candidate that was deferred.",
+        Some("PromoteBody"),
+        &[(201, "Promoted: there is an incident.", JSON, "")],
+    ),
+    get(
         "/log/checkpoint",
         "Log",
         "A signed note over where every incident ends.",
@@ -308,6 +342,7 @@ fn described(operation: &Operation, path: &str) -> Value {
         .map(|name| {
             let (description, schema) = match name {
                 "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
+                "id" if path.contains("/candidates/") => ("Candidate.", json!({ "type": "string" })),
                 "id" => ("Incident.", json!({ "type": "string", "pattern": "^INC-[0-9]{4}-[0-9]{4,}$" })),
                 _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
             };
@@ -386,6 +421,7 @@ fn schemas() -> Value {
         acts::RetryBody,
         acts::UpdateBody,
         approvals::DecisionBody,
+        candidates::PromoteBody,
         blueprints::CloseOutBody,
         blueprints::PostMortemBody,
         blueprints::ReasonBody,
@@ -418,7 +454,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 8] {
+fn written() -> [(&'static str, Value); 10] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -436,6 +472,9 @@ fn written() -> [(&'static str, Value); 8] {
         ("IncidentList", list("incidents", "Summary")),
         ("EventList", list("events", "Event")),
         ("GateList", list("approvals", "Gate")),
+        ("CandidateList", list("candidates", "CandidateBody")),
+        // Its fields are the promotion engine's own; what is missing or wrong is named in the answer.
+        ("CandidateBody", object(&[], json!({ "candidateId": text() }))),
         (
             "Declared",
             object(
