@@ -231,11 +231,12 @@ fn times(state: &IncidentState, now: jiff::Timestamp) -> Vec<(&'static str, Stri
 
 /// Links as the steps recorded them: each is the incident's own place at a vendor.
 fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
-    const LABELS: [(&str, &str); 6] = [
+    const LABELS: [(&str, &str); 7] = [
         ("slackChannel", "Slack"),
         ("slackChannelName", ""),
         ("slackMessageTs", ""),
         ("pagerdutyIncidentId", "PagerDuty"),
+        ("pagerdutyPageId", "Page for the approval"),
         ("statuspageIncidentId", "Status page"),
         ("confluencePageId", "Review page"),
     ];

@@ -70,25 +70,24 @@ async fn click(State(slack): State<Arc<Slack>>, body: String) -> Response {
             return refused(StatusCode::BAD_REQUEST, &hint);
         }
     };
-    let Some(person) = people::find(&click.user_id) else {
-        let hint = format!("there is no user {}", click.user_id);
-        return refused(StatusCode::NOT_FOUND, &hint);
-    };
-    let payload = match prepared(&slack, &click, &person) {
-        Ok(payload) => payload,
-        Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
-    };
+    match carry_out(&slack, click).await {
+        Ok(outcome) => stand_in::json(StatusCode::OK, outcome),
+        Err(hint) => refused(StatusCode::NOT_FOUND, &hint),
+    }
+}
+
+/// Delivers a click, and fills in the form that it opens; the error says what is not there.
+async fn carry_out(slack: &Arc<Slack>, click: Click) -> Result<Value, String> {
+    let person = people::find(&click.user_id).ok_or_else(|| format!("there is no user {}", click.user_id))?;
+    let payload = prepared(slack, &click, &person)?;
     let trigger_id = payload["trigger_id"].clone();
-    let mut outcome = deliver(&slack, &Delivery::Interaction(payload)).await;
+    let mut outcome = deliver(slack, &Delivery::Interaction(payload)).await;
     let opened = slack.memory.lock().form_of(&trigger_id).filter(|_| !click.leave_form);
     if let Some(view) = opened {
         let values = if click.values.is_empty() { forms::anything(&view) } else { click.values };
-        outcome["form"] = match forms::send(&slack, &person, view["id"].as_str(), &values).await {
-            Ok(sent) => sent,
-            Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
-        };
+        outcome["form"] = forms::send(slack, &person, view["id"].as_str(), &values).await?;
     }
-    stand_in::json(StatusCode::OK, outcome)
+    Ok(outcome)
 }
 
 /// A button on the page for people: the same click, and back to the page.
@@ -102,18 +101,21 @@ async fn press(State(slack): State<Arc<Slack>>, headers: HeaderMap, body: String
     if text(header::ORIGIN) != format!("http://{}", text(header::HOST)) {
         return refused(StatusCode::FORBIDDEN, "this form was not sent from this page");
     }
-    let click =
-        Click { message_ts: field("messageTs"), action_id: field("actionId"), user_id: field("userId") };
-    let Some(person) = people::find(&click.user_id) else {
-        return refused(StatusCode::NOT_FOUND, "there is no such user");
+    let click = Click {
+        message_ts: field("messageTs"),
+        action_id: field("actionId"),
+        user_id: field("userId"),
+        values: Map::new(),
+        leave_form: false,
     };
-    let payload = match prepared(&slack, &click, &person) {
-        Ok(payload) => payload,
-        Err(hint) => return refused(StatusCode::NOT_FOUND, &hint),
-    };
-    let taken = deliver(&slack, &Delivery::Interaction(payload)).await["status"] == 200;
-    let said = if taken { "taken" } else { "refused" };
-    Redirect::to(&format!("/?as={}&said={said}", person.id)).into_response()
+    let who = people::find(&click.user_id).map(|person| person.id).unwrap_or_default();
+    match carry_out(&slack, click).await {
+        Ok(outcome) => {
+            let said = if outcome["status"] == 200 { "taken" } else { "refused" };
+            Redirect::to(&format!("/?as={who}&said={said}")).into_response()
+        }
+        Err(hint) => refused(StatusCode::NOT_FOUND, &hint),
+    }
 }
 
 async fn add_channel(State(slack): State<Arc<Slack>>, body: String) -> Response {
