@@ -14,9 +14,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
-use harmony_console::{
-    Cell, Doors, Runbooks, Site, TemporalHealth, Webhooks, oidc::Oidc, router,
-};
+use harmony_console::{Cell, Doors, Runbooks, Site, TemporalHealth, Webhooks, oidc::Oidc, router};
 use harmony_eventlog::{Append, Appended, CheckpointKey, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
