@@ -1,11 +1,13 @@
 //! Judging decisions: parsing what came, checking its attestation, dating it, and asking the log for the verdict.
 
-use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, Scope};
+use std::collections::BTreeMap;
+
+use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, PendingGate, Scope};
 use harmony_incidents::{
     Command,
-    approvals::view,
-    attestation::DecisionClaim,
+    approvals::{settled_as, view},
     command::{Attested, DecisionInput, DecisionPayload, Settled, Verdict},
+    log::{GateState, IncidentState},
 };
 use jiff::{SignedDuration, Timestamp};
 use temporalio_client::UntypedWorkflow;
@@ -23,16 +25,23 @@ impl Services {
         ctx: &ActivityContext,
         request: JudgeRequest,
     ) -> Result<Verdict, ActivityError> {
-        let JudgeRequest { scope, payload, payload_sha256, occurrence, signal } = request;
+        let JudgeRequest { scope, payload, payload_sha256, occurrence, signal, continued } = request;
         let payload = payload.and_then(parse);
-        let attested = payload.as_ref().map_or(Attested::No, |payload| self.attested(&scope, payload));
+        let attested = payload.as_ref().map_or(Attested::No, |payload| {
+            self.attestation.judge(scope.org.as_str(), scope.workflow_id.as_str(), payload)
+        });
         let decided_at = self.decided_at(ctx, &scope, payload.as_ref().ok(), attested, signal).await?;
         let decision_id = payload.as_ref().ok().and_then(|payload| payload.decision_id.clone());
         let gate_id = payload.as_ref().ok().and_then(|payload| payload.gate_id.clone());
         // What a door decided is one decision however often it is delivered.
         let key = match decision_id.filter(|_| attested == Attested::Yes) {
             Some(id) => format!("decision/{id}"),
-            None => format!("{}#{}/decision/{payload_sha256}/{occurrence}", scope.workflow_id, scope.attempt),
+            None => {
+                let run = format!("{}#{}", scope.workflow_id, scope.attempt);
+                // A run that was continued counts these bytes anew.
+                let before = if continued == 0 { String::new() } else { format!("{continued}/") };
+                format!("{run}/decision/{payload_sha256}/{before}{occurrence}")
+            }
         };
         let input = DecisionInput {
             workflow_id: scope.workflow_id.clone(),
@@ -40,6 +49,7 @@ impl Services {
             payload,
             attested,
             decided_at,
+            counted: true,
         };
         let command = Command::Decide { input: Box::new(input) };
         let appended = self
@@ -47,30 +57,6 @@ impl Services {
             .await
             .map_err(|error| failure::log(&error))?;
         Ok(verdict_of(appended.answer, gate_id))
-    }
-
-    fn attested(&self, scope: &Scope, payload: &DecisionPayload) -> Attested {
-        let Some(attestation) = &payload.attestation else { return Attested::No };
-        let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
-        let (gate_id, digest, decision_id) =
-            (or_empty(&payload.gate_id), or_empty(&payload.digest), or_empty(&payload.decision_id));
-        let (timestamp, reason, source) =
-            (or_empty(&payload.timestamp), or_empty(&payload.reason), or_empty(&payload.source));
-        let claim = DecisionClaim {
-            org: scope.org.as_str(),
-            workflow_id: scope.workflow_id.as_str(),
-            gate_id: &gate_id,
-            digest: &digest,
-            decision: payload.decision.name(),
-            approver_id: &payload.approver_id,
-            decision_id: &decision_id,
-            timestamp: &timestamp,
-            reason: &reason,
-            source: &source,
-            break_glass: payload.break_glass,
-            justification: payload.justification.as_deref().unwrap_or_default(),
-        };
-        if self.attestation.decision_holds(&claim, attestation) { Attested::Yes } else { Attested::Forged }
     }
 
     /// When it was decided: the attested time; else when it reached Temporal, which only matters once the deadline
@@ -114,12 +100,12 @@ impl Services {
             .unwrap_or_default();
         let gate = state.gates.iter().find(|gate| gate.gate_id == request.gate_id);
         Ok(match gate {
-            Some(gate) if gate.status == "pending" => LookReply::Pending(view(gate)),
+            Some(gate) if gate.status == "pending" => {
+                LookReply::Pending(Box::new(PendingGate { gate: view(gate), steps: steps_of(&state, gate) }))
+            }
             Some(gate) => LookReply::Settled(Settled {
-                status: gate.status.clone(),
-                by: gate.decided_by.clone(),
                 reason: (gate.status == "cancelled").then(|| "the incident moved on".to_owned()),
-                break_glass: gate.break_glass,
+                ..settled_as(gate)
             }),
             None => LookReply::Settled(Settled {
                 status: "cancelled".to_owned(),
@@ -129,6 +115,22 @@ impl Services {
             }),
         })
     }
+}
+
+/// The steps that succeeded beside a gate.
+fn steps_of(state: &IncidentState, gate: &GateState) -> BTreeMap<String, String> {
+    let prefix = gate.gate_id.split_once('#').and_then(|(_, rest)| rest.split_once('/'));
+    let prefix = prefix.map(|(_, step)| format!("{step}/")).unwrap_or_default();
+    let run = state
+        .blueprints
+        .iter()
+        .find(|one| one.workflow_id == gate.workflow_id && one.attempt == gate.attempt);
+    let steps = run.map(|run| run.steps.as_slice()).unwrap_or_default();
+    steps
+        .iter()
+        .filter(|one| one.status == "SUCCEEDED" && one.step.starts_with(&prefix))
+        .map(|one| (one.step.clone(), one.external_ref.clone()))
+        .collect()
 }
 
 /// A decision is an object: an array would be taken for one by position.

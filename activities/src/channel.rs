@@ -345,10 +345,17 @@ impl Services {
         let Some(slack) = &self.slack else {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
-        let message = Message {
+        let rules = self.rules.current();
+        let setting = Setting {
+            directory: &rules.directory,
+            console: self.console.as_ref(),
+            about: self.about(scope).await?,
+        };
+        let mut message = Message {
             text: slack::escape(&settle.headline),
             blocks: blocks(&settle.headline, &settle.lines, None),
         };
+        message.blocks.extend(ask(scope, settle.ask.as_ref(), &setting));
         let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
         // Setting a message to the same text twice is one effect.
         self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
@@ -455,19 +462,29 @@ struct Setting<'a> {
 
 fn render(scope: &Scope, notice: &Notice, setting: &Setting<'_>) -> Message {
     let mut blocks = blocks(&notice.headline, &notice.lines, notice.output.as_deref());
-    match &notice.ask {
-        None => {}
-        Some(Ask::Decide(gate)) => blocks.extend(ask_blocks(scope, gate, setting)),
+    blocks.extend(ask(scope, notice.ask.as_ref(), setting));
+    Message { text: slack::escape(&notice.headline), blocks }
+}
+
+/// What a message asks, where it asks something.
+fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>) -> Vec<Value> {
+    match ask {
+        None => Vec::new(),
+        Some(Ask::Decide(gate)) => ask_blocks(scope, gate, setting).into(),
+        Some(Ask::Remind(gate)) => {
+            let who = mentions(scope, gate, setting.directory).join(" ");
+            let roles = slack::escape(&gate.required_roles.join(" or "));
+            vec![section(&format!("Who may decide: {roles} {who}\nUntil {}.", deadline(gate)))]
+        }
         Some(Ask::SignOff { digest }) => {
             let value = json!({ "org": scope.org, "incidentId": scope.incident, "digest": digest });
-            blocks.push(json!({
+            vec![json!({
                 "type": "actions",
                 "block_id": "sign-off",
                 "elements": [button("sign-off", "Sign off", Some("primary"), &value)],
-            }));
+            })]
         }
     }
-    Message { text: slack::escape(&notice.headline), blocks }
 }
 
 fn blocks(headline: &str, lines: &[String], output: Option<&str>) -> Vec<Value> {
@@ -485,10 +502,9 @@ fn blocks(headline: &str, lines: &[String], output: Option<&str>) -> Vec<Value> 
     blocks
 }
 
-/// What a decider needs to know, and the buttons that carry the gate and its digest.
-fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>) -> [Value; 3] {
-    let mentioned: Vec<String> = setting
-        .directory
+/// The Slack users who may decide at this level.
+fn mentions(scope: &Scope, gate: &GateView, directory: &Directory) -> Vec<String> {
+    directory
         .principals()
         .iter()
         .filter(|principal| principal.id != gate.requester)
@@ -498,17 +514,29 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>) -> [Value; 
         })
         .filter_map(|principal| principal.slack_user_id.as_ref())
         .map(|user| format!("<@{user}>"))
-        .collect();
-    let deadline =
-        format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", gate.deadline.as_second(), gate.deadline);
+        .collect()
+}
+
+fn deadline(gate: &GateView) -> String {
+    format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", gate.deadline.as_second(), gate.deadline)
+}
+
+/// What a decider needs to know, and the buttons that carry the gate and its digest.
+fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>) -> [Value; 3] {
+    let mentioned =
+        if gate.page { mentions(scope, gate, setting.directory).join(" ") } else { String::new() };
     let reason: String = gate.request_reason.chars().take(REASON_CHARS).collect();
-    let asked = format!(
-        "{}\n{}\nWho may decide: {} {}\nUntil {deadline}; nothing is done if nobody decides.",
+    let mut asked = format!(
+        "{}\n{}\nWho may decide: {} {mentioned}\nUntil {}; nothing is done if nobody decides.",
         slack::escape(&reason),
         slack::escape(&setting.about),
         slack::escape(&gate.required_roles.join(" or ")),
-        if gate.page { mentioned.join(" ") } else { String::new() },
+        deadline(gate),
     );
+    if gate.quorum > 1 {
+        let by = slack::escape(&gate.approvals.join(", "));
+        asked.push_str(&format!("\nApproved: {} of {} {by}", gate.approvals.len(), gate.quorum));
+    }
     let mut bound = format!("Digest `{}`", gate.digest);
     if let Some(console) = setting.console {
         bound.push_str(&format!("\n<{}|Exactly what it covers>", page(console, scope, &gate.gate_id)));

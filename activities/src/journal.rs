@@ -156,6 +156,8 @@ pub(crate) fn verdict_of(answer: Answer, gate_id: Option<String>) -> Verdict {
                 .or_else(|| Some("nobody needs to decide this any more".to_owned())),
             gate_id,
             settled: Some(settled),
+            approvals: Vec::new(),
+            counted_from: None,
         },
         other => Verdict {
             accepted: false,
@@ -163,6 +165,8 @@ pub(crate) fn verdict_of(answer: Answer, gate_id: Option<String>) -> Verdict {
             refused_because: Some(format!("the log answered {other:?}")),
             gate_id,
             settled: None,
+            approvals: Vec::new(),
+            counted_from: None,
         },
     }
 }

@@ -241,6 +241,7 @@ impl Dispatcher {
             payload: Ok(payload),
             attested: Attested::Yes,
             decided_at,
+            counted: false,
         };
         let command = Command::Decide { input: Box::new(input) };
         let context = Context {

@@ -13,9 +13,11 @@ use harmony_blueprints::contracts::{
 use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, Progress, Runner};
 use harmony_incidents::{
     Command,
-    log::{Payload, Text, payload::Kind},
+    log::{GateState, Payload, Text, payload::Kind},
+    policy::GateKind,
 };
 use secrecy::SecretString;
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use temporalio_macros::activities;
@@ -33,7 +35,11 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const EXPORTS_LIMIT_BYTES: usize = 16 * 1024;
 
 impl Services {
+    /// What is proposed; once its gate was opened, what was shown there, whatever the file says by now.
     pub(crate) async fn propose(&self, request: &ProposeRequest) -> Result<ProposeReply, ActivityError> {
+        if let Some(known) = self.proposed(&request.scope).await? {
+            return Ok(ProposeReply::Proposal(known));
+        }
         // Nobody is asked to approve what would not be run.
         let off = self.switched_off(&request.scope, capability::RUNBOOK).await?;
         if let Some(reason) = off.and_then(|reply| reply.skipped) {
@@ -62,6 +68,45 @@ impl Services {
         let step = scope.step.strip_suffix("/started").unwrap_or(&scope.step).to_owned();
         let cell = Scope { step, ..scope.clone() };
         Ok(self.switched_off(&cell, capability::RUNBOOK).await?.and_then(|reply| reply.skipped))
+    }
+
+    /// The proposal that this attempt's gate was opened with.
+    async fn proposed(&self, scope: &Scope) -> Result<Option<Proposal>, ActivityError> {
+        let state =
+            self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
+        let kind = GateKind::Remediate.name();
+        let opened = state.as_ref().and_then(|state| {
+            let ours = |gate: &&GateState| {
+                gate.workflow_id == scope.workflow_id.as_str()
+                    && gate.attempt == scope.attempt
+                    && gate.kind == kind
+            };
+            state.gates.iter().find(ours)
+        });
+        let Some(gate) = opened else { return Ok(None) };
+        let after = gate.requested_seq.saturating_sub(1);
+        let records = self
+            .log
+            .records(&scope.org, &scope.incident, after, 1)
+            .await
+            .map_err(|error| failure::log(&error))?;
+        let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
+        let Some(Kind::ApprovalRequested(requested)) = kind else { return Ok(None) };
+        let covers = requested.covers.map(|text| text.text).unwrap_or_default();
+        let digest = hex::encode(Sha256::digest(covers.as_bytes()));
+        if digest != hex::encode(&gate.digest) {
+            return Err(failure::last("Digest", "what was proposed is not in the log any more"));
+        }
+        let shown: Covers =
+            serde_json::from_str(&covers).map_err(|error| failure::last("Digest", error.to_string()))?;
+        Ok(Some(Proposal {
+            snapshot: shown.runbook.text,
+            snapshot_sha256: shown.runbook.sha256,
+            cells: shown.cells,
+            verification: shown.verification,
+            covers,
+            digest,
+        }))
     }
 
     fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {
@@ -105,6 +150,20 @@ impl Services {
             covers,
         })
     }
+}
+
+/// What a proposal is made of again, of what its digest covers.
+#[derive(Deserialize)]
+struct Covers {
+    cells: Vec<CellPlan>,
+    runbook: CoveredRunbook,
+    verification: Vec<CellPlan>,
+}
+
+#[derive(Deserialize)]
+struct CoveredRunbook {
+    sha256: String,
+    text: String,
 }
 
 impl Services {

@@ -329,6 +329,9 @@ pub struct JudgeRequest {
     pub occurrence: u32,
     /// Whether it came as a signal, which the history dates.
     pub signal: bool,
+    /// How often the run was continued as a new one: occurrences are counted from there.
+    #[serde(default)]
+    pub continued: u32,
 }
 
 /// `approval.look`.
@@ -346,9 +349,21 @@ pub struct LookRequest {
 #[serde(rename_all = "camelCase")]
 pub enum LookReply {
     /// Still waiting, at this level.
-    Pending(GateView),
+    Pending(Box<PendingGate>),
     /// Settled.
     Settled(Settled),
+}
+
+/// A gate that waits, and what was done for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingGate {
+    /// As it stands in the log.
+    #[serde(flatten)]
+    pub gate: GateView,
+    /// The steps that asked, reminded and paged, and what the vendor calls what they made.
+    #[serde(default)]
+    pub steps: BTreeMap<String, String>,
 }
 
 /// `runbook.propose`.
@@ -514,6 +529,8 @@ impl Notice {
 pub enum Ask {
     /// Approve or reject a gate.
     Decide(Box<GateView>),
+    /// Half of the level's time is over: names who may decide, without buttons of its own.
+    Remind(Box<GateView>),
     /// Sign off the published review of this digest.
     SignOff {
         /// In hex.
@@ -533,6 +550,9 @@ pub struct Settle {
     pub headline: String,
     /// More lines.
     pub lines: Vec<String>,
+    /// Buttons that stay, where it is not settled yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
 }
 
 /// `channel.topic`.

@@ -10,11 +10,17 @@ use harmony_incidents::{
     log::{Phase, Severity, State},
     words,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
-use temporalio_workflow::common::data_converters::{
-    GenericPayloadConverter, PayloadConverter, RawValue, SerializationContext, SerializationContextData,
-    WorkflowSerializationContext,
+use temporalio_workflow::{
+    ContinueAsNewOptions, WorkflowContext, WorkflowTermination,
+    common::{
+        MemoValues,
+        data_converters::{
+            GenericPayloadConverter, PayloadConverter, RawValue, SerializationContext,
+            SerializationContextData, WorkflowSerializationContext,
+        },
+    },
 };
 
 use crate::{
@@ -24,6 +30,13 @@ use crate::{
 
 /// Largest decision payload that is read: a reason and ids fit in far less.
 const PAYLOAD_LIMIT_BYTES: usize = 64 * 1024;
+
+/// Lines of a gate's history that a query shows: the first, and the latest.
+const HISTORY_LINES: usize = 100;
+/// Memo of a run that was continued: how often.
+const CONTINUED: &str = "harmony.continued";
+/// Memo of every run; it is not inherited where another is set.
+const GOLDEN_CONTEXT: &str = "golden.context";
 
 /// A decision that came in and was not judged yet.
 #[derive(Debug, Clone)]
@@ -45,6 +58,32 @@ pub(crate) struct Gate {
     pub(crate) history: Vec<String>,
 }
 
+impl Gate {
+    /// Adds a line to what a query shows.
+    pub(crate) fn note(&mut self, line: String) {
+        if self.history.len() >= HISTORY_LINES {
+            self.history.remove(1);
+        }
+        self.history.push(line);
+    }
+
+    /// What a verdict means for it.
+    pub(crate) fn take(&mut self, verdict: &Verdict, at: Timestamp) {
+        let ours = verdict.gate_id.as_deref() == Some(self.view.gate_id.as_str());
+        if let Some(settled) = verdict.settled.as_ref().filter(|_| ours && self.settled.is_none()) {
+            self.note(format!("{at} {} by {}", settled.status, settled.by));
+            self.settled = Some(settled.clone());
+        } else if let Some(because) = &verdict.refused_because {
+            self.note(format!("{at} refused: {because}"));
+        } else if ours && verdict.accepted {
+            let last = verdict.approvals.last().map(String::as_str).unwrap_or_default();
+            let given = verdict.approvals.len();
+            self.note(format!("{at} approved by {last}: {given} of {}", self.view.quorum));
+            self.view.approvals.clone_from(&verdict.approvals);
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
@@ -54,6 +93,14 @@ pub(crate) struct Desk {
     pub(crate) scope: Option<Scope>,
     /// Counts wake-ups, so that a waiting gate sees that one came.
     pub(crate) wakes: u32,
+    /// Refusals that are on record only as a count, and not counted there yet: by minute and gate.
+    pub(crate) floods: BTreeMap<(Timestamp, String), u32>,
+    /// The run is about to end: what is to be counted is counted now.
+    pub(crate) closing: bool,
+    /// The flow has left its gate as it is, to go on as a new run.
+    pub(crate) left: bool,
+    /// How often this run was continued as a new one. Stands in the keys of decisions.
+    pub(crate) continued: u32,
     steps: Vec<StepView>,
     state: State,
     phase: Phase,
@@ -66,6 +113,8 @@ pub(crate) struct Desk {
 pub(crate) trait Blueprint: Sized + 'static {
     fn desk(&self) -> &Desk;
     fn desk_mut(&mut self) -> &mut Desk;
+    /// Ends this run so that it goes on as a new one.
+    fn go_on(ctx: &WorkflowContext<Self>, input: RawValue) -> WorkflowTermination;
 }
 
 impl Desk {
@@ -87,6 +136,21 @@ impl Desk {
             signal,
         });
         self.arrivals
+    }
+
+    /// Whether the gate that was last open is settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.settled.is_some())
+    }
+
+    /// Whether everything that came in is judged and on record.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.inbox.is_empty() && self.floods.is_empty()
+    }
+
+    /// Whether, besides, no step is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_answered() && !self.steps.iter().any(|step| step.status == "RUNNING")
     }
 
     /// Remembers where the incident stands, for queries.
@@ -127,6 +191,14 @@ impl Desk {
     /// What became of this run's steps, in the order they began.
     pub(crate) fn steps(&self) -> Vec<StepView> {
         self.steps.clone()
+    }
+
+    /// Nobody waits for this step any more. What is under way records itself.
+    pub(crate) fn step_given_up(&mut self, name: &str) {
+        if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
+            step.status = "SKIPPED".to_owned();
+            step.error = Some("not needed any more".to_owned());
+        }
     }
 
     fn set_step(&mut self, step: StepView) {
@@ -194,6 +266,22 @@ pub(crate) fn decode(converter: &PayloadConverter, raw: &RawValue) -> Result<ser
         .map_err(|_| "not JSON".to_owned())
 }
 
+/// How often a run was continued as a new one.
+pub(crate) fn continued<W>(ctx: &WorkflowContext<W>) -> u32 {
+    // A memo that somebody else wrote is none.
+    ctx.memo().get::<u32>(CONTINUED).ok().flatten().unwrap_or_default()
+}
+
+/// What a continued run is given beside its input.
+pub(crate) fn continuation<W>(ctx: &WorkflowContext<W>) -> ContinueAsNewOptions {
+    let mut memo = MemoValues::new();
+    if let Ok(Some(context)) = ctx.memo().get::<serde_json::Value>(GOLDEN_CONTEXT) {
+        memo.insert(GOLDEN_CONTEXT, context);
+    }
+    memo.insert(CONTINUED, continued(ctx).saturating_add(1));
+    ContinueAsNewOptions::builder().memo(memo).build()
+}
+
 /// Declares a blueprint's workflow: its state and its handlers, the same for all.
 macro_rules! blueprint {
     ($(#[$doc:meta])* $workflow:ident, $name:literal, $flow:path) => {
@@ -211,6 +299,15 @@ macro_rules! blueprint {
             fn desk_mut(&mut self) -> &mut crate::desk::Desk {
                 &mut self.desk
             }
+            fn go_on(
+                ctx: &temporalio_workflow::WorkflowContext<Self>,
+                input: temporalio_workflow::common::data_converters::RawValue,
+            ) -> temporalio_workflow::WorkflowTermination {
+                match ctx.continue_as_new(input, crate::desk::continuation(ctx)) {
+                    Err(termination) => termination,
+                    Ok(never) => match never {},
+                }
+            }
         }
 
         #[temporalio_workflow::workflow_methods]
@@ -222,7 +319,8 @@ macro_rules! blueprint {
                 input: temporalio_workflow::common::data_converters::RawValue,
             ) -> temporalio_workflow::WorkflowResult<serde_json::Value> {
                 let ctx: &temporalio_workflow::WorkflowContext<Self> = ctx;
-                crate::gate::with_doorkeeper(ctx, $flow(ctx, input)).await
+                let again = input.clone();
+                crate::doorkeeper::with_doorkeeper(ctx, again, $flow(ctx, input)).await
             }
 
             /// A decision. Refused ones change nothing.
@@ -241,7 +339,7 @@ macro_rules! blueprint {
                 ctx: &mut temporalio_workflow::WorkflowContext<Self>,
                 raw: temporalio_workflow::common::data_converters::RawValue,
             ) -> Result<harmony_incidents::command::Verdict, Box<dyn std::error::Error + Send + Sync>> {
-                crate::gate::decide(ctx, &raw).await
+                crate::doorkeeper::decide(ctx, &raw).await
             }
 
             /// The gate was settled from outside: look.

@@ -2,31 +2,33 @@
 //! wrong person changes nothing and is recorded. Never approves by timeout.
 //!
 //! The cast: handlers enqueue, the *doorkeeper* judges in order for the whole run, [`await_decision`] waits for a
-//! verdict, the deadline, a stop, or a wake-up from outside, and the *messenger* beside it asks and pages. The log
-//! decides between "decided" and "timed out"; the workflow obeys. After a crash the log answers with the gate as it was
-//! first opened, so id, level and deadline stay.
+//! verdict, the deadline, a stop, or a wake-up from outside, and the *messenger* beside it asks, reminds and pages. The
+//! log decides between "decided" and "timed out"; the workflow obeys. After a crash the log answers with the gate as it
+//! was first opened, so id, level and deadline stay.
+//!
+//! A history that has grown long is left behind here, where a run may wait for days: once everything that came in is
+//! judged and nothing is under way, the run goes on as a new one, which finds every step on record and the gate where
+//! it was.
 
-use std::{convert::Infallible, error::Error, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use futures_util::FutureExt;
 use harmony_incidents::{
     Answer, Command,
-    command::{GateRequest, GateView, Settled, Verdict},
+    command::{GateRequest, GateView, Settled},
     policy::GateKind,
 };
 use jiff::Timestamp;
 use temporalio_workflow::{
-    CancellableFuture, TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
-    WorkflowTermination,
-    common::data_converters::RawValue,
+    CancellableFuture, TimerOptions, WorkflowCancellationToken, WorkflowContext,
     workflows::{join, select},
 };
 
 use crate::{
-    contracts::{ApprovalJudge, ApprovalLook, JudgeRequest, LookReply, LookRequest, Scope},
+    contracts::{ApprovalLook, LookReply, LookRequest},
     desk::{Blueprint, Gate},
     messages::{ApprovalResult, Status, severity_word},
-    messenger::{messenger, tell},
+    messenger::{Told, messenger, tell},
     run::{Flow, Run, attribute, fail, now, patiently},
 };
 
@@ -88,92 +90,6 @@ impl Outcome {
     }
 }
 
-/// Runs a flow beside the doorkeeper, and ends when the flow has and everybody was answered.
-pub(crate) async fn with_doorkeeper<W: Blueprint>(
-    ctx: &WorkflowContext<W>,
-    flow: impl Future<Output = Flow>,
-) -> Result<serde_json::Value, WorkflowTermination> {
-    let mut flow = pin!(
-        async {
-            let result = flow.await?;
-            let handlers = ctx.clone();
-            let answered = ctx.wait_condition_with_options(
-                move |workflow: &W| workflow.desk().inbox.is_empty() && handlers.all_handlers_finished(),
-                detached(),
-            );
-            answered.await.map_err(|error| fail(error.to_string()))?;
-            Ok(result)
-        }
-        .fuse()
-    );
-    let mut door = pin!(doorkeeper(ctx).fuse());
-    select! {
-        ended = door => match ended {
-            Err(error) => Err(error),
-            Ok(never) => match never {},
-        },
-        ended = flow => ended,
-    }
-}
-
-/// The update `decide`: enqueue, then wait for the doorkeeper's verdict.
-pub(crate) async fn decide<W: Blueprint>(
-    ctx: &WorkflowContext<W>,
-    raw: &RawValue,
-) -> Result<Verdict, Box<dyn Error + Send + Sync>> {
-    let converter = ctx.payload_converter().clone();
-    let id = ctx.state_mut(|workflow| workflow.desk_mut().enqueue(&converter, raw, false));
-    ctx.wait_condition_with_options(|workflow: &W| workflow.desk().verdicts.contains_key(&id), detached())
-        .await?;
-    ctx.state(|workflow| workflow.desk().verdicts.get(&id).cloned())
-        .ok_or_else(|| "the verdict is not known".into())
-}
-
-/// Judges every decision in the order of its arrival, from the run's beginning to its end.
-async fn doorkeeper<W: Blueprint>(ctx: &WorkflowContext<W>) -> Result<Infallible, WorkflowTermination> {
-    loop {
-        ctx.wait_condition_with_options(
-            |workflow: &W| {
-                let desk = workflow.desk();
-                desk.scope.is_some() && !desk.inbox.is_empty()
-            },
-            detached(),
-        )
-        .await
-        .map_err(|error| fail(error.to_string()))?;
-        let next = ctx.state(|workflow| {
-            let desk = workflow.desk();
-            desk.inbox.front().cloned().zip(desk.scope.clone())
-        });
-        let Some((arrival, scope)) = next else { continue };
-        let request = JudgeRequest {
-            scope: Scope { step: "decision".to_owned(), occurred_at: now(ctx), ..scope },
-            payload: arrival.payload,
-            payload_sha256: arrival.sha256,
-            occurrence: arrival.occurrence,
-            signal: arrival.signal,
-        };
-        let verdict: Verdict = patiently(ctx, ApprovalJudge, &request).await?;
-        ctx.state_mut(|workflow| {
-            let desk = workflow.desk_mut();
-            desk.inbox.pop_front();
-            if let Some(gate) = &mut desk.gate {
-                if verdict.gate_id.as_deref() == Some(gate.view.gate_id.as_str())
-                    && let Some(settled) = &verdict.settled
-                    && gate.settled.is_none()
-                {
-                    gate.history
-                        .push(format!("{} {} by {}", request.scope.occurred_at, settled.status, settled.by));
-                    gate.settled = Some(settled.clone());
-                } else if let Some(because) = &verdict.refused_because {
-                    gate.history.push(format!("{} refused: {because}", request.scope.occurred_at));
-                }
-            }
-            desk.verdicts.insert(arrival.id, verdict);
-        });
-    }
-}
-
 /// Opens a gate and waits until it is settled.
 pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
     let request = GateRequest {
@@ -199,10 +115,14 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
         other => return Err(fail(format!("the log answered a gate with {other:?}"))),
     };
     // After a reset the log may know more than this run: where the gate is now, or how it was settled.
+    let mut told = Told::default();
     let gate = if opened.known_to_other_run {
         let request = LookRequest { scope: run.at("look"), gate_id: gate.gate_id.clone() };
         match patiently(run.ctx, ApprovalLook, &request).await? {
-            LookReply::Pending(now_pending) => now_pending,
+            LookReply::Pending(found) => {
+                told = Told::of(&plan.step, found.steps);
+                found.gate
+            }
             LookReply::Settled(settled) => return Ok(outcome(settled)),
         }
     } else {
@@ -214,12 +134,12 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
             view: gate.clone(),
             settled: None,
             channel: run.link("slackChannel"),
-            message: None,
+            message: told.message(),
         });
     });
     run.ctx.set_current_details(format!("waiting for {}: {}", gate.required_roles.join(" or "), gate.action));
     run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set("pending".to_owned())]);
-    let (settled, pages) = join!(wait(run, &gate, wakes), messenger(run, &plan, gate.clone()));
+    let (settled, pages) = join!(wait_or_leave(run, &gate, wakes), messenger(run, &plan, gate.clone(), told));
     let settled = settled?;
     run.ctx.set_current_details(format!("{}: {}", plan.action, settled.status));
     run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set(settled.status.clone())]);
@@ -272,12 +192,22 @@ fn outcome(settled: Settled) -> Outcome {
     }
 }
 
+/// As [`wait`]; where it does not end with the gate, the messenger is told to leave, too.
+async fn wait_or_leave<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, seen: u32) -> Flow<Settled> {
+    let settled = wait(run, gate, seen).await;
+    if settled.is_err() {
+        run.ctx.state_mut(|workflow| workflow.desk_mut().left = true);
+    }
+    settled
+}
+
 /// Waits for a verdict, the deadline, a stop or a wake-up; whatever it is, the log has the last word.
 async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) -> Flow<Settled> {
     let ctx = run.ctx;
     let mut gate = gate.clone();
     let mut looks = 0_u32;
-    let mut left = time_left(now(ctx), gate.deadline);
+    let mut due = gate.deadline;
+    let mut may_leave = true;
     loop {
         if let Some(settled) = settled_here(ctx) {
             return Ok(settled);
@@ -291,18 +221,27 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
             let answer = run.append(&format!("{}/cancel", step_of(&gate)), command).await?;
             return settle(ctx, answer.map_err(|refusal| fail(refusal.to_string()))?);
         }
-        let woken = {
+        if may_leave && ctx.continue_as_new_suggested() {
+            if quiet_before(run, due).await {
+                return Err(fail("the run goes on as a new one"));
+            }
+            // Its time was over first: it may leave at the next level.
+            may_leave = false;
+            continue;
+        }
+        let expired = {
             let mut timer = pin!(
                 ctx.timer(
-                    TimerOptions::builder(left)
+                    TimerOptions::builder(time_left(now(ctx), due))
                         .summary(format!("level {} of {}", gate.level, gate.action))
                         .cancellation_token(WorkflowCancellationToken::new())
                         .build(),
                 )
             );
+            let length = ctx.clone();
             let mut change = pin!(ctx.wait_condition(move |workflow: &W| {
                 let desk = workflow.desk();
-                desk.wakes != seen || desk.gate.as_ref().is_some_and(|gate| gate.settled.is_some())
+                desk.wakes != seen || desk.is_settled() || (may_leave && length.continue_as_new_suggested())
             }));
             let fired = select! {
                 _ = change => false,
@@ -311,40 +250,72 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
             if !fired {
                 timer.cancel();
             }
-            !fired
+            fired
         };
-        if settled_here(ctx).is_some() || run.is_stopped() {
+        let woken = ctx.state(|workflow| workflow.desk().wakes) != seen;
+        if settled_here(ctx).is_some() || run.is_stopped() || !(expired || woken) {
             continue;
         }
         looks += 1;
-        if woken {
+        if !expired {
             // Read before the look: what wakes during it is looked at again.
             seen = ctx.state(|workflow| workflow.desk().wakes);
             let scope = run.at("look");
             let request = LookRequest { scope, gate_id: gate.gate_id.clone() };
             match patiently(ctx, ApprovalLook, &request).await? {
-                LookReply::Pending(now_pending) => {
-                    moved(ctx, &gate, &now_pending);
-                    gate = now_pending;
+                LookReply::Pending(found) => {
+                    may_leave |= stage(&gate) != stage(&found.gate);
+                    moved(ctx, &gate, &found.gate);
+                    gate = found.gate;
                 }
                 LookReply::Settled(settled) => return settle(ctx, Answer::Settled { settled }),
             }
-            left = time_left(now(ctx), gate.deadline);
+            due = gate.deadline;
             continue;
         }
         let command = Command::ExpireLevel { gate_id: gate.gate_id.clone(), level: gate.level };
         let step = format!("{}/expire/{}/{looks}", step_of(&gate), gate.level);
         let answer = run.append(&step, command).await?.map_err(|refusal| fail(refusal.to_string()))?;
         match answer {
-            Answer::NotYet => left = time_left(now(ctx), gate.deadline).max(UNDER_WAY),
+            Answer::NotYet => due = gate.deadline.max(now(ctx) + UNDER_WAY),
             Answer::Escalated { gate: next } => {
                 moved(ctx, &gate, &next);
-                left = time_left(now(ctx), next.deadline);
+                due = next.deadline;
+                may_leave = true;
                 gate = next;
             }
             other => return settle(ctx, other),
         }
     }
+}
+
+/// Whether all that came in is judged and nothing is under way, before this time.
+async fn quiet_before<W: Blueprint>(run: &Run<'_, W>, due: Timestamp) -> bool {
+    let ctx = run.ctx;
+    ctx.state_mut(|workflow| workflow.desk_mut().closing = true);
+    let mut timer = pin!(
+        ctx.timer(
+            TimerOptions::builder(time_left(now(ctx), due))
+                .summary("for everything under way to end, before the run goes on as a new one".to_owned())
+                .cancellation_token(WorkflowCancellationToken::new())
+                .build(),
+        )
+    );
+    let handlers = ctx.clone();
+    let mut quiet = pin!(ctx.wait_condition(move |workflow: &W| {
+        let desk = workflow.desk();
+        desk.is_settled() || (desk.is_quiet() && handlers.all_handlers_finished())
+    }));
+    let quiet = select! {
+        quiet = quiet => {
+            timer.cancel();
+            quiet.is_ok()
+        }
+        _ = timer => false,
+    };
+    let leave = quiet && settled_here(ctx).is_none() && !run.is_stopped();
+    ctx.state_mut(|workflow| workflow.desk_mut().closing = leave);
+    leave
 }
 
 /// The gate is at another level now, or has other levels: queries tell so, and the messenger asks there.
@@ -362,15 +333,18 @@ fn moved<W: Blueprint>(ctx: &WorkflowContext<W>, from: &GateView, to: &GateView)
     let line = format!("{} {how}, level {} until {}", now(ctx), to.level, to.deadline);
     ctx.state_mut(|workflow| {
         if let Some(open) = &mut workflow.desk_mut().gate {
-            open.history.push(line);
+            open.note(line);
             open.view = to.clone();
         }
     });
     ctx.set_current_details(format!("waiting for {}: {}", to.required_roles.join(" or "), to.action));
 }
 
-/// What is asked once of each: the level, and which plan it belongs to.
-pub(crate) fn stage(gate: &GateView) -> (u32, u32) {
+/// Which plan a level belongs to, and the level: what is asked once of each.
+pub(crate) type Stage = (u32, u32);
+
+/// The stage that a gate is at.
+pub(crate) fn stage(gate: &GateView) -> Stage {
     (gate.plan, gate.level)
 }
 
@@ -400,14 +374,9 @@ fn settle<W: Blueprint>(ctx: &WorkflowContext<W>, answer: Answer) -> Flow<Settle
     };
     ctx.state_mut(|workflow| {
         if let Some(gate) = &mut workflow.desk_mut().gate {
-            gate.history.push(format!("{} {}", now(ctx), settled.status));
+            gate.note(format!("{} {}", now(ctx), settled.status));
             gate.settled = Some(settled.clone());
         }
     });
     Ok(settled)
-}
-
-/// A wait that goes on while the run is being stopped.
-pub(crate) fn detached() -> WaitConditionOptions {
-    WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
 }

@@ -3,7 +3,7 @@
 //!
 //! Deterministic: no clock, randomness, environment or hash-map order. The crate knows activities only by name and
 //! type (`contracts`); what they do is bound elsewhere. Each blueprint's flow reads like its procedure, one line a step;
-//! racing and waiting happen in `gate`, talking to the log in `run`.
+//! racing and waiting happen in `gate`, judging what comes in in `doorkeeper`, talking to the log in `run`.
 
 #![deny(clippy::iter_over_hash_type)]
 
@@ -12,6 +12,7 @@ pub mod messages;
 pub mod starts;
 
 mod desk;
+mod doorkeeper;
 mod gate;
 mod messenger;
 mod run;

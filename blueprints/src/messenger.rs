@@ -1,16 +1,19 @@
-//! The messenger beside a gate: asks in the channel, pages, and says what came of it.
+//! The messenger beside a gate: asks in the channel, reminds, pages, and says what came of it.
 //!
 //! No vendor's absence stops the clock: asking and paging go on side by side, both end with their level, and where the
 //! channel has not taken the question within 10 s, a P1 or P2 is paged all the same. Pages are ended by their own key,
-//! so that one is found even where nobody heard how paging it ended.
+//! so that one is found even where nobody heard how paging it ended. A gate is asked once: a level after the first is
+//! told, half of a level's time reminds, and an approval that needs others changes the message that is there. What an
+//! earlier run of the attempt has said stands in the log and is not said again.
 
-use std::{pin::pin, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, pin::pin, time::Duration};
 
 use harmony_incidents::{
     command::{GateView, Settled},
     log::Severity,
     policy::GateKind,
 };
+use jiff::SignedDuration;
 use temporalio_workflow::{
     CancellableFuture, TimerOptions, WorkflowCancellationToken, WorkflowContext,
     workflows::{join, select},
@@ -21,75 +24,132 @@ use crate::{
         Ask, ChannelPost, ChannelSettle, Notice, PagingDraft, PagingOpen, PagingRef, PagingResolve, Settle,
         capability,
     },
-    desk::Blueprint,
-    gate::{Plan, detached, stage},
+    desk::{Blueprint, Gate},
+    doorkeeper::detached,
+    gate::{Plan, Stage, stage},
     messages::severity_word,
-    run::{Flow, Run, fail},
+    run::{Flow, Run, fail, now},
 };
 
 /// How long the channel may take to ask before those who may decide are paged instead.
 const CHANNEL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks and pages, level by level, until the gate is settled; tells which levels were paged.
+/// What an earlier run of this attempt has done for its gate: it is not done again.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The gate's own step, and a slash.
+    prefix: String,
+    /// Steps that succeeded, and what the vendor calls what they made.
+    steps: BTreeMap<String, String>,
+}
+
+impl Told {
+    /// What is on record of the gate of this step.
+    pub(crate) fn of(step: &str, steps: BTreeMap<String, String>) -> Self {
+        Self { prefix: format!("{step}/"), steps }
+    }
+
+    /// The message that asks.
+    pub(crate) fn message(&self) -> Option<String> {
+        self.asked().map(|(_, message)| message)
+    }
+
+    /// The stage that was asked last, and the message that did.
+    fn asked(&self) -> Option<(Stage, String)> {
+        let asked = self.steps.iter().filter_map(|(step, message)| {
+            let name = step.strip_prefix(&self.prefix)?.strip_prefix("ask")?;
+            let stage = if name.is_empty() { (0, 1) } else { stage_of(name.strip_prefix('-')?)? };
+            Some((stage, message.clone()))
+        });
+        asked.max()
+    }
+
+    /// The stages that were paged and whose page did not end.
+    fn pages(&self) -> Vec<String> {
+        let name = |step: &str| step.strip_prefix(&self.prefix)?.strip_prefix("page-").map(str::to_owned);
+        let paged = self.steps.keys().filter_map(|step| name(step)).filter(|stage| stage_of(stage).is_some());
+        paged.filter(|stage| !self.has(&format!("{}unpage-{stage}", self.prefix))).collect()
+    }
+
+    fn has(&self, step: &str) -> bool {
+        self.steps.contains_key(step)
+    }
+}
+
+/// Asks, reminds and pages, level by level, until the gate is settled; tells which stages are still paged.
 pub(crate) async fn messenger<W: Blueprint>(
     run: &Run<'_, W>,
     plan: &Plan,
     gate: GateView,
+    told: Told,
 ) -> Flow<Vec<String>> {
-    let mut pages = Vec::new();
-    let mut before: Option<GateView> = None;
+    let mut pages = told.pages();
+    let mut before = told.asked().map(|(stage, _)| stage);
+    let shown = Cell::new(gate.approvals.len());
     let mut current = gate;
     loop {
+        let stage = stage(&current);
         let over = WorkflowCancellationToken::new();
         let watching = async {
             let next = next_stage(run.ctx, &current).await;
             over.cancel();
             next
         };
-        let (asked, paged, next) = join!(
-            put(run, plan, &current, before.as_ref(), over.clone()),
-            alarm(run, plan, &current, over.clone()),
+        let ended: Vec<String> = pages.extract_if(.., |page| *page != stage_name(stage)).collect();
+        let (put, paged, unpaged, tallied, reminded, next) = join!(
+            put(run, plan, &current, before, &told, over.clone()),
+            alarm(run, plan, &current, &told, over.clone()),
+            unpage(run, plan, &current.gate_id, ended),
+            tally(run, plan, &current, &shown, over.clone()),
+            remind(run, plan, &current, &told, over.clone()),
             watching
         );
-        asked?;
-        if paged? {
-            pages.push(level_name(&current));
+        put?;
+        unpaged?;
+        tallied?;
+        reminded?;
+        if paged? && !pages.contains(&stage_name(stage)) {
+            pages.push(stage_name(stage));
         }
+        before = Some(stage);
         match next? {
-            Some(view) => before = Some(std::mem::replace(&mut current, view)),
+            Some(view) => current = view,
             None => return Ok(pages),
         }
     }
 }
 
-/// Waits until the gate is at another level or under another plan; `None` once it is settled.
+/// Waits until the gate is at another level or under another plan; `None` once it is settled or left.
 async fn next_stage<W: Blueprint>(ctx: &WorkflowContext<W>, current: &GateView) -> Flow<Option<GateView>> {
     let known = stage(current);
     ctx.wait_condition_with_options(
         move |workflow: &W| {
-            let gate = workflow.desk().gate.as_ref();
-            gate.is_none_or(|gate| gate.settled.is_some() || stage(&gate.view) != known)
+            let desk = workflow.desk();
+            let moved = |gate: &Gate| gate.settled.is_some() || stage(&gate.view) != known;
+            desk.left || desk.gate.as_ref().is_none_or(moved)
         },
         detached(),
     )
     .await
     .map_err(|error| fail(error.to_string()))?;
-    Ok(ctx.state(|workflow| {
-        workflow.desk().gate.as_ref().filter(|gate| gate.settled.is_none()).map(|gate| gate.view.clone())
-    }))
+    Ok(view_of(ctx))
 }
 
-/// Puts the question to those whose level it is.
+/// Puts the question to those whose level it is, once.
 async fn put<W: Blueprint>(
     run: &Run<'_, W>,
     plan: &Plan,
     gate: &GateView,
-    before: Option<&GateView>,
+    before: Option<Stage>,
+    told: &Told,
     over: WorkflowCancellationToken,
 ) -> Flow<()> {
     let message = message_of(run);
     match before {
-        Some(before) if message.is_some() && before.plan == gate.plan => remind(run, plan, gate, over).await,
+        Some(asked) if message.is_some() && asked == stage(gate) => Ok(()),
+        Some((asked, _)) if message.is_some() && asked == gate.plan => {
+            pass_on(run, plan, gate, told, over).await
+        }
         Some(_) if message.is_some() => ask_again(run, plan, gate, message, over).await,
         _ => ask(run, plan, gate, over).await,
     }
@@ -104,8 +164,12 @@ async fn alarm<W: Blueprint>(
     run: &Run<'_, W>,
     plan: &Plan,
     gate: &GateView,
+    told: &Told,
     over: WorkflowCancellationToken,
 ) -> Flow<bool> {
+    if told.has(&page_step(plan, stage(gate))) {
+        return Ok(true);
+    }
     if gate.page || (is_pressing(run, plan, gate) && channel_is_silent(run, &over).await) {
         return page(run, plan, gate, over).await;
     }
@@ -174,7 +238,7 @@ async fn ask<W: Blueprint>(
     // A level that asks because the one before could not, or because of another plan, is a step of its own.
     let step = match stage(gate) {
         (0, 1) => format!("{}/ask", plan.step),
-        _ => format!("{}/ask-{}", plan.step, stage_name(gate)),
+        stage => format!("{}/ask-{}", plan.step, stage_name(stage)),
     };
     let posted = run.effect_until(ChannelPost, &step, capability::SLACK, notice, until).await?;
     if let Ok(reply) = posted
@@ -207,19 +271,25 @@ async fn ask_again<W: Blueprint>(
     {
         let word = severity_word(gate.severity);
         let headline = format!("Severity is {word} now, asked again below: {}", plan.action);
-        let settle = Settle { channel, ts, headline, lines: plan.lines.clone() };
+        let settle = Settle { channel, ts, headline, lines: plan.lines.clone(), ask: None };
         let step = format!("{}/asked-again-{}", plan.step, gate.plan);
         drop(run.effect_until(ChannelSettle, &step, capability::SLACK, settle, until).await?);
     }
     Ok(())
 }
 
-async fn remind<W: Blueprint>(
+/// Tells those above that it is theirs now.
+async fn pass_on<W: Blueprint>(
     run: &Run<'_, W>,
     plan: &Plan,
     gate: &GateView,
+    told: &Told,
     until: WorkflowCancellationToken,
 ) -> Flow<()> {
+    let step = format!("{}/escalate-{}", plan.step, stage_name(stage(gate)));
+    if told.has(&step) {
+        return Ok(());
+    }
     let why = if gate.escalated_by.is_empty() {
         format!("Nobody decided at level {}.", gate.level - 1)
     } else {
@@ -233,8 +303,111 @@ async fn remind<W: Blueprint>(
         pin: false,
         ask: None,
     };
-    let step = format!("{}/escalate-{}", plan.step, stage_name(gate));
     run.effect_until(ChannelPost, &step, capability::SLACK, notice, until).await.map(drop)
+}
+
+/// Reminds those who may decide, once, at half of the level's time.
+async fn remind<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: &Plan,
+    gate: &GateView,
+    told: &Told,
+    over: WorkflowCancellationToken,
+) -> Flow<()> {
+    let step = format!("{}/remind-{}", plan.step, stage_name(stage(gate)));
+    if !gate.remind || told.has(&step) {
+        return Ok(());
+    }
+    let half = gate.deadline - SignedDuration::from_millis(gate.timeout_ms / 2);
+    let left = Duration::try_from(half.duration_since(now(run.ctx))).unwrap_or_default();
+    if ended_within(run.ctx, left, "half of the level's time", &over).await {
+        return Ok(());
+    }
+    let Some(gate) = view_of(run.ctx) else { return Ok(()) };
+    let notice = Notice {
+        channel: run.link("slackChannel"),
+        headline: format!("Still to be decided: {}", plan.action),
+        lines: Vec::new(),
+        output: None,
+        pin: false,
+        ask: Some(Ask::Remind(Box::new(gate))),
+    };
+    run.effect_until(ChannelPost, &step, capability::SLACK, notice, over).await.map(drop)
+}
+
+/// Keeps the message that asks telling who has approved so far.
+async fn tally<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: &Plan,
+    gate: &GateView,
+    shown: &Cell<usize>,
+    over: WorkflowCancellationToken,
+) -> Flow<()> {
+    if gate.quorum < 2 {
+        return Ok(());
+    }
+    let known = stage(gate);
+    loop {
+        let before = shown.get();
+        let changed = run.ctx.wait_condition_with_options(
+            move |workflow: &W| {
+                let desk = workflow.desk();
+                let changed = |gate: &Gate| {
+                    gate.settled.is_some()
+                        || stage(&gate.view) != known
+                        || (gate.view.approvals.len() != before && gate.message.is_some())
+                };
+                desk.left || desk.gate.as_ref().is_none_or(changed)
+            },
+            detached(),
+        );
+        changed.await.map_err(|error| fail(error.to_string()))?;
+        let Some(view) = view_of(run.ctx).filter(|view| stage(view) == known) else { return Ok(()) };
+        shown.set(view.approvals.len());
+        let place = run.ctx.state(|workflow| {
+            let open = workflow.desk().gate.as_ref()?;
+            open.channel.clone().zip(open.message.clone())
+        });
+        let Some((channel, ts)) = place else { return Ok(()) };
+        let step = format!("{}/approvals-{}-{}", plan.step, stage_name(known), view.approvals.len());
+        let (headline, lines) = (plan.action.clone(), plan.lines.clone());
+        let settle = Settle { channel, ts, headline, lines, ask: Some(Ask::Decide(Box::new(view))) };
+        drop(run.effect_until(ChannelSettle, &step, capability::SLACK, settle, over.clone()).await?);
+    }
+}
+
+/// The gate as it is now, while it waits.
+fn view_of<W: Blueprint>(ctx: &WorkflowContext<W>) -> Option<GateView> {
+    ctx.state(|workflow| {
+        let desk = workflow.desk();
+        let waits = desk.gate.as_ref().filter(|gate| gate.settled.is_none() && !desk.left);
+        waits.map(|gate| gate.view.clone())
+    })
+}
+
+/// Whether the level ended within this time.
+async fn ended_within<W: Blueprint>(
+    ctx: &WorkflowContext<W>,
+    time: Duration,
+    what: &str,
+    over: &WorkflowCancellationToken,
+) -> bool {
+    let mut timer = pin!(
+        ctx.timer(
+            TimerOptions::builder(time.max(Duration::from_millis(1)))
+                .summary(what.to_owned())
+                .cancellation_token(WorkflowCancellationToken::new())
+                .build(),
+        )
+    );
+    let mut ended = pin!(over.cancelled());
+    select! {
+        _ = ended => {
+            timer.cancel();
+            true
+        }
+        _ = timer => false,
+    }
 }
 
 async fn page<W: Blueprint>(
@@ -253,9 +426,9 @@ async fn page<W: Blueprint>(
             gate.deadline
         ),
         severity: severity_word(severity(run, gate)).to_owned(),
-        page: Some(level_name(gate)),
+        page: Some(format!("{}/{}", gate.gate_id, stage_name(stage(gate)))),
     };
-    let step = format!("{}/page-{}", plan.step, stage_name(gate));
+    let step = page_step(plan, stage(gate));
     let paged = run.effect_until(PagingOpen, &step, capability::PAGERDUTY, draft, until).await?;
     // Where nobody heard how it ended there may be a page.
     Ok(paged.map_or(true, |reply| reply.skipped.is_none()))
@@ -291,9 +464,17 @@ pub(crate) async fn tell<W: Blueprint>(
     let (alarmed, settled) = join!(alarmed, settle_message(run, plan, settled));
     alarmed?;
     settled?;
-    for (index, level) in pages.into_iter().enumerate() {
-        let step = format!("{}/unpage-{}", plan.step, index + 1);
-        drop(run.effect(PagingResolve, &step, capability::PAGERDUTY, PagingRef::Page { level }).await?);
+    let gate_id =
+        run.ctx.state(|workflow| workflow.desk().gate.as_ref().map(|gate| gate.view.gate_id.clone()));
+    unpage(run, plan, &gate_id.unwrap_or_default(), pages).await
+}
+
+/// Ends the pages of these stages.
+async fn unpage<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, gate_id: &str, stages: Vec<String>) -> Flow<()> {
+    for stage in stages {
+        let step = format!("{}/unpage-{stage}", plan.step);
+        let page = PagingRef::Page { level: format!("{gate_id}/{stage}") };
+        drop(run.effect(PagingResolve, &step, capability::PAGERDUTY, page).await?);
     }
     Ok(())
 }
@@ -319,22 +500,30 @@ async fn settle_message<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, settled: &S
         };
         let mut lines = plan.lines.clone();
         lines.extend(settled.reason.clone());
-        let settle = Settle { channel, ts, headline: format!("{outcome}: {}", plan.action), lines };
+        let headline = format!("{outcome}: {}", plan.action);
+        let settle = Settle { channel, ts, headline, lines, ask: None };
         let step = format!("{}/settle", plan.step);
         drop(run.effect(ChannelSettle, &step, capability::SLACK, settle).await?);
     }
     Ok(())
 }
 
-/// The page of a level: its key at whoever pages.
-fn level_name(gate: &GateView) -> String {
-    format!("{}/{}", gate.gate_id, stage_name(gate))
+fn page_step(plan: &Plan, stage: Stage) -> String {
+    format!("{}/page-{}", plan.step, stage_name(stage))
 }
 
 /// The name of a stage within a step; a gate that was never planned again has only levels.
-fn stage_name(gate: &GateView) -> String {
-    match stage(gate) {
+fn stage_name(stage: Stage) -> String {
+    match stage {
         (0, level) => level.to_string(),
         (plan, level) => format!("{plan}-{level}"),
+    }
+}
+
+/// The stage of this name.
+fn stage_of(name: &str) -> Option<Stage> {
+    match name.split_once('-') {
+        None => Some((0, name.parse().ok()?)),
+        Some((plan, level)) => Some((plan.parse().ok()?, level.parse().ok()?)),
     }
 }

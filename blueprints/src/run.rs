@@ -32,7 +32,7 @@ use crate::{
         EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend, Notice, Scope,
         StepReply,
     },
-    desk::{Blueprint, decode},
+    desk::{Blueprint, continued, decode},
     messages::{Common, Status, input_digest, read},
 };
 
@@ -100,9 +100,11 @@ pub(crate) async fn begin<'a, W: Blueprint>(
             attribute("HarmonyBlueprint").value_set(reply.scope.blueprint.clone()),
         ]);
     }
+    let continued = continued(ctx);
     ctx.state_mut(|workflow| {
         let desk = workflow.desk_mut();
         desk.scope = Some(reply.scope.clone());
+        desk.continued = continued;
         desk.see(reply.incident.state, reply.incident.phase, reply.incident.severity);
     });
     let run = Box::new(Run {
@@ -252,7 +254,10 @@ impl<W: Blueprint> Run<'_, W> {
         let outcome = match self.ctx.execute_activity(activity, effect, options).await {
             Ok(reply) => Ok(reply),
             // Not needed any more. What is under way records itself.
-            Err(error) if error.as_cancelled().is_some() => return Ok(Err("given up".to_owned())),
+            Err(error) if error.as_cancelled().is_some() => {
+                self.ctx.state_mut(|workflow| workflow.desk_mut().step_given_up(step));
+                return Ok(Err("given up".to_owned()));
+            }
             Err(error) => Err(explain(&error)),
         };
         match &outcome {

@@ -145,6 +145,11 @@ pub(crate) struct Gate {
     requester: String,
     escalated: bool,
     refusals: u32,
+    /// How many must approve.
+    quorum: u32,
+    /// Who has approved so far, where several must.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    approvals: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     decided_by: String,
 }
@@ -312,6 +317,8 @@ pub(crate) fn gate(state: &IncidentState, one: &GateState) -> Gate {
         requested_at,
         deadline,
         requester,
+        quorum,
+        approvals,
         ..
     } = approvals::view(one);
     Gate {
@@ -331,6 +338,8 @@ pub(crate) fn gate(state: &IncidentState, one: &GateState) -> Gate {
         requester,
         escalated: one.was_escalated,
         refusals: one.refusals,
+        quorum: quorum.max(1),
+        approvals,
         decided_by: one.decided_by.clone(),
     }
 }

@@ -8,6 +8,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::command::{Attested, DecisionPayload};
+
 type HmacSha256 = Hmac<Sha256>;
 
 /// Signs with the first key, verifies with any.
@@ -113,6 +115,27 @@ impl AttestationKeys {
     /// Whether this MAC was made over this decision by one of the keys.
     pub fn decision_holds(&self, claim: &DecisionClaim<'_>, attestation: &str) -> bool {
         self.holds(&decision_bytes(claim), attestation)
+    }
+
+    /// What the attestation of a decision that reached this workflow is: it must be made over exactly what arrived, by
+    /// one of our doors, for this workflow of this organisation.
+    pub fn judge(&self, org: &str, workflow_id: &str, payload: &DecisionPayload) -> Attested {
+        let Some(attestation) = &payload.attestation else { return Attested::No };
+        let claim = DecisionClaim {
+            org,
+            workflow_id,
+            gate_id: payload.gate_id.as_deref().unwrap_or_default(),
+            digest: payload.digest.as_deref().unwrap_or_default(),
+            decision: payload.decision.name(),
+            approver_id: &payload.approver_id,
+            decision_id: payload.decision_id.as_deref().unwrap_or_default(),
+            timestamp: payload.timestamp.as_deref().unwrap_or_default(),
+            reason: payload.reason.as_deref().unwrap_or_default(),
+            source: payload.source.as_deref().unwrap_or_default(),
+            break_glass: payload.break_glass,
+            justification: payload.justification.as_deref().unwrap_or_default(),
+        };
+        if self.decision_holds(&claim, attestation) { Attested::Yes } else { Attested::Forged }
     }
 
     /// The MAC over a start, in hex.

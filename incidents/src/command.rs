@@ -159,6 +159,10 @@ pub struct DecisionInput {
     pub attested: Attested,
     /// When it was decided: the attested timestamp, else when it arrived at Temporal.
     pub decided_at: Timestamp,
+    /// Whether whoever hands it in counts the refusals that are too many to record one by one
+    /// ([`Command::CountRefusals`]).
+    #[serde(default)]
+    pub counted: bool,
 }
 
 /// Everything that can be asked.
@@ -237,6 +241,15 @@ pub enum Command {
         /// As it came.
         input: Box<DecisionInput>,
     },
+    /// Decisions were refused that were too many to record one by one.
+    CountRefusals {
+        /// Gate; empty for decisions on no gate that is known.
+        gate_id: String,
+        /// Where their minute began.
+        minute: Timestamp,
+        /// How many.
+        not_recorded: u32,
+    },
     /// The level's time is over.
     ExpireLevel {
         /// Gate.
@@ -280,7 +293,7 @@ pub enum Command {
 
 /// Names of fields that are derived from when and under which policy and keys a step is offered: offered again, later,
 /// it is the same request.
-const DERIVED_FIELDS: [&str; 4] = ["attested", "decidedAt", "durationMs", "refuse"];
+const DERIVED_FIELDS: [&str; 6] = ["attested", "counted", "decidedAt", "durationMs", "notRecorded", "refuse"];
 
 impl Command {
     /// Whether judging it looks at the decisions that are under way: a store that would have to read them for it
@@ -376,6 +389,20 @@ pub struct GateView {
     /// Who passed it on to this level; empty where time did.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub escalated_by: String,
+    /// How many must approve; 0 and 1 are one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quorum: u32,
+    /// Who approved so far, where a quorum is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<String>,
+    /// Whether each level is reminded at half its time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remind: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What the log answers. Stored with the key, given again to whoever repeats the command.
@@ -453,7 +480,7 @@ pub struct Settled {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// Whether this decision is the one that counts.
+    /// Whether this decision counts: settles the gate, or is one of the approvals that it needs.
     pub accepted: bool,
     /// The gate's status after it.
     pub status: String,
@@ -466,6 +493,12 @@ pub struct Verdict {
     /// How the gate is settled by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// Who has approved so far, where it was taken and others must approve, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<String>,
+    /// Where it was refused and is on record only in the count of a minute: where that minute began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_from: Option<Timestamp>,
 }
 
 /// Why a command was not taken. Nothing was recorded.

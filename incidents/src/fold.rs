@@ -5,8 +5,8 @@
 
 use harmony_protos::log::{
     ActionItem, ActionState, Authority, BlueprintState, CandidateState, GateState, IncidentState, Link,
-    Phase, Record, Resolution, Responder, Review, ReviewSection, SignalState, SloViolationState, State,
-    StepState, TicketState, payload::Kind,
+    Phase, Record, RefusalTally, Resolution, Responder, Review, ReviewSection, SignalState,
+    SloViolationState, State, StepState, TicketState, payload::Kind,
 };
 
 use crate::machine;
@@ -245,12 +245,23 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 reason: p.reason.clone(),
                 was_escalated: false,
                 kind: p.kind.clone(),
+                quorum: p.quorum,
+                remind: p.remind,
                 ..GateState::default()
             });
             state.gates.sort_by(|a, b| a.gate_id.cmp(&b.gate_id));
         }
+        Kind::ApprovalDecided(p) if p.approved && p.approvals < p.quorum => {
+            if let Some(gate) = gate(state, &p.gate_id) {
+                gate.approvals.push(p.approver.clone());
+            }
+            acknowledge(state, at);
+        }
         Kind::ApprovalDecided(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
+                if p.quorum > 0 {
+                    gate.approvals.push(p.approver.clone());
+                }
                 gate.status = if p.approved { "approved" } else { "rejected" }.to_owned();
                 gate.decided_by.clone_from(&p.approver);
                 gate.break_glass = p.break_glass;
@@ -260,8 +271,9 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         }
         Kind::ApprovalRefused(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
-                gate.refusals += 1;
+                gate.refusals += p.count.max(1);
             }
+            count_refusal(state, &p.gate_id, p.minute_us);
         }
         Kind::ApprovalTimedOut(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
@@ -276,6 +288,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 gate.due_us = p.due_us;
                 gate.was_escalated = true;
                 gate.escalated_by.clone_from(&p.by);
+                gate.approvals.clone_from(&p.approvals_kept);
             }
             state.escalated = true;
         }
@@ -289,6 +302,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 gate.escalated_by.clear();
                 gate.severity = p.severity;
                 gate.plans += 1;
+                gate.approvals.clone_from(&p.approvals_kept);
             }
             state.escalated = state.gates.iter().any(|gate| gate.status == "pending" && gate.was_escalated);
         }
@@ -357,6 +371,21 @@ fn running<'a>(
 
 fn gate<'a>(state: &'a mut IncidentState, gate_id: &str) -> Option<&'a mut GateState> {
     state.gates.iter_mut().find(|gate| gate.gate_id == gate_id)
+}
+
+/// A refusal that was recorded by itself counts towards its minute.
+fn count_refusal(state: &mut IncidentState, gate_id: &str, minute_us: i64) {
+    if minute_us == 0 {
+        return;
+    }
+    match state.refusal_tallies.iter_mut().find(|one| one.gate_id == gate_id) {
+        Some(known) if known.minute_us == minute_us => known.recorded += 1,
+        Some(known) => (known.minute_us, known.recorded) = (minute_us, 1),
+        None => {
+            state.refusal_tallies.push(RefusalTally { gate_id: gate_id.to_owned(), minute_us, recorded: 1 });
+            state.refusal_tallies.sort_by(|a, b| a.gate_id.cmp(&b.gate_id));
+        }
+    }
 }
 
 fn set_link(state: &mut IncidentState, link: &Link) {

@@ -181,7 +181,10 @@ pub fn judge(
         }
         Command::Record { payload } => record(state, payload),
         Command::OpenGate { request } => approvals::open(state, request, context, rules),
-        Command::Decide { input } => Ok(approvals::decide(state, input, rules)),
+        Command::Decide { input } => Ok(approvals::decide(state, input, context, rules)),
+        Command::CountRefusals { gate_id, minute, not_recorded } => {
+            approvals::count(gate_id, *minute, *not_recorded)
+        }
         Command::ExpireLevel { gate_id, level } => {
             Ok(approvals::expire(head, gate_id, *level, context, rules))
         }

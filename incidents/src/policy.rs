@@ -96,6 +96,10 @@ pub struct Policy {
     pub four_eyes: bool,
     /// Whether a P1 or P2 gate may be approved under `EMERGENCY_OVERRIDE`.
     pub break_glass: bool,
+    /// How many must approve a gate of this kind; one where it is not named. One rejection rejects all the same.
+    pub quorum: BTreeMap<GateKind, u32>,
+    /// Whether those who may decide are reminded once a level, at half its time.
+    pub remind: bool,
     /// How long a step with an outward effect is tried before it becomes a warning.
     pub step_patience: SignedDuration,
     /// Severities whose review must be written and signed off before the incident closes.
@@ -147,6 +151,8 @@ impl Default for Policy {
             manual_starts: Manual::Refuse,
             four_eyes: true,
             break_glass: true,
+            quorum: BTreeMap::new(),
+            remind: true,
             step_patience: SignedDuration::from_mins(2),
             review_required: vec!["P1".to_owned(), "P2".to_owned()],
             close_out_gate: vec!["P1".to_owned(), "P2".to_owned()],
@@ -184,10 +190,21 @@ pub enum PolicyError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A quorum that nobody means.
+    #[error("the policy's quorum for {kind}: {given} is not a number from 1 to {LARGEST_QUORUM}")]
+    Quorum {
+        /// Which gate.
+        kind: &'static str,
+        /// As it stands there.
+        given: u32,
+    },
 }
 
 /// Longest time of one level: a year. Longer is a typing mistake.
 const LONGEST_LEVEL: SignedDuration = SignedDuration::from_hours(24 * 366);
+
+/// More people than that do not decide an incident: it is a typing mistake.
+const LARGEST_QUORUM: u32 = 10;
 
 impl Policy {
     /// Reads a policy file and checks that every gate could be acted on.
@@ -223,6 +240,11 @@ impl Policy {
                 table.entry(severity).or_insert(levels);
             }
         }
+        for (kind, given) in &policy.quorum {
+            if !(1..=LARGEST_QUORUM).contains(given) {
+                return Err(PolicyError::Quorum { kind: kind.name(), given: *given });
+            }
+        }
         Ok(policy)
     }
 
@@ -246,6 +268,11 @@ impl Policy {
                 page: rule.page,
             })
             .collect()
+    }
+
+    /// How many must approve a gate of this kind; 0 is one.
+    pub fn quorum(&self, kind: GateKind) -> u32 {
+        self.quorum.get(&kind).copied().filter(|quorum| *quorum > 1).unwrap_or_default()
     }
 
     /// Whether this step waits for a decision.
@@ -323,6 +350,9 @@ mod tests {
             ("[urgent]\nP7 = []", "not a severity"),
             ("[[urgent.P1]]\nroles = []\nwithin = \"5m\"", "one role at least"),
             ("[[urgent.P1]]\nroles = [\"sre-oncall\"]\nwithin = \"0s\"", "above 0"),
+            ("[quorum]\nremediate = 0", "from 1 to 10"),
+            ("[quorum]\nremediate = 11", "from 1 to 10"),
+            ("[quorum]\nremediation = 2", "unknown variant `remediation`"),
         ] {
             let error = Policy::parse(bad).unwrap_err().to_string();
             assert!(error.contains(expected), "{bad}: {error}");

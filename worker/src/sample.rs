@@ -55,6 +55,15 @@ four_eyes = true
 # Whether a P1 or P2 gate may be approved under EMERGENCY_OVERRIDE (approval approve --break-glass).
 break_glass = true
 
+# Those who may decide are reminded once a level, at half its time.
+remind = true
+
+# How many must approve, by gate: remediate, status-page, unknown-cell, close-out, archive-channel, publish-review. One
+# rejection rejects all the same.
+#
+# [quorum]
+# remediate = 2
+
 # For example, a P2 whose second level has ten minutes:
 #
 # [[urgent.P2]]

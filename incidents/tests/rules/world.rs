@@ -147,6 +147,7 @@ pub(crate) fn decision(gate: &GateState, approver: &str, decision: Decision, at:
         }),
         attested: Attested::Yes,
         decided_at: at,
+        counted: false,
     }
 }
 

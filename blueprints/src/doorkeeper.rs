@@ -1,0 +1,181 @@
+//! The doorkeeper: judges every decision that reaches a run, in the order of its arrival, from its beginning to its end.
+//!
+//! So early, late, repeated and malformed ones are answered too, and nothing wedges the workflow. Of a flood of
+//! decisions that are refused, the log records some one by one and leaves the rest to be counted here: one record a
+//! minute tells how many there were. What is kept in memory does not grow with the flood.
+
+use std::{convert::Infallible, error::Error, pin::pin, time::Duration};
+
+use futures_util::FutureExt;
+use harmony_incidents::{Answer, Command, command::Verdict};
+use jiff::{SignedDuration, Timestamp};
+use temporalio_workflow::{
+    CancellableFuture, TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
+    WorkflowTermination, common::data_converters::RawValue, workflows::select,
+};
+
+use crate::{
+    contracts::{AppendRequest, ApprovalJudge, JudgeRequest, LogAppend, Scope},
+    desk::{Arrival, Blueprint},
+    run::{Flow, fail, now, patiently},
+};
+
+/// Refusals are counted by the minute, as the log does.
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// Runs a flow beside the doorkeeper, and ends when the flow has and everybody was answered. A flow that left its
+/// history behind goes on as a new run, with the same input.
+pub(crate) async fn with_doorkeeper<W: Blueprint>(
+    ctx: &WorkflowContext<W>,
+    input: RawValue,
+    flow: impl Future<Output = Flow>,
+) -> Result<serde_json::Value, WorkflowTermination> {
+    let mut flow = pin!(
+        async {
+            let result = flow.await?;
+            ctx.state_mut(|workflow| workflow.desk_mut().closing = true);
+            let handlers = ctx.clone();
+            let answered = ctx.wait_condition_with_options(
+                move |workflow: &W| workflow.desk().is_answered() && handlers.all_handlers_finished(),
+                detached(),
+            );
+            answered.await.map_err(|error| fail(error.to_string()))?;
+            Ok(result)
+        }
+        .fuse()
+    );
+    let mut door = pin!(doorkeeper(ctx).fuse());
+    let ended = select! {
+        ended = door => match ended {
+            Err(error) => Err(error),
+            Ok(never) => match never {},
+        },
+        ended = flow => ended,
+    };
+    if ended.is_err() && ctx.state(|workflow| workflow.desk().left && workflow.desk().closing) {
+        return Err(W::go_on(ctx, input));
+    }
+    ended
+}
+
+/// The update `decide`: enqueue, then wait for the doorkeeper's verdict.
+pub(crate) async fn decide<W: Blueprint>(
+    ctx: &WorkflowContext<W>,
+    raw: &RawValue,
+) -> Result<Verdict, Box<dyn Error + Send + Sync>> {
+    let converter = ctx.payload_converter().clone();
+    let id = ctx.state_mut(|workflow| workflow.desk_mut().enqueue(&converter, raw, false));
+    ctx.wait_condition_with_options(
+        move |workflow: &W| workflow.desk().verdicts.contains_key(&id),
+        detached(),
+    )
+    .await?;
+    ctx.state_mut(|workflow| workflow.desk_mut().verdicts.remove(&id))
+        .ok_or_else(|| "the verdict is not known".into())
+}
+
+async fn doorkeeper<W: Blueprint>(ctx: &WorkflowContext<W>) -> Result<Infallible, WorkflowTermination> {
+    loop {
+        wait_for_work(ctx).await?;
+        let next = ctx.state(|workflow| {
+            let desk = workflow.desk();
+            desk.inbox.front().cloned().zip(desk.scope.clone())
+        });
+        if let Some((arrival, scope)) = next {
+            judge(ctx, arrival, scope).await?;
+        }
+        count_floods(ctx).await?;
+    }
+}
+
+/// Until a decision has come, or a minute of refusals is to be counted.
+async fn wait_for_work<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
+    let mut work = pin!(ctx.wait_condition_with_options(
+        |workflow: &W| {
+            let desk = workflow.desk();
+            desk.scope.is_some() && (!desk.inbox.is_empty() || (desk.closing && !desk.floods.is_empty()))
+        },
+        detached(),
+    ));
+    let Some(minute) = ctx.state(|workflow| workflow.desk().floods.keys().map(|(minute, _)| *minute).min())
+    else {
+        return work.await.map_err(|error| fail(error.to_string()));
+    };
+    let left = Duration::try_from((minute + MINUTE).duration_since(now(ctx))).unwrap_or_default();
+    let mut timer = pin!(
+        ctx.timer(
+            TimerOptions::builder(left.max(Duration::from_millis(1)))
+                .summary("to count what was refused".to_owned())
+                .cancellation_token(WorkflowCancellationToken::new())
+                .build(),
+        )
+    );
+    select! {
+        done = work => {
+            timer.cancel();
+            done.map_err(|error| fail(error.to_string()))
+        }
+        _ = timer => Ok(()),
+    }
+}
+
+async fn judge<W: Blueprint>(ctx: &WorkflowContext<W>, arrival: Arrival, scope: Scope) -> Flow<()> {
+    let request = JudgeRequest {
+        scope: Scope { step: "decision".to_owned(), occurred_at: now(ctx), ..scope },
+        payload: arrival.payload,
+        payload_sha256: arrival.sha256,
+        occurrence: arrival.occurrence,
+        signal: arrival.signal,
+        continued: ctx.state(|workflow| workflow.desk().continued),
+    };
+    let verdict: Verdict = patiently(ctx, ApprovalJudge, &request).await?;
+    ctx.state_mut(|workflow| {
+        let desk = workflow.desk_mut();
+        desk.inbox.pop_front();
+        if let Some(minute) = verdict.counted_from {
+            *desk.floods.entry((minute, verdict.gate_id.clone().unwrap_or_default())).or_default() += 1;
+        } else if let Some(gate) = &mut desk.gate {
+            gate.take(&verdict, request.scope.occurred_at);
+        }
+        if !arrival.signal {
+            desk.verdicts.insert(arrival.id, verdict);
+        }
+    });
+    Ok(())
+}
+
+/// Puts on record how many refusals there were beyond those recorded one by one: of every minute that is over, and of
+/// all of them where the run is about to end.
+async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
+    loop {
+        let now = now(ctx);
+        let over = ctx.state(|workflow| {
+            let desk = workflow.desk();
+            let last = desk.closing && desk.inbox.is_empty();
+            let over = |minute: &Timestamp| last || *minute + MINUTE <= now;
+            let found = desk.floods.iter().find(|((minute, _), _)| over(minute));
+            found.map(|(flood, number)| (flood.clone(), *number)).zip(desk.scope.clone())
+        });
+        let Some((((minute, gate_id), number), scope)) = over else { return Ok(()) };
+        let step = format!("refused/{gate_id}/{}", minute.as_microsecond());
+        let command = Command::CountRefusals { gate_id: gate_id.clone(), minute, not_recorded: number };
+        let request = AppendRequest { scope: Scope { step, occurred_at: now, ..scope }, command };
+        let reply = patiently(ctx, LogAppend, &request).await?;
+        match reply.answer {
+            Ok(Answer::Recorded) => {}
+            other => return Err(fail(format!("the log answered a count with {other:?}"))),
+        }
+        ctx.state_mut(|workflow| {
+            let desk = workflow.desk_mut();
+            desk.floods.remove(&(minute, gate_id));
+            if let Some(gate) = &mut desk.gate {
+                gate.note(format!("{now} {number} more were refused in the minute from {minute}"));
+            }
+        });
+    }
+}
+
+/// A wait that goes on while the run is being stopped.
+pub(crate) fn detached() -> WaitConditionOptions {
+    WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build()
+}

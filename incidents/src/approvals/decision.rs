@@ -1,0 +1,344 @@
+//! Judging a decision: every rule that it has to pass, and the record of the verdict.
+
+use harmony_protos::log::{
+    ApprovalDecided, ApprovalRefused, Authority, GateState, IncidentState, RefusalTally, Severity, Text,
+    payload::Kind,
+};
+use jiff::Timestamp;
+
+use super::{cancel, org_of, time};
+use crate::{
+    authority::{Denied, GateAsk, GateRight},
+    command::{
+        Answer, Attested, Context, Decision, DecisionInput, DecisionPayload, Refusal, Settled, Verdict,
+    },
+    directory::{Principal, Role},
+    judge::{JUSTIFICATION_CHARS, Judged, Rules, TEXT_LIMIT_BYTES},
+    machine,
+    policy::Manual,
+};
+
+/// How many refusals of one gate are recorded one by one within a minute. What comes above is on record as one count.
+pub const REFUSALS_A_MINUTE: u32 = 20;
+const MINUTE_US: i64 = 60_000_000;
+const APPROVER_CHARS: usize = 128;
+const DECISION_ID_CHARS: usize = 64;
+const SOURCE_CHARS: usize = 16;
+/// A parser's message may quote all of what it did not understand.
+const EXPLANATION_CHARS: usize = 1_000;
+
+/// Judges a decision. The verdict is on record whatever it is; of too many refusals, their number is.
+pub(crate) fn decide(
+    state: &IncidentState,
+    input: &DecisionInput,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Judged {
+    let at_us = context.occurred_at.as_microsecond();
+    let payload = match &input.payload {
+        Ok(payload) => payload,
+        Err(problem) => {
+            let refused = Refused::new("malformed", problem.clone());
+            return refused.judged(state, pending(state, input), "", input, at_us);
+        }
+    };
+    match accept(state, input, rules) {
+        Err(refused) => refused.judged(state, named(state, input), &payload.approver_id, input, at_us),
+        Ok((gate, acted_as)) => {
+            if machine::is_over(state.state()) && gate.blueprint == "remediate" {
+                let reason = format!("the incident is {}", state.state().as_str_name());
+                return cancel(state, &gate.gate_id, &reason);
+            }
+            accepted(gate, acted_as, payload, input)
+        }
+    }
+}
+
+/// The decision counts: it settles the gate, or is one of the approvals that the gate needs.
+fn accepted(gate: &GateState, acted_as: String, payload: &DecisionPayload, input: &DecisionInput) -> Judged {
+    let approved = payload.decision == Decision::Approved;
+    let authority = if payload.break_glass { Authority::EmergencyOverride } else { Authority::None };
+    // One rejection rejects, and broken glass waits for nobody.
+    let (quorum, approvals) = if gate.quorum > 1 && approved && !payload.break_glass {
+        (gate.quorum, [gate.approvals.as_slice(), std::slice::from_ref(&payload.approver_id)].concat())
+    } else {
+        (0, Vec::new())
+    };
+    let given = u32::try_from(approvals.len()).unwrap_or(u32::MAX);
+    let settled = (given >= quorum).then(|| Settled {
+        status: payload.decision.name().to_owned(),
+        by: if approvals.is_empty() { payload.approver_id.clone() } else { approvals.join(", ") },
+        reason: payload.reason.clone().or_else(|| payload.justification.clone()),
+        break_glass: payload.break_glass,
+    });
+    let verdict = Verdict {
+        accepted: true,
+        status: settled.as_ref().map_or("pending", |settled| settled.status.as_str()).to_owned(),
+        refused_because: None,
+        gate_id: Some(gate.gate_id.clone()),
+        settled,
+        approvals,
+        counted_from: None,
+    };
+    let record = Kind::ApprovalDecided(ApprovalDecided {
+        gate_id: gate.gate_id.clone(),
+        level: gate.level,
+        approved,
+        approver: payload.approver_id.clone(),
+        attested: input.attested == Attested::Yes,
+        source: source(input),
+        reason: payload.reason.as_deref().and_then(Text::optional),
+        decision_id: cut(payload.decision_id.as_deref().unwrap_or_default(), DECISION_ID_CHARS),
+        decided_at_us: input.decided_at.as_microsecond(),
+        digest: gate.digest.clone(),
+        acted_as,
+        break_glass: payload.break_glass,
+        justification: payload.justification.as_deref().and_then(Text::optional),
+        authority: authority.into(),
+        approvals: given,
+        quorum,
+    });
+    let actor = Some(payload.approver_id.clone());
+    Judged { actor, ..Judged::new(Answer::Judged { verdict }, vec![record]) }
+}
+
+/// Decisions were refused that were too many to record one by one: this is their record.
+pub(crate) fn count(gate_id: &str, minute: Timestamp, not_recorded: u32) -> Result<Judged, Refusal> {
+    if not_recorded == 0 {
+        return Err(Refusal::Invalid { explanation: "there is nothing to count".to_owned() });
+    }
+    let explanation = format!(
+        "{not_recorded} more decisions were refused in the minute from {minute}: too many to record each"
+    );
+    let record = Kind::ApprovalRefused(ApprovalRefused {
+        gate_id: gate_id.to_owned(),
+        refused_because: "flood".to_owned(),
+        explanation: Text::optional(explanation),
+        count: not_recorded,
+        ..ApprovalRefused::default()
+    });
+    Ok(Judged::new(Answer::Recorded, vec![record]))
+}
+
+/// Where the minute began that a refusal at this time falls into, and whether it is one too many.
+fn tally(state: &IncidentState, gate_id: &str, at_us: i64) -> (i64, bool) {
+    let running = |one: &&RefusalTally| {
+        one.gate_id == gate_id && (one.minute_us..one.minute_us + MINUTE_US).contains(&at_us)
+    };
+    match state.refusal_tallies.iter().find(running) {
+        Some(one) => (one.minute_us, one.recorded >= REFUSALS_A_MINUTE),
+        None => (at_us, false),
+    }
+}
+
+/// Where a decision says that it came from.
+fn source(input: &DecisionInput) -> String {
+    let claimed = input.payload.as_ref().ok().and_then(|payload| payload.source.as_deref());
+    cut(claimed.unwrap_or("signal"), SOURCE_CHARS)
+}
+
+/// What a payload claims goes on record shortened: these fields are short where a door wrote them.
+fn cut(claimed: &str, limit_chars: usize) -> String {
+    claimed.chars().take(limit_chars).collect()
+}
+
+/// Why a decision was refused: a stable word and a sentence.
+struct Refused {
+    because: String,
+    explanation: String,
+}
+
+impl Refused {
+    fn new(because: impl Into<String>, explanation: impl Into<String>) -> Self {
+        Self { because: because.into(), explanation: cut(&explanation.into(), EXPLANATION_CHARS) }
+    }
+
+    fn judged(
+        self,
+        state: &IncidentState,
+        gate: Option<&GateState>,
+        approver: &str,
+        input: &DecisionInput,
+        at_us: i64,
+    ) -> Judged {
+        let gate_id = gate.map(|gate| gate.gate_id.clone());
+        let (minute_us, too_many) = tally(state, gate_id.as_deref().unwrap_or_default(), at_us);
+        let only_counted = too_many && input.counted;
+        let verdict = Verdict {
+            accepted: false,
+            status: gate.map_or("none", |gate| gate.status.as_str()).to_owned(),
+            refused_because: Some(format!("{}: {}", self.because, self.explanation)),
+            gate_id: gate_id.clone(),
+            settled: None,
+            approvals: Vec::new(),
+            counted_from: only_counted.then(|| time(minute_us)),
+        };
+        if only_counted {
+            return Judged::new(Answer::Judged { verdict }, vec![]);
+        }
+        let decision_id = input.payload.as_ref().ok().and_then(|payload| payload.decision_id.as_deref());
+        let record = Kind::ApprovalRefused(ApprovalRefused {
+            gate_id: gate_id.unwrap_or_default(),
+            approver: Text::optional(cut(approver, APPROVER_CHARS)),
+            refused_because: self.because,
+            decision_id: cut(decision_id.unwrap_or_default(), DECISION_ID_CHARS),
+            source: source(input),
+            attested: input.attested == Attested::Yes,
+            explanation: Text::optional(self.explanation),
+            minute_us,
+            count: 0,
+        });
+        Judged::new(Answer::Judged { verdict }, vec![record])
+    }
+}
+
+/// The gates of the workflow and attempt that got this decision.
+fn own<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> impl Iterator<Item = &'a GateState> {
+    state
+        .gates
+        .iter()
+        .filter(|gate| gate.workflow_id == input.workflow_id.as_str() && gate.attempt == input.attempt)
+}
+
+fn pending<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> Option<&'a GateState> {
+    own(state, input).find(|gate| gate.status == "pending")
+}
+
+fn named<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> Option<&'a GateState> {
+    match input.payload.as_ref().ok().and_then(|payload| payload.gate_id.as_deref()) {
+        Some(id) => own(state, input).find(|gate| gate.gate_id == id),
+        None => pending(state, input),
+    }
+}
+
+/// Every rule a decision has to pass, in the order in which a decider can do something about it.
+fn accept<'a>(
+    state: &'a IncidentState,
+    input: &'a DecisionInput,
+    rules: Rules<'_>,
+) -> Result<(&'a GateState, String), Refused> {
+    let payload = input.payload.as_ref().map_err(|problem| Refused::new("malformed", problem.clone()))?;
+    if payload.reason.as_ref().is_some_and(|reason| reason.len() > TEXT_LIMIT_BYTES) {
+        return Err(Refused::new("malformed", "its reason has more than 64 KiB"));
+    }
+    match input.attested {
+        Attested::Yes => {
+            if payload.gate_id.is_none() || payload.digest.is_none() {
+                return Err(Refused::new("malformed", "an attested decision names its gate and digest"));
+            }
+        }
+        Attested::Forged => {
+            return Err(Refused::new("attestation", "its attestation does not hold for this decision"));
+        }
+        Attested::No => {
+            if rules.policy.manual_signals == Manual::Refuse {
+                return Err(Refused::new(
+                    "manual",
+                    "decisions sent straight to Temporal are not accepted here: use the console, Slack or harmony approval",
+                ));
+            }
+        }
+    }
+    check_break_glass(state, input, payload, rules)?;
+    let Some(principal) = rules.directory.get(&payload.approver_id) else {
+        return Err(Refused::new("unknown-approver", "nobody of this id is in the directory"));
+    };
+    let gate = match (&payload.gate_id, pending(state, input)) {
+        (None, Some(gate)) => gate,
+        (None, None) => {
+            let last = own(state, input).max_by_key(|gate| gate.requested_seq);
+            return Err(last.map_or_else(|| Refused::new("early", "no gate is pending"), settled_before));
+        }
+        (Some(id), pending) => match own(state, input).find(|gate| gate.gate_id == *id) {
+            Some(gate) if gate.status == "pending" => gate,
+            Some(gate) => return Err(settled_before(gate)),
+            None if pending.is_some() => return Err(Refused::new("stale", "another gate is pending now")),
+            None => return Err(Refused::new("stale", "this gate is not pending")),
+        },
+    };
+    if payload.digest.as_ref().is_some_and(|digest| *digest != hex::encode(&gate.digest)) {
+        return Err(Refused::new("stale", "the digest is not that of what is asked now"));
+    }
+    let acted_as = may_decide(state, gate, principal, payload, rules)?;
+    if input.decided_at.as_microsecond() > gate.due_us {
+        return Err(Refused::new("late", "it was decided after the deadline"));
+    }
+    let again = gate.approvals.contains(&payload.approver_id);
+    if again && payload.decision == Decision::Approved && !payload.break_glass {
+        return Err(Refused::new("duplicate", "they have approved it already: somebody else must, too"));
+    }
+    Ok((gate, acted_as))
+}
+
+/// Whether the policies let this person make this decision at the gate's level, and the role that they make it with.
+fn may_decide(
+    state: &IncidentState,
+    gate: &GateState,
+    principal: &Principal,
+    payload: &DecisionPayload,
+    rules: Rules<'_>,
+) -> Result<String, Refused> {
+    let decision = match (payload.decision, payload.break_glass) {
+        (Decision::Approved, true) => GateRight::BreakGlass,
+        (Decision::Approved, false) => GateRight::Approve,
+        (Decision::Rejected, _) => GateRight::Reject,
+    };
+    let (org, ask) = (org_of(state), GateAsk::of(gate));
+    rules.access.may_decide(principal, decision, &org, state, ask).map_err(|denied| match denied {
+        Denied::Forbidden { because, explanation } => Refused::new(because, explanation),
+        Denied::NotPermitted if payload.break_glass => {
+            Refused::new("missing-role", format!("breaking the glass needs {}", Role::OnCall.name()))
+        }
+        Denied::NotPermitted => {
+            Refused::new("missing-role", format!("this level needs {}", ask.roles.join(" or ")))
+        }
+    })?;
+    let role = rules.access.acts_as(principal, decision, &org, state, ask);
+    Ok(role.map(|role| role.name().to_owned()).unwrap_or_default())
+}
+
+/// Breaking the glass lifts four eyes and the level's roles, and nothing else: who may, when, and with what words.
+fn check_break_glass(
+    state: &IncidentState,
+    input: &DecisionInput,
+    payload: &DecisionPayload,
+    rules: Rules<'_>,
+) -> Result<(), Refused> {
+    let justification = payload.justification.as_deref().unwrap_or_default();
+    if justification.len() > TEXT_LIMIT_BYTES {
+        return Err(Refused::new("malformed", "its justification has more than 64 KiB"));
+    }
+    if !payload.break_glass {
+        return if justification.is_empty() {
+            Ok(())
+        } else {
+            Err(Refused::new("malformed", "only breaking the glass takes a justification; give a reason"))
+        };
+    }
+    let refused = |explanation: &str| Err(Refused::new("break-glass", explanation));
+    if input.attested == Attested::No {
+        return refused("the glass is broken only through the console's API and harmony approval");
+    }
+    if payload.decision != Decision::Approved {
+        return refused("only an approval breaks the glass; a rejection needs no emergency");
+    }
+    if !rules.policy.break_glass {
+        return refused("the policy forbids it");
+    }
+    if !matches!(state.severity(), Severity::P1 | Severity::P2) {
+        return refused("only a P1 or P2 allows it");
+    }
+    if justification.trim().chars().count() < JUSTIFICATION_CHARS {
+        return refused("it needs a justification of at least 20 characters");
+    }
+    Ok(())
+}
+
+/// Why a gate that is no longer pending takes no decision.
+fn settled_before(gate: &GateState) -> Refused {
+    match gate.status.as_str() {
+        "timeout" => Refused::new("late", "its time is over"),
+        "cancelled" => Refused::new("cancelled", "nobody needs to decide this any more"),
+        _ => Refused::new("duplicate", "it was decided already"),
+    }
+}

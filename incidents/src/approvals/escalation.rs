@@ -1,0 +1,156 @@
+//! What comes when a level's time is over, when somebody passes a gate on, and when the severity changes.
+//!
+//! Of a quorum, the approvals of those stay who may still decide at the new level; the others have to be given again by
+//! somebody who may.
+
+use harmony_protos::log::{
+    ApprovalEscalated, ApprovalReplanned, ApprovalTimedOut, Authority, GateState, IncidentState, Severity,
+    Text, payload::Kind,
+};
+
+use super::{counted, gate_level, index, levels::Bench, number, settled, settled_as, time, view};
+use crate::{
+    command::{Answer, Context, Refusal},
+    judge::{Head, Judged, Rules, TEXT_LIMIT_BYTES},
+    policy::GateKind,
+    words,
+};
+
+/// The level's time is over: the next level, the end, or what was settled before.
+pub(crate) fn expire(
+    head: Head<'_>,
+    gate_id: &str,
+    level: u32,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Judged {
+    let state = head.state;
+    let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
+        return Judged::new(
+            Answer::Settled { settled: settled("cancelled", "the gate is not known") },
+            vec![],
+        );
+    };
+    if gate.status != "pending" {
+        return Judged::new(Answer::Settled { settled: settled_as(gate) }, vec![]);
+    }
+    if gate.level != level {
+        return Judged::new(Answer::Escalated { gate: view(gate) }, vec![]);
+    }
+    let actual = context.occurred_at.as_microsecond();
+    let in_time = head.under_way.iter().any(|(id, decided)| id == gate_id && *decided <= gate.due_us);
+    if actual < gate.due_us || in_time {
+        return Judged::new(Answer::NotYet, vec![]);
+    }
+    let timed_out = Kind::ApprovalTimedOut(ApprovalTimedOut {
+        gate_id: gate_id.to_owned(),
+        level,
+        due_us: gate.due_us,
+        actual_us: actual,
+    });
+    let bench = Bench::of(gate, state, rules);
+    let Some(next) = bench.next(gate) else {
+        return Judged::new(Answer::TimedOut { level }, vec![timed_out]);
+    };
+    let escalated = to_level(gate, &bench, next, actual);
+    let gate = GateState {
+        level: escalated.to_level,
+        due_us: escalated.due_us,
+        escalated_by: String::new(),
+        approvals: escalated.approvals_kept.clone(),
+        ..gate.clone()
+    };
+    Judged::new(Answer::Escalated { gate: view(&gate) }, vec![timed_out, Kind::ApprovalEscalated(escalated)])
+}
+
+/// The gate goes to this level now.
+fn to_level(gate: &GateState, bench: &Bench<'_>, next: usize, now_us: i64) -> ApprovalEscalated {
+    ApprovalEscalated {
+        gate_id: gate.gate_id.clone(),
+        from_level: gate.level,
+        to_level: number(next),
+        due_us: now_us + gate.levels[next].timeout_ms * 1_000,
+        skipped_levels: (index(gate.level) + 1..next).map(number).collect(),
+        by: String::new(),
+        reason: None,
+        approvals_kept: bench.keep(gate, &gate.levels[next]),
+    }
+}
+
+/// Somebody passes a pending gate on: the next level has it now.
+pub(crate) fn escalate(
+    head: Head<'_>,
+    gate_id: &str,
+    reason: &str,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<Judged, Refusal> {
+    let state = head.state;
+    if context.authority < Authority::HumanOperator {
+        return Err(Refusal::Authority {
+            explanation: format!(
+                "passing a gate on needs HUMAN_OPERATOR at least, not {}",
+                words::authority_name(context.authority)
+            ),
+        });
+    }
+    if reason.len() > TEXT_LIMIT_BYTES {
+        return Err(Refusal::Invalid { explanation: "its reason has more than 64 KiB".to_owned() });
+    }
+    let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
+    let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
+        return illegal(format!("gate {gate_id} is not known"));
+    };
+    if gate.status != "pending" {
+        return illegal(format!("the gate does not wait any more: it is {}", gate.status));
+    }
+    if head.under_way.iter().any(|(id, decided)| id == gate_id && *decided <= gate.due_us) {
+        return illegal("a decision on this gate is being judged".to_owned());
+    }
+    let bench = Bench::of(gate, state, rules);
+    let Some(next) = bench.next(gate) else {
+        return illegal(format!(
+            "level {} is the last that somebody can decide at: {} may decide until {}",
+            gate.level,
+            gate_level(gate).map(|level| level.roles.join(" or ")).unwrap_or_default(),
+            time(gate.due_us)
+        ));
+    };
+    let escalated = ApprovalEscalated {
+        by: context.actor.clone(),
+        reason: Text::optional(reason),
+        ..to_level(gate, &bench, next, context.occurred_at.as_microsecond())
+    };
+    let wake = vec![gate.workflow_id.clone()];
+    Ok(Judged { wake, ..Judged::new(Answer::Recorded, vec![Kind::ApprovalEscalated(escalated)]) })
+}
+
+/// What a change of severity makes of the gates that wait: other levels, from now on. Also the workflows to wake.
+pub(crate) fn replan(
+    state: &IncidentState,
+    severity: Severity,
+    context: &Context,
+    rules: Rules<'_>,
+) -> (Vec<Kind>, Vec<String>) {
+    let mut kinds = Vec::new();
+    let mut wake = Vec::new();
+    for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
+        let Some(kind) = GateKind::named(&gate.kind) else { continue };
+        let levels = rules.policy.levels(kind, severity, rules.auto_escalate_p1);
+        let bench = Bench::of(gate, state, rules);
+        let first = bench.first(&levels);
+        let Some(level) = levels.get(first) else { continue };
+        kinds.push(Kind::ApprovalReplanned(ApprovalReplanned {
+            gate_id: gate.gate_id.clone(),
+            level: number(first),
+            due_us: context.occurred_at.as_microsecond() + level.timeout_ms * 1_000,
+            severity: severity.into(),
+            skipped_levels: (0..first).map(number).collect(),
+            approvals_kept: bench.keep(gate, level),
+            auto_escalate_p1: counted(severity, rules),
+            levels,
+        }));
+        wake.push(gate.workflow_id.clone());
+    }
+    (kinds, wake)
+}
