@@ -70,6 +70,7 @@ impl Services {
             attested,
             target: request.target,
             refuse,
+            input_text: request.input_text.clone(),
         };
         let key = format!("{}/run/{}", scope.workflow_id, request.run_id);
         let appended = self

@@ -1,5 +1,5 @@
 //! Binds capabilities and the log to the activity names that the blueprints declare: idempotency keys, the effects
-//! ledger, recording, retryable and final errors, heartbeats; and carries the outbox out.
+//! ledger, recording, retryable and final errors, heartbeats; carries the outbox out, and finds runs that were lost.
 //!
 //! An activity that has an effect records it before it returns. One function (`effects::perform`) does so for all:
 //! what is on record answers, what the ledger knows is adopted, what may have happened is looked for.
@@ -18,6 +18,7 @@ mod outbox;
 mod paging;
 mod public;
 mod recall;
+mod reconciler;
 mod review;
 mod runbook;
 mod services;
@@ -30,5 +31,6 @@ pub use fanout::FanOut;
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;
 pub use outbox::Dispatcher;
+pub use reconciler::Reconciler;
 pub use runbook::RunbookActivities;
 pub use services::{PagingService, ReviewSpace, RunbookServices, Services};

@@ -6,14 +6,17 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use harmony_blueprints::{APPROVAL_SIGNAL, DECIDE_UPDATE, INCIDENTS_QUEUE, WAKE_SIGNAL};
+use harmony_blueprints::{
+    APPROVAL_SIGNAL, DECIDE_UPDATE, INCIDENTS_QUEUE, RUN_MEMO, RUNS_A_RESUMPTION, WAKE_SIGNAL,
+};
 use harmony_eventlog::{Append, CandidateStatus, LogError, OutboxKind, Pending, SharedLog, Target};
 use harmony_incidents::{
     Command, IncidentId, RulesSource, WorkflowId,
     command::{Attested, Context, DecisionInput, DecisionPayload},
-    judge::judge,
-    log::{Authority, Cause},
+    judge::{judge, payload},
+    log::{Authority, Cause, StepSkipped, Text, payload::Kind},
     promotion::WORKFLOW_TYPE,
+    runs::RESUMING,
 };
 use serde_json::{Value, json};
 use temporalio_client::{
@@ -44,6 +47,8 @@ const UPDATE_PATIENCE: Duration = Duration::from_secs(5);
 const TASK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest wait between two tries of one item.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+/// Memo of a run: the request that started it.
+const REQUEST: &str = "harmony.request";
 /// Items carried out side by side: one slow decision must not hold the others up.
 const BATCH: u32 = 16;
 
@@ -132,21 +137,26 @@ impl Dispatcher {
 
     async fn start(&self, pending: &Pending) -> anyhow::Result<Carried> {
         let Some(incident) = &pending.incident else { return self.start_promotion(pending).await };
-        let payload = &pending.item.payload;
-        let attempt = payload["attempt"].as_u64().unwrap_or(1);
-        let blueprint = text(payload, "workflowId")?.parse::<WorkflowId>()?.blueprint();
+        let given = &pending.item.payload;
+        let attempt = given["attempt"].as_u64().unwrap_or(1);
+        let blueprint = text(given, "workflowId")?.parse::<WorkflowId>()?.blueprint();
         let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
-        let begun = state
-            .blueprints
-            .iter()
-            .find(|one| one.blueprint == blueprint)
-            .map_or(0, |one| u64::from(one.attempt));
-        if begun >= attempt {
-            return Ok(Carried::Done);
+        let last = state.blueprints.iter().find(|one| one.blueprint == blueprint);
+        let begun = last.map_or(0, |one| u64::from(one.attempt));
+        let resumed = given["resumed"].as_u64().unwrap_or_default();
+        let awaited = last.is_some_and(|one| {
+            one.status == RESUMING && u64::from(one.attempt) == attempt && u64::from(one.resumed) == resumed
+        });
+        if (resumed == 0 && begun >= attempt) || (resumed > 0 && !awaited) {
+            return self.refuse_second(pending, incident, &blueprint, begun).await;
         }
-        let context = &payload["input"]["context"];
+        let context = &given["input"]["context"];
         let mut memo = MemoValues::new();
         memo.insert("golden.context", context.clone());
+        memo.insert(REQUEST, pending.item.name.clone());
+        if resumed > 0 {
+            memo.insert(RUN_MEMO, resumed * RUNS_A_RESUMPTION);
+        }
         let keyword = SearchAttributeKey::<String>::keyword;
         let attributes = SearchAttributes::new([
             keyword("HarmonyOrg").value_set(pending.org.to_string()),
@@ -155,7 +165,17 @@ impl Dispatcher {
             keyword("HarmonyBlueprint").value_set(blueprint.clone()),
             keyword("HarmonyApproval").value_set("none".to_owned()),
         ]);
-        self.start_workflow(payload, memo, attributes, format!("{incident} {blueprint}")).await
+        // What is there when a lost run is resumed is no run that goes on: its tasks fail.
+        let instead = if resumed > 0 {
+            WorkflowIdConflictPolicy::TerminateExisting
+        } else {
+            WorkflowIdConflictPolicy::Fail
+        };
+        let summary = format!("{incident} {blueprint}");
+        if self.start_workflow(given, memo, attributes, summary, instead).await? {
+            return Ok(Carried::Done);
+        }
+        self.refuse_second(pending, incident, &blueprint, begun).await
     }
 
     /// A candidate is decided about once, unless a person asks: a start that is repeated later does nothing.
@@ -171,18 +191,22 @@ impl Dispatcher {
             keyword("HarmonyOrg").value_set(pending.org.to_string()),
             keyword("HarmonyBlueprint").value_set(WORKFLOW_TYPE.to_owned()),
         ]);
-        self.start_workflow(payload, MemoValues::new(), attributes, format!("candidate {candidate}")).await
+        let (memo, summary) = (MemoValues::new(), format!("candidate {candidate}"));
+        self.start_workflow(payload, memo, attributes, summary, WorkflowIdConflictPolicy::Fail).await?;
+        Ok(Carried::Done)
     }
 
+    /// Whether it was started now; not where a workflow of this id is there already.
     async fn start_workflow(
         &self,
         payload: &Value,
         memo: MemoValues,
         attributes: SearchAttributes,
         summary: String,
-    ) -> anyhow::Result<Carried> {
+        instead: WorkflowIdConflictPolicy,
+    ) -> anyhow::Result<bool> {
         let options = WorkflowStartOptions::new(INCIDENTS_QUEUE, text(payload, "workflowId")?)
-            .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+            .id_conflict_policy(instead)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .task_timeout(TASK_TIMEOUT)
             .memo(memo)
@@ -191,9 +215,61 @@ impl Dispatcher {
             .build();
         let workflow = UntypedWorkflow::new(text(payload, "workflowType")?);
         match self.client.start_workflow(workflow, raw(&payload["input"]), options).await {
-            Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(Carried::Done),
+            Ok(_) => Ok(true),
+            Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The run that is there was started by this item, in an earlier try; or by another, and this start is refused, on
+    /// record.
+    async fn refuse_second(
+        &self,
+        pending: &Pending,
+        incident: &IncidentId,
+        blueprint: &str,
+        attempt: u64,
+    ) -> anyhow::Result<Carried> {
+        let workflow_id = text(&pending.item.payload, "workflowId")?;
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let there = match handle.describe(Default::default()).await {
+            Ok(described) => described.memo().get::<String>(REQUEST).ok().flatten(),
+            Err(WorkflowInteractionError::NotFound(_)) => return Ok(Carried::Done),
+            Err(error) => return Err(error.into()),
+        };
+        if there.is_none_or(|request| request == pending.item.name) {
+            return Ok(Carried::Done);
+        }
+        let initiator = pending.item.payload["input"]["context"]["initiator_id"].as_str().unwrap_or_default();
+        let skipped = Kind::StepSkipped(StepSkipped {
+            blueprint: blueprint.to_owned(),
+            attempt: u32::try_from(attempt).unwrap_or_default(),
+            step: "second-start".to_owned(),
+            reason: Text::optional(format!("refused: {blueprint} was started already, by another request")),
+            ..StepSkipped::default()
+        });
+        let command = Command::Record { payload: payload(skipped) };
+        let context = Context {
+            actor: initiator.to_owned(),
+            authority: Authority::None,
+            cause: Cause { request_id: pending.item.name.clone(), ..Cause::default() },
+            occurred_at: pending.created_at,
+        };
+        let rules = self.rules.current();
+        self.log
+            .append(Append {
+                org: &pending.org,
+                target: Target::Named(incident.clone()),
+                key: &format!("refused/{}", pending.item.name),
+                command: &command,
+                context: &context,
+                expected_seq: None,
+                run_id: None,
+                judge: &|head| judge(head, &command, &context, rules.rules()),
+                follow: &|_| Vec::new(),
+            })
+            .await?;
+        Ok(Carried::Done)
     }
 
     /// First as an update, which answers; then as a signal, which lasts.

@@ -237,6 +237,9 @@ pub struct BeginRequest {
     pub start: Option<StartAttestation>,
     /// SHA-256 of the input without its `start`, in hex.
     pub input_digest: String,
+    /// That input, as JSON text.
+    #[serde(default)]
+    pub input_text: String,
     /// Where the blueprint wants to take the incident.
     pub target: Option<State>,
     /// What to declare where the incident does not exist (initiate only).

@@ -24,6 +24,7 @@ use temporalio_workflow::{
 };
 
 use crate::{
+    RUN_MEMO,
     contracts::{Scope, StepReply},
     messages::{ApprovalState, Lifecycle, StepView, severity_word},
 };
@@ -33,8 +34,6 @@ const PAYLOAD_LIMIT_BYTES: usize = 64 * 1024;
 
 /// Lines of a gate's history that a query shows: the first, and the latest.
 const HISTORY_LINES: usize = 100;
-/// Memo of a run that was continued: how often.
-const CONTINUED: &str = "harmony.continued";
 /// Memo of every run; it is not inherited where another is set.
 const GOLDEN_CONTEXT: &str = "golden.context";
 
@@ -99,7 +98,7 @@ pub(crate) struct Desk {
     pub(crate) closing: bool,
     /// The flow has left its gate as it is, to go on as a new run.
     pub(crate) left: bool,
-    /// How often this run was continued as a new one. Stands in the keys of decisions.
+    /// Which run of its attempt this is: continued as a new one, or resumed. Stands in the keys of decisions.
     pub(crate) continued: u32,
     steps: Vec<StepView>,
     state: State,
@@ -266,10 +265,10 @@ pub(crate) fn decode(converter: &PayloadConverter, raw: &RawValue) -> Result<ser
         .map_err(|_| "not JSON".to_owned())
 }
 
-/// How often a run was continued as a new one.
+/// Which run of its attempt this is, counted by continuations.
 pub(crate) fn continued<W>(ctx: &WorkflowContext<W>) -> u32 {
     // A memo that somebody else wrote is none.
-    ctx.memo().get::<u32>(CONTINUED).ok().flatten().unwrap_or_default()
+    ctx.memo().get::<u32>(RUN_MEMO).ok().flatten().unwrap_or_default()
 }
 
 /// What a continued run is given beside its input.
@@ -278,7 +277,7 @@ pub(crate) fn continuation<W>(ctx: &WorkflowContext<W>) -> ContinueAsNewOptions 
     if let Ok(Some(context)) = ctx.memo().get::<serde_json::Value>(GOLDEN_CONTEXT) {
         memo.insert(GOLDEN_CONTEXT, context);
     }
-    memo.insert(CONTINUED, continued(ctx).saturating_add(1));
+    memo.insert(RUN_MEMO, continued(ctx).saturating_add(1));
     ContinueAsNewOptions::builder().memo(memo).build()
 }
 

@@ -42,3 +42,7 @@ pub const APPROVAL_SIGNAL: &str = "approval";
 pub const DECIDE_UPDATE: &str = "decide";
 /// Signal that makes a workflow look at its gate, which was settled from outside.
 pub const WAKE_SIGNAL: &str = "wake";
+/// Memo that tells which run of its attempt a workflow is; absent for the first.
+pub const RUN_MEMO: &str = "harmony.run";
+/// A run that was lost may have been continued as a new one less often than that: a resumed one counts on from there.
+pub const RUNS_A_RESUMPTION: u64 = 1_000;

@@ -59,22 +59,34 @@ pub(crate) enum Begun<'a, W> {
     Refused(Box<Run<'a, W>>, String),
 }
 
+/// What a run was started with, without its attestation.
+pub(crate) struct Given {
+    /// SHA-256 in hex, which the attestation covers.
+    digest: String,
+    /// JSON text.
+    text: String,
+}
+
 /// Reads the input: what every blueprint has, and its own.
 pub(crate) fn input<W: Blueprint, T: DeserializeOwned>(
     ctx: &WorkflowContext<W>,
     raw: &RawValue,
-) -> Flow<(Common, T, String)> {
+) -> Flow<(Common, T, Given)> {
     let value = decode(ctx.payload_converter(), raw).map_err(|problem| fail(format!("input: {problem}")))?;
     let common: Common = read(value.clone()).map_err(fail)?;
     let own: T = read(value.clone()).map_err(fail)?;
-    Ok((common, own, input_digest(value)))
+    let mut bare = value.clone();
+    if let Some(fields) = bare.as_object_mut() {
+        fields.remove("start");
+    }
+    Ok((common, own, Given { digest: input_digest(value), text: bare.to_string() }))
 }
 
 /// The first step of every run.
 pub(crate) async fn begin<'a, W: Blueprint>(
     ctx: &'a WorkflowContext<W>,
     common: Common,
-    input_digest: String,
+    given: Given,
     target: Option<State>,
     declare: Option<IncidentCreated>,
 ) -> Flow<Begun<'a, W>> {
@@ -85,7 +97,8 @@ pub(crate) async fn begin<'a, W: Blueprint>(
         initiator_id: common.context.initiator_id,
         incident_id: common.context.incident_id,
         start: common.start,
-        input_digest,
+        input_digest: given.digest,
+        input_text: given.text,
         target,
         declare,
         occurred_at: now(ctx),

@@ -30,6 +30,7 @@ mod openapi;
 mod patient;
 mod query;
 mod responders;
+mod resume;
 mod review;
 mod starts;
 mod status;
@@ -245,6 +246,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/redact", post(log::redact))
         .route("/incidents/{id}/remediate", post(blueprints::remediate))
         .route("/incidents/{id}/responders", post(responders::change))
+        .route("/incidents/{id}/resume", post(resume::resume))
         .route("/incidents/{id}/retry", post(acts::retry))
         .route("/incidents/{id}/review", post(review::write))
         .route("/incidents/{id}/severity", post(status::severity))

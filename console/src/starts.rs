@@ -14,8 +14,11 @@ use harmony_blueprints::{
 };
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, Command, Context, Head, IncidentId, Judged, Refusal, Rules, WorkflowId, WorkflowType, judge,
-    log::{Authority, IncidentState, State},
+    Answer, Command, Context, Head, IncidentId, Judged, Refusal, Rules, WorkflowId, WorkflowType,
+    ids::IdError,
+    judge,
+    log::{Authority, BlueprintState, IncidentState, State},
+    runs,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -129,8 +132,17 @@ fn may_start(
     let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
     let blueprint = kind.blueprint();
     let last = head.state.blueprints.iter().find(|one| one.blueprint == blueprint);
-    if let Some(running) = last.filter(|one| one.status == "RUNNING") {
-        return illegal(format!("{blueprint} is running already, attempt {}", running.attempt));
+    match last.map(|one| (one.status.as_str(), one.attempt)) {
+        Some((runs::RUNNING | runs::RESUMING, attempt)) => {
+            return illegal(format!("{blueprint} is running already, attempt {attempt}"));
+        }
+        Some((runs::ORPHANED, attempt)) => {
+            return illegal(format!(
+                "attempt {attempt} of {blueprint} was lost and waits to be resumed: harmony incident resume {}",
+                head.state.incident
+            ));
+        }
+        _ => {}
     }
     if kind == WorkflowType::PostMortem {
         let missing = harmony_incidents::approvals::missing_for_review(head.state, rules);
@@ -144,6 +156,7 @@ fn may_start(
         attested: true,
         target,
         refuse: None,
+        input_text: String::new(),
     };
     let ask = |authority: Authority| {
         let context = Context { authority, ..context.clone() };
@@ -161,6 +174,24 @@ fn may_start(
         }
         answer => Ok(answer),
     }
+}
+
+/// The item that starts a lost run of an attempt again, with what it was started with. It goes on as whoever started
+/// it; who resumes it is on record.
+pub(crate) fn resume_item(call: &Call, lost: &BlueprintState, input: Value) -> Result<OutboxItem, ApiError> {
+    let workflow_id: WorkflowId =
+        lost.workflow_id.parse().map_err(|error: IdError| ApiError::Invalid(error.to_string()))?;
+    let kind = workflow_id
+        .parts()
+        .map(|(kind, _, _)| kind)
+        .ok_or_else(|| ApiError::Invalid(format!("{workflow_id} is no blueprint's workflow")))?;
+    let keys = &call.app.doors.attestation;
+    let input =
+        attested(keys, &call.caller.org, workflow_id.as_str(), &lost.starter, Timestamp::now(), input);
+    let resumed = lost.resumed + 1;
+    let mut item = item(&workflow_id, kind, lost.attempt, &format!("resume-{resumed}"), &input);
+    item.payload["resumed"] = json!(resumed);
+    Ok(item)
 }
 
 fn item(

@@ -8,7 +8,9 @@ use harmony_incidents::{
     approvals,
     command::GateView,
     log::{Authority, BlueprintState, GateState, IncidentState, Text},
-    record, words,
+    record,
+    runs::ORPHANED,
+    words,
 };
 use harmony_protos::kind_name;
 use jiff::Timestamp;
@@ -92,6 +94,8 @@ pub(crate) struct Incident {
 pub(crate) struct Blueprint {
     attempt: u32,
     status: String,
+    /// Whether its run is gone without an end.
+    orphaned: bool,
     workflow_id: String,
     starter: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,6 +277,7 @@ fn blueprint(one: &BlueprintState) -> Blueprint {
     Blueprint {
         attempt: one.attempt,
         status: one.status.clone(),
+        orphaned: one.status == ORPHANED,
         workflow_id: one.workflow_id.clone(),
         starter: one.starter.clone(),
         result: one.result.as_ref().filter(|text| !text.text.is_empty()).map(|text| parsed(&text.text)),

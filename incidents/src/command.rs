@@ -225,6 +225,25 @@ pub enum Command {
         /// Why it must not go on whatever the table says (a start past our doors that the policy refuses).
         #[serde(default)]
         refuse: Option<String>,
+        /// JSON of what it was started with, without its attestation: for starting a lost run again.
+        #[serde(default)]
+        input_text: String,
+    },
+    /// The run of an attempt is not there any more, and nobody has ended it.
+    MarkOrphaned {
+        /// Its workflow.
+        workflow_id: WorkflowId,
+        /// Its attempt.
+        attempt: u32,
+        /// What was found instead.
+        reason: String,
+    },
+    /// Start the lost run of an attempt again: every step finds its record.
+    ResumeBlueprint {
+        /// Its workflow.
+        workflow_id: WorkflowId,
+        /// Its attempt.
+        attempt: u32,
     },
     /// A fact: a step's outcome, a cell's, a note, a signal, a section. Judged only for being allowed at all.
     Record {
@@ -293,7 +312,8 @@ pub enum Command {
 
 /// Names of fields that are derived from when and under which policy and keys a step is offered: offered again, later,
 /// it is the same request.
-const DERIVED_FIELDS: [&str; 6] = ["attested", "counted", "decidedAt", "durationMs", "notRecorded", "refuse"];
+const DERIVED_FIELDS: [&str; 7] =
+    ["attested", "counted", "decidedAt", "durationMs", "inputText", "notRecorded", "refuse"];
 
 impl Command {
     /// Whether judging it looks at the decisions that are under way: a store that would have to read them for it

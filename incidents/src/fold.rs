@@ -9,7 +9,10 @@ use harmony_protos::log::{
     SloViolationState, State, StepState, TicketState, payload::Kind,
 };
 
-use crate::machine;
+use crate::{
+    machine,
+    runs::{ORPHANED, RESUMING, RUNNING},
+};
 
 /// Version of the fold that this build writes.
 pub const FOLD_VERSION: u32 = 1;
@@ -152,12 +155,31 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             due: p.due.clone(),
             seq: record.seq,
         }),
+        Kind::BlueprintStarted(p) if p.resumed > 0 => {
+            if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
+                blueprint.status = RUNNING.to_owned();
+            }
+        }
+        Kind::BlueprintOrphaned(p) => {
+            if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
+                blueprint.status = ORPHANED.to_owned();
+                blueprint.reason.clone_from(&p.reason);
+            }
+        }
+        Kind::BlueprintResumed(p) => {
+            if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
+                blueprint.status = RESUMING.to_owned();
+                blueprint.resumed = p.resumed;
+                blueprint.reason = None;
+            }
+        }
         Kind::BlueprintStarted(p) => {
             state.blueprints.retain(|one| one.blueprint != p.blueprint);
             state.blueprints.push(BlueprintState {
                 blueprint: p.blueprint.clone(),
                 attempt: p.attempt,
-                status: "RUNNING".to_owned(),
+                status: RUNNING.to_owned(),
+                started_seq: if p.input.is_some() { record.seq } else { 0 },
                 workflow_id: p.workflow_id.clone(),
                 starter: p.starter.clone(),
                 attested: p.attested,

@@ -4,21 +4,21 @@
 use std::sync::Arc;
 
 use harmony_protos::log::{
-    ApprovalCancelled, BlueprintCompleted, BlueprintStarted, CandidateDecided, IncidentCreated,
-    IncidentResolved, IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase,
-    PhaseChanged, RecordRedacted, ResolutionType, Severity, State, StepFailed, Text, payload::Kind,
+    ApprovalCancelled, CandidateDecided, IncidentCreated, IncidentResolved, IncidentSeverityChanged,
+    IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged, RecordRedacted, ResolutionType,
+    Severity, State, StepFailed, Text, payload::Kind,
 };
 
 use crate::{
     approvals,
     authority::Access,
-    command::{Answer, Command, Context, Refusal, ResolutionInput, workflow_type},
+    command::{Answer, Command, Context, Refusal, ResolutionInput},
     directory::Directory,
     ids::{WorkflowId, WorkflowType},
     machine::{self, Needs, TransitionError},
     policy::Policy,
     promotion::{Outcome, Policies},
-    words,
+    runs, words,
 };
 
 /// Longest title, as Statuspage takes no longer name.
@@ -175,9 +175,15 @@ pub fn judge(
             let kinds = std::iter::once(kind).chain(replanned).collect();
             bounded(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
         }
-        Command::StartBlueprint { workflow_id, starter, attested, target, refuse } => {
-            let refuse = refuse.as_deref();
-            Ok(start(state, workflow_id, starter, *attested, *target, refuse, context))
+        Command::StartBlueprint { workflow_id, starter, attested, target, refuse, input_text } => {
+            let run = runs::Run { workflow_id, starter, attested: *attested, input_text };
+            Ok(runs::start(state, &run, *target, refuse.as_deref(), context))
+        }
+        Command::MarkOrphaned { workflow_id, attempt, reason } => {
+            Ok(runs::orphaned(state, workflow_id, *attempt, reason))
+        }
+        Command::ResumeBlueprint { workflow_id, attempt } => {
+            runs::resume(state, workflow_id, *attempt, context)
         }
         Command::Record { payload } => record(state, payload),
         Command::OpenGate { request } => approvals::open(state, request, context, rules),
@@ -278,7 +284,7 @@ fn check_texts(payload: &mut Payload) -> Result<(), Refusal> {
     }
 }
 
-fn transition(
+pub(crate) fn transition(
     state: &IncidentState,
     to: State,
     context: &Context,
@@ -379,124 +385,6 @@ fn enter_phase(state: &IncidentState, phase: Phase) -> Result<Judged, Refusal> {
     Ok(Judged::new(Answer::Recorded, vec![kind]))
 }
 
-fn start(
-    state: &IncidentState,
-    workflow_id: &WorkflowId,
-    starter: &str,
-    attested: bool,
-    target: Option<State>,
-    refuse: Option<&str>,
-    context: &Context,
-) -> Judged {
-    let Some(kind) = workflow_type(workflow_id) else {
-        return Judged::new(
-            Answer::Refused { attempt: 0, reason: format!("{workflow_id} is no blueprint's workflow") },
-            vec![],
-        );
-    };
-    let blueprint = workflow_id.blueprint();
-    let attempt =
-        state.blueprints.iter().find(|one| one.blueprint == blueprint).map_or(1, |one| one.attempt + 1);
-    let started = Kind::BlueprintStarted(BlueprintStarted {
-        blueprint: blueprint.clone(),
-        attempt,
-        starter: starter.to_owned(),
-        attested,
-        workflow_id: workflow_id.to_string(),
-    });
-    let legal = match refuse {
-        Some(reason) => Err(invalid(reason)),
-        None => legal_start(state, kind, target, context),
-    };
-    let mut judged = match legal {
-        Ok(()) => Judged::new(
-            Answer::Started { attempt, severity: state.severity(), authority: context.authority },
-            vec![started],
-        ),
-        Err(refusal) => {
-            let reason = refusal.to_string();
-            let completed = Kind::BlueprintCompleted(BlueprintCompleted {
-                blueprint,
-                attempt,
-                status: "REFUSED".to_owned(),
-                reason: Some(Text::plain(&reason)),
-                result: None,
-            });
-            Judged::new(Answer::Refused { attempt, reason }, vec![started, completed])
-        }
-    };
-    judged.identity = Some(format!("{workflow_id}#{attempt}/start"));
-    judged
-}
-
-/// Whether a blueprint's transitions are legal from the present state with the starter's authority.
-fn legal_start(
-    state: &IncidentState,
-    kind: WorkflowType,
-    target: Option<State>,
-    context: &Context,
-) -> Result<(), Refusal> {
-    let now = state.state();
-    let illegal = |expected: &str| Refusal::Illegal {
-        explanation: format!(
-            "{} needs an incident that is {expected}; it is {}",
-            kind.name(),
-            now.as_str_name()
-        ),
-    };
-    let promoted = !state.decision_id.is_empty();
-    match kind {
-        WorkflowType::Initiate => match now {
-            State::Pending => transition(state, State::Open, context, promoted).map(drop),
-            State::Open => Ok(()),
-            State::Unspecified
-            | State::Mitigating
-            | State::Resolved
-            | State::Closed
-            | State::Cancelled
-            | State::Archived => Err(illegal("PENDING or OPEN")),
-        },
-        WorkflowType::Remediate => match now {
-            State::Open => transition(state, State::Mitigating, context, promoted).map(drop),
-            State::Mitigating => at_least_operator(kind, context),
-            State::Unspecified
-            | State::Pending
-            | State::Resolved
-            | State::Closed
-            | State::Cancelled
-            | State::Archived => Err(illegal("OPEN or MITIGATING")),
-        },
-        // What it tells of is on record already; it changes no state.
-        WorkflowType::Act => at_least_operator(kind, context),
-        WorkflowType::CloseOut => {
-            transition(state, target.unwrap_or(State::Resolved), context, false).map(drop)
-        }
-        WorkflowType::PostMortem => match now {
-            State::Resolved => at_least_operator(kind, context),
-            State::Unspecified
-            | State::Pending
-            | State::Open
-            | State::Mitigating
-            | State::Closed
-            | State::Cancelled
-            | State::Archived => Err(illegal("RESOLVED")),
-        },
-    }
-}
-
-fn at_least_operator(kind: WorkflowType, context: &Context) -> Result<(), Refusal> {
-    if context.authority >= harmony_protos::log::Authority::HumanOperator {
-        return Ok(());
-    }
-    Err(Refusal::Authority {
-        explanation: format!(
-            "{} needs HUMAN_OPERATOR at least, not {}",
-            kind.name(),
-            words::authority_name(context.authority)
-        ),
-    })
-}
-
 fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
     let Some(kind) = payload.kind.as_ref() else {
         return Err(invalid("there is nothing to record"));
@@ -549,6 +437,8 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
         | Kind::IncidentResolved(_)
         | Kind::PhaseChanged(_)
         | Kind::BlueprintStarted(_)
+        | Kind::BlueprintOrphaned(_)
+        | Kind::BlueprintResumed(_)
         | Kind::ApprovalRequested(_)
         | Kind::ApprovalDecided(_)
         | Kind::ApprovalRefused(_)
@@ -628,6 +518,6 @@ fn close(state: &IncidentState, context: &Context) -> Result<Judged, Refusal> {
     change_status(state, State::Closed, "", "", None, context)
 }
 
-fn invalid(explanation: &str) -> Refusal {
+pub(crate) fn invalid(explanation: &str) -> Refusal {
     Refusal::Invalid { explanation: explanation.to_owned() }
 }

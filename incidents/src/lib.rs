@@ -17,6 +17,7 @@ pub mod machine;
 pub mod policy;
 pub mod promotion;
 pub mod record;
+pub mod runs;
 pub mod sentence;
 pub mod words;
 

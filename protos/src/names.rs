@@ -24,6 +24,8 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::RecordRedacted(_) => "RECORD_REDACTED",
         Kind::BlueprintStarted(_) => "BLUEPRINT_STARTED",
         Kind::BlueprintCompleted(_) => "BLUEPRINT_COMPLETED",
+        Kind::BlueprintOrphaned(_) => "BLUEPRINT_ORPHANED",
+        Kind::BlueprintResumed(_) => "BLUEPRINT_RESUMED",
         Kind::PhaseChanged(_) => "PHASE_CHANGED",
         Kind::StepSucceeded(_) => "STEP_SUCCEEDED",
         Kind::StepFailed(_) => "STEP_FAILED",

@@ -81,6 +81,8 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         Kind::ActionItemAdded(p) => fields([("action", &mut p.action)]),
         Kind::RecordRedacted(p) => fields([("reason", &mut p.reason)]),
         Kind::BlueprintCompleted(p) => fields([("reason", &mut p.reason), ("result", &mut p.result)]),
+        Kind::BlueprintStarted(p) => fields([("input", &mut p.input)]),
+        Kind::BlueprintOrphaned(p) => fields([("reason", &mut p.reason)]),
         Kind::StepSucceeded(p) => {
             let mut all = fields([("detail", &mut p.detail)]);
             all.extend(
@@ -111,7 +113,7 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         | Kind::IncidentLinkedToTicket(_)
         | Kind::ResponderAssigned(_)
         | Kind::ResponderReleased(_)
-        | Kind::BlueprintStarted(_)
+        | Kind::BlueprintResumed(_)
         | Kind::PhaseChanged(_)
         | Kind::ApprovalTimedOut(_)
         | Kind::ApprovalReplanned(_)

@@ -8,7 +8,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
     Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, FanOut, HoldOff, LogActivities,
-    PagingService, ReviewSpace, RunbookActivities, RunbookServices, Services,
+    PagingService, Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
@@ -56,7 +56,9 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             services.rules.clone(),
             checkpoints.clone(),
         );
-        dispatching = Some(tokio::spawn(dispatcher.run(stop.clone())));
+        let reconciler = Reconciler::new(services.log.clone(), client.clone(), services.rules.clone());
+        dispatching =
+            Some((tokio::spawn(dispatcher.run(stop.clone())), tokio::spawn(reconciler.run(stop.clone()))));
         let options = WorkerOptions::new(INCIDENTS_QUEUE)
             .register_workflow::<CloseOut>()?
             .register_workflow::<IncidentAct>()?
@@ -86,8 +88,8 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
     }
     let ended = futures_util::future::try_join_all(running).await;
     stop.cancel();
-    if let Some(dispatching) = dispatching {
-        drop(dispatching.await);
+    if let Some((dispatching, reconciling)) = dispatching {
+        drop(tokio::join!(dispatching, reconciling));
     }
     if let Some(keeping) = keeping {
         drop(keeping.carrying.await);

@@ -336,6 +336,7 @@ impl World {
             attested: true,
             target: None,
             refuse: None,
+            input_text: String::new(),
         };
         self.append(id, &format!("{workflow_id}/start"), kind, start).await;
         let request = GateRequest {

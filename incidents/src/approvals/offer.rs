@@ -8,7 +8,7 @@ use crate::{
     judge::Rules,
 };
 
-use super::decision::org_of;
+use super::org_of;
 
 /// What a page offers somebody at a gate as it stands. Judged again when they decide.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -281,6 +281,7 @@ fn blueprint_that_may_not_start_is_refused_on_record_with_its_attempt() {
         attested: true,
         target: None,
         refuse: None,
+        input_text: String::new(),
     };
     let mut world = World::open(Severity::P1);
     for (actor, kind, expected) in [

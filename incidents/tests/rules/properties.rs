@@ -108,6 +108,7 @@ fn command(world: &World, actor: &str, step: &Step) -> Option<Command> {
             attested: true,
             target: None,
             refuse: None,
+            input_text: String::new(),
         },
         Step::Open(index) => {
             let (kind, gate, step) = GATES[*index];

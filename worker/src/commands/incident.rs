@@ -99,6 +99,9 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
         IncidentCommand::Stop(args) => {
             of(&args.id, "stop", &args.key, given(json!({ "reason": args.reason })))
         }
+        IncidentCommand::Resume(args) => {
+            of(&args.id, "resume", &args.key, given(json!({ "blueprint": args.blueprint })))
+        }
         IncidentCommand::CloseOut(args) => {
             let body = json!({
                 "resolutionSummary": args.summary,

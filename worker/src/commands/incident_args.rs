@@ -45,6 +45,8 @@ pub(crate) enum IncidentCommand {
     Stop(StopArgs),
     /// Try steps again that failed and were not needed
     Retry(RetryArgs),
+    /// Start what was lost again: runs that were terminated, or whose namespace is gone
+    Resume(ResumeArgs),
     /// Close the incident out as resolved
     CloseOut(CloseOutArgs),
     /// Cancel an incident that is none
@@ -368,6 +370,18 @@ pub(crate) struct StopArgs {
     /// Why
     #[arg(long)]
     pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// Options of `resume`.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// Such as INC-2026-0001
+    pub(super) id: String,
+    /// Only this blueprint: initiate, remediate, close-out or post-mortem [default: every one that was lost]
+    #[arg(long)]
+    pub(super) blueprint: Option<String>,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
