@@ -16,8 +16,7 @@ use harmony_incidents::{
     runs::{RESUMING, RUNNING},
 };
 use jiff::Timestamp;
-use temporalio_client::{Client, UntypedWorkflow, errors::WorkflowInteractionError};
-use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
+use temporalio_client::{Client, UntypedWorkflow, WorkflowExecutionStatus, errors::WorkflowInteractionError};
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks; two of them and what they take stay below a minute.
@@ -203,15 +202,13 @@ fn lost(status: WorkflowExecutionStatus, task_tries: i32) -> Option<String> {
         WorkflowExecutionStatus::Running if task_tries >= FAILED_TASKS => {
             Some(format!("its workflow task failed {task_tries} times"))
         }
-        WorkflowExecutionStatus::Running
-        | WorkflowExecutionStatus::ContinuedAsNew
-        | WorkflowExecutionStatus::Paused
-        | WorkflowExecutionStatus::Unspecified => None,
         WorkflowExecutionStatus::Completed => Some("its workflow has completed".to_owned()),
         WorkflowExecutionStatus::Failed => Some("its workflow has failed".to_owned()),
         WorkflowExecutionStatus::Canceled => Some("its workflow was cancelled".to_owned()),
         WorkflowExecutionStatus::Terminated => Some("its workflow was terminated".to_owned()),
         WorkflowExecutionStatus::TimedOut => Some("its workflow has timed out".to_owned()),
+        // It goes on, or Temporal does not tell.
+        _ => None,
     }
 }
 

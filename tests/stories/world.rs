@@ -132,9 +132,7 @@ impl World {
     /// Keeps the history of a run that ended, where `HARMONY_RECORD_HISTORIES` names a folder for it.
     async fn keep_history(&self, workflow: &str) {
         let Some(folder) = std::env::var_os("HARMONY_RECORD_HISTORIES") else { return };
-        let target = url::Url::parse(&format!("http://{}", self.text("/temporal"))).unwrap();
-        let options = ClientOptions::new(self.text("/namespace")).build();
-        let client = Client::connect(ConnectionOptions::new(target).build(), options).await.unwrap();
+        let client = self.client().await;
         let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow);
         // The record of the end stands before the run's own.
         drop(handle.get_result(Default::default()).await);
@@ -142,6 +140,25 @@ impl World {
         let story = std::thread::current().name().unwrap_or_default().rsplit("::").next().unwrap().to_owned();
         let kind = workflow.split("-INC-").next().unwrap();
         std::fs::write(Path::new(&folder).join(format!("{kind}-{story}.json")), history).unwrap();
+    }
+
+    /// A client of its Temporal.
+    pub(crate) async fn client(&self) -> Client {
+        let target = url::Url::parse(&format!("http://{}", self.text("/temporal"))).unwrap();
+        let options = ClientOptions::new(self.text("/namespace")).build();
+        Client::connect(ConnectionOptions::new(target).build(), options).await.unwrap()
+    }
+
+    /// What the workflow of a remediation answers to `approvalState`.
+    pub(crate) async fn approval_state(&self, id: &str) -> Value {
+        let workflow = format!("incident.remediate-{id}");
+        let ask = ["workflow", "query", "-w", &workflow, "--type", "approvalState", "-o", "json"];
+        self.until("approvalState to be answered", async || {
+            let output = self.temporal(&ask);
+            let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+            answer["queryResult"].as_array().and_then(|all| all.first().cloned())
+        })
+        .await
     }
 
     /// Waits for the gate that is pending.
@@ -266,6 +283,11 @@ impl World {
         kill(Pid::from_raw(self.pid(part)), Signal::SIGKILL).unwrap();
     }
 
+    /// SIGSTOP: it is there, and does nothing; nobody starts another in its place.
+    pub(crate) fn freeze(&self, part: &str) {
+        kill(Pid::from_raw(self.pid(part)), Signal::SIGSTOP).unwrap();
+    }
+
     /// Waits for something, and says what it waited for when it does not come.
     pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
         let start = Instant::now();
@@ -301,7 +323,7 @@ impl Drop for World {
 }
 
 /// Where `harmony dev` finds it too.
-fn temporal_cli() -> PathBuf {
+pub(crate) fn temporal_cli() -> PathBuf {
     if let Some(named) = std::env::var_os("HARMONY_TEMPORAL_CLI") {
         return named.into();
     }

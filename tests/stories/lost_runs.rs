@@ -1,0 +1,64 @@
+//! A run that was lost is found, said so, and started again as the same attempt.
+
+use serde_json::{Value, json};
+
+use crate::world::{POLICY, World, refusal};
+
+#[tokio::test]
+async fn terminated_run_is_orphaned_and_resumed_at_the_same_gate() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Somebody terminates it", "P2").await;
+    let (code, said) = refusal(&world.harmony(&["incident", "resume", &id]));
+    assert!(code == 3 && said.contains("nothing to resume"), "{code}: {said}");
+    world.remediate(&id).await;
+    let gate = world.gate(&id).await;
+    let message = world.asked(&gate).await;
+    let workflow = format!("incident.remediate-{id}");
+    let terminated = world.temporal(&["workflow", "terminate", "-w", &workflow, "--reason", "by mistake"]);
+    assert!(terminated.status.success(), "{}", String::from_utf8_lossy(&terminated.stderr));
+    let lost = world
+        .until("the run to be found lost", async || {
+            let shown = world.harmony(&["incident", "show", &id, "--json"]);
+            let shown: Value = serde_json::from_slice(&shown.stdout).ok()?;
+            let run = shown["blueprints"]["remediate"].clone();
+            (run["orphaned"] == true).then_some(run)
+        })
+        .await;
+    assert_eq!((&lost["status"], &lost["attempt"]), (&json!("ORPHANED"), &json!(1)), "{lost}");
+    assert!(lost["reason"].as_str().unwrap().contains("terminated"), "{lost}");
+    // It is not started anew over the one that waits.
+    let body = json!({ "runbook": "runbooks/rollback-deployment.md" });
+    let again = world.api(reqwest::Method::POST, &format!("incidents/{id}/remediate"), Some(body)).await;
+    assert_eq!(again.0, 409, "{again:?}");
+    assert!(again.1.to_string().contains("resume"), "{again:?}");
+
+    let said = world.state("slack").await["messages"].as_array().unwrap().len();
+    let resumed = world.harmony(&["incident", "resume", &id, "--idempotency-key", "again"]);
+    assert!(resumed.status.success(), "{:?}", refusal(&resumed));
+    let state = world
+        .until("the new run at its gate", async || {
+            let state = world.approval_state(&id).await;
+            (state["status"] == "pending" && state["slackMessageTs"] == json!(message)).then_some(state)
+        })
+        .await;
+    for field in ["gateId", "digest", "level", "deadline", "requestedAt", "requester"] {
+        assert_eq!(state[field], gate[field], "{field}: {state}");
+    }
+    let run = world.incident(&id).await["blueprints"]["remediate"].clone();
+    assert_eq!(
+        (&run["status"], &run["attempt"], &run["orphaned"]),
+        (&json!("RUNNING"), &json!(1), &json!(false))
+    );
+    world.click(&gate, "approve", "commander").await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    let kinds = world.kinds(&id).await;
+    let count = |kind: &str| kinds.iter().filter(|one| *one == kind).count();
+    assert_eq!((count("APPROVAL_REQUESTED"), count("APPROVAL_DECIDED")), (1, 1));
+    assert_eq!((count("BLUEPRINT_ORPHANED"), count("BLUEPRINT_RESUMED")), (1, 1));
+    // The notice and the question were there already: only the outcome is new.
+    assert_eq!(world.state("slack").await["messages"].as_array().unwrap().len(), said + 1);
+    let history = std::fs::read_to_string(world.dir.path().join("sample/checkout/history")).unwrap();
+    assert_eq!(history.lines().count(), 3, "{history}");
+    world.verified().await;
+}
