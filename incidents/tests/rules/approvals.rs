@@ -103,6 +103,7 @@ fn cell(state: &str, attested: Attested, manual: Manual, edit: Edit) -> String {
     for gate in &mut after.gates {
         gate.refusals = 0;
     }
+    after.refusal_tallies.clone_from(&before.refusal_tallies);
     after.seq = before.seq;
     assert_eq!(after, before, "a refusal changes nothing but its count");
     let (word, sentence) = because.split_once(": ").unwrap();

@@ -18,8 +18,9 @@ static OURS: LazyLock<AttestationKeys> = LazyLock::new(|| AttestationKeys::parse
 static THEIRS: LazyLock<AttestationKeys> =
     LazyLock::new(|| AttestationKeys::parse(&"22".repeat(32)).unwrap());
 
-/// A remediation that waits for the second time; its first attempt's gate was approved by the decision given.
-static SCENE: LazyLock<(World, GateState, DecisionPayload)> = LazyLock::new(|| {
+/// A remediation that waits for the second time; its first attempt's gate was approved by the decision given, the
+/// second would be by the other.
+static SCENE: LazyLock<(World, GateState, DecisionPayload, DecisionPayload)> = LazyLock::new(|| {
     let mut world = World::waiting(Severity::P2);
     let first = world.gate().clone();
     let approved = attested(&OURS, "default", &first, "commander", &world);
@@ -34,7 +35,8 @@ static SCENE: LazyLock<(World, GateState, DecisionPayload)> = LazyLock::new(|| {
     let context = world.workflow_context(WorkflowType::Remediate, "operator");
     world.say_as(&context, &Command::OpenGate { request: Box::new(request) }).unwrap();
     let second = world.head.state.gates.iter().find(|gate| gate.attempt == 2).unwrap().clone();
-    (world, second, approved)
+    let genuine = attested(&OURS, "default", &second, "commander", &world);
+    (world, second, approved, genuine)
 });
 
 fn sign(keys: &AttestationKeys, org: &str, workflow_id: &str, payload: &mut DecisionPayload) {
@@ -135,8 +137,7 @@ fn forgery() -> impl Strategy<Value = Forgery> {
 
 /// The decision; `None` where the forgery changed nothing.
 fn forged(forgery: &Forgery) -> Option<DecisionPayload> {
-    let (world, gate, approved) = &*SCENE;
-    let genuine = attested(&OURS, "default", gate, "commander", world);
+    let (world, gate, approved, genuine) = &*SCENE;
     let mut payload = genuine.clone();
     match forgery {
         Forgery::Changed(field, text) => {
@@ -184,13 +185,13 @@ fn forged(forgery: &Forgery) -> Option<DecisionPayload> {
             payload = attested(&OURS, "default", gate, who, world);
         }
     }
-    (payload != genuine).then_some(payload)
+    (payload != *genuine).then_some(payload)
 }
 
 #[test]
 fn none_of_a_hundred_thousand_forgeries_is_accepted() {
-    let (world, gate, _) = &*SCENE;
-    assert!(accepts(world, gate, attested(&OURS, "default", gate, "commander", world)));
+    let (world, gate, _, genuine) = &*SCENE;
+    assert!(accepts(world, gate, genuine.clone()));
     let config = ProptestConfig { cases: 100_000, failure_persistence: None, ..ProptestConfig::default() };
     let told = proptest::test_runner::TestRunner::new(config).run(&forgery(), |forgery| {
         if let Some(payload) = forged(&forgery) {
@@ -203,7 +204,7 @@ fn none_of_a_hundred_thousand_forgeries_is_accepted() {
 
 #[test]
 fn while_two_keys_are_valid_decisions_of_both_are_accepted_and_of_no_third() {
-    let (world, gate, _) = &*SCENE;
+    let (world, gate, ..) = &*SCENE;
     let (old, new) = ("11".repeat(32), "22".repeat(32));
     let both = AttestationKeys::parse(&format!("{new},{old}")).unwrap();
     let third = AttestationKeys::parse(&"33".repeat(32)).unwrap();
