@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use harmony_eventlog::{Append, Filter, LogError, SharedLog, Target};
+use harmony_eventlog::{Append, Filter, LogError, Place, SharedLog, Target};
 use harmony_incidents::{
     Answer, Command, IncidentId, OrgId, RulesSource, WorkflowId,
     command::Context,
@@ -99,23 +99,23 @@ impl Reconciler {
 
     async fn running(&self, org: &OrgId) -> Result<Vec<(IncidentId, BlueprintState)>, LogError> {
         let mut all = Vec::new();
-        let mut before = None;
+        let mut after = None;
         loop {
             let filter = Filter {
                 states: LIVE.into_iter().map(|state| state.as_str_name().to_owned()).collect(),
                 limit: PAGE,
-                before,
+                after,
                 ..Filter::default()
             };
             let page = self.log.list(org, &filter).await?;
             let full = page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
-            before = page.last().and_then(|state| state.incident.parse().ok());
+            after = page.last().and_then(Place::of);
             for state in page {
                 let Ok(incident) = state.incident.parse::<IncidentId>() else { continue };
                 let open = |one: &BlueprintState| one.status == RUNNING || one.status == RESUMING;
                 all.extend(state.blueprints.into_iter().filter(open).map(|one| (incident.clone(), one)));
             }
-            if !full || before.is_none() {
+            if !full || after.is_none() {
                 return Ok(all);
             }
         }

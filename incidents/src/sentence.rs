@@ -34,6 +34,8 @@ pub fn of(kind: &Kind) -> String {
         Kind::ReviewSectionWritten(p) => format!("review section {} written", p.section),
         Kind::ActionItemAdded(p) => format!("action for {}: {}", p.owner, shown(&p.action)),
         Kind::RecordRedacted(p) => format!("text of record {} taken out: {}", p.seq, shown(&p.reason)),
+        Kind::BlueprintOrphaned(p) => format!("the run of {} was lost: {}", p.blueprint, shown(&p.reason)),
+        Kind::BlueprintResumed(p) => format!("{} is resumed, attempt {}", p.blueprint, p.attempt),
         Kind::BlueprintStarted(p) => {
             format!("{} started, attempt {}, by {}", p.blueprint, p.attempt, p.starter)
         }
@@ -53,8 +55,10 @@ pub fn of(kind: &Kind) -> String {
             } else {
                 String::new()
             };
-            format!("{verb} by {} as {}{by_hand}{glass} {}", p.approver, p.acted_as, shown(&p.reason))
+            let of = if p.quorum > 0 { format!(" ({} of {})", p.approvals, p.quorum) } else { String::new() };
+            format!("{verb} by {} as {}{of}{by_hand}{glass} {}", p.approver, p.acted_as, shown(&p.reason))
         }
+        Kind::ApprovalRefused(p) if p.count > 0 => shown(&p.explanation).to_owned(),
         Kind::ApprovalRefused(p) => {
             format!(
                 "decision of {} refused ({}): {}",

@@ -372,6 +372,7 @@ impl World {
             payload: Ok(payload),
             attested: Attested::Yes,
             decided_at: Timestamp::now(),
+            counted: true,
         };
         let key = format!("decision/{}", pending.item.name);
         let decide = Command::Decide { input: Box::new(input) };

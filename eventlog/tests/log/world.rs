@@ -138,6 +138,7 @@ pub(crate) fn decision(
         }),
         attested,
         decided_at: at,
+        counted: false,
     }
 }
 
