@@ -14,7 +14,7 @@ use crate::{
     authority::Access,
     command::{Answer, Command, Context, Refusal, ResolutionInput},
     directory::Directory,
-    ids::{WorkflowId, WorkflowType},
+    ids::WorkflowType,
     machine::{self, Needs, TransitionError},
     policy::Policy,
     promotion::{Outcome, Policies},

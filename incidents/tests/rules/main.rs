@@ -16,4 +16,5 @@ mod matrix;
 mod promotion;
 mod properties;
 mod quorum;
+mod runs;
 mod world;
