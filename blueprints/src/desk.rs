@@ -94,6 +94,8 @@ pub(crate) struct Desk {
     pub(crate) wakes: u32,
     /// Refusals that are on record only as a count, and not counted there yet: by minute and gate.
     pub(crate) floods: BTreeMap<(Timestamp, String), u32>,
+    /// How many such counts this run has put on record.
+    pub(crate) counts: u32,
     /// The run is about to end: what is to be counted is counted now.
     pub(crate) closing: bool,
     /// The flow has left its gate as it is, to go on as a new run.

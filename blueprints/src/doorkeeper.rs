@@ -157,7 +157,9 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
             found.map(|(flood, number)| (flood.clone(), *number)).zip(desk.scope.clone())
         });
         let Some((((minute, gate_id), number), scope)) = over else { return Ok(()) };
-        let step = format!("refused/{gate_id}/{}", minute.as_microsecond());
+        // One minute may be counted twice: in a run that left it unfinished, and in the one that goes on.
+        let (run, count) = ctx.state(|workflow| (workflow.desk().continued, workflow.desk().counts));
+        let step = format!("refused/{gate_id}/{}/{run}.{count}", minute.as_microsecond());
         let command = Command::CountRefusals { gate_id: gate_id.clone(), minute, not_recorded: number };
         let request = AppendRequest { scope: Scope { step, occurred_at: now, ..scope }, command };
         let reply = patiently(ctx, LogAppend, &request).await?;
@@ -167,6 +169,7 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
         }
         ctx.state_mut(|workflow| {
             let desk = workflow.desk_mut();
+            desk.counts += 1;
             desk.floods.remove(&(minute, gate_id));
             if let Some(gate) = &mut desk.gate {
                 gate.note(format!("{now} {number} more were refused in the minute from {minute}"));
