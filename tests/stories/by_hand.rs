@@ -111,15 +111,28 @@ async fn bad_starts_end_at_once_and_name_the_field() {
 
 #[tokio::test]
 async fn policy_that_refuses_what_is_sent_by_hand_holds() {
-    let world = World::start("step_patience = \"20s\"\nmanual_starts = \"accept\"\n").await;
+    // The default, for where it counts.
+    let world = World::start("step_patience = \"20s\"\n").await;
     let (id, _) = world.initiated("By hand, refused", "P2").await;
+    let workflow = format!("incident.remediate-{id}");
+    let input = json!({
+        "context": { "incident_id": id, "initiator_id": "admin" },
+        "remediation": { "kind": "runbook", "path": "runbooks/rollback-deployment.md" },
+    })
+    .to_string();
+    let queue = "harmony-incidents";
+    let start = ["workflow", "execute", "--type", "incident.remediate", "--task-queue", queue];
+    let started = world.temporal(&[&start[..], &["-w", &workflow, "--input", &input]].concat());
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result, json!(null), "it never began");
+    let refused = world.incident(&id).await["blueprints"]["remediate"].clone();
+    assert_eq!(refused["status"], "REFUSED", "{refused}");
+    assert!(refused["reason"].as_str().unwrap().contains("straight at Temporal"), "{refused}");
+    assert!(!world.kinds(&id).await.contains(&"APPROVAL_REQUESTED".to_owned()));
     world.remediate(&id).await;
     let gate = world.gate(&id).await;
-    signal(
-        &world,
-        &format!("incident.remediate-{id}"),
-        "{\"decision\":\"approved\",\"approverId\":\"admin\"}",
-    );
+    signal(&world, &workflow, "{\"decision\":\"approved\",\"approverId\":\"admin\"}");
     world
         .until("the refusal", async || {
             world.kinds(&id).await.contains(&"APPROVAL_REFUSED".to_owned()).then_some(())

@@ -52,3 +52,36 @@ async fn resolving_cancels_the_remediation_that_waits() {
     assert!(!world.kinds(&id).await.contains(&"RUNBOOK_CELL_STARTED".to_owned()));
     world.verified().await;
 }
+
+#[tokio::test]
+async fn resolving_a_p1_ends_the_page_of_the_remediation_that_waits_and_pages_nobody_after() {
+    // The remediation's second level comes soon, and pages; it must not come any more.
+    let levels = "[urgent]\nP1 = [{ roles = [\"sre-oncall\"], within = \"30s\", page = true }, { roles = [\"incident-manager\"], within = \"10m\", page = true }]\n";
+    let world = World::start(&format!("{POLICY}{levels}")).await;
+    let (id, _) = world.initiated("It went away by itself", "P1").await;
+    world.remediate(&id).await;
+    let remediation = world.gate(&id).await;
+    let pages = async |world: &World| {
+        let all = world.state("pagerduty").await["incidents"].clone();
+        let about = all.as_array().unwrap().iter().filter(|one| one.to_string().contains("approval needed"));
+        about.map(|one| one["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    world.until("the page", async || (pages(&world).await.len() == 1).then_some(())).await;
+    world.post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "It went away" })).await;
+    let closing = world
+        .until("the gate of the close-out", async || {
+            let gate = world.incident(&id).await["gate"].clone();
+            gate["gateId"].as_str().is_some_and(|gate| gate.contains("close-out")).then_some(gate)
+        })
+        .await;
+    world.click(&closing, "approve", "commander").await;
+    assert_eq!(world.completed(&id, "close-out").await["status"], "COMPLETED");
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "CANCELLED", "{result}");
+    let records = world.records(&id).await;
+    let cancelled = records.iter().find(|one| one["kind"] == "APPROVAL_CANCELLED").unwrap();
+    assert_eq!(cancelled["payload"]["gateId"], remediation["gateId"]);
+    assert_eq!(pages(&world).await, ["resolved"]);
+    assert!(!records.iter().any(|one| one["kind"] == "APPROVAL_ESCALATED"), "{records:?}");
+    world.verified().await;
+}

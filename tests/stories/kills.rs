@@ -122,6 +122,10 @@ async fn cell_whose_worker_was_killed_is_unknown_and_a_gate_asks() {
 async fn stopping_ends_the_cell_that_runs() {
     let world = World::start(POLICY).await;
     let trace = slow_runbook(&world, 300);
+    // It does not listen to SIGTERM: SIGKILL comes after 5 s.
+    let file = world.dir.path().join("runbooks/slow.md");
+    let deaf = std::fs::read_to_string(&file).unwrap().replace("echo began", "trap '' TERM\necho began");
+    std::fs::write(&file, deaf).unwrap();
     let (id, _) = world.initiated("Stopped in the cell", "P2").await;
     world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "runbooks/slow.md" })).await;
     let gate = world.gate(&id).await;

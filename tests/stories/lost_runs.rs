@@ -62,3 +62,37 @@ async fn terminated_run_is_orphaned_and_resumed_at_the_same_gate() {
     assert_eq!(history.lines().count(), 3, "{history}");
     world.verified().await;
 }
+
+#[tokio::test]
+async fn second_start_before_the_first_is_on_record_is_refused_and_not_lost() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Two ask for the same", "P2").await;
+    // No worker begins anything: both are asked for before either is on record.
+    world.freeze("worker");
+    let ask = async |reason: &str| {
+        let env = json!({ "SAMPLE_STATE": world.dir.path().join(reason) });
+        let body = json!({ "runbook": "runbooks/rollback-deployment.md", "env": env });
+        world.api(reqwest::Method::POST, &format!("incidents/{id}/remediate"), Some(body)).await
+    };
+    let (first, second) = (ask("first").await, ask("second").await);
+    assert_eq!((first.0, second.0), (202, 202), "{first:?} {second:?}");
+    world.kill("worker");
+    world.gate(&id).await;
+    let refused = world
+        .until("the refusal of one of them on record", async || {
+            let records = world.records(&id).await;
+            records.into_iter().find(|one| one["payload"]["step"] == "second-start")
+        })
+        .await;
+    assert_eq!(
+        (&refused["kind"], &refused["actor"]),
+        (&json!("STEP_SKIPPED"), &json!("operator")),
+        "{refused}"
+    );
+    assert!(refused["payload"]["reason"].as_str().unwrap().contains("started already"), "{refused}");
+    let kinds = world.kinds(&id).await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "APPROVAL_REQUESTED").count(), 1);
+    world.post(&format!("incidents/{id}/stop"), json!({})).await;
+    world.completed(&id, "remediate").await;
+    world.verified().await;
+}
