@@ -18,7 +18,7 @@ async fn page(world: &World, title: &str) -> Value {
 
 #[tokio::test]
 async fn raising_the_severity_gives_the_open_gate_its_levels_at_once() {
-    let levels = "[urgent]\nP2 = [{ roles = [\"sre-oncall\"], within = \"20m\" }]\nP1 = [{ roles = [\"incident-manager\"], within = \"6s\", page = true }]\n";
+    let levels = "[urgent]\nP2 = [{ roles = [\"sre-oncall\"], within = \"20m\" }]\nP1 = [{ roles = [\"incident-manager\"], within = \"15s\", page = true }]\n";
     let world = World::start(&format!("{POLICY}{levels}")).await;
     let (id, _) = world.initiated("Worse than it looked", "P2").await;
     world.remediate(&id).await;

@@ -8,17 +8,17 @@ use crate::world::{POLICY, World};
 const LEVELS: &str = r#"
 [urgent]
 P1 = [
-  { roles = ["sre-oncall"], within = "4s", page = true },
-  { roles = ["incident-manager"], within = "4s", page = true },
-  { roles = ["org-admin"], within = "4s", page = true },
+  { roles = ["sre-oncall"], within = "12s", page = true },
+  { roles = ["incident-manager"], within = "12s", page = true },
+  { roles = ["org-admin"], within = "12s", page = true },
 ]
 P2 = [
-  { roles = ["sre-oncall"], within = "4s" },
-  { roles = ["incident-manager"], within = "4s", page = true },
-  { roles = ["org-admin"], within = "4s", page = true },
+  { roles = ["sre-oncall"], within = "12s" },
+  { roles = ["incident-manager"], within = "12s", page = true },
+  { roles = ["org-admin"], within = "12s", page = true },
 ]
-P3 = [{ roles = ["sre-oncall"], within = "4s" }]
-P4 = [{ roles = ["sre-oncall"], within = "4s" }]
+P3 = [{ roles = ["sre-oncall"], within = "12s" }]
+P4 = [{ roles = ["sre-oncall"], within = "12s" }]
 "#;
 
 /// The records of this kind about the remediation's gate.
