@@ -263,7 +263,7 @@ impl Services {
         let rules = self.rules.current();
         let about = match &notice.ask {
             Some(Ask::Decide(_)) => self.about(scope).await?,
-            Some(Ask::SignOff { .. }) | None => String::new(),
+            Some(Ask::Remind(_) | Ask::SignOff { .. }) | None => String::new(),
         };
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
         let mut notice = notice.clone();

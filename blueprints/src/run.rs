@@ -268,7 +268,7 @@ impl<W: Blueprint> Run<'_, W> {
             Ok(reply) => Ok(reply),
             // Not needed any more. What is under way records itself.
             Err(error) if error.as_cancelled().is_some() => {
-                self.ctx.state_mut(|workflow| workflow.desk_mut().step_given_up(&step));
+                self.ctx.state_mut(|workflow| workflow.desk_mut().step_given_up(name));
                 return Ok(Err("given up".to_owned()));
             }
             Err(error) => Err(explain(&error)),

@@ -195,6 +195,7 @@ impl World {
             payload: Ok(payload),
             attested: Attested::Yes,
             decided_at: self.now,
+            counted: true,
         };
         let context = Context {
             actor: "operator".to_owned(),
