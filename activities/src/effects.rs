@@ -16,7 +16,7 @@ use std::{
 
 use harmony_blueprints::contracts::{Scope, StepReply, capability};
 use harmony_capabilities::error::{CallError, Fate};
-use harmony_eventlog::{Append, Appended, Begin, LogError, Target};
+use harmony_eventlog::{Append, Appended, Begin, LogError, Target, outcome};
 use harmony_incidents::{
     Command,
     judge::{judge, payload},
@@ -344,7 +344,8 @@ impl Services {
     ) -> Result<Appended, LogError> {
         let context = scope.context();
         let rules = self.rules.current();
-        self.log
+        let appended = self
+            .log
             .append(Append {
                 org: &scope.org,
                 target: Target::Named(scope.incident.clone()),
@@ -356,7 +357,13 @@ impl Services {
                 judge: &|head| judge(head, command, &context, rules.rules()),
                 follow: &|_| checkpoints::following(scope, command),
             })
-            .await
+            .await;
+        harmony_telemetry::metrics::appended(outcome(&appended));
+        let appended = appended?;
+        if !appended.repeated {
+            self.tell(scope, command, &appended).await;
+        }
+        Ok(appended)
     }
 }
 

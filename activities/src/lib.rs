@@ -23,6 +23,7 @@ mod review;
 mod runbook;
 mod services;
 mod timeline;
+mod trace;
 
 pub use channel::ConnectorActivities;
 pub use checkpoints::Checkpoints;
@@ -34,3 +35,4 @@ pub use outbox::Dispatcher;
 pub use reconciler::Reconciler;
 pub use runbook::RunbookActivities;
 pub use services::{PagingService, ReviewSpace, RunbookServices, Services};
+pub use trace::Traced;

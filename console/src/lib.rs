@@ -26,6 +26,7 @@ mod limits;
 mod log;
 mod mcp;
 pub mod oidc;
+mod observed;
 mod openapi;
 mod patient;
 mod query;
@@ -53,6 +54,8 @@ use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_eventlog::{CheckpointKey, SharedLog};
 use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
+
+pub use observed::standing;
 
 use callbacks::seen::Seen;
 use error::ApiError;
@@ -197,6 +200,7 @@ pub fn router(doors: Doors) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/slack/commands", post(callbacks::slack::commands))
         .route("/slack/events", post(callbacks::slack::events))
+        .route("/metrics", get(observed::metrics))
         .route("/slack/interactions", post(callbacks::slack::interactions))
         .route("/webhooks/alertmanager", post(callbacks::alerts::alertmanager))
         .route("/webhooks/grafana", post(callbacks::alerts::grafana))
@@ -211,6 +215,7 @@ pub fn router(doors: Doors) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(map_response(guarded))
+        .layer(from_fn(observed::observe))
         .layer(from_fn(audit::identified))
 }
 

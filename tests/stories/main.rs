@@ -27,4 +27,5 @@ mod promote;
 mod races;
 mod remediate;
 mod secrets;
+mod telemetry;
 mod temporal_away;
