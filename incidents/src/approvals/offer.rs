@@ -41,4 +41,3 @@ pub fn offered(state: &IncidentState, gate: &GateState, principal: &Principal, r
             && matches!(state.severity(), Severity::P1 | Severity::P2),
     }
 }
-
