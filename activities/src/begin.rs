@@ -175,6 +175,7 @@ fn brief(state: &IncidentState) -> Brief {
         text.as_ref().map(|text| text.shown().to_owned()).unwrap_or_default()
     };
     Brief {
+        trace_id: state.trace_id.clone(),
         title: text(&state.title),
         severity: state.severity(),
         state: state.state(),

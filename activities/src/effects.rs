@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use harmony_blueprints::contracts::{Scope, StepReply};
 use harmony_capabilities::error::{CallError, Fate};
-use harmony_eventlog::{Append, Appended, Begin, LogError, Target};
+use harmony_eventlog::{Append, Appended, Begin, LogError, Target, outcome};
 use harmony_incidents::{
     Command,
     judge::{judge, payload},
@@ -314,7 +314,8 @@ impl Services {
     ) -> Result<Appended, LogError> {
         let context = scope.context();
         let rules = self.rules.current();
-        self.log
+        let appended = self
+            .log
             .append(Append {
                 org: &scope.org,
                 target: Target::Named(scope.incident.clone()),
@@ -326,7 +327,13 @@ impl Services {
                 judge: &|head| judge(head, command, &context, rules.rules()),
                 follow: &|_| checkpoints::following(scope, command),
             })
-            .await
+            .await;
+        harmony_telemetry::metrics::appended(outcome(&appended));
+        let appended = appended?;
+        if !appended.repeated {
+            self.tell(scope, command, &appended).await;
+        }
+        Ok(appended)
     }
 }
 

@@ -22,6 +22,7 @@ mod review;
 mod runbook;
 mod services;
 mod timeline;
+mod trace;
 
 pub use channel::ConnectorActivities;
 pub use checkpoints::Checkpoints;
@@ -32,3 +33,4 @@ pub use journal::LogActivities;
 pub use outbox::Dispatcher;
 pub use runbook::RunbookActivities;
 pub use services::{PagingService, ReviewSpace, RunbookServices, Services};
+pub use trace::Traced;

@@ -15,6 +15,7 @@ use harmony_incidents::{
     log::{Authority, Cause},
     promotion::WORKFLOW_TYPE,
 };
+use harmony_telemetry::{self as telemetry, FutureExt, Parent, Span, SpanKind};
 use serde_json::{Value, json};
 use temporalio_client::{
     Client, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowCancelOptions,
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use std::sync::Arc;
 
-use crate::checkpoints::Checkpoints;
+use crate::{checkpoints::Checkpoints, trace::start_span};
 
 /// How often an idle dispatcher looks.
 const IDLE: Duration = Duration::from_millis(150);
@@ -190,7 +191,17 @@ impl Dispatcher {
             .static_summary(summary)
             .build();
         let workflow = UntypedWorkflow::new(text(payload, "workflowType")?);
-        match self.client.start_workflow(workflow, raw(&payload["input"]), options).await {
+        let span = starting(payload);
+        let started = self
+            .client
+            .start_workflow(workflow, raw(&payload["input"]), options)
+            .with_context(span.clone())
+            .await;
+        if matches!(&started, Err(error) if !matches!(error, WorkflowStartError::AlreadyStarted { .. })) {
+            telemetry::failed(&span, "the workflow was not started");
+        }
+        drop(span);
+        match started {
             Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(Carried::Done),
             Err(error) => Err(error.into()),
         }
@@ -302,6 +313,28 @@ fn finished(outcome: Result<(), WorkflowInteractionError>) -> anyhow::Result<Car
         Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(Carried::Done),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The span of starting a workflow, in the incident's trace: below the request that asked for it where that is in this
+/// trace, too, and linked to it otherwise.
+fn starting(payload: &Value) -> telemetry::Context {
+    let word = |name: &str| payload[name].as_str().unwrap_or_default();
+    let (workflow_type, workflow_id) = (word("workflowType"), word("workflowId"));
+    let attempt = payload["attempt"].as_u64().unwrap_or(1);
+    let trace = payload["input"]["context"]["trace_id"].as_str().and_then(telemetry::trace_id);
+    let Some(trace) = trace.filter(|_| telemetry::is_on()) else { return telemetry::Context::new() };
+    let asked = payload["traceparent"].as_str().and_then(Parent::parse);
+    let (above, beside) = match asked {
+        Some(asked) if asked.trace == trace => (Some(asked.span), None),
+        asked => (None, asked),
+    };
+    Span::new(format!("start {workflow_type}"), SpanKind::Client)
+        .within(trace, above)
+        .after(beside)
+        .known_as(start_span(workflow_id, attempt))
+        .with("temporal.workflow.id", workflow_id.to_owned())
+        .with("temporal.workflow.type", workflow_type.to_owned())
+        .start()
 }
 
 fn text<'a>(payload: &'a Value, name: &str) -> anyhow::Result<&'a str> {

@@ -13,6 +13,7 @@ use harmony_incidents::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use temporalio_workflow::common::ActivityDefinition;
 
 use crate::messages::{PageTarget, RunbookInput};
@@ -176,6 +177,12 @@ impl Scope {
         format!("{}#{}/{}", self.workflow_id, self.attempt, self.step)
     }
 
+    /// The run's span in the incident's trace, as W3C `traceparent`: its id is derived from workflow id and attempt.
+    pub fn traceparent(&self, trace_id: &str) -> String {
+        let span = Sha256::digest(format!("{}#{}", self.workflow_id, self.attempt).as_bytes());
+        format!("00-{trace_id}-{}-01", hex::encode(&span[..8]))
+    }
+
     /// Who, why and when of this step's record.
     pub fn context(&self) -> Context {
         Context {
@@ -265,6 +272,9 @@ pub struct BeginReply {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Brief {
+    /// The incident's trace, 32 hex digits.
+    #[serde(default)]
+    pub trace_id: String,
     /// Internal title.
     pub title: String,
     /// Severity.
@@ -425,6 +435,9 @@ pub struct CellRequest {
     pub workdir: String,
     /// Its time, in milliseconds.
     pub timeout_ms: u64,
+    /// The run's span, as W3C `traceparent`; empty where there is none.
+    #[serde(default)]
+    pub traceparent: String,
 }
 
 /// Answer to `runbook.cell`.

@@ -314,6 +314,7 @@ async fn execute<W: Blueprint>(
         secret_env: input.remediation.secret_env.clone(),
         workdir: input.remediation.workdir.clone(),
         timeout_ms: cell.timeout_ms,
+        traceparent: run.scope.traceparent(&run.incident.trace_id),
     };
     match run.ctx.execute_activity(RunbookCell, request, options).await {
         // Nobody stopped the run: its worker was shut down while the cell ran.

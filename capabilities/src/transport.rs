@@ -10,6 +10,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
+use opentelemetry::{
+    Context, KeyValue, global,
+    trace::{FutureExt, SpanKind, Status, TraceContextExt, Tracer},
+};
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -98,6 +102,47 @@ impl Transport {
         operation: Operation,
         request: RequestBuilder,
     ) -> Result<Answer, CallError> {
+        let span = self.span(operation, &request);
+        let sent = self.exchange(operation, request).with_context(span.clone()).await;
+        let status = match &sent {
+            Ok(answer) => Some(answer.status.as_u16()),
+            Err(error) => error.status(),
+        };
+        if let Some(status) = status {
+            span.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+        }
+        if status.is_none_or(|status| status >= 400) {
+            span.span().set_status(Status::error(if status.is_some() { "refused" } else { "no answer" }));
+        }
+        sent
+    }
+
+    /// The call as a span of whatever is open here: method, host and operation, never a path, query or body.
+    fn span(&self, operation: Operation, request: &RequestBuilder) -> Context {
+        let here = Context::current();
+        if !here.span().span_context().is_valid() {
+            return here;
+        }
+        let Some(request) = request.try_clone().and_then(|copy| copy.build().ok()) else { return here };
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", request.method().to_string()),
+            KeyValue::new("server.address", request.url().host_str().unwrap_or_default().to_owned()),
+            KeyValue::new("harmony.vendor", self.vendor),
+            KeyValue::new("harmony.operation", operation.name),
+        ];
+        attributes.extend(
+            request.url().port_or_known_default().map(|port| KeyValue::new("server.port", i64::from(port))),
+        );
+        let tracer = global::tracer("harmony");
+        let span = tracer
+            .span_builder(format!("{} {}", self.vendor, operation.name))
+            .with_kind(SpanKind::Client)
+            .with_attributes(attributes)
+            .start_with_context(&tracer, &here);
+        here.with_span(span)
+    }
+
+    async fn exchange(&self, operation: Operation, request: RequestBuilder) -> Result<Answer, CallError> {
         let mut response = request.send().await.map_err(|error| self.lost(operation, None, error))?;
         let status = response.status();
         let mut body = Vec::new();

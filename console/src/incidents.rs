@@ -112,8 +112,14 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
         }
     }
     let title = body.title.trim();
-    // Derived from the request, so that a repetition declares the same.
-    let trace = Uuid::new_v5(&NAMESPACE, format!("trace/{}/{}", call.caller.org, call.key()).as_bytes());
+    // The caller's trace, or the one that this request began; else derived from the request.
+    let trace_id = harmony_telemetry::current().map_or_else(
+        || {
+            let name = format!("trace/{}/{}", call.caller.org, call.key());
+            Uuid::new_v5(&NAMESPACE, name.as_bytes()).simple().to_string()
+        },
+        |request| request.trace.to_string(),
+    );
     Ok(IncidentCreated {
         title: Some(Text::plain(title)),
         severity: severity.into(),
@@ -126,7 +132,7 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
         impacted_services,
         public_title: Text::optional(line("publicTitle", &body.public_title)?),
         public_message: Text::optional(body.public_message),
-        trace_id: trace.simple().to_string(),
+        trace_id,
         cost_center: String::new(),
         decision_id: String::new(),
     })

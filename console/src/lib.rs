@@ -22,6 +22,7 @@ mod health;
 mod incidents;
 mod log;
 pub mod oidc;
+mod observed;
 mod query;
 mod responders;
 mod review;
@@ -36,7 +37,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, header},
-    middleware::map_response,
+    middleware::{from_fn, map_response},
     response::Response,
     routing::{get, post},
 };
@@ -44,6 +45,8 @@ use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_eventlog::{CheckpointKey, SharedLog};
 use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
+
+pub use observed::standing;
 
 use callbacks::seen::Seen;
 use error::ApiError;
@@ -127,6 +130,7 @@ pub fn router(doors: Doors) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/slack/commands", post(callbacks::slack::commands))
         .route("/slack/events", post(callbacks::slack::events))
+        .route("/metrics", get(observed::metrics))
         .route("/slack/interactions", post(callbacks::slack::interactions))
         .route("/webhooks/alertmanager", post(callbacks::alerts::alertmanager))
         .route("/webhooks/grafana", post(callbacks::alerts::grafana))
@@ -136,6 +140,7 @@ pub fn router(doors: Doors) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(map_response(guarded))
+        .layer(from_fn(observed::observe))
         .with_state(app)
 }
 

@@ -170,11 +170,11 @@ fn item(
     request: &str,
     input: &Value,
 ) -> OutboxItem {
-    OutboxItem {
-        kind: OutboxKind::Start,
-        name: format!("{workflow_id}#{attempt}/{request}"),
-        payload: payload(kind.name(), workflow_id.as_str(), attempt, input),
+    let mut item = payload(kind.name(), workflow_id.as_str(), attempt, input);
+    if let Some(asked) = harmony_telemetry::current() {
+        item["traceparent"] = json!(asked.to_string());
     }
+    OutboxItem { kind: OutboxKind::Start, name: format!("{workflow_id}#{attempt}/{request}"), payload }
 }
 
 fn with_context(mut own: Value, golden: &GoldenContext) -> Value {

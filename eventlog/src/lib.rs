@@ -43,6 +43,6 @@ pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;
 pub use store::{
     Append, Appended, Begin, Cause, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxId, OutboxItem,
-    OutboxKind, Pending, Place, SharedLog, Sort, Target,
+    OutboxKind, Pending, Place, SharedLog, Sort, Target, outcome,
 };
 pub use verify::{Finding, Report};

@@ -434,3 +434,13 @@ pub trait EventLog: Send + Sync {
 
 /// A store that is shared.
 pub type SharedLog = Arc<dyn EventLog>;
+
+/// What came of an append, in the word that is counted: `recorded`, `repeated`, `refused` or `failed`.
+pub fn outcome(appended: &Result<Appended, LogError>) -> &'static str {
+    match appended {
+        Ok(appended) if appended.repeated => "repeated",
+        Ok(_) => "recorded",
+        Err(LogError::Refused(_) | LogError::KeyConflict { .. } | LogError::Stale { .. }) => "refused",
+        Err(_) => "failed",
+    }
+}

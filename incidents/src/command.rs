@@ -280,7 +280,7 @@ pub enum Command {
 
 /// Names of fields that are derived from when and under which policy and keys a step is offered: offered again, later,
 /// it is the same request.
-const DERIVED_FIELDS: [&str; 4] = ["attested", "decidedAt", "durationMs", "refuse"];
+const DERIVED_FIELDS: [&str; 5] = ["attested", "decidedAt", "durationMs", "refuse", "traceId"];
 
 impl Command {
     /// Whether judging it looks at the decisions that are under way: a store that would have to read them for it

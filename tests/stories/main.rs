@@ -20,4 +20,5 @@ mod promote;
 mod races;
 mod remediate;
 mod secrets;
+mod telemetry;
 mod temporal_away;

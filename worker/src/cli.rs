@@ -127,6 +127,9 @@ pub(crate) struct WorkerArgs {
     /// Task queue to work on; repeat for both [default: both]
     #[arg(long = "queue", value_name = "QUEUE")]
     pub(crate) queues: Vec<Queue>,
+    /// Where to serve /healthz, /readyz and /metrics; port 0 takes a free one [env: HARMONY_METRICS_ADDR] [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<String>,
     #[command(flatten)]
     pub(crate) parent: ParentArgs,
 }
@@ -175,12 +178,25 @@ impl Cli {
             Command::Serve(args) => args.listen.http.clone(),
             _ => None,
         };
-        Flags { data_dir: self.shared.data_dir.clone(), org: self.shared.org.clone(), http }
+        let metrics = match &self.command {
+            Command::Worker(args) => args.metrics.clone(),
+            _ => None,
+        };
+        Flags { data_dir: self.shared.data_dir.clone(), org: self.shared.org.clone(), http, metrics }
     }
 
     /// Whether the command goes on until it is stopped, and so logs what it does.
     pub(crate) fn is_service(&self) -> bool {
         matches!(self.command, Command::Worker(_) | Command::Serve(_) | Command::Sandbox(_))
+    }
+
+    /// What the process is called in traces, where it makes any.
+    pub(crate) fn service_name(&self) -> Option<&'static str> {
+        match &self.command {
+            Command::Worker(_) => Some("harmony-worker"),
+            Command::Serve(_) => Some("harmony-console"),
+            _ => None,
+        }
     }
 
     /// Whether to stop when stdin closes.

@@ -26,6 +26,7 @@ use crate::{
     governance::{Governance, RuleFiles},
     keys,
     settings::{Settings, Source},
+    telemetry::TraceSettings,
 };
 
 /// Where `serve` and `dev` listen unless told otherwise.
@@ -48,6 +49,8 @@ pub(crate) struct Flags {
     pub(crate) org: Option<String>,
     /// `--http`.
     pub(crate) http: Option<String>,
+    /// `--metrics`.
+    pub(crate) metrics: Option<String>,
 }
 
 /// Which task queues a worker serves.
@@ -57,6 +60,31 @@ pub(crate) struct Queues {
     pub(crate) incidents: bool,
     /// `harmony-runbooks`: runbook cells alone.
     pub(crate) runbooks: bool,
+}
+
+/// A worker's place in Temporal's worker versioning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Build {
+    /// Deployment that builds belong to.
+    pub(crate) deployment: String,
+    /// This build.
+    pub(crate) id: String,
+}
+
+impl Build {
+    fn new(settings: &Settings) -> Result<Option<Self>, Failure> {
+        match (settings.get("HARMONY_DEPLOYMENT"), settings.get("HARMONY_BUILD_ID")) {
+            (None, None) => Ok(None),
+            (Some(deployment), Some(id)) if !deployment.contains('.') => {
+                Ok(Some(Self { deployment: deployment.to_owned(), id: id.to_owned() }))
+            }
+            (Some(_), Some(_)) => {
+                Err(bad("HARMONY_DEPLOYMENT", "Temporal takes no dot in a deployment's name"))
+            }
+            (Some(_), None) => Err(bad("HARMONY_BUILD_ID", "HARMONY_DEPLOYMENT is set, this must be, too")),
+            (None, Some(_)) => Err(bad("HARMONY_DEPLOYMENT", "HARMONY_BUILD_ID is set, this must be, too")),
+        }
+    }
 }
 
 /// Everything a process needs to know.
@@ -82,6 +110,12 @@ pub(crate) struct Config {
     pub(crate) flags: FlagSettings,
     /// Where the log goes besides the store.
     pub(crate) fan_out: FanOutSettings,
+    /// Where a worker serves health and metrics, if anywhere.
+    pub(crate) metrics_addr: Option<SocketAddr>,
+    /// Where spans go, if anywhere.
+    pub(crate) traces: Option<TraceSettings>,
+    /// Which build this worker is of, where Temporal is to know.
+    pub(crate) build: Option<Build>,
     /// Checks what claims to come from Slack.
     pub(crate) slack_signing_secret: Option<SecretString>,
 }
@@ -172,6 +206,14 @@ impl Config {
             vendors: Vendors::new(&settings)?,
             flags: FlagSettings::new(&settings)?,
             fan_out: FanOutSettings::new(&settings)?,
+            metrics_addr: match text("HARMONY_METRICS_ADDR") {
+                None => None,
+                Some(given) => Some(given.parse().map_err(|_| {
+                    bad("HARMONY_METRICS_ADDR", &format!("{given:?} is no address such as 0.0.0.0:9464"))
+                })?),
+            },
+            traces: TraceSettings::new(&settings)?,
+            build: Build::new(&settings)?,
             slack_signing_secret: text("SLACK_SIGNING_SECRET").map(SecretString::from),
             data_dir,
             settings,
@@ -249,7 +291,8 @@ impl Config {
             .map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
     }
 
-    fn key(&self, setting: &str, file: &str) -> anyhow::Result<SecretString> {
+    /// A key from its setting, or from the data directory, where it is made once.
+    pub(crate) fn key(&self, setting: &str, file: &str) -> anyhow::Result<SecretString> {
         match self.settings.get(setting) {
             Some(key) => Ok(SecretString::from(key)),
             None => keys::read_or_make(&self.in_data_dir(file), keys::random_hex),
@@ -426,6 +469,7 @@ impl Flags {
         match key {
             "HARMONY_DATA_DIR" => self.data_dir.as_ref().map(|path| path.display().to_string()),
             "HARMONY_HTTP_ADDR" => self.http.clone(),
+            "HARMONY_METRICS_ADDR" => self.metrics.clone(),
             "HARMONY_ORG" => self.org.clone(),
             _ => None,
         }

@@ -13,6 +13,7 @@ mod failure;
 mod fanout;
 mod flags;
 mod governance;
+mod health;
 mod keys;
 mod output;
 mod promotion_policies;
@@ -20,6 +21,7 @@ mod run_worker;
 mod sample;
 mod settings;
 mod supervisor;
+mod telemetry;
 mod temporal;
 mod temporal_cli;
 
@@ -27,11 +29,9 @@ use std::{io::Read, process::ExitCode, thread, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command, ConfigCommand, TemporalCommand};
 use config::Config;
-use failure::Failure;
 
 /// How long a process whose parent is gone may take to stop.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(8);
@@ -58,7 +58,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         return supervisor::reaper::run().map(|()| ExitCode::SUCCESS);
     }
     let config = Config::load(&cli.flags())?;
-    start_logging(&config, if cli.is_service() { "info" } else { "error" })?;
+    telemetry::start_logging(&config, if cli.is_service() { "info" } else { "error" })?;
     if cli.exits_with_stdin() {
         exit_with_stdin();
     }
@@ -66,7 +66,16 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("the asynchronous runtime does not start")?;
+    let exporting = {
+        let _inside = runtime.enter();
+        match cli.service_name() {
+            Some(service) => telemetry::start(&config, service)?,
+            None => None,
+        }
+    };
     let code = runtime.block_on(Box::pin(dispatch(cli, &config)))?;
+    // The last spans are sent while there is a runtime to send them.
+    drop(exporting);
     // A blocking task, such as a lookup of a name, must not hold the process.
     runtime.shutdown_timeout(Duration::from_millis(500));
     Ok(code)
@@ -92,29 +101,6 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Reaper => {}
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Logs to stderr, as `HARMONY_LOG` says, in text or (`HARMONY_LOG_FORMAT=json`) in JSON.
-fn start_logging(config: &Config, default: &str) -> Result<(), Failure> {
-    let wanted = config.settings.get("HARMONY_LOG").unwrap_or(default);
-    let filter = EnvFilter::try_new(wanted).map_err(|error| {
-        Failure::usage(
-            format!("HARMONY_LOG: {error}"),
-            "set it to a level or a filter such as info,harmony=debug",
-        )
-    })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match config.settings.get("HARMONY_LOG_FORMAT") {
-        None | Some("text") => subscriber.with_ansi(false).try_init(),
-        Some("json") => subscriber.json().try_init(),
-        Some(other) => {
-            let what = format!("HARMONY_LOG_FORMAT: {other:?} is no format");
-            return Err(Failure::usage(what, "set it to text or json"));
-        }
-    };
-    // Refused only where somebody logs already.
-    drop(started);
-    Ok(())
 }
 
 /// Stops this process when whoever started it is gone, however they went: the other end of stdin closes.

@@ -8,7 +8,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
     Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, FanOut, LogActivities, PagingService,
-    ReviewSpace, RunbookActivities, RunbookServices, Services,
+    ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
@@ -18,13 +18,17 @@ use harmony_capabilities::{
 };
 use harmony_eventlog::SharedLog;
 use temporalio_client::Client;
-use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use temporalio_common::worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion};
+use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     commands::{log::checkpoint_key, temporal_setup::missing_search_attributes},
-    config::{Config, Queues},
+    config::{Build, Config, Queues},
     flags::FlagService,
+    health::{self, Parts},
+    temporal::Probe,
 };
 
 /// Blocked workflows take 37 KiB each in the cache.
@@ -39,14 +43,30 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Runs until told to stop.
 pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
     let stop = stop_signal()?;
+    let (parts, known) = watch::channel(Parts::default());
+    let telemetry = match config.metrics_addr {
+        Some(address) => {
+            let temporal = Probe::start(config).await;
+            health::serve(address, temporal, known, queues.incidents, stop.clone()).await?
+        }
+        None => Default::default(),
+    };
     let keeping = if queues.incidents { Some(Keeping::begin(config, &stop).await?) } else { None };
     let Some(client) = connect(config, &stop).await else { return Ok(()) };
-    let runtime = Runtime::from_current_tokio(Default::default())
+    let options = RuntimeOptions::builder()
+        .telemetry_options(telemetry)
+        .build()
+        .map_err(|error| anyhow::anyhow!("the Temporal runtime cannot be set up: {error}"))?;
+    let runtime = Runtime::from_current_tokio(options)
         .map_err(|error| anyhow::anyhow!("the Temporal runtime does not start: {error}"))?;
     let mut running: Vec<LocalBoxFuture<'_, anyhow::Result<()>>> = Vec::new();
     let mut dispatching = None;
     if let Some(Keeping { log, checkpoints, .. }) = &keeping {
         let services = Arc::new(services(config, log.clone()).await?);
+        parts.send_modify(|parts| {
+            parts.governed = Some((services.log.clone(), services.rules.clone()));
+        });
+        let traced = Traced::new(Some(services.log.clone()));
         if let Some(checkpoints) = checkpoints {
             tokio::spawn(checkpoints.clone().hourly(services.rules.clone(), stop.clone()));
         }
@@ -66,9 +86,11 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             .register_workflow::<Remediate>()?
             .register_activities(ConnectorActivities(services.clone()))
             .register_activities(LogActivities(services))
+            .activity_inbound_interceptor(traced)
             .max_cached_workflows(CACHED_WORKFLOWS)
             .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
             .graceful_shutdown_period(GRACE)
+            .maybe_deployment_options(config.build.as_ref().map(versioned))
             .build();
         running.push(poll(&runtime, &client, options, stop.clone()));
     }
@@ -80,10 +102,12 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
         };
         let options = WorkerOptions::new(RUNBOOKS_QUEUE)
             .register_activities(RunbookActivities::new(services))
+            .activity_inbound_interceptor(Traced::new(None))
             .graceful_shutdown_period(GRACE)
             .build();
         running.push(poll(&runtime, &client, options, stop.clone()));
     }
+    parts.send_modify(|parts| parts.polling = true);
     let ended = futures_util::future::try_join_all(running).await;
     stop.cancel();
     if let Some(dispatching) = dispatching {
@@ -93,6 +117,18 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
         drop(keeping.carrying.await);
     }
     ended.map(drop)
+}
+
+/// A run goes on with the build that it began on; the deployment's current build takes the new ones.
+fn versioned(build: &Build) -> WorkerDeploymentOptions {
+    let version = WorkerDeploymentVersion::builder()
+        .deployment_name(build.deployment.clone())
+        .build_id(build.id.clone())
+        .build();
+    WorkerDeploymentOptions::new(version)
+        .use_worker_versioning(true)
+        .default_versioning_behavior(VersioningBehavior::Pinned)
+        .build()
 }
 
 /// The log, and what goes on with it while Temporal is away.

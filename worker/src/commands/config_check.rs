@@ -140,6 +140,10 @@ fn checks(config: &Config) -> Vec<Check> {
             found: Ok(format!("{}, namespace {}", config.temporal_address, config.temporal_namespace)),
         },
         Check { what: "flags", found: Ok(config.flags.describe()) },
+        Check {
+            what: "traces",
+            found: Ok(config.traces.as_ref().map_or("sent nowhere".to_owned(), |traces| traces.describe())),
+        },
         Check { what: "http", found: Ok(config.http_addr.to_string()) },
         Check { what: "slack", found: vendor(config.vendors.slack.is_some()) },
         Check { what: "pagerduty", found: vendor(config.vendors.pagerduty.is_some()) },

@@ -337,7 +337,7 @@ pub(crate) fn checkpoint_key(config: &Config, file: Option<&Path>) -> anyhow::Re
         Some(path) => keys::read(path)?.ok_or_else(|| {
             Failure::usage(format!("{} holds no key", path.display()), "a signing key is 64 hex digits")
         })?,
-        None => keys::read_or_make(&config.in_data_dir(CHECKPOINT_KEY), keys::random_hex)?,
+        None => config.key("HARMONY_CHECKPOINT_KEY", CHECKPOINT_KEY)?,
     };
     let key = CheckpointKey::parse(key.expose_secret());
     Ok(key.map_err(|error| Failure::usage(error.to_string(), "write 64 hex digits, or delete the file"))?)

@@ -77,7 +77,8 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         .and_then(|slack| Some(SlackSockets::new(&slack.base_url, slack.app_token.clone()?)))
         .transpose()
         .map_err(bad_address)?;
-    let space = config.vendors.confluence.as_ref().map(|confluence| confluence.space_key.clone());
+    // The console needs no credentials of Confluence to know where reviews go.
+    let space = config.settings.get("CONFLUENCE_SPACE_KEY").map(str::to_owned);
     Ok(Doors {
         log: config.open_log().await?,
         rules: config.governance(FlagService::start(config.flags.clone()).await?)?,

@@ -1,0 +1,99 @@
+//! What the console tells about itself: one span and one count a request, and the metrics of process and log.
+
+use std::time::{Duration, Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use harmony_eventlog::{EventLog, Filter, LogError};
+use harmony_incidents::{OrgId, RuleSet};
+use harmony_telemetry::{
+    self as telemetry, FutureExt, Parent, Span, SpanKind,
+    metrics::{self, CONTENT_TYPE, Standing},
+};
+use jiff::Timestamp;
+
+use crate::App;
+
+/// A store that needs longer leaves its gauges as they were. Well under the usual scrape's own 10 s.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Open incidents of an organisation that are looked at for waiting gates.
+const LOOKED_AT: u32 = 1_000;
+
+/// A span and a count of every request, by its route's pattern: paths hold ids, and queries may hold anything.
+pub(crate) async fn observe(request: Request, next: Next) -> Response {
+    let method = request.method().to_string();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let parent =
+        request.headers().get("traceparent").and_then(|header| header.to_str().ok()).and_then(Parent::parse);
+    let mut span = Span::new(format!("{method} {route}"), SpanKind::Server)
+        .with("http.request.method", method.clone())
+        .with("http.route", route.clone());
+    if let Some(parent) = parent {
+        span = span.within(parent.trace, Some(parent.span));
+    }
+    let context = span.start();
+    let began = Instant::now();
+    let response = next.run(request).with_context(context.clone()).await;
+    let status = response.status();
+    telemetry::add(&context, "http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        telemetry::failed(&context, "the server failed");
+    }
+    metrics::answered(&method, &route, status.as_u16(), began.elapsed().as_secs_f64());
+    response
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(State(app): State<App>) -> Response {
+    let rules = app.doors.rules.current();
+    match tokio::time::timeout(PATIENCE, standing(app.doors.log.as_ref(), &rules)).await {
+        Ok(Ok(standing)) => metrics::show(&standing),
+        Ok(Err(error)) => tracing::debug!(%error, "the gauges of the log stay as they were"),
+        Err(_) => tracing::debug!("the gauges of the log stay as they were: it does not answer"),
+    }
+    (StatusCode::OK, [(header::CONTENT_TYPE, CONTENT_TYPE)], metrics::render()).into_response()
+}
+
+/// What waits: gates of every organisation that somebody has a role in, and the outbox.
+pub async fn standing(log: &dyn EventLog, rules: &RuleSet) -> Result<Standing, LogError> {
+    let mut gates: Vec<(String, i64)> = ["P1", "P2", "P3", "P4"].map(|word| (word.to_owned(), 0)).into();
+    let mut nearest: Option<i64> = None;
+    for org in organisations(rules) {
+        let states = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).into();
+        let filter = Filter { states, limit: LOOKED_AT, ..Filter::default() };
+        for state in log.list(&org, &filter).await? {
+            for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
+                let word = state.severity().as_str_name();
+                if let Some((_, count)) = gates.iter_mut().find(|(known, _)| known == word) {
+                    *count += 1;
+                }
+                nearest = Some(nearest.map_or(gate.due_us, |known| known.min(gate.due_us)));
+            }
+        }
+    }
+    let (items, oldest) = log.backlog().await?;
+    let now = Timestamp::now().as_microsecond();
+    let seconds = |due: i64| {
+        let left = Duration::from_micros(due.abs_diff(now)).as_secs_f64();
+        if due < now { -left } else { left }
+    };
+    Ok(Standing {
+        gates,
+        nearest_deadline_seconds: nearest.map(seconds),
+        outbox_items: items,
+        outbox_oldest_seconds: oldest.as_secs_f64(),
+    })
+}
+
+fn organisations(rules: &RuleSet) -> Vec<OrgId> {
+    let mut orgs: Vec<OrgId> =
+        rules.directory.principals().iter().flat_map(|one| one.roles.keys()).cloned().collect();
+    orgs.push(OrgId::default());
+    orgs.sort();
+    orgs.dedup();
+    orgs
+}

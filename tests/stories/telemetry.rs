@@ -1,0 +1,190 @@
+//! One incident is one trace: from the request that declared it to the vendors' answers, with the gate's wait in it.
+//! What is sent is what a collector received here, decoded.
+
+use std::{
+    future::IntoFuture,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Router, body::Bytes, extract::State, routing::post};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value as Any, trace::v1::Span,
+};
+use prost::Message;
+use serde_json::{Value, json};
+
+use crate::world::{POLICY, World};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+type Received = Arc<Mutex<Vec<Span>>>;
+
+/// A collector: OTLP as protobuf over HTTP.
+async fn collector() -> (String, Received) {
+    let received = Received::default();
+    let take = async |State(received): State<Received>, body: Bytes| {
+        let request = ExportTraceServiceRequest::decode(body).unwrap();
+        let spans = request.resource_spans.into_iter().flat_map(|one| one.scope_spans);
+        received.lock().unwrap().extend(spans.flat_map(|one| one.spans));
+    };
+    let router = Router::new().route("/v1/traces", post(take)).with_state(received.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, router).into_future());
+    (origin, received)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn attribute(span: &Span, name: &str) -> Option<String> {
+    let found = span.attributes.iter().find(|one| one.key == name)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Any::StringValue(text) => Some(text.clone()),
+        Any::IntValue(number) => Some(number.to_string()),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// The spans of this name in the incident's trace.
+fn named(received: &Received, name: &str) -> Vec<Span> {
+    let spans = received.lock().unwrap();
+    spans.iter().filter(|span| span.name == name && hex(&span.trace_id) == TRACE).cloned().collect()
+}
+
+async fn one(world: &World, received: &Received, name: &str) -> Span {
+    world.until(&format!("the span {name}"), async || named(received, name).into_iter().next()).await
+}
+
+#[tokio::test]
+async fn one_incident_is_one_trace_from_the_request_to_the_vendor_with_the_gates_wait() {
+    let (origin, received) = collector().await;
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", origin.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+        ("HARMONY_LOG", "info,harmony_activities=debug"),
+        ("HARMONY_LOG_FORMAT", "json"),
+        ("HARMONY_METRICS_ADDR", "127.0.0.1:0"),
+    ];
+    let world = World::start_with(POLICY, &environment).await;
+    let api = world.line()["api"].as_str().unwrap();
+    let declared: Value = reqwest::Client::new()
+        .post(format!("{api}/api/orgs/default/incidents"))
+        .bearer_auth(world.line()["token"].as_str().unwrap())
+        .header("traceparent", format!("00-{TRACE}-{CALLER}-01"))
+        .json(&json!({ "title": "Nobody else's business", "severity": "P2" }))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let id = declared["incidentId"].as_str().unwrap().to_owned();
+    world.completed(&id, "initiate").await;
+    assert_eq!(world.records(&id).await[0]["payload"]["traceId"], TRACE);
+    world.remediate(&id).await;
+    let gate = world.gate(&id).await;
+    world.click(&gate, "approve", "commander").await;
+    world.completed(&id, "remediate").await;
+
+    let request = one(&world, &received, "POST /api/orgs/{org}/incidents").await;
+    assert_eq!(hex(&request.parent_span_id), CALLER);
+    assert_eq!(attribute(&request, "http.response.status_code").unwrap(), "201");
+    let started = one(&world, &received, "start incident.initiate").await;
+    assert_eq!(started.parent_span_id, request.span_id);
+    let initiate = one(&world, &received, "incident.initiate").await;
+    assert_eq!(initiate.parent_span_id, started.span_id);
+    assert_eq!(attribute(&initiate, "temporal.workflow.id").unwrap(), format!("incident.initiate-{id}"));
+    let activity = one(&world, &received, "channel.open").await;
+    assert_eq!(activity.parent_span_id, initiate.span_id);
+    let call = one(&world, &received, "Slack conversations.create").await;
+    assert_eq!(call.parent_span_id, activity.span_id);
+    for (name, expected) in [
+        ("http.request.method", "POST"),
+        ("server.address", "127.0.0.1"),
+        ("http.response.status_code", "200"),
+    ] {
+        assert_eq!(attribute(&call, name).as_deref(), Some(expected), "{name}");
+    }
+
+    // The request that asked for the remediation is in a trace of its own: the start links to it.
+    let started = one(&world, &received, "start incident.remediate").await;
+    assert!(started.parent_span_id.is_empty() && started.links.len() == 1, "{started:?}");
+    let remediate = one(&world, &received, "incident.remediate").await;
+    assert_eq!(remediate.parent_span_id, started.span_id);
+    let wait = one(&world, &received, "gate remediate").await;
+    assert_eq!(wait.parent_span_id, remediate.span_id);
+    assert_eq!(attribute(&wait, "harmony.gate.status").unwrap(), "approved");
+    assert!(remediate.start_time_unix_nano <= wait.start_time_unix_nano);
+    assert!(wait.start_time_unix_nano < wait.end_time_unix_nano);
+    assert!(wait.end_time_unix_nano <= remediate.end_time_unix_nano);
+    let cell = one(&world, &received, "runbook.cell").await;
+    assert_eq!(cell.parent_span_id, remediate.span_id);
+
+    // One span a run and a gate, whoever might have sent them; no words, no secrets, no addresses.
+    for name in ["incident.initiate", "incident.remediate", "gate remediate"] {
+        assert_eq!(named(&received, name).len(), 1, "{name}");
+    }
+    let everything = format!("{:?}", received.lock().unwrap());
+    let token = world.line()["token"].as_str().unwrap();
+    for kept in ["Nobody else's business", token, "xoxb-", "Bearer", "http://", "?"] {
+        assert!(!everything.contains(kept), "{kept} in a span");
+    }
+
+    lines_carry_ids(&world, &id);
+    metrics_are_there(&world).await;
+    world.verified().await;
+}
+
+/// Log lines are JSON objects, and those of an activity say which incident, workflow and trace they are about.
+fn lines_carry_ids(world: &World, id: &str) {
+    let log = std::fs::read_to_string(world.dir.path().join("logs/worker.log")).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let about = |line: &&Value| {
+        line["span"]["incident.id"] == id
+            && line["span"]["trace.id"] == TRACE
+            && line["span"]["workflow.id"].as_str().is_some_and(|workflow| workflow.ends_with(id))
+    };
+    assert!(lines.iter().any(|line| about(&line)), "no line of an activity in\n{log}");
+}
+
+async fn metrics_are_there(world: &World) {
+    let log = std::fs::read_to_string(world.dir.path().join("logs/worker.log")).unwrap();
+    let address = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|line| {
+            line["address"].as_str().filter(|_| line["message"] == "health and metrics").map(str::to_owned)
+        })
+        .unwrap();
+    let worker = format!("http://{address}");
+    let api = world.line()["api"].as_str().unwrap().to_owned();
+    for (origin, expected) in [
+        (
+            &worker,
+            &["harmony_log_appends_total{outcome=\"recorded\"}", "harmony_outbox_items", "temporal_"][..],
+        ),
+        (
+            &api,
+            &[
+                "harmony_http_requests_total{",
+                "route=\"/api/orgs/{org}/incidents\"",
+                "harmony_gates_waiting{",
+            ],
+        ),
+    ] {
+        let ready = reqwest::get(format!("{origin}/readyz")).await.unwrap();
+        assert_eq!(ready.status(), 200, "{}", ready.text().await.unwrap());
+        let text = reqwest::get(format!("{origin}/metrics")).await.unwrap().text().await.unwrap();
+        for name in expected {
+            assert!(text.contains(name), "{name} in\n{text}");
+        }
+    }
+}
