@@ -8,7 +8,8 @@ use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
-use serde_json::json;
+use harmony_telemetry::metrics;
+use serde_json::{Map, json};
 
 use crate::App;
 
@@ -20,7 +21,7 @@ pub(crate) async fn healthz() -> &'static str {
     "ok"
 }
 
-/// `GET /readyz`: the store and Temporal answer.
+/// `GET /readyz`: the store and Temporal answer, and somebody is in the directory.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let store = match tokio::time::timeout(PATIENCE, app.doors.log.ping()).await {
         Ok(Ok(())) => None,
@@ -28,13 +29,21 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
         Err(_) => Some("the store does not answer".to_owned()),
     };
     let temporal = app.doors.temporal.reachable().err().map(|address| format!("{address} does not answer"));
-    let ready = store.is_none() && temporal.is_none();
+    let nobody = app.doors.rules.current().directory.principals().is_empty();
+    let directory = nobody.then(|| "nobody is in the directory".to_owned());
+    let parts = [("store", store), ("temporal", temporal), ("directory", directory)];
+    let ready = parts.iter().all(|(_, problem)| problem.is_none());
     let part = |problem: Option<String>| match problem {
         None => json!({ "ready": true }),
         Some(detail) => json!({ "ready": false, "detail": detail }),
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": ready, "parts": { "store": part(store), "temporal": part(temporal) } });
+    let mut shown = Map::new();
+    for (name, problem) in parts {
+        metrics::ready(name, problem.is_none());
+        shown.insert(name.to_owned(), part(problem));
+    }
+    let body = json!({ "ready": ready, "parts": shown });
     (status, Json(body)).into_response()
 }
 

@@ -15,6 +15,8 @@ mod flags;
 mod governance;
 mod health;
 mod keys;
+#[cfg(test)]
+mod manifests;
 mod output;
 mod promotion_policies;
 mod run_worker;

@@ -37,6 +37,9 @@ const CACHED_WORKFLOWS: usize = 1_000;
 const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a running activity may still take when the worker stops; killing a cell takes 5 s.
 const GRACE: Duration = Duration::from_secs(6);
+/// The longest that a worker takes to stop: what runs, and then the outbox, which is given 2 s.
+#[cfg(test)]
+pub(crate) const STOPPING: Duration = Duration::from_secs(6 + 2);
 /// How often to look for a Temporal that is away.
 const RECONNECT: Duration = Duration::from_secs(1);
 

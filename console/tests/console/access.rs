@@ -109,7 +109,17 @@ async fn health_needs_no_token_and_tells_the_parts() {
     get("/readyz").await.ok(200);
     world.temporal_is(false);
     let parts = get("/readyz").await.ok(503)["parts"].clone();
-    assert_eq!(parts["store"]["ready"], true);
+    assert_eq!((&parts["store"]["ready"], &parts["directory"]["ready"]), (&json!(true), &json!(true)));
     assert_eq!(parts["temporal"]["detail"], "127.0.0.1:7233 does not answer");
     assert_eq!(get("/healthz").await.status, 200);
+    let metrics = get("/metrics").await;
+    assert_eq!((metrics.status, metrics.content_type.as_str()), (200, "text/plain; version=0.0.4"));
+    for line in [
+        "harmony_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"}",
+        "harmony_gates_waiting{severity=\"P1\"} 0",
+        "harmony_gate_nearest_deadline_seconds +Inf",
+        "harmony_ready{part=\"temporal\"} 0",
+    ] {
+        assert!(metrics.text.contains(line), "{line} in\n{}", metrics.text);
+    }
 }

@@ -1,8 +1,11 @@
 //! Declaring, listing and showing.
 
-use axum::http::Method;
+use axum::{
+    body::Body,
+    http::{Method, Request},
+};
 use harmony_blueprints::messages::input_digest;
-use harmony_incidents::attestation::StartClaim;
+use harmony_incidents::{IncidentId, OrgId, attestation::StartClaim};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -172,4 +175,27 @@ async fn list_is_filtered_and_paged() {
         world.get("viewer", &format!("incidents{query}")).await.problem(status);
     }
     world.get("viewer", "incidents/nonsense").await.problem(400);
+}
+
+#[tokio::test]
+async fn callers_trace_becomes_the_incidents_and_a_repetition_may_come_in_another() {
+    let world = World::new().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let declare = async |traceparent: &str| {
+        let request = Request::post("/api/orgs/default/incidents")
+            .header("authorization", "Bearer token-operator")
+            .header("idempotency-key", "the-same")
+            .header("traceparent", traceparent)
+            .body(Body::from(json!({ "title": "Checkout is down", "severity": "P2" }).to_string()));
+        world.send(request.unwrap()).await.ok(201)["incidentId"].clone()
+    };
+    let first = declare(&format!("00-{trace}-00f067aa0ba902b7-01")).await;
+    let again = declare("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").await;
+    assert_eq!(first, again);
+    let id: IncidentId = first.as_str().unwrap().parse().unwrap();
+    let state = world.log.state(&OrgId::default(), &id).await.unwrap().unwrap();
+    assert_eq!(state.trace_id, trace);
+    let other: IncidentId = world.declared("P3").await.parse().unwrap();
+    let state = world.log.state(&OrgId::default(), &other).await.unwrap().unwrap();
+    assert_eq!(state.trace_id.len(), 32, "without a caller's trace there is one all the same");
 }

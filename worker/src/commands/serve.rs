@@ -26,7 +26,7 @@ use crate::{
 /// Space of the reviews where none is configured; only the sandbox takes it.
 const DEFAULT_SPACE: &str = "OPS";
 /// How long what has begun may take once we are told to stop.
-const DRAIN: Duration = Duration::from_secs(4);
+pub(crate) const DRAIN: Duration = Duration::from_secs(4);
 
 /// Serves until it is stopped.
 pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {

@@ -1,0 +1,54 @@
+# One image for the worker pool, the runbook pool, the console and the jobs; its arguments tell which.
+#
+#   docker build -t harmony:0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
+#   syft harmony:0.1.0 -o spdx-json > harmony-0.1.0.spdx.json      # what is in it
+#
+# Both base images are pinned to a release; pin them to a digest where you build (docs/operations.md, Image).
+
+FROM rust:1.95.0-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends build-essential ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+COPY activities activities
+COPY blueprints blueprints
+COPY capabilities capabilities
+COPY console console
+COPY eventlog eventlog
+COPY incidents incidents
+COPY protos protos
+COPY runbooks runbooks
+COPY telemetry telemetry
+COPY tests tests
+COPY worker worker
+# --locked: what was tested is what is built.
+RUN cargo build --locked --release --package harmony --all-features \
+    && strip target/release/harmony
+
+# bash for runbook cells, certificates for the vendors, nothing else that was not there.
+FROM debian:bookworm-20250630-slim
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bash ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && mkdir -p /var/lib/harmony \
+    && chown 65532:65532 /var/lib/harmony
+COPY --from=build /src/target/release/harmony /usr/local/bin/harmony
+COPY --from=build /src/runbooks /usr/share/harmony/runbooks
+COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/harmony/
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="harmony" \
+      org.opencontainers.image.description="Incident response on Temporal: from declaration to a signed-off review" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV HARMONY_DATA_DIR=/var/lib/harmony \
+    HARMONY_RUNBOOKS=/usr/share/harmony/runbooks \
+    HARMONY_LOG_FORMAT=json
+# The root file system may be read-only: Harmony writes into its data directory, cells into TMPDIR.
+USER 65532:65532
+WORKDIR /var/lib/harmony
+VOLUME ["/var/lib/harmony"]
+EXPOSE 8088 9464
+ENTRYPOINT ["/usr/local/bin/harmony"]
+CMD ["serve"]

@@ -1,0 +1,341 @@
+//! Holds `deploy/` against the program: every setting, command, port, path, flag and metric that the manifests name is
+//! one that there is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Parser;
+use harmony_activities::capability_flag;
+use harmony_blueprints::contracts::capability;
+use harmony_telemetry::metrics;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    cli::{Cli, Command},
+    commands::serve,
+    flags::AUTO_ESCALATE_P1,
+    health, run_worker,
+    settings::{KEYS, Kind},
+};
+
+/// Read by a library or the shell, not by Harmony's settings.
+const OTHERS: [&str; 1] = ["TMPDIR"];
+/// The runbook pool may prove to Temporal who it is, and holds no other secret.
+const RUNBOOK_SECRETS: [&str; 1] = ["TEMPORAL_API_KEY"];
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/k8s")
+}
+
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files(&path, ending, found);
+        } else if path.extension().is_some_and(|one| one == ending) {
+            found.push(path);
+        }
+    }
+}
+
+/// Every document of every manifest, with where it stands.
+fn documents() -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    files(&deploy(), "yaml", &mut found);
+    let mut all = Vec::new();
+    for path in found {
+        let text = fs::read_to_string(&path).unwrap();
+        for document in serde_norway::Deserializer::from_str(&text) {
+            let value =
+                Value::deserialize(document).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            all.push((path.strip_prefix(deploy()).unwrap().display().to_string(), value));
+        }
+    }
+    assert!(all.len() > 30, "{} documents", all.len());
+    all
+}
+
+fn array<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn word<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What runs Harmony: where it stands, the pod, and its only container.
+fn pods() -> Vec<(String, Value, Value)> {
+    let mut pods = Vec::new();
+    for (_, document) in documents() {
+        let Some(pod) = document.pointer("/spec/template/spec") else { continue };
+        let ours: Vec<&Value> =
+            array(pod, "/containers").filter(|container| container["image"] == "harmony").collect();
+        let name = word(&document, "/metadata/name").to_owned();
+        assert!(ours.len() <= 1, "{name}");
+        pods.extend(ours.into_iter().map(|container| (name.clone(), pod.clone(), container.clone())));
+    }
+    assert_eq!(
+        pods.iter().map(|(name, ..)| name.as_str()).collect::<BTreeSet<_>>(),
+        BTreeSet::from([
+            "harmony-console",
+            "harmony-db-migrate",
+            "harmony-runbooks",
+            "harmony-temporal-setup",
+            "harmony-worker"
+        ])
+    );
+    pods
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    KEYS.iter().find(|(key, _)| *key == name).map(|(_, kind)| *kind)
+}
+
+fn config_map(name: &str) -> BTreeMap<String, String> {
+    let (_, found) = documents()
+        .into_iter()
+        .find(|(_, one)| one["kind"] == "ConfigMap" && word(one, "/metadata/name") == name)
+        .unwrap();
+    serde_json::from_value(found["data"].clone()).unwrap()
+}
+
+#[test]
+fn every_command_is_one_that_can_be_typed() {
+    for (name, _, container) in pods() {
+        let arguments = array(&container, "/args").map(|one| one.as_str().unwrap());
+        let line: Vec<&str> = std::iter::once("harmony").chain(arguments).collect();
+        if let Err(error) = Cli::try_parse_from(&line) {
+            panic!("{name}: {}: {error}", line.join(" "));
+        }
+    }
+}
+
+#[test]
+fn every_setting_is_one_that_there_is_and_no_secret_stands_in_the_open() {
+    let config = config_map("harmony-config");
+    for name in config.keys() {
+        assert_eq!(kind(name), Some(Kind::Open), "ConfigMap harmony-config: {name}");
+    }
+    for (pod, _, container) in pods() {
+        for variable in array(&container, "/env") {
+            let name = word(variable, "/name");
+            assert!(kind(name).is_some() || OTHERS.contains(&name), "{pod}: there is no setting {name}");
+            if let Some(key) = variable.pointer("/valueFrom/secretKeyRef/key") {
+                assert_eq!(key, name, "{pod}: the secret's key is the setting's name");
+            } else {
+                assert_ne!(kind(name), Some(Kind::Secret), "{pod}: {name} comes from no Secret");
+            }
+            if let Some(key) = variable.pointer("/valueFrom/configMapKeyRef/key") {
+                assert_eq!(key, name, "{pod}");
+                assert!(config.contains_key(name), "{pod}: harmony-config has no {name}");
+            }
+        }
+    }
+    let mut patched = 0;
+    for (place, document) in documents() {
+        for patch in array(&document, "/patches") {
+            let on_config = word(patch, "/target/name") == "harmony-config";
+            for line in word(patch, "/patch").lines().filter(|_| on_config) {
+                if let Some(name) = line.trim().strip_prefix("path: /data/") {
+                    assert_eq!(kind(name), Some(Kind::Open), "{place}: {name}");
+                    patched += 1;
+                }
+            }
+        }
+        for secret in array(&document, "/spec/data").filter(|_| document["kind"] == "ExternalSecret") {
+            assert!(kind(word(secret, "/secretKey")).is_some(), "{place}: {secret}");
+        }
+        for generated in array(&document, "/secretGenerator") {
+            for literal in array(generated, "/literals") {
+                let name = literal.as_str().unwrap().split('=').next().unwrap();
+                assert_eq!(kind(name), Some(Kind::Secret), "{place}: {name}");
+            }
+        }
+    }
+    assert!(patched >= 5, "{patched} settings are patched in");
+}
+
+#[test]
+fn the_runbook_pool_holds_no_secret_and_no_token() {
+    let (_, pod, container) = pods().into_iter().find(|(name, ..)| name == "harmony-runbooks").unwrap();
+    assert!(container["envFrom"].is_null(), "what it knows is listed");
+    for variable in array(&container, "/env") {
+        let name = word(variable, "/name");
+        let known = kind(name) != Some(Kind::Secret) || RUNBOOK_SECRETS.contains(&name);
+        assert!(known, "{name}");
+        let vendor =
+            ["CONFLUENCE", "PAGERDUTY", "SLACK", "STATUSPAGE"].iter().any(|one| name.starts_with(one));
+        assert!(!vendor, "{name}");
+    }
+    for other in pods().into_iter().filter(|(name, ..)| name != "harmony-runbooks") {
+        assert_ne!(other.1["serviceAccountName"], pod["serviceAccountName"]);
+        assert!(!other.1["volumes"].to_string().contains("harmony-runbook-secrets"), "{}", other.0);
+    }
+    // Its only way out besides DNS is the policy of Temporal.
+    for (place, policy) in documents().into_iter().filter(|(_, one)| one["kind"] == "NetworkPolicy") {
+        let selects = policy["spec"]["podSelector"].to_string().contains("harmony-runbooks");
+        if selects && policy["spec"]["policyTypes"].to_string().contains("Egress") {
+            assert_eq!(word(&policy, "/metadata/name"), "harmony-temporal", "{place}");
+        }
+    }
+}
+
+#[test]
+fn every_pod_is_restricted() {
+    for (name, pod, container) in pods() {
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
+        assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
+        assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]), "{name}");
+        assert!(!container["resources"]["limits"]["memory"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn ports_and_probes_are_the_programs_own() {
+    for (name, _, container) in pods() {
+        let listens = array(&container, "/env").find_map(|one| {
+            let listening = ["HARMONY_HTTP_ADDR", "HARMONY_METRICS_ADDR"].contains(&word(one, "/name"));
+            listening.then(|| word(one, "/value").rsplit(':').next().unwrap().parse::<u64>().unwrap())
+        });
+        let Some(listens) = listens else {
+            assert!(container["ports"].is_null() && container["readinessProbe"].is_null(), "{name}");
+            continue;
+        };
+        let ports: Vec<&Value> = array(&container, "/ports").collect();
+        assert_eq!(ports.len(), 1, "{name}");
+        assert_eq!(ports[0]["containerPort"], listens, "{name}");
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let asked = &container[probe]["httpGet"];
+            assert_eq!(asked["port"], ports[0]["name"], "{name} {probe}");
+            assert!(health::PATHS.contains(&word(asked, "/path")), "{name} {probe}: {asked}");
+        }
+    }
+    for (place, document) in documents() {
+        for endpoint in
+            array(&document, "/spec/endpoints").chain(array(&document, "/spec/podMetricsEndpoints"))
+        {
+            assert!(health::PATHS.contains(&word(endpoint, "/path")), "{place}");
+        }
+    }
+}
+
+#[test]
+fn pods_are_given_longer_to_stop_than_they_take() {
+    for (name, pod, container) in pods() {
+        let line: Vec<&str> = std::iter::once("harmony")
+            .chain(array(&container, "/args").map(|one| one.as_str().unwrap()))
+            .collect();
+        let takes = match Cli::try_parse_from(&line).map(|cli| cli.command) {
+            Ok(Command::Worker(_)) => run_worker::STOPPING,
+            Ok(Command::Serve(_)) => serve::DRAIN,
+            _ => continue,
+        };
+        let before =
+            container.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_u64).unwrap_or(0);
+        let given = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!(Duration::from_secs(given) > takes + Duration::from_secs(before), "{name}");
+    }
+}
+
+#[test]
+fn every_flag_is_asked_by_somebody_and_has_its_default() {
+    let flags: Value = serde_json::from_str(&config_map("harmony-flags")["flags.json"]).unwrap();
+    let defined: BTreeSet<String> = flags["flags"].as_object().unwrap().keys().cloned().collect();
+    let asked: BTreeSet<String> = [
+        capability::CONFLUENCE,
+        capability::PAGERDUTY,
+        capability::RUNBOOK,
+        capability::SLACK,
+        capability::STATUSPAGE,
+        capability::TIMELINE,
+    ]
+    .into_iter()
+    .map(capability_flag)
+    .chain([AUTO_ESCALATE_P1.to_owned()])
+    .collect();
+    assert_eq!(defined, asked);
+    for (name, flag) in flags["flags"].as_object().unwrap() {
+        assert_eq!(flag["variants"][flag["defaultVariant"].as_str().unwrap()], true, "{name}");
+    }
+}
+
+#[test]
+fn dashboards_and_rules_use_only_metrics_that_are_exported() {
+    let mut used = BTreeSet::new();
+    for file in ["components/monitoring/dashboard.json", "components/monitoring/rules.yaml"] {
+        let text = fs::read_to_string(deploy().join(file)).unwrap();
+        let words = text.split(|one: char| !one.is_ascii_alphanumeric() && one != '_');
+        used.extend(words.filter(|one| one.starts_with("harmony_")).map(str::to_owned));
+    }
+    for name in &used {
+        let base = name.strip_suffix("_bucket").unwrap_or(name);
+        assert!(metrics::NAMES.contains(&base), "nothing exports {name}");
+    }
+    assert!(used.len() >= 10, "{used:?}");
+}
+
+#[test]
+fn the_image_has_the_features_and_files_that_it_names() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join("Dockerfile")).unwrap();
+    let manifest: toml::Table = fs::read_to_string(root.join("worker/Cargo.toml")).unwrap().parse().unwrap();
+    let toolchain: toml::Table =
+        fs::read_to_string(root.join("rust-toolchain.toml")).unwrap().parse().unwrap();
+    let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
+    assert!(text.contains(&format!("FROM rust:{channel}-")), "the image is built with Rust {channel}");
+    let none = toml::Table::new();
+    let features = manifest.get("features").and_then(toml::Value::as_table).unwrap_or(&none);
+    if let Some(named) = text.split("--features ").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+        for feature in named.split(',') {
+            assert!(features.contains_key(feature), "there is no feature {feature}");
+        }
+    }
+    let mut copied = 0;
+    for line in
+        text.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from"))
+    {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        for source in &words[..words.len() - 1] {
+            assert!(root.join(source).exists(), "COPY {source}");
+            copied += 1;
+        }
+    }
+    assert!(copied > 0);
+    for member in manifest_members(&root) {
+        let top = member.split('/').next().unwrap().to_owned();
+        assert!(
+            text.lines().any(|line| line.starts_with("COPY ") && line.contains(&top)),
+            "{member} is not copied"
+        );
+    }
+    assert!(text.lines().any(|line| line.starts_with("USER 65532")), "it does not run as root");
+    assert!(text.contains("ENTRYPOINT [\"/usr/local/bin/harmony\"]"));
+    let runbooks = config_map("harmony-config")["HARMONY_RUNBOOKS"].clone();
+    assert!(text.contains(&runbooks), "the image has its runbooks at {runbooks}");
+}
+
+fn manifest_members(root: &Path) -> Vec<String> {
+    let workspace: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    members.iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_setting_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join("docs/operations.md")).unwrap();
+    let missing: Vec<&str> =
+        KEYS.iter().map(|(key, _)| *key).filter(|key| !text.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/operations.md, Configure, lacks {}", missing.join(", "));
+}
