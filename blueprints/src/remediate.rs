@@ -52,7 +52,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             return end(&run, Status::Cancelled, Some(reason), ApprovalResult::default(), vec![]).await;
         }
     };
-    let outcome = ask(&run, &input, &proposal).await?;
+    let outcome = Box::pin(ask(&run, &input, &proposal)).await?;
     if !outcome.may_go_on() {
         return not_done(&run, outcome).await;
     }

@@ -4,6 +4,11 @@
 //! Runs under `HARMONY_TEST_SCALE=full` alone, since Temporal's server is built by Go first (minutes, once, into the
 //! cache). Needs Go, and PostgreSQL's `initdb`, `postgres` and `createdb`.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what was measured, and why a run was left out"
+)]
 
 mod harmony;
 mod servers;

@@ -84,7 +84,15 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Look at every setting and file, and say what is wrong
-    Check,
+    Check(CheckArgs),
+}
+
+/// Options of `config check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Then ask the database, Temporal and every vendor, by harmless reads alone
+    #[arg(long)]
+    pub(crate) live: bool,
 }
 
 /// `harmony temporal …`

@@ -1,4 +1,4 @@
-//! The worker's own small HTTP server: `/healthz`, `/readyz` and `/metrics`, where HARMONY_METRICS_ADDR says.
+//! The worker's own small HTTP server: `/healthz`, `/readyz` and `/metrics`, where `HARMONY_METRICS_ADDR` says.
 //!
 //! It starts before anything else, so that a worker that waits for Temporal lives and is not ready. The Temporal SDK
 //! brings its own metrics as a server of its own; that one listens on a free loopback port, and what it says is added

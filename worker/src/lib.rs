@@ -96,7 +96,9 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Log(command) => return commands::log::run(config, command, json).await,
         Command::Db(command) => return commands::db::run(config, command, json).await,
         Command::Capability(command) => return commands::capability::run(config, command, json),
-        Command::Config(ConfigCommand::Check) => return commands::config_check::run(config, json).await,
+        Command::Config(ConfigCommand::Check(args)) => {
+            return commands::config_check::run(config, args.live, json).await;
+        }
         Command::Temporal(TemporalCommand::Setup) => commands::temporal_setup::run(config, json).await?,
         Command::Sandbox(args) => commands::sandbox::run(config, args, json).await?,
         // Taken before the runtime was started.

@@ -1,6 +1,6 @@
 //! Logs to stderr, spans to a collector, metrics for a scrape: what each process sets up for itself.
 //!
-//! Spans are sent by `worker` and `serve` where OTEL_EXPORTER_OTLP_ENDPOINT is set, and are otherwise not even made.
+//! Spans are sent by `worker` and `serve` where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, and are otherwise not even made.
 
 use harmony_telemetry::{Exporting, Protocol, metrics};
 use tracing_subscriber::EnvFilter;
@@ -15,7 +15,7 @@ pub(crate) struct TraceSettings {
 }
 
 impl TraceSettings {
-    /// From OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL; `None` where spans go nowhere.
+    /// From `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_PROTOCOL`; `None` where spans go nowhere.
     pub(crate) fn new(settings: &Settings) -> Result<Option<Self>, Failure> {
         let protocol = match settings.get("OTEL_EXPORTER_OTLP_PROTOCOL") {
             None | Some("grpc") => Protocol::Grpc,
@@ -48,7 +48,7 @@ impl TraceSettings {
     }
 }
 
-/// Logs to stderr, as HARMONY_LOG says, in text or (HARMONY_LOG_FORMAT=json) in JSON with the ids of what it is about.
+/// Logs to stderr, as `HARMONY_LOG` says, in text or (`HARMONY_LOG_FORMAT=json`) in JSON with the ids of what it is about.
 pub(crate) fn start_logging(config: &Config, default: &str) -> Result<(), Failure> {
     let wanted = config.settings.get("HARMONY_LOG").unwrap_or(default);
     let filter = EnvFilter::try_new(wanted).map_err(|error| {

@@ -187,6 +187,11 @@ impl Confluence {
         Ok(self.page(page))
     }
 
+    /// Whether the space is there and may be seen.
+    pub async fn find_space(&self, key: &str) -> Result<(), CallError> {
+        self.space_id(key).await.map(drop)
+    }
+
     async fn space_id(&self, key: &str) -> Result<String, CallError> {
         let request = self.to(Method::GET, &["spaces"]).query(&[("keys", key)]);
         let spaces: List<Identified> = self.call(SPACES, request).await?;

@@ -39,6 +39,7 @@ const RATELIMIT_RESET: &str = "ratelimit-reset";
 const CREATE: Operation = Operation::acts("incidents.create");
 const LIST: Operation = Operation::reads("incidents.list");
 const GET: Operation = Operation::reads("incidents.get");
+const SERVICE: Operation = Operation::reads("services.get");
 const UPDATE: Operation = Operation::acts("incidents.update");
 const ADD_NOTE: Operation = Operation::acts("notes.create");
 const LIST_NOTES: Operation = Operation::reads("notes.list");
@@ -217,6 +218,12 @@ impl PagerDuty {
             many.incidents.into_iter().filter(|found| found.incident_key.as_deref() == Some(&key)).collect();
         ours.sort_by_key(|found| found.status == IncidentStatus::Resolved);
         Ok(ours.into_iter().next().map(Incident::from))
+    }
+
+    /// Whether the service is there and may be seen.
+    pub async fn find_service(&self, id: &str) -> Result<(), CallError> {
+        let request = self.to(reqwest::Method::GET, &["services", id]);
+        self.call(SERVICE, request).await.map(drop)
     }
 
     /// Reads an incident.

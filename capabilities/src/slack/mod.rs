@@ -33,7 +33,7 @@ use serde_json::Value;
 pub use replies::SlackReplies;
 pub use sockets::{Envelope, SlackSockets};
 
-use crate::address::AddressError;
+use crate::{address::AddressError, error::CallError};
 use web::Web;
 
 /// A bot in a workspace.
@@ -90,6 +90,11 @@ impl Slack {
     /// The same with another time limit for a request than [`crate::address::REQUEST_TIMEOUT`].
     pub fn with_limit(self, limit: Duration) -> Result<Self, AddressError> {
         Ok(Self { web: Web { transport: self.web.transport.with_limit(limit)? } })
+    }
+
+    /// The scopes that the token has, where Slack says them; that it is taken, in any case.
+    pub async fn granted_scopes(&self) -> Result<Option<Vec<String>>, CallError> {
+        self.web.scopes().await
     }
 }
 

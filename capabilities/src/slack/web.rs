@@ -129,11 +129,26 @@ impl Web {
         self.call(Operation::reads("auth.test"), request).await
     }
 
+    /// The scopes that this token has, where Slack says them: `auth.test` puts them into a header.
+    pub(super) async fn scopes(&self) -> Result<Option<Vec<String>>, CallError> {
+        let url = self.transport.address.resource(&["auth.test"]);
+        let request = self.transport.http.post(url);
+        let answer = self.answer(Operation::reads("auth.test"), request).await?;
+        let header = answer.headers.get("x-oauth-scopes").and_then(|header| header.to_str().ok());
+        Ok(header.map(|scopes| scopes.split(',').map(|scope| scope.trim().to_owned()).collect()))
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         operation: Operation,
         request: RequestBuilder,
     ) -> Result<T, CallError> {
+        let answer = self.answer(operation, request).await?;
+        self.transport.json(operation, &answer)
+    }
+
+    /// An answer that is no refusal.
+    async fn answer(&self, operation: Operation, request: RequestBuilder) -> Result<Answer, CallError> {
         let request = request.bearer_auth(self.transport.secret());
         let answer = self.transport.send(operation, request).await?;
         if !answer.status.is_success() {
@@ -145,7 +160,7 @@ impl Web {
         if !envelope.ok {
             return Err(self.refused(operation, &answer, envelope));
         }
-        self.transport.json(operation, &answer)
+        Ok(answer)
     }
 
     fn refused(&self, operation: Operation, answer: &Answer, envelope: Envelope) -> CallError {

@@ -1,11 +1,12 @@
 //! `harmony config check`: every setting with where it came from, every file, and what is wrong with each.
 //!
-//! Connects to nothing. Secrets are shown as set or not set.
+//! Connects to nothing, but with `--live`. Secrets are shown as set or not set.
 
 use std::{env, process::ExitCode};
 
 use serde_json::{Value, json};
 
+use super::config_live;
 use crate::{
     config::Config,
     failure::{Exit, Failure},
@@ -18,15 +19,19 @@ use crate::{
 const OTHERS: [&str; 1] = ["HARMONY_CONFIG"];
 
 /// One thing that was looked at.
-struct Check {
-    what: &'static str,
+pub(super) struct Check {
+    pub(super) what: &'static str,
     /// What it is, or what is wrong with it.
-    found: Result<String, Failure>,
+    pub(super) found: Result<String, Failure>,
 }
 
 /// Looks at everything and says so; ends with 2 where something is wrong.
-pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let checks = checks(config);
+pub(crate) async fn run(config: &Config, live: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let mut checks = checks(config);
+    // What is wrong by itself needs no asking.
+    if live && checks.iter().all(|check| check.found.is_ok()) {
+        checks.extend(config_live::checks(config).await);
+    }
     let wrong = checks.iter().filter(|check| check.found.is_err()).count();
     let unknown = unknown_names();
     if json {
@@ -212,7 +217,7 @@ fn unknown_names() -> Vec<String> {
     unknown
 }
 
-fn failure(error: anyhow::Error) -> Failure {
+pub(super) fn failure(error: anyhow::Error) -> Failure {
     match error.downcast::<Failure>() {
         Ok(failure) => failure,
         Err(error) => Failure::usage(format!("{error:#}"), "correct it and look again"),

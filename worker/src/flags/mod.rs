@@ -1,4 +1,4 @@
-//! Flags over OpenFeature: flagd at FLAGD_HOST:FLAGD_PORT, or flagd's file format from a file.
+//! Flags over `OpenFeature`: flagd at `FLAGD_HOST:FLAGD_PORT`, or flagd's file format from a file.
 //!
 //! A service that is away, or a value that cannot be read, leaves the last known value in force, then the default; the
 //! log says so once, and once more when it is back. The last known value is this process's own: after a restart with
@@ -53,7 +53,7 @@ pub(crate) enum FlagSettings {
 }
 
 impl FlagSettings {
-    /// From FLAGD_OFFLINE_FLAG_SOURCE_PATH, else FLAGD_HOST, FLAGD_PORT, FLAGD_TLS and FLAGD_SERVER_CERT_PATH.
+    /// From `FLAGD_OFFLINE_FLAG_SOURCE_PATH`, else `FLAGD_HOST`, `FLAGD_PORT`, `FLAGD_TLS` and `FLAGD_SERVER_CERT_PATH`.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
         if let Some(path) = settings.get("FLAGD_OFFLINE_FLAG_SOURCE_PATH") {
             return Ok(Self::File(PathBuf::from(path)));

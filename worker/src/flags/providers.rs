@@ -1,4 +1,4 @@
-//! Two OpenFeature providers for flags that are truths: flagd's file format read from a file, and a flagd asked over
+//! Two `OpenFeature` providers for flags that are truths: flagd's file format read from a file, and a flagd asked over
 //! the Connect protocol (JSON over HTTP) on its evaluation port.
 
 use std::{

@@ -1,0 +1,234 @@
+//! `harmony config check --live`: connects to everything that is configured, by harmless reads alone, and says which
+//! setting a refusal is about.
+
+use harmony_capabilities::{
+    confluence::Confluence,
+    error::{CallError, Fate},
+    pagerduty::PagerDuty,
+    slack::Slack,
+    statuspage::Statuspage,
+};
+use uuid::Uuid;
+
+use super::{config_check::Check, temporal_setup::missing_search_attributes};
+use crate::{
+    config::{Config, ConfluenceSettings, PagerDutySettings, SlackSettings, StatuspageSettings},
+    failure::Failure,
+};
+
+/// What the app needs, as `deploy/slack-app.yaml` asks for it.
+pub(crate) const SLACK_SCOPES: [&str; 6] =
+    ["channels:history", "channels:manage", "channels:read", "chat:write", "commands", "pins:write"];
+
+/// Everything that is configured, asked.
+pub(super) async fn checks(config: &Config) -> Vec<Check> {
+    let vendors = &config.vendors;
+    let mut checks = vec![
+        Check { what: "database, live", found: database(config).await },
+        Check { what: "temporal, live", found: temporal(config).await },
+    ];
+    if let Some(settings) = &vendors.slack {
+        checks.push(Check { what: "slack, live", found: slack(settings).await });
+    }
+    if let Some(settings) = &vendors.pagerduty {
+        checks.push(Check { what: "pagerduty, live", found: pagerduty(settings).await });
+    }
+    if let Some(settings) = &vendors.statuspage {
+        checks.push(Check { what: "statuspage, live", found: statuspage(settings).await });
+    }
+    if let Some(settings) = &vendors.confluence {
+        checks.push(Check { what: "confluence, live", found: confluence(settings).await });
+    }
+    checks
+}
+
+async fn database(config: &Config) -> Result<String, Failure> {
+    let log = config.open_existing_log().await.map_err(super::config_check::failure)?;
+    log.ping().await.map_err(|error| {
+        Failure::failed(format!("DATABASE_URL: {error}"), "start the database, or correct DATABASE_URL")
+    })?;
+    Ok("answers".to_owned())
+}
+
+async fn temporal(config: &Config) -> Result<String, Failure> {
+    let client = config.temporal_client().await.map_err(super::config_check::failure)?;
+    let namespace = &config.temporal_namespace;
+    let missing = missing_search_attributes(&client, namespace).await.map_err(|error| {
+        Failure::failed(
+            format!("TEMPORAL_NAMESPACE: {namespace} cannot be read: {error:#}"),
+            "make it with `harmony temporal setup`, or correct TEMPORAL_NAMESPACE",
+        )
+    })?;
+    if missing.is_empty() {
+        return Ok(format!("answers, namespace {namespace} is set up"));
+    }
+    Err(Failure::failed(
+        format!("TEMPORAL_NAMESPACE: {namespace} lacks the search attributes {}", missing.join(", ")),
+        "run `harmony temporal setup`",
+    ))
+}
+
+async fn slack(settings: &SlackSettings) -> Result<String, Failure> {
+    let slack = Slack::new(&settings.base_url, settings.bot_token.clone())
+        .map_err(|error| address("SLACK_BASE_URL", &error.to_string()))?;
+    let granted = slack
+        .granted_scopes()
+        .await
+        .map_err(|error| refused(&error, "SLACK_BOT_TOKEN", "SLACK_BOT_TOKEN", "SLACK_BASE_URL"))?;
+    let Some(granted) = granted else {
+        return Ok("the token is taken; which scopes it has is not said".to_owned());
+    };
+    let missing: Vec<&str> =
+        SLACK_SCOPES.into_iter().filter(|scope| !granted.iter().any(|one| one == scope)).collect();
+    if missing.is_empty() {
+        return Ok("the token is taken and has every scope".to_owned());
+    }
+    Err(Failure::failed(
+        format!("SLACK_BOT_TOKEN: it lacks the scopes {}", missing.join(", ")),
+        "add them to the app (deploy/slack-app.yaml), install it again, and take its new token",
+    ))
+}
+
+async fn pagerduty(settings: &PagerDutySettings) -> Result<String, Failure> {
+    let pagerduty = PagerDuty::new(&settings.base_url, settings.api_key.clone(), settings.from.clone())
+        .map_err(|error| address("PAGERDUTY_BASE_URL", &error.to_string()))?;
+    let found = pagerduty.find_service(&settings.service_id).await;
+    found.map_err(|error| {
+        refused(&error, "PAGERDUTY_API_KEY", "PAGERDUTY_SERVICE_ID", "PAGERDUTY_BASE_URL")
+    })?;
+    Ok(format!("the key is taken; service {} is there", settings.service_id))
+}
+
+async fn statuspage(settings: &StatuspageSettings) -> Result<String, Failure> {
+    let statuspage = Statuspage::new(&settings.base_url, settings.api_key.clone(), settings.page_id.clone())
+        .map_err(|error| address("STATUSPAGE_BASE_URL", &error.to_string()))?;
+    // Nobody's key: what is asked is whether its incidents may be read.
+    let found = statuspage.find_incident(&Uuid::nil()).await;
+    found.map_err(|error| {
+        refused(&error, "STATUSPAGE_API_KEY", "STATUSPAGE_PAGE_ID", "STATUSPAGE_BASE_URL")
+    })?;
+    Ok(format!("the key is taken; page {} is there", settings.page_id))
+}
+
+async fn confluence(settings: &ConfluenceSettings) -> Result<String, Failure> {
+    let confluence = Confluence::new(&settings.base_url, settings.email.clone(), settings.api_token.clone())
+        .map_err(|error| address("CONFLUENCE_BASE_URL", &error.to_string()))?;
+    let found = confluence.find_space(&settings.space_key).await;
+    found.map_err(|error| {
+        refused(&error, "CONFLUENCE_API_TOKEN", "CONFLUENCE_SPACE_KEY", "CONFLUENCE_BASE_URL")
+    })?;
+    Ok(format!("the token is taken; space {} is there", settings.space_key))
+}
+
+fn address(setting: &str, problem: &str) -> Failure {
+    Failure::usage(format!("{setting}: {problem}"), format!("correct {setting}"))
+}
+
+/// Which setting a refusal is about, in the vendor's own words.
+fn refused(error: &CallError, token: &str, subject: &str, base_url: &str) -> Failure {
+    let (setting, hint) = match error.fate() {
+        Fate::Unauthorized => (token, "make a token that may do what docs/operations.md says"),
+        Fate::Rejected => (subject, "correct it: what it names is not there, or the token may not see it"),
+        Fate::Limited { .. } => (token, "ask again later: the vendor limits this token"),
+        Fate::Unavailable | Fate::Unknown => (base_url, "see that the vendor can be reached from here"),
+    };
+    Failure::failed(format!("{setting}: {error}"), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use axum::{Json, Router, http::HeaderMap, routing::post};
+    use harmony_sandbox::{Sandbox, SandboxOptions};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn scopes_are_those_of_the_apps_manifest() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/slack-app.yaml");
+        let manifest: serde_json::Value =
+            serde_norway::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(manifest["oauth_config"]["scopes"]["bot"], json!(SLACK_SCOPES));
+    }
+
+    /// A Slack that says which scopes the token has.
+    async fn slack_with(scopes: &'static str) -> Result<String, Failure> {
+        let answer = async move || {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-oauth-scopes", scopes.parse().unwrap());
+            let who = json!({ "ok": true, "url": "https://x.slack.com/", "team": "x", "team_id": "T1",
+                "user": "harmony", "user_id": "U1", "bot_id": "B1", "is_enterprise_install": false });
+            (headers, Json(who))
+        };
+        let router = Router::new().route("/api/auth.test", post(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/api", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, router).into_future());
+        slack(&SlackSettings { base_url, bot_token: "xoxb-1".into(), app_token: None }).await
+    }
+
+    #[tokio::test]
+    async fn missing_scopes_are_named() {
+        crate::install_crypto();
+        let all = "channels:history,channels:manage,channels:read,chat:write,commands,pins:write,more";
+        assert!(slack_with(all).await.is_ok());
+        let failure = slack_with("channels:history,channels:manage,commands,pins:write").await.unwrap_err();
+        assert_eq!(failure.what, "SLACK_BOT_TOKEN: it lacks the scopes channels:read, chat:write");
+        assert!(failure.hint.contains("deploy/slack-app.yaml"), "{}", failure.hint);
+    }
+
+    #[tokio::test]
+    async fn refusal_names_the_setting_and_a_working_one_is_said_to_be() {
+        crate::install_crypto();
+        let sandbox = Sandbox::start(SandboxOptions::on_free_ports("unused".into())).await.unwrap();
+        let urls = sandbox.base_urls();
+        let slack_settings =
+            || SlackSettings { base_url: urls.slack.clone(), bot_token: "xoxb-1".into(), app_token: None };
+        let pagerduty_settings = || PagerDutySettings {
+            base_url: urls.pagerduty.clone(),
+            api_key: "sandbox".into(),
+            from: "operator@example.com".to_owned(),
+            service_id: "PSANDBOX".to_owned(),
+        };
+        let statuspage_settings = || StatuspageSettings {
+            base_url: urls.statuspage.clone(),
+            api_key: "sandbox".into(),
+            page_id: "sandboxpage1".to_owned(),
+        };
+        let confluence_settings = |space_key: &str| ConfluenceSettings {
+            base_url: urls.confluence.clone(),
+            email: "operator@example.com".to_owned(),
+            api_token: "sandbox".into(),
+            space_key: space_key.to_owned(),
+        };
+        for found in [
+            slack(&slack_settings()).await,
+            pagerduty(&pagerduty_settings()).await,
+            statuspage(&statuspage_settings()).await,
+            confluence(&confluence_settings("OPS")).await,
+        ] {
+            assert!(found.is_ok(), "{}", found.unwrap_err().what);
+        }
+        let unknown = confluence(&confluence_settings("NOSUCHSPACE")).await.unwrap_err();
+        assert!(unknown.what.starts_with("CONFLUENCE_SPACE_KEY: "), "{}", unknown.what);
+
+        let http = reqwest::Client::new();
+        for origin in [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence] {
+            let mut url = url::Url::parse(origin).unwrap();
+            url.set_path("/_sandbox/faults");
+            let wrong = json!({ "match": {}, "times": 9, "fault": "status", "status": 401 });
+            assert!(http.post(url).json(&wrong).send().await.unwrap().status().is_success());
+        }
+        for (found, setting) in [
+            (slack(&slack_settings()).await, "SLACK_BOT_TOKEN: "),
+            (pagerduty(&pagerduty_settings()).await, "PAGERDUTY_API_KEY: "),
+            (statuspage(&statuspage_settings()).await, "STATUSPAGE_API_KEY: "),
+            (confluence(&confluence_settings("OPS")).await, "CONFLUENCE_API_TOKEN: "),
+        ] {
+            let failure = found.unwrap_err();
+            assert!(failure.what.starts_with(setting), "{}", failure.what);
+        }
+    }
+}
