@@ -174,7 +174,7 @@ fn item(
     if let Some(asked) = harmony_telemetry::current() {
         item["traceparent"] = json!(asked.to_string());
     }
-    OutboxItem { kind: OutboxKind::Start, name: format!("{workflow_id}#{attempt}/{request}"), payload }
+    OutboxItem { kind: OutboxKind::Start, name: format!("{workflow_id}#{attempt}/{request}"), payload: item }
 }
 
 fn with_context(mut own: Value, golden: &GoldenContext) -> Value {
