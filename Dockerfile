@@ -17,6 +17,7 @@ COPY capabilities capabilities
 COPY console console
 COPY eventlog eventlog
 COPY incidents incidents
+COPY policies policies
 COPY protos protos
 COPY runbooks runbooks
 COPY telemetry telemetry
