@@ -72,10 +72,10 @@ impl Services {
             Outcome::Promote => Evaluated::Promoted(decided),
             Outcome::Defer => Evaluated::Deferred { page: decided.lacks_only_authority(), decided },
             Outcome::Suppress => {
-                promotion::note(log, &org, &stored, rules.rules())
+                let noted = promotion::note(log, &org, &stored, rules.rules())
                     .await
                     .map_err(|error| failure::log(&error))?;
-                Evaluated::Suppressed { decided, incident: stored.incident }
+                Evaluated::Suppressed { decided, incident: noted.map(|(incident, _)| incident) }
             }
         }))
     }

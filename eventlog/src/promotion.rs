@@ -29,6 +29,9 @@ use crate::{
 /// States in which an incident is about its trouble still.
 const OPEN_STATES: [&str; 3] = ["PENDING", "OPEN", "MITIGATING"];
 
+/// Duplicates that are looked at when an incident is made: as many as may have come within the moment that it takes.
+const DUPLICATES: u32 = 200;
+
 /// Who asks for a decision, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
@@ -241,6 +244,20 @@ pub async fn open(
         })
         .await?;
     remember(log, org, stored.id(), |kept| kept.incident = Some(appended.incident.clone())).await?;
+    // Who was told apart before the incident was there learns of it now; who is told apart from now on sees it.
+    if let Some(key) = stored.candidate.dedup_key() {
+        let filter = CandidateFilter {
+            statuses: vec![CandidateStatus::Suppressed],
+            dedup_key: Some(key.to_owned()),
+            limit: DUPLICATES,
+            ..CandidateFilter::default()
+        };
+        for duplicate in log.candidates(org, &filter).await? {
+            if duplicate.incident.is_none() && duplicate_of(&duplicate) == Some(stored.id()) {
+                note(log, org, &duplicate, rules).await?;
+            }
+        }
+    }
     Ok(appended.incident)
 }
 
@@ -251,8 +268,15 @@ pub async fn note(
     stored: &StoredCandidate,
     rules: Rules<'_>,
 ) -> Result<Option<(IncidentId, Answer)>, LogError> {
-    let (Some(decision), Some(incident), Some(decided_at)) =
-        (&stored.decision, &stored.incident, stored.decided_at)
+    let mut incident = stored.incident.clone();
+    if let (None, Some(first)) = (&incident, duplicate_of(stored)) {
+        // It was being promoted when this one was decided about.
+        incident = log.candidate(org, first).await?.and_then(|first| first.incident);
+        if incident.is_some() {
+            remember(log, org, stored.id(), |kept| kept.incident.clone_from(&incident)).await?;
+        }
+    }
+    let (Some(decision), Some(incident), Some(decided_at)) = (&stored.decision, &incident, stored.decided_at)
     else {
         return Ok(None);
     };
@@ -272,6 +296,11 @@ pub async fn note(
         })
         .await?;
     Ok(Some((appended.incident, appended.answer)))
+}
+
+/// The candidate that this one is a duplicate of.
+fn duplicate_of(stored: &StoredCandidate) -> Option<&CandidateId> {
+    stored.decision.as_ref()?.facts.candidate.as_ref()
 }
 
 /// Changes a candidate whatever else was changed meanwhile.

@@ -154,8 +154,11 @@ async fn person_promotes_within_their_own_limit() {
 async fn other_organisation_has_no_such_candidate() {
     let world = World::new().await;
     world.post("operator", "candidates", alert("am-1", "critical")).await.ok(201);
-    for (who, status) in [("viewer", 404), ("commander", 404)] {
-        for (method, path) in [(Method::GET, "candidates/am-1"), (Method::POST, "candidates/am-1/promote")] {
+    // The viewer has no role there; the commander is a viewer.
+    for (who, shown, promoted) in [("viewer", 404, 404), ("commander", 404, 403)] {
+        for (method, path, status) in
+            [(Method::GET, "candidates/am-1", shown), (Method::POST, "candidates/am-1/promote", promoted)]
+        {
             let request = Request::builder()
                 .method(method)
                 .uri(format!("/api/orgs/acme/{path}"))

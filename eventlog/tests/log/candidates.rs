@@ -28,6 +28,7 @@ stories! {
     organisations_never_see_each_others_candidates,
     history_replayed_in_a_fresh_store_gives_identical_incidents,
     candidates_at_once_make_one_incident,
+    duplicate_of_what_is_being_promoted_is_linked_once_the_incident_is_there,
     promotion_that_broke_off_goes_on_with_the_same_incident,
     person_promotes_what_was_deferred_within_their_limit,
     redacted_text_is_in_no_candidate_any_more,
@@ -285,6 +286,35 @@ async fn candidates_at_once_make_one_incident(on: Backend) {
         promoted += usize::from(kept(&world.log, id).await.status == CandidateStatus::Promoted);
     }
     assert_eq!(promoted, 1);
+    world.verified().await;
+}
+
+async fn duplicate_of_what_is_being_promoted_is_linked_once_the_incident_is_there(on: Backend) {
+    let world = World::new(on).await;
+    let (org, rules, policies) = (OrgId::default(), rules(), policies());
+    for id in ["a", "b"] {
+        submit(&world.log, &received(id, json!({ "correlationKey": "5xx" }))).await.unwrap();
+    }
+    let decide = async |id: &str| {
+        let id = candidate_id(id);
+        let asked =
+            promotion::decide(world.log.as_ref(), &org, &id, machine(begin()), &policies).await.unwrap();
+        let Some(Ruling::Decided(stored)) = asked else { panic!("not decided") };
+        *stored
+    };
+    let (first, duplicate) = (decide("a").await, decide("b").await);
+    assert_eq!((duplicate.status, &duplicate.incident), (CandidateStatus::Suppressed, &None));
+    let noted = promotion::note(world.log.as_ref(), &org, &duplicate, rules.rules()).await.unwrap();
+    assert_eq!(noted, None, "there is nothing to note it on yet");
+    let incident =
+        promotion::open(world.log.as_ref(), &org, &first, rules.rules(), &|_| vec![]).await.unwrap();
+    assert_eq!(kept(&world.log, "b").await.incident, Some(incident.clone()));
+    // The other way round: the incident was made in between.
+    let again = promotion::note(world.log.as_ref(), &org, &duplicate, rules.rules()).await.unwrap();
+    assert_eq!(again.map(|(incident, _)| incident), Some(incident.clone()));
+    let state = world.log.state(&org, &incident).await.unwrap().unwrap();
+    let about: Vec<&str> = state.candidates.iter().map(|one| one.candidate_id.as_str()).collect();
+    assert_eq!(about, ["a", "b"], "each once");
     world.verified().await;
 }
 
