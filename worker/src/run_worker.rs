@@ -7,8 +7,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, FanOut, HoldOff, LogActivities,
-    PagingService, Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
+    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, HoldOff, LogActivities, PagingService,
+    Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
@@ -16,7 +16,7 @@ use harmony_blueprints::{
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
 };
-use harmony_eventlog::SharedLog;
+use harmony_eventlog::{SharedLog, fanout::FanOut};
 use temporalio_client::Client;
 use temporalio_common::worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};

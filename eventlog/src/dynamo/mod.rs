@@ -102,6 +102,11 @@ impl DynamoLog {
         self
     }
 
+    /// Refuses to change what was opened for reading alone.
+    fn writable(&self) -> Result<(), LogError> {
+        if self.salt.is_some() { Ok(()) } else { Err(LogError::ReadOnly) }
+    }
+
     fn queue(&self, append: &Append<'_>) -> &Mutex<()> {
         let name = match &append.target {
             Target::New { year } => format!("{}|{year}", append.org),
@@ -196,18 +201,22 @@ impl EventLog for DynamoLog {
     }
 
     async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
+        self.writable()?;
         self.put_outbox(org, incident, item).await
     }
 
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {
+        self.writable()?;
         self.claim_items(limit, lease).await
     }
 
     async fn done(&self, id: &OutboxId) -> Result<(), LogError> {
+        self.writable()?;
         self.item_done(id).await
     }
 
     async fn later(&self, id: &OutboxId, delay: Duration, error: &str) -> Result<(), LogError> {
+        self.writable()?;
         self.item_later(id, delay, error).await
     }
 
@@ -216,6 +225,7 @@ impl EventLog for DynamoLog {
     }
 
     async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
+        self.writable()?;
         self.claim_waiting_lanes(sink, limit, lease).await
     }
 
@@ -225,6 +235,7 @@ impl EventLog for DynamoLog {
         sent: u64,
         failed: Option<(Duration, &str)>,
     ) -> Result<(), LogError> {
+        self.writable()?;
         self.lane_settled(lane, sent, failed).await
     }
 
@@ -245,18 +256,22 @@ impl EventLog for DynamoLog {
         owner: &str,
         lease: Duration,
     ) -> Result<Begin, LogError> {
+        self.writable()?;
         self.begin(org, incident, key, operation, owner, lease).await
     }
 
     async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {
+        self.writable()?;
         self.complete(org, key, result).await
     }
 
     async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+        self.writable()?;
         self.forget(org, key, owner).await
     }
 
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
+        self.writable()?;
         self.release(org, key, owner).await
     }
 
@@ -266,6 +281,7 @@ impl EventLog for DynamoLog {
         candidate: &StoredCandidate,
         follow: &[OutboxItem],
     ) -> Result<StoredCandidate, LogError> {
+        self.writable()?;
         self.submit(org, candidate, follow).await
     }
 
@@ -282,10 +298,12 @@ impl EventLog for DynamoLog {
     }
 
     async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError> {
+        self.writable()?;
         self.change_one(org, &change).await
     }
 
     async fn log_attempt(&self, org: &OrgId, attempt: &PromotionAttempt) -> Result<(), LogError> {
+        self.writable()?;
         self.write_attempt(org, attempt).await
     }
 

@@ -8,6 +8,7 @@
 //! command. Within a lane records go out in order, each at least once: what was sent is marked afterwards, and a
 //! receiver tells a repetition by the event's id. No failure gives a record up; the lane waits, longer each time.
 
+mod carrier;
 mod event;
 #[cfg(feature = "eventbridge")]
 mod event_bridge;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use harmony_incidents::{IncidentId, OrgId};
 use jiff::Timestamp;
 
+pub use carrier::FanOut;
 pub use event::CloudEvent;
 #[cfg(feature = "eventbridge")]
 pub use event_bridge::{BusName, EventBridge};

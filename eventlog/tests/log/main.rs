@@ -8,6 +8,8 @@
 mod appending;
 mod candidates;
 mod checkpoint;
+#[cfg(feature = "dynamodb")]
+mod dynamo;
 mod effects;
 mod export;
 mod group_commit;

@@ -8,12 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harmony_eventlog::{
-    LogError, SharedLog,
-    fanout::{CloudEvent, Lane, NotTaken, Sink},
-};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use super::{CloudEvent, Lane, NotTaken, Sink};
+use crate::store::{LogError, SharedLog};
 
 /// How often an idle loop looks.
 const IDLE: Duration = Duration::from_millis(500);
