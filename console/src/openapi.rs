@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use crate::{
-    acts, approvals, blueprints, candidates, facts, incidents, log, responders, review, status, views,
+    acts, approvals, blueprints, candidates, facts, incidents, log, responders, resume, review, status, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
@@ -150,6 +150,13 @@ const OPERATIONS: &[Operation] = &[
         "Start a remediation with a runbook.",
         Some("RemediateBody"),
         STARTED,
+    ),
+    post(
+        "/incidents/{id}/resume",
+        "Blueprints",
+        "Start a lost run again, as the same attempt.",
+        Some("ResumeBody"),
+        &[(202, "Recorded; carried out by the workers.", JSON, "Resumed")],
     ),
     post(
         "/incidents/{id}/retry",
@@ -435,6 +442,7 @@ fn schemas() -> Value {
         incidents::DeclareBody,
         log::RedactBody,
         responders::ResponderBody,
+        resume::ResumeBody,
         review::ReviewBody,
         review::SignOffBody,
         status::Nothing,
@@ -454,7 +462,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 10] {
+fn written() -> [(&'static str, Value); 11] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -497,6 +505,13 @@ fn written() -> [(&'static str, Value); 10] {
             object(
                 &["incidentId", "workflowId"],
                 json!({ "incidentId": text(), "workflowId": text(), "attempt": number(), "warning": text() }),
+            ),
+        ),
+        (
+            "Resumed",
+            object(
+                &["incidentId", "resumed"],
+                json!({ "incidentId": text(), "resumed": { "type": "array" }, "warning": text() }),
             ),
         ),
         (

@@ -18,6 +18,7 @@ use harmony_incidents::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     call::Call,
@@ -25,9 +26,9 @@ use crate::{
     starts::{away, resume_item},
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ResumeBody {
+pub(crate) struct ResumeBody {
     /// Only this one; every lost one where none is named.
     #[serde(default)]
     blueprint: Option<String>,
