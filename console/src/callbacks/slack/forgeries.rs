@@ -74,7 +74,8 @@ struct World {
 fn incident(org: &OrgId, number: u64) -> IncidentState {
     let incident = IncidentId::new(2026, number);
     let workflow_id = WorkflowId::new(WorkflowType::Remediate, org, &incident).to_string();
-    let digest = vec![u8::try_from(number).unwrap() ^ u8::try_from(org.as_str().len()).unwrap(); 32];
+    // Another one for each.
+    let digest = vec![u8::try_from(number * 16).unwrap() + u8::try_from(org.as_str().len()).unwrap(); 32];
     let mut gate = GateState {
         gate_id: format!("{workflow_id}#1/approve"),
         status: if number == 1 { "pending" } else { "approved" }.to_owned(),
@@ -259,6 +260,10 @@ impl World {
                 let names = ["org", "workflowId", "gateId", "digest"];
                 let name = names[usize::try_from(dice.below(4)).unwrap()];
                 value[name] = self.value(other)[name].clone();
+                // Two incidents of one organisation have that in common.
+                if value == self.value(0) {
+                    value["digest"] = self.value(other)["digest"].clone();
+                }
                 ("one part of another gate", self.signed("U0COMMANDER", number, &value, 0))
             }
             16 => {
