@@ -92,6 +92,11 @@ impl Outcome {
 
 /// Opens a gate and waits until it is settled.
 pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
+    // On the heap: every blueprint waits here, and would carry all of it within its own future.
+    Box::pin(decided(run, plan)).await
+}
+
+async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
     let request = GateRequest {
         workflow_id: run.workflow_id().clone(),
         attempt: run.scope.attempt,

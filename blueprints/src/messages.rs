@@ -569,16 +569,12 @@ impl PromoteResult {
     }
 
     /// This was decided.
-    pub(crate) fn decided(
-        candidate: &CandidateRef,
-        decision: Box<Decision>,
-        incident_id: Option<String>,
-    ) -> Self {
+    pub(crate) fn decided(candidate: &CandidateRef, decision: Decision, incident_id: Option<String>) -> Self {
         Self {
             status: Status::Completed,
             reason: (decision.outcome != Outcome::Promote).then(|| decision.because.clone()),
             candidate_id: candidate.candidate_id.to_string(),
-            decision: Some(*decision),
+            decision: Some(decision),
             incident_id,
             warnings: Vec::new(),
         }

@@ -45,10 +45,10 @@ async fn flow(ctx: &WorkflowContext<Promote>, raw: RawValue) -> Flow<PromoteResu
         Evaluated::Refused { reason } => Ok(PromoteResult::refused(&reply.candidate, reason)),
         Evaluated::Promoted(decided) => {
             let incident = patiently(ctx, CandidateOpen, &reply.candidate).await?;
-            Ok(PromoteResult::decided(&reply.candidate, decided, Some(incident.to_string())))
+            Ok(PromoteResult::decided(&reply.candidate, *decided, Some(incident.to_string())))
         }
         Evaluated::Deferred { decided, page } => {
-            let mut result = PromoteResult::decided(&reply.candidate, decided, None);
+            let mut result = PromoteResult::decided(&reply.candidate, *decided, None);
             if page {
                 let patience = Duration::from_millis(reply.patience_ms);
                 result.warnings.extend(self::page(ctx, &reply.candidate, patience).await?);
@@ -57,7 +57,7 @@ async fn flow(ctx: &WorkflowContext<Promote>, raw: RawValue) -> Flow<PromoteResu
         }
         Evaluated::Suppressed { decided, incident } => {
             let incident = incident.map(|incident| incident.to_string());
-            Ok(PromoteResult::decided(&reply.candidate, decided, incident))
+            Ok(PromoteResult::decided(&reply.candidate, *decided, incident))
         }
     }
 }

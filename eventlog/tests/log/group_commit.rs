@@ -146,7 +146,7 @@ fn full_disk_is_told_and_nothing_is_half_written() {
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let last = said.lines().filter_map(|line| line.split_once("ack ")).last().expect("some fitted").1;
+    let last = said.lines().filter_map(|line| line.split_once("ack ")).next_back().expect("some fitted").1;
     let errors: Vec<&str> = said.lines().filter_map(|line| Some(line.split_once("error ")?.1)).collect();
     assert_eq!(errors.len(), 2);
     for error in errors {

@@ -3,7 +3,11 @@
 //! One binary, one module a promise. The stories are told on every store, unchanged ([`stores`]); what is of one store
 //! alone, such as the file that SQLite keeps, stands in a module named after it. Each test has a store of its own.
 
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it, and aloud what it had to skip"
+)]
 
 mod appending;
 mod candidates;

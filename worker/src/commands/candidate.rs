@@ -1,7 +1,5 @@
 //! `harmony candidate …`: hand candidates in, look at them, promote one that waits for a person.
 
-#![expect(clippy::doc_markdown, reason = "these comments are what --help says, where a backtick would show")]
-
 use std::{
     fs,
     io::{self, Read as _},

@@ -3,8 +3,6 @@
 //! Reads this process' settings and the data directory, and connects to nothing. Names of settings are shown, values
 //! never.
 
-#![expect(clippy::doc_markdown, reason = "these comments are what --help says, where a backtick would show")]
-
 use std::process::ExitCode;
 
 use clap::Subcommand;
