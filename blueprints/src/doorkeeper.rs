@@ -163,16 +163,21 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
         let command = Command::CountRefusals { gate_id: gate_id.clone(), minute, not_recorded: number };
         let request = AppendRequest { scope: Scope { step, occurred_at: now, ..scope }, command };
         let reply = patiently(ctx, LogAppend, &request).await?;
-        match reply.answer {
-            Ok(Answer::Recorded) => {}
+        // A task that is run again offers the count again, maybe with refusals that came meanwhile: on record is what
+        // was offered first, and the rest is counted next.
+        let recorded = match reply.answer {
+            Ok(Answer::Counted { not_recorded }) => not_recorded,
             other => return Err(fail(format!("the log answered a count with {other:?}"))),
-        }
+        };
         ctx.state_mut(|workflow| {
             let desk = workflow.desk_mut();
             desk.counts += 1;
-            desk.floods.remove(&(minute, gate_id));
+            match number.saturating_sub(recorded) {
+                0 => desk.floods.remove(&(minute, gate_id)),
+                rest => desk.floods.insert((minute, gate_id), rest),
+            };
             if let Some(gate) = &mut desk.gate {
-                gate.note(format!("{now} {number} more were refused in the minute from {minute}"));
+                gate.note(format!("{now} {recorded} more were refused in the minute from {minute}"));
             }
         });
     }

@@ -431,6 +431,11 @@ fn is_zero(number: &u32) -> bool {
 pub enum Answer {
     /// It is on record.
     Recorded,
+    /// Refusals were counted. Of a count that is offered again, this is what the first offer put on record.
+    Counted {
+        /// How many.
+        not_recorded: u32,
+    },
     /// It was so already; nothing was recorded.
     Unchanged,
     /// The blueprint may go on.

@@ -176,7 +176,7 @@ mod tests {
     fn half_a_webhook_is_refused_and_no_secret_is_repeated() {
         let named = format!("audit={SECRET}");
         for (webhooks, secrets, key, part) in [
-            ("https://audit.example", named.as_str(), WEBHOOKS, "no name of a sink"),
+            ("https://audit.example", named.as_str(), WEBHOOKS, "an entry is not NAME=https://…"),
             ("audit.example", &named, WEBHOOKS, "an entry is not NAME=https://…"),
             ("Audit=https://audit.example", &named, WEBHOOKS, "no name of a sink"),
             ("audit=http://audit.example", &named, WEBHOOKS, "audit: "),

@@ -34,6 +34,9 @@ struct CellArguments {
     workdir: String,
     /// The most it may take.
     timeout_ms: u64,
+    /// The span that it belongs to, as W3C `traceparent`; empty where there is none.
+    #[serde(default)]
+    traceparent: String,
 }
 
 /// How a cell ended.

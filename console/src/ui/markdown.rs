@@ -46,7 +46,7 @@ mod tests {
             let html = rendered(hostile);
             assert!(!html.contains("<script") && !html.contains("<img"), "{hostile}: {html}");
             assert!(
-                !html.contains("href=\"javascript") && !html.contains("href=\"data"),
+                !html.contains("<a href=\"javascript") && !html.contains("<a href=\"data"),
                 "{hostile}: {html}"
             );
         }

@@ -117,7 +117,7 @@ async fn health_needs_no_token_and_tells_the_parts() {
     for line in [
         "harmony_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"}",
         "harmony_gates_waiting{severity=\"P1\"} 0",
-        "harmony_gate_nearest_deadline_seconds +Inf",
+        "harmony_gate_nearest_deadline_seconds inf",
         "harmony_ready{part=\"temporal\"} 0",
     ] {
         assert!(metrics.text.contains(line), "{line} in\n{}", metrics.text);

@@ -117,7 +117,7 @@ pub(crate) fn count(gate_id: &str, minute: Timestamp, not_recorded: u32) -> Resu
         count: not_recorded,
         ..ApprovalRefused::default()
     });
-    Ok(Judged::new(Answer::Recorded, vec![record]))
+    Ok(Judged::new(Answer::Counted { not_recorded }, vec![record]))
 }
 
 /// Where the minute began that a refusal at this time falls into, and whether it is one too many.

@@ -29,7 +29,7 @@ fn last(world: &World) -> ApprovalRefused {
 fn count(world: &mut World, minute: Timestamp, number: u32) {
     let gate_id = world.gate().gate_id.clone();
     let command = Command::CountRefusals { gate_id, minute, not_recorded: number };
-    assert_eq!(world.say("operator", &command).unwrap(), Answer::Recorded);
+    assert_eq!(world.say("operator", &command).unwrap(), Answer::Counted { not_recorded: number });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 
 use crate::{config::Config, failure::Failure, keys};
@@ -14,6 +14,7 @@ use crate::{config::Config, failure::Failure, keys};
 pub(super) fn http(config: &Config, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<SocketAddr> {
     let wanted = config.http_addr;
     match TcpListener::bind(wanted) {
+        Ok(_) if wanted.port() == 0 => Ok(SocketAddr::new(wanted.ip(), free()?)),
         Ok(listener) => listener.local_addr().context("a listener has no address"),
         Err(_) if !config.names_http_addr() => {
             let port = free()?;
@@ -41,9 +42,22 @@ pub(super) fn remembered(path: &Path) -> anyhow::Result<u16> {
     Ok(port)
 }
 
+/// Ports below those that systems give to outgoing connections (Linux: from 32768; IANA: from 49152), one of which could
+/// take a port between its choice and its use.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// So many taken ones in a row mean that something else is wrong.
+const TRIES: usize = 100;
+
 fn free() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
-    Ok(listener.local_addr().context("a listener has no address")?.port())
+    for _ in 0..TRIES {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).context("the system gives no random numbers")?;
+        let port = PORTS.start + u16::from_ne_bytes(random) % (PORTS.end - PORTS.start);
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    bail!("there is no free port from {} to {}", PORTS.start, PORTS.end)
 }
 
 fn is_free(port: u16) -> bool {
