@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(names, NAMES);
         for line in [
             "harmony_gates_waiting{severity=\"P1\"} 2",
-            "harmony_gate_nearest_deadline_seconds +Inf",
+            "harmony_gate_nearest_deadline_seconds inf",
             "harmony_step_failures_total{capability=\"golden.connectors.statuspage\"} 1",
             "harmony_build_info{version=\"1.2.3\"} 1",
         ] {
