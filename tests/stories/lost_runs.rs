@@ -44,11 +44,13 @@ async fn terminated_run_is_orphaned_and_resumed_at_the_same_gate() {
     for field in ["gateId", "digest", "level", "deadline", "requestedAt", "requester"] {
         assert_eq!(state[field], gate[field], "{field}: {state}");
     }
-    let run = world.incident(&id).await["blueprints"]["remediate"].clone();
-    assert_eq!(
-        (&run["status"], &run["attempt"], &run["orphaned"]),
-        (&json!("RUNNING"), &json!(1), &json!(false))
-    );
+    let run = world
+        .until("the resumption to be on record", async || {
+            let run = world.incident(&id).await["blueprints"]["remediate"].clone();
+            (run["status"] == "RUNNING").then_some(run)
+        })
+        .await;
+    assert_eq!((&run["attempt"], &run["orphaned"]), (&json!(1), &json!(false)));
     world.click(&gate, "approve", "commander").await;
     let result = world.completed(&id, "remediate").await;
     assert_eq!(result["status"], "COMPLETED", "{result}");

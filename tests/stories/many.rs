@@ -13,6 +13,11 @@ const SEED: u64 = 20_260_301;
 /// Requests that an incident needs at each vendor, roughly; faults are spread over so many.
 const REQUESTS: [(&str, usize); 3] = [("slack", 12), ("pagerduty", 4), ("statuspage", 4)];
 
+/// So many times the vendors' own pace: the run would take an hour at theirs.
+const LIMIT_SPEED: u32 = 30;
+/// More than Slack takes for one channel at once.
+const UPDATES: usize = 14;
+
 /// Incidents at once: more than anybody has, and few enough for a small machine.
 const IN_FLIGHT: usize = 12;
 
@@ -114,9 +119,36 @@ fn counted(values: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> 
     counts
 }
 
+/// The vendors' own limits, and an incident that asks more of Slack than they let through at once.
+#[tokio::test]
+async fn channel_is_told_everything_at_slacks_own_pace() {
+    let world = World::start(POLICY).await;
+    world.limit(1).await;
+    let (id, _) = world.initiated("Search is slow", "P2").await;
+    for number in 1..=UPDATES {
+        let update = json!({ "message": format!("Update {number}") });
+        world.post(&format!("incidents/{id}/update"), update).await;
+    }
+    let texts = world
+        .until("every update to be in the channel", async || {
+            let slack = world.state("slack").await;
+            let messages = slack["messages"].as_array().unwrap();
+            let updates = messages.iter().map(|one| one["text"].to_string());
+            let updates: Vec<String> = updates.filter(|text| text.contains("Update ")).collect();
+            (updates.len() >= UPDATES).then_some(updates)
+        })
+        .await;
+    assert_eq!(texts.len(), UPDATES, "each once: {texts:?}");
+    let limits = world.limits("slack").await;
+    assert!(limits["limited"].as_u64().unwrap() > 0, "the limit was met: {limits}");
+    assert_eq!(limits["tooEarly"], 0, "{limits}");
+    world.verified().await;
+}
+
 #[tokio::test]
 async fn many_incidents_with_every_tenth_request_going_wrong() {
     let world = World::start_with(POLICY, &[("HARMONY_REQUEST_TIMEOUT", "2s")]).await;
+    world.limit(LIMIT_SPEED).await;
     let mut dice = Dice(SEED);
     let faults = order_faults(&world, &mut dice).await;
     let mut ids = Vec::new();

@@ -1,12 +1,12 @@
 //! After a whole incident, everything that was written is searched: no token and no key stands anywhere, and logs and
 //! histories name nobody by more than their id.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::world::{POLICY, World};
+use crate::world::{HARMONY, POLICY, World};
 
 /// What the runbook is given and prints.
 const RUNBOOK_SECRET: &str = "canary-7d1f0c55a8";
@@ -16,6 +16,50 @@ const RUNBOOK: &str = "# Look\n\n```sh { name=look }\necho \"the password is $CA
 struct Written {
     what: String,
     text: String,
+}
+
+/// Tells whether a process keeps what it was started with from others of its account: started by the account that asks.
+const PEEK: &str = r#"
+    "$PROGRAM" $ARGUMENTS >"$DIR/said" 2>&1 &
+    PID=$!
+    # What it was started as is readable to all; by then it has started.
+    until [ -s "$DIR/said" ]; do kill -0 $PID || exit 9; done
+    cat /proc/$PID/environ >"$DIR/seen" 2>/dev/null && echo open || echo closed
+    head -c 1 /proc/$PID/mem >/dev/null 2>"$DIR/why"
+    grep -c "Permission denied" "$DIR/why"
+    kill $PID
+    wait $PID
+"#;
+
+#[test]
+fn process_keeps_its_environment_from_others_of_its_account() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let dir = tempfile::TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    // Root may read everything: the question makes sense for somebody else alone, who may read this file.
+    let program = dir.path().join("harmony");
+    fs::copy(HARMONY, &program).unwrap();
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let answers = |program: &Path, arguments: &str| {
+        let mut command = Command::new(if is_root { "runuser" } else { "sh" });
+        if is_root {
+            command.args(["-u", "nobody", "--", "sh"]);
+        }
+        command.args(["-c", PEEK]).current_dir(dir.path()).env("PROGRAM", program);
+        command.env("ARGUMENTS", arguments).env("DIR", dir.path()).env("CANARY_TOKEN", RUNBOOK_SECRET);
+        let output = command.output().unwrap();
+        fs::remove_file(dir.path().join("said")).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Any other program's environment is open, which shows that the look would have found it.
+    let sleeper = dir.path().join("sleeper");
+    fs::write(&sleeper, "#!/bin/sh\necho up\nexec sleep 60\n").unwrap();
+    fs::set_permissions(&sleeper, fs::Permissions::from_mode(0o755)).unwrap();
+    let other = answers(&sleeper, "");
+    assert!(other.starts_with("open"), "{other}");
+    assert!(fs::read_to_string(dir.path().join("seen")).unwrap().contains(RUNBOOK_SECRET));
+    assert_eq!(answers(&program, "sandbox"), "closed\n1\n");
+    assert_eq!(fs::read_to_string(dir.path().join("seen")).unwrap(), "");
 }
 
 #[tokio::test]

@@ -221,6 +221,15 @@ impl World {
         self.sandbox(vendor, "limits").await
     }
 
+    /// Limits calls to the stand-ins as the vendors do, so many times as fast.
+    pub(crate) async fn limit(&self, speed: u32) {
+        for vendor in ["slack", "pagerduty", "statuspage", "confluence"] {
+            let origin = self.text(&format!("/sandbox/{vendor}"));
+            let order = self.http.post(format!("{origin}/_sandbox/limits")).json(&json!({ "speed": speed }));
+            assert_eq!(order.send().await.unwrap().status(), 200);
+        }
+    }
+
     async fn sandbox(&self, vendor: &str, what: &str) -> Value {
         let origin = self.text(&format!("/sandbox/{vendor}"));
         self.http.get(format!("{origin}/_sandbox/{what}")).send().await.unwrap().json().await.unwrap()
@@ -260,7 +269,14 @@ impl World {
 
     /// The command line, on this world's data directory.
     pub(crate) fn harmony(&self, arguments: &[&str]) -> Output {
-        Command::new(HARMONY).args(arguments).arg("--data-dir").arg(self.dir.path()).output().unwrap()
+        self.harmony_with(arguments, &[])
+    }
+
+    /// The same with these variables.
+    pub(crate) fn harmony_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(HARMONY);
+        command.args(arguments).arg("--data-dir").arg(self.dir.path());
+        command.envs(environment.iter().copied()).output().unwrap()
     }
 
     /// The public Temporal command line.

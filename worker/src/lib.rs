@@ -41,12 +41,21 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(8);
 /// The whole program: what the binary `harmony` is.
 #[must_use]
 pub fn main() -> ExitCode {
+    withhold_memory();
     install_crypto();
     let cli = Cli::parse();
     match run(&cli) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
+}
+
+/// Closes this process's memory and environment to others of the same account, such as a runbook's cells, and keeps both
+/// out of core dumps. Only Linux offers it; elsewhere an account of its own for the runbook pool has to do.
+fn withhold_memory() {
+    // It fails for no reason that the kernel documents.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 /// One TLS provider for the whole process: reqwest and the SDK would otherwise disagree about it.

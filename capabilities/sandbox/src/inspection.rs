@@ -19,7 +19,7 @@ pub(crate) fn routes<S: StandIn>(served: Arc<Served<S>>) -> Router {
     Router::new()
         .route("/_sandbox/requests", get(requests::<S>))
         .route("/_sandbox/state", get(state::<S>))
-        .route("/_sandbox/limits", get(limits::<S>))
+        .route("/_sandbox/limits", get(limits::<S>).post(set_limits::<S>))
         .route("/_sandbox/faults", get(faults::<S>).post(add_fault::<S>).delete(clear_faults::<S>))
         .with_state(served)
         .merge(own)
@@ -35,6 +35,14 @@ async fn state<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Value> 
 
 async fn limits<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Value> {
     Json(served.limits.to_json())
+}
+
+async fn set_limits<S: StandIn>(State(served): State<Arc<Served<S>>>, body: String) -> Response {
+    let order = serde_json::from_str(&body).unwrap_or_default();
+    match served.limits.set(&order) {
+        Ok(()) => stand_in::json(StatusCode::OK, served.limits.to_json()),
+        Err(error) => stand_in::json(StatusCode::BAD_REQUEST, json!({ "error": error })),
+    }
 }
 
 async fn faults<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Value> {

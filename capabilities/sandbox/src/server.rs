@@ -168,7 +168,11 @@ async fn carry_out<S: StandIn>(served: &Served<S>, call: &Call) -> Response {
     served.requests.record(call, stand_in.idempotency_key(call));
     let kind = stand_in.limited_as(call);
     served.limits.came(&kind);
-    match served.faults.take(call) {
+    let fault = served.faults.take(call).or_else(|| {
+        let rate = stand_in.rate(call)?;
+        served.limits.take(&kind, rate).map(FaultKind::RateLimit)
+    });
+    match fault {
         None => stand_in.answer(call),
         Some(FaultKind::Status(status)) => stand_in.failure(status),
         Some(FaultKind::RateLimit(seconds)) => {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::limits::Rate;
 
 /// One vendor.
 pub(crate) trait StandIn: Send + Sync + 'static {
@@ -45,6 +46,9 @@ pub(crate) trait StandIn: Send + Sync + 'static {
     fn limited_as(&self, _call: &Call) -> String {
         String::new()
     }
+
+    /// How many calls of its kind the vendor takes; `None` where it names no number.
+    fn rate(&self, call: &Call) -> Option<Rate>;
 
     /// Inspection routes only this vendor has.
     fn inspection(self: Arc<Self>) -> Router {

@@ -28,6 +28,8 @@ mod redacting;
 mod redaction;
 mod replaying;
 mod server;
+#[path = "../support/postgres.rs"]
+mod server_process;
 mod stores;
 mod tampered_file;
 mod tampering;

@@ -17,6 +17,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::limits::Rate;
 use crate::spec::Spec;
 use crate::stand_in::{self, Memory, StandIn};
 
@@ -147,6 +148,11 @@ impl StandIn for Confluence {
 
     fn failure(&self, status: StatusCode) -> Response {
         answer::response(Err(Refusal::with_status(status)))
+    }
+
+    /// Counted in points that depend on what is asked; there is no number to keep.
+    fn rate(&self, _call: &Call) -> Option<Rate> {
+        None
     }
 
     fn rate_limited(&self, retry_after_seconds: u64) -> Response {

@@ -14,6 +14,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
 use crate::stand_in::{self, Memory, StandIn};
@@ -157,12 +158,25 @@ impl StandIn for PagerDuty {
         answer::response(Err(Refusal::with_status(status)))
     }
 
+    /// Events and the REST API count apart.
+    fn limited_as(&self, call: &Call) -> String {
+        if is_event(call) { "events" } else { "rest" }.to_owned()
+    }
+
+    fn rate(&self, call: &Call) -> Option<Rate> {
+        Some(Rate::per_minute(if is_event(call) { 120 } else { 960 }))
+    }
+
     fn rate_limited(&self, retry_after_seconds: u64) -> Response {
         let refusal = self.failure(StatusCode::TOO_MANY_REQUESTS);
         let mut response = stand_in::with_retry_after(refusal, retry_after_seconds);
         response.headers_mut().insert("ratelimit-reset", retry_after_seconds.into());
         response
     }
+}
+
+fn is_event(call: &Call) -> bool {
+    call.path == "/v2/enqueue"
 }
 
 fn authorise(call: &Call) -> Result<(), Refusal> {

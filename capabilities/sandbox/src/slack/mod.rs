@@ -21,6 +21,7 @@ mod sockets;
 mod surfaces;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -30,6 +31,7 @@ use serde_json::{Map, Value, json};
 
 use crate::HarmonyUrl;
 use crate::call::{Call, CallBody};
+use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
 use crate::stand_in::{self, Memory, StandIn};
@@ -171,9 +173,34 @@ impl StandIn for Slack {
             .map(str::to_owned)
     }
 
-    /// Slack counts each method by itself.
+    /// Slack counts each method by itself, and messages by channel.
     fn limited_as(&self, call: &Call) -> String {
-        call.path.clone()
+        let channel = match &call.body {
+            CallBody::Json(body) => body["channel"].as_str(),
+            CallBody::Form(fields) => fields.get("channel").and_then(Value::as_str),
+            CallBody::Empty | CallBody::Text(_) => None,
+        };
+        match channel {
+            Some(channel) if call.path.ends_with("/chat.postMessage") => format!("{} {channel}", call.path),
+            _ => call.path.clone(),
+        }
+    }
+
+    /// By the tiers of Slack's documentation. Messages are one a second for a channel, with short bursts; how short it
+    /// does not say, ten here.
+    fn rate(&self, call: &Call) -> Option<Rate> {
+        let method = call.path.strip_prefix("/api/")?;
+        Some(match method {
+            "chat.postMessage" => Rate { calls: 10, within: Duration::from_secs(10) },
+            "conversations.create"
+            | "conversations.list"
+            | "conversations.archive"
+            | "conversations.setTopic"
+            | "conversations.setPurpose"
+            | "pins.add" => Rate::per_minute(20),
+            "chat.postEphemeral" | "views.open" => Rate::per_minute(100),
+            _ => Rate::per_minute(50),
+        })
     }
 
     fn state(&self) -> Value {

@@ -179,7 +179,7 @@ fn bold(text: &str) -> String {
             continue;
         }
         let pieces: Vec<&str> = part.split('*').collect();
-        if pieces.len() % 2 == 0 {
+        if pieces.len().is_multiple_of(2) {
             html.push_str(&part);
             continue;
         }

@@ -14,6 +14,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
 use crate::stand_in::{self, Memory, StandIn};
@@ -167,6 +168,11 @@ impl StandIn for Statuspage {
     }
 
     /// 420, which is what this vendor answers.
+    /// One a second for a token, counted over a minute.
+    fn rate(&self, _call: &Call) -> Option<Rate> {
+        Some(Rate::per_minute(60))
+    }
+
     fn rate_limited(&self, retry_after_seconds: u64) -> Response {
         let status = StatusCode::from_u16(420).unwrap_or(StatusCode::TOO_MANY_REQUESTS);
         stand_in::with_retry_after(self.failure(status), retry_after_seconds)

@@ -7,6 +7,7 @@ mod confluence;
 mod faults;
 mod forms;
 mod inspection;
+mod limits;
 mod pagerduty;
 mod slack;
 mod slack_morphism;
