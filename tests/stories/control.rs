@@ -24,6 +24,7 @@ async fn raising_the_severity_gives_the_open_gate_its_levels_at_once() {
     world.remediate(&id).await;
     let gate = world.gate(&id).await;
     assert_eq!(gate["requiredRoles"], json!(["sre-oncall"]));
+    world.asked(&gate).await;
     world.post(&format!("incidents/{id}/severity"), json!({ "severity": "P1" })).await;
     assert_eq!(world.gate(&id).await["requiredRoles"], json!(["incident-manager"]));
     // The workflow waits for the new deadline, not for the old one, and silence still approves nothing.

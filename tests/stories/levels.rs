@@ -84,7 +84,7 @@ async fn every_severity_walks_its_levels_in_silence_and_is_rejected() {
 
 #[tokio::test]
 async fn deadline_that_passes_while_no_worker_lives_is_handled_once_and_what_was_decided_in_time_counts() {
-    let levels = "[urgent]\nP2 = [{ roles = [\"sre-oncall\"], within = \"40s\" }, { roles = [\"incident-manager\"], within = \"10m\" }]\n";
+    let levels = "[urgent]\nP2 = [{ roles = [\"sre-oncall\"], within = \"25s\" }, { roles = [\"incident-manager\"], within = \"10m\" }]\n";
     let world = World::start(&format!("{POLICY}{levels}")).await;
     let ((silent, _), (decided, _)) =
         tokio::join!(world.initiated("Nobody decides", "P2"), world.initiated("Somebody decides", "P2"));

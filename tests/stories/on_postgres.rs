@@ -38,7 +38,7 @@ async fn incident_lives_on_postgresql_through_kills() {
     let (code, why) = refusal(&db(&["db", "migrate", "--check"]));
     assert!(code == 1 && why.contains("harmony db migrate"), "{code}: {why}");
     let migrated = said(&db(&["db", "migrate"]));
-    assert!(migrated["migrated"] == true && migrated["store"] == "postgres", "{migrated}");
+    assert!(migrated["migrated"] == true && migrated["store"] == "PostgreSQL", "{migrated}");
     assert_eq!(said(&db(&["db", "migrate"]))["migrated"], false, "once is enough");
     said(&db(&["db", "migrate", "--check"]));
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use temporalio_client::{Client, ClientOptions, ConnectionOptions, UntypedWorkflow};
 
 /// Longest wait for anything; a loaded machine is slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Policy of most stories: doors by hand are open, effects are given up soon.

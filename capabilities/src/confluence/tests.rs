@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{Reply, Script};
+use crate::testing::{Reply, Script, contract::Contract};
 
 const KEY: Uuid = Uuid::from_u128(7);
 const TAKEN: &str = "A page with this title already exists";
@@ -153,6 +154,20 @@ async fn unknown_space_is_named() {
     let (outcome, _) = ensured(vec![none]).await;
     let error = outcome.unwrap_err();
     assert_eq!(error.message(), "there is no space OPS that we can see");
+}
+
+#[tokio::test]
+async fn every_described_refusal_is_told_by_its_status() {
+    for status in Contract::load("confluence").refusals() {
+        let fate = match status {
+            401 | 403 => Fate::Unauthorized,
+            420 | 429 => Fate::Limited { retry_after: None },
+            500.. => Fate::Unknown,
+            _ => Fate::Rejected,
+        };
+        let words = StatusCode::from_u16(status).unwrap().canonical_reason().unwrap_or("no reason given");
+        check(Reply::status(status), fate, words).await;
+    }
 }
 
 #[tokio::test]

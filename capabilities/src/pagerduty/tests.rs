@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{Reply, Script};
+use crate::testing::{Reply, Script, contract::Contract};
 
 const KEY: Uuid = Uuid::from_u128(7);
 
@@ -99,6 +100,20 @@ async fn other_bad_request_stays_refused() {
     let error = connector(&script).ensure_incident(&draft()).await.unwrap_err();
     assert_eq!(error.to_string(), "PagerDuty refused incidents.create: 400 Invalid Input Provided: because");
     script.finish("pagerduty");
+}
+
+#[tokio::test]
+async fn every_described_refusal_is_told_by_its_status() {
+    for status in Contract::load("pagerduty").refusals() {
+        let fate = match status {
+            401 | 403 => Fate::Unauthorized,
+            420 | 429 => Fate::Limited { retry_after: None },
+            500.. => Fate::Unknown,
+            _ => Fate::Rejected,
+        };
+        let words = StatusCode::from_u16(status).unwrap().canonical_reason().unwrap_or("no reason given");
+        check(Reply::status(status), fate, words).await;
+    }
 }
 
 #[tokio::test]

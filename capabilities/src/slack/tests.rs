@@ -1,11 +1,12 @@
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
 use crate::error::{Attempt, CallError, Fate};
-use crate::testing::{Reply, Script};
+use crate::testing::{Reply, Script, contract::Contract};
 
 const KEY: Uuid = Uuid::from_u128(7);
 const TS: &str = "1700000000.000100";
@@ -175,6 +176,20 @@ async fn again_finds_the_message_among_others() {
     let found = connector(&script).send_message(Attempt::Again, &KEY, "C012AB3CD", &message()).await.unwrap();
     assert_eq!(found, sent());
     assert_eq!(script.lines("slack"), ["GET /api/conversations.history"; 2]);
+}
+
+#[tokio::test]
+async fn every_described_refusal_is_told_by_its_status() {
+    for status in Contract::load("slack").refusals() {
+        let fate = match status {
+            401 | 403 => Fate::Unauthorized,
+            420 | 429 => Fate::Limited { retry_after: None },
+            500.. => Fate::Unknown,
+            _ => Fate::Rejected,
+        };
+        let words = StatusCode::from_u16(status).unwrap().canonical_reason().unwrap_or("no reason given");
+        check(Reply::status(status), fate, words).await;
+    }
 }
 
 #[tokio::test]

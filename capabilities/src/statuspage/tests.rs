@@ -1,10 +1,11 @@
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::json;
 
 use super::*;
 use crate::error::Fate;
-use crate::testing::{Reply, Script};
+use crate::testing::{Reply, Script, contract::Contract};
 
 const KEY: Uuid = Uuid::from_u128(7);
 
@@ -57,6 +58,20 @@ async fn creation_carries_key_and_credentials() {
     let sent = &received[0].body["incident"];
     assert_eq!(sent["metadata"], json!({ "harmony": { "idempotency_key": KEY } }));
     assert_eq!(sent["impact_override"], "major");
+}
+
+#[tokio::test]
+async fn every_described_refusal_is_told_by_its_status() {
+    for status in Contract::load("statuspage").refusals() {
+        let fate = match status {
+            401 | 403 => Fate::Unauthorized,
+            420 | 429 => Fate::Limited { retry_after: None },
+            500.. => Fate::Unknown,
+            _ => Fate::Rejected,
+        };
+        let words = StatusCode::from_u16(status).unwrap().canonical_reason().unwrap_or("no reason given");
+        check(Reply::status(status), fate, words).await;
+    }
 }
 
 #[tokio::test]

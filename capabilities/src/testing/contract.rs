@@ -1,6 +1,8 @@
 //! The vendors' descriptions (`OpenAPI` 3.1, in the sandbox's `specs/`), and whether a request is
 //! one of theirs: path, method, query, headers and body.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::Received;
@@ -32,6 +34,15 @@ impl Contract {
             assert!(schema.is_object(), "{line} takes no JSON");
             self.check_value(schema, &request.body, &line);
         }
+    }
+
+    /// Every refusal that is described for any operation, and what a vendor's servers answer when they are not well.
+    pub(crate) fn refusals(&self) -> BTreeSet<u16> {
+        let operations =
+            self.doc["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap());
+        let answers = operations.filter_map(|(_, operation)| operation["responses"].as_object());
+        let statuses = answers.flat_map(|answers| answers.keys()).filter_map(|status| status.parse().ok());
+        statuses.filter(|status| *status >= 400).chain([500, 502, 503, 504]).collect()
     }
 
     fn operation(&self, request: &Received) -> &Value {

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program that prints what it measured")]
 
+mod postgres;
+#[path = "../../tests/support/postgres.rs"]
+mod server_process;
 mod sqlite;
 mod story;
 mod verify;
@@ -19,6 +22,9 @@ fn main() {
     if is_asked("sqlite") {
         runtime.block_on(sqlite::one_record_per_commit());
         runtime.block_on(sqlite::writers_in_parallel());
+    }
+    if is_asked("postgres") {
+        runtime.block_on(postgres::against_pgbench());
     }
     if is_asked("verify") {
         runtime.block_on(verify::against_reading_and_hashing());

@@ -14,6 +14,7 @@ use std::{
 
 /// See the module.
 pub(crate) struct Cluster {
+    binaries: PathBuf,
     /// Of the socket.
     directory: PathBuf,
     /// Holds the pipe.
@@ -69,9 +70,15 @@ impl Cluster {
             .map_err(|error| error.to_string())?;
         let mut said = BufReader::new(keeper.stdout.take().unwrap()).lines();
         match said.next() {
-            Some(Ok(line)) if line == "ready" => Ok(Self { directory, _keeper: keeper }),
+            Some(Ok(line)) if line == "ready" => Ok(Self { binaries, directory, _keeper: keeper }),
             first => Err(first.into_iter().chain(said).map_while(Result::ok).collect::<Vec<_>>().join(" ")),
         }
+    }
+
+    /// One of its programs.
+    #[allow(dead_code, reason = "not every test that includes this file runs one")]
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
     }
 
     /// Where a database of it is; `postgres` is always there.

@@ -49,7 +49,8 @@ async fn flood_is_read_in_bounded_memory() {
     let written = flood + "\nlast\n".len();
     assert_eq!(outcome.ended, Ended::Exited(0));
     assert_eq!(outcome.output_bytes, written as u64);
-    assert_eq!(outcome.stdout_tail.len(), TAIL_LIMIT_BYTES);
+    // The number that is cut may have a digit less than the number that came.
+    assert!((TAIL_LIMIT_BYTES - 1..=TAIL_LIMIT_BYTES).contains(&outcome.stdout_tail.len()));
     let (_, kept) = outcome.stdout_tail.split_once('\n').unwrap();
     let mark = format!("… {} bytes cut\nxxx", written - kept.len());
     assert!(outcome.stdout_tail.starts_with(&mark), "{}", &outcome.stdout_tail[..40]);
