@@ -130,6 +130,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         // What is deleted is overwritten: a redacted text does not stay in a free page.
         .pragma("secure_delete", "ON")
+        // What a savepoint can be taken back to would be a file of its own otherwise, made anew for every commit.
+        .pragma("temp_store", "MEMORY")
         .busy_timeout(BUSY_TIMEOUT)
 }
 

@@ -64,7 +64,7 @@ async fn incident_lives_on_postgresql_through_kills() {
     assert_eq!(world.completed(&id, "close-out").await["status"], "COMPLETED");
     let records = world.records(&id).await;
     let cells = records.iter().filter(|record| record["kind"] == "RUNBOOK_CELL_STARTED");
-    let mut cells: Vec<&str> = cells.map(|record| record["data"]["cell"].as_str().unwrap()).collect();
+    let mut cells: Vec<&str> = cells.map(|record| record["payload"]["cell"].as_str().unwrap()).collect();
     let started = cells.len();
     cells.sort_unstable();
     cells.dedup();

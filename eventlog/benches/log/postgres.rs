@@ -116,7 +116,7 @@ async fn transaction(ours: &mut PgConnection, turn: usize) -> String {
         "ARRAY['note']".to_owned(),
         format!("ARRAY[{}]", bytes("commitment")),
         format!("ARRAY[{}]", bytes("salt")),
-        format!("ARRAY[{}]", text("text")),
+        format!("ARRAY[{}]", bytes("text")),
         "2026".to_owned(),
         "(:client_id + 1)".to_owned(),
         place.clone(),

@@ -306,7 +306,11 @@ fn bound<'q>(
 pub(super) async fn purge(writer: &Writer) -> Result<(), LogError> {
     let mut alone = writer.alone().await;
     let connection = alone.connection();
-    sqlx::query("VACUUM").execute(&mut *connection).await.map_err(unavailable)?;
+    // The copy of the whole log that is made on the way does not fit into every memory.
+    sqlx::raw_sql("PRAGMA temp_store = FILE").execute(&mut *connection).await.map_err(unavailable)?;
+    let rebuilt = sqlx::query("VACUUM").execute(&mut *connection).await.map_err(unavailable);
+    sqlx::raw_sql("PRAGMA temp_store = MEMORY").execute(&mut *connection).await.map_err(unavailable)?;
+    rebuilt?;
     let row =
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await.map_err(unavailable)?;
     let busy: i64 = row.try_get(0).map_err(unavailable)?;

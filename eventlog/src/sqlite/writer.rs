@@ -1,6 +1,6 @@
 //! The one connection of this process that writes, and the commit that writers share.
 //!
-//! Writers take turns on it, in the order they came. Each turn is a savepoint in a transaction that may already hold
+//! Writers take turns on it, in the order they came. Each turn but the first is a savepoint in a transaction that holds
 //! other turns; what a turn refuses or fails at is rolled back to its savepoint and leaves the others alone. Who finds
 //! nobody waiting behind them commits; otherwise the next ones are let in first, and all are acknowledged by one
 //! commit, so that many writers pay for one sync of the disk. Nobody is acknowledged before it, not even with a
@@ -28,6 +28,10 @@ use crate::{sql::reason, store::LogError};
 
 /// Turns in one commit: other processes wait for the file meanwhile.
 const MOST_TURNS: usize = 64;
+
+/// How often the others are let go on before a commit that fewer share than the last. They are on the run queues of the
+/// runtime's threads; each time lets each thread take up some of them.
+const YIELDS: usize = 16;
 
 /// What became of a commit: `None` while it is open, else whether it holds, or why not.
 type Outcome = Option<Result<(), Failed>>;
@@ -73,10 +77,24 @@ struct State {
     connection: SqliteConnection,
     /// Invariant: `Some` exactly while a transaction is open.
     batch: Option<Batch>,
-    /// Whether a savepoint is open: a turn is under way, or was dropped.
-    in_turn: bool,
-    /// Whether the last commit had company: then the next is likely to have it too.
-    had_company: bool,
+    /// What the savepoint holds.
+    savepoint: Savepoint,
+    /// Turns of the last commit: as many are likely to ask again.
+    last_turns: usize,
+}
+
+/// What a turn can be taken back to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    /// No turn is under way, and none has a savepoint.
+    None,
+    /// The first turn of a transaction is under way, or was dropped: the whole transaction is its own.
+    Whole,
+    /// The savepoint of a later turn that is under way, or was dropped.
+    Open,
+    /// What a turn wrote that stands. Whoever comes next releases it along with making their own, which saves a turn of
+    /// the connection's thread.
+    Kept,
 }
 
 struct Batch {
@@ -95,7 +113,7 @@ impl Writer {
     pub(super) async fn open(options: SqliteConnectOptions, path: &Path) -> Result<Self, LogError> {
         let mut connection = options.connect().await.map_err(|error| schema::failed(path, &error))?;
         schema::migrate(&mut connection, path).await?;
-        let state = State { connection, batch: None, in_turn: false, had_company: false };
+        let state = State { connection, batch: None, savepoint: Savepoint::None, last_turns: 0 };
         let lane = Arc::new(Lane {
             state: Arc::new(Mutex::new(state)),
             waiting: AtomicUsize::new(0),
@@ -116,14 +134,24 @@ impl Writer {
     pub(super) async fn turn(&self) -> Result<Turn, LogError> {
         let mut state = self.lane.enter().await;
         state.undo_dropped_turn().await;
-        let begin = if state.batch.is_some() { "SAVEPOINT turn" } else { "BEGIN IMMEDIATE; SAVEPOINT turn" };
+        // Cancelled while it begins, it is a turn that was dropped.
+        let mut turn = Turn { state, lane: self.lane.clone() };
+        let state = &mut *turn.state;
+        let (begin, savepoint) = match (&state.batch, state.savepoint) {
+            (None, _) => ("BEGIN IMMEDIATE", Savepoint::Whole),
+            (Some(_), Savepoint::Kept) => ("RELEASE turn; SAVEPOINT turn", Savepoint::Open),
+            (Some(_), _) => ("SAVEPOINT turn", Savepoint::Open),
+        };
+        if state.batch.is_none() {
+            state.savepoint = savepoint;
+            state.batch = Some(Batch { turns: 0, outcome: watch::channel(None).0 });
+        }
         if let Err(error) = sqlx::raw_sql(begin).execute(&mut state.connection).await {
             state.abandon(Failed::of(&error)).await;
             return Err(unavailable(error));
         }
-        state.in_turn = true;
-        state.batch.get_or_insert_with(|| Batch { turns: 0, outcome: watch::channel(None).0 });
-        Ok(Turn { state, lane: self.lane.clone() })
+        state.savepoint = savepoint;
+        Ok(turn)
     }
 
     /// The connection outside of any transaction, nobody else writing.
@@ -186,7 +214,6 @@ impl Turn {
         let is_alone = self.state.batch.as_ref().is_none_or(|batch| batch.turns == 0);
         if result.is_err() {
             if is_alone {
-                self.state.in_turn = false;
                 self.state.abandon(Failed { is_unwritable: false, why: "rolled back".into() }).await;
                 return result;
             }
@@ -198,23 +225,33 @@ impl Turn {
             // Undoing it took the whole transaction with it.
             return Err(LogError::Unavailable("the transaction was rolled back".into()));
         };
-        if is_alone && self.state.had_company {
-            // Those who were acknowledged along with us are about to ask again.
-            tokio::task::yield_now().await;
-        }
+        self.state.savepoint = match self.state.savepoint {
+            Savepoint::Open | Savepoint::Kept => Savepoint::Kept,
+            Savepoint::Whole | Savepoint::None => Savepoint::None,
+        };
         let turns = self.state.batch.as_ref().map_or(0, |batch| batch.turns);
-        if self.lane.waiting.load(Ordering::SeqCst) == 0 || turns >= MOST_TURNS {
-            self.state.commit_turn().await;
-        } else if self.state.in_turn {
-            if let Err(error) = sqlx::raw_sql("RELEASE turn").execute(&mut self.state.connection).await {
-                self.state.abandon(Failed::of(&error)).await;
-            }
-            self.state.in_turn = false;
+        if turns >= MOST_TURNS || !self.has_company(turns).await {
+            self.state.commit().await;
         }
         // Dropping lets the next in, and tells the sweeper where the transaction is still open.
         drop(self);
         committed(outcome).await?;
         result
+    }
+
+    /// Whether somebody waits for the next turn. Those who were acknowledged along with the last commit are about to
+    /// ask again: they are given the time to, which is nothing where there was nobody.
+    async fn has_company(&self, turns: usize) -> bool {
+        for _ in 0..YIELDS {
+            if self.lane.waiting.load(Ordering::SeqCst) > 0 {
+                return true;
+            }
+            if turns >= self.state.last_turns {
+                return false;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.lane.waiting.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -238,27 +275,25 @@ async fn committed(mut outcome: watch::Receiver<Outcome>) -> Result<(), LogError
 impl State {
     /// Takes back what a turn wrote that did not end. Where SQLite took back the whole transaction, so do we.
     async fn undo_dropped_turn(&mut self) {
-        if !self.in_turn {
-            return;
+        match self.savepoint {
+            Savepoint::None | Savepoint::Kept => return,
+            Savepoint::Whole => {
+                return self.abandon(Failed { is_unwritable: false, why: "rolled back".into() }).await;
+            }
+            Savepoint::Open => self.savepoint = Savepoint::None,
         }
-        self.in_turn = false;
         let undone = sqlx::raw_sql("ROLLBACK TO turn; RELEASE turn").execute(&mut self.connection).await;
         if let Err(error) = undone {
             self.abandon(Failed::of(&error)).await;
         }
     }
 
-    /// Commits the turn under way along with what is there.
-    async fn commit_turn(&mut self) {
-        // Committing releases the savepoint.
-        self.in_turn = false;
-        self.commit().await;
-    }
-
     async fn commit(&mut self) {
         self.undo_dropped_turn().await;
         let Some(batch) = &self.batch else { return };
-        self.had_company = batch.turns > 1;
+        self.last_turns = batch.turns;
+        // Committing releases it.
+        self.savepoint = Savepoint::None;
         match sqlx::raw_sql("COMMIT").execute(&mut self.connection).await {
             Ok(_) => self.tell(Ok(())),
             Err(error) => self.abandon(Failed::of(&error)).await,
@@ -267,7 +302,7 @@ impl State {
 
     /// Rolls everything back and tells everybody why.
     async fn abandon(&mut self, why: Failed) {
-        self.in_turn = false;
+        self.savepoint = Savepoint::None;
         // SQLite may have done so already, which is then all the same.
         let rolled_back = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
         if let Err(error) = rolled_back {
