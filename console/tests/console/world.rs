@@ -246,22 +246,6 @@ impl World {
         self.call(who, Method::POST, path, Some(key), body.to_string()).await
     }
 
-    /// Signs somebody in at the pages; their cookie.
-    pub(crate) async fn session(&self, who: &str) -> String {
-        let request = Request::post("/sign-in")
-            .header(header::HOST, "localhost")
-            .header(header::ORIGIN, "http://localhost")
-            .body(Body::from(format!("token=token-{who}")))
-            .unwrap();
-        self.send(request).await.header("set-cookie").split(';').next().unwrap().to_owned()
-    }
-
-    /// Opens a page with a cookie.
-    pub(crate) async fn open(&self, cookie: &str, path: &str) -> Reply {
-        let request = Request::get(path).header(header::HOST, "localhost").header(header::COOKIE, cookie);
-        self.send(request.body(Body::empty()).unwrap()).await
-    }
-
     /// Declares an incident; its id.
     pub(crate) async fn declared(&self, severity: &str) -> String {
         let body = serde_json::json!({ "title": "Checkout fails", "severity": severity });
