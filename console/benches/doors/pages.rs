@@ -32,8 +32,10 @@ pub(crate) async fn render() {
     })
     .await;
     in_parallel(candidates, &world, async |world, number| {
-        let body =
-            json!({ "title": "Checkout fails", "severity": "P3", "candidateId": format!("c-{number}") });
+        let body = json!({
+            "candidateId": format!("c-{number}"), "policyId": "alerts", "source": "alertmanager",
+            "title": "Checkout fails", "severity": "critical",
+        });
         world.post("oncall", "candidates", body).await.ok(201);
     })
     .await;
@@ -66,6 +68,7 @@ pub(crate) async fn render() {
         format!("incidents/{long}/remediate?runbook=rollback.md"),
         format!("incidents/{long}/review"),
         "approvals".to_owned(),
+        "candidates".to_owned(),
         "insights".to_owned(),
         "log".to_owned(),
     ] {

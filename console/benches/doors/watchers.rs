@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use harmony_capabilities::address::{self, Address};
 use harmony_console::Patient;
 use serde_json::{Value, json};
 use tokio::{
@@ -147,8 +148,9 @@ impl Stage {
         let mut server = Part::new(&["serve"]);
         let line = server.line();
         let mut words = line.split(' ').map(str::to_owned);
-        let address = words.next().unwrap().parse().unwrap();
-        Self { server, address, ids: words.collect(), client: reqwest::Client::new() }
+        let address: SocketAddr = words.next().unwrap().parse().unwrap();
+        let client = address::client(&Address::parse(&format!("http://{address}")).unwrap()).unwrap();
+        Self { server, address, ids: words.collect(), client }
     }
 
     /// Every incident with its last record, as those who watch name them.

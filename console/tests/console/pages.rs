@@ -12,39 +12,39 @@ const HOST: &str = "localhost:8088";
 const ORIGIN: &str = "http://localhost:8088";
 
 /// Somebody at a browser.
-struct Visitor<'a> {
+pub(crate) struct Visitor<'a> {
     world: &'a World,
     cookie: String,
 }
 
 impl<'a> Visitor<'a> {
     /// Signs in with a token.
-    async fn new(world: &'a World, who: &str) -> Self {
+    pub(crate) async fn new(world: &'a World, who: &str) -> Self {
         let reply = send_form(world, "/sign-in", "", ORIGIN, &format!("token=token-{who}&next=/")).await;
         assert_eq!(reply.status, 303, "{}", reply.text);
         let cookie = reply.header("set-cookie").split(';').next().unwrap().to_owned();
         Self { world, cookie }
     }
 
-    async fn open(&self, path: &str) -> Reply {
+    pub(crate) async fn open(&self, path: &str) -> Reply {
         let request = Request::get(path).header(header::HOST, HOST).header(header::COOKIE, &self.cookie);
         self.world.send(request.body(Body::empty()).unwrap()).await
     }
 
     /// A page that must be there.
-    async fn page(&self, path: &str) -> String {
+    pub(crate) async fn page(&self, path: &str) -> String {
         let reply = self.open(path).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
         reply.text
     }
 
-    async fn csrf(&self) -> String {
+    pub(crate) async fn csrf(&self) -> String {
         let page = self.page("/orgs/default/log").await;
         page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
     }
 
     /// Sends a form as the page would.
-    async fn form(&self, path: &str, fields: &str) -> Reply {
+    pub(crate) async fn form(&self, path: &str, fields: &str) -> Reply {
         let fields = format!("csrf={}&{fields}", self.csrf().await);
         send_form(self.world, path, &self.cookie, ORIGIN, &fields).await
     }
@@ -177,8 +177,15 @@ async fn what_people_write_never_becomes_markup() {
     ] {
         world.post("operator", &format!("incidents/{id}/{path}"), body).await.ok(200);
     }
+    let alert = json!({
+        "candidateId": "a1", "title": hostile, "severity": hostile, "source": hostile, "summary": hostile,
+        "signals": [{ "signalId": hostile, "source": hostile }],
+    });
+    world.post("operator", "candidates", alert).await.ok(201);
     let admin = Visitor::new(&world, "admin").await;
     for path in [
+        "candidates".to_owned(),
+        "candidates/a1".to_owned(),
         "incidents".to_owned(),
         "incidents?searchQuery=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned(),
         format!("incidents/{id}"),
@@ -274,6 +281,11 @@ async fn addresses_that_lead_elsewhere_lead_nowhere() {
         (&operator, "/orgs/default/incidents?severity=P9".to_owned(), 422),
         (&operator, "/orgs/default/incidents?nonsense=1".to_owned(), 400),
         (&operator, "/orgs/default/approvals/nonsense".to_owned(), 404),
+        (&operator, "/orgs/default/approvals?from=x".to_owned(), 422),
+        (&operator, "/orgs/default/candidates/nonsense".to_owned(), 404),
+        (&operator, "/orgs/default/candidates/..%2F..%2Fapprovals".to_owned(), 404),
+        (&operator, "/orgs/default/candidates?status=WHAT".to_owned(), 422),
+        (&operator, "/orgs/default/candidates?cursor=x".to_owned(), 422),
         (&operator, "/assets/x/..%2F..%2FCargo.toml".to_owned(), 404),
         (&operator, "/assets/x/console.css".to_owned(), 200),
     ] {
