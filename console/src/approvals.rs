@@ -5,11 +5,12 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use harmony_eventlog::Filter;
 use harmony_incidents::{
     Answer, Command, IncidentId, OrgId, Right,
     command::Decision,
     ids::NAMESPACE,
-    log::{GateState, State, payload::Kind},
+    log::{GateState, IncidentState, payload::Kind},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,14 +30,16 @@ use crate::{
 /// Longest reason of a decision.
 pub(crate) const REASON_CHARS: usize = 2_000;
 
+/// Every incident with a gate that waits.
+pub(crate) async fn waiting(app: &App, org: &OrgId) -> Result<Vec<IncidentState>, ApiError> {
+    every(app, org, Filter { waiting: true, ..Filter::default() }).await
+}
+
 /// `GET …/approvals`: gates that wait, newest first.
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::ReadGates, None)?;
-    let live =
-        [State::Pending, State::Open, State::Mitigating, State::Resolved, State::Closed, State::Cancelled];
-    let live = live.into_iter().map(|state| state.as_str_name().to_owned()).collect();
-    let incidents = every(&call.app, &call.caller.org, live).await?;
+    let incidents = waiting(&call.app, &call.caller.org).await?;
     let mut pending: Vec<(i64, views::Gate)> = incidents
         .iter()
         .flat_map(|state| state.gates.iter().map(move |gate| (state, gate)))

@@ -5,11 +5,11 @@
 //! An organisation in which the caller has no role looks as if it did not exist. The rules that the caller was looked
 //! up in stay with the caller, so that one request is judged by one version of the files.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::{HeaderMap, header};
 use harmony_incidents::{
-    OrgId, Principal, Right, Role, RuleSet, Rules,
+    Directory, OrgId, Principal, Right, Role, RuleSet, Rules,
     log::{Authority, IncidentState},
 };
 
@@ -31,15 +31,9 @@ impl Caller {
         Self::in_org(principal, rules, org)
     }
 
-    /// Somebody who was authenticated before, by id.
-    pub(crate) fn signed_in(app: &App, principal: &str, org: &str) -> Result<Self, ApiError> {
-        let rules = app.doors.rules.current();
-        let principal = rules
-            .directory
-            .get(principal)
-            .cloned()
-            .ok_or(ApiError::Unauthorized("who was signed in is not in the directory any more"))?;
-        Self::in_org(principal, rules, org)
+    /// Somebody whose session was looked up for this request.
+    pub(crate) fn signed_in(app: &App, principal: Principal, org: &str) -> Result<Self, ApiError> {
+        Self::in_org(principal, app.doors.rules.current(), org)
     }
 
     fn in_org(principal: Principal, rules: Arc<RuleSet>, org: &str) -> Result<Self, ApiError> {
@@ -110,18 +104,27 @@ async fn principal(app: &App, rules: &RuleSet, token: &str) -> Result<Principal,
     let Some(oidc) = app.doors.oidc.as_ref().filter(|_| token.split('.').count() == 3) else {
         return Err(unknown);
     };
-    let mut claimed = oidc.principal(token).await.map_err(|error| match error {
+    let claimed = oidc.principal(token).await.map_err(|error| match error {
         OidcError::Refused(reason) => ApiError::Unauthorized(reason),
         OidcError::Unavailable(_) => ApiError::Unavailable(error.to_string()),
     })?;
-    if let Some(listed) = rules.directory.get(&claimed.id) {
-        let mut listed = listed.clone();
-        for (org, roles) in std::mem::take(&mut claimed.roles) {
-            listed.roles.entry(org).or_default().extend(roles);
-        }
-        return Ok(listed);
+    Ok(known_as(&rules.directory, claimed))
+}
+
+/// Somebody who is known by an issuer's claims alone.
+pub(crate) fn claimed(id: String, roles: BTreeMap<OrgId, Vec<Role>>) -> Principal {
+    Principal { id, name: String::new(), email: None, slack_user_id: None, token_sha256: None, roles }
+}
+
+/// Who an issuer's claims speak of: the directory's principal of this id, with their roles added, else who has only
+/// what they say.
+pub(crate) fn known_as(directory: &Directory, claimed: Principal) -> Principal {
+    let Some(listed) = directory.get(&claimed.id) else { return claimed };
+    let mut listed = listed.clone();
+    for (org, roles) in claimed.roles {
+        listed.roles.entry(org).or_default().extend(roles);
     }
-    Ok(claimed)
+    listed
 }
 
 /// Whether a request carries a token that somebody has, whatever it may do with it.

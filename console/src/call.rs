@@ -12,7 +12,7 @@ use axum::{
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{
-    Context, IncidentId, Right,
+    Context, IncidentId, Principal, Right,
     ids::IdError,
     log::{Authority, Cause, IncidentState},
 };
@@ -69,21 +69,20 @@ impl FromRequest<App> for Call {
 /// Somebody whom another part of this process has authenticated. Nothing outside can put one into a request.
 #[derive(Clone)]
 pub(crate) struct SignedIn {
-    /// Principal's id.
-    pub(crate) principal: String,
+    pub(crate) principal: Principal,
 }
 
 /// A form's sender, else whose token it is, else, to read alone, who is signed in at the pages: a browser that follows
 /// a stream sends no token.
 async fn caller(app: &App, parts: &mut Parts, org: &str) -> Result<Caller, ApiError> {
     if let Some(SignedIn { principal }) = parts.extensions.remove::<SignedIn>() {
-        return Caller::signed_in(app, &principal, org);
+        return Caller::signed_in(app, principal, org);
     }
     if parts.method == Method::GET && !parts.headers.contains_key(header::AUTHORIZATION) {
         let rules = app.doors.rules.current();
         let session = app.sessions.read(&parts.headers, &rules.directory, Timestamp::now().as_second());
         if let Some(session) = session {
-            return Caller::signed_in(app, &session.principal, org);
+            return Caller::signed_in(app, session.principal, org);
         }
     }
     Caller::authenticate(app, &parts.headers, org).await

@@ -30,6 +30,7 @@ use crate::{
     Doors,
     call::{Call, required},
     error::ApiError,
+    query::Query,
     starts::away,
 };
 
@@ -89,8 +90,23 @@ pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
 /// `GET …/candidates`
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
-    let query = &call.query;
-    query.only(&["status", "limit", "cursor"])?;
+    let mut filter = wanted(&call.query, &[])?;
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    // One more than asked for tells whether there is a next page.
+    filter.limit += 1;
+    let mut found = call.app.doors.log.candidates(&call.caller.org, &filter).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let mut body = json!({ "candidates": found.iter().map(view).collect::<Vec<_>>() });
+    if let Some(last) = found.last().filter(|_| more) {
+        body["nextCursor"] = json!(cursor(last));
+    }
+    Ok(Json(body).into_response())
+}
+
+/// Which candidates a list shall hold; `beside` are names that somebody else reads.
+pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<CandidateFilter, ApiError> {
+    query.only(&[&["status", "limit", "cursor"], beside].concat())?;
     let mut filter = CandidateFilter { limit: query.limit(50, 200)?, ..CandidateFilter::default() };
     for word in query.all("status") {
         let status = CandidateStatus::from_name(&word.to_ascii_uppercase()).ok_or_else(|| {
@@ -100,18 +116,12 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
         filter.statuses.push(status);
     }
     filter.after = query.one("cursor").map(place).transpose()?;
-    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    // One more than asked for tells whether there is a next page.
-    filter.limit += 1;
-    let mut found = call.app.doors.log.candidates(&call.caller.org, &filter).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let mut body = json!({ "candidates": found.iter().map(view).collect::<Vec<_>>() });
-    if let Some(last) = found.last().filter(|_| more) {
-        let place = format!("{} {}", last.received_at.as_microsecond(), last.id());
-        body["nextCursor"] = json!(URL_SAFE_NO_PAD.encode(place));
-    }
-    Ok(Json(body).into_response())
+    Ok(filter)
+}
+
+/// Where a page ended, as nobody has to read it.
+pub(crate) fn cursor(last: &StoredCandidate) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {}", last.received_at.as_microsecond(), last.id()))
 }
 
 fn place(cursor: &str) -> Result<(Timestamp, CandidateId), ApiError> {
@@ -216,7 +226,7 @@ fn candidate_id(call: &Call) -> Result<CandidateId, ApiError> {
     call.path("id").parse().map_err(|_| unknown(call.path("id")))
 }
 
-fn unknown(id: impl std::fmt::Display) -> ApiError {
+pub(crate) fn unknown(id: impl std::fmt::Display) -> ApiError {
     ApiError::NotFound(format!("there is no candidate {id}"))
 }
 

@@ -242,13 +242,9 @@ fn place(cursor: &str) -> Result<Place, ApiError> {
         .ok_or_else(|| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))
 }
 
-/// Every incident in one of these states (all for none), newest first.
-pub(crate) async fn every(
-    app: &App,
-    org: &OrgId,
-    states: Vec<String>,
-) -> Result<Vec<IncidentState>, ApiError> {
-    let mut filter = Filter { states, limit: PAGE, ..Filter::default() };
+/// Every incident that a filter lets through, newest first.
+pub(crate) async fn every(app: &App, org: &OrgId, filter: Filter) -> Result<Vec<IncidentState>, ApiError> {
+    let mut filter = Filter { limit: PAGE, ..filter };
     let mut all = Vec::new();
     loop {
         let page = app.doors.log.list(org, &filter).await?;

@@ -109,6 +109,9 @@ pub struct Site {
     pub slack_channels: String,
     /// Namespace of the workflows.
     pub temporal_namespace: String,
+    /// Names that `/mcp` is asked for by, of a server that only this machine reaches; empty for any name. There another
+    /// name comes from a page that had its own point here.
+    pub hosts: Vec<String>,
     /// Requests a second that one principal may make in the long run.
     pub requests_per_second: NonZeroU32,
 }

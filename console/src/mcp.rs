@@ -141,13 +141,13 @@ struct Assistant {
 /// The route `/mcp`.
 pub(crate) fn routes(app: App, api: Router) -> Router {
     let assistant = Assistant { app: app.clone(), api };
-    // Without sessions every request stands alone, and any replica answers it. A page of another site has no token;
-    // the hosts that this is served under are the operator's business.
+    // Without sessions every request stands alone, and any replica answers it. A page of another site has no token,
+    // and is refused before anybody looks for one.
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_max_request_body_bytes(crate::BODY_LIMIT_BYTES)
-        .disable_allowed_hosts()
+        .with_allowed_hosts(app.doors.site.hosts.clone())
         .with_allowed_origins(["http://localhost:*", "http://127.0.0.1:*"]);
     let service = StreamableHttpService::new(
         move || Ok(assistant.clone()),
@@ -157,7 +157,7 @@ pub(crate) fn routes(app: App, api: Router) -> Router {
     Router::new().route_service("/mcp", service).layer(axum::middleware::from_fn_with_state(app, known))
 }
 
-/// Nobody gets in without a token of the directory.
+/// Nobody gets in without a token of somebody.
 async fn known(State(app): State<App>, request: Request, next: Next) -> Response {
     match auth::known(&app, request.headers()).await {
         Ok(()) => next.run(request).await,

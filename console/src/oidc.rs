@@ -5,8 +5,9 @@
 //! nothing. Keys are kept for an hour; a key that is not among them makes us look again, at most [`LOOKS`] times a
 //! minute, so that nobody can make us hammer the issuer. While the issuer is away its last keys hold for a day.
 //!
-//! [`Oidc::provider`] and [`Oidc::claims`] are for the browser's sign-in, which needs the same discovery and the same
-//! checks.
+//! The browser's sign-in (`oidc/code.rs`) needs the same discovery and the same checks.
+
+mod code;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,6 +24,8 @@ use jsonwebtoken::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
+
+use crate::auth::claimed;
 
 /// What may be signed with, and how keys call it. Never `none`, and nothing symmetric: whoever knows a public key could
 /// sign with it.
@@ -57,12 +60,15 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest id of a principal, as in the directory.
 const ID_CHARS: usize = 128;
 
+pub use code::BrowserSettings;
+pub(crate) use code::Proofs;
+
 /// Whose tokens are taken, and what their claims mean.
 #[derive(Debug, Clone)]
 pub struct OidcSettings {
     /// The issuer, exactly as its tokens name it.
     pub issuer: String,
-    /// What a token must be for: one of these.
+    /// What a token sent to the API must be for: one of these.
     pub audiences: Vec<String>,
     /// The claim that holds the principal's id.
     pub principal_claim: String,
@@ -70,6 +76,8 @@ pub struct OidcSettings {
     pub roles_claim: String,
     /// The organisation of roles that name none.
     pub org: OrgId,
+    /// How people sign in by browser; none where they do not.
+    pub browser: Option<BrowserSettings>,
 }
 
 /// Why a token is not believed.
@@ -79,23 +87,36 @@ pub enum OidcError {
     #[error("{0}")]
     Refused(&'static str),
     /// It cannot be checked: the issuer does not answer as it should.
-    #[error("the issuer's keys cannot be had: {0}")]
+    #[error("the issuer cannot be asked: {0}")]
     Unavailable(String),
 }
 
 /// What an issuer says about itself.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Provider {
+struct Provider {
     /// Who it says that it is.
-    pub issuer: String,
+    issuer: String,
     /// Where a browser signs in.
     #[serde(default)]
-    pub authorization_endpoint: String,
+    authorization_endpoint: String,
     /// Where a code becomes tokens.
     #[serde(default)]
-    pub token_endpoint: String,
+    token_endpoint: String,
     /// Where the keys are.
-    pub jwks_uri: String,
+    jwks_uri: String,
+    /// How clients show there who they are; none said is `client_secret_basic`.
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Vec<String>,
+    /// Whether it always says who it is when it sends a browser back.
+    #[serde(default, rename = "authorization_response_iss_parameter_supported")]
+    sends_iss: bool,
+}
+
+impl Provider {
+    fn takes_basic(&self) -> bool {
+        let methods = &self.token_endpoint_auth_methods_supported;
+        methods.is_empty() || methods.iter().any(|method| method == "client_secret_basic")
+    }
 }
 
 /// An issuer whose tokens are taken.
@@ -132,12 +153,17 @@ impl Oidc {
 
     /// The principal that a bearer token speaks for, with the roles that its claims give.
     pub async fn principal(&self, token: &str) -> Result<Principal, OidcError> {
+        if self.settings.audiences.is_empty() {
+            return Err(OidcError::Refused(
+                "tokens of the issuer are not taken here: people sign in by browser",
+            ));
+        }
         let claims = self.claims(token, &self.settings.audiences).await?;
         principal(&self.settings, &claims)
     }
 
     /// The claims of a token that is valid now for one of these audiences.
-    pub async fn claims(&self, token: &str, audiences: &[String]) -> Result<Map<String, Value>, OidcError> {
+    async fn claims(&self, token: &str, audiences: &[String]) -> Result<Map<String, Value>, OidcError> {
         if token.len() > TOKEN_BYTES {
             return Err(OidcError::Refused("the token is too long"));
         }
@@ -161,7 +187,7 @@ impl Oidc {
     }
 
     /// What the issuer says about itself.
-    pub async fn provider(&self) -> Result<Arc<Provider>, OidcError> {
+    async fn provider(&self) -> Result<Arc<Provider>, OidcError> {
         let mut known = self.known.lock().await;
         self.discover(&mut known).await
     }
@@ -227,19 +253,25 @@ impl Oidc {
     async fn document<T: DeserializeOwned>(&self, address: url::Url) -> Result<T, OidcError> {
         let unavailable = |problem: &str| OidcError::Unavailable(problem.to_owned());
         let request = self.http.get(address).timeout(FETCH_TIMEOUT).send();
-        let mut response = request.await.map_err(|_| unavailable("it does not answer"))?;
+        let response = request.await.map_err(|_| unavailable("it does not answer"))?;
         if !response.status().is_success() {
             return Err(unavailable(&format!("it answers {}", response.status().as_u16())));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|_| unavailable("its answer broke off"))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > DOCUMENT_BYTES {
-                return Err(unavailable("its answer is too long"));
-            }
-        }
-        serde_json::from_slice(&body).map_err(|_| unavailable("its answer is not what was agreed"))
+        read(response).await
     }
+}
+
+/// An answer of the issuer, if it is as short and as it was agreed.
+async fn read<T: DeserializeOwned>(mut response: reqwest::Response) -> Result<T, OidcError> {
+    let unavailable = |problem: &str| OidcError::Unavailable(problem.to_owned());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| unavailable("its answer broke off"))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > DOCUMENT_BYTES {
+            return Err(unavailable("its answer is too long"));
+        }
+    }
+    serde_json::from_slice(&body).map_err(|_| unavailable("its answer is not what was agreed"))
 }
 
 impl Known {
@@ -308,17 +340,13 @@ fn principal(settings: &OidcSettings, claims: &Map<String, Value>) -> Result<Pri
         };
         let role = serde_json::from_value::<Role>(Value::String(role.to_owned())).ok();
         if let (Some(org), Some(role)) = (org, role) {
-            roles.entry(org).or_default().push(role);
+            let of_org = roles.entry(org).or_default();
+            if !of_org.contains(&role) {
+                of_org.push(role);
+            }
         }
     }
-    Ok(Principal {
-        id: id.to_owned(),
-        name: String::new(),
-        email: None,
-        slack_user_id: None,
-        token_sha256: None,
-        roles,
-    })
+    Ok(claimed(id.to_owned(), roles))
 }
 
 /// A claim by its name, or by the way to it.

@@ -5,8 +5,9 @@
 //! too, so the store is asked, all watched incidents in turn, at most every [`ROUND`]. A watcher first reads what it
 //! missed, then listens; what it hears is numbered, so a gap is noticed and read again.
 //!
-//! Nothing is kept for a watcher who does not read: the shared ring holds the last [`RING`] batches, and who falls
-//! behind it is dropped and may come back. A connection that takes nothing at all is cut by [`crate::Patient`].
+//! Nothing is kept for a watcher who does not read: the shared ring holds the last [`RING`] batches, none much longer
+//! than [`BATCH_BYTES`], and who falls behind it is dropped and may come back. A connection that takes nothing at all is
+//! cut by [`crate::Patient`].
 
 use std::{
     collections::HashMap,
@@ -37,10 +38,12 @@ const ROUND: Duration = Duration::from_millis(400);
 const BREATH: Duration = Duration::from_millis(100);
 /// Incidents that are asked about at the same time.
 const ABREAST: usize = 8;
-/// Batches that wait for the slowest watcher.
+/// Batches that wait for the slowest watcher: with [`BATCH_BYTES`] at most some 4 MiB a watched incident.
 const RING: usize = 64;
 /// Records of one read.
 const READ: u32 = 200;
+/// A batch ends with the record that makes it this long. A record is a few hundred bytes; the longest has 64 KiB of text.
+const BATCH_BYTES: usize = 64 * 1024;
 /// Proxies close what is silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A watcher is asked to come back, and with that to show again that it may.
@@ -124,6 +127,10 @@ impl Newsroom {
             Err(error) => return tracing::debug!(%error, "a round did not read"),
         };
         let Some(batch) = batch(&found) else { return };
+        if found.last().is_some_and(|last| last.record.seq > batch.last) {
+            // The rest is for the next round, which comes at once.
+            self.look();
+        }
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(room) = rooms.get_mut(&watched) {
             room.last = batch.last;
@@ -133,13 +140,19 @@ impl Newsroom {
     }
 }
 
+/// The events of the first of these records, as many as one batch holds.
 fn batch(found: &[Entry]) -> Option<Batch> {
-    let (first, last) = (found.first()?.record.seq, found.last()?.record.seq);
+    let first = found.first()?.record.seq;
+    let mut last = first;
     let mut text = String::new();
     for entry in found {
         // JSON has no raw line ends, so it is one line of data.
         let data = serde_json::to_string(&views::event(entry)).unwrap_or_default();
-        text.push_str(&format!("id: {}\nevent: record\ndata: {data}\n\n", entry.record.seq));
+        last = entry.record.seq;
+        text.push_str(&format!("id: {last}\nevent: record\ndata: {data}\n\n"));
+        if text.len() >= BATCH_BYTES {
+            break;
+        }
     }
     Some(Batch { first, last, bytes: Bytes::from(text) })
 }

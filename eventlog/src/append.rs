@@ -111,6 +111,8 @@ pub(crate) struct Projection {
     pub(crate) project: String,
     /// Each between line feeds, which no key holds: found by its whole self alone. Empty where there is none.
     pub(crate) correlation_keys: String,
+    /// Whether a gate waits for a decision.
+    pub(crate) waiting: bool,
 }
 
 impl Projection {
@@ -130,11 +132,17 @@ impl Projection {
             severity: bare.severity().as_str_name().to_owned(),
             status_word: words::status(bare.state(), bare.phase()).to_owned(),
             correlation_keys: key_line(&bare.correlation_keys),
+            waiting: is_waiting(&bare),
             service: bare.service_name,
             environment: bare.environment,
             project: bare.project_id,
         }
     }
+}
+
+/// Whether a gate waits for a decision.
+pub(crate) fn is_waiting(state: &IncidentState) -> bool {
+    state.gates.iter().any(|gate| gate.status == "pending")
 }
 
 /// Keys as a projection holds them: each between line feeds.

@@ -178,6 +178,8 @@ pub struct Filter {
     pub correlation_keys: Vec<String>,
     /// Parts of the title; all of them must be there.
     pub search: Vec<String>,
+    /// Only those with a gate that waits for a decision.
+    pub waiting: bool,
     /// In which order.
     pub sort: Sort,
     /// At most this many.

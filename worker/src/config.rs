@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::Context;
 use harmony_capabilities::{address::REQUEST_TIMEOUT, runbook::RunbookRoot};
-use harmony_console::{Webhooks, oidc::OidcSettings};
+use harmony_console::{
+    Webhooks,
+    oidc::{BrowserSettings, OidcSettings},
+};
 use harmony_eventlog::{Access, Address, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
 use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
 use secrecy::{ExposeSecret, SecretString};
@@ -392,16 +395,19 @@ impl Config {
         })
     }
 
-    /// Whose tokens the API takes beside the directory's; none where no issuer is named.
+    /// Whose tokens the API takes beside the directory's, and who signs people in by browser; none where no issuer is
+    /// named.
     pub(crate) fn oidc(&self) -> Result<Option<OidcSettings>, Failure> {
         let get = |key: &str| self.settings.get(key).map(str::to_owned);
         let Some(issuer) = get("HARMONY_OIDC_ISSUER") else { return Ok(None) };
         let audiences = get("HARMONY_OIDC_AUDIENCE").unwrap_or_default();
         let audiences: Vec<String> =
             audiences.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect();
-        if audiences.is_empty() {
+        let browser = self.oidc_browser()?;
+        if audiences.is_empty() && browser.is_none() {
             // Without one, a token that was made for another service would do here.
-            return Err(bad("HARMONY_OIDC_AUDIENCE", "HARMONY_OIDC_ISSUER is set, this must be, too"));
+            let problem = "HARMONY_OIDC_ISSUER is set, so this must be, or HARMONY_OIDC_CLIENT_ID, or both";
+            return Err(bad("HARMONY_OIDC_AUDIENCE", problem));
         }
         Ok(Some(OidcSettings {
             issuer,
@@ -409,6 +415,26 @@ impl Config {
             principal_claim: get("HARMONY_OIDC_PRINCIPAL_CLAIM").unwrap_or_else(|| "sub".to_owned()),
             roles_claim: get("HARMONY_OIDC_ROLES_CLAIM").unwrap_or_else(|| "roles".to_owned()),
             org: self.org.clone(),
+            browser,
+        }))
+    }
+
+    /// How people sign in at the issuer by browser.
+    fn oidc_browser(&self) -> Result<Option<BrowserSettings>, Failure> {
+        let get = |key: &str| self.settings.get(key).map(str::to_owned);
+        let Some(client_id) = get("HARMONY_OIDC_CLIENT_ID") else { return Ok(None) };
+        let Some(mut redirect_uri) = self.console_url()? else {
+            let problem =
+                "HARMONY_OIDC_CLIENT_ID is set, so this must be: the issuer sends browsers back to it";
+            return Err(bad("HARMONY_CONSOLE_URL", problem));
+        };
+        let path = format!("{}/sign-in/oidc/callback", redirect_uri.path().trim_end_matches('/'));
+        redirect_uri.set_path(&path);
+        Ok(Some(BrowserSettings {
+            client_id,
+            client_secret: get("HARMONY_OIDC_CLIENT_SECRET").map(SecretString::from),
+            redirect_uri,
+            scopes: get("HARMONY_OIDC_SCOPES").unwrap_or_else(|| "openid profile email".to_owned()),
         }))
     }
 

@@ -14,7 +14,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use harmony_eventlog::{Append, Target};
+use harmony_eventlog::{Append, Filter, Target};
 use harmony_incidents::{
     Command, Context, IncidentId, OrgId,
     fold::PAGERDUTY_SIGNAL,
@@ -118,13 +118,14 @@ fn answer(taken: &str) -> Response {
 async fn linked(app: &App, org: &OrgId, data: &Data) -> Result<Option<IncidentId>, ApiError> {
     let live = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).to_vec();
     let key = data.incident_key.as_deref().unwrap_or_default();
-    let found = every(app, org, live).await?.into_iter().find_map(|state| {
-        let incident: IncidentId = state.incident.parse().ok()?;
-        let names = ["pagerdutyIncidentId", "pagerdutyPageId"];
-        let by_link =
-            state.links.iter().any(|link| names.contains(&link.name.as_str()) && link.value == data.id);
-        (by_link || own_keys(org, &incident, &state).any(|own| own == key)).then_some(incident)
-    });
+    let found =
+        every(app, org, Filter { states: live, ..Filter::default() }).await?.into_iter().find_map(|state| {
+            let incident: IncidentId = state.incident.parse().ok()?;
+            let names = ["pagerdutyIncidentId", "pagerdutyPageId"];
+            let by_link =
+                state.links.iter().any(|link| names.contains(&link.name.as_str()) && link.value == data.id);
+            (by_link || own_keys(org, &incident, &state).any(|own| own == key)).then_some(incident)
+        });
     Ok(found)
 }
 

@@ -1,7 +1,10 @@
 //! What waits for a decision: for this reader first, then for others.
 
 use askama::Template;
-use harmony_incidents::{Right, log::State};
+use harmony_incidents::{
+    Right, approvals,
+    log::{GateState, IncidentState},
+};
 
 use super::{
     Page,
@@ -9,7 +12,7 @@ use super::{
     html,
     visit::{Frame, Visit},
 };
-use crate::{decisions, error::ApiError, incidents::every};
+use crate::{approvals::waiting, decisions, error::ApiError};
 
 #[derive(Template)]
 #[template(path = "approvals.html")]
@@ -17,31 +20,50 @@ struct ApprovalsPage {
     frame: Frame,
     mine: Vec<GateCard>,
     others: Vec<GateCard>,
+    /// All that wait, those of other pages too.
+    all_mine: usize,
+    all_others: usize,
+    /// Address of the next page, empty on the last.
+    next: String,
 }
+
+/// Gates of one page.
+const GATES: usize = 20;
 
 /// `GET …/approvals`
 pub(crate) async fn page(visit: Visit) -> Page {
     visit.require(Right::ReadGates, None)?;
-    let live =
-        [State::Pending, State::Open, State::Mitigating, State::Resolved, State::Closed, State::Cancelled];
-    let live = live.into_iter().map(|state| state.as_str_name().to_owned()).collect();
-    let incidents = every(&visit.app, &visit.caller.org, live).await?;
+    let from = match visit.query.one("from") {
+        None => 0,
+        Some(text) => text
+            .parse::<usize>()
+            .map_err(|_| visit.trouble(ApiError::Invalid(format!("from {text:?}: how many to skip"))))?,
+    };
+    let incidents = waiting(&visit.app, &visit.caller.org).await?;
     let mut found: Vec<_> = incidents
         .iter()
         .flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)))
         .collect();
     // What ends first comes first.
     found.sort_by_key(|(_, gate)| gate.due_us);
+    let is_mine = |(state, gate): &(&IncidentState, &GateState)| {
+        let offered = approvals::offered(state, gate, &visit.caller.principal, visit.caller.rules());
+        offered.not_approve.is_none() || offered.reject
+    };
+    let (for_reader, for_others): (Vec<_>, Vec<_>) = found.into_iter().partition(is_mine);
+    let (all_mine, all_others) = (for_reader.len(), for_others.len());
     let (mut mine, mut others) = (Vec::new(), Vec::new());
-    for (state, gate) in found {
-        let card = gate_card::card(&visit, state, gate);
-        if card.may_approve || card.may_reject {
+    for (place, (state, gate)) in for_reader.into_iter().chain(for_others).enumerate().skip(from).take(GATES)
+    {
+        if place < all_mine {
             mine.push(gate_card::whole(&visit, state, gate).await?);
         } else {
-            others.push(card);
+            others.push(gate_card::card(&visit, state, gate));
         }
     }
-    html(&ApprovalsPage { frame: visit.frame("approvals"), mine, others })
+    let next = from.saturating_add(GATES);
+    let next = if next < all_mine + all_others { format!("?from={next}") } else { String::new() };
+    html(&ApprovalsPage { frame: visit.frame("approvals"), mine, others, all_mine, all_others, next })
 }
 
 #[derive(Template)]

@@ -22,7 +22,8 @@ use super::{
 use crate::{auth::Caller, call::SignedIn, error::ApiError};
 
 /// Fields that are yes or no.
-const YES_OR_NO: [&str; 6] = ["archiveChannel", "breakGlass", "escalate", "public", "release", "remove"];
+const YES_OR_NO: [&str; 7] =
+    ["archiveChannel", "breakGlass", "emergencyOverride", "escalate", "public", "release", "remove"];
 /// Fields that hold several words: repeated, or separated by commas or lines.
 const LISTS: [&str; 5] = ["cells", "impactedServices", "labels", "secretEnv", "verify"];
 /// Fields whose lines are `NAME=value`.
@@ -50,7 +51,7 @@ impl FromRequest<Pages> for Submission {
             .await
             .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
         let org = path.get("org").map(String::as_str).unwrap_or_default();
-        let caller = Caller::signed_in(&site.app, &session.principal, org)?;
+        let caller = Caller::signed_in(&site.app, session.principal.clone(), org)?;
         let frame = visit::frame(&caller, &session.csrf, "", None);
         let framed = |error| Trouble::Api(error, Some(Box::new(frame.clone())));
         if !is_same_origin(&parts.headers) {

@@ -1,7 +1,7 @@
 //! Figures over all incidents: how many, how bad, and how long it took, by severity and month.
 //!
-//! Counting looks at every incident, so figures are kept for a minute; while they are older they are shown, and counted
-//! again beside.
+//! Counting looks at every incident, so nobody waits for it: figures are kept for a minute, and while they are older
+//! they are shown and counted again beside. A page that comes before there are any says so and asks again.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,12 +10,14 @@ use std::{
 };
 
 use askama::Template;
+use harmony_eventlog::Filter;
 use harmony_incidents::{
     OrgId, Right,
     log::{IncidentState, State},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
     Page, html,
@@ -26,6 +28,8 @@ use crate::{App, error::ApiError, incidents::every};
 
 /// How long figures are taken as they are.
 const FRESH: Duration = Duration::from_secs(60);
+/// How long a page waits for figures that nobody counted yet.
+const PATIENCE: Duration = Duration::from_millis(30);
 /// Months that are plotted.
 const MONTHS: usize = 12;
 const SEVERITIES: [&str; 4] = ["P1", "P2", "P3", "P4"];
@@ -81,53 +85,70 @@ impl Median {
 #[derive(Default)]
 pub(crate) struct Counted(Mutex<HashMap<OrgId, Kept>>);
 
+/// How a count ended: its figures, or `None` where it failed.
+type Counting = Option<Arc<Figures>>;
+
+#[derive(Default)]
 struct Kept {
-    at: Instant,
-    figures: Arc<Figures>,
-    /// Somebody counts again.
-    under_way: bool,
+    /// When they were counted, and what came out.
+    figures: Option<(Instant, Arc<Figures>)>,
+    /// Somebody counts; those who wait for it hear how it ended.
+    under_way: Option<watch::Receiver<Option<Counting>>>,
 }
 
-/// The figures, as fresh as they come without waiting; counted now where there are none yet.
-async fn figures(app: &App, org: &OrgId) -> Result<Arc<Figures>, ApiError> {
-    {
-        let mut kept = app.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(one) = kept.get_mut(org) {
-            if one.at.elapsed() > FRESH && !one.under_way {
-                one.under_way = true;
-                let (app, org) = (app.clone(), org.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = count(&app, &org).await {
-                        tracing::warn!(?error, "the figures could not be counted again");
-                    }
-                });
-            }
-            return Ok(one.figures.clone());
+/// The figures, as fresh as they come without waiting; `None` where there are none within `patience`.
+async fn figures(app: &App, org: &OrgId, patience: Duration) -> Result<Option<Arc<Figures>>, ApiError> {
+    let mut counting = {
+        let mut all = app.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.entry(org.clone()).or_default();
+        let is_fresh = kept.figures.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH);
+        // One whose sender is gone counts no more.
+        let is_counted = kept.under_way.as_ref().is_some_and(|one| one.has_changed().is_ok());
+        if !is_fresh && !is_counted {
+            let (tell, counting) = watch::channel(None);
+            kept.under_way = Some(counting);
+            let (app, org) = (app.clone(), org.clone());
+            tokio::spawn(async move { tell.send_replace(Some(count(&app, &org).await)) });
         }
-    }
-    count(app, org).await
-}
-
-async fn count(app: &App, org: &OrgId) -> Result<Arc<Figures>, ApiError> {
-    let all = every(app, org, Vec::new()).await;
-    let mut kept = app.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let all = match all {
-        Ok(all) => all,
-        Err(error) => {
-            if let Some(one) = kept.get_mut(org) {
-                one.under_way = false;
-            }
-            return Err(error);
+        match (&kept.figures, &kept.under_way) {
+            (Some((_, figures)), _) => return Ok(Some(figures.clone())),
+            (None, Some(counting)) => counting.clone(),
+            (None, None) => return Ok(None),
         }
     };
-    let figures = Arc::new(sum(&all, Timestamp::now()));
-    kept.insert(org.clone(), Kept { at: Instant::now(), figures: figures.clone(), under_way: false });
-    Ok(figures)
+    match tokio::time::timeout(patience, counting.wait_for(Option::is_some)).await {
+        Ok(Ok(counted)) => match counted.clone().flatten() {
+            Some(figures) => Ok(Some(figures)),
+            None => Err(ApiError::Unavailable("the incidents could not be counted".to_owned())),
+        },
+        // Whoever counted is gone, and has told nobody.
+        Ok(Err(_)) => Err(ApiError::Internal),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn count(app: &App, org: &OrgId) -> Counting {
+    let counted = every(app, org, Filter::default()).await;
+    let counted = counted.map(|all| Arc::new(sum(&all, Timestamp::now())));
+    let mut all = app.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = all.entry(org.clone()).or_default();
+    kept.under_way = None;
+    match counted {
+        Ok(figures) => {
+            kept.figures = Some((Instant::now(), figures.clone()));
+            Some(figures)
+        }
+        Err(error) => {
+            tracing::warn!(?error, "the incidents could not be counted");
+            None
+        }
+    }
 }
 
 /// The same figures for a program.
 pub(crate) async fn metrics(app: &App, org: &OrgId) -> Result<Value, ApiError> {
-    let figures = figures(app, org).await?;
+    // A program waits until they are counted.
+    let figures = figures(app, org, Duration::MAX).await?.ok_or(ApiError::Internal)?;
     let rows = |rows: &[Figure]| {
         rows.iter()
             .map(|one| {
@@ -187,6 +208,12 @@ fn is_open(state: &IncidentState) -> bool {
 }
 
 #[derive(Template)]
+#[template(path = "counting.html")]
+struct CountingPage {
+    frame: Frame,
+}
+
+#[derive(Template)]
 #[template(path = "insights.html")]
 struct InsightsPage {
     frame: Frame,
@@ -233,7 +260,9 @@ struct Label {
 /// `GET …/insights`
 pub(crate) async fn page(visit: Visit) -> Page {
     visit.require(Right::Read, None)?;
-    let figures = figures(&visit.app, &visit.caller.org).await?;
+    let Some(figures) = figures(&visit.app, &visit.caller.org, PATIENCE).await? else {
+        return html(&CountingPage { frame: visit.frame("insights") });
+    };
     let time = |name, of: fn(&Figure) -> &Median| (name, times(&figures, of));
     html(&InsightsPage {
         frame: visit.frame("insights"),

@@ -7,6 +7,7 @@
 
 mod approvals;
 mod assets;
+mod candidates;
 mod cover;
 mod declare;
 mod explorer;
@@ -21,6 +22,7 @@ mod offers;
 mod review;
 pub(crate) mod session;
 mod sign_in;
+mod single_sign_on;
 mod timeline;
 mod visit;
 mod words;
@@ -60,6 +62,9 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/", get(home_of))
         .route("/approvals", get(approvals::page))
         .route("/approvals/{*gate}", get(approvals::one).post(form::decide))
+        .route("/candidates", get(candidates::page))
+        .route("/candidates/{id}", get(candidates::one))
+        .route("/candidates/{id}/promote", post(candidates::promote))
         .route("/incidents", get(incidents::page).post(declare::submit))
         .route("/incidents/new", get(declare::page))
         .route("/incidents/{id}", get(incident::page))
@@ -73,6 +78,8 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/", get(sign_in::home))
         .route("/sign-in", get(sign_in::page).post(sign_in::submit))
         .route("/sign-in/code", post(sign_in::code))
+        .route("/sign-in/oidc", get(single_sign_on::begin))
+        .route("/sign-in/oidc/callback", get(single_sign_on::finish))
         .route("/sign-out", post(sign_in::out))
         .route("/explorer", get(explorer::page))
         .route("/assets/{version}/{name}", get(assets::asset))
@@ -115,8 +122,8 @@ fn rendered(page: &impl Template) -> Result<String, Trouble> {
 
 /// Why a page is not shown.
 pub(crate) enum Trouble {
-    /// Nobody is signed in, or not any more; where they wanted to go.
-    SignIn(String),
+    /// Nobody is signed in, or not any more.
+    SignIn(sign_in::Wish),
     /// What went wrong, and the frame of who is signed in, where that is known.
     Api(ApiError, Option<Box<Frame>>),
     /// A problem that the API answered with.
@@ -156,7 +163,7 @@ struct TroublePage<'a> {
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         let (problem, frame) = match self {
-            Self::SignIn(next) => return sign_in::asked(&next),
+            Self::SignIn(wish) => return wish.asked(),
             Self::Problem(problem, frame) => (*problem, Some(frame)),
             Self::Api(error, frame) => {
                 let (status, title, detail, hint) = error.for_page();

@@ -1,30 +1,38 @@
 //! Sessions of the console: who is signed in, in a signed cookie, and the tokens that go with it.
 //!
-//! A session names a principal and nothing else; rights are looked up for every request. It ends when it expires, when
-//! its principal's token is changed or taken away, and when somebody signs out: what was signed out is remembered here
-//! until it would have expired. Signed cookies are the same for every replica that has the key, and outlive a restart.
+//! A session names a principal; rights are looked up for every request. It ends when it expires, when its principal's
+//! token is changed or taken away, and when somebody signs out: what was signed out is remembered here until it would
+//! have expired. Signed cookies are the same for every replica that has the key, and outlive a restart. One that began at
+//! an OpenID Connect issuer holds the roles of its claims beside the name, and ends earlier: nobody asks the issuer again
+//! meanwhile.
 //!
 //! A sign-in code is for those who have a token in a terminal and want a browser: it works once, for ten minutes, and
 //! only in the process that made it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use harmony_incidents::{Directory, Principal};
+use harmony_incidents::{Directory, OrgId, Principal, Role};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use crate::auth::{claimed, known_as};
+
 /// How long a session lasts: a long shift.
 const LIFETIME_S: i64 = 12 * 60 * 60;
+/// How long one lasts that began at an issuer: as long as a role that was taken away there may still count here.
+const CLAIMED_LIFETIME_S: i64 = 4 * 60 * 60;
+/// Longest cookie; browsers drop those of more than 4096 bytes.
+const COOKIE_BYTES: usize = 4_000;
 /// How long a sign-in code waits to be used.
 const CODE_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Codes that may wait at the same time; they come from people with a token.
@@ -32,9 +40,8 @@ const CODES: usize = 1_000;
 /// Sign-outs that are remembered; beyond it those that expire first are forgotten.
 const SIGN_OUTS: usize = 100_000;
 
-const PLAIN_COOKIE: &str = "harmony_session";
-/// Browsers take a cookie of this name only when it is secure and the host's own.
-const SECURE_COOKIE: &str = "__Host-harmony_session";
+/// What the session's cookie is for.
+const SESSION: &str = "session";
 
 /// What the cookie says.
 #[derive(Serialize, Deserialize)]
@@ -44,14 +51,18 @@ struct Claims {
     /// Seconds since 1970.
     expires: i64,
     /// Changes with the principal's token.
+    #[serde(default)]
     token: String,
+    /// What an issuer's claims gave; absent where the directory's token was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    roles: Option<BTreeMap<OrgId, Vec<Role>>>,
 }
 
 /// A session that holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    /// Id of who is signed in.
-    pub(crate) principal: String,
+    /// Who is signed in, with all roles.
+    pub(crate) principal: Principal,
     /// What every form carries.
     pub(crate) csrf: String,
     id: Uuid,
@@ -80,29 +91,58 @@ impl Sessions {
             id: Uuid::new_v4(),
             expires: now_s + LIFETIME_S,
             token: self.token_mark(principal),
+            roles: None,
         };
-        // A struct of texts and numbers always becomes JSON.
-        let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap_or_default());
-        let value = format!("{body}.{}", self.mac("session", &body));
-        cookie(host, &value, LIFETIME_S)
+        cookie(SESSION, host, &self.sealed(SESSION, &claims), LIFETIME_S)
+    }
+
+    /// Signs in whom an issuer's claims speak of; `None` where they give more roles than a cookie holds.
+    pub(crate) fn open_claimed(&self, claimed: &Principal, host: &str, now_s: i64) -> Option<HeaderValue> {
+        let claims = Claims {
+            principal: claimed.id.clone(),
+            id: Uuid::new_v4(),
+            expires: now_s + CLAIMED_LIFETIME_S,
+            token: String::new(),
+            roles: Some(claimed.roles.clone()),
+        };
+        let value = self.sealed(SESSION, &claims);
+        (value.len() <= COOKIE_BYTES).then(|| cookie(SESSION, host, &value, CLAIMED_LIFETIME_S))
+    }
+
+    /// Something of ours that a browser keeps and cannot change; `purpose` keeps it from standing for something else.
+    pub(super) fn sealed(&self, purpose: &str, content: &impl Serialize) -> String {
+        // Structs of texts and numbers always become JSON.
+        let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(content).unwrap_or_default());
+        format!("{body}.{}", self.mac(purpose, &body))
+    }
+
+    /// What a cookie of a request holds, if it is ours.
+    pub(super) fn unsealed<T: DeserializeOwned>(&self, purpose: &str, headers: &HeaderMap) -> Option<T> {
+        let name = cookie_name(purpose, host(headers));
+        let value = cookies(headers).find(|(known, _)| *known == name)?.1;
+        let (body, mac) = value.split_once('.')?;
+        if !bool::from(self.mac(purpose, body).as_bytes().ct_eq(mac.as_bytes())) {
+            return None;
+        }
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()
     }
 
     /// The session of a request, if it has one that holds.
     pub(crate) fn read(&self, headers: &HeaderMap, directory: &Directory, now_s: i64) -> Option<Session> {
-        let name = cookie_name(host(headers));
-        let value = cookies(headers).find(|(known, _)| *known == name)?.1;
-        let (body, mac) = value.split_once('.')?;
-        if !bool::from(self.mac("session", body).as_bytes().ct_eq(mac.as_bytes())) {
-            return None;
-        }
-        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
-        let principal = directory.get(&claims.principal)?;
+        let claims: Claims = self.unsealed(SESSION, headers)?;
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&claims.id);
-        if claims.expires <= now_s || claims.token != self.token_mark(principal) || ended {
+        if claims.expires <= now_s || ended {
             return None;
         }
+        let principal = match claims.roles {
+            Some(roles) => known_as(directory, claimed(claims.principal, roles)),
+            None => {
+                let listed = directory.get(&claims.principal)?;
+                (claims.token == self.token_mark(listed)).then(|| listed.clone())?
+            }
+        };
         Some(Session {
-            principal: claims.principal,
+            principal,
             csrf: self.mac("csrf", &claims.id.to_string()),
             id: claims.id,
             expires: claims.expires,
@@ -119,7 +159,7 @@ impl Sessions {
             ended.remove(&first);
         }
         ended.insert(session.id, session.expires);
-        cookie(host, "", 0)
+        cookie(SESSION, host, "", 0)
     }
 
     /// A code that signs this principal in once.
@@ -145,7 +185,7 @@ impl Sessions {
         self.mac("token", principal.token_sha256.as_deref().unwrap_or_default())
     }
 
-    fn mac(&self, purpose: &str, text: &str) -> String {
+    pub(super) fn mac(&self, purpose: &str, text: &str) -> String {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.expose_secret().as_bytes())
             .expect("HMAC takes keys of every length");
@@ -199,12 +239,13 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn cookie_name(host: &str) -> &'static str {
-    if is_loopback(host) { PLAIN_COOKIE } else { SECURE_COOKIE }
+/// Browsers take a cookie whose name begins with `__Host-` only when it is secure and the host's own.
+fn cookie_name(purpose: &str, host: &str) -> String {
+    format!("{}harmony_{purpose}", if is_loopback(host) { "" } else { "__Host-" })
 }
 
-fn cookie(host: &str, value: &str, lifetime_s: i64) -> HeaderValue {
-    let name = cookie_name(host);
+pub(super) fn cookie(purpose: &str, host: &str, value: &str, lifetime_s: i64) -> HeaderValue {
+    let name = cookie_name(purpose, host);
     let secure = if is_loopback(host) { "" } else { "; Secure" };
     let text = format!("{name}={value}; Path=/; Max-Age={lifetime_s}; HttpOnly; SameSite=Lax{secure}");
     // Base64, hex and fixed words: nothing that a header cannot hold.
@@ -248,7 +289,7 @@ mod tests {
         let cookie = sessions.open(olga, "127.0.0.1:8088", NOW_S);
         let headers = request("127.0.0.1:8088", &cookie);
         let session = sessions.read(&headers, &directory, NOW_S).unwrap();
-        assert_eq!(session.principal, "olga");
+        assert_eq!(session.principal.id, "olga");
         assert!(session.has_csrf(&session.csrf) && !session.has_csrf(""));
         assert!(sessions.read(&headers, &directory, NOW_S + LIFETIME_S).is_none());
         assert!(sessions.read(&headers, &self::directory("two"), NOW_S).is_none());
@@ -256,6 +297,24 @@ mod tests {
         assert!(Sessions::new("j".repeat(64).into()).read(&headers, &directory, NOW_S).is_none());
         sessions.close(&session, "127.0.0.1:8088", NOW_S);
         assert!(sessions.read(&headers, &directory, NOW_S).is_none());
+    }
+
+    #[test]
+    fn session_of_an_issuer_has_its_claims_and_the_directorys_roles_and_ends_early() {
+        let (sessions, directory) = (sessions(), directory("one"));
+        let acme: OrgId = "acme".parse().unwrap();
+        let someone = claimed("olga".to_owned(), BTreeMap::from([(acme.clone(), vec![Role::OnCall])]));
+        let headers = request("localhost", &sessions.open_claimed(&someone, "localhost", NOW_S).unwrap());
+        let olga = sessions.read(&headers, &directory, NOW_S).unwrap().principal;
+        assert_eq!(olga.roles(&acme, None), [Role::OnCall]);
+        assert_eq!(olga.roles(&OrgId::default(), None), [Role::Viewer]);
+        // Whoever is not in the directory has what the claims say.
+        let stranger = sessions.read(&headers, &Directory::default(), NOW_S).unwrap().principal;
+        assert_eq!(stranger.roles.len(), 1);
+        assert!(sessions.read(&headers, &directory, NOW_S + CLAIMED_LIFETIME_S).is_none());
+        let many = (0..500).map(|number| (format!("org-{number}").parse().unwrap(), vec![Role::Viewer]));
+        let many = claimed("olga".to_owned(), many.collect());
+        assert!(sessions.open_claimed(&many, "localhost", NOW_S).is_none());
     }
 
     #[test]

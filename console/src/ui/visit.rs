@@ -12,7 +12,7 @@ use harmony_eventlog::LogError;
 use harmony_incidents::{IncidentId, OrgId, Right, ids::IdError, log::IncidentState};
 use jiff::Timestamp;
 
-use super::{Pages, Trouble, assets, session::Session};
+use super::{Pages, Trouble, assets, session::Session, sign_in};
 use crate::{App, auth::Caller, error::ApiError, query::Query};
 
 /// Who looks, in which organisation, at what.
@@ -61,7 +61,7 @@ pub(crate) fn session(site: &Pages, headers: &HeaderMap, next: &str) -> Result<S
     site.app
         .sessions
         .read(headers, &rules.directory, Timestamp::now().as_second())
-        .ok_or_else(|| Trouble::SignIn(next.to_owned()))
+        .ok_or_else(|| Trouble::SignIn(sign_in::Wish::new(&site.app, next)))
 }
 
 impl FromRequestParts<Pages> for Visit {
@@ -75,7 +75,7 @@ impl FromRequestParts<Pages> for Visit {
             .await
             .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
         let org = path.get("org").map(String::as_str).unwrap_or_default();
-        let caller = Caller::signed_in(&site.app, &session.principal, org)?;
+        let caller = Caller::signed_in(&site.app, session.principal.clone(), org)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         Ok(Self { app: site.app.clone(), caller, query, now: Timestamp::now(), session, path })
     }

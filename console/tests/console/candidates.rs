@@ -9,7 +9,7 @@ use harmony_incidents::{OrgId, log::Authority, promotion::AUTO_ACTOR};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::{pages::Visitor, world::World};
 
 fn alert(id: &str, severity: &str) -> Value {
     json!({
@@ -203,4 +203,54 @@ async fn incident_is_shown_as_it_was() {
     let found = world.get("viewer", "incidents?correlationKey=5xx").await.ok(200);
     assert_eq!(found["incidents"][0]["incidentId"], id.as_str());
     assert_eq!(world.get("viewer", "incidents?serviceName=nothing").await.ok(200)["incidents"], json!([]));
+}
+
+#[tokio::test]
+async fn page_shows_how_a_candidate_was_decided_and_who_may_promotes_it() {
+    let world = World::new().await;
+    world.post("operator", "candidates", alert("am-1", "critical")).await.ok(201);
+    let page = "/orgs/default/candidates/am-1";
+    let viewer = Visitor::new(&world, "viewer").await;
+    assert!(viewer.page(page).await.contains("Not yet"), "nobody has decided");
+    decide(&world, "am-1").await;
+    let shown = viewer.page(page).await;
+    for words in ["DEFERRED", "duplicate", "staleness", "eligibility", "authority", "stopped", "AUTO_ENGINE"]
+    {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(!shown.contains("/promote"), "a viewer is offered nothing");
+    assert_eq!(viewer.form(&format!("{page}/promote"), "").await.status, 403);
+    let operator = Visitor::new(&world, "operator").await;
+    assert!(!operator.page(page).await.contains("EMERGENCY_OVERRIDE"), "nor a responder the override");
+    let claimed = "emergencyOverride=true&justification=because I am in a great hurry";
+    assert_eq!(operator.form(&format!("{page}/promote"), claimed).await.status, 403);
+    let oncall = Visitor::new(&world, "oncall").await;
+    let promoted = oncall.form(&format!("{page}/promote"), "").await;
+    assert_eq!(promoted.status, 303, "{}", promoted.text);
+    let incident = promoted.header("location").split('?').next().unwrap().to_owned();
+    assert!(oncall.page(&incident).await.contains("Checkout is slow"));
+    let after = oncall.page(page).await;
+    assert!(
+        after.contains("PROMOTED") && after.contains(&incident) && !after.contains("/promote"),
+        "{after}"
+    );
+    assert!(oncall.page("/orgs/default/candidates?status=PROMOTED").await.contains("am-1"));
+    assert!(
+        oncall.page("/orgs/default/candidates?status=DEFERRED").await.contains("No candidate is like this")
+    );
+}
+
+#[tokio::test]
+async fn list_of_candidates_comes_in_pages() {
+    let world = World::new().await;
+    for number in 0..51 {
+        world.post("operator", "candidates", alert(&format!("am-{number}"), "warning")).await.ok(201);
+    }
+    let viewer = Visitor::new(&world, "viewer").await;
+    let first = viewer.page("/orgs/default/candidates?status=RECEIVED").await;
+    assert_eq!(first.matches("class=\"strong\"").count(), 50);
+    let next = first.split("href=\"?status").nth(1).unwrap().split('"').next().unwrap();
+    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    let second = viewer.page(&format!("/orgs/default/candidates?status{next}")).await;
+    assert!(second.contains(">am-0<") && second.matches("class=\"strong\"").count() == 1, "{second}");
 }

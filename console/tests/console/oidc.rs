@@ -1,87 +1,22 @@
 //! Tokens of an OpenID Connect issuer: which are believed, what their claims give, and what is asked of the issuer.
-//!
-//! The issuer is a server with two real keys, made for these tests. It counts how often its keys are fetched.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::atomic::Ordering;
 
 use axum::{
-    Json, Router,
     body::Body,
-    extract::State,
-    http::{Request, StatusCode, header},
-    routing::get,
+    http::{Request, header},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_console::oidc::{LOOKS, Oidc, OidcSettings};
 use harmony_incidents::OrgId;
 use jiff::Timestamp;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
-use crate::world::{Reply, World};
-
-const RSA: &[u8] = include_bytes!("keys/rsa.pem");
-const EC: &[u8] = include_bytes!("keys/ec.pem");
-const STRANGER: &[u8] = include_bytes!("keys/stranger.pem");
-const AUDIENCE: &str = "https://harmony.example.com";
-
-struct Issuer {
-    origin: String,
-    /// Whether the EC key is among the published ones.
-    rotated: AtomicBool,
-    fetched: AtomicUsize,
-    away: AtomicBool,
-}
-
-async fn discovery(State(issuer): State<Arc<Issuer>>) -> Json<Value> {
-    let origin = &issuer.origin;
-    Json(json!({ "issuer": origin, "jwks_uri": format!("{origin}/keys") }))
-}
-
-async fn keys(State(issuer): State<Arc<Issuer>>) -> Result<Json<Value>, StatusCode> {
-    issuer.fetched.fetch_add(1, Ordering::SeqCst);
-    if issuer.away.load(Ordering::SeqCst) {
-        return Err(StatusCode::BAD_GATEWAY);
-    }
-    // One of a kind that nobody knows must not make the others useless.
-    let mut keys = vec![
-        json!({ "kty": "LATTICE", "kid": "new", "use": "sig" }),
-        public("rsa", &rsa(), Algorithm::RS256),
-    ];
-    if issuer.rotated.load(Ordering::SeqCst) {
-        keys.push(public("ec", &EncodingKey::from_ec_pem(EC).unwrap(), Algorithm::ES256));
-    }
-    Ok(Json(json!({ "keys": keys })))
-}
-
-fn rsa() -> EncodingKey {
-    EncodingKey::from_rsa_pem(RSA).unwrap()
-}
-
-fn public(kid: &str, key: &EncodingKey, algorithm: Algorithm) -> Value {
-    let mut jwk = Jwk::from_encoding_key(key, algorithm).unwrap();
-    jwk.common.key_id = Some(kid.to_owned());
-    serde_json::to_value(jwk).unwrap()
-}
-
-async fn issuer() -> Arc<Issuer> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let issuer = Arc::new(Issuer {
-        origin: format!("http://{}", listener.local_addr().unwrap()),
-        rotated: AtomicBool::new(false),
-        fetched: AtomicUsize::new(0),
-        away: AtomicBool::new(false),
-    });
-    let router = Router::new()
-        .route("/.well-known/openid-configuration", get(discovery))
-        .route("/keys", get(keys))
-        .with_state(issuer.clone());
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    issuer
-}
+use crate::{
+    issuer::{AUDIENCE, EC, Issuer, RSA, STRANGER, claims, issuer, public, rsa, signed},
+    world::{Reply, World},
+};
 
 async fn world(issuer: &Issuer) -> World {
     let settings = OidcSettings {
@@ -90,25 +25,9 @@ async fn world(issuer: &Issuer) -> World {
         principal_claim: "sub".to_owned(),
         roles_claim: "realm.roles".to_owned(),
         org: OrgId::default(),
+        browser: None,
     };
     World::with(None, None, Some(Oidc::new(settings).unwrap())).await
-}
-
-fn claims(issuer: &Issuer) -> Value {
-    let now = Timestamp::now().as_second();
-    json!({
-        "iss": issuer.origin,
-        "aud": [AUDIENCE, "https://other.example.com"],
-        "sub": "alice",
-        "exp": now + 300,
-        "nbf": now - 10,
-        "realm": { "roles": ["incident-responder", "boss", 7, "acme:incident-viewer", "a b:org-admin"] },
-    })
-}
-
-fn signed(kid: &str, algorithm: Algorithm, key: &EncodingKey, claims: &Value) -> String {
-    let header = Header { kid: (!kid.is_empty()).then(|| kid.to_owned()), ..Header::new(algorithm) };
-    encode(&header, claims, key).unwrap()
 }
 
 async fn call(world: &World, token: &str, path: &str, body: Option<Value>) -> Reply {

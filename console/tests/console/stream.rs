@@ -13,13 +13,13 @@ use tower::ServiceExt;
 use crate::world::World;
 
 /// Somebody who watches.
-struct Watcher {
+pub(crate) struct Watcher {
     body: BodyDataStream,
     text: String,
 }
 
 impl Watcher {
-    async fn new(world: &World, id: &str, last: Option<&str>) -> Self {
+    pub(crate) async fn new(world: &World, id: &str, last: Option<&str>) -> Self {
         let mut request = Request::get(format!("/api/orgs/default/incidents/{id}/stream"))
             .header(header::AUTHORIZATION, "Bearer token-viewer");
         if let Some(last) = last {
@@ -31,8 +31,19 @@ impl Watcher {
         Self { body: response.into_body().into_data_stream(), text: String::new() }
     }
 
+    /// How many events come until the answer ends.
+    pub(crate) async fn rest(mut self) -> usize {
+        let all = async {
+            while let Some(more) = self.body.next().await {
+                self.text.push_str(std::str::from_utf8(&more.unwrap()).unwrap());
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.expect("it ends");
+        self.text.matches("\nevent: record\n").count()
+    }
+
     /// The next event: its id and its data.
-    async fn next(&mut self) -> (u64, Value) {
+    pub(crate) async fn next(&mut self) -> (u64, Value) {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());

@@ -33,6 +33,8 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 pub(crate) const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+/// Thirty-two times this.
+pub(crate) const SESSION_KEY: &str = "44";
 pub(crate) const DIGEST: &str = "abababababababababababababababababababababababababababababababab";
 
 /// Id, roles in `default`, Slack user. The token is `token-<id>`.
@@ -120,6 +122,11 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
+    /// All values of a header that may come several times.
+    pub(crate) fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.get_all(name).into_iter().map(|value| value.to_str().unwrap())
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{} {}", self.status, self.text))
     }
@@ -186,10 +193,11 @@ impl World {
             temporal: Arc::new(Temporal(temporal.clone())),
             default_space: "OPS".to_owned(),
             site: Site {
-                session_key: "44".repeat(32).into(),
+                session_key: SESSION_KEY.repeat(32).into(),
                 slack_channels: "https://slack.example/?channel=".to_owned(),
                 temporal_ui: Some("http://temporal.example".to_owned()),
                 temporal_namespace: "harmony".to_owned(),
+                hosts: vec!["localhost".to_owned()],
                 requests_per_second: NonZeroU32::new(10_000).unwrap(),
             },
         });
@@ -244,22 +252,6 @@ impl World {
 
     pub(crate) async fn post_with_key(&self, who: &str, path: &str, key: &str, body: Value) -> Reply {
         self.call(who, Method::POST, path, Some(key), body.to_string()).await
-    }
-
-    /// Signs somebody in at the pages; their cookie.
-    pub(crate) async fn session(&self, who: &str) -> String {
-        let request = Request::post("/sign-in")
-            .header(header::HOST, "localhost")
-            .header(header::ORIGIN, "http://localhost")
-            .body(Body::from(format!("token=token-{who}")))
-            .unwrap();
-        self.send(request).await.header("set-cookie").split(';').next().unwrap().to_owned()
-    }
-
-    /// Opens a page with a cookie.
-    pub(crate) async fn open(&self, cookie: &str, path: &str) -> Reply {
-        let request = Request::get(path).header(header::HOST, "localhost").header(header::COOKIE, cookie);
-        self.send(request.body(Body::empty()).unwrap()).await
     }
 
     /// Declares an incident; its id.

@@ -9,10 +9,10 @@ use harmony_incidents::{IncidentId, OrgId};
 use super::{
     DynamoLog,
     item::{Item, bytes, number, text},
-    read::raw,
+    read::{raw, waits},
 };
 use crate::{
-    append::Projection,
+    append::{self, Projection},
     store::LogError,
     verify::{Audit, Row},
 };
@@ -125,6 +125,11 @@ impl Audit for Snapshots<'_> {
             environment: text(row, "environment_name", place)?.to_owned(),
             project: text(row, "project_name", place)?.to_owned(),
             correlation_keys: text(row, "correlation_keys", place)?.to_owned(),
+            waiting: match waits(row) {
+                Some(waiting) => waiting,
+                None => append::head(bytes(row, "head_hash", place)?, bytes(row, "folded", place)?)
+                    .is_some_and(|head| append::is_waiting(&head.state)),
+            },
         }))
     }
 }

@@ -486,10 +486,17 @@ fn fits(row: &Item, filter: &Filter) -> bool {
     .into_iter()
     .all(one_of)
         && (filter.correlation_keys.is_empty() || filter.correlation_keys.iter().any(has_key))
+        && (!filter.waiting || waits(row) != Some(false))
+}
+
+/// Whether a gate waits; `None` where the row is older than the question.
+pub(super) fn waits(row: &Item) -> Option<bool> {
+    number::<u8>(row, "waiting", String::new).ok().map(|waiting| waiting == 1)
 }
 
 fn is_found(state: &IncidentState, filter: &Filter) -> bool {
     let title = state.title.as_ref().filter(|title| !title.redacted);
     let title = title.map(|title| title.text.to_lowercase()).unwrap_or_default();
     filter.search.iter().all(|search| title.contains(&search.to_lowercase()))
+        && (!filter.waiting || append::is_waiting(state))
 }

@@ -147,6 +147,7 @@ impl<'a> Tx<'a> {
                 ("environment_name", ":environment", s(&projection.environment)),
                 ("project_name", ":project", s(&projection.project)),
                 ("correlation_keys", ":keys", s(&projection.correlation_keys)),
+                ("waiting", ":waiting", n(u8::from(projection.waiting))),
                 ("parts", ":parts", n(parts.len())),
                 ("updated_at_us", ":updated", n(stored_at_us)),
             ] {

@@ -153,6 +153,9 @@ pub(super) async fn list(
         }
         query.push(")");
     }
+    if filter.waiting {
+        query.push(" AND waiting");
+    }
     for search in &filter.search {
         // "C" lowers ASCII alone, as SQLite does: a search finds the same in every store. Only titles are decoded.
         query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND strpos(lower(CASE WHEN t.field = 'title' THEN convert_from(t.text, 'UTF8') END COLLATE \"C\"), lower(");
@@ -280,7 +283,7 @@ impl Audit for PgConnection {
         incident: &IncidentId,
     ) -> Result<Option<Projection>, LogError> {
         let row = sqlx::query(
-            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys FROM incidents WHERE org = $1 AND incident = $2",
+            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting FROM incidents WHERE org = $1 AND incident = $2",
         )
         .bind(org.as_str())
         .bind(incident.as_str())
@@ -303,6 +306,7 @@ impl Audit for PgConnection {
                 environment: column(&row, "environment", place)?,
                 project: column(&row, "project", place)?,
                 correlation_keys: column(&row, "correlation_keys", place)?,
+                waiting: column(&row, "waiting", place)?,
             })
         })
         .transpose()

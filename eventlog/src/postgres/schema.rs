@@ -1,14 +1,15 @@
 //! The schema of the database, and bringing it up to date.
 
-use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 use super::place;
-use crate::{sql::reason, store::LogError};
+use crate::{append, sql::reason, store::LogError};
 
 /// In order; a database's version is how many of them it has seen.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/postgres/0001_log.sql"),
     include_str!("../../migrations/postgres/0002_lanes.sql"),
+    include_str!("../../migrations/postgres/0003_waiting.sql"),
 ];
 /// Held while migrating, so that two who start at once do not both migrate. "harmony" in ASCII.
 const LOCK: i64 = 0x68_61_72_6d_6f_6e_79;
@@ -73,6 +74,27 @@ pub(crate) async fn migrate(options: &PgConnectOptions) -> Result<i64, LogError>
             .await
             .map_err(failed)?;
     }
+    if (1..3).contains(&found) {
+        project_again(&mut tx).await.map_err(failed)?;
+    }
     tx.commit().await.map_err(failed)?;
     Ok(found)
+}
+
+/// Fills the column that schema 3 brought. A state that cannot be read is left for `verify` to name.
+async fn project_again(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query("SELECT org, incident, head_hash, state FROM incidents")
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in &rows {
+        let head = append::head(row.try_get("head_hash")?, row.try_get("state")?);
+        if head.is_some_and(|head| append::is_waiting(&head.state)) {
+            sqlx::query("UPDATE incidents SET waiting = TRUE WHERE org = $1 AND incident = $2")
+                .bind(row.try_get::<&str, _>("org")?)
+                .bind(row.try_get::<&str, _>("incident")?)
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(())
 }

@@ -175,6 +175,9 @@ pub(super) async fn list(
         }
         query.push(")");
     }
+    if filter.waiting {
+        query.push(" AND waiting");
+    }
     for search in &filter.search {
         query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND instr(lower(t.text), lower(");
         query.push_bind(search);
@@ -309,7 +312,7 @@ impl Audit for SqliteConnection {
         incident: &IncidentId,
     ) -> Result<Option<Projection>, LogError> {
         let row = sqlx::query(
-            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys FROM incidents WHERE org = ? AND incident = ?",
+            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting FROM incidents WHERE org = ? AND incident = ?",
         )
         .bind(org.as_str())
         .bind(incident.as_str())
@@ -332,6 +335,7 @@ impl Audit for SqliteConnection {
                 environment: column(&row, "environment", place)?,
                 project: column(&row, "project", place)?,
                 correlation_keys: column(&row, "correlation_keys", place)?,
+                waiting: column(&row, "waiting", place)?,
             })
         })
         .transpose()

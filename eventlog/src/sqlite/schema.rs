@@ -13,10 +13,11 @@ use crate::{
 };
 
 /// In order; a file's version (`user_version`) is how many of them it has seen.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/sqlite/0001_log.sql"),
     include_str!("../../migrations/sqlite/0002_candidates.sql"),
     include_str!("../../migrations/sqlite/0003_lanes.sql"),
+    include_str!("../../migrations/sqlite/0004_waiting.sql"),
 ];
 
 /// Schema of this build; older ones are brought up to it, newer ones are refused.
@@ -58,7 +59,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     for migration in &MIGRATIONS[done..] {
         sqlx::raw_sql(*migration).execute(&mut *tx).await.map_err(failed)?;
     }
-    if found == 1 {
+    if (1..4).contains(&found) {
         project_again(&mut tx).await.map_err(failed)?;
     }
     // On a file that may only be read, SQLite makes BEGIN IMMEDIATE a read transaction and says nothing: only a
@@ -76,7 +77,7 @@ pub(super) fn failed(path: &Path, error: &sqlx::Error) -> LogError {
     LogError::Open { path: path.display().to_string(), reason: reason(error) }
 }
 
-/// Fills the columns that schema 2 brought. A state that cannot be read is left for `verify` to name.
+/// Fills the columns that schemas 2 and 4 brought. A state that cannot be read is left for `verify` to name.
 async fn project_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let rows = sqlx::query("SELECT org, incident, head_hash, state FROM incidents")
         .fetch_all(&mut *connection)
@@ -87,13 +88,14 @@ async fn project_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Er
         let (Ok(id), Some(head)) = (incident.parse::<IncidentId>(), head) else { continue };
         let projection = Projection::of(&id, &head);
         sqlx::query(
-            "UPDATE incidents SET status_word = ?, service = ?, environment = ?, project = ?, correlation_keys = ? WHERE org = ? AND incident = ?",
+            "UPDATE incidents SET status_word = ?, service = ?, environment = ?, project = ?, correlation_keys = ?, waiting = ? WHERE org = ? AND incident = ?",
         )
         .bind(&projection.status_word)
         .bind(&projection.service)
         .bind(&projection.environment)
         .bind(&projection.project)
         .bind(&projection.correlation_keys)
+        .bind(projection.waiting)
         .bind(org)
         .bind(incident)
         .execute(&mut *connection)

@@ -3,18 +3,22 @@
 use harmony_eventlog::{Filter, Place, Sort, Target};
 use harmony_incidents::{
     Command, IncidentId, OrgId,
+    command::Attested,
     judge::payload,
     log::{IncidentCreated, IncidentSignalIngested, Phase, Severity, State, Text, payload::Kind},
 };
 
 use crate::stores::{Backend, Damage, stories};
-use crate::world::{Ask, World, ask, declaration, id, named, new, note, say, status};
+use crate::world::{
+    Ask, World, ask, begin, decision, declaration, gate_request, id, named, new, note, say, status,
+};
 
 stories! {
     newest_come_first_and_filters_narrow,
     numbers_beyond_four_digits_keep_their_order,
     organisations_never_see_each_others_rows,
     every_filter_narrows_by_its_own_word,
+    incident_is_listed_as_waiting_while_a_gate_of_it_waits,
     pages_of_every_order_survive_what_is_declared_meanwhile,
 }
 
@@ -100,6 +104,20 @@ async fn organisations_never_see_each_others_rows(on: Backend) {
     // Damage of one is not the other's.
     world.store.damage(&acme, Damage::Hash { number: 1, seq: 1, bytes: &[0] }).await;
     assert!(!world.log.verify(&acme).await.unwrap().verified);
+    world.verified().await;
+}
+
+async fn incident_is_listed_as_waiting_while_a_gate_of_it_waits(on: Backend) {
+    let world = World::told(on).await;
+    let waiting = Filter { waiting: true, ..all() };
+    assert!(listed(&world, waiting.clone()).await.is_empty());
+    world.say(named(1), "gate", gate_request(1)).await.unwrap();
+    assert_eq!(listed(&world, waiting.clone()).await, ["INC-2026-0001"]);
+    assert!(listed(&world, Filter { states: words(&["PENDING"]), ..waiting.clone() }).await.is_empty());
+    world.verified().await;
+    let input = decision(&world.gate(1).await, "one", Attested::Yes, begin());
+    world.say(named(1), "decision/one", Command::Decide { input: Box::new(input) }).await.unwrap();
+    assert!(listed(&world, waiting).await.is_empty());
     world.verified().await;
 }
 

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use harmony_eventlog::{EventLog as _, LogError, SharedLog, SqliteLog};
+use harmony_eventlog::{EventLog as _, Filter, LogError, SharedLog, SqliteLog};
 use harmony_incidents::OrgId;
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ use crate::{
         Rows, Store as _,
         sqlite::{Sqlite, sql},
     },
-    world::{ask, declaration, id, named, new, note, salt, say, tell},
+    world::{ask, declaration, gate_request, id, named, new, note, salt, say, tell},
 };
 
 /// Set in the process that opens a file as somebody who may only read it.
@@ -53,10 +53,28 @@ async fn database_of_a_newer_schema_is_refused() {
     sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
         refused(&file.path()).await,
-        "the database has schema 99, this version knows 3: use a newer Harmony"
+        "the database has schema 99, this version knows 4: use a newer Harmony"
     );
-    sql(&file.path(), "PRAGMA user_version = 3").await;
+    sql(&file.path(), "PRAGMA user_version = 4").await;
     assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
+}
+
+#[tokio::test]
+async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
+    let file = told().await;
+    say(&file.open().await, ask(named(1), "gate", gate_request(1))).await.unwrap();
+    for statement in [
+        "DROP INDEX incidents_waiting",
+        "ALTER TABLE incidents DROP COLUMN waiting",
+        "PRAGMA user_version = 3",
+    ] {
+        sql(&file.path(), statement).await;
+    }
+    let log = file.open().await;
+    let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
+    let found = log.list(&OrgId::default(), &waiting).await.unwrap();
+    assert_eq!(found.iter().map(|state| state.incident.as_str()).collect::<Vec<_>>(), ["INC-2026-0001"]);
+    assert!(log.verify(&OrgId::default()).await.unwrap().verified);
 }
 
 #[tokio::test]
@@ -199,7 +217,7 @@ async fn auditor_does_not_bring_a_file_up_to_date() {
     let file = told().await;
     sql(&file.path(), "PRAGMA user_version = 1").await;
     let error = SqliteLog::audit(&file.path()).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 1, this version needs 3: run `harmony db migrate`");
+    assert_eq!(error, "the database has schema 1, this version needs 4: run `harmony db migrate`");
     let missing = file.path().with_file_name("missing.db");
     assert!(matches!(SqliteLog::audit(&missing).await, Err(LogError::Open { .. })));
     assert!(!missing.exists());

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use harmony_eventlog::{Access, Address, Append, LogError, SharedLog, open};
+use harmony_eventlog::{Access, Address, Append, Filter, LogError, SharedLog, open};
 use harmony_incidents::{OrgId, judge, log::Severity};
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
@@ -14,7 +14,9 @@ use crate::{
         Backend, Rows, Store as _,
         postgres::{Postgres, is_here},
     },
-    world::{World, ask, begin, context, declaration, id, named, new, note, rules, salt, say, tell},
+    world::{
+        World, ask, begin, context, declaration, gate_request, id, named, new, note, rules, salt, say, tell,
+    },
 };
 
 async fn opened(address: &Address) -> Result<SharedLog, LogError> {
@@ -29,14 +31,34 @@ async fn database_that_was_not_migrated_is_refused_with_what_to_run() {
     let database = Postgres::empty().await;
     let address = database.address();
     let error = opened(&address).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 0, this version needs 2: run `harmony db migrate`");
-    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 2 });
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 2 });
+    assert_eq!(error, "the database has schema 0, this version needs 3: run `harmony db migrate`");
+    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 3 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 3 });
     let log = opened(&address).await.unwrap();
     tell(&log).await;
     // Again it changes nothing.
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 2, known: 2 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 3, known: 3 });
     assert_eq!(database.count(Rows::Records).await, 6);
+}
+
+#[tokio::test]
+async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
+    if !is_here() {
+        return;
+    }
+    let database = Postgres::new().await;
+    let log = opened(&database.address()).await.unwrap();
+    tell(&log).await;
+    say(&log, ask(named(1), "gate", gate_request(1))).await.unwrap();
+    drop(log);
+    database.sql("ALTER TABLE incidents DROP COLUMN waiting").await;
+    database.sql("DELETE FROM harmony_schema WHERE version = 3").await;
+    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 2);
+    let log = opened(&database.address()).await.unwrap();
+    let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
+    let found = log.list(&OrgId::default(), &waiting).await.unwrap();
+    assert_eq!(found.iter().map(|state| state.incident.as_str()).collect::<Vec<_>>(), ["INC-2026-0001"]);
+    assert!(log.verify(&OrgId::default()).await.unwrap().verified);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -52,7 +74,7 @@ async fn those_who_migrate_at_once_migrate_once() {
     }
     let mut found = tasks.join_all().await;
     found.sort_unstable();
-    assert_eq!(found, [0, 2, 2, 2, 2, 2]);
+    assert_eq!(found, [0, 3, 3, 3, 3, 3]);
 }
 
 #[tokio::test]
@@ -62,7 +84,7 @@ async fn database_of_a_newer_schema_is_refused_and_left_alone() {
     }
     let database = Postgres::new().await;
     database.sql("INSERT INTO harmony_schema (version) VALUES (99)").await;
-    let expected = "the database has schema 99, this version knows 2: use a newer Harmony";
+    let expected = "the database has schema 99, this version knows 3: use a newer Harmony";
     assert_eq!(opened(&database.address()).await.err().expect("refused").to_string(), expected);
     let error = open::migrate(&database.address()).await.unwrap_err();
     assert_eq!(error.to_string(), expected);

@@ -74,9 +74,13 @@ fn checks(config: &Config) -> Vec<Check> {
         Ok(format!("{}: {} policies", path.display(), rules.access.count()))
     };
     let issuer = || {
-        Ok(config
-            .oidc()?
-            .map_or_else(|| "not configured: tokens of the directory alone".to_owned(), |oidc| oidc.issuer))
+        let Some(oidc) = config.oidc()? else {
+            return Ok("not configured: tokens of the directory alone".to_owned());
+        };
+        Ok(match oidc.browser {
+            Some(browser) => format!("{}; browsers come back to {}", oidc.issuer, browser.redirect_uri),
+            None => format!("{}: tokens alone, nobody signs in by browser", oidc.issuer),
+        })
     };
     let promotion = || {
         let folder = config.promotion_policies_path();

@@ -97,6 +97,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
             slack_channels: slack_channels(config),
             temporal_ui: config.temporal_ui()?,
             temporal_namespace: config.temporal_namespace.clone(),
+            hosts: hosts(config)?,
             requests_per_second: config.requests_per_second()?,
         },
     })
@@ -112,6 +113,16 @@ fn oidc(config: &Config) -> anyhow::Result<Option<Oidc>> {
         )
     })?;
     Ok(Some(oidc))
+}
+
+/// Names of a server that listens on loopback alone: its own, and what a proxy on this machine calls it.
+fn hosts(config: &Config) -> anyhow::Result<Vec<String>> {
+    if !config.http_addr.ip().is_loopback() {
+        return Ok(Vec::new());
+    }
+    let outside = config.console_url()?.and_then(|url| url.host_str().map(str::to_owned));
+    let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    Ok(own.into_iter().chain(outside).collect())
 }
 
 /// What a channel's id is put behind: Slack's own address for it, or the sandbox's page.

@@ -7,6 +7,7 @@ use axum::{
     body::to_bytes,
     response::{IntoResponse, Response},
 };
+use harmony_eventlog::Filter;
 use harmony_incidents::{IncidentId, OrgId, RuleSet};
 use serde_json::{Value, json};
 
@@ -220,6 +221,7 @@ fn named(rules: &RuleSet, who: &str) -> Result<String, ApiError> {
 /// The live incident whose channel this is.
 async fn of_channel(app: &App, org: &OrgId, channel: &str) -> Result<IncidentId, ApiError> {
     let live = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).to_vec();
+    let live = Filter { states: live, ..Filter::default() };
     let incidents = if channel.is_empty() { vec![] } else { incidents::every(app, org, live).await? };
     incidents
         .iter()
