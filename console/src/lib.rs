@@ -14,6 +14,7 @@ mod approvals;
 mod audit;
 mod auth;
 mod blueprints;
+pub mod bodies;
 mod call;
 mod callbacks;
 mod candidates;

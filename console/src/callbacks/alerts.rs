@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::promotion::Candidate;
+use harmony_incidents::promotion::{Candidate, CandidateError};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -87,14 +87,14 @@ async fn take(
     if !is_signed && !signed::is_bearer(secrets, headers) {
         return Err(ApiError::Unauthorized("neither signed nor sent with a secret that is known here"));
     }
-    let notification: Notification = serde_json::from_slice(body)
+    let found = read(source, body)
         .map_err(|error| ApiError::Invalid(format!("this is no notification of alerts: {error}")))?;
     let (mut taken, mut refused) = (0_u32, Vec::new());
-    for alert in notification.alerts.iter().filter(|alert| alert.status == "firing").take(ALERTS) {
-        let candidate = match Candidate::parse(candidate(source, &notification.group_key, alert)) {
+    for (fingerprint, candidate) in found {
+        let candidate = match candidate {
             Ok(candidate) => candidate,
             Err(error) => {
-                refused.push(json!({ "fingerprint": alert.fingerprint, "problem": error.to_string() }));
+                refused.push(json!({ "fingerprint": fingerprint, "problem": error.to_string() }));
                 continue;
             }
         };
@@ -108,6 +108,21 @@ async fn take(
         tracing::warn!(source, count = refused.len(), "alerts make no candidates");
     }
     Ok(Json(json!({ "taken": taken, "refused": refused })).into_response())
+}
+
+/// An alert's fingerprint, and the candidate that it is.
+type Found = (String, Result<Candidate, CandidateError>);
+
+/// The alerts of a notification that fire.
+pub(crate) fn read(source: &str, body: &[u8]) -> Result<Vec<Found>, serde_json::Error> {
+    let Notification { group_key, alerts } = serde_json::from_slice(body)?;
+    let firing = alerts.into_iter().filter(|alert| alert.status == "firing").take(ALERTS);
+    Ok(firing
+        .map(|alert| {
+            let candidate = Candidate::parse(candidate(source, &group_key, &alert));
+            (alert.fingerprint, candidate)
+        })
+        .collect())
 }
 
 fn candidate(source: &str, group: &str, alert: &Alert) -> Value {

@@ -22,7 +22,7 @@ use harmony_incidents::{
     judge,
     judge::payload,
     log::{Authority, Cause, IncidentSignalIngested, IncidentState, Text, payload::Kind},
-    promotion::Candidate,
+    promotion::{Candidate, CandidateError},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -42,7 +42,7 @@ struct Delivery {
 }
 
 #[derive(Deserialize)]
-struct Event {
+pub(crate) struct Event {
     id: String,
     event_type: String,
     occurred_at: Timestamp,
@@ -92,8 +92,8 @@ pub(crate) async fn take(
             "this is not signed by PagerDuty with a secret that is known here",
         ));
     }
-    let event = match serde_json::from_slice::<Delivery>(&body) {
-        Ok(delivery) => delivery.event,
+    let event = match read(&body) {
+        Ok(event) => event,
         Err(error) => {
             tracing::warn!(%error, "a webhook of PagerDuty was not understood");
             return Ok(answer("not understood"));
@@ -108,6 +108,11 @@ pub(crate) async fn take(
         None if event.event_type == "incident.triggered" => submit(&app, org, event).await,
         None => Ok(answer("ignored")),
     }
+}
+
+/// Reads a delivery.
+pub(crate) fn read(body: &[u8]) -> Result<Event, serde_json::Error> {
+    serde_json::from_slice::<Delivery>(body).map(|delivery| delivery.event)
 }
 
 fn answer(taken: &str) -> Response {
@@ -183,11 +188,25 @@ async fn record(app: &App, org: &OrgId, incident: IncidentId, event: &Event) -> 
 
 /// Hands the incident in as a candidate.
 async fn submit(app: &App, org: &OrgId, event: Event) -> Result<Response, ApiError> {
+    match candidate(event) {
+        Ok(candidate) => {
+            candidates::take(&app.doors, org, candidate, ACTOR).await?;
+            Ok(answer("candidate"))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "an incident of PagerDuty makes no candidate");
+            Ok(answer("not understood"))
+        }
+    }
+}
+
+/// The candidate that an incident at PagerDuty is.
+pub(crate) fn candidate(event: Event) -> Result<Candidate, CandidateError> {
     let Data { id, title, urgency, priority, service, created_at, .. } = event.data;
     let named =
         |reference: Option<Reference>| reference.and_then(|one| one.summary).filter(|one| !one.is_empty());
     let title = signed::one_line(&title);
-    let candidate = json!({
+    Candidate::parse(json!({
         "candidateId": format!("pagerduty-{}", event.id),
         "policyId": POLICY,
         "source": "pagerduty",
@@ -198,15 +217,5 @@ async fn submit(app: &App, org: &OrgId, event: Event) -> Result<Response, ApiErr
         "detectedAt": created_at.unwrap_or(event.occurred_at),
         "pagerdutyIncidentId": signed::one_line(&id),
         "signals": [{ "signalId": signed::one_line(&event.id), "source": "pagerduty" }],
-    });
-    match Candidate::parse(candidate) {
-        Ok(candidate) => {
-            candidates::take(&app.doors, org, candidate, ACTOR).await?;
-            Ok(answer("candidate"))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "an incident of PagerDuty makes no candidate");
-            Ok(answer("not understood"))
-        }
-    }
+    }))
 }

@@ -7,7 +7,7 @@ use harmony_capabilities::slack::escape;
 
 use super::{
     PATIENCE, Said,
-    orders::{Asker, carry_out, read},
+    orders::{Asker, Line, carry_out, read},
     tell::{Person, said_within},
 };
 use crate::{App, error::ApiError};
@@ -17,7 +17,7 @@ const LATER: &str = "It is being done; what came of it follows.";
 
 /// What of a command matters.
 #[derive(Deserialize)]
-struct Typed {
+pub(super) struct Typed {
     user_id: String,
     #[serde(default)]
     channel_id: String,
@@ -30,9 +30,8 @@ struct Typed {
 
 /// Takes a command, however it came.
 pub(super) async fn take(app: &App, fields: Value) -> Result<Said, ApiError> {
-    let typed: Typed = serde_json::from_value(fields)
-        .map_err(|error| ApiError::Malformed(format!("the command: {error}")))?;
-    let line = match read(&typed.text) {
+    let (typed, line) = line(fields)?;
+    let line = match line {
         Ok(line) => line,
         Err(problem) => return Ok(ephemeral(&problem)),
     };
@@ -42,6 +41,14 @@ pub(super) async fn take(app: &App, fields: Value) -> Result<Said, ApiError> {
     let work = async move { Some(carry_out(&worker, &asker, line).await) };
     let said = said_within(app, &person, PATIENCE, work).await.flatten();
     Ok(ephemeral(said.as_deref().unwrap_or(LATER)))
+}
+
+/// What was typed, and the order in it.
+pub(super) fn line(fields: Value) -> Result<(Typed, Result<Line, String>), ApiError> {
+    let typed: Typed = serde_json::from_value(fields)
+        .map_err(|error| ApiError::Malformed(format!("the command: {error}")))?;
+    let line = read(&typed.text);
+    Ok((typed, line))
 }
 
 /// For whoever asked alone.

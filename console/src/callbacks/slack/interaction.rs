@@ -31,7 +31,7 @@ pub(super) struct Interaction {
     actions: Vec<Action>,
     /// Of a form.
     #[serde(default)]
-    view: Option<View>,
+    pub(super) view: Option<View>,
 }
 
 #[derive(Deserialize)]
@@ -90,10 +90,14 @@ struct SignOffButton {
     digest: String,
 }
 
+/// Reads an interaction.
+pub(super) fn parse(payload: &str) -> Result<Interaction, ApiError> {
+    serde_json::from_str(payload).map_err(|error| ApiError::Malformed(format!("payload: {error}")))
+}
+
 /// Takes an interaction, however it came.
 pub(super) async fn take(app: &App, payload: &str) -> Result<Said, ApiError> {
-    let interaction: Interaction =
-        serde_json::from_str(payload).map_err(|error| ApiError::Malformed(format!("payload: {error}")))?;
+    let interaction = parse(payload)?;
     match interaction.kind.as_str() {
         "block_actions" => {
             clicked(app, clicks(&interaction)?).await;

@@ -5,7 +5,7 @@
 //! unanswered. What Slack sends twice is the same request: its id comes from the interaction. Nothing in a payload is
 //! believed but who sent it; what it says is checked like anything else that comes from outside.
 //!
-//! `interaction` reads clicks, forms and shortcuts, `command` the typed command, `work` carries a click out, `reject`
+//! `interaction` reads clicks, forms and shortcuts, `read` does nothing but read, `command` the typed command, `work` carries a click out, `reject`
 //! asks for a reason, `orders` is what can be asked for in words, `socket` the other way in.
 
 mod command;
@@ -13,6 +13,7 @@ mod command;
 mod forgeries;
 mod interaction;
 mod orders;
+pub(crate) mod read;
 mod reject;
 mod shortcut;
 pub(crate) mod socket;
@@ -66,11 +67,7 @@ pub(crate) async fn commands(
     if field(&body, "ssl_check").is_some() {
         return Ok(StatusCode::OK.into_response());
     }
-    let fields: Value = form_urlencoded::parse(&body)
-        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    command::take(&app, fields).await.map(respond)
+    command::take(&app, fields(&body)).await.map(respond)
 }
 
 /// `POST /slack/events`: Slack asks once whether this address is ours. No event is subscribed to.
@@ -112,6 +109,14 @@ fn verified(app: &App, headers: &HeaderMap, body: Result<Bytes, BytesRejection>)
     } else {
         Err(ApiError::Unauthorized("this request was taken already"))
     }
+}
+
+/// All fields of a form.
+fn fields(body: &[u8]) -> Value {
+    form_urlencoded::parse(body)
+        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// A field of a form.

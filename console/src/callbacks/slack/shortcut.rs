@@ -151,7 +151,7 @@ pub(super) async fn submitted(app: &App, user: String, view: &View) -> Result<Sa
 }
 
 /// What a form asks for; `None` for somebody else's form.
-fn order(view: &View) -> Result<Option<Line>, (Field, String)> {
+pub(super) fn order(view: &View) -> Result<Option<Line>, (Field, String)> {
     let Some((name, _, fields)) = SHORTCUTS.iter().find(|(name, _, _)| *name == view.callback_id) else {
         return Ok(None);
     };

@@ -1,0 +1,32 @@
+//! What others post to us, read as the doors read it once it is known whose it is, and carried out by nobody.
+//!
+//! For the fuzz targets in `fuzz/`, which need no console around the reading.
+
+use harmony_incidents::{IncidentId, promotion::Candidate};
+
+use crate::callbacks::{alerts, pagerduty, slack::read};
+
+/// The incidents that an interaction of Slack's names: clicks on our buttons, forms that came back.
+#[must_use]
+pub fn slack_interaction(body: &[u8]) -> Vec<IncidentId> {
+    read::interaction(body)
+}
+
+/// Whether `/incident …` asks for anything.
+#[must_use]
+pub fn slack_command(body: &[u8]) -> bool {
+    read::command(body)
+}
+
+/// The candidate that a webhook of PagerDuty brings.
+#[must_use]
+pub fn pagerduty(body: &[u8]) -> Option<Candidate> {
+    pagerduty::candidate(pagerduty::read(body).ok()?).ok()
+}
+
+/// The candidates that a notification of Alertmanager or Grafana brings.
+#[must_use]
+pub fn alerts(body: &[u8]) -> Vec<Candidate> {
+    let found = alerts::read("alertmanager", body).unwrap_or_default();
+    found.into_iter().filter_map(|(_, candidate)| candidate.ok()).collect()
+}
