@@ -15,6 +15,7 @@ mod close_out;
 mod control;
 mod demo;
 mod descriptors;
+mod drain;
 mod fan_out;
 mod flags;
 mod gates;
@@ -28,8 +29,10 @@ mod post_mortem;
 mod promote;
 mod races;
 mod remediate;
+mod rotation;
 mod secrets;
 #[path = "../../eventlog/tests/support/postgres.rs"]
 mod server_process;
 mod telemetry;
 mod temporal_away;
+mod versions;

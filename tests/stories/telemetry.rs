@@ -156,15 +156,7 @@ fn lines_carry_ids(world: &World, id: &str) {
 }
 
 async fn metrics_are_there(world: &World) {
-    let log = std::fs::read_to_string(world.dir.path().join("logs/worker.log")).unwrap();
-    let address = log
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|line| {
-            line["address"].as_str().filter(|_| line["message"] == "health and metrics").map(str::to_owned)
-        })
-        .unwrap();
-    let worker = format!("http://{address}");
+    let worker = format!("http://{}", world.worker_address());
     let api = world.line()["api"].as_str().unwrap().to_owned();
     for (origin, expected) in [
         (

@@ -290,13 +290,35 @@ impl World {
 
     /// The process of a part, as it is now.
     pub(crate) fn pid(&self, part: &str) -> i32 {
-        let pid = self.line.pointer(&format!("/pids/{part}")).and_then(Value::as_i64).unwrap();
+        let now = std::fs::read_to_string(self.dir.path().join("dev.json")).ok();
+        let now = now.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let line = now.as_ref().unwrap_or(&self.line);
+        let pid = line.pointer(&format!("/pids/{part}")).and_then(Value::as_i64).unwrap();
         i32::try_from(pid).unwrap()
     }
 
     /// SIGKILL.
     pub(crate) fn kill(&self, part: &str) {
         kill(Pid::from_raw(self.pid(part)), Signal::SIGKILL).unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self, part: &str) {
+        kill(Pid::from_raw(self.pid(part)), Signal::SIGTERM).unwrap();
+    }
+
+    /// Whether this process is there, and not only its exit code.
+    pub(crate) fn is_running(&self, pid: i32) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    /// Where the worker that was started last serves health and metrics. Its log must be JSON.
+    pub(crate) fn worker_address(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.path().join("logs/worker.log")).unwrap();
+        let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut told = lines.filter(|line| line["message"] == "health and metrics");
+        told.find_map(|line| line["address"].as_str().map(str::to_owned)).unwrap()
     }
 
     /// SIGSTOP: it is there, and does nothing; nobody starts another in its place.

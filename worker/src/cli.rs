@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    checks::{EVERYTHING, Process},
     commands::{
         approval::ApprovalCommand, candidate::CandidateCommand, capability::CapabilityCommand, db::DbCommand,
         incident_args::IncidentCommand, log::LogCommand,
@@ -93,6 +94,16 @@ pub(crate) struct CheckArgs {
     /// Then ask the database, Temporal and every vendor, by harmless reads alone
     #[arg(long)]
     pub(crate) live: bool,
+    /// Only what this process needs; repeat for several [default: all]
+    #[arg(long = "for", value_name = "PROCESS")]
+    processes: Vec<Process>,
+}
+
+impl CheckArgs {
+    /// The processes that were named; all where none was.
+    pub(crate) fn processes(&self) -> &[Process] {
+        if self.processes.is_empty() { &EVERYTHING } else { &self.processes }
+    }
 }
 
 /// `harmony temporal …`

@@ -5,7 +5,7 @@
 
 use std::{
     env, fs, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,32 +18,33 @@ use harmony_console::{
     Webhooks,
     oidc::{BrowserSettings, OidcSettings},
 };
-use harmony_eventlog::{Access, Address, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
+use harmony_eventlog::{Access, Address, CheckpointKey, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
 use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, Failures},
     fanout::FanOutSettings,
     flags::{FlagService, FlagSettings},
     governance::{Governance, RuleFiles},
     keys,
-    settings::{Settings, Source},
-    telemetry::TraceSettings,
+    settings::{self, Settings, Source},
+    telemetry::{self, TraceSettings},
+    temporal,
+    vendor_settings::Vendors,
 };
 
 /// Where `serve` and `dev` listen unless told otherwise.
-const HTTP_ADDR: &str = "127.0.0.1:8088";
+const HTTP_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8088);
+/// The setting, and the file in the data directory.
+const CHECKPOINT_KEY: (&str, &str) = ("HARMONY_CHECKPOINT_KEY", "checkpoint.key");
 const TEMPORAL_ADDRESS: &str = "127.0.0.1:7233";
 /// A session key of fewer characters could be guessed.
 const SESSION_KEY_CHARS: usize = 32;
 /// Far above what people and their scripts need, far below what a loop makes.
 const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(499);
 const TEMPORAL_NAMESPACE: &str = "harmony";
-const SLACK_BASE_URL: &str = "https://slack.com/api";
-const PAGERDUTY_BASE_URL: &str = "https://api.pagerduty.com";
-const STATUSPAGE_BASE_URL: &str = "https://api.statuspage.io/v1";
 
 /// Shortest secret of a webhook; PagerDuty's own have 64.
 const WEBHOOK_SECRET_BYTES: usize = 16;
@@ -128,104 +129,103 @@ pub(crate) struct Config {
     pub(crate) slack_signing_secret: Option<SecretString>,
 }
 
-/// The vendors' settings; none where the credentials are not set.
-#[derive(Clone, Default)]
-pub(crate) struct Vendors {
-    /// Channel and buttons.
-    pub(crate) slack: Option<SlackSettings>,
-    /// Paging.
-    pub(crate) pagerduty: Option<PagerDutySettings>,
-    /// Public status page.
-    pub(crate) statuspage: Option<StatuspageSettings>,
-    /// Review pages.
-    pub(crate) confluence: Option<ConfluenceSettings>,
-}
-
-/// Slack.
-#[derive(Clone)]
-pub(crate) struct SlackSettings {
-    /// With the path of the API.
-    pub(crate) base_url: String,
-    /// `xoxb-…`
-    pub(crate) bot_token: SecretString,
-    /// `xapp-…`: Slack's requests come by Socket Mode.
-    pub(crate) app_token: Option<SecretString>,
-}
-
-/// PagerDuty.
-#[derive(Clone)]
-pub(crate) struct PagerDutySettings {
-    /// With the path of the API.
-    pub(crate) base_url: String,
-    /// REST key.
-    pub(crate) api_key: SecretString,
-    /// Address of the user on whose behalf incidents are made.
-    pub(crate) from: String,
-    /// Service that incidents belong to.
-    pub(crate) service_id: String,
-}
-
-/// Statuspage.
-#[derive(Clone)]
-pub(crate) struct StatuspageSettings {
-    /// With the path of the API.
-    pub(crate) base_url: String,
-    /// Key.
-    pub(crate) api_key: SecretString,
-    /// Page.
-    pub(crate) page_id: String,
-}
-
-/// Confluence.
-#[derive(Clone)]
-pub(crate) struct ConfluenceSettings {
-    /// With the path of the API.
-    pub(crate) base_url: String,
-    /// User.
-    pub(crate) email: String,
-    /// Token of that user.
-    pub(crate) api_token: SecretString,
-    /// Space of the reviews.
-    pub(crate) space_key: String,
-}
-
 impl Config {
-    /// From flags, the environment and `harmony.toml`.
-    pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
+    /// From flags, the environment and `harmony.toml`, with everything that is wrong in them. What is wrong has its
+    /// default in the configuration, so that the rest can be looked at; only `config check` goes on with it.
+    pub(crate) fn load(flags: &Flags) -> (Self, Vec<Failure>) {
         let environment = |key: &str| env::var(key).ok();
-        let settings = Settings::collect(&|key| flags.get(key), &environment, config_file()?)?;
-        Ok(Self::new(settings)?)
+        let (file, unreadable) = match config_file() {
+            Ok(file) => (file, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let (config, wrong) = Self::examine(Settings::collect(&|key| flags.get(key), &environment, file));
+        (config, unreadable.into_iter().chain(wrong).collect())
     }
 
-    /// Checks what was collected.
-    pub(crate) fn new(settings: Settings) -> Result<Self, Failure> {
+    /// Only what has nothing wrong in it.
+    #[cfg(test)]
+    pub(crate) fn new(settings: Settings) -> Result<Self, Failures> {
+        let (config, wrong) = Self::examine(settings);
+        Failures::none(wrong).map(|()| config)
+    }
+
+    /// Checks what was collected; nothing is made or connected to.
+    fn examine(settings: Settings) -> (Self, Vec<Failure>) {
         let text = |key: &str| settings.get(key).map(str::to_owned);
-        let data_dir = PathBuf::from(text("HARMONY_DATA_DIR").unwrap_or_else(|| ".harmony".to_owned()));
-        let org = text("HARMONY_ORG").unwrap_or_else(|| OrgId::default().to_string());
-        let http_addr = text("HARMONY_HTTP_ADDR").unwrap_or_else(|| HTTP_ADDR.to_owned());
-        Ok(Self {
-            org: org.parse().map_err(|error| bad("HARMONY_ORG", &format!("{error}")))?,
-            http_addr: http_addr.parse().map_err(|_| {
-                bad("HARMONY_HTTP_ADDR", &format!("{http_addr:?} is no address such as {HTTP_ADDR}"))
-            })?,
+        let (vendors, mut wrong) = Vendors::new(&settings);
+        let mut collect = Wrong(&mut wrong);
+        let address = |key: &str, like: &str| match settings.get(key) {
+            None => Ok(None),
+            Some(given) => match given.parse::<SocketAddr>() {
+                Ok(address) => Ok(Some(address)),
+                Err(_) => Err(bad(key, &format!("{given:?} is no address such as {like}"))),
+            },
+        };
+        let org = settings.get("HARMONY_ORG").map_or(Ok(OrgId::default()), str::parse);
+        let config = Self {
+            org: collect.or_default(org.map_err(|error| bad("HARMONY_ORG", &error.to_string()))),
+            http_addr: collect
+                .or_default(address("HARMONY_HTTP_ADDR", &HTTP_ADDR.to_string()))
+                .unwrap_or(HTTP_ADDR),
             temporal_address: text("TEMPORAL_ADDRESS").unwrap_or_else(|| TEMPORAL_ADDRESS.to_owned()),
             temporal_namespace: text("TEMPORAL_NAMESPACE").unwrap_or_else(|| TEMPORAL_NAMESPACE.to_owned()),
-            request_timeout: request_timeout(text("HARMONY_REQUEST_TIMEOUT").as_deref())?,
-            vendors: Vendors::new(&settings)?,
-            flags: FlagSettings::new(&settings)?,
-            fan_out: FanOutSettings::new(&settings)?,
-            metrics_addr: match text("HARMONY_METRICS_ADDR") {
-                None => None,
-                Some(given) => Some(given.parse().map_err(|_| {
-                    bad("HARMONY_METRICS_ADDR", &format!("{given:?} is no address such as 0.0.0.0:9464"))
-                })?),
-            },
-            traces: TraceSettings::new(&settings)?,
-            build: Build::new(&settings)?,
+            request_timeout: collect
+                .or_default(request_timeout(settings.get("HARMONY_REQUEST_TIMEOUT")))
+                .unwrap_or(REQUEST_TIMEOUT),
+            vendors,
+            flags: collect.or_default(FlagSettings::new(&settings)),
+            fan_out: collect.or_default(FanOutSettings::new(&settings)),
+            metrics_addr: collect.or_default(address("HARMONY_METRICS_ADDR", "0.0.0.0:9464")),
+            traces: collect.or_default(TraceSettings::new(&settings)),
+            build: collect.or_default(Build::new(&settings)),
             slack_signing_secret: text("SLACK_SIGNING_SECRET").map(SecretString::from),
-            data_dir,
+            data_dir: PathBuf::from(text("HARMONY_DATA_DIR").unwrap_or_else(|| ".harmony".to_owned())),
             settings,
-        })
+        };
+        config.examine_the_rest(&mut wrong);
+        let wrong = wrong.into_iter().map(|failure| config.settings.placed(failure));
+        let mut all = config.settings.problems.clone();
+        for failure in wrong {
+            // What several settings need is told once.
+            if !all.contains(&failure) {
+                all.push(failure);
+            }
+        }
+        (config, all)
+    }
+
+    /// What is read where it is used, looked at here so that nothing is found wrong later. Files are read, where a
+    /// setting names one; nothing is made or connected to.
+    fn examine_the_rest(&self, wrong: &mut Vec<Failure>) {
+        let given = |key: &str| self.settings.get(key).is_some();
+        let mut keep = Wrong(wrong);
+        keep.of(self.database());
+        keep.of(self.database_pool());
+        keep.of(self.console_url());
+        keep.of(self.webhooks());
+        keep.of(self.oidc());
+        keep.of(self.temporal_ui());
+        keep.of(self.requests_per_second());
+        keep.of(telemetry::log_filter(&self.settings, ""));
+        keep.of(telemetry::log_is_json(&self.settings));
+        keep.of(self.flags.check());
+        keep.0.extend(temporal::wrong_settings(self));
+        // Without its setting a key is a file, which is made where it is needed.
+        if given("HARMONY_ATTESTATION_KEY") {
+            keep.of(self.attestation_keys());
+        }
+        if given("HARMONY_SALT_KEY") {
+            keep.of(self.salt_key());
+        }
+        if given("HARMONY_SESSION_KEY") {
+            keep.of(self.session_key());
+        }
+        if given("HARMONY_CHECKPOINT_KEY") {
+            keep.of(self.checkpoint_key());
+        }
+        if given("HARMONY_API") {
+            keep.of(self.api_origin());
+        }
     }
 
     /// A file of the data directory.
@@ -297,6 +297,21 @@ impl Config {
         let key = self.key("HARMONY_SALT_KEY", "salt.key")?;
         SaltKey::parse(key.expose_secret())
             .map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
+    }
+
+    /// What signs checkpoints: `HARMONY_CHECKPOINT_KEY` or the data directory's, made where there is none.
+    pub(crate) fn checkpoint_key(&self) -> anyhow::Result<CheckpointKey> {
+        let key = self.key(CHECKPOINT_KEY.0, CHECKPOINT_KEY.1)?;
+        parse_checkpoint_key(&key)
+    }
+
+    /// The same; none where neither is there.
+    pub(crate) fn known_checkpoint_key(&self) -> anyhow::Result<Option<CheckpointKey>> {
+        let key = match self.settings.get(CHECKPOINT_KEY.0) {
+            Some(key) => Some(SecretString::from(key)),
+            None => keys::read(&self.in_data_dir(CHECKPOINT_KEY.1))?,
+        };
+        key.map(|key| parse_checkpoint_key(&key)).transpose()
     }
 
     /// What signs the console's sessions: `HARMONY_SESSION_KEY` or the data directory's. Every replica needs the same.
@@ -372,27 +387,26 @@ impl Config {
     }
 
     /// Whose webhooks are taken.
-    pub(crate) fn webhooks(&self) -> Result<Webhooks, Failure> {
-        let secrets = |key: &str| -> Result<Vec<SecretString>, Failure> {
+    pub(crate) fn webhooks(&self) -> Result<Webhooks, Failures> {
+        let mut wrong = Vec::new();
+        let mut secrets = |key: &str| -> Vec<SecretString> {
             let given = self.settings.get(key).unwrap_or_default();
-            let secrets = given.split(',').map(str::trim).filter(|secret| !secret.is_empty());
-            secrets
-                .map(|secret| {
-                    if secret.len() < WEBHOOK_SECRET_BYTES {
-                        let problem =
-                            format!("a secret of less than {WEBHOOK_SECRET_BYTES} characters can be guessed");
-                        return Err(bad(key, &problem));
-                    }
-                    Ok(SecretString::from(secret))
-                })
-                .collect()
+            let secrets: Vec<&str> =
+                given.split(',').map(str::trim).filter(|secret| !secret.is_empty()).collect();
+            if secrets.iter().any(|secret| secret.len() < WEBHOOK_SECRET_BYTES) {
+                let problem =
+                    format!("a secret of less than {WEBHOOK_SECRET_BYTES} characters can be guessed");
+                wrong.push(bad(key, &problem));
+            }
+            secrets.into_iter().map(SecretString::from).collect()
         };
-        Ok(Webhooks {
+        let webhooks = Webhooks {
             org: self.org.clone(),
-            pagerduty: secrets("PAGERDUTY_WEBHOOK_SECRET")?,
-            alertmanager: secrets("HARMONY_ALERTMANAGER_SECRET")?,
-            grafana: secrets("HARMONY_GRAFANA_SECRET")?,
-        })
+            pagerduty: secrets("PAGERDUTY_WEBHOOK_SECRET"),
+            alertmanager: secrets("HARMONY_ALERTMANAGER_SECRET"),
+            grafana: secrets("HARMONY_GRAFANA_SECRET"),
+        };
+        Failures::none(wrong).map(|()| webhooks)
     }
 
     /// Whose tokens the API takes beside the directory's, and who signs people in by browser; none where no issuer is
@@ -469,7 +483,7 @@ impl Config {
     pub(crate) fn runbook_root(&self) -> anyhow::Result<RunbookRoot> {
         RunbookRoot::new(self.runbooks_path()).map_err(|error| {
             Failure::usage(
-                format!("there are no runbooks: {:#}", anyhow::Error::from(error)),
+                format!("HARMONY_RUNBOOKS: there are no runbooks: {:#}", anyhow::Error::from(error)),
                 "set HARMONY_RUNBOOKS to the directory that holds them",
             )
             .into()
@@ -517,12 +531,13 @@ impl Config {
 }
 
 /// A lost request is waited for this long before anybody looks, so it is bounded on both sides: a try has 75 s.
-fn request_timeout(given: Option<&str>) -> Result<Duration, Failure> {
-    let Some(text) = given else { return Ok(REQUEST_TIMEOUT) };
+fn request_timeout(given: Option<&str>) -> Result<Option<Duration>, Failure> {
+    let Some(text) = given else { return Ok(None) };
     text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|time| Duration::try_from(time).ok())
         .filter(|time| (Duration::from_millis(500)..=Duration::from_secs(30)).contains(time))
+        .map(Some)
         .ok_or_else(|| {
             bad("HARMONY_REQUEST_TIMEOUT", &format!("{text:?} is no time from 500ms to 30s, such as 20s"))
         })
@@ -540,65 +555,41 @@ impl Flags {
     }
 }
 
-impl Vendors {
-    fn new(settings: &Settings) -> Result<Self, Failure> {
-        let text = |key: &str| settings.get(key).map(str::to_owned);
-        let secret = |key: &str| text(key).map(SecretString::from);
-        let or = |key: &str, default: &str| text(key).unwrap_or_else(|| default.to_owned());
-        // A credential without the rest is half a configuration, which nobody means.
-        let with = |credential: &str, key: &str| {
-            text(key).ok_or_else(|| bad(key, &format!("{credential} is set, this must be, too")))
-        };
-        if text("SLACK_APP_TOKEN").is_some() {
-            with("SLACK_APP_TOKEN", "SLACK_BOT_TOKEN")?;
+/// Failures on their way to one list.
+struct Wrong<'a>(&'a mut Vec<Failure>);
+
+impl Wrong<'_> {
+    fn of<T>(&mut self, found: Result<T, impl Into<Failures>>) -> Option<T> {
+        match found {
+            Ok(found) => Some(found),
+            Err(error) => {
+                self.0.extend(Vec::from(error.into()));
+                None
+            }
         }
-        let slack = secret("SLACK_BOT_TOKEN").map(|bot_token| SlackSettings {
-            base_url: or("SLACK_BASE_URL", SLACK_BASE_URL),
-            bot_token,
-            app_token: secret("SLACK_APP_TOKEN"),
-        });
-        let pagerduty = match secret("PAGERDUTY_API_KEY") {
-            None => None,
-            Some(api_key) => Some(PagerDutySettings {
-                base_url: or("PAGERDUTY_BASE_URL", PAGERDUTY_BASE_URL),
-                api_key,
-                from: with("PAGERDUTY_API_KEY", "PAGERDUTY_FROM")?,
-                service_id: with("PAGERDUTY_API_KEY", "PAGERDUTY_SERVICE_ID")?,
-            }),
-        };
-        let statuspage = match secret("STATUSPAGE_API_KEY") {
-            None => None,
-            Some(api_key) => Some(StatuspageSettings {
-                base_url: or("STATUSPAGE_BASE_URL", STATUSPAGE_BASE_URL),
-                api_key,
-                page_id: with("STATUSPAGE_API_KEY", "STATUSPAGE_PAGE_ID")?,
-            }),
-        };
-        let confluence = match secret("CONFLUENCE_API_TOKEN") {
-            None => None,
-            Some(api_token) => Some(ConfluenceSettings {
-                base_url: with("CONFLUENCE_API_TOKEN", "CONFLUENCE_BASE_URL")?,
-                email: with("CONFLUENCE_API_TOKEN", "CONFLUENCE_EMAIL")?,
-                api_token,
-                space_key: with("CONFLUENCE_API_TOKEN", "CONFLUENCE_SPACE_KEY")?,
-            }),
-        };
-        Ok(Self { slack, pagerduty, statuspage, confluence })
+    }
+
+    fn or_default<T: Default>(&mut self, found: Result<T, impl Into<Failures>>) -> T {
+        self.of(found).unwrap_or_default()
     }
 }
 
-fn config_file() -> anyhow::Result<Option<(PathBuf, String)>> {
+fn config_file() -> Result<Option<(PathBuf, String)>, Failure> {
     let named = env::var_os("HARMONY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let path = named.clone().unwrap_or_else(|| PathBuf::from("harmony.toml"));
+    let path = named.clone().unwrap_or_else(|| PathBuf::from(settings::FILE));
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some((path, text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(None),
         Err(error) => Err(Failure::usage(
             format!("{} cannot be read: {error}", path.display()),
             "set HARMONY_CONFIG to a file that can, or unset it",
-        )
-        .into()),
+        )),
     }
+}
+
+fn parse_checkpoint_key(key: &SecretString) -> anyhow::Result<CheckpointKey> {
+    CheckpointKey::parse(key.expose_secret())
+        .map_err(|error| bad(CHECKPOINT_KEY.0, &format!("{error}; it is 64 hex digits")).into())
 }
 
 pub(crate) fn bad(key: &str, problem: &str) -> Failure {
@@ -628,18 +619,18 @@ pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    fn config(pairs: &[(&str, &str)]) -> Result<Config, Failure> {
+    fn config(pairs: &[(&str, &str)]) -> Result<Config, Failures> {
         let pairs: Vec<(String, String)> =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let environment =
             move |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
-        Config::new(Settings::collect(&|_| None, &environment, None).unwrap())
+        Config::new(Settings::collect(&|_| None, &environment, None))
     }
 
     #[test]
     fn defaults_need_nothing_set() {
         let config = config(&[]).unwrap();
-        assert_eq!(config.http_addr.to_string(), HTTP_ADDR);
+        assert_eq!(config.http_addr.to_string(), "127.0.0.1:8088");
         assert_eq!(config.database().unwrap().to_string(), ".harmony/harmony.db");
         assert_eq!(
             (config.temporal_address.as_str(), config.temporal_namespace.as_str()),
@@ -660,37 +651,75 @@ mod tests {
             ("sqlite://:memory:", Err("a log is a file")),
             ("mysql://x", Err("it starts with none of")),
         ] {
-            let found = config(&[("DATABASE_URL", url)]).unwrap().database();
+            let found = config(&[("DATABASE_URL", url)]);
             match expected {
-                Ok(shown) => assert_eq!(found.unwrap().to_string(), shown, "{url}"),
+                Ok(shown) => assert_eq!(found.unwrap().database().unwrap().to_string(), shown, "{url}"),
                 Err(part) => {
-                    let failure = found.unwrap_err();
-                    assert!(failure.what.contains(part), "{}", failure.what);
-                    assert!(!failure.what.contains("u:p"), "no credentials in errors");
+                    let said = found.err().unwrap().to_string();
+                    assert!(said.contains(part), "{said}");
+                    assert!(!said.contains("u:p"), "no credentials in errors");
                 }
             }
         }
     }
 
     #[test]
-    fn half_a_vendor_names_the_missing_key() {
-        for (given, missing) in [
-            ("PAGERDUTY_API_KEY", "PAGERDUTY_FROM"),
-            ("STATUSPAGE_API_KEY", "STATUSPAGE_PAGE_ID"),
-            ("CONFLUENCE_API_TOKEN", "CONFLUENCE_BASE_URL"),
-        ] {
-            let failure = config(&[(given, "x")]).err().unwrap();
-            assert!(failure.what.starts_with(missing), "{}", failure.what);
+    fn everything_that_is_wrong_is_named_with_where_it_stands() {
+        let wrong = [
+            ("HARMONY_HTTP_ADDR", "8088"),
+            ("HARMONY_ORG", "A b!"),
+            ("HARMONY_METRICS_ADDR", "nowhere"),
+            ("HARMONY_REQUEST_TIMEOUT", "1h"),
+            ("HARMONY_DATABASE_POOL", "0"),
+            ("HARMONY_REQUESTS_PER_SECOND", "many"),
+            ("HARMONY_CONSOLE_URL", "console"),
+            ("HARMONY_TEMPORAL_UI", "ui"),
+            ("HARMONY_API", "api"),
+            ("HARMONY_LOG", "a=b=c"),
+            ("HARMONY_LOG_FORMAT", "xml"),
+            ("HARMONY_ATTESTATION_KEY", "short"),
+            ("HARMONY_SALT_KEY", "short"),
+            ("HARMONY_SESSION_KEY", "short"),
+            ("HARMONY_CHECKPOINT_KEY", "short"),
+            ("HARMONY_GRAFANA_SECRET", "short"),
+            ("HARMONY_DEPLOYMENT", "a.b"),
+            ("DATABASE_URL", "mysql://x"),
+            ("FLAGD_TLS", "perhaps"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+            ("TEMPORAL_ADDRESS", "a b"),
+            ("TEMPORAL_TLS", "perhaps"),
+            ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", "/nowhere/ca.pem"),
+            ("HARMONY_WEBHOOKS", "nowhere"),
+        ];
+        let build = ("HARMONY_BUILD_ID", "1");
+        let said = config(&[&wrong[..], &[build]].concat()).err().unwrap().to_string();
+        for (key, value) in wrong {
+            let about: Vec<&str> =
+                said.split("; ").filter(|one| one.starts_with(&format!("{key}: "))).collect();
+            assert_eq!(about.len(), 1, "{key} in {said}");
+            assert!(config(&[(key, value)]).is_err() || key == "HARMONY_DEPLOYMENT", "{key} alone");
         }
-        let vendors = config(&[("SLACK_BOT_TOKEN", "xoxb-1")]).unwrap().vendors;
-        assert_eq!(vendors.slack.unwrap().base_url, SLACK_BASE_URL);
+        assert_eq!(said.matches("(set in the environment)").count(), wrong.len(), "{said}");
+        for absent in ["TEMPORAL_TLS_CLIENT_KEY_PATH", "PAGERDUTY_FROM"] {
+            let half = match absent {
+                "TEMPORAL_TLS_CLIENT_KEY_PATH" => ("TEMPORAL_TLS_CLIENT_CERT_PATH", "/dev/null"),
+                _ => ("PAGERDUTY_API_KEY", "x"),
+            };
+            let said = config(&[half]).err().unwrap().to_string();
+            assert!(
+                said.contains(&format!("{absent}: {} is set, this must be, too (looked for", half.0)),
+                "{said}"
+            );
+        }
     }
 
     #[test]
-    fn an_address_that_is_none_names_its_key() {
-        assert!(
-            config(&[("HARMONY_HTTP_ADDR", "8088")]).err().unwrap().what.starts_with("HARMONY_HTTP_ADDR")
-        );
-        assert!(config(&[("HARMONY_ORG", "A b!")]).err().unwrap().what.starts_with("HARMONY_ORG"));
+    fn secrets_that_are_wrong_are_not_repeated() {
+        for key in
+            ["HARMONY_ATTESTATION_KEY", "HARMONY_SALT_KEY", "HARMONY_SESSION_KEY", "HARMONY_CHECKPOINT_KEY"]
+        {
+            let said = config(&[(key, "hunter2")]).err().unwrap().to_string();
+            assert!(!said.contains("hunter2"), "{said}");
+        }
     }
 }

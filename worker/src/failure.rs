@@ -70,6 +70,53 @@ impl Failure {
     }
 }
 
+impl From<anyhow::Error> for Failure {
+    /// The failure that this error is, or one that shows its whole chain.
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(failure) => failure,
+            Err(error) => Self::usage(format!("{error:#}"), "correct it and look again"),
+        }
+    }
+}
+
+/// Several failures that were found together; each is told by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join("; "))]
+pub(crate) struct Failures(Vec<Failure>);
+
+impl From<Failure> for Failures {
+    fn from(failure: Failure) -> Self {
+        Self(vec![failure])
+    }
+}
+
+impl From<anyhow::Error> for Failures {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Failures> for Vec<Failure> {
+    fn from(failures: Failures) -> Self {
+        failures.0
+    }
+}
+
+impl Failures {
+    /// Good where there is none.
+    pub(crate) fn none(found: Vec<Failure>) -> Result<(), Self> {
+        if found.is_empty() { Ok(()) } else { Err(Self(found)) }
+    }
+
+    /// Tells each.
+    pub(crate) fn tell(found: &[Failure]) {
+        for failure in found {
+            output::problem(&failure.what, &failure.hint);
+        }
+    }
+}
+
 /// What an error comes from in the end, without everything that passed it on.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -81,6 +128,10 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
 
 /// Prints an error once, with its whole chain, and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(Failures(all)) = error.downcast_ref::<Failures>() {
+        Failures::tell(all);
+        return ExitCode::from(all.first().map_or(Exit::Failed, |failure| failure.exit).code());
+    }
     let failure = error.downcast_ref::<Failure>();
     let (exit, hint) = match failure {
         Some(failure) => (failure.exit, failure.hint.clone()),

@@ -18,7 +18,11 @@ use harmony_eventlog::{
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{config::bad, failure::Failure, settings::Settings};
+use crate::{
+    config::bad,
+    failure::{Failure, Failures},
+    settings::Settings,
+};
 
 /// The bus is a sink of this name.
 const EVENT_BUS: &str = "eventbridge";
@@ -50,32 +54,48 @@ type Bus = std::convert::Infallible;
 
 impl FanOutSettings {
     /// Checks what was collected.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Failures> {
+        let mut wrong = Vec::new();
         let mut secrets = BTreeMap::<SinkName, Vec<WebhookSecret>>::new();
-        for (name, text) in named(settings, SECRETS, "whsec_…")? {
-            let secret = WebhookSecret::parse(&SecretString::from(text));
-            let secret = secret.map_err(|error| bad(SECRETS, &format!("{name}: {error}")))?;
-            secrets.entry(name).or_default().push(secret);
+        // Names whose secret was given, as far as it is one.
+        let mut signed = BTreeSet::new();
+        for (name, text) in named(settings, SECRETS, "whsec_…", &mut wrong) {
+            signed.insert(name.clone());
+            match WebhookSecret::parse(&SecretString::from(text)) {
+                Ok(secret) => secrets.entry(name).or_default().push(secret),
+                Err(error) => wrong.push(bad(SECRETS, &format!("{name}: {error}"))),
+            }
         }
+        let unsigned_entry = !wrong.is_empty();
         let mut webhooks = Vec::new();
         let mut names = BTreeSet::new();
-        for (name, address) in named(settings, WEBHOOKS, "https://…")? {
+        for (name, address) in named(settings, WEBHOOKS, "https://…", &mut wrong) {
             if name.as_str() == EVENT_BUS || !names.insert(name.clone()) {
-                return Err(bad(WEBHOOKS, &format!("{name} is taken; give each webhook a name of its own")));
+                wrong.push(bad(WEBHOOKS, &format!("{name} is taken; give each webhook a name of its own")));
+                continue;
+            }
+            if !signed.contains(&name) && !unsigned_entry {
+                let problem = format!("webhook {name} has no secret: nothing is sent unsigned");
+                wrong.push(bad(SECRETS, &problem));
             }
             // The address may hold a token: it is not repeated.
-            let url = address::check(&address).map_err(|error| bad(WEBHOOKS, &format!("{name}: {error}")))?;
-            let secrets = secrets.remove(&name).ok_or_else(|| {
-                bad(SECRETS, &format!("webhook {name} has no secret: nothing is sent unsigned"))
-            })?;
-            webhooks.push(WebhookSettings { name, url, secrets });
+            match address::check(&address) {
+                Ok(url) => {
+                    let secrets = secrets.remove(&name).unwrap_or_default();
+                    webhooks.push(WebhookSettings { name, url, secrets });
+                }
+                Err(error) => wrong.push(bad(WEBHOOKS, &format!("{name}: {error}"))),
+            }
         }
-        if let Some(name) = secrets.keys().next() {
-            return Err(bad(SECRETS, &format!("there is no webhook {name} in {WEBHOOKS}")));
+        // Where an entry could not be read, nobody knows whose secret this is.
+        let is_whole = wrong.is_empty();
+        if let Some(name) = signed.iter().find(|name| is_whole && !names.contains(name)) {
+            wrong.push(bad(SECRETS, &format!("there is no webhook {name} in {WEBHOOKS}")));
         }
-        let bus = settings.get(BUS).map(bus).transpose()?;
+        let bus = settings.get(BUS).map(bus).transpose();
+        let bus = bus.map_err(|failure| wrong.push(failure)).ok().flatten();
         let checkpoints = settings.get("HARMONY_CHECKPOINT_DIR").map(PathBuf::from);
-        Ok(Self { webhooks, bus, checkpoints })
+        Failures::none(wrong).map(|()| Self { webhooks, bus, checkpoints })
     }
 
     /// The sinks' names, under which the log keeps what waits for them.
@@ -129,17 +149,16 @@ fn bus(_: &str) -> Result<Bus, Failure> {
 }
 
 /// `NAME=VALUE`, separated by blanks.
-fn named(settings: &Settings, key: &str, value: &str) -> Result<Vec<(SinkName, String)>, Failure> {
+fn named(settings: &Settings, key: &str, value: &str, wrong: &mut Vec<Failure>) -> Vec<(SinkName, String)> {
     let entries = settings.get(key).unwrap_or_default().split_whitespace();
-    entries
-        .map(|entry| {
-            let pair = entry.split_once('=').filter(|(_, value)| !value.is_empty());
-            // What stands there may be a secret without a name.
-            let (name, value) = pair.ok_or_else(|| bad(key, &format!("an entry is not NAME={value}")))?;
-            let name = name.parse().map_err(|error| bad(key, &format!("{error}")))?;
-            Ok((name, value.to_owned()))
-        })
-        .collect()
+    let parse = |entry: &str| -> Result<(SinkName, String), Failure> {
+        let pair = entry.split_once('=').filter(|(_, value)| !value.is_empty());
+        // What stands there may be a secret without a name.
+        let (name, value) = pair.ok_or_else(|| bad(key, &format!("an entry is not NAME={value}")))?;
+        let name = name.parse().map_err(|error| bad(key, &format!("{error}")))?;
+        Ok((name, value.to_owned()))
+    };
+    entries.filter_map(|entry| parse(entry).map_err(|failure| wrong.push(failure)).ok()).collect()
 }
 
 #[cfg(test)]
@@ -148,13 +167,13 @@ mod tests {
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    fn settings(webhooks: &str, secrets: &str) -> Result<FanOutSettings, Failure> {
+    fn settings(webhooks: &str, secrets: &str) -> Result<FanOutSettings, Failures> {
         let environment = |key: &str| match key {
             WEBHOOKS => Some(webhooks.to_owned()),
             SECRETS => Some(secrets.to_owned()),
             _ => None,
         };
-        FanOutSettings::new(&Settings::collect(&|_| None, &environment, None).unwrap())
+        FanOutSettings::new(&Settings::collect(&|_| None, &environment, None))
     }
 
     #[test]
@@ -188,7 +207,8 @@ mod tests {
             ("audit=https://audit.example", SECRET, SECRETS, "an entry is not NAME=whsec_…"),
             ("audit=https://audit.example", "audit=whsec_c2hvcnQ=", SECRETS, "24 to 64 bytes"),
         ] {
-            let failure = settings(webhooks, secrets).err().unwrap_or_else(|| panic!("{webhooks} was taken"));
+            let wrong = settings(webhooks, secrets).err().unwrap_or_else(|| panic!("{webhooks} was taken"));
+            let [failure] = &Vec::from(wrong)[..] else { panic!("{webhooks} {secrets}") };
             assert!(failure.what.starts_with(key) && failure.what.contains(part), "{}", failure.what);
             assert!(
                 !failure.what.contains("MfKQ9r8") && !failure.what.contains("c2hvcnQ"),
@@ -196,18 +216,17 @@ mod tests {
                 failure.what
             );
         }
+        let several = settings("audit=http://audit.example siem=https://siem.example", &named).err().unwrap();
+        let several: Vec<String> = Vec::from(several).into_iter().map(|failure| failure.what).collect();
+        assert!(several.len() == 2 && several[1].contains("siem has no secret"), "{several:?}");
     }
 
     #[cfg(not(feature = "eventbridge"))]
     #[test]
     fn bus_without_its_feature_is_refused_by_name() {
         let environment = |key: &str| (key == BUS).then(|| "harmony".to_owned());
-        let collected = Settings::collect(&|_| None, &environment, None).unwrap();
-        let failure = FanOutSettings::new(&collected).err().unwrap();
-        assert!(
-            failure.what.starts_with(BUS) && failure.what.contains("feature eventbridge"),
-            "{}",
-            failure.what
-        );
+        let collected = Settings::collect(&|_| None, &environment, None);
+        let said = FanOutSettings::new(&collected).err().unwrap().to_string();
+        assert!(said.starts_with(BUS) && said.contains("feature eventbridge"), "{said}");
     }
 }

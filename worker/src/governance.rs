@@ -61,7 +61,7 @@ impl Governance {
         let seen_promotion = promotion_policies::look(&promotion);
         if seen[0].is_none() {
             return Err(Failure::usage(
-                format!("there is no directory of people at {}", directory.display()),
+                format!("HARMONY_DIRECTORY: there is no directory of people at {}", directory.display()),
                 "write one (`harmony dev` writes a sample), or set HARMONY_DIRECTORY or --data-dir",
             ));
         }

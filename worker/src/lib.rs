@@ -5,6 +5,7 @@
 //! 0 done, 1 failed, 2 bad usage or input, 3 refused by policy, 4 not found.
 
 mod api;
+mod checks;
 mod cli;
 mod commands;
 mod config;
@@ -26,6 +27,7 @@ mod supervisor;
 mod telemetry;
 mod temporal;
 mod temporal_cli;
+mod vendor_settings;
 
 use std::{io::Read, process::ExitCode, thread, time::Duration};
 
@@ -34,6 +36,7 @@ use clap::Parser;
 
 use cli::{Cli, Command, ConfigCommand, TemporalCommand};
 use config::Config;
+use failure::Failures;
 
 /// How long a process whose parent is gone may take to stop.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(8);
@@ -68,8 +71,17 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if matches!(cli.command, Command::Reaper) {
         return supervisor::reaper::run().map(|()| ExitCode::SUCCESS);
     }
-    let config = Config::load(&cli.flags())?;
-    telemetry::start_logging(&config, if cli.is_service() { "info" } else { "error" })?;
+    let (config, wrong) = Config::load(&cli.flags());
+    let checking = match &cli.command {
+        Command::Config(ConfigCommand::Check(args)) => Some(args),
+        _ => None,
+    };
+    if checking.is_none() {
+        Failures::none(wrong.clone())?;
+    }
+    let logging = telemetry::start_logging(&config, if cli.is_service() { "info" } else { "error" });
+    // A check tells that itself.
+    logging.or_else(|failure| if checking.is_some() { Ok(()) } else { Err(failure) })?;
     if cli.exits_with_stdin() {
         exit_with_stdin();
     }
@@ -84,7 +96,15 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             None => None,
         }
     };
-    let code = runtime.block_on(Box::pin(dispatch(cli, &config)))?;
+    let code = runtime.block_on(async {
+        match checking {
+            Some(args) => {
+                commands::config_check::run(&config, wrong, args.processes(), args.live, cli.shared.json)
+                    .await
+            }
+            None => Box::pin(dispatch(cli, &config)).await,
+        }
+    })?;
     // The last spans are sent while there is a runtime to send them.
     drop(exporting);
     // A blocking task, such as a lookup of a name, must not hold the process.
@@ -105,13 +125,10 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Log(command) => return commands::log::run(config, command, json).await,
         Command::Db(command) => return commands::db::run(config, command, json).await,
         Command::Capability(command) => return commands::capability::run(config, command, json),
-        Command::Config(ConfigCommand::Check(args)) => {
-            return commands::config_check::run(config, args.live, json).await;
-        }
         Command::Temporal(TemporalCommand::Setup) => commands::temporal_setup::run(config, json).await?,
         Command::Sandbox(args) => commands::sandbox::run(config, args, json).await?,
-        // Taken before the runtime was started.
-        Command::Reaper => {}
+        // Taken before.
+        Command::Config(ConfigCommand::Check(_)) | Command::Reaper => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -24,7 +24,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    commands::{log::checkpoint_key, temporal_setup::missing_search_attributes},
+    checks::{self, Process},
+    commands::temporal_setup::missing_search_attributes,
     config::{Build, Config, Queues},
     flags::FlagService,
     health::{self, Parts},
@@ -45,6 +46,10 @@ const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop.
 pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
+    let served = [(queues.incidents, Process::Worker), (queues.runbooks, Process::Runbooks)];
+    let served: Vec<Process> =
+        served.into_iter().filter(|(is_served, _)| *is_served).map(|(_, one)| one).collect();
+    checks::before_start(config, &served)?;
     let stop = stop_signal()?;
     let (parts, known) = watch::channel(Parts::default());
     let telemetry = match config.metrics_addr {
@@ -150,7 +155,7 @@ impl Keeping {
         let sinks = config.fan_out.sinks().await?;
         let directory = config.fan_out.checkpoints.clone();
         let checkpoints = if directory.is_some() || !sinks.is_empty() {
-            let key = checkpoint_key(config, None)?;
+            let key = config.checkpoint_key()?;
             Checkpoints::new(log.clone(), key, directory, sinks.clone()).map(Arc::new)
         } else {
             None

@@ -191,7 +191,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("data").display().to_string();
         let flags = move |key: &str| (key == "HARMONY_DATA_DIR").then(|| dir.clone());
-        let settings = crate::settings::Settings::collect(&flags, &|_| None, None).unwrap();
+        let settings = crate::settings::Settings::collect(&flags, &|_| None, None);
         let config = Config::new(settings).unwrap();
         let first = write_missing(&config).unwrap();
         assert_eq!(first.files.len(), 7);

@@ -4,9 +4,15 @@
 //! error that names it, so that a typing mistake does not silently leave a default in force. An empty value counts as
 //! not set.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::failure::Failure;
+
+/// The file, unless `HARMONY_CONFIG` names another.
+pub(crate) const FILE: &str = "harmony.toml";
 
 /// Every setting there is. The second word tells whether its value is a secret.
 pub(crate) const KEYS: &[(&str, Kind)] = &[
@@ -109,7 +115,7 @@ impl Source {
         match self {
             Self::Flag => "flag",
             Self::Environment => "environment",
-            Self::File => "harmony.toml",
+            Self::File => FILE,
         }
     }
 }
@@ -121,6 +127,8 @@ pub(crate) struct Settings {
     values: BTreeMap<&'static str, (String, Source)>,
     /// The file that was read, if any.
     pub(crate) file: Option<PathBuf>,
+    /// What is wrong with the file; what is right in it counts all the same.
+    pub(crate) problems: Vec<Failure>,
 }
 
 impl Settings {
@@ -129,10 +137,10 @@ impl Settings {
         flags: &dyn Fn(&str) -> Option<String>,
         environment: &dyn Fn(&str) -> Option<String>,
         file: Option<(PathBuf, String)>,
-    ) -> Result<Self, Failure> {
-        let (path, table) = match file {
-            Some((path, text)) => (Some(path.clone()), parse(&path, &text)?),
-            None => (None, BTreeMap::new()),
+    ) -> Self {
+        let (path, (table, problems)) = match file {
+            Some((path, text)) => (Some(path.clone()), parse(&path, &text)),
+            None => (None, Default::default()),
         };
         let mut values = BTreeMap::new();
         for &(key, _) in KEYS {
@@ -146,7 +154,7 @@ impl Settings {
                 values.insert(key, found);
             }
         }
-        Ok(Self { values, file: path })
+        Self { values, file: path, problems }
     }
 
     /// A setting's value.
@@ -158,39 +166,60 @@ impl Settings {
     pub(crate) fn source(&self, key: &str) -> Option<Source> {
         self.values.get(key).map(|(_, source)| *source)
     }
+
+    /// A failure that begins with a setting's name, with where that setting stands or was looked for.
+    pub(crate) fn placed(&self, failure: Failure) -> Failure {
+        let name = failure.what.split_once(": ").map(|(name, _)| name);
+        let Some((key, _)) = KEYS.iter().find(|(key, _)| Some(*key) == name) else { return failure };
+        let file = self.file.as_ref().map(|path| path.display().to_string());
+        let place = match (self.source(key), file) {
+            (Some(Source::Flag), _) => "given as a flag".to_owned(),
+            (Some(Source::Environment), _) => "set in the environment".to_owned(),
+            (Some(Source::File), file) => format!("set in {}", file.unwrap_or_default()),
+            (None, Some(file)) => format!("looked for in the environment and in {file}"),
+            (None, None) => format!("looked for in the environment; there is no {FILE} here"),
+        };
+        Failure { what: format!("{} ({place})", failure.what), ..failure }
+    }
 }
 
-fn parse(path: &std::path::Path, text: &str) -> Result<BTreeMap<&'static str, String>, Failure> {
+fn parse(path: &Path, text: &str) -> (BTreeMap<&'static str, String>, Vec<Failure>) {
     let name = path.display();
-    let fix = format!("correct {name}; its keys are those of the environment");
-    let table: toml::Table = toml::from_str(text).map_err(|error| {
-        Failure::usage(format!("{name} does not parse: {}", error.message()), fix.clone())
-    })?;
     let mut values = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut wrong = |what: String| {
+        problems.push(Failure::usage(what, format!("correct {name}; its keys are those of the environment")));
+    };
+    let table = toml::from_str(text).unwrap_or_else(|error: toml::de::Error| {
+        wrong(format!("{name} does not parse: {}", error.message()));
+        toml::Table::new()
+    });
     for (key, value) in table {
         let Some((known, _)) = KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(&key)) else {
-            return Err(Failure::usage(format!("{name}: there is no setting {key}"), fix));
+            wrong(format!("{name}: there is no setting {key}"));
+            continue;
         };
         let text = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(truth) => truth.to_string(),
             _ => {
-                return Err(Failure::usage(format!("{name}: {key} is not a text, a number or a truth"), fix));
+                wrong(format!("{name}: {key} is not a text, a number or a truth"));
+                continue;
             }
         };
         if values.insert(*known, text).is_some() {
-            return Err(Failure::usage(format!("{name}: {known} is set twice"), fix));
+            wrong(format!("{name}: {known} is set twice"));
         }
     }
-    Ok(values)
+    (values, problems)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn collect(flag: &str, environment: &str, file: &str) -> Result<Settings, Failure> {
+    fn collect(flag: &str, environment: &str, file: &str) -> Settings {
         let only = |value: &str| {
             let value = value.to_owned();
             move |key: &str| (key == "HARMONY_HTTP_ADDR").then(|| value.clone())
@@ -207,11 +236,11 @@ mod tests {
             ("", "environment", Some(("environment", Source::Environment))),
             ("", " ", Some(("file", Source::File))),
         ] {
-            let settings = collect(flag, environment, file).unwrap();
+            let settings = collect(flag, environment, file);
             let found = settings.get("HARMONY_HTTP_ADDR").zip(settings.source("HARMONY_HTTP_ADDR"));
             assert_eq!(found, expected);
         }
-        assert_eq!(collect("", "", "").unwrap().get("HARMONY_HTTP_ADDR"), None);
+        assert_eq!(collect("", "", "").get("HARMONY_HTTP_ADDR"), None);
     }
 
     #[test]
@@ -222,10 +251,34 @@ mod tests {
             ("FLAGD_PORT = 1\nflagd_port = 2", "FLAGD_PORT is set twice"),
             ("=", "does not parse"),
         ] {
-            let error = collect("", "", file).err().unwrap();
+            let [error] = &collect("", "", file).problems[..] else { panic!("{file}") };
             assert!(error.what.contains(expected), "{}", error.what);
             assert_eq!(error.exit.code(), 2);
         }
+        let several = collect("", "", "A = 1\nFLAGD_PORT = []\nHARMONY_HTTP_ADDR = \"x\"");
+        assert_eq!(several.problems.len(), 2, "each is named");
+        assert_eq!(several.get("HARMONY_HTTP_ADDR"), Some("x"), "what is right counts");
+    }
+
+    #[test]
+    fn failure_about_a_setting_says_where_that_stands_or_was_looked_for() {
+        let file = "harmony_http_addr = \"file\"";
+        for (key, given, expected) in [
+            ("HARMONY_HTTP_ADDR", collect("x", "", ""), "given as a flag"),
+            ("HARMONY_HTTP_ADDR", collect("", "x", file), "set in the environment"),
+            ("HARMONY_HTTP_ADDR", collect("", "", file), "set in harmony.toml"),
+            ("FLAGD_HOST", collect("", "", file), "looked for in the environment and in harmony.toml"),
+            (
+                "FLAGD_HOST",
+                collect("", "", ""),
+                "looked for in the environment; there is no harmony.toml here",
+            ),
+        ] {
+            let placed = given.placed(Failure::usage(format!("{key}: it is wrong"), "correct it"));
+            assert_eq!(placed.what, format!("{key}: it is wrong ({expected})"));
+        }
+        let other = Failure::usage("there are no runbooks: none", "make some");
+        assert_eq!(collect("", "", "").placed(other.clone()), other);
     }
 
     #[test]

@@ -5,7 +5,11 @@
 use harmony_telemetry::{Exporting, Protocol, metrics};
 use tracing_subscriber::EnvFilter;
 
-use crate::{config::Config, failure::Failure, settings::Settings};
+use crate::{
+    config::Config,
+    failure::{Failure, Failures},
+    settings::Settings,
+};
 
 /// Where spans go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,26 +20,32 @@ pub(crate) struct TraceSettings {
 
 impl TraceSettings {
     /// From `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_PROTOCOL`; `None` where spans go nowhere.
-    pub(crate) fn new(settings: &Settings) -> Result<Option<Self>, Failure> {
+    pub(crate) fn new(settings: &Settings) -> Result<Option<Self>, Failures> {
+        let mut wrong = Vec::new();
         let protocol = match settings.get("OTEL_EXPORTER_OTLP_PROTOCOL") {
             None | Some("grpc") => Protocol::Grpc,
             Some("http/protobuf") => Protocol::HttpProtobuf,
             Some(other) => {
-                return Err(Failure::usage(
+                wrong.push(Failure::usage(
                     format!("OTEL_EXPORTER_OTLP_PROTOCOL: {other:?} is none that is spoken here"),
                     "set it to grpc or http/protobuf",
                 ));
+                Protocol::Grpc
             }
         };
-        let Some(endpoint) = settings.get("OTEL_EXPORTER_OTLP_ENDPOINT") else { return Ok(None) };
-        let url = url::Url::parse(endpoint).ok();
-        if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err(Failure::usage(
-                format!("OTEL_EXPORTER_OTLP_ENDPOINT: {endpoint:?} is no address"),
+        let endpoint = settings.get("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let is_address = |text: &str| {
+            let url = url::Url::parse(text).ok();
+            url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        if let Some(other) = endpoint.filter(|text| !is_address(text)) {
+            wrong.push(Failure::usage(
+                format!("OTEL_EXPORTER_OTLP_ENDPOINT: {other:?} is no address"),
                 "set it to one such as http://collector:4317",
             ));
         }
-        Ok(Some(Self { endpoint: endpoint.to_owned(), protocol }))
+        Failures::none(wrong)?;
+        Ok(endpoint.map(|endpoint| Self { endpoint: endpoint.to_owned(), protocol }))
     }
 
     /// For people.
@@ -50,25 +60,38 @@ impl TraceSettings {
 
 /// Logs to stderr, as `HARMONY_LOG` says, in text or (`HARMONY_LOG_FORMAT=json`) in JSON with the ids of what it is about.
 pub(crate) fn start_logging(config: &Config, default: &str) -> Result<(), Failure> {
-    let wanted = config.settings.get("HARMONY_LOG").unwrap_or(default);
-    let filter = EnvFilter::try_new(wanted).map_err(|error| {
-        Failure::usage(
-            format!("HARMONY_LOG: {error}"),
-            "set it to a level or a filter such as info,harmony=debug",
-        )
-    })?;
+    let filter = log_filter(&config.settings, default)?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match config.settings.get("HARMONY_LOG_FORMAT") {
-        None | Some("text") => subscriber.with_ansi(false).try_init(),
-        Some("json") => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
-        Some(other) => {
-            let what = format!("HARMONY_LOG_FORMAT: {other:?} is no format");
-            return Err(Failure::usage(what, "set it to text or json"));
-        }
+    let started = if log_is_json(&config.settings)? {
+        subscriber.json().flatten_event(true).with_span_list(false).try_init()
+    } else {
+        subscriber.with_ansi(false).try_init()
     };
     // Refused only where somebody logs already.
     drop(started);
     Ok(())
+}
+
+/// What `HARMONY_LOG` asks for.
+pub(crate) fn log_filter(settings: &Settings, default: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(settings.get("HARMONY_LOG").unwrap_or(default)).map_err(|error| {
+        Failure::usage(
+            format!("HARMONY_LOG: {error}"),
+            "set it to a level or a filter such as info,harmony=debug",
+        )
+    })
+}
+
+/// What `HARMONY_LOG_FORMAT` asks for.
+pub(crate) fn log_is_json(settings: &Settings) -> Result<bool, Failure> {
+    match settings.get("HARMONY_LOG_FORMAT") {
+        None | Some("text") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => {
+            let what = format!("HARMONY_LOG_FORMAT: {other:?} is no format");
+            Err(Failure::usage(what, "set it to text or json"))
+        }
+    }
 }
 
 /// Makes the metrics known, and sends spans for as long as the answer is held. Inside a runtime.
@@ -109,15 +132,13 @@ mod tests {
         ] {
             let environment =
                 |key: &str| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
-            let settings = Settings::collect(&|_| None, &environment, None).unwrap();
+            let settings = Settings::collect(&|_| None, &environment, None);
             match (TraceSettings::new(&settings), expected) {
                 (Ok(found), Ok(expected)) => {
                     assert_eq!(found.map(|found| found.describe()).as_deref(), expected);
                 }
-                (Err(failure), Err(key)) => assert!(failure.what.starts_with(key), "{}", failure.what),
-                (found, expected) => {
-                    panic!("{pairs:?}: {:?}, expected {expected:?}", found.map_err(|failure| failure.what))
-                }
+                (Err(failure), Err(key)) => assert!(failure.to_string().starts_with(key), "{failure}"),
+                (found, expected) => panic!("{pairs:?}: {found:?}, expected {expected:?}"),
             }
         }
     }

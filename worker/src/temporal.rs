@@ -1,21 +1,24 @@
 //! Talking to Temporal: connecting with the SDK's own TEMPORAL_* set, and whether it answers.
 
 use std::{
+    fs,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::anyhow;
 use harmony_console::TemporalHealth;
 use temporalio_client::{
-    Client, ClientOptions, envconfig::LoadClientConfigProfileOptions, tonic::IntoRequest,
+    Client, ClientOptions, ConnectionOptions,
+    envconfig::{DataSource, LoadClientConfigProfileOptions},
+    tonic::IntoRequest,
 };
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetSystemInfoRequest;
 use url::Url;
 
 use crate::{
-    config::Config,
+    config::{Config, bad},
     failure::{Failure, innermost},
+    settings::Settings,
 };
 
 /// A server that has not taken the connection by then is away.
@@ -25,17 +28,36 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// A server that takes longer to say who it is does not answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The SDK's settings that are ours too, by the names that its files have for them.
+const TLS: [(&str, &str); 4] = [
+    ("TEMPORAL_TLS_CLIENT_CERT_PATH", "client_cert_path"),
+    ("TEMPORAL_TLS_CLIENT_KEY_PATH", "client_key_path"),
+    ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", "server_ca_cert_path"),
+    ("TEMPORAL_TLS_SERVER_NAME", "server_name"),
+];
+
 impl Config {
-    /// A client of the configured namespace. TLS and API keys come from the SDK's own TEMPORAL_* settings.
-    pub(crate) async fn temporal_client(&self) -> anyhow::Result<Client> {
-        let options = LoadClientConfigProfileOptions::builder().disable_file(true).build();
-        // The error is not Send + Sync.
-        let (mut connection, _) = ClientOptions::load_from_config(options)
-            .map_err(|error| anyhow!("the TEMPORAL_* settings cannot be used: {error}"))?;
-        let has_tls = connection.tls_options.is_some() || connection.api_key.is_some();
-        connection.target = address(&self.temporal_address, has_tls)?;
+    /// Where and how to connect. The SDK reads its own TEMPORAL_* set; what stands in our file goes to it as a file.
+    fn temporal_connection(&self) -> Result<ConnectionOptions, Failure> {
+        let options = LoadClientConfigProfileOptions::builder()
+            .config_source(DataSource::Data(profile(&self.settings).into_bytes()))
+            .config_file_profile("default".to_owned())
+            .build();
+        let (mut connection, _) = ClientOptions::load_from_config(options).map_err(|error| {
+            Failure::usage(
+                format!("the TEMPORAL_* settings cannot be used: {error}"),
+                "correct them; `harmony config check` shows all settings",
+            )
+        })?;
+        connection.target = address(&self.temporal_address, connection.tls_options.is_some())?;
         connection.connect_timeout = Some(CONNECT_TIMEOUT);
         connection.identity = format!("harmony-{}", std::process::id());
+        Ok(connection)
+    }
+
+    /// A client of the configured namespace.
+    pub(crate) async fn temporal_client(&self) -> anyhow::Result<Client> {
+        let connection = self.temporal_connection()?;
         let client = ClientOptions::new(self.temporal_namespace.clone()).build();
         Client::connect(connection, client).await.map_err(|error| {
             Failure::failed(
@@ -44,6 +66,59 @@ impl Config {
             )
             .into()
         })
+    }
+}
+
+/// What is wrong with the settings of the connection. Certificates are read, nothing is connected to.
+pub(crate) fn wrong_settings(config: &Config) -> Vec<Failure> {
+    let get = |key: &str| config.settings.get(key);
+    let mut wrong: Vec<Failure> = Vec::new();
+    let [(certificate, _), (key, _), (authority, _), _] = TLS;
+    for (one, other) in [(certificate, key), (key, certificate)] {
+        if get(one).is_some() && get(other).is_none() {
+            wrong.push(bad(other, &format!("{one} is set, this must be, too")));
+        }
+    }
+    for setting in [certificate, key, authority] {
+        if let Some(path) = get(setting)
+            && let Err(error) = fs::read(path)
+        {
+            wrong.push(bad(setting, &format!("{path} cannot be read: {error}")));
+        }
+    }
+    if let Some(text) = get("TEMPORAL_TLS").filter(|text| truth(text).is_none()) {
+        wrong.push(bad("TEMPORAL_TLS", &format!("{text:?} is neither true nor false")));
+    }
+    wrong.extend(address(&config.temporal_address, false).err());
+    if wrong.is_empty() {
+        wrong.extend(config.temporal_connection().err());
+    }
+    wrong
+}
+
+/// The settings as a file of the SDK.
+fn profile(settings: &Settings) -> String {
+    let text = |key: &str| settings.get(key).map(|text| toml::Value::String(text.to_owned()));
+    let mut tls = toml::Table::new();
+    tls.extend(TLS.iter().filter_map(|(key, name)| Some(((*name).to_owned(), text(key)?))));
+    if let Some(on) = settings.get("TEMPORAL_TLS").and_then(truth) {
+        tls.insert("disabled".to_owned(), toml::Value::Boolean(!on));
+    }
+    let mut profile = toml::Table::new();
+    profile.extend(text("TEMPORAL_API_KEY").map(|key| ("api_key".to_owned(), key)));
+    if !tls.is_empty() {
+        profile.insert("tls".to_owned(), toml::Value::Table(tls));
+    }
+    let default = toml::Table::from_iter([("default".to_owned(), toml::Value::Table(profile))]);
+    toml::Table::from_iter([("profile".to_owned(), toml::Value::Table(default))]).to_string()
+}
+
+/// As the SDK reads one.
+fn truth(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
     }
 }
 
@@ -122,5 +197,30 @@ mod tests {
             assert_eq!(address(text, tls).unwrap().as_str(), expected);
         }
         assert!(address("", false).is_err());
+    }
+
+    fn config(file: &str) -> Config {
+        let file = Some((std::path::PathBuf::from("harmony.toml"), file.to_owned()));
+        Config::new(Settings::collect(&|_| None, &|_| None, file)).unwrap()
+    }
+
+    #[test]
+    fn what_stands_in_the_file_counts_as_if_it_stood_in_the_environment() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ca.pem");
+        fs::write(&path, "a certificate").unwrap();
+        let plain = config("").temporal_connection().unwrap();
+        assert!(plain.api_key.is_none() && plain.tls_options.is_none());
+        let file = format!(
+            "TEMPORAL_ADDRESS = \"t:7233\"\nTEMPORAL_API_KEY = \"k\\\"1\"\nTEMPORAL_TLS_SERVER_NAME = \"n\"\n\
+             TEMPORAL_TLS_SERVER_CA_CERT_PATH = {path:?}"
+        );
+        let secured = config(&file).temporal_connection().unwrap();
+        assert_eq!((secured.target.as_str(), secured.api_key.as_deref()), ("https://t:7233/", Some("k\"1")));
+        let tls = secured.tls_options.unwrap();
+        assert_eq!(tls.domain.as_deref(), Some("n"));
+        assert_eq!(tls.server_root_ca_cert.as_deref(), Some(&b"a certificate"[..]));
+        let off = config("TEMPORAL_API_KEY = \"k\"\nTEMPORAL_TLS = false").temporal_connection().unwrap();
+        assert!(off.tls_options.is_none() && off.target.scheme() == "http");
     }
 }

@@ -56,8 +56,8 @@ fn bad_settings_name_their_key_and_end_with_2() {
     let home = tempfile::tempdir().unwrap();
     for (key, value, line) in [
         ("DATABASE_URL", "postgres://u:secret@h:port/d", &["log", "verify"][..]),
-        ("HARMONY_HTTP_ADDR", "nowhere", &["config", "check"]),
-        ("PAGERDUTY_API_KEY", "x", &["incident", "list"]),
+        ("HARMONY_HTTP_ADDR", "nowhere", &["serve"]),
+        ("STATUSPAGE_API_KEY", "x", &["incident", "list"]),
         ("HARMONY_API", "not an address", &["incident", "list"]),
         ("HARMONY_LOG", "a=b=c", &["incident", "list"]),
     ] {
@@ -126,6 +126,80 @@ fn config_check_shows_what_is_set_but_no_secret() {
     fs::write(home.path().join(".harmony/directory.toml"), "[[principal]]\nrole = \"a\"\n").unwrap();
     let (code, stderr) = run(home.path(), &["config", "check"], &[]);
     assert!(code == 2 && stderr.contains("unknown field `role`"), "{stderr}");
+}
+
+/// The first words of what stderr says is wrong.
+fn problems(stderr: &str) -> Vec<&str> {
+    let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();
+    assert!(lines.len().is_multiple_of(2), "one line of what and one of what to do each: {stderr}");
+    assert!(lines.chunks(2).all(|pair| pair[1].starts_with("hint: ")), "{stderr}");
+    lines.chunks(2).map(|pair| pair[0].strip_prefix("error: ").unwrap()).collect()
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_before_anything_connects() {
+    let home = tempfile::tempdir().unwrap();
+    let file = "FLAGD_PORT = 0\nHARMONY_TEMPORAL_UI = \"ui\"\nHARMONY_TYPO = 1\n";
+    fs::write(home.path().join("harmony.toml"), file).unwrap();
+    let environment = [
+        ("HARMONY_HTTP_ADDR", "nowhere"),
+        ("HARMONY_SALT_KEY", "hunter2"),
+        ("PAGERDUTY_API_KEY", "hunter2"),
+        ("TEMPORAL_TLS_CLIENT_CERT_PATH", "/nowhere/client.pem"),
+    ];
+    let of_settings = [
+        "harmony.toml: there is no setting HARMONY_TYPO",
+        "PAGERDUTY_FROM: PAGERDUTY_API_KEY is set, this must be, too (looked for in the environment and in harmony.toml)",
+        "PAGERDUTY_SERVICE_ID: PAGERDUTY_API_KEY is set, this must be, too (looked for in the environment and in harmony.toml)",
+        "HARMONY_HTTP_ADDR: \"nowhere\" is no address such as 127.0.0.1:8088 (set in the environment)",
+        "FLAGD_PORT: it is no port (set in harmony.toml)",
+        "FLAGD_HOST: FLAGD_PORT or FLAGD_TLS is set, this must be, too (looked for in the environment and in harmony.toml)",
+        "HARMONY_TEMPORAL_UI: \"ui\" is no address such as http://127.0.0.1:8233 (set in harmony.toml)",
+        "TEMPORAL_TLS_CLIENT_KEY_PATH: TEMPORAL_TLS_CLIENT_CERT_PATH is set, this must be, too (looked for in the environment and in harmony.toml)",
+        "TEMPORAL_TLS_CLIENT_CERT_PATH: /nowhere/client.pem cannot be read: No such file or directory (os error 2) (set in the environment)",
+        "HARMONY_SALT_KEY: ",
+    ];
+    let told = |line: &[&str]| {
+        let (code, stderr) = run(home.path(), line, &environment);
+        assert_eq!(code, 2, "{line:?}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+        stderr
+    };
+    for line in [&["worker"][..], &["serve"], &["incident", "list"]] {
+        let stderr = told(line);
+        let found = problems(&stderr);
+        assert_eq!(found.len(), of_settings.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(of_settings) {
+            assert!(found.starts_with(expected), "{found}, expected {expected}");
+        }
+    }
+    // The check looks at the files and folders, too.
+    let stderr = told(&["config", "check"]);
+    let found = problems(&stderr);
+    for expected in [
+        "HARMONY_DIRECTORY: there is no directory of people at .harmony/directory.toml",
+        "HARMONY_RUNBOOKS: there are no runbooks",
+    ] {
+        assert!(found.iter().any(|one| one.starts_with(expected)), "{found:#?}");
+    }
+    assert_eq!(found.len(), of_settings.len() + 2, "{found:#?}");
+    // As it is with a process whose settings are right.
+    fs::remove_file(home.path().join("harmony.toml")).unwrap();
+    for (line, expected) in [
+        (&["worker"][..], &["HARMONY_DIRECTORY: ", "HARMONY_RUNBOOKS: "][..]),
+        (&["worker", "--queue", "harmony-runbooks"], &["HARMONY_RUNBOOKS: "]),
+        (&["serve"], &["HARMONY_DIRECTORY: ", "HARMONY_RUNBOOKS: "]),
+        (&["config", "check", "--for", "runbooks"], &["HARMONY_RUNBOOKS: "]),
+    ] {
+        let (code, stderr) =
+            run(home.path(), line, &[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/none")]);
+        let found = problems(&stderr);
+        let as_expected = found.len() == expected.len()
+            && found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected));
+        assert!(code == 2 && as_expected, "{line:?}: {stderr}");
+    }
+    let made: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
+    assert!(made.is_empty(), "nothing was made: {made:?}");
 }
 
 /// The first line of an export.
@@ -223,6 +297,20 @@ fn a_checkpoint_is_signed_once_and_held_against_the_log_and_its_export() {
     write("export.jsonl", &export);
     let (_, verifier, _) = say(&["log", "checkpoint", "--print-key"]);
     let verifier = verifier.trim();
+
+    // Elsewhere, such as where a backup was restored, there is the setting and no data directory.
+    let key = fs::read_to_string(home.path().join(".harmony/checkpoint.key")).unwrap();
+    let database = format!("sqlite://{}", home.path().join(".harmony/harmony.db").display());
+    let restored = [
+        ("DATABASE_URL", database.as_str()),
+        ("HARMONY_CHECKPOINT_KEY", key.trim()),
+        ("HARMONY_DATA_DIR", "none"),
+    ];
+    let (code, stderr) = run(home.path(), &["log", "verify", "--checkpoint", "note"], &restored);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, stderr) =
+        run(home.path(), &["log", "verify", "--checkpoint", "note"], &[restored[0], restored[2]]);
+    assert!(code == 2 && stderr.contains("set HARMONY_CHECKPOINT_KEY"), "{stderr}");
 
     let verify = ["log", "verify", "--checkpoint", "note"];
     let file = ["log", "verify", "--file", "export.jsonl", "--verifier-key", verifier];

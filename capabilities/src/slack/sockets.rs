@@ -95,6 +95,11 @@ impl SlackSockets {
         Ok(Self { web: Web::new(base_url, app_token)? })
     }
 
+    /// Whether the token may open a socket: asks for an address, and does not use it.
+    pub async fn check(&self) -> Result<(), CallError> {
+        self.address().await.map(drop)
+    }
+
     /// Keeps connections open for as long as it is polled, and hands every envelope to `handle`, whose answer goes
     /// into the acknowledgement if it comes in time. What takes longer goes on.
     pub async fn serve<H, F>(self, handle: H)
@@ -134,8 +139,7 @@ impl SlackSockets {
     }
 
     async fn connect(&self) -> Result<Socket, SocketError> {
-        let opened: Opened =
-            self.web.act("apps.connections.open", &json!({})).await.map_err(SocketError::Open)?;
+        let opened = self.address().await.map_err(SocketError::Open)?;
         let url = self.checked(&opened.url).ok_or(SocketError::Foreign)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
@@ -147,6 +151,10 @@ impl SlackSockets {
             Ok(Err(_)) => Err(SocketError::Connect("it was refused".to_owned())),
             Err(_) => Err(SocketError::Connect("it took too long".to_owned())),
         }
+    }
+
+    async fn address(&self) -> Result<Opened, CallError> {
+        self.web.act("apps.connections.open", &json!({})).await
     }
 
     /// The address, if a socket may be opened there.

@@ -163,7 +163,7 @@ mod tests {
     fn config(pairs: &'static [(&'static str, &'static str)]) -> Config {
         let given =
             |key: &str| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
-        Config::new(Settings::collect(&|_| None, &given, None).unwrap()).unwrap()
+        Config::new(Settings::collect(&|_| None, &given, None)).unwrap()
     }
 
     #[test]

@@ -8,166 +8,103 @@ use serde_json::{Value, json};
 
 use super::config_live;
 use crate::{
+    checks::{self, Check, Process},
     config::Config,
-    failure::{Exit, Failure},
-    flags::FlagService,
-    output, promotion_policies,
+    failure::{Exit, Failure, Failures},
+    output,
     settings::{KEYS, Kind},
 };
 
 /// Names of the environment that are ours and read apart from the settings.
 const OTHERS: [&str; 1] = ["HARMONY_CONFIG"];
 
-/// One thing that was looked at.
-pub(super) struct Check {
-    pub(super) what: &'static str,
-    /// What it is, or what is wrong with it.
-    pub(super) found: Result<String, Failure>,
-}
-
-/// Looks at everything and says so; ends with 2 where something is wrong.
-pub(crate) async fn run(config: &Config, live: bool, json: bool) -> anyhow::Result<ExitCode> {
-    let mut checks = checks(config);
-    // What is wrong by itself needs no asking.
-    if live && checks.iter().all(|check| check.found.is_ok()) {
-        checks.extend(config_live::checks(config).await);
+/// Looks at everything that these processes need, and at what was `wrong` with the settings; tells all of it. Ends with
+/// 2 where something is wrong.
+pub(crate) async fn run(
+    config: &Config,
+    wrong: Vec<Failure>,
+    processes: &[Process],
+    live: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let mut all: Vec<Check> = wrong.into_iter().map(of_setting).collect();
+    // What is wrong by itself needs no second row.
+    let known: Vec<Failure> = all.iter().filter_map(|check| check.found.clone().err()).collect();
+    let is_new = |check: &Check| check.found.as_ref().err().is_none_or(|failure| !known.contains(failure));
+    all.extend(described(config, processes).into_iter().filter(is_new));
+    // What is wrong here needs no asking there.
+    if live && all.iter().all(|check| check.found.is_ok()) {
+        all.extend(config_live::checks(config, processes).await);
+    } else if live {
+        output::say("nothing was asked yet: correct what is WRONG first");
     }
-    let wrong = checks.iter().filter(|check| check.found.is_err()).count();
     let unknown = unknown_names();
     if json {
-        output::json(&as_json(config, &checks, &unknown));
+        output::json(&as_json(config, &all, &unknown));
     } else {
-        print(config, &checks);
-        for name in &unknown {
-            output::say(&format!("warning: there is no setting {name}; it has no effect"));
-        }
+        print(config, &all);
     }
-    if wrong == 0 {
-        return Ok(ExitCode::SUCCESS);
+    for name in &unknown {
+        output::say(&format!("warning: there is no setting {name}; it has no effect"));
     }
-    let first = checks.iter().find_map(|check| check.found.as_ref().err());
-    let (what, hint) = first.map(|failure| (failure.what.clone(), failure.hint.clone())).unwrap_or_default();
-    output::problem(&what, &hint);
-    Ok(ExitCode::from(Exit::Usage.code()))
+    let mut problems: Vec<Failure> = all.into_iter().filter_map(|check| check.found.err()).collect();
+    problems.dedup();
+    Failures::tell(&problems);
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Usage.code()) })
 }
 
-fn checks(config: &Config) -> Vec<Check> {
+/// A row that is called by its setting.
+fn of_setting(failure: Failure) -> Check {
+    let name = failure.what.split_once(": ").map(|(name, _)| name);
+    let key = KEYS.iter().find(|(key, _)| Some(*key) == name);
+    Check { what: key.map_or("settings", |(key, _)| key).to_owned(), found: Err(failure) }
+}
+
+/// What the settings come to, and what they name.
+fn described(config: &Config, processes: &[Process]) -> Vec<Check> {
     let file = config.settings.file.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
-    let vendor =
-        |set: bool| Ok(if set { "configured" } else { "not configured: its steps are skipped" }.to_owned());
-    let people = || {
-        let governance = config.governance(FlagService::defaults()).map_err(failure)?;
-        let rules = harmony_incidents::RulesSource::current(&*governance);
-        Ok(format!("{}: {} people", config.directory_path().display(), rules.directory.principals().len()))
-    };
-    let policy = || {
-        let path = config.policy_path();
-        Ok(if path.is_file() { path.display().to_string() } else { "the defaults".to_owned() })
-    };
-    let access = || {
-        let path = config.access_path();
-        if !path.is_file() {
-            return Ok("the defaults".to_owned());
-        }
-        let governance = config.governance(FlagService::defaults()).map_err(failure)?;
-        let rules = harmony_incidents::RulesSource::current(&*governance);
-        Ok(format!("{}: {} policies", path.display(), rules.access.count()))
-    };
-    let issuer = || {
-        let Some(oidc) = config.oidc()? else {
-            return Ok("not configured: tokens of the directory alone".to_owned());
-        };
-        Ok(match oidc.browser {
-            Some(browser) => format!("{}; browsers come back to {}", oidc.issuer, browser.redirect_uri),
-            None => format!("{}: tokens alone, nobody signs in by browser", oidc.issuer),
-        })
-    };
-    let promotion = || {
-        let folder = config.promotion_policies_path();
-        let hint = "correct the file; docs/promotion.md lists the fields";
-        let policies = promotion_policies::read(&folder).map_err(|error| Failure::usage(error, hint))?;
-        let names = policies.names();
-        let named = if names.is_empty() { "none: nothing is promoted".to_owned() } else { names.join(", ") };
-        Ok(format!("{}: {named}", folder.display()))
-    };
-    let runbooks = || {
-        let root = config.runbook_root().map_err(failure)?;
-        let found = root.list().map_err(|error| failure(error.into()))?;
-        Ok(format!("{}: {} runbooks", config.runbooks_path().display(), found.len()))
-    };
-    let key = |set: bool, file: &str| {
-        Ok(if set { "set".to_owned() } else { config.in_data_dir(file).display().to_string() })
-    };
-    let given = |name: &str| config.settings.get(name).is_some();
-    vec![
-        Check { what: "harmony.toml", found: Ok(file) },
-        Check { what: "data directory", found: Ok(config.data_dir.display().to_string()) },
-        Check { what: "database", found: config.database().map(|address| address.to_string()) },
-        Check { what: "directory", found: people() },
-        Check { what: "policy", found: policy() },
-        Check { what: "access policies", found: access() },
-        Check {
-            what: "console address",
-            found: config.console_url().map(|url| {
-                url.map_or_else(|| "none: messages have no links".to_owned(), |url| url.to_string())
-            }),
-        },
-        Check {
-            what: "webhooks",
-            found: config.webhooks().map(|hooks| {
-                let senders = [
-                    ("pagerduty", hooks.pagerduty.len()),
-                    ("alertmanager", hooks.alertmanager.len()),
-                    ("grafana", hooks.grafana.len()),
-                ];
-                let taken: Vec<&str> =
-                    senders.iter().filter(|(_, secrets)| *secrets > 0).map(|(name, _)| *name).collect();
-                if taken.is_empty() { "none: nobody may post".to_owned() } else { taken.join(", ") }
-            }),
-        },
-        Check { what: "oidc", found: issuer() },
-        Check { what: "promotion policies", found: promotion() },
-        Check { what: "runbooks", found: runbooks() },
-        Check {
-            what: "attestation key",
-            found: if given("HARMONY_ATTESTATION_KEY") {
-                config.attestation_keys().map(|_| "set".to_owned()).map_err(failure)
-            } else {
-                key(false, "attestation.key")
-            },
-        },
-        Check {
-            what: "salt key",
-            found: if given("HARMONY_SALT_KEY") {
-                config.salt_key().map(|_| "set".to_owned()).map_err(failure)
-            } else {
-                key(false, "salt.key")
-            },
-        },
-        Check {
-            what: "temporal",
-            found: Ok(format!("{}, namespace {}", config.temporal_address, config.temporal_namespace)),
-        },
-        Check { what: "flags", found: Ok(config.flags.describe()) },
-        Check {
-            what: "traces",
-            found: Ok(config.traces.as_ref().map_or("sent nowhere".to_owned(), |traces| traces.describe())),
-        },
-        Check { what: "http", found: Ok(config.http_addr.to_string()) },
-        Check { what: "slack", found: vendor(config.vendors.slack.is_some()) },
-        Check { what: "pagerduty", found: vendor(config.vendors.pagerduty.is_some()) },
-        Check { what: "statuspage", found: vendor(config.vendors.statuspage.is_some()) },
-        Check { what: "confluence", found: vendor(config.vendors.confluence.is_some()) },
-        Check { what: "fan-out", found: Ok(config.fan_out.told()) },
-    ]
+    let vendor = |set: bool| if set { "configured" } else { "not configured: its steps are skipped" };
+    let mut all = vec![
+        Check::new("harmony.toml", Ok::<_, Failure>(file)),
+        Check::new("data directory", Ok::<_, Failure>(config.data_dir.display().to_string())),
+    ];
+    all.extend(checks::of(config, processes));
+    let mut say = |what: &str, found: String| all.push(Check::new(what, Ok::<_, Failure>(found)));
+    if let Ok(url) = config.console_url() {
+        say(
+            "console address",
+            url.map_or_else(|| "none: messages have no links".to_owned(), |url| url.to_string()),
+        );
+    }
+    if let Ok(hooks) = config.webhooks() {
+        let senders = [
+            ("pagerduty", hooks.pagerduty.len()),
+            ("alertmanager", hooks.alertmanager.len()),
+            ("grafana", hooks.grafana.len()),
+        ];
+        let taken: Vec<&str> =
+            senders.iter().filter(|(_, secrets)| *secrets > 0).map(|(name, _)| *name).collect();
+        let taken = if taken.is_empty() { "none: nobody may post".to_owned() } else { taken.join(", ") };
+        say("webhooks", taken);
+    }
+    say("temporal", format!("{}, namespace {}", config.temporal_address, config.temporal_namespace));
+    say("flags", config.flags.describe());
+    say("traces", config.traces.as_ref().map_or("sent nowhere".to_owned(), |traces| traces.describe()));
+    say("http", config.http_addr.to_string());
+    say("slack", vendor(config.vendors.slack.is_some()).to_owned());
+    say("pagerduty", vendor(config.vendors.pagerduty.is_some()).to_owned());
+    say("statuspage", vendor(config.vendors.statuspage.is_some()).to_owned());
+    say("confluence", vendor(config.vendors.confluence.is_some()).to_owned());
+    say("fan-out", config.fan_out.told());
+    all
 }
 
 fn print(config: &Config, checks: &[Check]) {
     let rows: Vec<Vec<String>> = checks
         .iter()
         .map(|check| match &check.found {
-            Ok(found) => vec!["ok".to_owned(), check.what.to_owned(), found.clone()],
-            Err(failure) => vec!["WRONG".to_owned(), check.what.to_owned(), failure.what.clone()],
+            Ok(found) => vec!["ok".to_owned(), check.what.clone(), found.clone()],
+            Err(failure) => vec!["WRONG".to_owned(), check.what.clone(), failure.what.clone()],
         })
         .collect();
     output::table(&["", "WHAT", "FOUND"], &rows);
@@ -219,11 +156,4 @@ fn unknown_names() -> Vec<String> {
     let mut unknown: Vec<String> = ours.filter(|name| name.starts_with("HARMONY_") && !known(name)).collect();
     unknown.sort();
     unknown
-}
-
-pub(super) fn failure(error: anyhow::Error) -> Failure {
-    match error.downcast::<Failure>() {
-        Ok(failure) => failure,
-        Err(error) => Failure::usage(format!("{error:#}"), "correct it and look again"),
-    }
 }

@@ -5,45 +5,51 @@ use harmony_capabilities::{
     confluence::Confluence,
     error::{CallError, Fate},
     pagerduty::PagerDuty,
-    slack::Slack,
+    slack::{Slack, SlackSockets},
     statuspage::Statuspage,
 };
+use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{config_check::Check, temporal_setup::missing_search_attributes};
+use super::temporal_setup::missing_search_attributes;
 use crate::{
-    config::{Config, ConfluenceSettings, PagerDutySettings, SlackSettings, StatuspageSettings},
+    checks::{Check, Process},
+    config::Config,
     failure::Failure,
+    vendor_settings::{ConfluenceSettings, PagerDutySettings, SlackSettings, StatuspageSettings},
 };
 
 /// What the app needs, as `deploy/slack-app.yaml` asks for it.
 pub(crate) const SLACK_SCOPES: [&str; 6] =
     ["channels:history", "channels:manage", "channels:read", "chat:write", "commands", "pins:write"];
 
-/// Everything that is configured, asked.
-pub(super) async fn checks(config: &Config) -> Vec<Check> {
+/// Everything that is configured and that these processes talk to, asked.
+pub(super) async fn checks(config: &Config, processes: &[Process]) -> Vec<Check> {
     let vendors = &config.vendors;
-    let mut checks = vec![
-        Check { what: "database, live", found: database(config).await },
-        Check { what: "temporal, live", found: temporal(config).await },
-    ];
+    let mut checks = vec![Check::new("temporal, live", temporal(config).await)];
+    if processes.iter().any(|one| *one != Process::Runbooks) {
+        checks.push(Check::new("database, live", database(config).await));
+    }
     if let Some(settings) = &vendors.slack {
-        checks.push(Check { what: "slack, live", found: slack(settings).await });
+        checks.push(Check::new("slack, live", slack(settings).await));
+        if let Some(token) = &settings.app_token {
+            checks.push(Check::new("slack sockets, live", sockets(settings, token.clone()).await));
+        }
     }
     if let Some(settings) = &vendors.pagerduty {
-        checks.push(Check { what: "pagerduty, live", found: pagerduty(settings).await });
+        checks.push(Check::new("pagerduty, live", pagerduty(settings).await));
     }
     if let Some(settings) = &vendors.statuspage {
-        checks.push(Check { what: "statuspage, live", found: statuspage(settings).await });
+        checks.push(Check::new("statuspage, live", statuspage(settings).await));
     }
     if let Some(settings) = &vendors.confluence {
-        checks.push(Check { what: "confluence, live", found: confluence(settings).await });
+        checks.push(Check::new("confluence, live", confluence(settings).await));
     }
     checks
 }
 
 async fn database(config: &Config) -> Result<String, Failure> {
-    let log = config.open_existing_log().await.map_err(super::config_check::failure)?;
+    let log = config.open_existing_log().await.map_err(Failure::from)?;
     log.ping().await.map_err(|error| {
         Failure::failed(format!("DATABASE_URL: {error}"), "start the database, or correct DATABASE_URL")
     })?;
@@ -51,7 +57,7 @@ async fn database(config: &Config) -> Result<String, Failure> {
 }
 
 async fn temporal(config: &Config) -> Result<String, Failure> {
-    let client = config.temporal_client().await.map_err(super::config_check::failure)?;
+    let client = config.temporal_client().await.map_err(Failure::from)?;
     let namespace = &config.temporal_namespace;
     let missing = missing_search_attributes(&client, namespace).await.map_err(|error| {
         Failure::failed(
@@ -87,6 +93,19 @@ async fn slack(settings: &SlackSettings) -> Result<String, Failure> {
         format!("SLACK_BOT_TOKEN: it lacks the scopes {}", missing.join(", ")),
         "add them to the app (deploy/slack-app.yaml), install it again, and take its new token",
     ))
+}
+
+async fn sockets(settings: &SlackSettings, token: SecretString) -> Result<String, Failure> {
+    let sockets = SlackSockets::new(&settings.base_url, token)
+        .map_err(|error| address("SLACK_BASE_URL", &error.to_string()))?;
+    sockets.check().await.map_err(|error| {
+        let hint = "make an app-level token (xapp-…) with the scope connections:write";
+        Failure {
+            hint: hint.to_owned(),
+            ..refused(&error, "SLACK_APP_TOKEN", "SLACK_APP_TOKEN", "SLACK_BASE_URL")
+        }
+    })?;
+    Ok("the app's token may open them".to_owned())
 }
 
 async fn pagerduty(settings: &PagerDutySettings) -> Result<String, Failure> {
@@ -205,6 +224,7 @@ mod tests {
         };
         for found in [
             slack(&slack_settings()).await,
+            sockets(&slack_settings(), "xapp-1".into()).await,
             pagerduty(&pagerduty_settings()).await,
             statuspage(&statuspage_settings()).await,
             confluence(&confluence_settings()).await,
@@ -213,20 +233,51 @@ mod tests {
         }
 
         let http = reqwest::Client::new();
-        for origin in [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence] {
+        let fail = async |origin: &str, status: u16, times: usize| {
             let mut url = url::Url::parse(origin).unwrap();
             url.set_path("/_sandbox/faults");
-            let wrong = json!({ "match": {}, "times": 9, "fault": "status", "status": 401 });
-            assert!(http.post(url).json(&wrong).send().await.unwrap().status().is_success());
+            let fault = json!({ "match": {}, "times": times, "fault": "status", "status": status });
+            assert!(http.post(url).json(&fault).send().await.unwrap().status().is_success());
+        };
+        // What the setting names is not there, and where the vendor should be is nobody.
+        fail(&urls.pagerduty, 404, 1).await;
+        fail(&urls.statuspage, 404, 1).await;
+        let nobody =
+            ConfluenceSettings { base_url: "http://127.0.0.1:9".to_owned(), ..confluence_settings() };
+        for (found, setting) in [
+            (pagerduty(&pagerduty_settings()).await, "PAGERDUTY_SERVICE_ID: "),
+            (statuspage(&statuspage_settings()).await, "STATUSPAGE_PAGE_ID: "),
+            (confluence(&nobody).await, "CONFLUENCE_BASE_URL: "),
+        ] {
+            let failure = found.expect_err(setting);
+            assert!(failure.what.starts_with(setting), "{}", failure.what);
+        }
+
+        for origin in [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence] {
+            fail(origin, 401, 9).await;
         }
         for (found, setting) in [
             (slack(&slack_settings()).await, "SLACK_BOT_TOKEN: "),
+            (sockets(&slack_settings(), "xapp-1".into()).await, "SLACK_APP_TOKEN: "),
             (pagerduty(&pagerduty_settings()).await, "PAGERDUTY_API_KEY: "),
             (statuspage(&statuspage_settings()).await, "STATUSPAGE_API_KEY: "),
             (confluence(&confluence_settings()).await, "CONFLUENCE_API_TOKEN: "),
         ] {
             let failure = found.unwrap_err();
             assert!(failure.what.starts_with(setting), "{}", failure.what);
+        }
+
+        for origin in [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence] {
+            let mut url = url::Url::parse(origin).unwrap();
+            url.set_path("/_sandbox/requests");
+            let asked: serde_json::Value = http.get(url).send().await.unwrap().json().await.unwrap();
+            let harmless = |one: &serde_json::Value| {
+                let path = one["path"].as_str().unwrap();
+                one["method"] == "GET"
+                    || ["auth.test", "apps.connections.open"].iter().any(|it| path.ends_with(it))
+            };
+            let asked = asked.as_array().unwrap();
+            assert!(asked.len() >= 2 && asked.iter().all(harmless), "{asked:?}");
         }
     }
 }

@@ -28,8 +28,6 @@ use crate::{
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
-/// In the data directory; signs checkpoints.
-const CHECKPOINT_KEY: &str = "checkpoint.key";
 
 /// What can be done with the log.
 #[derive(Debug, Subcommand)]
@@ -252,8 +250,7 @@ async fn replay_stored(config: &Config) -> anyhow::Result<Report> {
 async fn export(config: &Config) -> anyhow::Result<()> {
     let log = config.open_existing_log().await?;
     let broken = |error| unreadable(config, &error);
-    let key = keys::read(&config.in_data_dir(CHECKPOINT_KEY))?;
-    let key = key.map(|key| CheckpointKey::parse(key.expose_secret())).transpose()?;
+    let key = config.known_checkpoint_key()?;
     let mut export = Export::begin(log, config.org.clone(), key).await.map_err(broken)?;
     while let Some(lines) = export.next().await.map_err(broken)? {
         output::raw(&lines);
@@ -311,13 +308,13 @@ fn expected(config: &Config, args: &VerifyArgs) -> anyhow::Result<Expected> {
     let by = match &verifier {
         Some(verifier) => verifier.clone(),
         None => {
-            let own = keys::read(&config.in_data_dir(CHECKPOINT_KEY))?.ok_or_else(|| {
+            let own = config.known_checkpoint_key()?.ok_or_else(|| {
                 Failure::usage(
                     "nobody is known who could have signed the checkpoint",
-                    "give --verifier-key; `harmony log checkpoint --print-key` tells it",
+                    "set HARMONY_CHECKPOINT_KEY, or give --verifier-key, which `harmony log checkpoint --print-key` tells",
                 )
             })?;
-            CheckpointKey::parse(own.expose_secret())?.verifier(&config.org)
+            own.verifier(&config.org)
         }
     };
     let checkpoint = by.open(&note).map_err(|error| {
@@ -331,14 +328,12 @@ fn expected(config: &Config, args: &VerifyArgs) -> anyhow::Result<Expected> {
     Ok(Expected { checkpoint: Some(checkpoint), verifier })
 }
 
-/// The key that signs checkpoints: from this file, or the data directory's, made where there is none.
-pub(crate) fn checkpoint_key(config: &Config, file: Option<&Path>) -> anyhow::Result<CheckpointKey> {
-    let key = match file {
-        Some(path) => keys::read(path)?.ok_or_else(|| {
-            Failure::usage(format!("{} holds no key", path.display()), "a signing key is 64 hex digits")
-        })?,
-        None => config.key("HARMONY_CHECKPOINT_KEY", CHECKPOINT_KEY)?,
-    };
+/// The key that signs checkpoints: from this file, or the installation's own.
+fn checkpoint_key(config: &Config, file: Option<&Path>) -> anyhow::Result<CheckpointKey> {
+    let Some(path) = file else { return config.checkpoint_key() };
+    let key = keys::read(path)?.ok_or_else(|| {
+        Failure::usage(format!("{} holds no key", path.display()), "a signing key is 64 hex digits")
+    })?;
     let key = CheckpointKey::parse(key.expose_secret());
     Ok(key.map_err(|error| Failure::usage(error.to_string(), "write 64 hex digits, or delete the file"))?)
 }

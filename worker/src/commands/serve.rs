@@ -15,7 +15,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
-    commands::{log, stopped},
+    checks::{self, Process},
+    commands::stopped,
     config::Config,
     failure::Failure,
     flags::FlagService,
@@ -30,6 +31,7 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(4);
 
 /// Serves until it is stopped.
 pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
+    checks::before_start(config, &[Process::Console])?;
     keys::private_dir(&config.data_dir)?;
     let doors = doors(config).await?;
     let listener = TcpListener::bind(config.http_addr).await.map_err(|error| {
@@ -83,7 +85,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         log: config.open_log().await?,
         rules: config.governance(FlagService::start(config.flags.clone()).await?)?,
         attestation: config.attestation_keys()?,
-        checkpoint_key: Some(log::checkpoint_key(config, None)?),
+        checkpoint_key: Some(config.checkpoint_key()?),
         slack_signing_secret: config.slack_signing_secret.clone(),
         slack_replies,
         slack_sockets,

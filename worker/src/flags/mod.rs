@@ -21,7 +21,10 @@ use async_trait::async_trait;
 use harmony_activities::{FlagSource, FlagValue, Flags};
 use open_feature::{EvaluationContext, EvaluationErrorCode, provider::FeatureProvider};
 
-use crate::{failure::Failure, settings::Settings};
+use crate::{
+    failure::{Failure, Failures},
+    settings::Settings,
+};
 use providers::{FlagFile, Flagd};
 
 /// Whether the gates of a P1 escalate.
@@ -37,9 +40,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const SERVICE: &str = "";
 
 /// Where the flags are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum FlagSettings {
     /// Nowhere: every flag has its default.
+    #[default]
     Defaults,
     /// A file in flagd's format, read again when it changes.
     File(PathBuf),
@@ -54,38 +58,36 @@ pub(crate) enum FlagSettings {
 
 impl FlagSettings {
     /// From `FLAGD_OFFLINE_FLAG_SOURCE_PATH`, else `FLAGD_HOST`, `FLAGD_PORT`, `FLAGD_TLS` and `FLAGD_SERVER_CERT_PATH`.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Failures> {
         if let Some(path) = settings.get("FLAGD_OFFLINE_FLAG_SOURCE_PATH") {
             return Ok(Self::File(PathBuf::from(path)));
         }
-        let bad = |what: String, hint: &str| Err(Failure::usage(what, hint));
-        let port = match settings.get("FLAGD_PORT").map(str::parse::<u16>) {
-            None => PORT,
-            Some(Ok(port)) if port > 0 => port,
-            Some(_) => return bad("FLAGD_PORT: it is no port".to_owned(), "set it to 1..65535"),
-        };
+        let mut wrong = Vec::new();
+        let mut bad = |what: String, hint: &str| wrong.push(Failure::usage(what, hint));
+        let port = settings.get("FLAGD_PORT").map_or(Ok(PORT), str::parse::<u16>).unwrap_or_default();
+        if port == 0 {
+            bad("FLAGD_PORT: it is no port".to_owned(), "set it to 1..65535");
+        }
         let tls = match settings.get("FLAGD_TLS") {
             None | Some("false") => false,
             Some("true") => true,
             Some(other) => {
-                return bad(
-                    format!("FLAGD_TLS: {other:?} is neither true nor false"),
-                    "set it to one of them",
-                );
+                bad(format!("FLAGD_TLS: {other:?} is neither true nor false"), "set it to one of them");
+                false
             }
         };
-        let Some(host) = settings.get("FLAGD_HOST") else {
-            if settings.get("FLAGD_PORT").is_some() || tls {
-                return bad(
-                    "FLAGD_HOST: FLAGD_PORT or FLAGD_TLS is set, this must be, too".to_owned(),
-                    "set FLAGD_HOST to where flagd is",
-                );
-            }
-            return Ok(Self::Defaults);
-        };
-        if host.contains('/') || host.contains(char::is_whitespace) {
-            return bad(format!("FLAGD_HOST: {host:?} is no host"), "set it to a name or an address");
+        let host = settings.get("FLAGD_HOST");
+        if host.is_none() && (settings.get("FLAGD_PORT").is_some() || tls) {
+            bad(
+                "FLAGD_HOST: FLAGD_PORT or FLAGD_TLS is set, this must be, too".to_owned(),
+                "set FLAGD_HOST to where flagd is",
+            );
         }
+        if let Some(other) = host.filter(|host| host.contains('/') || host.contains(char::is_whitespace)) {
+            bad(format!("FLAGD_HOST: {other:?} is no host"), "set it to a name or an address");
+        }
+        Failures::none(wrong)?;
+        let Some(host) = host else { return Ok(Self::Defaults) };
         let host =
             if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
         let scheme = if tls { "https" } else { "http" };
@@ -102,6 +104,11 @@ impl FlagSettings {
             Self::File(path) => path.display().to_string(),
             Self::Service { address, .. } => address.clone(),
         }
+    }
+
+    /// Whether what they name can be used; nobody is asked.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.provider().map(drop)
     }
 
     /// What answers; the error says what is wrong with the settings.

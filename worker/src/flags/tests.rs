@@ -7,10 +7,10 @@ use super::*;
 
 const STATUSPAGE: &str = "cap-golden.connectors.statuspage-enabled";
 
-fn settings(pairs: &[(&str, &str)]) -> Result<FlagSettings, Failure> {
+fn settings(pairs: &[(&str, &str)]) -> Result<FlagSettings, Failures> {
     let environment =
         |key: &str| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
-    FlagSettings::new(&Settings::collect(&|_| None, &environment, None)?)
+    FlagSettings::new(&Settings::collect(&|_| None, &environment, None))
 }
 
 fn write(path: &Path, flag: &Value) {
@@ -31,7 +31,7 @@ fn where_flags_are_is_said_or_explained() {
         (&[("FLAGD_HOST", "::1"), ("FLAGD_PORT", "9")], Ok(service("http://[::1]:9"))),
         (&[("FLAGD_HOST", "flagd"), ("FLAGD_TLS", "true")], Ok(service("https://flagd:8013"))),
         (&[("FLAGD_OFFLINE_FLAG_SOURCE_PATH", "f.json")], Ok(FlagSettings::File("f.json".into()))),
-        (&[("FLAGD_PORT", "8013")], Err("FLAGD_HOST")),
+        (&[("FLAGD_PORT", "8013")], Err("FLAGD_HOST: FLAGD_PORT")),
         (&[("FLAGD_HOST", "flagd"), ("FLAGD_PORT", "0")], Err("FLAGD_PORT")),
         (&[("FLAGD_HOST", "flagd"), ("FLAGD_PORT", "http")], Err("FLAGD_PORT")),
         (&[("FLAGD_HOST", "http://flagd")], Err("FLAGD_HOST")),
@@ -39,10 +39,12 @@ fn where_flags_are_is_said_or_explained() {
     ] {
         match (settings(pairs), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected),
-            (Err(failure), Err(key)) => assert!(failure.what.starts_with(key), "{}", failure.what),
-            (found, expected) => panic!("{pairs:?}: {:?}, expected {expected:?}", found.map_err(|f| f.what)),
+            (Err(failure), Err(key)) => assert!(failure.to_string().starts_with(key), "{failure}"),
+            (found, expected) => panic!("{pairs:?}: {found:?}, expected {expected:?}"),
         }
     }
+    let all = settings(&[("FLAGD_HOST", "a/b"), ("FLAGD_PORT", "0"), ("FLAGD_TLS", "yes")]).unwrap_err();
+    assert_eq!(Vec::from(all).len(), 3);
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ use url::Url;
 
 use crate::{
     api::Api,
+    checks,
     commands::{stopped, temporal_setup::SEARCH_ATTRIBUTES},
     config::{self, Config},
     failure::Failure,
@@ -110,6 +111,7 @@ impl Installation {
         config.database()?;
         reaper::end_left_over(&config.in_data_dir("temporal.pid"), &config.in_data_dir("temporal.db")).await;
         prepare(&config, json, say)?;
+        checks::before_start(&config, &checks::EVERYTHING)?;
         let cli = temporal_cli::find_or_install(&config, say).await?;
 
         let http = ports::http(&config, say)?;

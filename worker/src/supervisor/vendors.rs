@@ -2,7 +2,7 @@
 
 use harmony_sandbox::Origins;
 
-use crate::config::Vendors;
+use crate::vendor_settings::Vendors;
 
 /// Settings of the stand-ins for the vendors without credentials, or for `all` of them.
 pub(super) fn environment(vendors: &Vendors, all: bool, base_urls: &Origins) -> Vec<(String, String)> {
@@ -46,7 +46,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::config::SlackSettings;
+    use crate::vendor_settings::SlackSettings;
 
     #[test]
     fn a_vendor_with_credentials_keeps_them_unless_all_are_replaced() {
