@@ -132,7 +132,7 @@ impl PostgresLog {
 pub(crate) async fn rebuild(options: &PgConnectOptions, org: &OrgId) -> Result<Rebuilt, LogError> {
     let failed = |error: sqlx::Error| LogError::Open { path: place(options), reason: reason(&error) };
     let mut connection = PgConnection::connect_with(options).await.map_err(failed)?;
-    schema::check(schema::version(&mut connection).await.map_err(failed)?)?;
+    schema::check_own(schema::version(&mut connection).await.map_err(failed)?)?;
     let mut tx = connection.begin_with(WRITE).await.map_err(unavailable)?;
     sqlx::query("LOCK TABLE incidents IN EXCLUSIVE MODE").execute(&mut *tx).await.map_err(unavailable)?;
     let rebuilt = rebuild::rebuild(&mut *tx, org).await?;

@@ -90,6 +90,30 @@ async fn database_of_a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(error.to_string(), expected);
 }
 
+/// Between a migration and the end of a rolling upgrade, and after going back by one release.
+#[tokio::test]
+async fn newer_schema_that_only_adds_is_worked_on_and_left_as_it_is() {
+    if !is_here() {
+        return;
+    }
+    let database = Postgres::new().await;
+    let next =
+        "ALTER TABLE incidents ADD COLUMN of_the_next_release TEXT; CREATE TABLE of_the_next (id BIGINT);";
+    database.sql(&format!("{next} INSERT INTO harmony_schema (version, oldest) VALUES (4, 3)")).await;
+    let log = opened(&database.address()).await.unwrap();
+    log.ping().await.unwrap();
+    tell(&log).await;
+    let report = log.verify(&OrgId::default()).await.unwrap();
+    assert!(report.findings.is_empty() && report.records == 6, "{report:?}");
+    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 4);
+    // What makes the projections again has to know all of them.
+    let error = open::rebuild(&database.address(), &OrgId::default()).await.unwrap_err();
+    assert!(matches!(error, LogError::NewerSchema { found: 4, known: 3 }), "{error}");
+    database.sql("INSERT INTO harmony_schema (version, oldest) VALUES (5, 4)").await;
+    let error = opened(&database.address()).await.err().expect("refused");
+    assert!(matches!(error, LogError::NewerSchema { found: 5, known: 3 }), "{error}");
+}
+
 #[tokio::test]
 async fn server_that_is_not_there_is_told_in_one_line_without_the_password() {
     let address = Address::parse("postgres://me:hunter2@127.0.0.1:1/log").unwrap();
