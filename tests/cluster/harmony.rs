@@ -5,33 +5,39 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::servers::{Postgres, Process, Temporal, await_port, ports};
+use crate::{
+    api::{Api, COMMANDERS_TOKEN, LOOK, TOKEN},
+    servers::{Postgres, Process, Temporal, await_port, ports},
+};
 
 const HARMONY: &str = env!("CARGO_BIN_EXE_harmony-under-test");
-const TOKEN: &str = "the-operators-token";
 /// One level, long enough for a hundred gates to be opened on a loaded machine.
-const POLICY: &str = "[[urgent.P3]]\nroles = [\"incident-commander\"]\nwithin = \"4m\"\n";
+const POLICY: &str = "[[urgent.P3]]\nroles = [\"incident-commander\"]\nwithin = \"5m\"\n";
+/// Longest wait for a worker that was told to stop, and for one to begin.
+const STOP: Duration = Duration::from_secs(60);
 
 /// See the module. Fields are dropped in this order: processes before what they use.
 pub(crate) struct Cluster {
     workers: Vec<Option<Process>>,
+    /// Where each worker serves its health.
+    metrics: [u16; 3],
     _consoles: Vec<Process>,
-    apis: Vec<String>,
+    /// Both consoles.
+    pub(crate) api: Api,
     _vendors: Process,
     vendor_port: u16,
     environment: Vec<(String, String)>,
-    http: reqwest::Client,
     home: TempDir,
     _temporal: Temporal,
     _postgres: Postgres,
@@ -43,7 +49,7 @@ impl Cluster {
         let home = TempDir::new().unwrap();
         let postgres = Postgres::start();
         let temporal = Temporal::start(&postgres);
-        let vendor_port = four_in_a_row();
+        let [vendor_port, ..] = ports::<4>();
         let environment = environment(home.path(), &postgres, &temporal, vendor_port);
         let harmony = |arguments: &[&str]| {
             let output = Command::new(HARMONY).args(arguments).envs(environment.clone()).output().unwrap();
@@ -56,23 +62,23 @@ impl Cluster {
         let vendors = spawn(home.path(), "sandbox", &sandbox, &environment);
         await_port(vendor_port, "the sandbox");
         let mut consoles = Vec::new();
-        let mut apis = Vec::new();
+        let mut origins = Vec::new();
         for number in 0..2 {
             let name = format!("serve-{number}");
             let [port] = ports();
             let address = format!("127.0.0.1:{port}");
             consoles.push(spawn(home.path(), &name, &["serve", "--http", &address], &environment));
             await_port(port, &name);
-            apis.push(format!("http://{address}/api/orgs/default"));
+            origins.push(format!("http://{address}/api/orgs/default"));
         }
         let mut cluster = Self {
             workers: vec![None, None, None],
+            metrics: ports(),
             _consoles: consoles,
-            apis,
+            api: Api { origins, http: reqwest::Client::new() },
             _vendors: vendors,
             vendor_port,
             environment,
-            http: reqwest::Client::new(),
             home,
             _temporal: temporal,
             _postgres: postgres,
@@ -80,12 +86,17 @@ impl Cluster {
         for number in 0..3 {
             cluster.start_worker(number);
         }
+        for number in 0..3 {
+            cluster.await_worker(number).await;
+        }
         cluster
     }
 
     fn start_worker(&mut self, number: usize) {
         let name = format!("worker-{number}");
-        self.workers[number] = Some(spawn(self.home.path(), &name, &["worker"], &self.environment));
+        let metrics = format!("127.0.0.1:{}", self.metrics[number]);
+        let arguments = ["worker", "--metrics", &metrics];
+        self.workers[number] = Some(spawn(self.home.path(), &name, &arguments, &self.environment));
     }
 
     /// SIGKILL, and another at once in its place.
@@ -94,84 +105,43 @@ impl Cluster {
         self.start_worker(number);
     }
 
-    /// SIGTERM; once it has ended another takes its place.
+    /// SIGTERM; once it has ended another takes its place, which is waited for as a rolling update does.
     pub(crate) async fn restart_worker(&mut self, number: usize) {
         if let Some(mut process) = self.workers[number].take() {
             kill(Pid::from_raw(i32::try_from(process.0.id()).unwrap()), Signal::SIGTERM).unwrap();
-            let mut waited = Duration::ZERO;
+            let told = Instant::now();
             while process.0.try_wait().unwrap().is_none() {
-                assert!(waited < Duration::from_secs(30), "worker {number} does not stop");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                waited += Duration::from_millis(100);
+                assert!(told.elapsed() < STOP, "worker {number} does not stop");
+                tokio::time::sleep(LOOK).await;
             }
         }
         self.start_worker(number);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.await_worker(number).await;
     }
 
-    /// Declares through one console or the other; a loaded one is asked again under the same key.
-    pub(crate) async fn declare(&self, console: usize, title: &str, severity: &str) -> String {
-        let url = format!("{}/incidents", self.apis[console]);
-        let body = json!({ "title": title, "severity": severity });
-        for _ in 0..20 {
-            let asked = self.http.post(&url).bearer_auth(TOKEN).header("idempotency-key", title).json(&body);
-            if let Ok(answer) = asked.send().await {
-                let status = answer.status();
-                let answer: Value = answer.json().await.unwrap();
-                assert!(status == 201 || status.is_server_error(), "{answer}");
-                if status == 201 {
-                    return answer["incidentId"].as_str().unwrap().to_owned();
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+    /// Until its `/readyz` says so.
+    pub(crate) async fn await_worker(&self, number: usize) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.metrics[number]);
+        let began = Instant::now();
+        while !self.api.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            assert!(began.elapsed() < STOP, "worker {number} is not ready; {}", self.said(number));
+            tokio::time::sleep(LOOK).await;
         }
-        panic!("{title} was not taken");
     }
 
-    async fn get(&self, path: &str) -> Value {
-        let answer =
-            self.http.get(format!("{}/{path}", self.apis[0])).bearer_auth(TOKEN).send().await.unwrap();
-        assert_eq!(answer.status(), 200, "{path}");
-        answer.json().await.unwrap()
+    /// The end of a worker's log.
+    fn said(&self, number: usize) -> String {
+        let log =
+            fs::read_to_string(self.home.path().join(format!("worker-{number}.log"))).unwrap_or_default();
+        log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
     }
 
-    pub(crate) async fn incident(&self, id: &str) -> Value {
-        self.get(&format!("incidents/{id}")).await
-    }
-
-    pub(crate) async fn records(&self, id: &str) -> Vec<Value> {
-        self.get(&format!("incidents/{id}/events?limit=200")).await["events"].as_array().unwrap().clone()
-    }
-
-    /// How many have been initiated.
-    pub(crate) async fn ended(&self, ids: &[String]) -> usize {
-        let mut ended = 0;
-        for id in ids {
-            let status = self.incident(id).await["blueprints"]["initiate"]["status"].clone();
-            ended += usize::from(status.as_str().is_some_and(|status| status != "RUNNING"));
-        }
-        ended
-    }
-
-    /// How many have asked for a decision.
-    pub(crate) async fn waiting(&self, ids: &[String]) -> usize {
-        let mut waiting = 0;
-        for id in ids {
-            waiting += usize::from(self.incident(id).await["gate"].is_object());
-        }
-        waiting
-    }
-
+    /// What a stand-in holds.
     pub(crate) async fn sandbox(&self, vendor: &str) -> Value {
         let place = ["slack", "pagerduty", "statuspage", "confluence"].iter().position(|one| *one == vendor);
         let port = self.vendor_port + u16::try_from(place.unwrap()).unwrap();
         let url = format!("http://127.0.0.1:{port}/_sandbox/state");
-        self.http.get(url).send().await.unwrap().json().await.unwrap()
-    }
-
-    pub(crate) async fn verified(&self) {
-        let report = self.get("log/verify").await;
-        assert_eq!(report["verified"], true, "{report}");
+        self.api.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 }
 
@@ -195,8 +165,13 @@ fn spawn(home: &Path, name: &str, arguments: &[&str], environment: &[(String, St
 fn environment(home: &Path, postgres: &Postgres, temporal: &Temporal, vendors: u16) -> Vec<(String, String)> {
     let roles =
         "roles = { default = [\"incident-responder\", \"sre-oncall\", \"incident-manager\", \"org-admin\"] }";
-    let hash = Sha256::digest(TOKEN.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let directory = format!("[[principal]]\nid = \"operator\"\ntoken_sha256 = \"{hash}\"\n{roles}\n");
+    let hash =
+        |token: &str| Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let principal = |id: &str, token: &str, roles: &str| {
+        format!("[[principal]]\nid = \"{id}\"\ntoken_sha256 = \"{}\"\n{roles}\n", hash(token))
+    };
+    let commands = "roles = { default = [\"incident-commander\"] }";
+    let directory = principal("operator", TOKEN, roles) + &principal("commander", COMMANDERS_TOKEN, commands);
     fs::write(home.join("directory.toml"), directory).unwrap();
     fs::write(home.join("policy.toml"), POLICY).unwrap();
     let runbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runbooks");
@@ -222,20 +197,4 @@ fn environment(home: &Path, postgres: &Postgres, temporal: &Temporal, vendors: u
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
-}
-
-/// A port whose three neighbours are free, too.
-fn four_in_a_row() -> u16 {
-    for _ in 0..100 {
-        let [first] = ports();
-        let free = (1..4).all(|offset| {
-            first
-                .checked_add(offset)
-                .is_some_and(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
-        });
-        if free {
-            return first;
-        }
-    }
-    panic!("no four free ports in a row");
 }

@@ -6,6 +6,10 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,10 +29,21 @@ impl Drop for Process {
     }
 }
 
-/// Ports that are free now.
+/// Ports that are free now, in a row, none given twice. They are below 32,768: outgoing connections take none of those,
+/// and Temporal keeps its members' ports in 16 bits with a sign on PostgreSQL.
 pub(crate) fn ports<const N: usize>() -> [u16; N] {
-    let held: Vec<TcpListener> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    std::array::from_fn(|index| held[index].local_addr().unwrap().port())
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let wide = u16::try_from(N).unwrap();
+    // Where another run of this test does not begin, too.
+    let begin = || AtomicU16::new(20_000 + u16::try_from(std::process::id() % 1_000).unwrap() * 10);
+    for _ in 0..500 {
+        let first = NEXT.get_or_init(begin).fetch_add(wide, Ordering::Relaxed);
+        let found: [u16; N] = std::array::from_fn(|index| first + u16::try_from(index).unwrap());
+        if found.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
+            return found;
+        }
+    }
+    panic!("no {N} free ports in a row");
 }
 
 pub(crate) fn await_port(port: u16, what: &str) {
@@ -92,18 +107,24 @@ impl Postgres {
     }
 }
 
-/// A tool of PostgreSQL. It refuses to run as root: root runs it as `postgres`.
-fn own(tool: &str) -> Command {
+/// What a cluster needs and is not on this machine.
+pub(crate) fn missing() -> Option<&'static str> {
+    ["go", "initdb", "postgres", "createdb"].into_iter().find(|tool| found(tool).is_none())
+}
+
+/// On the path, or where Debian keeps PostgreSQL's own.
+fn found(tool: &str) -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
         folders.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
-    let found = folders
-        .iter()
-        .map(|folder| folder.join(tool))
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("PostgreSQL's {tool} is not here: install postgresql"));
+    folders.iter().map(|folder| folder.join(tool)).find(|path| path.is_file())
+}
+
+/// A tool of PostgreSQL. It refuses to run as root: root runs it as `postgres`.
+fn own(tool: &str) -> Command {
+    let found = found(tool).unwrap_or_else(|| panic!("PostgreSQL's {tool} is not here: install postgresql"));
     let mut command;
     let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if is_root {
