@@ -133,9 +133,10 @@ impl RunbookWorker {
 fn spawn(environment: &[(&'static str, String)], log: &PathBuf) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     Command::new(HARMONY)
-        .args(["worker", "--queue", "harmony-runbooks"])
+        .args(["worker", "--queue", "harmony-runbooks", "--exit-with-stdin"])
         .envs(environment.iter().cloned())
-        .stdin(Stdio::null())
+        // Held here: it ends with whoever runs this, however that ends.
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
