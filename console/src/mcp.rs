@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{HeaderValue, Method, header, request::Parts},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -159,10 +159,19 @@ pub(crate) fn routes(app: App, api: Router) -> Router {
 
 /// Nobody gets in without a token of somebody.
 async fn known(State(app): State<App>, request: Request, next: Next) -> Response {
-    match auth::known(&app, request.headers()).await {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    if let Err(error) = auth::known(&app, request.headers()).await {
+        return error.into_response();
     }
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
+    let answer = next.run(request).await;
+    if is_json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        // The library says so of a body that it cannot read, whatever its type.
+        let error = json!({ "code": -32700, "message": "the body is not one JSON-RPC message" });
+        let body = json!({ "jsonrpc": "2.0", "id": null, "error": error });
+        return (StatusCode::BAD_REQUEST, Json(body)).into_response();
+    }
+    answer
 }
 
 impl ServerHandler for Assistant {

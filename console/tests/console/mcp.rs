@@ -2,11 +2,11 @@
 
 use axum::{
     body::Body,
-    http::{Request, header},
+    http::{Method, Request, header},
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Reply, World};
 
 async fn ask(world: &World, who: &str, method: &str, params: Value) -> Value {
     let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
@@ -99,4 +99,91 @@ async fn assistant_may_what_its_person_may() {
     assert_eq!(call(&world, "viewer", "propose_remediation", plan.clone()).await["isError"], true);
     let proposed = call(&world, "operator", "propose_remediation", plan).await;
     assert_eq!(proposed["structuredContent"]["workflowId"], format!("incident.remediate-{id}"));
+}
+
+/// A request as a client of the protocol sends it, but for what is changed; `None` takes a header away.
+async fn sent(world: &World, method: Method, changed: &[(&str, Option<&str>)], body: &str) -> Reply {
+    let mut headers = vec![
+        ("host", "localhost"),
+        ("authorization", "Bearer token-viewer"),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2025-06-18"),
+    ];
+    for (name, value) in changed {
+        headers.retain(|(known, _)| known != name);
+        headers.extend(value.map(|value| (*name, value)));
+    }
+    let request =
+        headers.iter().fold(Request::builder().method(method).uri("/mcp"), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+    world.send(request.body(Body::from(body.to_owned())).unwrap()).await
+}
+
+#[tokio::test]
+async fn client_and_server_agree_on_a_version_and_on_what_there_is() {
+    let world = World::new().await;
+    // The last is of no version that there is.
+    for asked in ["2025-03-26", "2025-06-18", "2025-11-25", "1999-01-01"] {
+        let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": asked, "capabilities": {}, "clientInfo": { "name": "test", "version": "1" },
+        }});
+        // Before they have agreed a client names none in its headers.
+        let changed = [("mcp-protocol-version", None)];
+        let answer = sent(&world, Method::POST, &changed, &hello.to_string()).await.ok(200);
+        let result = &answer["result"];
+        let agreed = result["protocolVersion"].as_str().unwrap();
+        assert_eq!(agreed == asked, asked != "1999-01-01", "{answer}");
+        assert_eq!(result["serverInfo"]["name"], "harmony");
+        let offered: Vec<&String> = result["capabilities"].as_object().unwrap().keys().collect();
+        assert_eq!(offered, ["tools"], "nothing is promised that is not there");
+    }
+    assert_eq!(ask(&world, "viewer", "ping", json!({})).await["result"], json!({}));
+    let tools = ask(&world, "viewer", "tools/list", json!({})).await;
+    assert!(tools["result"]["nextCursor"].is_null(), "all of them are on one page");
+    for tool in tools["result"]["tools"].as_array().unwrap() {
+        assert_eq!(tool["inputSchema"]["type"], "object", "{tool}");
+        jsonschema::meta::validate(&tool["inputSchema"]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_protocol_is_refused() {
+    let world = World::new().await;
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    assert_eq!(sent(&world, Method::POST, &[], ping).await.status, 200);
+    let notification = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    let taken = sent(&world, Method::POST, &[], notification).await;
+    assert_eq!((taken.status, taken.text.as_str()), (202, ""));
+    let batch = format!("[{ping},{ping}]");
+    let large =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":"{}"}}}}"#, "x".repeat(300_000));
+    for (what, method, changed, body, status) in [
+        ("no token", Method::POST, ("authorization", None), ping, 401),
+        ("another's token", Method::POST, ("authorization", Some("Bearer nobodys")), ping, 401),
+        ("a page of another site", Method::POST, ("origin", Some("https://evil.example")), ping, 403),
+        ("a name that was made to point here", Method::POST, ("host", Some("evil.example")), ping, 403),
+        (
+            "a version that there is not",
+            Method::POST,
+            ("mcp-protocol-version", Some("1999-01-01")),
+            ping,
+            400,
+        ),
+        ("a form", Method::POST, ("content-type", Some("text/plain")), ping, 415),
+        ("who takes no answer", Method::POST, ("accept", Some("text/html")), ping, 406),
+        ("a session that there is not", Method::DELETE, ("mcp-session-id", Some("x")), "", 405),
+        ("a stream of the server", Method::GET, ("accept", Some("text/event-stream")), "", 405),
+        ("another method", Method::PUT, ("accept", Some("*/*")), ping, 405),
+        ("several at once", Method::POST, ("x-none", None), &batch, 400),
+        ("no JSON", Method::POST, ("x-none", None), "{", 400),
+        ("no message", Method::POST, ("x-none", None), "{}", 400),
+        ("more than there is room for", Method::POST, ("x-none", None), &large, 413),
+    ] {
+        let reply = sent(&world, method, &[changed], body).await;
+        assert_eq!(reply.status, status, "{what}: {}", reply.text);
+    }
+    let unknown = r#"{"jsonrpc":"2.0","id":1,"method":"tools/none"}"#;
+    assert_eq!(sent(&world, Method::POST, &[], unknown).await.json()["error"]["code"], -32601);
 }
