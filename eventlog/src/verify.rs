@@ -13,6 +13,7 @@ use harmony_incidents::{
 };
 use harmony_protos::texts;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::{
     append::{self, Projection},
@@ -21,6 +22,8 @@ use crate::{
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
+/// Pieces that are read ahead of the check.
+const AHEAD: usize = 8;
 
 /// One stored row, as it is.
 #[derive(Debug, Clone)]
@@ -109,64 +112,121 @@ pub(crate) trait Audit: Send {
     ) -> Result<Option<Projection>, LogError>;
 }
 
-/// Checks every record of an organisation: bytes, chain, state, texts, projections.
+/// Checks every record of an organisation: bytes, chain, state, texts, projections. What was read is checked on a thread
+/// of its own while the next is read.
 pub(crate) async fn log<A: Audit>(store: &mut A, org: &OrgId) -> Result<Report, LogError> {
-    let mut report = Report::default();
-    let mut incidents = Vec::new();
-    for id in store.traces(org).await? {
-        match id.parse::<IncidentId>() {
-            Ok(incident) => incidents.push(incident),
-            Err(error) => {
-                report.findings.push(Finding { incident: id, seq: 1, problem: error.to_string() });
-            }
-        }
+    let (pieces, read) = mpsc::channel(AHEAD);
+    let checked = tokio::task::spawn_blocking({
+        let org = org.clone();
+        move || check(&org, read)
+    });
+    let traces = store.traces(org).await?;
+    // Nobody takes them only where the check panicked, which is told below.
+    drop(pieces.send(Piece::Traces(traces.clone())).await);
+    for incident in in_order(&traces) {
+        read_incident(store, org, incident, &pieces).await?;
     }
+    drop(pieces);
+    checked.await.map_err(|error| LogError::Unavailable(format!("verifying stopped: {error}").into()))
+}
+
+/// What is read, in order.
+enum Piece {
+    /// Ids as they are written in rows; the first piece.
+    Traces(Vec<String>),
+    /// An incident begins; where texts of it stand that belong to no record.
+    Incident(IncidentId, Vec<u64>),
+    /// Its next rows.
+    Rows(Vec<Row>),
+    /// It ends; what readers are told of it.
+    End(Kept),
+}
+
+/// What readers are told of an incident.
+enum Kept {
+    Nothing,
+    Unreadable,
+    Projection(Box<Projection>),
+}
+
+fn in_order(traces: &[String]) -> Vec<IncidentId> {
+    let mut incidents: Vec<IncidentId> = traces.iter().filter_map(|id| id.parse().ok()).collect();
     incidents.sort_by_key(IncidentId::parts);
-    check_numbers(&mut report, &incidents);
-    for incident in incidents {
-        for seq in store.strays(org, &incident).await? {
-            report.find(&incident, seq, "a text stands where there is no record");
-        }
-        let mut chain = Chain::begin(&mut report, org, &incident);
-        let mut after = 0;
-        loop {
-            let rows = store.rows(org, &incident, after, PAGE).await?;
-            for row in &rows {
-                chain.row(&mut report, row);
+    incidents
+}
+
+async fn read_incident<A: Audit>(
+    store: &mut A,
+    org: &OrgId,
+    incident: IncidentId,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), LogError> {
+    let strays = store.strays(org, &incident).await?;
+    drop(pieces.send(Piece::Incident(incident.clone(), strays)).await);
+    let mut after = 0;
+    loop {
+        let rows = store.rows(org, &incident, after, PAGE).await?;
+        let last = rows.last().map(|row| row.seq).filter(|last| rows.len() == PAGE as usize && *last > after);
+        drop(pieces.send(Piece::Rows(rows)).await);
+        let Some(last) = last else { break };
+        after = last;
+    }
+    let kept = match store.projection(org, &incident).await {
+        Ok(Some(projection)) => Kept::Projection(Box::new(projection)),
+        Ok(None) => Kept::Nothing,
+        Err(LogError::Corrupt { .. }) => Kept::Unreadable,
+        Err(other) => return Err(other),
+    };
+    drop(pieces.send(Piece::End(kept)).await);
+    Ok(())
+}
+
+/// Checks pieces until there are no more.
+fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Report {
+    let mut report = Report::default();
+    let mut under_way = None;
+    while let Some(piece) = pieces.blocking_recv() {
+        match piece {
+            Piece::Traces(traces) => {
+                for id in &traces {
+                    if let Err(error) = id.parse::<IncidentId>() {
+                        let problem = error.to_string();
+                        report.findings.push(Finding { incident: id.clone(), seq: 1, problem });
+                    }
+                }
+                check_numbers(&mut report, &in_order(&traces));
             }
-            match rows.last() {
-                Some(last) if rows.len() == PAGE as usize && last.seq > after => after = last.seq,
-                _ => break,
+            Piece::Incident(incident, strays) => {
+                for seq in strays {
+                    report.find(&incident, seq, "a text stands where there is no record");
+                }
+                under_way = Some(Chain::begin(&mut report, org, &incident));
             }
-        }
-        if let Some(head) = chain.end(&mut report) {
-            check_projection(store, &mut report, org, &incident, &head).await?;
+            Piece::Rows(rows) => {
+                if let Some(chain) = &mut under_way {
+                    rows.iter().for_each(|row| chain.row(&mut report, row));
+                }
+            }
+            Piece::End(kept) => {
+                let Some(chain) = under_way.take() else { continue };
+                let incident = chain.incident().clone();
+                if let Some(head) = chain.end(&mut report) {
+                    check_projection(&mut report, &incident, &head, kept);
+                }
+            }
         }
     }
     report.verified = report.findings.is_empty();
-    Ok(report)
+    report
 }
 
 /// Holds what lists and readers are told against what the log folds to.
-async fn check_projection<A: Audit>(
-    store: &mut A,
-    report: &mut Report,
-    org: &OrgId,
-    incident: &IncidentId,
-    found: &ChainHead,
-) -> Result<(), LogError> {
+fn check_projection(report: &mut Report, incident: &IncidentId, found: &ChainHead, kept: Kept) {
     let seq = found.state.seq;
-    let kept = match store.projection(org, incident).await {
-        Ok(Some(kept)) => kept,
-        Ok(None) => {
-            report.find(incident, seq, "the incident has no projection");
-            return Ok(());
-        }
-        Err(LogError::Corrupt { .. }) => {
-            report.find(incident, seq, "the projection is unreadable");
-            return Ok(());
-        }
-        Err(other) => return Err(other),
+    let kept = match kept {
+        Kept::Projection(kept) => kept,
+        Kept::Nothing => return report.find(incident, seq, "the incident has no projection"),
+        Kept::Unreadable => return report.find(incident, seq, "the projection is unreadable"),
     };
     let expected = Projection::of(incident, found);
     match append::head(&kept.head_hash, &kept.state) {
@@ -175,12 +235,11 @@ async fn check_projection<A: Audit>(
             let problem = format!("the log ends at {seq}, the projection was made from {}", head.state.seq);
             report.find(incident, seq + 1, problem);
         }
-        Some(_) if kept != expected => {
+        Some(_) if *kept != expected => {
             report.find(incident, seq, "the projection is not what the log folds to");
         }
         Some(_) => {}
     }
-    Ok(())
 }
 
 /// Checks that no incident was taken out as a whole: numbers are gap-free per year. Given in order of year and number.

@@ -75,11 +75,11 @@ pub(crate) fn of(config: &Config, processes: &[Process]) -> Vec<Check> {
     look(&[Runbooks], "runbook secrets", &|| folder(config, "HARMONY_RUNBOOK_SECRETS", "none"));
     look(&[Worker], "checkpoints", &|| folder(config, "HARMONY_CHECKPOINT_DIR", "kept in no folder"));
     look(&doors, "attestation key", &|| {
-        key(config, "HARMONY_ATTESTATION_KEY", "attestation.key", |text| AttestationKeys::parse(text))
+        key(config, "HARMONY_ATTESTATION_KEY", "attestation.key", AttestationKeys::parse)
     });
-    look(&doors, "salt key", &|| key(config, "HARMONY_SALT_KEY", "salt.key", |text| SaltKey::parse(text)));
+    look(&doors, "salt key", &|| key(config, "HARMONY_SALT_KEY", "salt.key", SaltKey::parse));
     look(&doors, "checkpoint key", &|| {
-        key(config, "HARMONY_CHECKPOINT_KEY", "checkpoint.key", |text| CheckpointKey::parse(text))
+        key(config, "HARMONY_CHECKPOINT_KEY", "checkpoint.key", CheckpointKey::parse)
     });
     look(&[Console], "session key", &|| {
         key(config, "HARMONY_SESSION_KEY", "session.key", |_| Ok::<_, Failure>(()))
