@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path};
 
-use harmony_blueprints::{CloseOut, Initiate, PostMortem, Remediate};
+use harmony_blueprints::{CloseOut, IncidentAct, Initiate, PostMortem, Promote, Remediate};
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayError, WorkflowReplayer, WorkflowReplayerOptions};
 
@@ -19,8 +19,14 @@ async fn stored_histories_replay() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    for workflow in ["incident.initiate", "incident.remediate", "incident.close-out", "incident.post-mortem"]
-    {
+    let workflows = [
+        "incident.act",
+        "incident.initiate",
+        "incident.remediate",
+        "incident.close-out",
+        "incident.post-mortem",
+    ];
+    for workflow in workflows {
         assert!(names.iter().any(|name| name.starts_with(workflow)), "no history of {workflow} in {names:?}");
     }
     let mut broken = Vec::new();
@@ -37,8 +43,10 @@ async fn replay(history: &[u8]) -> Result<(), WorkflowReplayError> {
     let history = WorkflowHistory::from_json(history).expect("a stored history");
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<CloseOut>()
+        .and_then(|options| options.register_workflow::<IncidentAct>())
         .and_then(|options| options.register_workflow::<Initiate>())
         .and_then(|options| options.register_workflow::<PostMortem>())
+        .and_then(|options| options.register_workflow::<Promote>())
         .and_then(|options| options.register_workflow::<Remediate>())
         .expect("workflows of different names")
         .build();

@@ -158,7 +158,9 @@ async fn unknown_space_is_named() {
 
 #[tokio::test]
 async fn every_described_refusal_is_told_by_its_status() {
-    for status in Contract::load("confluence").refusals() {
+    // A 400 or 409 may mean that the page is there, which is looked up: tests of their own.
+    let refusals = Contract::load("confluence").refusals().into_iter();
+    for status in refusals.filter(|status| ![400, 409].contains(status)) {
         let fate = match status {
             401 | 403 => Fate::Unauthorized,
             420 | 429 => Fate::Limited { retry_after: None },

@@ -104,7 +104,8 @@ async fn other_bad_request_stays_refused() {
 
 #[tokio::test]
 async fn every_described_refusal_is_told_by_its_status() {
-    for status in Contract::load("pagerduty").refusals() {
+    // A 400 may mean that the incident is there, which is looked up: tests of their own.
+    for status in Contract::load("pagerduty").refusals().into_iter().filter(|status| *status != 400) {
         let fate = match status {
             401 | 403 => Fate::Unauthorized,
             420 | 429 => Fate::Limited { retry_after: None },
