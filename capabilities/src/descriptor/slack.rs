@@ -61,6 +61,8 @@ struct PostArguments {
 enum Ask {
     /// Approve or reject the gate that is shown.
     Decide(Gate),
+    /// Name again who may decide; half of the level's time is over. No buttons.
+    Remind(Gate),
     /// Sign off the published review.
     SignOff(Review),
 }
@@ -97,6 +99,8 @@ struct SettleArguments {
     ts: String,
     headline: String,
     lines: Vec<String>,
+    /// Buttons that stay, where it is not settled yet.
+    ask: Option<Ask>,
 }
 
 #[derive(JsonSchema)]
