@@ -35,6 +35,8 @@ struct OpenArguments {
     severity: String,
     /// Nothing for the incident itself; else what is paged about, such as the level of a gate.
     page: Option<String>,
+    /// PagerDuty's id of the incident that this one came from: it is linked, and no other is opened.
+    link: Option<String>,
 }
 
 #[derive(JsonSchema)]
