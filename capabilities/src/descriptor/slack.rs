@@ -53,7 +53,7 @@ struct PostArguments {
     /// Whether to pin it.
     pin: bool,
     /// Buttons.
-    ask: Option<Ask>,
+    ask: Option<Box<Ask>>,
 }
 
 #[derive(JsonSchema)]
@@ -100,7 +100,7 @@ struct SettleArguments {
     headline: String,
     lines: Vec<String>,
     /// Buttons that stay, where it is not settled yet.
-    ask: Option<Ask>,
+    ask: Option<Box<Ask>>,
 }
 
 #[derive(JsonSchema)]
