@@ -141,7 +141,7 @@ async fn one_incident_is_one_trace_from_the_request_to_the_vendor_with_the_gates
 
 /// Log lines are JSON objects, and those of an activity say which incident, workflow and trace they are about.
 fn lines_carry_ids(world: &World, id: &str) {
-    let log = std::fs::read_to_string(world.dir.path().join("logs/worker.log")).unwrap();
+    let log = world.worker_log();
     let lines: Vec<Value> = log
         .lines()
         .filter(|line| !line.trim().is_empty())

@@ -313,9 +313,14 @@ impl World {
         state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 
+    /// What the workers have logged, one after the other.
+    pub(crate) fn worker_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("logs/worker.log")).unwrap()
+    }
+
     /// Where the worker that was started last serves health and metrics. Its log must be JSON.
     pub(crate) fn worker_address(&self) -> String {
-        let log = std::fs::read_to_string(self.dir.path().join("logs/worker.log")).unwrap();
+        let log = self.worker_log();
         let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut told = lines.filter(|line| line["message"] == "health and metrics");
         told.find_map(|line| line["address"].as_str().map(str::to_owned)).unwrap()
