@@ -5,8 +5,9 @@ use harmony_blueprints::contracts::{
 };
 use harmony_capabilities::{
     error::{Attempt, CallError},
-    pagerduty::{IncidentDraft, PagerDuty},
+    pagerduty::{Incident, IncidentDraft, PagerDuty},
 };
+use harmony_incidents::policy::PageTarget;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
@@ -37,7 +38,7 @@ impl Services {
             None => ("pagerduty-incident".to_owned(), "pagerdutyIncidentId"),
         };
         let key = incident_key(scope, &resource);
-        let wanted = IncidentDraft {
+        let usual = IncidentDraft {
             key,
             title: draft.title.clone(),
             service_id: paging.service_id.clone(),
@@ -45,10 +46,12 @@ impl Services {
             details: draft.details.clone(),
             escalation_policy_id: None,
         };
+        let rules = self.rules.current();
+        let target = rules.policy.page_target(&draft.roles);
         self.perform(ctx, scope, capability::PAGERDUTY, key, async || {
             let incident = match &draft.link {
                 Some(id) => paging.pagerduty.get(id).await?,
-                None => paging.pagerduty.ensure_incident(&wanted).await?,
+                None => open_at(&paging.pagerduty, target, &usual).await?,
             };
             Ok(made(&incident.id, &[(link, &incident.id)], &incident.html_url))
         })
@@ -134,6 +137,35 @@ impl Unkeyed for Note<'_> {
 
     async fn count(&self) -> Result<usize, CallError> {
         self.pagerduty.count_notes(&self.key, &self.remark.id).await
+    }
+}
+
+/// Opens the incident where the policy says, or as usual where PagerDuty knows no such place: a page that reaches the
+/// wrong people at night is better than none. Either way there is one: the key is the same.
+async fn open_at(
+    pagerduty: &PagerDuty,
+    target: Option<&PageTarget>,
+    usual: &IncidentDraft,
+) -> Result<Incident, CallError> {
+    let Some(target) = target else { return pagerduty.ensure_incident(usual).await };
+    let wanted = IncidentDraft {
+        service_id: target.service.clone().unwrap_or_else(|| usual.service_id.clone()),
+        escalation_policy_id: target.escalation_policy.clone(),
+        ..usual.clone()
+    };
+    match pagerduty.ensure_incident(&wanted).await {
+        Err(error) if matches!(error.status(), Some(400 | 404)) => {
+            let places = [&target.service, &target.escalation_policy];
+            let named: Vec<&str> = places.into_iter().flatten().map(String::as_str).collect();
+            tracing::warn!(policy = %named.join(", "), %error, "PagerDuty refuses where the policy pages this role: paged as usual");
+            let details = format!(
+                "{}\nPaged here because PagerDuty refuses {}, which policy.toml names: {error}",
+                usual.details,
+                named.join(", "),
+            );
+            pagerduty.ensure_incident(&IncidentDraft { details, ..usual.clone() }).await
+        }
+        other => other,
     }
 }
 

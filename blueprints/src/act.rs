@@ -171,6 +171,7 @@ async fn page<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str
         details: format!("Raised from {from} by {}. {reason}", run.scope.actor).trim_end().to_owned(),
         severity: to.to_owned(),
         page: Some(format!("severity/{}", run.scope.blueprint)),
+        roles: Vec::new(),
     };
     run.effect(PagingOpen, "severity-page", capability::PAGERDUTY, draft).await.map(drop)
 }

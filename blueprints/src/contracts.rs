@@ -608,6 +608,9 @@ pub struct PagingDraft {
     /// The incident there that this one came from: it is linked, and no other is opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// Whom a page is for; the policy says where each is paged. Nobody in particular where it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
 }
 
 /// Which paging incident is over.

@@ -98,6 +98,7 @@ async fn paging<W: Blueprint>(run: &Run<'_, W>, paged: &str) -> Flow<Option<Step
         details: format!("Severity {}. Declared in Harmony.", run.incident.severity.as_str_name()),
         severity: run.incident.severity.as_str_name().to_owned(),
         page: None,
+        roles: Vec::new(),
         link: Some(paged.to_owned()).filter(|paged| !paged.is_empty()),
     };
     made(run.effect(PagingOpen, "paging", capability::PAGERDUTY, draft).await?)

@@ -427,6 +427,7 @@ async fn page<W: Blueprint>(
         ),
         severity: severity_word(severity(run, gate)).to_owned(),
         page: Some(format!("{}/{}", gate.gate_id, stage_name(stage(gate)))),
+        roles: gate.required_roles.clone(),
     };
     let step = page_step(plan, stage(gate));
     let paged = run.effect_until(PagingOpen, &step, capability::PAGERDUTY, draft, until).await?;
@@ -448,6 +449,7 @@ async fn page_about_broken_glass<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, se
         ),
         severity: run.incident.severity.as_str_name().to_owned(),
         page: Some(format!("{}/break-glass", gate.gate_id)),
+        roles: if gate.escalates { gate.next_roles } else { gate.required_roles },
     };
     let step = format!("{}/page-break-glass", plan.step);
     run.effect(PagingOpen, &step, capability::PAGERDUTY, draft).await.map(drop)

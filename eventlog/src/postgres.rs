@@ -180,7 +180,7 @@ impl EventLog for PostgresLog {
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
-        self.read().await?.rows(org, incident, after, limit).await
+        Ok(self.read().await?.page(org, incident, after, limit).await?.rows)
     }
 
     async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {

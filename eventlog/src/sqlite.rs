@@ -195,7 +195,7 @@ impl EventLog for SqliteLog {
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
         let mut tx = self.readers.begin().await.map_err(unavailable)?;
-        tx.rows(org, incident, after, limit).await
+        Ok(tx.page(org, incident, after, limit).await?.rows)
     }
 
     async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {

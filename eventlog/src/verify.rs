@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use harmony_incidents::{
     IncidentId, OrgId,
-    log::{Record, payload::Kind},
+    log::{Payload, payload::Kind},
     record::{self, ChainHead},
 };
 use harmony_protos::texts;
@@ -34,8 +34,30 @@ pub struct Row {
     pub canonical: Vec<u8>,
     /// As stored.
     pub hash: Vec<u8>,
-    /// Texts beside it: field → (commitment, salt, text).
-    pub texts: BTreeMap<String, (Vec<u8>, Vec<u8>, String)>,
+    /// Texts beside it.
+    pub texts: Texts,
+}
+
+/// Texts of one record: field → (commitment, salt, text).
+pub type Texts = BTreeMap<String, (Vec<u8>, Vec<u8>, String)>;
+
+/// Some rows of one incident with the texts beside them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    /// In order of seq.
+    pub(crate) rows: Vec<Row>,
+    /// Where texts stand, as far as these rows go, that belong to no record.
+    pub(crate) strays: Vec<u64>,
+}
+
+impl Page {
+    /// Puts each text beside its row; what is left belongs to none.
+    pub(crate) fn of(mut rows: Vec<Row>, mut texts: BTreeMap<u64, Texts>) -> Self {
+        for row in &mut rows {
+            row.texts = texts.remove(&row.seq).unwrap_or_default();
+        }
+        Self { rows, strays: texts.into_keys().collect() }
+    }
 }
 
 /// Something wrong.
@@ -92,17 +114,14 @@ pub(crate) trait Audit: Send {
     /// Every id that a row of this organisation names, as it is written there.
     async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError>;
 
-    /// Rows after `after`, in order of seq.
-    async fn rows(
+    /// What stands after `after`: at most so many rows, in order of seq. A page of fewer is the last.
+    async fn page(
         &mut self,
         org: &OrgId,
         incident: &IncidentId,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<Row>, LogError>;
-
-    /// Where texts stand that belong to no record.
-    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError>;
+    ) -> Result<Page, LogError>;
 
     /// What readers are told; [`LogError::Corrupt`] where a column is not what it should be.
     async fn projection(
@@ -134,10 +153,10 @@ pub(crate) async fn log<A: Audit>(store: &mut A, org: &OrgId) -> Result<Report, 
 enum Piece {
     /// Ids as they are written in rows; the first piece.
     Traces(Vec<String>),
-    /// An incident begins; where texts of it stand that belong to no record.
-    Incident(IncidentId, Vec<u64>),
+    /// An incident begins.
+    Incident(IncidentId),
     /// Its next rows.
-    Rows(Vec<Row>),
+    Page(Page),
     /// It ends; what readers are told of it.
     End(Kept),
 }
@@ -161,13 +180,13 @@ async fn read_incident<A: Audit>(
     incident: IncidentId,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), LogError> {
-    let strays = store.strays(org, &incident).await?;
-    drop(pieces.send(Piece::Incident(incident.clone(), strays)).await);
+    drop(pieces.send(Piece::Incident(incident.clone())).await);
     let mut after = 0;
     loop {
-        let rows = store.rows(org, &incident, after, PAGE).await?;
-        let last = rows.last().map(|row| row.seq).filter(|last| rows.len() == PAGE as usize && *last > after);
-        drop(pieces.send(Piece::Rows(rows)).await);
+        let page = store.page(org, &incident, after, PAGE).await?;
+        let is_full = page.rows.len() == PAGE as usize;
+        let last = page.rows.last().map(|row| row.seq).filter(|last| is_full && *last > after);
+        drop(pieces.send(Piece::Page(page)).await);
         let Some(last) = last else { break };
         after = last;
     }
@@ -196,16 +215,13 @@ fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Report {
                 }
                 check_numbers(&mut report, &in_order(&traces));
             }
-            Piece::Incident(incident, strays) => {
+            Piece::Incident(incident) => under_way = Some(Chain::begin(&mut report, org, &incident)),
+            Piece::Page(Page { rows, strays }) => {
+                let Some(chain) = &mut under_way else { continue };
                 for seq in strays {
-                    report.find(&incident, seq, "a text stands where there is no record");
+                    report.find(&chain.incident, seq, "a text stands where there is no record");
                 }
-                under_way = Some(Chain::begin(&mut report, org, &incident));
-            }
-            Piece::Rows(rows) => {
-                if let Some(chain) = &mut under_way {
-                    rows.iter().for_each(|row| chain.row(&mut report, row));
-                }
+                rows.iter().for_each(|row| chain.row(&mut report, row));
             }
             Piece::End(kept) => {
                 let Some(chain) = under_way.take() else { continue };
@@ -319,13 +335,15 @@ impl Chain {
             let problem = format!("record {expected} is missing: {} follows", row.seq);
             return report.find(&self.incident, expected, problem);
         }
-        let (record, next) = match record::check(&self.org, &self.incident, head, &row.canonical, &row.hash) {
-            Ok(checked) => checked,
-            Err(error) => return report.find(&self.incident, row.seq, error.to_string()),
-        };
+        let (mut record, next) =
+            match record::check(&self.org, &self.incident, head, &row.canonical, &row.hash) {
+                Ok(checked) => checked,
+                Err(error) => return report.find(&self.incident, row.seq, error.to_string()),
+            };
         self.head = Some(next);
-        check_texts(report, &self.incident, row, &record, &mut self.missing);
-        if let Some(Kind::RecordRedacted(p)) = record.payload.as_ref().and_then(|p| p.kind.as_ref()) {
+        let payload = record.payload.get_or_insert_default();
+        check_texts(report, &self.incident, row, payload, &mut self.missing);
+        if let Some(Kind::RecordRedacted(p)) = &payload.kind {
             self.redacted.push((p.seq, p.field.clone()));
         }
     }
@@ -353,12 +371,11 @@ fn check_texts(
     report: &mut Report,
     incident: &IncidentId,
     row: &Row,
-    record: &Record,
+    payload: &mut Payload,
     missing: &mut Vec<(u64, String)>,
 ) {
-    let mut payload = record.payload.clone().unwrap_or_default();
     let mut known = 0;
-    for field in texts(&mut payload) {
+    for field in texts(payload) {
         match row.texts.get(&field.name) {
             None => missing.push((row.seq, field.name)),
             Some((stored, salt, text)) => {

@@ -400,6 +400,9 @@ pub struct GateView {
     pub requester: String,
     /// Whether another level follows.
     pub escalates: bool,
+    /// Who may decide at the level that follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_roles: Vec<String>,
     /// How often a change of severity gave it other levels.
     #[serde(default)]
     pub plan: u32,

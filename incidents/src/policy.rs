@@ -81,6 +81,16 @@ impl GateKind {
     }
 }
 
+/// Where pages for a role go; what is not named is as the service is set up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageTarget {
+    /// PagerDuty's id of the service; without it `PAGERDUTY_SERVICE_ID`.
+    pub service: Option<String>,
+    /// PagerDuty's id of the escalation policy; without it the service's own.
+    pub escalation_policy: Option<String>,
+}
+
 /// Levels by severity (`P1`..`P4`).
 pub type LevelTable = BTreeMap<String, Vec<LevelRule>>;
 
@@ -100,6 +110,8 @@ pub struct Policy {
     pub quorum: BTreeMap<GateKind, u32>,
     /// Whether those who may decide are reminded once a level, at half its time.
     pub remind: bool,
+    /// Where pages go for a role; a role that is not named is paged where incidents are.
+    pub paging: BTreeMap<Role, PageTarget>,
     /// How long a step with an outward effect is tried before it becomes a warning.
     pub step_patience: SignedDuration,
     /// Severities whose review must be written and signed off before the incident closes.
@@ -153,6 +165,7 @@ impl Default for Policy {
             break_glass: true,
             quorum: BTreeMap::new(),
             remind: true,
+            paging: BTreeMap::new(),
             step_patience: SignedDuration::from_mins(2),
             review_required: vec!["P1".to_owned(), "P2".to_owned()],
             close_out_gate: vec!["P1".to_owned(), "P2".to_owned()],
@@ -197,6 +210,14 @@ pub enum PolicyError {
         kind: &'static str,
         /// As it stands there.
         given: u32,
+    },
+    /// A page that would go nowhere.
+    #[error("the policy's paging for {role}: {problem}")]
+    Paging {
+        /// Whose page.
+        role: &'static str,
+        /// What is wrong.
+        problem: &'static str,
     },
 }
 
@@ -245,7 +266,23 @@ impl Policy {
                 return Err(PolicyError::Quorum { kind: kind.name(), given: *given });
             }
         }
+        for (role, target) in &policy.paging {
+            let named = [&target.service, &target.escalation_policy];
+            let wrong = |problem| Err(PolicyError::Paging { role: role.name(), problem });
+            if named.iter().all(|id| id.is_none()) {
+                return wrong("name a service, an escalation_policy, or both");
+            }
+            if named.into_iter().flatten().any(|id| !is_vendor_id(id)) {
+                return wrong("PagerDuty's ids are letters and digits, such as \"PABC123\"");
+            }
+        }
         Ok(policy)
+    }
+
+    /// Where a level with these roles is paged: the first of them, in the level's own order, that the policy names.
+    pub fn page_target(&self, roles: &[String]) -> Option<&PageTarget> {
+        let target = |role: &String| self.paging.iter().find(|(named, _)| named.name() == role);
+        roles.iter().find_map(target).map(|(_, target)| target)
     }
 
     /// The levels of a gate; a P1 has only its first while the flag `incident.auto-escalate-p1` is off.
@@ -292,6 +329,10 @@ impl Policy {
     pub fn needs_review(&self, severity: Severity) -> bool {
         self.review_required.iter().any(|one| one == severity.as_str_name())
     }
+}
+
+fn is_vendor_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// The time of a level.
@@ -343,6 +384,23 @@ mod tests {
     }
 
     #[test]
+    fn a_level_is_paged_where_the_first_of_its_roles_is_named() {
+        let policy = Policy::parse(
+            "[paging.sre-oncall]\nservice = \"PONCALL\"\n[paging.incident-manager]\nescalation_policy = \"PLEADS\"\n",
+        )
+        .unwrap();
+        let target = |roles: &[&str]| {
+            let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+            policy.page_target(&roles).cloned()
+        };
+        let on_call = PageTarget { service: Some("PONCALL".to_owned()), escalation_policy: None };
+        let leads = PageTarget { service: None, escalation_policy: Some("PLEADS".to_owned()) };
+        assert_eq!(target(&["incident-commander", "sre-oncall", "incident-manager"]), Some(on_call));
+        assert_eq!(target(&["incident-manager", "sre-oncall"]), Some(leads));
+        assert_eq!((target(&["org-admin"]), target(&[]), target(&["nobody"])), (None, None, None));
+    }
+
+    #[test]
     fn a_table_that_cannot_be_acted_on_is_an_error() {
         for (bad, expected) in [
             ("surprise = 1", "unknown field `surprise`"),
@@ -353,6 +411,11 @@ mod tests {
             ("[quorum]\nremediate = 0", "from 1 to 10"),
             ("[quorum]\nremediate = 11", "from 1 to 10"),
             ("[quorum]\nremediation = 2", "unknown variant `remediation`"),
+            ("[paging.sre-oncall]", "for sre-oncall: name a service"),
+            ("[paging.sre-oncall]\nservice = \"\"", "letters and digits"),
+            ("[paging.sre-oncall]\nservice = \"P1/../users\"", "letters and digits"),
+            ("[paging.nobody]\nservice = \"P1\"", "unknown variant `nobody`"),
+            ("[paging.sre-oncall]\nservice = \"P1\"\nteam = \"P2\"", "unknown field `team`"),
         ] {
             let error = Policy::parse(bad).unwrap_err().to_string();
             assert!(error.contains(expected), "{bad}: {error}");

@@ -1,23 +1,64 @@
 //! A capability is switched off while Harmony runs: its next step is left out, on record, and nothing fails.
 
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Json, Router, http::StatusCode, routing::post};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::world::{POLICY, World};
 
 const STATUSPAGE: &str = "golden.connectors.statuspage";
 const RUNBOOKS: &str = "golden.operations.runme-runner";
 
-/// The flags of a world, in flagd's format; what is not named has its default.
-fn define(world: &World, flags: &[(&str, bool)]) {
-    let flags: serde_json::Map<String, Value> = flags
-        .iter()
-        .map(|(name, on)| {
-            let variant = if *on { "on" } else { "off" };
-            let flag = json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": variant });
-            ((*name).to_owned(), flag)
-        })
-        .collect();
-    std::fs::write(world.dir.path().join("flags.json"), json!({ "flags": flags }).to_string()).unwrap();
+/// Flags that are false; what is not named has its default.
+type Off = BTreeSet<String>;
+
+/// Where a world's flags are.
+enum Source {
+    /// In a file in flagd's format.
+    File(PathBuf),
+    /// At a flagd, as its evaluation port answers.
+    Service(Arc<Mutex<Off>>),
+}
+
+impl Source {
+    fn define(&self, off: &[&str]) {
+        let off: Off = off.iter().map(|name| (*name).to_owned()).collect();
+        match self {
+            Self::File(path) => {
+                let flag = json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "off" });
+                let flags: serde_json::Map<String, Value> =
+                    off.into_iter().map(|name| (name, flag.clone())).collect();
+                std::fs::write(path, json!({ "flags": flags }).to_string()).unwrap();
+            }
+            Self::Service(flags) => *flags.lock().unwrap() = off,
+        }
+    }
+}
+
+/// A flagd on a port of its own.
+async fn flagd(flags: Arc<Mutex<Off>>) -> u16 {
+    let answer = async move |Json(question): Json<Value>| {
+        let name = question["flagKey"].as_str().unwrap_or_default();
+        if flags.lock().unwrap().contains(name) {
+            return (
+                StatusCode::OK,
+                Json(json!({ "value": false, "reason": "STATIC", "variant": "off", "metadata": {} })),
+            );
+        }
+        let problem = json!({ "code": "not_found", "message": format!("{name} is not defined") });
+        (StatusCode::NOT_FOUND, Json(problem))
+    };
+    let router = Router::new().route("/flagd.evaluation.v1.Service/ResolveBoolean", post(answer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(axum::serve(listener, router).into_future());
+    port
 }
 
 async fn step(world: &World, id: &str, step: &str) -> Value {
@@ -30,16 +71,30 @@ async fn step(world: &World, id: &str, step: &str) -> Value {
 }
 
 #[tokio::test]
-async fn capability_switched_off_while_running_is_skipped_on_record() {
+async fn capability_switched_off_in_the_file_is_skipped_on_record() {
     let file = [("FLAGD_OFFLINE_FLAG_SOURCE_PATH", "{dir}/flags.json")];
     let world = World::start_with(POLICY, &file).await;
     // There was no file when it started: the defaults are in force.
+    let source = Source::File(world.dir.path().join("flags.json"));
+    switched_off_while_running(&world, &source).await;
+}
+
+#[tokio::test]
+async fn capability_switched_off_at_flagd_is_skipped_on_record() {
+    let flags = Arc::default();
+    let port = flagd(Arc::clone(&flags)).await.to_string();
+    let service = [("FLAGD_HOST", "127.0.0.1"), ("FLAGD_PORT", &port)];
+    let world = World::start_with(POLICY, &service).await;
+    switched_off_while_running(&world, &Source::Service(flags)).await;
+}
+
+async fn switched_off_while_running(world: &World, source: &Source) {
     let (id, result) = world.initiated("Everything is on", "P1").await;
     assert_eq!(result["notifications"]["statuspageIncidentCreated"], true, "{result}");
-    assert_eq!(step(&world, &id, "public-page").await["kind"], "STEP_SUCCEEDED");
+    assert_eq!(step(world, &id, "public-page").await["kind"], "STEP_SUCCEEDED");
 
     let (statuspage, runbooks) = (format!("cap-{STATUSPAGE}-enabled"), format!("cap-{RUNBOOKS}-enabled"));
-    define(&world, &[(&statuspage, false), (&runbooks, false), ("incident.auto-escalate-p1", false)]);
+    source.define(&[&statuspage, &runbooks, "incident.auto-escalate-p1"]);
     // A change is noticed within a second or two; every further incident tells whether it was. The flag of the rules is
     // looked at by itself, and the worker says when its rules took it over.
     let (id, result) = world
@@ -50,7 +105,7 @@ async fn capability_switched_off_while_running_is_skipped_on_record() {
         })
         .await;
     assert_eq!((&result["status"], &result["warnings"]), (&json!("COMPLETED"), &json!([])), "{result}");
-    let skipped = step(&world, &id, "public-page").await;
+    let skipped = step(world, &id, "public-page").await;
     assert_eq!(skipped["kind"], "STEP_SKIPPED", "{skipped}");
     let payload = &skipped["payload"];
     assert_eq!(payload["capability"], STATUSPAGE);
@@ -67,10 +122,10 @@ async fn capability_switched_off_while_running_is_skipped_on_record() {
     assert!(result["reason"].as_str().unwrap().contains(&runbooks), "{result}");
     let kinds = world.kinds(&id).await;
     assert!(!kinds.contains(&"APPROVAL_REQUESTED".to_owned()) && !kinds.contains(&"STEP_FAILED".to_owned()));
-    assert_eq!(step(&world, &id, "propose").await["kind"], "STEP_SKIPPED");
+    assert_eq!(step(world, &id, "propose").await["kind"], "STEP_SKIPPED");
 
     // On again; the other flag still holds a P1 at its first level, on record with the gate.
-    define(&world, &[("incident.auto-escalate-p1", false)]);
+    source.define(&["incident.auto-escalate-p1"]);
     for attempt in 2.. {
         world.remediate(&id).await;
         let asked = world

@@ -19,6 +19,14 @@ P2 = [
 ]
 P3 = [{ roles = ["sre-oncall"], within = "12s" }]
 P4 = [{ roles = ["sre-oncall"], within = "12s" }]
+
+# PagerDuty knows no service XGONE.
+[paging.sre-oncall]
+service = "XGONE"
+[paging.incident-manager]
+service = "PMANAGERS"
+[paging.org-admin]
+escalation_policy = "PADMINS"
 "#;
 
 /// The records of this kind about the remediation's gate.
@@ -42,8 +50,8 @@ async fn every_severity_walks_its_levels_in_silence_and_is_rejected() {
     let stories = tokio::join!(story("P1"), story("P2"), story("P3"), story("P4"));
     let pages = world.state("pagerduty").await["incidents"].clone();
     let messages = world.state("slack").await["messages"].clone();
-    for ((id, result), levels, paged) in
-        [(stories.0, 3, 3), (stories.1, 3, 2), (stories.2, 1, 0), (stories.3, 1, 0)]
+    for (severity, (id, result), levels, paged) in
+        [("P1", stories.0, 3, 3), ("P2", stories.1, 3, 2), ("P3", stories.2, 1, 0), ("P4", stories.3, 1, 0)]
     {
         assert_eq!(
             (&result["status"], &result["reason"]),
@@ -62,6 +70,16 @@ async fn every_severity_walks_its_levels_in_silence_and_is_rejected() {
             .collect();
         assert_eq!(ours.len(), paged, "{id}: {pages}");
         assert!(ours.iter().all(|page| page["status"] == "resolved"), "a page ends with its level: {pages}");
+        let places: Vec<[&str; 2]> = ours
+            .iter()
+            .map(|page| ["service", "escalation_policy"].map(|place| page[place]["id"].as_str().unwrap()))
+            .collect();
+        let named = [["PSANDBOX", "PPOLICY"], ["PMANAGERS", "PPOLICY"], ["PSANDBOX", "PADMINS"]];
+        assert_eq!(places, named[levels - paged..][..paged], "each level is paged where the policy says");
+        if severity == "P1" {
+            let said = ours[0]["body"]["details"].as_str().unwrap();
+            assert!(said.contains("PagerDuty refuses XGONE, which policy.toml names"), "{said}");
+        }
         // One message asks, whatever the level; each level is reminded at most once.
         let channel = world.incident(&id).await["links"]["slackChannel"].clone();
         let said = |what: &str| {

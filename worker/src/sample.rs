@@ -64,6 +64,14 @@ remind = true
 # [quorum]
 # remediate = 2
 
+# Where a level is paged: PagerDuty's id of a service, of an escalation policy, or both, by role; the first of the level's
+# roles that is named here counts. Without it, PAGERDUTY_SERVICE_ID. `harmony config check --live` looks whether they are
+# there; a page that PagerDuty refuses goes to PAGERDUTY_SERVICE_ID and says why.
+#
+# [paging.incident-manager]
+# service = "PABC123"
+# escalation_policy = "PDEF456"
+
 # For example, a P2 whose second level has ten minutes:
 #
 # [[urgent.P2]]

@@ -37,6 +37,8 @@ struct OpenArguments {
     page: Option<String>,
     /// PagerDuty's id of the incident that this one came from: it is linked, and no other is opened.
     link: Option<String>,
+    /// Whom a page is for: the policy may name another service or escalation policy for them.
+    roles: Option<Vec<String>>,
 }
 
 #[derive(JsonSchema)]
@@ -86,7 +88,7 @@ struct Config {
     pagerduty_base_url: Option<String>,
     /// Address of the user in whose name incidents are made.
     pagerduty_from: String,
-    /// Service whose people are paged.
+    /// Service whose people are paged, where the policy names no other for a role.
     pagerduty_service_id: String,
 }
 

@@ -9,7 +9,6 @@ use std::{
 
 use harmony_eventlog::{Access, Address, SharedLog, open};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
-use tokio::task::JoinSet;
 
 use crate::{server_process::Cluster, story, tell};
 
@@ -36,16 +35,7 @@ pub(crate) async fn against_pgbench() {
     let (mut our_times, mut raw_times) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
         let began = Instant::now();
-        let mut writers = JoinSet::new();
-        for (writer, incident) in incidents.iter().cloned().enumerate() {
-            let log = log.clone();
-            writers.spawn(async move {
-                for number in 0..EACH {
-                    story::note(&log, &incident, &format!("{turn}-{writer}-{number}")).await;
-                }
-            });
-        }
-        writers.join_all().await;
+        story::notes_in_parallel(&log, &incidents, turn, EACH).await;
         our_times.push(began.elapsed());
         // Statements are compared, not how either side has been vacuumed.
         for database in [&mut ours, &mut raw] {

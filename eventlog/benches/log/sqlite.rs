@@ -8,7 +8,6 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 use crate::{story, tell};
 
@@ -194,16 +193,7 @@ pub(crate) async fn writers_in_parallel() {
     let (mut ours, mut raws) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
         let began = Instant::now();
-        let mut writers = JoinSet::new();
-        for (writer, incident) in incidents.iter().cloned().enumerate() {
-            let log = log.clone();
-            writers.spawn(async move {
-                for number in 0..EACH {
-                    story::note(&log, &incident, &format!("{turn}-{writer}-{number}")).await;
-                }
-            });
-        }
-        writers.join_all().await;
+        story::notes_in_parallel(&log, &incidents, turn, EACH).await;
         ours.push(began.elapsed());
         let rows = Rows::of(&mut looking).await;
         let began = Instant::now();

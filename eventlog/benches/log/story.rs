@@ -1,5 +1,7 @@
 //! Appends as the measurements make them: a note of a few words, with an outbox item, to an incident of its own.
 
+use std::sync::LazyLock;
+
 use harmony_eventlog::{Append, OutboxItem, OutboxKind, SharedLog, Target};
 use harmony_incidents::{
     Command, Context, IncidentId, OrgId, RuleSet, judge,
@@ -9,6 +11,10 @@ use harmony_incidents::{
 };
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::task::JoinSet;
+
+/// Read once, as a process does that serves them.
+static RULES: LazyLock<RuleSet> = LazyLock::new(RuleSet::default);
 
 /// What the notes say.
 const NOTE: &str = "error rate of checkout is back at 0.2%, watching it for ten more minutes";
@@ -19,7 +25,6 @@ pub(crate) fn salt() -> SaltKey {
 
 async fn say(log: &SharedLog, target: Target, key: &str, command: Command) -> IncidentId {
     let org = OrgId::default();
-    let rules = RuleSet::default();
     let context = Context {
         actor: "oncall".to_owned(),
         authority: Authority::OnCallSre,
@@ -38,7 +43,7 @@ async fn say(log: &SharedLog, target: Target, key: &str, command: Command) -> In
         context: &context,
         expected_seq: None,
         run_id: None,
-        judge: &|head| judge(head, &command, &context, rules.rules()),
+        judge: &|head| judge(head, &command, &context, RULES.rules()),
         follow: &item,
     };
     log.append(append).await.unwrap().incident
@@ -62,6 +67,20 @@ pub(crate) async fn declared(log: &SharedLog, count: usize) -> Vec<IncidentId> {
         incidents.push(declare(log, &format!("declare-{number}")).await);
     }
     incidents
+}
+
+/// Writes so many notes to each incident, with a writer of its own.
+pub(crate) async fn notes_in_parallel(log: &SharedLog, incidents: &[IncidentId], turn: usize, each: usize) {
+    let mut writers = JoinSet::new();
+    for (writer, incident) in incidents.iter().cloned().enumerate() {
+        let log = log.clone();
+        writers.spawn(async move {
+            for number in 0..each {
+                note(&log, &incident, &format!("{turn}-{writer}-{number}")).await;
+            }
+        });
+    }
+    writers.join_all().await;
 }
 
 /// Writes one note.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     append::{self, Projection},
     store::LogError,
-    verify::{Audit, Row},
+    verify::{Audit, Page, Row},
 };
 
 /// How often an incident that is written to is read again, before its newest records are left to the next time.
@@ -88,20 +88,17 @@ impl Audit for Snapshots<'_> {
         self.log.traced(org).await
     }
 
-    async fn rows(
+    async fn page(
         &mut self,
         org: &OrgId,
         incident: &IncidentId,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<Row>, LogError> {
+    ) -> Result<Page, LogError> {
         let held = self.hold(org, incident).await?;
         let wanted = held.rows.iter().filter(|row| row.seq > after).take(limit as usize);
-        Ok(wanted.cloned().collect())
-    }
-
-    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError> {
-        Ok(self.hold(org, incident).await?.strays.clone())
+        let strays = if after == 0 { held.strays.clone() } else { Vec::new() };
+        Ok(Page { rows: wanted.cloned().collect(), strays })
     }
 
     async fn projection(

@@ -13,7 +13,7 @@ use crate::{
     entry,
     sql::{signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
-    verify::{Audit, Row},
+    verify::{Audit, Page, Row},
 };
 
 pub(super) async fn state(
@@ -213,13 +213,13 @@ impl Audit for PgConnection {
         .map_err(unavailable)
     }
 
-    async fn rows(
+    async fn page(
         &mut self,
         org: &OrgId,
         incident: &IncidentId,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<Row>, LogError> {
+    ) -> Result<Page, LogError> {
         let place = || incident.to_string();
         let found = sqlx::query(
             "SELECT seq, canonical, hash FROM events WHERE org = $1 AND incident = $2 AND seq > $3 ORDER BY seq LIMIT $4",
@@ -231,50 +231,36 @@ impl Audit for PgConnection {
         .fetch_all(&mut *self)
         .await
         .map_err(unavailable)?;
-        let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
-        let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            rows.push(Row {
+                seq: unsigned(column(row, "seq", place)?),
+                canonical: column(row, "canonical", place)?,
+                hash: column(row, "hash", place)?,
+                texts: BTreeMap::new(),
+            });
+        }
         let beside = sqlx::query(
-            "SELECT seq, field, commitment, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq BETWEEN $3 AND $4",
+            "SELECT seq, field, commitment, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq > $3 AND seq <= $4",
         )
         .bind(org.as_str())
         .bind(incident.as_str())
-        .bind(first)
-        .bind(last)
+        .bind(if after == 0 { i64::MIN } else { signed(after) })
+        .bind(rows.last().filter(|_| rows.len() == limit as usize).map_or(i64::MAX, |row| signed(row.seq)))
         .fetch_all(self)
         .await
         .map_err(unavailable)?;
-        let mut texts = BTreeMap::<i64, BTreeMap<_, _>>::new();
+        let mut texts = BTreeMap::<u64, BTreeMap<_, _>>::new();
         for row in &beside {
             let text = (
                 column(row, "commitment", place)?,
                 column(row, "salt", place)?,
                 entry::utf8(column(row, "text", place)?),
             );
-            texts.entry(column(row, "seq", place)?).or_default().insert(column(row, "field", place)?, text);
+            let fields = texts.entry(unsigned(column(row, "seq", place)?)).or_default();
+            fields.insert(column(row, "field", place)?, text);
         }
-        let mut rows = Vec::with_capacity(found.len());
-        for row in &found {
-            let seq: i64 = column(row, "seq", place)?;
-            rows.push(Row {
-                seq: unsigned(seq),
-                canonical: column(row, "canonical", place)?,
-                hash: column(row, "hash", place)?,
-                texts: texts.remove(&seq).unwrap_or_default(),
-            });
-        }
-        Ok(rows)
-    }
-
-    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError> {
-        let seqs: Vec<i64> = sqlx::query_scalar(
-            "SELECT DISTINCT t.seq FROM texts t WHERE t.org = $1 AND t.incident = $2 AND NOT EXISTS (SELECT 1 FROM events e WHERE e.org = t.org AND e.incident = t.incident AND e.seq = t.seq) ORDER BY t.seq",
-        )
-        .bind(org.as_str())
-        .bind(incident.as_str())
-        .fetch_all(self)
-        .await
-        .map_err(unavailable)?;
-        Ok(seqs.into_iter().map(unsigned).collect())
+        Ok(Page::of(rows, texts))
     }
 
     async fn projection(

@@ -13,7 +13,7 @@ use crate::{
     entry,
     sql::{signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
-    verify::{Audit, Row},
+    verify::{Audit, Page, Row},
 };
 
 /// Texts asked for in one query: SQLite takes 32 766 variables, and a storm of signals may leave more texts.
@@ -227,11 +227,16 @@ pub(super) async fn answer(
     answer.map(|text| serde_json::from_str(&text).map_err(corrupt)).transpose()
 }
 
+/// Texts after a seq. One that is no number sorts after all that are, and belongs to no record.
+const TEXTS_ON: &str = "SELECT IIF(typeof(seq) = 'integer', seq, 0) AS seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ?1 AND incident = ?2 AND seq > ?3";
+/// Texts after a seq and up to another.
+const TEXTS_TO: &str = "SELECT seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ?1 AND incident = ?2 AND seq > ?3 AND seq <= ?4";
+
 #[async_trait]
 impl Audit for SqliteConnection {
     async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError> {
         let ids: Vec<Vec<u8>> = sqlx::query_scalar(
-            "SELECT CAST(incident AS BLOB) FROM incidents WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM events WHERE org = ?1 UNION SELECT CAST(incident AS BLOB) FROM texts WHERE org = ?1",
+            "SELECT CAST(incident AS BLOB) FROM (SELECT incident FROM incidents WHERE org = ?1 UNION SELECT DISTINCT incident FROM events WHERE org = ?1 UNION SELECT DISTINCT incident FROM texts WHERE org = ?1)",
         )
         .bind(org.as_str())
         .fetch_all(self)
@@ -240,13 +245,13 @@ impl Audit for SqliteConnection {
         Ok(ids.into_iter().map(entry::utf8).collect())
     }
 
-    async fn rows(
+    async fn page(
         &mut self,
         org: &OrgId,
         incident: &IncidentId,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<Row>, LogError> {
+    ) -> Result<Page, LogError> {
         let place = || incident.to_string();
         // A seq that is no number sorts after all that are: it stands nowhere, and is missing where it stood.
         let found = sqlx::query(
@@ -259,51 +264,35 @@ impl Audit for SqliteConnection {
         .fetch_all(&mut *self)
         .await
         .map_err(unavailable)?;
-        let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
-        let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
-        let beside = sqlx::query(
-            "SELECT seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ? AND incident = ? AND seq BETWEEN ? AND ?",
-        )
-        .bind(org.as_str())
-        .bind(incident.as_str())
-        .bind(first)
-        .bind(last)
-        .fetch_all(self)
-        .await
-        .map_err(unavailable)?;
-        let mut texts = BTreeMap::<i64, BTreeMap<_, _>>::new();
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            rows.push(Row {
+                seq: unsigned(column(row, "seq", place)?),
+                canonical: column(row, "canonical", place)?,
+                hash: column(row, "hash", place)?,
+                texts: BTreeMap::new(),
+            });
+        }
+        let last = rows.last().filter(|_| rows.len() == limit as usize).map(|row| signed(row.seq));
+        let beside = sqlx::query(if last.is_some() { TEXTS_TO } else { TEXTS_ON })
+            .bind(org.as_str())
+            .bind(incident.as_str())
+            .bind(if after == 0 { i64::MIN } else { signed(after) })
+            .bind(last)
+            .fetch_all(self)
+            .await
+            .map_err(unavailable)?;
+        let mut texts = BTreeMap::<u64, BTreeMap<_, _>>::new();
         for row in &beside {
             let text = (
                 column(row, "commitment", place)?,
                 column(row, "salt", place)?,
                 entry::utf8(column(row, "text", place)?),
             );
-            let fields = texts.entry(column(row, "seq", place)?).or_default();
+            let fields = texts.entry(unsigned(column(row, "seq", place)?)).or_default();
             fields.insert(entry::utf8(column(row, "field", place)?), text);
         }
-        let mut rows = Vec::with_capacity(found.len());
-        for row in &found {
-            let seq: i64 = column(row, "seq", place)?;
-            rows.push(Row {
-                seq: unsigned(seq),
-                canonical: column(row, "canonical", place)?,
-                hash: column(row, "hash", place)?,
-                texts: texts.remove(&seq).unwrap_or_default(),
-            });
-        }
-        Ok(rows)
-    }
-
-    async fn strays(&mut self, org: &OrgId, incident: &IncidentId) -> Result<Vec<u64>, LogError> {
-        let seqs: Vec<i64> = sqlx::query_scalar(
-            "SELECT DISTINCT CAST(t.seq AS INTEGER) FROM texts t WHERE t.org = ? AND t.incident = ? AND NOT EXISTS (SELECT 1 FROM events e WHERE e.org = t.org AND e.incident = t.incident AND e.seq = t.seq)",
-        )
-        .bind(org.as_str())
-        .bind(incident.as_str())
-        .fetch_all(self)
-        .await
-        .map_err(unavailable)?;
-        Ok(seqs.into_iter().map(unsigned).collect())
+        Ok(Page::of(rows, texts))
     }
 
     async fn projection(

@@ -100,7 +100,7 @@ pub(crate) fn open(
         digest: hex::encode(&record.digest),
         action: request.action.clone(),
         request_reason: request.reason.clone(),
-        required_roles: record.levels.get(first).map(|level| level.roles.clone()).unwrap_or_default(),
+        required_roles: roles(&record.levels, first),
         level: record.level,
         page: record.levels.get(first).is_some_and(|level| level.page),
         requested_at: time(at),
@@ -108,6 +108,7 @@ pub(crate) fn open(
         timeout_ms: record.levels.get(first).map_or(0, |level| level.timeout_ms),
         requester: request.requester.clone(),
         escalates: first + 1 < record.levels.len(),
+        next_roles: roles(&record.levels, first + 1),
         plan: 0,
         severity: Severity::Unspecified,
         escalated_by: String::new(),
@@ -178,6 +179,11 @@ pub fn settled_as(gate: &GateState) -> Settled {
     }
 }
 
+/// Who may decide at a level, counted from 0; nobody where there is none.
+fn roles(levels: &[Level], level: usize) -> Vec<String> {
+    levels.get(level).map(|level| level.roles.clone()).unwrap_or_default()
+}
+
 /// A gate of the folded state, as workflows and people see it.
 pub fn view(gate: &GateState) -> GateView {
     let level = gate_level(gate);
@@ -186,7 +192,7 @@ pub fn view(gate: &GateState) -> GateView {
         digest: hex::encode(&gate.digest),
         action: gate.action.clone(),
         request_reason: gate.reason.as_ref().map(|text| text.shown().to_owned()).unwrap_or_default(),
-        required_roles: level.map(|level| level.roles.clone()).unwrap_or_default(),
+        required_roles: roles(&gate.levels, index(gate.level)),
         level: gate.level,
         page: level.is_some_and(|level| level.page),
         requested_at: time(gate.requested_at_us),
@@ -194,6 +200,7 @@ pub fn view(gate: &GateState) -> GateView {
         timeout_ms: level.map_or(0, |level| level.timeout_ms),
         requester: gate.requester.clone(),
         escalates: index(gate.level) + 1 < gate.levels.len(),
+        next_roles: roles(&gate.levels, index(gate.level) + 1),
         plan: gate.plans,
         severity: gate.severity(),
         escalated_by: gate.escalated_by.clone(),

@@ -1,6 +1,8 @@
 //! `harmony config check --live`: connects to everything that is configured, by harmless reads alone, and says which
 //! setting a refusal is about.
 
+use std::collections::BTreeMap;
+
 use harmony_capabilities::{
     confluence::Confluence,
     error::{CallError, Fate},
@@ -8,6 +10,7 @@ use harmony_capabilities::{
     slack::{Slack, SlackSockets},
     statuspage::Statuspage,
 };
+use harmony_incidents::{Role, RulesSource, policy::PageTarget};
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -16,12 +19,16 @@ use crate::{
     checks::{Check, Process},
     config::Config,
     failure::Failure,
+    flags::FlagService,
     vendor_settings::{ConfluenceSettings, PagerDutySettings, SlackSettings, StatuspageSettings},
 };
 
 /// What the app needs, as `deploy/slack-app.yaml` asks for it.
 pub(crate) const SLACK_SCOPES: [&str; 6] =
     ["channels:history", "channels:manage", "channels:read", "chat:write", "commands", "pins:write"];
+
+/// Where the policy pages each role.
+type Paged = BTreeMap<Role, PageTarget>;
 
 /// Everything that is configured and that these processes talk to, asked.
 pub(super) async fn checks(config: &Config, processes: &[Process]) -> Vec<Check> {
@@ -37,7 +44,10 @@ pub(super) async fn checks(config: &Config, processes: &[Process]) -> Vec<Check>
         }
     }
     if let Some(settings) = &vendors.pagerduty {
-        checks.push(Check::new("pagerduty, live", pagerduty(settings).await));
+        // What is wrong with the files themselves is another check's to say.
+        let rules = config.governance(FlagService::defaults()).map(|files| files.current());
+        let paged = rules.map(|rules| rules.policy.paging.clone()).unwrap_or_default();
+        checks.push(Check::new("pagerduty, live", pagerduty(settings, &paged).await));
     }
     if let Some(settings) = &vendors.statuspage {
         checks.push(Check::new("statuspage, live", statuspage(settings).await));
@@ -108,14 +118,31 @@ async fn sockets(settings: &SlackSettings, token: SecretString) -> Result<String
     Ok("the app's token may open them".to_owned())
 }
 
-async fn pagerduty(settings: &PagerDutySettings) -> Result<String, Failure> {
+async fn pagerduty(settings: &PagerDutySettings, paged: &Paged) -> Result<String, Failure> {
     let pagerduty = PagerDuty::new(&settings.base_url, settings.api_key.clone(), settings.from.clone())
         .map_err(|error| address("PAGERDUTY_BASE_URL", &error.to_string()))?;
     let found = pagerduty.find_service(&settings.service_id).await;
     found.map_err(|error| {
         refused(&error, "PAGERDUTY_API_KEY", "PAGERDUTY_SERVICE_ID", "PAGERDUTY_BASE_URL")
     })?;
-    Ok(format!("the key is taken; service {} is there", settings.service_id))
+    for (role, target) in paged {
+        let setting = format!("HARMONY_POLICY: paging for {}", role.name());
+        let wrong = |error: &CallError| refused(error, "PAGERDUTY_API_KEY", &setting, "PAGERDUTY_BASE_URL");
+        if let Some(service) = &target.service {
+            pagerduty.find_service(service).await.map_err(|error| wrong(&error))?;
+        }
+        if let Some(policy) = &target.escalation_policy {
+            let people = pagerduty.on_call(policy).await.map_err(|error| wrong(&error))?;
+            if people.is_empty() {
+                return Err(Failure::failed(
+                    format!("{setting}: nobody is on call under {policy}"),
+                    "correct it, or fill the escalation policy at PagerDuty",
+                ));
+            }
+        }
+    }
+    let named = if paged.is_empty() { "" } else { ", and what the policy pages" };
+    Ok(format!("the key is taken; service {} is there{named}", settings.service_id))
 }
 
 async fn statuspage(settings: &StatuspageSettings) -> Result<String, Failure> {
@@ -225,7 +252,7 @@ mod tests {
         for found in [
             slack(&slack_settings()).await,
             sockets(&slack_settings(), "xapp-1".into()).await,
-            pagerduty(&pagerduty_settings()).await,
+            pagerduty(&pagerduty_settings(), &BTreeMap::new()).await,
             statuspage(&statuspage_settings()).await,
             confluence(&confluence_settings()).await,
         ] {
@@ -239,13 +266,30 @@ mod tests {
             let fault = json!({ "match": {}, "times": times, "fault": "status", "status": status });
             assert!(http.post(url).json(&fault).send().await.unwrap().status().is_success());
         };
+        // What the policy pages is there, or is not, whatever the other setting names.
+        let named = |service: &str| {
+            let target = PageTarget {
+                service: Some(service.to_owned()),
+                escalation_policy: Some("PLEADS".to_owned()),
+            };
+            BTreeMap::from([(Role::Manager, target)])
+        };
+        let found = pagerduty(&pagerduty_settings(), &named("PMANAGERS")).await.unwrap();
+        assert!(found.ends_with("and what the policy pages"), "{found}");
+        let failure = pagerduty(&pagerduty_settings(), &named("XGONE")).await.unwrap_err();
+        assert!(
+            failure.what.starts_with("HARMONY_POLICY: paging for incident-manager: "),
+            "{}",
+            failure.what
+        );
+
         // What the setting names is not there, and where the vendor should be is nobody.
         fail(&urls.pagerduty, 404, 1).await;
         fail(&urls.statuspage, 404, 1).await;
         let nobody =
             ConfluenceSettings { base_url: "http://127.0.0.1:9".to_owned(), ..confluence_settings() };
         for (found, setting) in [
-            (pagerduty(&pagerduty_settings()).await, "PAGERDUTY_SERVICE_ID: "),
+            (pagerduty(&pagerduty_settings(), &BTreeMap::new()).await, "PAGERDUTY_SERVICE_ID: "),
             (statuspage(&statuspage_settings()).await, "STATUSPAGE_PAGE_ID: "),
             (confluence(&nobody).await, "CONFLUENCE_BASE_URL: "),
         ] {
@@ -259,7 +303,7 @@ mod tests {
         for (found, setting) in [
             (slack(&slack_settings()).await, "SLACK_BOT_TOKEN: "),
             (sockets(&slack_settings(), "xapp-1".into()).await, "SLACK_APP_TOKEN: "),
-            (pagerduty(&pagerduty_settings()).await, "PAGERDUTY_API_KEY: "),
+            (pagerduty(&pagerduty_settings(), &BTreeMap::new()).await, "PAGERDUTY_API_KEY: "),
             (statuspage(&statuspage_settings()).await, "STATUSPAGE_API_KEY: "),
             (confluence(&confluence_settings()).await, "CONFLUENCE_API_TOKEN: "),
         ] {

@@ -1,9 +1,10 @@
 //! Who and what is in the account: one escalation policy with two levels, its people, and any
-//! service one asks for.
+//! service one asks for whose id is of PagerDuty's own form.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::answer::Refusal;
 use crate::call::Call;
 use crate::clock;
 
@@ -12,6 +13,11 @@ const POLICY_NAME: &str = "Sandbox escalation";
 
 /// Name and id of the people on call, one a level.
 const LEVELS: [(&str, &str); 2] = [("oncall", "PONCALL"), ("manager", "PMANAGER")];
+
+/// PagerDuty's ids of services begin with a P; a test that wants one that is not there names another.
+pub(super) fn is_service(id: &str) -> bool {
+    id.starts_with('P')
+}
 
 pub(super) fn service_reference(origin: &str, id: &str) -> Value {
     reference(origin, "services", "service_reference", id, id)
@@ -42,14 +48,17 @@ fn reference(origin: &str, collection: &str, kind: &str, id: &str, summary: &str
     reference
 }
 
-pub(super) fn service(origin: &str, id: &str) -> (StatusCode, Value) {
+pub(super) fn service(origin: &str, id: &str) -> Result<(StatusCode, Value), Refusal> {
+    if !is_service(id) {
+        return Err(Refusal::not_found());
+    }
     let mut service = service_reference(origin, id);
     service["type"] = json!("service");
     service["name"] = json!(id);
     service["status"] = json!("active");
     service["created_at"] = json!(clock::now_seconds());
     service["escalation_policy"] = policy_reference(origin);
-    (StatusCode::OK, json!({"service": service}))
+    Ok((StatusCode::OK, json!({"service": service})))
 }
 
 pub(super) fn escalation_policies(origin: &str) -> (StatusCode, Value) {

@@ -45,6 +45,9 @@ impl PagerDutyMemory {
 
 pub(super) fn create(memory: &mut PagerDutyMemory, origin: &str, draft: &Value, from: &str) -> Outcome {
     let service = draft["service"]["id"].as_str().unwrap_or_default();
+    if !directory::is_service(service) {
+        return Err(Refusal::invalid("Service not found"));
+    }
     if let Some(key) = draft["incident_key"].as_str()
         && memory.open_with_key(service, key).is_some()
     {

@@ -75,7 +75,7 @@ impl PagerDuty {
                 let (body, from) = self.written(call, "/incidents/{id}/status_updates")?;
                 incidents::add_status_update(&mut memory, id, body, from)
             }
-            ("GET", ["services", id]) => Ok(directory::service(origin, id)),
+            ("GET", ["services", id]) => directory::service(origin, id),
             ("GET", ["oncalls"]) => {
                 self.check_query(call, "/oncalls")?;
                 Ok(directory::on_calls(origin, call))
