@@ -50,8 +50,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const TRUSTED_IDLE: Duration = Duration::from_secs(2);
 /// Each collision means that somebody else went on, so this many in a row are a fault of ours.
 const COLLISIONS: u32 = 50;
-/// Reads and writes of an append, durable whatever the server's default is.
-const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
+/// Reads and writes of an append, durable whatever the server's default is. Between two statements lie microseconds: a
+/// process that is silent for seconds hangs, or is cut off, and the server takes back the locks that others wait for,
+/// before those give up on a connection ([`ACQUIRE_TIMEOUT`]).
+const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '3s'";
 /// Several reads of one moment.
 const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 

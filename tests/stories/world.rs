@@ -331,6 +331,21 @@ impl World {
         kill(Pid::from_raw(self.pid(part)), Signal::SIGSTOP).unwrap();
     }
 
+    /// The same between two writes: who hangs in the midst of one holds SQLite's lock, and nobody else writes.
+    pub(crate) async fn freeze_between_writes(&self, part: &str, id: &str) {
+        self.until("a moment between two writes", async || {
+            self.freeze(part);
+            let note = json!({ "note": "nobody holds the store" });
+            let (status, _) = self.api(Method::POST, &format!("incidents/{id}/notes"), Some(note)).await;
+            if status < 300 {
+                return Some(());
+            }
+            kill(Pid::from_raw(self.pid(part)), Signal::SIGCONT).unwrap();
+            None
+        })
+        .await;
+    }
+
     /// Waits for something, and says what it waited for when it does not come.
     pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
         let start = Instant::now();

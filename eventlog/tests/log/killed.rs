@@ -4,13 +4,18 @@
 //! SIGKILL. What was said before is then looked for in the log, by hash.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader, Write as _},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use harmony_eventlog::{Access, Address, SharedLog, open};
 use harmony_incidents::{IncidentId, OrgId, log::Severity};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -29,6 +34,9 @@ const WRITER: &str = "HARMONY_TEST_WRITER";
 const WRITERS: u64 = 64;
 /// The kill comes after 1 to this many acknowledgements.
 const LONGEST_LIFE: u128 = 300;
+
+/// A process that hangs is cut off after 3 s; a loaded machine is slow.
+const GIVES_WAY: Duration = Duration::from_secs(60);
 
 struct Acknowledged {
     incident: IncidentId,
@@ -70,6 +78,20 @@ async fn what_was_acknowledged_survives_a_kill(on: Backend) {
 /// Starts the writers, kills them after some acknowledgements, and tells everything they had said by then.
 fn live_and_die(url: &str) -> Vec<Acknowledged> {
     let life = Uuid::new_v4().as_u128() % LONGEST_LIFE + 1;
+    let (mut writer, acknowledged) = start(url);
+    let mut said = Vec::new();
+    for one in acknowledged {
+        said.push(one);
+        if said.len() as u128 == life {
+            writer.kill().unwrap();
+        }
+    }
+    assert!(!writer.wait().unwrap().success(), "it was killed");
+    said
+}
+
+/// Starts the writers; gives what they say.
+fn start(url: &str) -> (Child, impl Iterator<Item = Acknowledged> + use<>) {
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", NAME, "--nocapture"])
         .env(WRITER, url)
@@ -78,23 +100,46 @@ fn live_and_die(url: &str) -> Vec<Acknowledged> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = Vec::new();
-    for line in BufReader::new(writer.stdout.take().unwrap()).lines() {
+    let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+    let acknowledged = lines.filter_map(|line| {
         // The harness may write its own words before the first.
         let line = line.unwrap();
-        let Some((_, words)) = line.split_once("ack ") else { continue };
+        let (_, words) = line.split_once("ack ")?;
         let [incident, seq, hash] = words.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        said.push(Acknowledged {
+        Some(Acknowledged {
             incident: incident.parse().unwrap(),
             seq: seq.parse().unwrap(),
             hash: hash.to_owned(),
-        });
-        if said.len() as u128 == life {
-            writer.kill().unwrap();
-        }
+        })
+    });
+    (writer, acknowledged)
+}
+
+/// Its connections stand, so the server has no reason to take its locks from it but time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn process_that_hangs_in_the_midst_of_appends_holds_nobody_up_for_long() {
+    if !Backend::Postgres.is_here() {
+        return;
     }
-    assert!(!writer.wait().unwrap().success(), "it was killed");
-    said
+    let world = World::new(Backend::Postgres).await;
+    let (mut writer, acknowledged) = start(&world.store.url());
+    let said: Vec<Acknowledged> = acknowledged.take(200).collect();
+    kill(Pid::from_raw(writer.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();
+    let mut appends = tokio::task::JoinSet::new();
+    for number in said.iter().map(|one| one.incident.parts().1).collect::<BTreeSet<_>>() {
+        let log = world.log.clone();
+        appends.spawn(
+            async move { say(&log, ask(named(number), &format!("after/{number}"), note("on"))).await },
+        );
+    }
+    let log = world.log.clone();
+    appends.spawn(async move { say(&log, ask(new(), "after", declaration("On", Severity::P2))).await });
+    let appended = tokio::time::timeout(GIVES_WAY, appends.join_all()).await;
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    for one in appended.expect("somebody still waits for the process that hangs") {
+        one.unwrap();
+    }
 }
 
 async fn all_there(log: &SharedLog, acknowledged: &[Acknowledged], kill: u32) {
