@@ -182,7 +182,8 @@ impl EventLog for PostgresLog {
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
-        Ok(self.read().await?.page(org, incident, after, limit).await?.rows)
+        let page = self.read().await?.page(org, incident, after, limit).await?;
+        Ok((page.open)()?.rows)
     }
 
     async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {

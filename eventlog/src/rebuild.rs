@@ -89,7 +89,8 @@ async fn fold<P: Projections>(
     let mut chain = Chain::begin(&mut report, org, incident);
     let mut after = 0;
     loop {
-        let rows = store.page(org, incident, after, PAGE).await?.rows;
+        let page = store.page(org, incident, after, PAGE).await?;
+        let rows = (page.open)()?.rows;
         for row in &rows {
             chain.row(&mut report, row);
         }

@@ -41,16 +41,25 @@ pub struct Row {
 /// Texts of one record: field → (commitment, salt, text).
 pub type Texts = BTreeMap<String, (Vec<u8>, Vec<u8>, String)>;
 
-/// Some rows of one incident with the texts beside them.
-#[derive(Debug, Clone, Default)]
+/// Some rows of one incident with the texts beside them, as they were read: whoever checks them takes them apart, so
+/// that the next can be read meanwhile.
 pub(crate) struct Page {
+    /// The seq of the last row, where others may follow.
+    pub(crate) next: Option<u64>,
+    /// Takes it apart; [`LogError::Corrupt`] where a column is not what it should be.
+    pub(crate) open: Box<dyn FnOnce() -> Result<Opened, LogError> + Send>,
+}
+
+/// A page that was taken apart.
+#[derive(Debug)]
+pub(crate) struct Opened {
     /// In order of seq.
     pub(crate) rows: Vec<Row>,
     /// Where texts stand, as far as these rows go, that belong to no record.
     pub(crate) strays: Vec<u64>,
 }
 
-impl Page {
+impl Opened {
     /// Puts each text beside its row; what is left belongs to none.
     pub(crate) fn of(mut rows: Vec<Row>, mut texts: BTreeMap<u64, Texts>) -> Self {
         for row in &mut rows {
@@ -140,13 +149,13 @@ pub(crate) async fn log<A: Audit>(store: &mut A, org: &OrgId) -> Result<Report, 
         move || check(&org, read)
     });
     let traces = store.traces(org).await?;
-    // Nobody takes them only where the check panicked, which is told below.
+    // Nobody takes them only where the check has stopped, which is told below.
     drop(pieces.send(Piece::Traces(traces.clone())).await);
     for incident in in_order(&traces) {
         read_incident(store, org, incident, &pieces).await?;
     }
     drop(pieces);
-    checked.await.map_err(|error| LogError::Unavailable(format!("verifying stopped: {error}").into()))
+    checked.await.map_err(|error| LogError::Unavailable(format!("verifying stopped: {error}").into()))?
 }
 
 /// What is read, in order.
@@ -184,8 +193,7 @@ async fn read_incident<A: Audit>(
     let mut after = 0;
     loop {
         let page = store.page(org, &incident, after, PAGE).await?;
-        let is_full = page.rows.len() == PAGE as usize;
-        let last = page.rows.last().map(|row| row.seq).filter(|last| is_full && *last > after);
+        let last = page.next.filter(|last| *last > after);
         drop(pieces.send(Piece::Page(page)).await);
         let Some(last) = last else { break };
         after = last;
@@ -201,7 +209,7 @@ async fn read_incident<A: Audit>(
 }
 
 /// Checks pieces until there are no more.
-fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Report {
+fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Result<Report, LogError> {
     let mut report = Report::default();
     let mut under_way = None;
     while let Some(piece) = pieces.blocking_recv() {
@@ -216,8 +224,9 @@ fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Report {
                 check_numbers(&mut report, &in_order(&traces));
             }
             Piece::Incident(incident) => under_way = Some(Chain::begin(&mut report, org, &incident)),
-            Piece::Page(Page { rows, strays }) => {
+            Piece::Page(page) => {
                 let Some(chain) = &mut under_way else { continue };
+                let Opened { rows, strays } = (page.open)()?;
                 for seq in strays {
                     report.find(&chain.incident, seq, "a text stands where there is no record");
                 }
@@ -233,7 +242,7 @@ fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Report {
         }
     }
     report.verified = report.findings.is_empty();
-    report
+    Ok(report)
 }
 
 /// Holds what lists and readers are told against what the log folds to.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     append::{self, Projection},
     store::LogError,
-    verify::{Audit, Page, Row},
+    verify::{Audit, Opened, Page, Row},
 };
 
 /// How often an incident that is written to is read again, before its newest records are left to the next time.
@@ -97,8 +97,10 @@ impl Audit for Snapshots<'_> {
     ) -> Result<Page, LogError> {
         let held = self.hold(org, incident).await?;
         let wanted = held.rows.iter().filter(|row| row.seq > after).take(limit as usize);
+        let rows: Vec<Row> = wanted.cloned().collect();
         let strays = if after == 0 { held.strays.clone() } else { Vec::new() };
-        Ok(Page { rows: wanted.cloned().collect(), strays })
+        let next = rows.last().map(|row| row.seq).filter(|_| rows.len() == limit as usize);
+        Ok(Page { next, open: Box::new(move || Ok(Opened { rows, strays })) })
     }
 
     async fn projection(

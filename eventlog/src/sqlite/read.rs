@@ -13,7 +13,7 @@ use crate::{
     entry,
     sql::{signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
-    verify::{Audit, Page, Row},
+    verify::{Audit, Opened, Page, Row},
 };
 
 /// Texts asked for in one query: SQLite takes 32 766 variables, and a storm of signals may leave more texts.
@@ -227,6 +227,11 @@ pub(super) async fn answer(
     answer.map(|text| serde_json::from_str(&text).map_err(corrupt)).transpose()
 }
 
+/// Every incident that a row names. From one to the next through the index, since each has many rows.
+const TRACES: &str = "WITH RECURSIVE
+    recorded(incident) AS (SELECT MIN(incident) FROM events WHERE org = ?1 UNION ALL SELECT (SELECT MIN(incident) FROM events WHERE org = ?1 AND incident > recorded.incident) FROM recorded WHERE recorded.incident IS NOT NULL),
+    described(incident) AS (SELECT MIN(incident) FROM texts WHERE org = ?1 UNION ALL SELECT (SELECT MIN(incident) FROM texts WHERE org = ?1 AND incident > described.incident) FROM described WHERE described.incident IS NOT NULL)
+    SELECT CAST(incident AS BLOB) FROM (SELECT incident FROM incidents WHERE org = ?1 UNION SELECT incident FROM recorded UNION SELECT incident FROM described) WHERE incident IS NOT NULL";
 /// Texts after a seq. One that is no number sorts after all that are, and belongs to no record.
 const TEXTS_ON: &str = "SELECT IIF(typeof(seq) = 'integer', seq, 0) AS seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ?1 AND incident = ?2 AND seq > ?3";
 /// Texts after a seq and up to another.
@@ -235,13 +240,8 @@ const TEXTS_TO: &str = "SELECT seq, CAST(field AS BLOB) AS field, CAST(commitmen
 #[async_trait]
 impl Audit for SqliteConnection {
     async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError> {
-        let ids: Vec<Vec<u8>> = sqlx::query_scalar(
-            "SELECT CAST(incident AS BLOB) FROM (SELECT incident FROM incidents WHERE org = ?1 UNION SELECT DISTINCT incident FROM events WHERE org = ?1 UNION SELECT DISTINCT incident FROM texts WHERE org = ?1)",
-        )
-        .bind(org.as_str())
-        .fetch_all(self)
-        .await
-        .map_err(unavailable)?;
+        let ids: Vec<Vec<u8>> =
+            sqlx::query_scalar(TRACES).bind(org.as_str()).fetch_all(self).await.map_err(unavailable)?;
         Ok(ids.into_iter().map(entry::utf8).collect())
     }
 
@@ -264,16 +264,8 @@ impl Audit for SqliteConnection {
         .fetch_all(&mut *self)
         .await
         .map_err(unavailable)?;
-        let mut rows = Vec::with_capacity(found.len());
-        for row in &found {
-            rows.push(Row {
-                seq: unsigned(column(row, "seq", place)?),
-                canonical: column(row, "canonical", place)?,
-                hash: column(row, "hash", place)?,
-                texts: BTreeMap::new(),
-            });
-        }
-        let last = rows.last().filter(|_| rows.len() == limit as usize).map(|row| signed(row.seq));
+        let last: Option<i64> = found.last().map(|row| column(row, "seq", place)).transpose()?;
+        let last = last.filter(|_| found.len() == limit as usize);
         let beside = sqlx::query(if last.is_some() { TEXTS_TO } else { TEXTS_ON })
             .bind(org.as_str())
             .bind(incident.as_str())
@@ -282,17 +274,31 @@ impl Audit for SqliteConnection {
             .fetch_all(self)
             .await
             .map_err(unavailable)?;
-        let mut texts = BTreeMap::<u64, BTreeMap<_, _>>::new();
-        for row in &beside {
-            let text = (
-                column(row, "commitment", place)?,
-                column(row, "salt", place)?,
-                entry::utf8(column(row, "text", place)?),
-            );
-            let fields = texts.entry(unsigned(column(row, "seq", place)?)).or_default();
-            fields.insert(entry::utf8(column(row, "field", place)?), text);
-        }
-        Ok(Page::of(rows, texts))
+        let place = incident.to_string();
+        let open = move || {
+            let place = || place.clone();
+            let mut rows = Vec::with_capacity(found.len());
+            for row in &found {
+                rows.push(Row {
+                    seq: unsigned(column(row, "seq", place)?),
+                    canonical: column(row, "canonical", place)?,
+                    hash: column(row, "hash", place)?,
+                    texts: BTreeMap::new(),
+                });
+            }
+            let mut texts = BTreeMap::<u64, BTreeMap<_, _>>::new();
+            for row in &beside {
+                let text = (
+                    column(row, "commitment", place)?,
+                    column(row, "salt", place)?,
+                    entry::utf8(column(row, "text", place)?),
+                );
+                let fields = texts.entry(unsigned(column(row, "seq", place)?)).or_default();
+                fields.insert(entry::utf8(column(row, "field", place)?), text);
+            }
+            Ok(Opened::of(rows, texts))
+        };
+        Ok(Page { next: last.map(unsigned), open: Box::new(open) })
     }
 
     async fn projection(
