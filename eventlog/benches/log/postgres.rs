@@ -82,7 +82,7 @@ fn statement(name: &str) -> String {
 
 /// What an append sends, with the values of the last one and a place of its own.
 async fn transaction(ours: &mut PgConnection, turn: usize) -> String {
-    let query = "SELECT e.canonical, e.hash, t.commitment, t.salt, t.text, i.head_hash, i.state, i.state_word, i.phase_word, i.severity, i.status_word, i.service, i.environment, i.project, i.correlation_keys, o.payload, k.fingerprint, k.answer FROM events e JOIN texts t USING (org, incident, seq) JOIN incidents i USING (org, incident, seq) JOIN idempotency k ON k.org = e.org AND k.incident = e.incident AND k.last_seq = e.seq JOIN outbox o ON o.org = e.org AND o.name = k.key LIMIT 1";
+    let query = "SELECT e.canonical, e.hash, t.commitment, t.salt, t.text, i.head_hash, i.state, i.state_word, i.phase_word, i.severity, i.status_word, i.service, i.environment, i.project, i.correlation_keys, i.waiting, o.payload, k.fingerprint, k.answer FROM events e JOIN texts t USING (org, incident, seq) JOIN incidents i USING (org, incident, seq) JOIN idempotency k ON k.org = e.org AND k.incident = e.incident AND k.last_seq = e.seq JOIN outbox o ON o.org = e.org AND o.name = k.key LIMIT 1";
     let row = sqlx::query(query).fetch_one(ours).await.unwrap();
     let bytes = |name: &str| format!("'\\x{}'::bytea", hex::encode(row.get::<&[u8], _>(name)));
     let text = |name: &str| match row.get::<Option<&str>, _>(name) {
@@ -129,6 +129,7 @@ async fn transaction(ours: &mut PgConnection, turn: usize) -> String {
         text("environment"),
         text("project"),
         text("correlation_keys"),
+        row.get::<bool, _>("waiting").to_string(),
     ];
     let mut script = "\\set n :n + 1\nBEGIN ISOLATION LEVEL READ COMMITTED;\n".to_owned();
     let find = filled(statement("FIND"), &["'default'".to_owned(), key, incident.to_owned()]);
@@ -138,6 +139,8 @@ async fn transaction(ours: &mut PgConnection, turn: usize) -> String {
 
 /// The statement with values in place of `$1`, `$2`, ….
 fn filled(mut statement: String, values: &[String]) -> String {
+    let asked = (1..).take_while(|number| statement.contains(&format!("${number}"))).count();
+    assert_eq!(asked, values.len(), "the statement has other parameters: {statement}");
     for (index, value) in values.iter().enumerate().rev() {
         statement = statement.replace(&format!("${}", index + 1), value);
     }
