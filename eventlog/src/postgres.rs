@@ -20,7 +20,7 @@ use harmony_incidents::{
 use serde_json::Value;
 use sqlx::{
     Connection as _, PgConnection, PgPool, PgTransaction,
-    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     checkpoint::IncidentHead,
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
-    sql::reason,
+    sql::{column, reason},
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
 };
@@ -312,14 +312,6 @@ impl EventLog for PostgresLog {
     async fn ping(&self) -> Result<(), LogError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(unavailable)
     }
-}
-
-/// A column of a row; one of another type is damage.
-fn column<'r, T>(row: &'r PgRow, name: &str, place: impl FnOnce() -> String) -> Result<T, LogError>
-where
-    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    sqlx::Row::try_get(row, name).map_err(|_| LogError::Corrupt { place: place() })
 }
 
 /// What PostgreSQL will never take is the request's fault (class 22, such as U+0000 in a key); the rest may pass.

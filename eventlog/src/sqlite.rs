@@ -17,7 +17,7 @@ use harmony_incidents::{
 use serde_json::Value;
 use sqlx::{
     SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     checkpoint::IncidentHead,
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
-    sql::reason,
+    sql::{column, reason},
     store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
     verify::{self, Audit as _, Report, Row},
 };
@@ -362,14 +362,6 @@ impl EventLog for SqliteLog {
     async fn ping(&self) -> Result<(), LogError> {
         sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(unavailable)
     }
-}
-
-/// A column of a row. SQLite holds whatever was put there: a value of another type is damage, not a reason to panic.
-fn column<'r, T>(row: &'r SqliteRow, name: &str, place: impl FnOnce() -> String) -> Result<T, LogError>
-where
-    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-{
-    sqlx::Row::try_get(row, name).map_err(|_| LogError::Corrupt { place: place() })
 }
 
 fn unavailable(error: sqlx::Error) -> LogError {

@@ -11,9 +11,9 @@ use crate::{
     append::{self, Projection, incident_id, key_line},
     checkpoint::IncidentHead,
     entry,
-    sql::{signed, unsigned},
+    sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
-    verify::{Audit, Opened, Page, Row},
+    verify::{Audit, Page},
 };
 
 pub(super) async fn state(
@@ -234,7 +234,7 @@ impl Audit for PgConnection {
         let last: Option<i64> = found.last().map(|row| column(row, "seq", place)).transpose()?;
         let last = last.filter(|_| found.len() == limit as usize);
         let beside = sqlx::query(
-            "SELECT seq, field, commitment, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq > $3 AND seq <= $4",
+            "SELECT seq, convert_to(field, 'UTF8') AS field, commitment, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq > $3 AND seq <= $4",
         )
         .bind(org.as_str())
         .bind(incident.as_str())
@@ -243,31 +243,7 @@ impl Audit for PgConnection {
         .fetch_all(self)
         .await
         .map_err(unavailable)?;
-        let place = incident.to_string();
-        let open = move || {
-            let place = || place.clone();
-            let mut rows = Vec::with_capacity(found.len());
-            for row in &found {
-                rows.push(Row {
-                    seq: unsigned(column(row, "seq", place)?),
-                    canonical: column(row, "canonical", place)?,
-                    hash: column(row, "hash", place)?,
-                    texts: BTreeMap::new(),
-                });
-            }
-            let mut texts = BTreeMap::<u64, BTreeMap<_, _>>::new();
-            for row in &beside {
-                let text = (
-                    column(row, "commitment", place)?,
-                    column(row, "salt", place)?,
-                    entry::utf8(column(row, "text", place)?),
-                );
-                let fields = texts.entry(unsigned(column(row, "seq", place)?)).or_default();
-                fields.insert(column(row, "field", place)?, text);
-            }
-            Ok(Opened::of(rows, texts))
-        };
-        Ok(Page { next: last.map(unsigned), open: Box::new(open) })
+        Ok(sql::page(last, incident, found, beside))
     }
 
     async fn projection(

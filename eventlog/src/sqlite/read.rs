@@ -11,9 +11,9 @@ use crate::{
     append::{self, Projection, incident_id, key_line},
     checkpoint::IncidentHead,
     entry,
-    sql::{signed, unsigned},
+    sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
-    verify::{Audit, Opened, Page, Row},
+    verify::{Audit, Page},
 };
 
 /// Texts asked for in one query: SQLite takes 32 766 variables, and a storm of signals may leave more texts.
@@ -232,6 +232,7 @@ const TRACES: &str = "WITH RECURSIVE
     recorded(incident) AS (SELECT MIN(incident) FROM events WHERE org = ?1 UNION ALL SELECT (SELECT MIN(incident) FROM events WHERE org = ?1 AND incident > recorded.incident) FROM recorded WHERE recorded.incident IS NOT NULL),
     described(incident) AS (SELECT MIN(incident) FROM texts WHERE org = ?1 UNION ALL SELECT (SELECT MIN(incident) FROM texts WHERE org = ?1 AND incident > described.incident) FROM described WHERE described.incident IS NOT NULL)
     SELECT CAST(incident AS BLOB) FROM (SELECT incident FROM incidents WHERE org = ?1 UNION SELECT incident FROM recorded UNION SELECT incident FROM described) WHERE incident IS NOT NULL";
+
 /// Texts after a seq. One that is no number sorts after all that are, and belongs to no record.
 const TEXTS_ON: &str = "SELECT IIF(typeof(seq) = 'integer', seq, 0) AS seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ?1 AND incident = ?2 AND seq > ?3";
 /// Texts after a seq and up to another.
@@ -274,31 +275,7 @@ impl Audit for SqliteConnection {
             .fetch_all(self)
             .await
             .map_err(unavailable)?;
-        let place = incident.to_string();
-        let open = move || {
-            let place = || place.clone();
-            let mut rows = Vec::with_capacity(found.len());
-            for row in &found {
-                rows.push(Row {
-                    seq: unsigned(column(row, "seq", place)?),
-                    canonical: column(row, "canonical", place)?,
-                    hash: column(row, "hash", place)?,
-                    texts: BTreeMap::new(),
-                });
-            }
-            let mut texts = BTreeMap::<u64, BTreeMap<_, _>>::new();
-            for row in &beside {
-                let text = (
-                    column(row, "commitment", place)?,
-                    column(row, "salt", place)?,
-                    entry::utf8(column(row, "text", place)?),
-                );
-                let fields = texts.entry(unsigned(column(row, "seq", place)?)).or_default();
-                fields.insert(entry::utf8(column(row, "field", place)?), text);
-            }
-            Ok(Opened::of(rows, texts))
-        };
-        Ok(Page { next: last.map(unsigned), open: Box::new(open) })
+        Ok(sql::page(last, incident, found, beside))
     }
 
     async fn projection(
