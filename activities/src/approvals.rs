@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, PendingGate, Scope};
+use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, PendingGate, Scope, SettledGate};
 use harmony_incidents::{
     Command,
     approvals::{settled_as, view},
@@ -99,21 +99,23 @@ impl Services {
             .map_err(|error| failure::log(&error))?
             .unwrap_or_default();
         let gate = state.gates.iter().find(|gate| gate.gate_id == request.gate_id);
-        Ok(match gate {
+        let steps = gate.map(|gate| steps_of(&state, gate)).unwrap_or_default();
+        let settled = match gate {
             Some(gate) if gate.status == "pending" => {
-                LookReply::Pending(Box::new(PendingGate { gate: view(gate), steps: steps_of(&state, gate) }))
+                return Ok(LookReply::Pending(Box::new(PendingGate { gate: view(gate), steps })));
             }
-            Some(gate) => LookReply::Settled(Settled {
+            Some(gate) => Settled {
                 reason: (gate.status == "cancelled").then(|| "the incident moved on".to_owned()),
                 ..settled_as(gate)
-            }),
-            None => LookReply::Settled(Settled {
+            },
+            None => Settled {
                 status: "cancelled".to_owned(),
                 by: String::new(),
                 reason: Some("the gate is not known".to_owned()),
                 break_glass: false,
-            }),
-        })
+            },
+        };
+        Ok(LookReply::Settled(Box::new(SettledGate { settled, steps })))
     }
 }
 

@@ -40,15 +40,16 @@ impl LogActivities {
         let AppendRequest { scope, command } = request;
         let services = &self.0;
         let switched_off = services.cell_switched_off(&scope, &command).await?;
-        let (answer, known_to_other_run) = if switched_off.is_some() {
-            (Ok(Answer::Unchanged), false)
+        let (answer, repeated, same_run) = if switched_off.is_some() {
+            (Ok(Answer::Unchanged), false, true)
         } else {
             match services.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
-                Ok(appended) => (Ok(appended.answer), appended.repeated && !appended.same_run),
-                Err(LogError::Refused(refusal)) => (Err(refusal), false),
+                Ok(appended) => (Ok(appended.answer), appended.repeated, appended.same_run),
+                Err(LogError::Refused(refusal)) => (Err(refusal), false, true),
                 Err(error) => return Err(failure::log(&error)),
             }
         };
+        let known_to_other_run = repeated && !same_run;
         let cell = match &command {
             Command::Record { payload } if known_to_other_run => {
                 services.finished_cell(&scope, payload).await?
@@ -64,6 +65,7 @@ impl LogActivities {
         Ok(AppendReply {
             answer,
             known_to_other_run,
+            repeated,
             cell,
             switched_off,
             state: state.state(),

@@ -312,8 +312,11 @@ pub struct AppendRequest {
 pub struct AppendReply {
     /// What the log answered, or refused.
     pub answer: Result<Answer, Refusal>,
-    /// Whether this was on record before this run asked.
+    /// Whether another run had put this on record before.
     pub known_to_other_run: bool,
+    /// Whether it was on record already, be it from a task of this run that was lost.
+    #[serde(default)]
+    pub repeated: bool,
     /// Where an earlier run had started this cell: how it ended, if that is on record.
     #[serde(default)]
     pub cell: Option<CellReply>,
@@ -364,7 +367,19 @@ pub enum LookReply {
     /// Still waiting, at this level.
     Pending(Box<PendingGate>),
     /// Settled.
-    Settled(Settled),
+    Settled(Box<SettledGate>),
+}
+
+/// A gate that is settled, and what was done for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettledGate {
+    /// How.
+    #[serde(flatten)]
+    pub settled: Settled,
+    /// As [`PendingGate::steps`].
+    #[serde(default)]
+    pub steps: BTreeMap<String, String>,
 }
 
 /// A gate that waits, and what was done for it.

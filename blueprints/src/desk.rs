@@ -89,6 +89,8 @@ pub(crate) struct Desk {
     pub(crate) inbox: VecDeque<Arrival>,
     pub(crate) verdicts: BTreeMap<u64, Verdict>,
     pub(crate) gate: Option<Gate>,
+    /// What was decided about a gate that is in the log and not here yet, by gate.
+    early: BTreeMap<String, (Timestamp, Verdict)>,
     pub(crate) scope: Option<Scope>,
     /// Counts wake-ups, so that a waiting gate sees that one came.
     pub(crate) wakes: u32,
@@ -137,6 +139,29 @@ impl Desk {
             signal,
         });
         self.arrivals
+    }
+
+    /// Puts a gate here, with what was decided about it before.
+    pub(crate) fn open(&mut self, mut gate: Gate) {
+        if let Some((at, verdict)) = self.early.remove(&gate.view.gate_id) {
+            gate.take(&verdict, at);
+        }
+        self.gate = Some(gate);
+    }
+
+    /// Takes a verdict: for the gate that is here, or for one that is being opened. A task that is run again judges
+    /// beside the opening what came since, and the log knows the gate from the task that was lost.
+    pub(crate) fn take(&mut self, verdict: &Verdict, at: Timestamp) {
+        let ours = |gate: &Gate| verdict.gate_id.as_deref() == Some(gate.view.gate_id.as_str());
+        let counts = verdict.accepted || verdict.settled.is_some();
+        if let Some(gate_id) =
+            verdict.gate_id.as_ref().filter(|_| counts && !self.gate.as_ref().is_some_and(ours))
+        {
+            self.early.insert(gate_id.clone(), (at, verdict.clone()));
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.take(verdict, at);
+        }
     }
 
     /// Whether the gate that was last open is settled.

@@ -134,8 +134,8 @@ async fn judge<W: Blueprint>(ctx: &WorkflowContext<W>, arrival: Arrival, scope: 
         desk.inbox.pop_front();
         if let Some(minute) = verdict.counted_from {
             *desk.floods.entry((minute, verdict.gate_id.clone().unwrap_or_default())).or_default() += 1;
-        } else if let Some(gate) = &mut desk.gate {
-            gate.take(&verdict, request.scope.occurred_at);
+        } else {
+            desk.take(&verdict, request.scope.occurred_at);
         }
         if !arrival.signal {
             desk.verdicts.insert(arrival.id, verdict);

@@ -119,37 +119,59 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
         Answer::Settled { settled } => return Ok(outcome(settled)),
         other => return Err(fail(format!("the log answered a gate with {other:?}"))),
     };
-    // After a reset the log may know more than this run: where the gate is now, or how it was settled.
+    // After a reset, or a task that was lost, the log may know more than this run: where the gate is now, or how it was
+    // settled.
     let mut told = Told::default();
-    let gate = if opened.known_to_other_run {
+    let mut settled = None;
+    let gate = if opened.repeated || opened.known_to_other_run {
         let request = LookRequest { scope: run.at("look"), gate_id: gate.gate_id.clone() };
         match patiently(run.ctx, ApprovalLook, &request).await? {
             LookReply::Pending(found) => {
                 told = Told::of(&plan.step, found.steps);
                 found.gate
             }
-            LookReply::Settled(settled) => return Ok(outcome(settled)),
+            // Histories from before `repeated` end here.
+            LookReply::Settled(found) if !opened.repeated => return Ok(outcome(found.settled)),
+            LookReply::Settled(found) => {
+                told = Told::of(&plan.step, found.steps);
+                settled = Some(found.settled);
+                gate
+            }
         }
     } else {
         gate
     };
     run.ctx.state_mut(|workflow| {
-        workflow.desk_mut().gate = Some(Gate {
+        workflow.desk_mut().open(Gate {
             history: vec![format!("{} requested by {}", gate.requested_at, gate.requester)],
             view: gate.clone(),
-            settled: None,
+            settled,
             channel: run.link("slackChannel"),
             message: told.message(),
         });
     });
+    if let Some(settled) = settled_here(run.ctx) {
+        finish(run, &plan, &settled, told.pages()).await?;
+        return Ok(outcome(settled));
+    }
     run.ctx.set_current_details(format!("waiting for {}: {}", gate.required_roles.join(" or "), gate.action));
     run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set("pending".to_owned())]);
     let (settled, pages) = join!(wait_or_leave(run, &gate, wakes), messenger(run, &plan, gate.clone(), told));
     let settled = settled?;
+    finish(run, &plan, &settled, pages?).await?;
+    Ok(outcome(settled))
+}
+
+/// Makes known how it was settled.
+async fn finish<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: &Plan,
+    settled: &Settled,
+    pages: Vec<String>,
+) -> Flow<()> {
     run.ctx.set_current_details(format!("{}: {}", plan.action, settled.status));
     run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set(settled.status.clone())]);
-    tell_in_time(run, &plan, &settled, pages?).await?;
-    Ok(outcome(settled))
+    tell_in_time(run, plan, settled, pages).await
 }
 
 /// Tells what came of it, but lets nobody wait for a vendor that is away: what is under way goes on by itself.
@@ -273,7 +295,9 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
                     moved(ctx, &gate, &found.gate);
                     gate = found.gate;
                 }
-                LookReply::Settled(settled) => return settle(ctx, Answer::Settled { settled }),
+                LookReply::Settled(found) => {
+                    return settle(ctx, Answer::Settled { settled: found.settled });
+                }
             }
             due = gate.deadline;
             continue;

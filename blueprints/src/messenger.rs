@@ -65,7 +65,7 @@ impl Told {
     }
 
     /// The stages that were paged and whose page did not end.
-    fn pages(&self) -> Vec<String> {
+    pub(crate) fn pages(&self) -> Vec<String> {
         let name = |step: &str| step.strip_prefix(&self.prefix)?.strip_prefix("page-").map(str::to_owned);
         let paged = self.steps.keys().filter_map(|step| name(step)).filter(|stage| stage_of(stage).is_some());
         paged.filter(|stage| !self.has(&format!("{}unpage-{stage}", self.prefix))).collect()
