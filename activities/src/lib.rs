@@ -29,7 +29,7 @@ pub use checkpoints::Checkpoints;
 pub use effects::{EffectTiming, HoldOff};
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;
-pub use outbox::Dispatcher;
+pub use outbox::{Dispatcher, send_ahead};
 pub use reconciler::Reconciler;
 pub use runbook::RunbookActivities;
 pub use services::{PagingService, ReviewSpace, RunbookServices, Services};

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use harmony_blueprints::{
     APPROVAL_SIGNAL, DECIDE_UPDATE, INCIDENTS_QUEUE, RUN_MEMO, RUNS_A_RESUMPTION, WAKE_SIGNAL,
 };
-use harmony_eventlog::{Append, CandidateStatus, LogError, OutboxKind, Pending, SharedLog, Target};
+use harmony_eventlog::{
+    Append, CandidateStatus, LogError, OutboxItem, OutboxKind, Pending, SharedLog, Target,
+};
 use harmony_incidents::{
     Command, IncidentId, RulesSource, WorkflowId,
     command::{Attested, Context, DecisionInput, DecisionPayload},
@@ -285,23 +287,23 @@ impl Dispatcher {
 
     /// First as an update, which answers; then as a signal, which lasts.
     async fn decide(&self, pending: &Pending) -> anyhow::Result<Carried> {
-        let payload = &pending.item.payload;
-        let workflow_id = text(payload, "workflowId")?;
-        let decision = &payload["decision"];
-        let decision_id = &pending.item.name;
-        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let workflow_id = text(&pending.item.payload, "workflowId")?;
         if pending.attempts <= 1 {
-            let options = WorkflowExecuteUpdateOptions::builder().update_id(decision_id.clone()).build();
-            let update = handle.execute_update(UntypedUpdate::new(DECIDE_UPDATE), raw(decision), options);
-            match tokio::time::timeout(UPDATE_PATIENCE, update).await {
-                Ok(Ok(_)) => return Ok(Carried::Done),
-                Ok(Err(WorkflowUpdateError::NotFound(_))) => return self.refuse(pending, workflow_id).await,
-                Ok(Err(error)) => tracing::debug!(error = %error, "the update was not answered: signalling"),
-                Err(_) => {}
+            match update(&self.client, &pending.item).await? {
+                Some(Ok(())) => return Ok(Carried::Done),
+                Some(Err(WorkflowUpdateError::NotFound(_))) => {
+                    return self.refuse(pending, workflow_id).await;
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(error = %error, "the update was not answered: signalling");
+                }
+                None => {}
             }
         }
-        let options = WorkflowSignalOptions::builder().request_id(decision_id.clone()).build();
-        match handle.signal(UntypedSignal::new(APPROVAL_SIGNAL), raw(decision), options).await {
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let options = WorkflowSignalOptions::builder().request_id(pending.item.name.clone()).build();
+        let decision = raw(&pending.item.payload["decision"]);
+        match handle.signal(UntypedSignal::new(APPROVAL_SIGNAL), decision, options).await {
             Ok(()) => Ok(Carried::Sent),
             Err(WorkflowInteractionError::NotFound(_)) => self.refuse(pending, workflow_id).await,
             Err(error) => Err(error.into()),
@@ -382,6 +384,27 @@ impl Dispatcher {
         let options = WorkflowSignalOptions::builder().request_id(pending.item.name.clone()).build();
         finished(handle.signal(UntypedSignal::new(WAKE_SIGNAL), raw(&json!({})), options).await)
     }
+}
+
+/// Sends a decision that stands in the outbox on at once. Should it get lost, the outbox has it; where it arrives twice
+/// it is one update.
+pub async fn send_ahead(client: &Client, item: &OutboxItem) {
+    if let Ok(None | Some(Err(_))) | Err(_) = update(client, item).await {
+        tracing::debug!(decision = item.name, "not answered at once: the outbox carries it");
+    }
+}
+
+/// A decision as an update, which answers; nothing where it does not in time.
+async fn update(
+    client: &Client,
+    item: &OutboxItem,
+) -> anyhow::Result<Option<Result<(), WorkflowUpdateError>>> {
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(text(&item.payload, "workflowId")?);
+    let options = WorkflowExecuteUpdateOptions::builder().update_id(item.name.clone()).build();
+    let update =
+        handle.execute_update(UntypedUpdate::new(DECIDE_UPDATE), raw(&item.payload["decision"]), options);
+    let answered = tokio::time::timeout(UPDATE_PATIENCE, update).await.ok();
+    Ok(answered.map(|answered| answered.map(drop)))
 }
 
 /// A workflow that has ended needs no telling.

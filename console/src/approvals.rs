@@ -187,6 +187,9 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
         Ok((Answer::Unchanged, item.iter().cloned().collect()))
     })
     .await?;
+    if let Some(item) = &item {
+        call.app.doors.temporal.send_ahead(item);
+    }
     let Some(answer) = decisions::verdict(&call.app, &call.caller.org, decision_id).await? else {
         return Ok(not_yet(gate_id, decision_id));
     };

@@ -77,6 +77,11 @@ impl ApiError {
         }
     }
 
+    /// Whether the failure is this side's: the same request may work later.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.status().is_server_error()
+    }
+
     /// The problem's type, its title, and what to do about it.
     fn kind(&self) -> (&'static str, &'static str, &'static str) {
         match self {

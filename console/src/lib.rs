@@ -52,7 +52,7 @@ use axum::{
     routing::{get, post},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
-use harmony_eventlog::{CheckpointKey, SharedLog};
+use harmony_eventlog::{CheckpointKey, OutboxItem, SharedLog};
 use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
 
@@ -92,8 +92,8 @@ pub struct Doors {
     pub oidc: Option<Oidc>,
     /// Knows the runbooks.
     pub runbooks: Arc<dyn Runbooks>,
-    /// Knows whether Temporal answers.
-    pub temporal: Arc<dyn TemporalHealth>,
+    /// The way to Temporal.
+    pub temporal: Arc<dyn Temporal>,
     /// Confluence space of a post-mortem that names none.
     pub default_space: String,
     /// What the pages need to know about this installation.
@@ -161,10 +161,15 @@ pub struct Cell {
     pub only_by_name: bool,
 }
 
-/// Knows whether Temporal answers. Asked with every declaration, so the implementor caches.
-pub trait TemporalHealth: Send + Sync {
-    /// The error is the address that does not answer.
+/// The way to Temporal.
+pub trait Temporal: Send + Sync {
+    /// Whether it answers; the error is the address that does not. Asked with every declaration, so the implementor
+    /// caches.
     fn reachable(&self) -> Result<(), String>;
+
+    /// Sends a decision on that is in the outbox, so that it does not wait until somebody looks there. Does not block,
+    /// and need not arrive.
+    fn send_ahead(&self, decision: &OutboxItem);
 }
 
 /// What handlers share.

@@ -1,6 +1,6 @@
 //! A P1 walked by hand: declared, remediated, approved in Slack, closed out, reviewed and signed off.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     driver::{Browser, Driver},
@@ -39,6 +39,7 @@ async fn incident_is_walked_in_the_browser_from_declaration_to_sign_off() {
     walk.approve_and_see_the_output_appear().await;
     walk.close_out().await;
     walk.review().await;
+    walk.promote().await;
     walk.look_around().await;
     browser.close().await;
 }
@@ -138,6 +139,11 @@ impl Walk<'_> {
         browser.says("Run rollback-deployment.md").await;
         take(browser, "approvals").await;
         fits_a_phone(browser, "approvals").await;
+        let gate = browser.script("return document.querySelector('form.decide').action").await;
+        browser.open(gate.as_str().unwrap()).await;
+        browser.says("Digest of all of this").await;
+        take(browser, "approval").await;
+        fits_a_phone(browser, "approval").await;
 
         let directory = self.world.dir.path().join("directory.toml");
         let text = std::fs::read_to_string(&directory).unwrap();
@@ -228,8 +234,43 @@ impl Walk<'_> {
         assert_eq!(self.world.incident(&self.incident).await["state"], "CLOSED");
     }
 
+    /// An alert that the policy leaves to a person, and the person.
+    async fn promote(&self) {
+        let browser = self.browser;
+        for (id, severity) in [("am-search-1", "critical"), ("am-search-2", "info")] {
+            let alert = json!({
+                "candidateId": id, "policyId": "alerts", "source": "alertmanager", "severity": severity,
+                "title": "Search answers slowly", "summary": "p99 of search is above 2 s in two regions.",
+                "serviceName": "search", "environment": "production", "correlationKey": id,
+                "signals": [{ "signalId": format!("{id}/p99"), "source": "prometheus", "summary": "p99 2.4 s" }],
+            });
+            self.world.post("candidates", alert).await;
+            let is_decided = async || {
+                let found = self.world.get(&format!("candidates/{id}")).await;
+                (found["status"] != "RECEIVED").then_some(())
+            };
+            self.world.until("the candidate to be decided about", is_decided).await;
+        }
+        self.open("candidates").await;
+        browser.says("DEFERRED").await;
+        take(browser, "candidates").await;
+        fits_a_phone(browser, "candidates").await;
+        browser.click("a[href$='/candidates/am-search-1']").await;
+        browser.says("How it was decided").await;
+        take(browser, "candidate").await;
+        fits_a_phone(browser, "candidate").await;
+        browser.click_and_confirm("form[action$='/promote'] button.primary").await;
+        browser.says("Declared.").await;
+    }
+
     async fn look_around(&self) {
         let browser = self.browser;
+        self.open("incidents/INC-2020-0001").await;
+        browser.says("Not found").await;
+        take(browser, "trouble").await;
+        fits_a_phone(browser, "trouble").await;
+        browser.open(&format!("{}/explorer", self.console)).await;
+        take(browser, "explorer").await;
         self.open("log").await;
         browser.click("button[value=verify]").await;
         browser.says("Verified.").await;

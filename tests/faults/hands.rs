@@ -113,6 +113,8 @@ impl Hands {
         let outcome: Value = answer.json().await.unwrap_or_default();
         let taken = |outcome: &Value| outcome["delivered"] == true && outcome["status"] == 200;
         match (taken(&outcome), outcome.get("form")) {
+            // Slack did not open the form, or there was nothing to reject any more: nothing was decided.
+            (true, None) if action == "reject" => Clicked::Lost,
             (true, None) => Clicked::Taken,
             (true, Some(form)) if taken(form) => Clicked::Taken,
             // The message was settled between the look and the click.

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use harmony_console::TemporalHealth;
+use harmony_console::Temporal;
 use harmony_eventlog::SharedLog;
 use harmony_incidents::RulesSource;
 use harmony_telemetry::metrics;

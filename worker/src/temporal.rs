@@ -2,11 +2,13 @@
 
 use std::{
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use harmony_console::TemporalHealth;
+use harmony_activities::send_ahead;
+use harmony_console::Temporal;
+use harmony_eventlog::OutboxItem;
 use temporalio_client::{
     Client, ClientOptions, ConnectionOptions,
     envconfig::{DataSource, LoadClientConfigProfileOptions},
@@ -133,33 +135,40 @@ fn address(text: &str, has_tls: bool) -> Result<Url, Failure> {
     })
 }
 
-/// Whether Temporal answers, asked once a second in the background.
+/// The console's way to Temporal: whether it answers is asked once a second in the background.
 pub(crate) struct Probe {
     address: String,
-    last: Mutex<bool>,
+    last: Mutex<Last>,
+}
+
+/// What the last question brought.
+#[derive(Default)]
+struct Last {
+    answers: bool,
+    client: Option<Client>,
 }
 
 impl Probe {
     /// Asks once, then goes on asking for as long as somebody holds the probe.
     pub(crate) async fn start(config: &Config) -> Arc<Self> {
-        let probe = Arc::new(Self { address: config.temporal_address.clone(), last: Mutex::new(false) });
-        let mut client = None;
-        probe.ask(config, &mut client).await;
+        let probe = Arc::new(Self { address: config.temporal_address.clone(), last: Mutex::default() });
+        probe.ask(config).await;
         let (weak, config) = (Arc::downgrade(&probe), config.clone());
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(PROBE_INTERVAL).await;
                 let Some(probe) = weak.upgrade() else { return };
-                probe.ask(&config, &mut client).await;
+                probe.ask(&config).await;
             }
         });
         probe
     }
 
-    async fn ask(&self, config: &Config, client: &mut Option<Client>) {
+    async fn ask(&self, config: &Config) {
+        let mut client = self.last().client.clone();
         let asked = tokio::time::timeout(PROBE_TIMEOUT, async {
             if client.is_none() {
-                *client = Some(config.temporal_client().await?);
+                client = Some(config.temporal_client().await?);
             }
             if let Some(client) = client.as_ref() {
                 let mut service = client.connection().workflow_service();
@@ -168,18 +177,27 @@ impl Probe {
             anyhow::Ok(())
         });
         let answers = matches!(asked.await, Ok(Ok(())));
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last != answers {
+        let mut last = self.last();
+        if last.answers != answers {
             tracing::info!(address = %self.address, answers, "Temporal");
         }
-        *last = answers;
+        *last = Last { answers, client };
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl TemporalHealth for Probe {
+impl Temporal for Probe {
     fn reachable(&self) -> Result<(), String> {
-        let answers = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers { Ok(()) } else { Err(self.address.clone()) }
+        if self.last().answers { Ok(()) } else { Err(self.address.clone()) }
+    }
+
+    fn send_ahead(&self, decision: &OutboxItem) {
+        let Some(client) = self.last().client.clone() else { return };
+        let decision = decision.clone();
+        tokio::spawn(async move { send_ahead(&client, &decision).await });
     }
 }
 

@@ -11,6 +11,7 @@ use harmony_incidents::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::Connection;
 use url::form_urlencoded;
 
 use crate::{
@@ -146,6 +147,31 @@ async fn whoever_is_refused_is_told_why() {
     assert_eq!(interact(&world, &stranger, 0).await.status, 200);
     assert!(told_next(&told).await.contains("nobody in the directory has this Slack account"));
     assert!(world.outbox().await.is_empty());
+}
+
+#[tokio::test]
+async fn click_that_the_store_does_not_take_is_not_taken_for_done() {
+    let (world, _, url) = world().await;
+    let id = world.opened("P1").await;
+    let gate_id = world.gated(&id).await;
+    world.outbox().await;
+    let metadata = json!({ "org": "default", "workflowId": gate_id.split_once('#').unwrap().0, "gateId": gate_id, "digest": DIGEST });
+    for payload in [
+        click("U0COMMANDER", "t1", &url, "approve", &gate_value(&gate_id)),
+        submission(&metadata.to_string()),
+    ] {
+        let lock = world.locked_store().await;
+        let detail = interact(&world, &payload, 0).await.problem(503);
+        assert_eq!(detail, "the store has not taken this click (yet)");
+        // Slack has told them so. It counts all the same where the store takes it later.
+        lock.close().await.unwrap();
+        let mut waits = 500;
+        while world.outbox().await.is_empty() {
+            waits -= 1;
+            assert!(waits > 0, "it did not go on");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
-use harmony_console::{Cell, Doors, Runbooks, Site, TemporalHealth, Webhooks, oidc::Oidc, router};
-use harmony_eventlog::{Append, Appended, CheckpointKey, Pending, SharedLog, SqliteLog, Target};
+use harmony_console::{Cell, Doors, Runbooks, Site, Temporal, Webhooks, oidc::Oidc, router};
+use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
     attestation::AttestationKeys,
@@ -29,6 +29,7 @@ use harmony_incidents::{
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -89,12 +90,14 @@ impl Runbooks for Shelf {
     }
 }
 
-struct Temporal(Arc<AtomicBool>);
+struct NoTemporal(Arc<AtomicBool>);
 
-impl TemporalHealth for Temporal {
+impl Temporal for NoTemporal {
     fn reachable(&self) -> Result<(), String> {
         if self.0.load(Ordering::SeqCst) { Ok(()) } else { Err("127.0.0.1:7233".to_owned()) }
     }
+
+    fn send_ahead(&self, _: &OutboxItem) {}
 }
 
 /// A console and everything behind it.
@@ -103,7 +106,7 @@ pub(crate) struct World {
     pub(crate) keys: AttestationKeys,
     pub(crate) router: Router,
     /// Holds the store until the world ends.
-    _dir: TempDir,
+    dir: TempDir,
     rules: Arc<RuleSet>,
     temporal: Arc<AtomicBool>,
 }
@@ -190,7 +193,7 @@ impl World {
             },
             oidc,
             runbooks: Arc::new(Shelf),
-            temporal: Arc::new(Temporal(temporal.clone())),
+            temporal: Arc::new(NoTemporal(temporal.clone())),
             default_space: "OPS".to_owned(),
             site: Site {
                 session_key: SESSION_KEY.repeat(32).into(),
@@ -201,7 +204,15 @@ impl World {
                 requests_per_second: NonZeroU32::new(10_000).unwrap(),
             },
         });
-        Self { log, keys, router, _dir: dir, rules, temporal }
+        Self { log, keys, router, dir, rules, temporal }
+    }
+
+    /// Nobody else writes to the store until this is closed.
+    pub(crate) async fn locked_store(&self) -> SqliteConnection {
+        let file = SqliteConnectOptions::new().filename(self.dir.path().join("harmony.db"));
+        let mut lock = file.connect().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+        lock
     }
 
     pub(crate) fn policies(&self) -> Arc<Policies> {

@@ -1,15 +1,14 @@
 //! Reading an interaction: clicks on our buttons, forms that were sent, shortcuts. Others are nobody's business here.
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use harmony_incidents::{IncidentId, OrgId, command::Decision, ids::NAMESPACE};
 use serde::Deserialize;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     PATIENCE, Said, reject, shortcut,
     tell::Person,
-    work::{Click, Wish, work},
+    work::{Click, Safe, Wish, work},
 };
 use crate::{App, error::ApiError};
 
@@ -100,7 +99,7 @@ pub(super) async fn take(app: &App, payload: &str) -> Result<Said, ApiError> {
     let interaction = parse(payload)?;
     match interaction.kind.as_str() {
         "block_actions" => {
-            clicked(app, clicks(&interaction)?).await;
+            clicked(app, clicks(&interaction)?).await?;
             Ok(None)
         }
         "view_submission" => {
@@ -146,11 +145,11 @@ pub(super) fn clicks(interaction: &Interaction) -> Result<Vec<Click>, ApiError> 
 }
 
 /// Carries clicks out. All are read before any is carried out.
-async fn clicked(app: &App, clicks: Vec<Click>) {
-    let mut written = Vec::new();
+async fn clicked(app: &App, clicks: Vec<Click>) -> Result<(), ApiError> {
+    let mut safe = Vec::new();
     for click in clicks {
-        let (tell, told) = oneshot::channel();
-        written.push(told);
+        let (tell, told) = Safe::new();
+        safe.push(told);
         let app = app.clone();
         tokio::spawn(async move {
             if let Some(text) = work(&app, &click, tell).await {
@@ -159,9 +158,15 @@ async fn clicked(app: &App, clicks: Vec<Click>) {
         });
     }
     // What takes longer goes on, and tells the person itself.
-    if tokio::time::timeout(PATIENCE, join_all(written)).await.is_err() {
-        tracing::warn!("a click was answered before the store had taken it");
+    match tokio::time::timeout(PATIENCE, try_join_all(safe)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(not_stored()),
     }
+}
+
+/// Slack tells whoever clicked that it failed: what was not stored is not to be taken for done.
+pub(super) fn not_stored() -> ApiError {
+    ApiError::Unavailable("the store has not taken this click (yet)".to_owned())
 }
 
 fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {

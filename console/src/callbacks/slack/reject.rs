@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::{
     PATIENCE, Said,
-    interaction::{View, gate},
+    interaction::{View, gate, not_stored},
     tell::{Person, said_within},
-    work::{Click, Wish, work},
+    work::{Click, Safe, Wish, work},
 };
 use crate::{App, approvals::REASON_CHARS, decisions::Place, error::ApiError};
 
@@ -112,9 +112,12 @@ pub(super) async fn submitted(app: &App, user: String, view: &View) -> Result<Sa
         org,
         wish,
     };
-    let (tell, _) = tokio::sync::oneshot::channel();
+    let (tell, mut safe) = Safe::new();
     let worker = app.clone();
     let said = said_within(app, &person, PATIENCE, async move { work(&worker, &click, tell).await }).await;
+    if said.is_none() && safe.try_recv().is_err() {
+        return Err(not_stored());
+    }
     Ok(said.flatten().map(|text| json!({ "response_action": "update", "view": notice(&text) })))
 }
 

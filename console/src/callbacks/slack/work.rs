@@ -49,10 +49,29 @@ pub(super) enum Wish {
     },
 }
 
-/// Carries a click out. `written` is told (or dropped) when nothing can be lost any more.
-pub(super) async fn work(app: &App, click: &Click, written: oneshot::Sender<()>) -> Option<String> {
+/// Tells, once, that nothing can be lost any more. Dropped before, it tells that the store did not take it.
+pub(super) struct Safe(Option<oneshot::Sender<()>>);
+
+impl Safe {
+    /// With what hears of it.
+    pub(super) fn new() -> (Self, oneshot::Receiver<()>) {
+        let (tell, told) = oneshot::channel();
+        (Self(Some(tell)), told)
+    }
+
+    fn tell(&mut self) {
+        if let Some(tell) = self.0.take() {
+            // Nobody may wait any more.
+            let _ = tell.send(());
+        }
+    }
+}
+
+/// Carries a click out, and says when it is safe.
+pub(super) async fn work(app: &App, click: &Click, mut safe: Safe) -> Option<String> {
     let rules = app.doors.rules.current();
     let Some(principal) = rules.directory.by_slack_user(&click.person.user) else {
+        safe.tell();
         return Some("Nothing was changed: nobody in the directory has this Slack account.".to_owned());
     };
     let outcome = match &click.wish {
@@ -69,14 +88,16 @@ pub(super) async fn work(app: &App, click: &Click, written: oneshot::Sender<()>)
                 break_glass: false,
                 justification: None,
             };
-            decide(app, &rules, click, &proposal, written).await
+            decide(app, &rules, click, &proposal, &mut safe).await
         }
         Wish::SignOff { incident, digest } => {
-            let outcome = sign_off(app, &rules, click, principal, incident, digest).await;
-            drop(written);
-            outcome.map(Some)
+            sign_off(app, &rules, click, principal, incident, digest).await.map(Some)
         }
     };
+    // What was refused is lost by nobody; what could not be stored is.
+    if !matches!(&outcome, Err(error) if error.is_ours()) {
+        safe.tell();
+    }
     outcome.unwrap_or_else(|error| Some(format!("This did not count: {}", error.for_people())))
 }
 
@@ -86,7 +107,7 @@ async fn decide(
     rules: &RuleSet,
     click: &Click,
     proposal: &Proposal<'_>,
-    written: oneshot::Sender<()>,
+    safe: &mut Safe,
 ) -> Result<Option<String>, ApiError> {
     let place = decisions::place(app, proposal.org, proposal.gate_id)
         .await?
@@ -102,7 +123,8 @@ async fn decide(
         Course::Known(answer) => answer,
         Course::Send(item) => {
             app.doors.log.enqueue(proposal.org, &place.incident, &item).await?;
-            drop(written);
+            app.doors.temporal.send_ahead(&item);
+            safe.tell();
             match decisions::verdict(app, proposal.org, proposal.decision_id).await? {
                 Some(answer) => answer,
                 None => {
