@@ -47,8 +47,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     // What ends first comes first.
     found.sort_by_key(|(_, gate)| gate.due_us);
     let is_mine = |(state, gate): &(&IncidentState, &GateState)| {
-        let offered = approvals::offered(state, gate, &visit.caller.principal, visit.caller.rules());
-        offered.not_approve.is_none() || offered.reject
+        approvals::waits_for(state, gate, &visit.caller.principal, visit.caller.rules())
     };
     let (for_reader, for_others): (Vec<_>, Vec<_>) = found.into_iter().partition(is_mine);
     let (all_mine, all_others) = (for_reader.len(), for_others.len());

@@ -30,7 +30,7 @@ use crate::{
 pub use decision::REFUSALS_A_MINUTE;
 pub(crate) use decision::{count, decide};
 pub(crate) use escalation::{escalate, expire, replan};
-pub use offer::{Offered, offered};
+pub use offer::{Offered, offered, waits_for};
 pub use review::{REQUIRED_SECTIONS, REVIEW_SECTIONS, missing_for_review};
 
 use levels::Bench;

@@ -36,8 +36,15 @@ pub fn offered(state: &IncidentState, gate: &GateState, principal: &Principal, r
     Offered {
         not_approve,
         reject: may(GateRight::Reject).is_ok(),
-        break_glass: may(GateRight::BreakGlass).is_ok()
-            && rules.policy.break_glass
-            && matches!(state.severity(), Severity::P1 | Severity::P2),
+        break_glass: rules.policy.break_glass
+            && matches!(state.severity(), Severity::P1 | Severity::P2)
+            && may(GateRight::BreakGlass).is_ok(),
     }
+}
+
+/// Whether a pending gate waits for this person: they may approve or reject it. Asks no more than it must, for lists.
+pub fn waits_for(state: &IncidentState, gate: &GateState, principal: &Principal, rules: Rules<'_>) -> bool {
+    let (org, ask) = (org_of(state), GateAsk::of(gate));
+    let may = |right| rules.access.may_decide(principal, right, &org, state, ask).is_ok();
+    gate.status == "pending" && (may(GateRight::Approve) || may(GateRight::Reject))
 }
