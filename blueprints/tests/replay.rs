@@ -20,6 +20,7 @@ async fn stored_histories_replay() {
         .collect();
     names.sort();
     let workflows = [
+        "candidate.promote",
         "incident.act",
         "incident.initiate",
         "incident.remediate",

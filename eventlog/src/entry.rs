@@ -63,6 +63,41 @@ pub(crate) fn fill(state: &mut IncidentState, known: &BTreeMap<Vec<u8>, String>)
     }
 }
 
+/// States whose texts are being looked for.
+pub(crate) struct Filling {
+    states: Vec<IncidentState>,
+    known: BTreeMap<String, BTreeMap<Vec<u8>, String>>,
+}
+
+impl Filling {
+    pub(crate) fn of(states: Vec<IncidentState>) -> Self {
+        Self { states, known: BTreeMap::new() }
+    }
+
+    /// What is to be looked for: incident and commitment.
+    pub(crate) fn wanted(&mut self) -> Vec<(String, Vec<u8>)> {
+        let each = self.states.iter_mut().map(|state| {
+            let incident = state.incident.clone();
+            commitments(state).into_iter().map(move |one| (incident.clone(), one))
+        });
+        each.flatten().collect()
+    }
+
+    /// A text that was found.
+    pub(crate) fn know(&mut self, incident: String, commitment: Vec<u8>, text: String) {
+        self.known.entry(incident).or_default().insert(commitment, text);
+    }
+
+    /// What was not found was taken out.
+    pub(crate) fn filled(mut self) -> Vec<IncidentState> {
+        let none = BTreeMap::new();
+        for state in &mut self.states {
+            fill(state, self.known.get(&state.incident).unwrap_or(&none));
+        }
+        self.states
+    }
+}
+
 /// A text as it is stored. Bytes that are no text match no commitment.
 pub(crate) fn utf8(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| format!("{error}: {:?}", error.as_bytes()))

@@ -19,12 +19,14 @@ fn alert(id: &str, severity: &str) -> Value {
 }
 
 async fn decided(world: &World, id: &str) -> Value {
-    world
+    let decided = world
         .until(&format!("a decision about candidate {id}"), async || {
             let candidate = world.get(&format!("candidates/{id}")).await;
             (candidate["status"] != "RECEIVED").then_some(candidate)
         })
-        .await
+        .await;
+    world.keep_history(&format!("candidate.promote-{id}")).await;
+    decided
 }
 
 /// The incident that a candidate became, once it is there.

@@ -130,7 +130,7 @@ impl World {
     }
 
     /// Keeps the history of a run that ended, where `HARMONY_RECORD_HISTORIES` names a folder for it.
-    async fn keep_history(&self, workflow: &str) {
+    pub(crate) async fn keep_history(&self, workflow: &str) {
         let Some(folder) = std::env::var_os("HARMONY_RECORD_HISTORIES") else { return };
         let client = self.client().await;
         let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow);
@@ -138,7 +138,10 @@ impl World {
         drop(handle.get_result(Default::default()).await);
         let history = handle.fetch_history(Default::default()).to_json().await.unwrap();
         let story = std::thread::current().name().unwrap_or_default().rsplit("::").next().unwrap().to_owned();
-        let kind = workflow.split("-INC-").next().unwrap();
+        let kind = match workflow.split_once("-INC-") {
+            Some((kind, _)) => kind,
+            None => workflow.split('-').next().unwrap(),
+        };
         std::fs::write(Path::new(&folder).join(format!("{kind}-{story}.json")), history).unwrap();
     }
 

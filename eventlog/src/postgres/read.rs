@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
-use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
 use super::{column, unavailable};
 use crate::{
-    append::{self, Projection, incident_id, key_line},
+    append::{self, Projection, key_line},
     checkpoint::IncidentHead,
-    entry,
+    entry::{self, Filling},
     sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
     verify::{Audit, Page},
@@ -29,24 +29,39 @@ pub(super) async fn state(
         .await
         .map_err(unavailable)?;
     let Some(row) = row else { return Ok(None) };
-    let ChainHead { mut state, .. } =
-        append::head(column(&row, "head_hash", place)?, column(&row, "state", place)?)
-            .ok_or_else(|| LogError::Corrupt { place: place() })?;
+    Ok(filled(connection, org, vec![state_of(&row, place)?]).await?.pop())
+}
+
+/// The state in a row that has its columns, without its texts.
+fn state_of(row: &PgRow, place: impl Fn() -> String + Copy) -> Result<IncidentState, LogError> {
+    let head = append::head(column(row, "head_hash", place)?, column(row, "state", place)?);
+    head.map(|ChainHead { state, .. }| state).ok_or_else(|| LogError::Corrupt { place: place() })
+}
+
+/// These states with their texts, all of which are asked for together.
+async fn filled(
+    connection: &mut PgConnection,
+    org: &OrgId,
+    states: Vec<IncidentState>,
+) -> Result<Vec<IncidentState>, LogError> {
+    let mut filling = Filling::of(states);
+    let (incidents, commitments): (Vec<String>, Vec<Vec<u8>>) = filling.wanted().into_iter().unzip();
     let beside = sqlx::query(
-        "SELECT commitment, text FROM texts WHERE org = $1 AND incident = $2 AND commitment = ANY($3)",
+        "SELECT incident, commitment, text FROM texts JOIN UNNEST($2::text[], $3::bytea[]) AS wanted(incident, commitment) USING (incident, commitment) WHERE org = $1",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
-    .bind(entry::commitments(&mut state))
+    .bind(incidents)
+    .bind(commitments)
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    let mut known = BTreeMap::new();
     for row in &beside {
-        known.insert(column(row, "commitment", place)?, text(column(row, "text", place)?, place)?);
+        let incident: String = column(row, "incident", String::new)?;
+        let place = || incident.clone();
+        let known = (column(row, "commitment", place)?, text(column(row, "text", place)?, place)?);
+        filling.know(incident, known.0, known.1);
     }
-    entry::fill(&mut state, &known);
-    Ok(Some(state))
+    Ok(filling.filled())
 }
 
 pub(super) async fn entries(
@@ -130,7 +145,8 @@ pub(super) async fn list(
     org: &OrgId,
     filter: &Filter,
 ) -> Result<Vec<IncidentState>, LogError> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT incident FROM incidents WHERE org = ");
+    let mut query =
+        QueryBuilder::<Postgres>::new("SELECT incident, head_hash, state FROM incidents WHERE org = ");
     query.push_bind(org.as_str());
     for (column, words) in [
         ("state_word", &filter.states),
@@ -180,13 +196,12 @@ pub(super) async fn list(
         }
     }
     query.push(order).push_bind(i64::from(filter.limit));
-    let ids: Vec<String> =
-        query.build_query_scalar().fetch_all(&mut *connection).await.map_err(unavailable)?;
-    let mut states = Vec::with_capacity(ids.len());
-    for id in ids {
-        states.extend(state(connection, org, &incident_id(&id)?).await?);
+    let mut states = Vec::new();
+    for row in &query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
+        let incident: String = column(row, "incident", String::new)?;
+        states.push(state_of(row, || incident.clone())?);
     }
-    Ok(states)
+    filled(connection, org, states).await
 }
 
 pub(super) async fn answer(pool: &PgPool, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {

@@ -10,7 +10,7 @@ use super::{column, unavailable};
 use crate::{
     append::{self, Projection, incident_id, key_line},
     checkpoint::IncidentHead,
-    entry,
+    entry::{self, Filling},
     sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
     verify::{Audit, Page},
@@ -47,24 +47,36 @@ pub(super) async fn state(
     org: &OrgId,
     incident: &IncidentId,
 ) -> Result<Option<IncidentState>, LogError> {
-    let Some(ChainHead { mut state, .. }) = head(connection, org, incident).await? else { return Ok(None) };
-    let mut known = BTreeMap::<Vec<u8>, String>::new();
-    for some in entry::commitments(&mut state).chunks(VARIABLES) {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT commitment, text FROM texts WHERE org = ");
-        query.push_bind(org.as_str()).push(" AND incident = ").push_bind(incident.as_str());
-        query.push(" AND commitment IN (");
-        let mut list = query.separated(", ");
-        for commitment in some {
-            list.push_bind(commitment.as_slice());
-        }
-        query.push(")");
-        for row in query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
-            let place = || incident.to_string();
-            known.insert(column(&row, "commitment", place)?, column(&row, "text", place)?);
+    let Some(ChainHead { state, .. }) = head(connection, org, incident).await? else { return Ok(None) };
+    Ok(filled(connection, org, vec![state]).await?.pop())
+}
+
+/// These states with their texts, all of which are asked for together.
+async fn filled(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    states: Vec<IncidentState>,
+) -> Result<Vec<IncidentState>, LogError> {
+    let mut filling = Filling::of(states);
+    for some in filling.wanted().chunks(VARIABLES / 2) {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH wanted(incident, commitment) AS (");
+        query.push_values(some, |mut row, (incident, commitment)| {
+            row.push_bind(incident).push_bind(commitment);
+        });
+        // SQLite keeps the order of a cross join: what is wanted leads, and each is looked up in the index.
+        query.push(
+            ") SELECT texts.incident, texts.commitment, text FROM wanted CROSS JOIN texts WHERE org = ",
+        );
+        query.push_bind(org.as_str());
+        query.push(" AND texts.incident = wanted.incident AND texts.commitment = wanted.commitment");
+        for row in query.build().persistent(false).fetch_all(&mut *connection).await.map_err(unavailable)? {
+            let incident: String = column(&row, "incident", String::new)?;
+            let place = || incident.clone();
+            let (commitment, text) = (column(&row, "commitment", place)?, column(&row, "text", place)?);
+            filling.know(incident, commitment, text);
         }
     }
-    entry::fill(&mut state, &known);
-    Ok(Some(state))
+    Ok(filling.filled())
 }
 
 pub(super) async fn entries(
@@ -147,7 +159,8 @@ pub(super) async fn list(
     org: &OrgId,
     filter: &Filter,
 ) -> Result<Vec<IncidentState>, LogError> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT incident FROM incidents WHERE org = ");
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT incident, head_hash, state FROM incidents WHERE org = ");
     query.push_bind(org.as_str());
     for (column, words) in [
         (" AND state_word IN (", &filter.states),
@@ -202,13 +215,12 @@ pub(super) async fn list(
         }
     }
     query.push(order).push_bind(filter.limit);
-    let ids: Vec<String> =
-        query.build_query_scalar().fetch_all(&mut *connection).await.map_err(unavailable)?;
-    let mut states = Vec::with_capacity(ids.len());
-    for id in ids {
-        states.extend(state(connection, org, &incident_id(&id)?).await?);
+    let mut states = Vec::new();
+    for row in query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
+        let incident = incident_id(column(&row, "incident", String::new)?)?;
+        states.extend(head_of(&row, &incident)?.map(|head| head.state));
     }
-    Ok(states)
+    filled(connection, org, states).await
 }
 
 pub(super) async fn answer(
