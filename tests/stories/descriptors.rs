@@ -8,9 +8,9 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harmony_blueprints::contracts::{
-    CellReply, CellRequest, ChannelDraft, ChannelRef, EFFECT_BACKOFF, Invitation, Notice, PagingDraft,
-    PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, Settle, SeverityOf,
-    StepReply, TopicDraft, capability,
+    CandidateRef, CellReply, CellRequest, ChannelDraft, ChannelRef, EFFECT_BACKOFF, Invitation, Notice,
+    PagingDraft, PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, Settle,
+    SeverityOf, StepReply, TopicDraft, capability,
 };
 use harmony_capabilities::descriptor::{self, BACKOFF_MS};
 use jsonschema::Validator;
@@ -32,6 +32,7 @@ fn call(activity: &str, input: &Value) -> Option<Call> {
     use capability::{CONFLUENCE, PAGERDUTY, RUNBOOK, SLACK, STATUSPAGE};
     let args = &input["args"];
     match activity {
+        "candidate.page" => read::<CandidateRef>(PAGERDUTY, input),
         "channel.archive" => read::<ChannelRef>(SLACK, args),
         "channel.invite" => read::<Invitation>(SLACK, args),
         "channel.open" => read::<ChannelDraft>(SLACK, args),

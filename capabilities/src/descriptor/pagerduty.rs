@@ -22,6 +22,9 @@ enum Input {
     /// Resolves a paging incident.
     #[schemars(rename = "paging.resolve")]
     Resolve(Which),
+    /// Pages who is on call about a candidate that only a person may promote.
+    #[schemars(rename = "candidate.page")]
+    Candidate(CandidateArguments),
 }
 
 #[derive(JsonSchema)]
@@ -56,6 +59,15 @@ struct NoteArguments {
     /// PagerDuty's id.
     id: String,
     text: String,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct CandidateArguments {
+    /// Organisation.
+    org: String,
+    /// As its source names it.
+    candidate_id: String,
 }
 
 #[derive(JsonSchema)]
