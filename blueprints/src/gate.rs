@@ -150,28 +150,22 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
             message: told.message(),
         });
     });
-    if let Some(settled) = settled_here(run.ctx) {
-        finish(run, &plan, &settled, told.pages()).await?;
-        return Ok(outcome(settled));
-    }
-    run.ctx.set_current_details(format!("waiting for {}: {}", gate.required_roles.join(" or "), gate.action));
-    run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set("pending".to_owned())]);
-    let (settled, pages) = join!(wait_or_leave(run, &gate, wakes), messenger(run, &plan, gate.clone(), told));
-    let settled = settled?;
-    finish(run, &plan, &settled, pages?).await?;
-    Ok(outcome(settled))
-}
-
-/// Makes known how it was settled.
-async fn finish<W: Blueprint>(
-    run: &Run<'_, W>,
-    plan: &Plan,
-    settled: &Settled,
-    pages: Vec<String>,
-) -> Flow<()> {
+    let approval = |status: String| [attribute("HarmonyApproval").value_set(status)];
+    let (settled, pages) = match settled_here(run.ctx) {
+        Some(settled) => (settled, Ok(told.pages())),
+        None => {
+            let waiting = format!("waiting for {}: {}", gate.required_roles.join(" or "), gate.action);
+            run.ctx.set_current_details(waiting);
+            run.ctx.upsert_search_attributes(approval("pending".to_owned()));
+            let waited = wait_or_leave(run, &gate, wakes);
+            let (settled, pages) = join!(waited, messenger(run, &plan, gate.clone(), told));
+            (settled?, pages)
+        }
+    };
     run.ctx.set_current_details(format!("{}: {}", plan.action, settled.status));
-    run.ctx.upsert_search_attributes([attribute("HarmonyApproval").value_set(settled.status.clone())]);
-    tell_in_time(run, plan, settled, pages).await
+    run.ctx.upsert_search_attributes(approval(settled.status.clone()));
+    tell_in_time(run, &plan, &settled, pages?).await?;
+    Ok(outcome(settled))
 }
 
 /// Tells what came of it, but lets nobody wait for a vendor that is away: what is under way goes on by itself.

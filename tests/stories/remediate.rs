@@ -72,10 +72,8 @@ async fn rejected_runbook_does_not_run() {
     let incident = world.incident(&id).await;
     assert_eq!((incident["state"].as_str(), incident["phase"].as_str()), (Some("OPEN"), Some("triaging")));
     // A decision after the end changes nothing, and its decider is told.
-    let path =
-        format!("approvals/{}", gate["gateId"].as_str().unwrap().replace('#', "%23").replace('/', "%2F"));
     let late = json!({ "decision": "approved", "digest": gate["digest"] });
-    let (status, answer) = world.api(reqwest::Method::POST, &path, Some(late)).await;
+    let (status, answer) = world.decide(&gate, late).await;
     assert_eq!(status, 409, "{answer}");
     world
         .until("that refusal on record", async || {

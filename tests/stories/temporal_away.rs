@@ -2,11 +2,6 @@
 
 use std::time::Duration;
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-use reqwest::Method;
 use serde_json::json;
 
 use crate::world::{POLICY, World, refusal};
@@ -23,8 +18,7 @@ async fn declaration_is_taken_and_initiated_when_temporal_is_back() {
     world.remediate(&waiting).await;
     let gate = world.gate(&waiting).await;
     // Stopped, not killed: dev would start a killed one again.
-    let temporal = Pid::from_raw(world.pid("temporal"));
-    kill(temporal, Signal::SIGSTOP).unwrap();
+    world.freeze("temporal");
     let declared = world
         .until("a declaration with the warning", async || {
             let output = world.harmony(&["incident", "declare", "During the outage", "--severity", "P2"]);
@@ -44,7 +38,7 @@ async fn declaration_is_taken_and_initiated_when_temporal_is_back() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("recorded, not yet judged"), "{said}");
 
-    kill(temporal, Signal::SIGCONT).unwrap();
+    world.thaw("temporal");
     assert_eq!(world.completed(&id, "initiate").await["status"], "COMPLETED");
     assert_eq!(world.completed(&waiting, "remediate").await["status"], "REJECTED");
     world.verified().await;
@@ -62,12 +56,11 @@ async fn decision_made_while_the_task_that_opens_its_gate_is_lost_counts() {
         while world.incident(&id).await["blueprints"]["remediate"].is_null() {}
         world.freeze("temporal");
         let gate = world.gate(&id).await;
-        let escaped = gate["gateId"].as_str().unwrap().replace('#', "%23").replace('/', "%2F");
         let decision = json!({ "decision": "rejected", "reason": "not now", "digest": gate["digest"] });
-        let (status, answer) = world.api(Method::POST, &format!("approvals/{escaped}"), Some(decision)).await;
+        let (status, answer) = world.decide(&gate, decision).await;
         assert_eq!(status, 202, "{answer}");
         tokio::time::sleep(TASK_IS_LOST).await;
-        kill(Pid::from_raw(world.pid("temporal")), Signal::SIGCONT).unwrap();
+        world.thaw("temporal");
         assert_eq!(world.completed(&id, "remediate").await["status"], "REJECTED");
         assert_eq!(world.approval_state(&id).await["status"], "rejected");
         let workflow = format!("incident.remediate-{id}");

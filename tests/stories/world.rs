@@ -173,6 +173,12 @@ impl World {
         .await
     }
 
+    /// A decision by the operator's token.
+    pub(crate) async fn decide(&self, gate: &Value, decision: Value) -> (u16, Value) {
+        let gate_id = gate["gateId"].as_str().unwrap().replace('#', "%23").replace('/', "%2F");
+        self.api(Method::POST, &format!("approvals/{gate_id}"), Some(decision)).await
+    }
+
     /// Asks for a remediation with the sample runbook.
     pub(crate) async fn remediate(&self, id: &str) {
         let body = json!({ "runbook": "runbooks/rollback-deployment.md", "verify": ["postcheck"], "env": { "SAMPLE_STATE": self.dir.path().join("sample") } });
@@ -343,10 +349,15 @@ impl World {
             if status < 300 {
                 return Some(());
             }
-            kill(Pid::from_raw(self.pid(part)), Signal::SIGCONT).unwrap();
+            self.thaw(part);
             None
         })
         .await;
+    }
+
+    /// What was frozen goes on.
+    pub(crate) fn thaw(&self, part: &str) {
+        kill(Pid::from_raw(self.pid(part)), Signal::SIGCONT).unwrap();
     }
 
     /// Waits for something, and says what it waited for when it does not come.

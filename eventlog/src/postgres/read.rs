@@ -58,8 +58,9 @@ async fn filled(
     for row in &beside {
         let incident: String = column(row, "incident", String::new)?;
         let place = || incident.clone();
-        let known = (column(row, "commitment", place)?, text(column(row, "text", place)?, place)?);
-        filling.know(incident, known.0, known.1);
+        let (commitment, found) =
+            (column(row, "commitment", place)?, text(column(row, "text", place)?, place)?);
+        filling.know(incident, commitment, found);
     }
     Ok(filling.filled())
 }
