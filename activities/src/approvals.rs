@@ -75,14 +75,11 @@ impl Services {
                 payload.and_then(|payload| payload.timestamp.as_deref()).and_then(|text| text.parse().ok());
             return Ok(claimed.filter(|claimed: &Timestamp| *claimed <= now + CLOCK_SKEW).unwrap_or(now));
         }
-        let state =
-            self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
-        let late = state.is_some_and(|state| {
-            state.gates.iter().any(|gate| {
-                gate.workflow_id == scope.workflow_id.as_str()
-                    && gate.status == "pending"
-                    && now.as_microsecond() > gate.due_us
-            })
+        let state = self.state(scope).await?;
+        let late = state.gates.iter().any(|gate| {
+            gate.workflow_id == scope.workflow_id.as_str()
+                && gate.status == "pending"
+                && now.as_microsecond() > gate.due_us
         });
         if !(late && signal) {
             return Ok(now);
@@ -92,12 +89,7 @@ impl Services {
     }
 
     pub(crate) async fn look(&self, request: &LookRequest) -> Result<LookReply, ActivityError> {
-        let state = self
-            .log
-            .state(&request.scope.org, &request.scope.incident)
-            .await
-            .map_err(|error| failure::log(&error))?
-            .unwrap_or_default();
+        let state = self.state(&request.scope).await?;
         let gate = state.gates.iter().find(|gate| gate.gate_id == request.gate_id);
         let steps = gate.map(|gate| steps_of(&state, gate)).unwrap_or_default();
         let settled = match gate {

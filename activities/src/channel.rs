@@ -319,9 +319,7 @@ impl Services {
 
     /// Incident, severity and title, as they are now.
     async fn about(&self, scope: &Scope) -> Result<String, ActivityError> {
-        let state =
-            self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
-        let state = state.unwrap_or_default();
+        let state = self.state(scope).await?;
         let title = state.title.as_ref().map(|title| title.shown()).unwrap_or_default();
         Ok(format!("{} ({}): {title}", scope.incident, state.severity().as_str_name()))
     }

@@ -40,12 +40,12 @@ impl LogActivities {
         let AppendRequest { scope, command } = request;
         let services = &self.0;
         let switched_off = services.cell_switched_off(&scope, &command).await?;
-        let (answer, repeated, same_run) = if switched_off.is_some() {
-            (Ok(Answer::Unchanged), false, true)
+        let (answer, repeated, same_run, after) = if switched_off.is_some() {
+            (Ok(Answer::Unchanged), false, true, None)
         } else {
             match services.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
-                Ok(appended) => (Ok(appended.answer), appended.repeated, appended.same_run),
-                Err(LogError::Refused(refusal)) => (Err(refusal), false, true),
+                Ok(appended) => (Ok(appended.answer), appended.repeated, appended.same_run, appended.state),
+                Err(LogError::Refused(refusal)) => (Err(refusal), false, true, None),
                 Err(error) => return Err(failure::log(&error)),
             }
         };
@@ -56,12 +56,10 @@ impl LogActivities {
             }
             _ => None,
         };
-        let state = services
-            .log
-            .state(&scope.org, &scope.incident)
-            .await
-            .map_err(|error| failure::log(&error))?
-            .unwrap_or_default();
+        let state = match after {
+            Some(state) => state,
+            None => services.state(&scope).await?,
+        };
         Ok(AppendReply {
             answer,
             known_to_other_run,

@@ -5,17 +5,12 @@ use harmony_incidents::log::{Text, payload::Kind};
 use serde_json::Value;
 use temporalio_sdk::activities::ActivityError;
 
-use crate::{failure, services::Services};
+use crate::services::Services;
 
 impl Services {
     pub(crate) async fn recall(&self, request: &RecallRequest) -> Result<RecallReply, ActivityError> {
         let scope = &request.scope;
-        let state = self
-            .log
-            .state(&scope.org, &scope.incident)
-            .await
-            .map_err(|error| failure::log(&error))?
-            .unwrap_or_default();
+        let state = self.state(scope).await?;
         let run = state
             .blueprints
             .iter()

@@ -31,12 +31,7 @@ impl Services {
         if let Some(known) = rendered(&entries, |p| p.attempt == scope.attempt) {
             return reply(known);
         }
-        let state = self
-            .log
-            .state(&scope.org, &scope.incident)
-            .await
-            .map_err(|error| failure::log(&error))?
-            .unwrap_or_default();
+        let state = self.state(scope).await?;
         let template = self.review_template.as_deref().unwrap_or(TEMPLATE);
         let about_timeline = Scope { step: format!("{}/timeline", scope.step), ..scope.clone() };
         let timeline_off = self.switched_off(&about_timeline, capability::TIMELINE).await?;

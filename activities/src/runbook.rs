@@ -72,18 +72,14 @@ impl Services {
 
     /// The proposal that this attempt's gate was opened with.
     async fn proposed(&self, scope: &Scope) -> Result<Option<Proposal>, ActivityError> {
-        let state =
-            self.log.state(&scope.org, &scope.incident).await.map_err(|error| failure::log(&error))?;
+        let state = self.state(scope).await?;
         let kind = GateKind::Remediate.name();
-        let opened = state.as_ref().and_then(|state| {
-            let ours = |gate: &&GateState| {
-                gate.workflow_id == scope.workflow_id.as_str()
-                    && gate.attempt == scope.attempt
-                    && gate.kind == kind
-            };
-            state.gates.iter().find(ours)
-        });
-        let Some(gate) = opened else { return Ok(None) };
+        let ours = |gate: &&GateState| {
+            gate.workflow_id == scope.workflow_id.as_str()
+                && gate.attempt == scope.attempt
+                && gate.kind == kind
+        };
+        let Some(gate) = state.gates.iter().find(ours) else { return Ok(None) };
         let after = gate.requested_seq.saturating_sub(1);
         let records = self
             .log

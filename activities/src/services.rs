@@ -2,16 +2,18 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use harmony_blueprints::contracts::Scope;
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
 };
 use harmony_eventlog::SharedLog;
-use harmony_incidents::{RulesSource, attestation::AttestationKeys};
-
+use harmony_incidents::{RulesSource, attestation::AttestationKeys, log::IncidentState};
+use temporalio_sdk::activities::ActivityError;
 use url::Url;
 
 use crate::{
     effects::{EffectTiming, HoldOff},
+    failure,
     flags::Flags,
 };
 
@@ -59,6 +61,14 @@ pub struct ReviewSpace {
     pub confluence: Confluence,
     /// Space key.
     pub space_key: String,
+}
+
+impl Services {
+    /// Where the incident stands. One that is not there stands at the beginning.
+    pub(crate) async fn state(&self, scope: &Scope) -> Result<IncidentState, ActivityError> {
+        let state = self.log.state(&scope.org, &scope.incident).await;
+        Ok(state.map_err(|error| failure::log(&error))?.unwrap_or_default())
+    }
 }
 
 /// For the workers of the runbook queue: no database, vendor or attestation secret.

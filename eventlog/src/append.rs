@@ -222,13 +222,21 @@ pub(crate) async fn append<T: Transaction>(
         }
         _ => None,
     };
-    let (mut plan, answer) = plan(append, incident, &head, judged, erasure, salt);
+    let (mut plan, answer, state) = plan(append, incident, &head, judged, erasure, salt);
     plan.sinks = sinks.to_vec();
     tx.write(append, &plan).await?;
     let records = plan.sealed.into_iter().map(|one| entry::unsealed(one, plan.stored_at)).collect();
-    Ok(Appended { incident: plan.incident, answer, records, repeated: false, same_run: true })
+    Ok(Appended {
+        incident: plan.incident,
+        answer,
+        records,
+        repeated: false,
+        same_run: true,
+        state: Some(state),
+    })
 }
 
+/// What to write, what to answer, and where the incident then stands.
 fn plan(
     append: &Append<'_>,
     incident: IncidentId,
@@ -236,7 +244,7 @@ fn plan(
     judged: Judged,
     erasure: Option<Erasure>,
     salt: &SaltKey,
-) -> (Plan, Answer) {
+) -> (Plan, Answer, IncidentState) {
     let identity = judged.identity.as_deref().unwrap_or(append.key);
     let context = Context {
         actor: judged.actor.unwrap_or_else(|| append.context.actor.clone()),
@@ -273,7 +281,7 @@ fn plan(
         key,
         stored_at: now(),
     };
-    (plan, judged.answer)
+    (plan, judged.answer, next.state)
 }
 
 /// The first answer again, if the request is the same.
@@ -302,7 +310,7 @@ async fn repeated<T: Transaction>(
         Vec::new()
     };
     let same_run = row.run_id.as_deref() == append.run_id;
-    Ok(Appended { incident, answer, records, repeated: true, same_run })
+    Ok(Appended { incident, answer, records, repeated: true, same_run, state: None })
 }
 
 async fn allocate<T: Transaction>(tx: &mut T, append: &Append<'_>) -> Result<IncidentId, LogError> {

@@ -138,12 +138,17 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// Rows that SQLite's thread reads before it waits for whoever takes them: a page of verifying.
 const ROWS_AHEAD: usize = 500;
 
+/// What a connection that reads may keep of the file, in KiB; taken as pages are read.
+const CACHE_KIB: u32 = 16 * 1_024;
+
 /// How connections are opened that only read, once the file is there: pragmas that are for writing cost them a third of
 /// their speed.
 fn reading(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
+        // SQLite's own 2 MiB hold less than a search over 10 000 titles reads, which then reads all of them anew.
+        .pragma("cache_size", format!("-{CACHE_KIB}"))
         .row_buffer_size(ROWS_AHEAD)
         .busy_timeout(BUSY_TIMEOUT)
 }

@@ -84,6 +84,9 @@ pub struct Appended {
     pub repeated: bool,
     /// Whether the run that asked first is the run that asks now.
     pub same_run: bool,
+    /// Where the incident stands after this, without the texts of earlier records. `None` where the key was known:
+    /// it may have moved on.
+    pub state: Option<IncidentState>,
 }
 
 /// Something to carry out after a command, again after a crash, once.

@@ -46,15 +46,16 @@ impl EventLog for NullLog {
             Target::Named(incident) => incident.clone(),
             Target::New { year } => IncidentId::new(*year, known.states.len() as u64 + 1),
         };
-        let answered = |answer, repeated| Appended {
+        let answered = |answer, state: Option<IncidentState>| Appended {
             incident: incident.clone(),
             answer,
             records: vec![],
-            repeated,
+            repeated: state.is_none(),
             same_run: true,
+            state,
         };
         if let Some(answer) = known.answers.get(append.key) {
-            return Ok(answered(answer.clone(), true));
+            return Ok(answered(answer.clone(), None));
         }
         let mut state = known.states.remove(incident.as_str()).unwrap_or_default();
         let judged = (append.judge)(Head { state: &state, under_way: &[] });
@@ -74,10 +75,10 @@ impl EventLog for NullLog {
                 state = fold::fold(state, &record);
             }
         }
-        known.states.insert(incident.to_string(), state);
+        known.states.insert(incident.to_string(), state.clone());
         let judged = judged?;
         known.answers.insert(append.key.to_owned(), judged.answer.clone());
-        Ok(answered(judged.answer, false))
+        Ok(answered(judged.answer, Some(state)))
     }
 
     async fn state(&self, _: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError> {
