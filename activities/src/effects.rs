@@ -7,14 +7,9 @@
 //! | after the result | the result: it records |
 //! | after the record | the record: it answers |
 
-use std::{
-    collections::BTreeMap,
-    pin::pin,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
-use harmony_blueprints::contracts::{Scope, StepReply, capability};
+use harmony_blueprints::contracts::{Scope, StepReply};
 use harmony_capabilities::error::{CallError, Fate};
 use harmony_eventlog::{Append, Appended, Begin, LogError, Target, outcome};
 use harmony_incidents::{
@@ -65,26 +60,8 @@ pub(crate) trait Unkeyed: Sync {
     fn count(&self) -> impl Future<Output = Result<usize, CallError>> + Send;
 }
 
-/// Vendors that asked to be left alone, and until when: one step's refusal holds the others back, too.
-#[derive(Debug, Default)]
-pub struct HoldOff(Mutex<BTreeMap<String, Instant>>);
-
-impl HoldOff {
-    fn left(&self, place: &str) -> Option<Duration> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(place)?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-    }
-
-    fn until(&self, place: &str, wait: Duration) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(place.to_owned(), Instant::now() + wait);
-    }
-}
-
 /// One try at an effect's entry in the ledger.
 struct Hold {
-    /// What the vendor's limits count together: all calls, but at Slack those of one method.
-    place: String,
     key: String,
     /// One a try: the next must not take this one's request for ended.
     owner: String,
@@ -118,7 +95,7 @@ impl Services {
         key: Uuid,
         act: impl AsyncFnOnce() -> Result<StepReply, CallError>,
     ) -> Result<StepReply, ActivityError> {
-        let hold = Hold::new(ctx, capability, key, Duration::ZERO);
+        let hold = Hold::new(ctx, key, Duration::ZERO);
         match self.open(scope, capability, &hold).await? {
             Opened::Over(reply) => Ok(reply),
             Opened::Ours { again } => {
@@ -139,7 +116,7 @@ impl Services {
         key: Uuid,
         effect: &impl Unkeyed,
     ) -> Result<StepReply, ActivityError> {
-        let hold = Hold::new(ctx, capability, key, self.timing.under_way);
+        let hold = Hold::new(ctx, key, self.timing.under_way);
         let reply = match self.open(scope, capability, &hold).await? {
             Opened::Over(reply) => return Ok(reply),
             Opened::Ours { again: false } => {
@@ -160,10 +137,6 @@ impl Services {
 
     /// Asks the ledger; what is over is on record when this returns.
     async fn open(&self, scope: &Scope, capability: &str, hold: &Hold) -> Result<Opened, ActivityError> {
-        if let Some(left) = self.hold_off.left(&hold.place) {
-            let reason = format!("{capability} was asked for less; it is left alone for {left:.0?} more");
-            return Err(failure::again("VendorLimited", reason, Some(left)));
-        }
         let again = match self.begin_effect(scope, hold).await? {
             Begin::Done(result) => {
                 let reply: StepReply = serde_json::from_value(result).map_err(|error| {
@@ -240,7 +213,7 @@ impl Services {
         again: bool,
         outcome: Result<StepReply, CallError>,
     ) -> Result<StepReply, ActivityError> {
-        let Hold { key, owner, place, .. } = hold;
+        let Hold { key, owner, .. } = hold;
         match outcome {
             Ok(reply) => {
                 let result = serde_json::to_value(&reply).unwrap_or_default();
@@ -251,9 +224,6 @@ impl Services {
                 Ok(reply)
             }
             Err(error) => {
-                if let Fate::Limited { retry_after: Some(wait) } = error.fate() {
-                    self.hold_off.until(place, wait);
-                }
                 // What surely did not happen needs no looking for; what may have, not before its request has ended.
                 let ended = match (again, error.fate()) {
                     (_, Fate::Unknown) => Ok(()),
@@ -368,15 +338,11 @@ impl Services {
 }
 
 impl Hold {
-    fn new(ctx: &ActivityContext, capability: &str, key: Uuid, lease: Duration) -> Self {
+    fn new(ctx: &ActivityContext, key: Uuid, lease: Duration) -> Self {
         let info = ctx.info();
-        let place = match capability {
-            capability::SLACK => format!("{capability} {}", info.activity_type),
-            other => other.to_owned(),
-        };
         let run = info.workflow_run_id.as_deref().unwrap_or_default();
         let owner = format!("{run}/{}/{}", info.activity_id, info.attempt);
-        Self { place, key: key.to_string(), owner, lease }
+        Self { key: key.to_string(), owner, lease }
     }
 }
 

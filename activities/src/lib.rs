@@ -26,7 +26,7 @@ mod trace;
 
 pub use channel::ConnectorActivities;
 pub use checkpoints::Checkpoints;
-pub use effects::{EffectTiming, HoldOff};
+pub use effects::EffectTiming;
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;
 pub use outbox::{Dispatcher, send_ahead};

@@ -11,11 +11,7 @@ use harmony_incidents::{RulesSource, attestation::AttestationKeys, log::Incident
 use temporalio_sdk::activities::ActivityError;
 use url::Url;
 
-use crate::{
-    effects::{EffectTiming, HoldOff},
-    failure,
-    flags::Flags,
-};
+use crate::{effects::EffectTiming, failure, flags::Flags};
 
 /// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
 pub struct Services {
@@ -39,8 +35,6 @@ pub struct Services {
     pub console: Option<Url>,
     /// How long a lost request is waited for.
     pub timing: EffectTiming,
-    /// Which vendors asked to be left alone.
-    pub hold_off: HoldOff,
     /// Where runbooks are proposed from.
     pub runbooks: RunbookRoot,
     /// Replaces the built-in template of reviews.

@@ -2,7 +2,7 @@
 //!
 //! Every connector answers the same two questions about a failure: did it happen, and what next
 //! ([`Fate`]). The activity that made the call turns the answer into Temporal's retryable or
-//! final failure; nothing here retries, sleeps or looks at a clock.
+//! final failure; nothing here retries or sleeps.
 //!
 //! The message holds the vendor's own words, cut short. A whole answer is never kept, and
 //! whoever builds a [`CallError`] takes the credentials out first

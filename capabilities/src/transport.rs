@@ -4,10 +4,13 @@
 //! A call either reads or acts. Whatever goes wrong with a read can be tried again
 //! (`Unavailable`); with an effect it depends on how far it got: no connection means that nothing
 //! happened, everything after that leaves it open (`Unknown`), and so does every 5xx.
-//! The vendors add their own reading of the error body and their own limits.
+//! The vendors add their own reading of the error body and their own limits. Whoever asks for fewer calls gets none
+//! until the time they gave is over: the calls are refused here.
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use opentelemetry::{
@@ -67,6 +70,50 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// Nobody is left alone for longer, whatever they ask: the longest limits of the vendors count by the minute, and a
+/// wait that was meant otherwise must not outlast an incident.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// What a vendor's limits count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// All calls.
+    Together,
+    /// Those of each operation.
+    EachOperation,
+}
+
+/// Until when a vendor asked to be left alone: one refusal holds all calls back that count together.
+#[derive(Clone, Debug)]
+struct HoldOff {
+    counted: Counted,
+    until: Arc<Mutex<BTreeMap<&'static str, Instant>>>,
+}
+
+impl HoldOff {
+    fn new(counted: Counted) -> Self {
+        Self { counted, until: Arc::default() }
+    }
+
+    fn left(&self, operation: Operation) -> Option<Duration> {
+        let held = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = held.get(self.place(operation))?;
+        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    fn hold(&self, operation: Operation, wait: Duration) {
+        let mut held = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(self.place(operation), Instant::now() + wait.min(LONGEST_WAIT));
+    }
+
+    fn place(&self, operation: Operation) -> &'static str {
+        match self.counted {
+            Counted::Together => "",
+            Counted::EachOperation => operation.name,
+        }
+    }
+}
+
 /// The connection to one vendor.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
@@ -75,6 +122,7 @@ pub(crate) struct Transport {
     pub(crate) address: Address,
     /// Taken out of every message.
     secret: SecretString,
+    hold_off: HoldOff,
 }
 
 impl Transport {
@@ -84,7 +132,13 @@ impl Transport {
         secret: SecretString,
     ) -> Result<Self, AddressError> {
         let address = Address::parse(base_url)?;
-        Ok(Self { vendor, http: address::client(&address)?, address, secret })
+        let http = address::client(&address)?;
+        Ok(Self { vendor, http, address, secret, hold_off: HoldOff::new(Counted::Together) })
+    }
+
+    /// The same for a vendor whose limits count otherwise.
+    pub(crate) fn counted(self, counted: Counted) -> Self {
+        Self { hold_off: HoldOff::new(counted), ..self }
     }
 
     /// The same with another time limit for a request.
@@ -96,12 +150,17 @@ impl Transport {
         self.secret.expose_secret()
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its answer, unless the vendor asked to be left alone.
     pub(crate) async fn send(
         &self,
         operation: Operation,
         request: RequestBuilder,
     ) -> Result<Answer, CallError> {
+        if let Some(left) = self.hold_off.left(operation) {
+            let fate = Fate::Limited { retry_after: Some(left) };
+            let message = "not sent, since an earlier call was answered so";
+            return Err(CallError::new(self.vendor, operation.name, fate, None, message));
+        }
         let span = self.span(operation, &request);
         let sent = self.exchange(operation, request).with_context(span.clone()).await;
         let status = match &sent {
@@ -205,7 +264,7 @@ impl Transport {
         self.error(operation, fate, Some(status), &message)
     }
 
-    /// An error of this vendor. Credentials are taken out of the message.
+    /// An error of this vendor. Credentials are taken out of the message, and what limits is remembered.
     pub(crate) fn error(
         &self,
         operation: Operation,
@@ -213,6 +272,9 @@ impl Transport {
         status: Option<StatusCode>,
         message: &str,
     ) -> CallError {
+        if let Fate::Limited { retry_after: Some(wait) } = fate {
+            self.hold_off.hold(operation, wait);
+        }
         let secret = self.secret();
         let message =
             if secret.is_empty() { message.to_owned() } else { message.replace(secret, "[secret]") };

@@ -12,8 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use harmony_activities::{
-    ConnectorActivities, EffectTiming, FlagSource, FlagValue, Flags, HoldOff, PagingService, ReviewSpace,
-    Services,
+    ConnectorActivities, EffectTiming, FlagSource, FlagValue, Flags, PagingService, ReviewSpace, Services,
 };
 use harmony_blueprints::contracts::StepReply;
 use harmony_capabilities::{
@@ -120,7 +119,6 @@ async fn services(job: &Job) -> Services {
             space_key: "OPS".to_owned(),
         }),
         console: None,
-        hold_off: HoldOff::default(),
         timing: EffectTiming {
             under_way: limit + Duration::from_secs(1),
             between_looks: Duration::from_millis(200),

@@ -7,8 +7,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, HoldOff, LogActivities, PagingService,
-    Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
+    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities, PagingService, Reconciler,
+    ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
@@ -32,7 +32,7 @@ use crate::{
     temporal::Probe,
 };
 
-/// Blocked workflows take 37 KiB each in the cache.
+/// One that waits at a gate takes some 244 KiB of the cache (`docs/performance.md`).
 const CACHED_WORKFLOWS: usize = 1_000;
 /// A worker that was killed holds its workflows back no longer than this.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -265,7 +265,6 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         confluence,
         console: config.console_url()?,
         timing: EffectTiming::for_requests_of(limit),
-        hold_off: HoldOff::default(),
         runbooks: config.runbook_root()?,
         review_template: None,
     })

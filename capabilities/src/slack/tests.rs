@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -220,6 +220,26 @@ async fn every_refusal_has_its_fate() {
     let redirect = "the answer is a redirect, which is not followed";
     let reply = Reply::status(302).with("location", "http://127.0.0.1:1/");
     check(reply, Fate::Rejected, redirect).await;
+}
+
+#[tokio::test]
+async fn limited_method_is_left_alone_and_the_others_are_not() {
+    let wait = Reply::json(429, json!({ "ok": false, "error": "ratelimited" })).with("retry-after", "1");
+    let script = Script::start([wait, ok(), ok()]).await;
+    let slack = connector(&script);
+    let began = Instant::now();
+    let refused = slack.archive("C012AB3CD").await.unwrap_err();
+    assert_eq!((refused.status(), refused.message()), (Some(429), "ratelimited"));
+    // A clone is another step of the same process.
+    let held = slack.clone().archive("C012AB3CD").await.unwrap_err();
+    let Fate::Limited { retry_after: Some(left) } = held.fate() else { panic!("{held}") };
+    assert!(left <= Duration::from_secs(1) && held.status().is_none(), "{held}");
+    slack.set_topic("C012AB3CD", "P1").await.unwrap();
+    tokio::time::sleep(left).await;
+    slack.archive("C012AB3CD").await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    let [archive, topic] = ["POST /api/conversations.archive", "POST /api/conversations.setTopic"];
+    assert_eq!(script.lines("slack"), [archive, topic, archive]);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::AddressError;
 use crate::error::{CallError, Fate};
-use crate::transport::{Answer, Effect, Operation, Transport};
+use crate::transport::{Answer, Counted, Effect, Operation, Transport};
 
 const VENDOR: &str = "Slack";
 
@@ -62,7 +62,7 @@ struct Hints {
 
 impl Web {
     pub(super) fn new(base_url: &str, bot_token: SecretString) -> Result<Self, AddressError> {
-        let transport = Transport::new(VENDOR, base_url, bot_token)?;
+        let transport = Transport::new(VENDOR, base_url, bot_token)?.counted(Counted::EachOperation);
         Ok(Self { transport })
     }
 

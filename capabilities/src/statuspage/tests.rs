@@ -97,6 +97,17 @@ async fn every_refusal_has_its_fate() {
 }
 
 #[tokio::test]
+async fn limit_holds_every_call_back() {
+    let script = Script::start([Reply::status(420).with("retry-after", "60")]).await;
+    let statuspage = connector(&script);
+    statuspage.create_incident(Attempt::First, &KEY, &draft()).await.unwrap_err();
+    let held = statuspage.find_incident(&KEY).await.unwrap_err();
+    let Fate::Limited { retry_after: Some(left) } = held.fate() else { panic!("{held}") };
+    assert!(left > Duration::from_secs(30) && held.status().is_none(), "{held}");
+    assert_eq!(script.lines("statuspage"), ["POST /v1/pages/page1/incidents"]);
+}
+
+#[tokio::test]
 async fn redirect_is_not_followed() {
     let elsewhere = Script::start([]).await;
     let reply = Reply::status(307).with("location", &elsewhere.origin);

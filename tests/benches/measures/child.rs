@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harmony_activities::{ConnectorActivities, DefaultFlags, EffectTiming, HoldOff, LogActivities, Services};
+use harmony_activities::{ConnectorActivities, DefaultFlags, EffectTiming, LogActivities, Services};
 use harmony_blueprints::{CloseOut, Initiate, Remediate};
 use harmony_capabilities::runbook::RunbookRoot;
 use harmony_eventlog::{Append, SharedLog, SqliteLog, Target};
@@ -200,7 +200,6 @@ async fn services(job: &Job) -> Services {
         confluence: None,
         console: None,
         timing: EffectTiming::for_requests_of(Duration::from_secs(20)),
-        hold_off: HoldOff::default(),
         runbooks: RunbookRoot::new(std::env::temp_dir()).unwrap(),
         review_template: None,
     }
