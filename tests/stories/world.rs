@@ -202,6 +202,11 @@ impl World {
     /// Clicks a button of the message that asks for this gate, as Slack would send it.
     pub(crate) async fn click(&self, gate: &Value, action: &str, user: &str) -> Value {
         let ts = self.asked(gate).await;
+        self.click_on(&ts, action, user).await
+    }
+
+    /// As [`Self::click`], on a message that was found before.
+    pub(crate) async fn click_on(&self, ts: &str, action: &str, user: &str) -> Value {
         let click = json!({ "messageTs": ts, "actionId": action, "userId": user });
         let answer = self
             .http

@@ -42,16 +42,16 @@ pub(crate) async fn against_a_bare_signal() {
             let (id, _) = world.initiated(&format!("Callback {number}"), "P2").await;
             world.remediate(&id).await;
             let gate = world.gate(&id).await;
-            world.asked(&gate).await;
-            gates.push((id, gate));
+            let message = world.asked(&gate).await;
+            gates.push((id, message));
             let workflow = temporalio_client::UntypedWorkflow::new("bare");
             let options = WorkflowStartOptions::new(QUEUE, format!("bare-{number}")).build();
             client.start_workflow(workflow, raw(&json!(null)), options).await.unwrap();
         }
         let (mut clicks, mut signals) = (Vec::new(), Vec::new());
-        for (number, (id, gate)) in gates.iter().enumerate() {
+        for (number, (id, message)) in gates.iter().enumerate() {
             let began = now();
-            world.click(gate, "approve", "commander").await;
+            world.click_on(message, "approve", "commander").await;
             clicks.push(way(&client, &format!("incident.remediate-{id}"), began).await);
             world.completed(id, "remediate").await;
             let began = now();
