@@ -70,8 +70,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Nobody is left alone for longer, whatever they ask: the longest limits of the vendors count by the minute, and a
-/// wait that was meant otherwise must not outlast an incident.
+/// Nobody is left alone for longer, whatever they ask: most limits count by the minute, and a wrong answer must not
+/// silence a channel for the rest of an incident. Who still limits then, says so again.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// What a vendor's limits count together.
@@ -343,6 +343,14 @@ mod tests {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         assert_eq!(retry_after(&headers), expected.map(Duration::from_millis), "{headers:?}");
+    }
+
+    #[test]
+    fn wait_without_end_is_cut_short() {
+        let held = HoldOff::new(Counted::Together);
+        held.hold(Operation::acts("pins.add"), Duration::from_secs(u32::MAX.into()));
+        let left = held.left(Operation::reads("pins.list")).unwrap();
+        assert!(left <= LONGEST_WAIT && left > LONGEST_WAIT / 2, "{left:?}");
     }
 
     #[test]
