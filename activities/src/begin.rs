@@ -85,8 +85,7 @@ impl Services {
             }
         };
         scope.attempt = attempt;
-        let state =
-            self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?.unwrap_or_default();
+        let state = self.state(&scope).await?;
         Ok(BeginReply {
             scope,
             refused,
