@@ -6,6 +6,7 @@ use governor::{
     DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::ApiError;
 
@@ -14,8 +15,15 @@ const BURST: u32 = 4;
 /// Tries to sign in, a second, by everybody together: people type slowly, and tokens are not guessed quickly.
 const SIGN_INS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
+/// Times that the whole log is read, verified or replayed, at once: each takes a processor and a connection of the
+/// store for as long as it lasts.
+const AUDITS: usize = 2;
+/// When to ask again where that many are under way.
+const AUDIT_RETRY_S: u64 = 10;
+
 /// Counts requests.
 pub(crate) struct Limits {
+    audits: Semaphore,
     calls: DefaultKeyedRateLimiter<String>,
     sign_ins: DefaultDirectRateLimiter,
     clock: DefaultClock,
@@ -26,6 +34,7 @@ impl Limits {
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
         let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST - 1));
         Self {
+            audits: Semaphore::new(AUDITS),
             calls: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)),
             sign_ins: RateLimiter::direct(Quota::per_second(SIGN_INS)),
             clock: DefaultClock::default(),
@@ -37,6 +46,11 @@ impl Limits {
         self.calls.check_key(&principal.to_owned()).map_err(|until| ApiError::TooMany {
             retry_after: whole_seconds(until.wait_time_from(self.clock.now())),
         })
+    }
+
+    /// Lets somebody read the whole log for as long as what this gives is held; refuses where too many do.
+    pub(crate) fn audit(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.audits.try_acquire().map_err(|_| ApiError::TooMany { retry_after: AUDIT_RETRY_S })
     }
 
     /// Whether somebody may try to sign in now.

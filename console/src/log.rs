@@ -67,6 +67,7 @@ async fn at(
 pub(crate) async fn replayed(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
+    let _audit = call.app.limits.audit()?;
     let report = replay(call.app.doors.log.as_ref(), &call.caller.org).await?;
     Ok(Json(report).into_response())
 }
@@ -75,6 +76,7 @@ pub(crate) async fn replayed(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn verify(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
+    let _audit = call.app.limits.audit()?;
     let report = call.app.doors.log.verify(&call.caller.org).await?;
     Ok(Json(report).into_response())
 }

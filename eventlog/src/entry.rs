@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use harmony_incidents::{
     log::{IncidentState, Record},
-    record::SealedRecord,
+    record::{SealedRecord, is_committed},
 };
 use harmony_protos::{state_texts, texts};
 use jiff::Timestamp;
@@ -23,20 +23,27 @@ pub(crate) fn unsealed(one: SealedRecord, stored_at: Timestamp) -> Entry {
     Entry { record, canonical, hash: hash.to_vec(), stored_at }
 }
 
-/// A record as it is stored, with the texts that stand beside it, by field.
+/// A text as it stands beside its record: salt and text.
+pub(crate) type Salted = (Vec<u8>, String);
+
+/// A record as it is stored, with the texts that stand beside it, by field. A text that is not the one committed to is
+/// damage, and shown to nobody.
 pub(crate) fn stored(
     place: impl Fn() -> String,
     canonical: Vec<u8>,
     hash: Vec<u8>,
     stored_at_us: i64,
-    mut beside: BTreeMap<String, String>,
+    mut beside: BTreeMap<String, Salted>,
 ) -> Result<Entry, LogError> {
     let corrupt = || LogError::Corrupt { place: place() };
     let mut record = Record::decode(canonical.as_slice()).map_err(|_| corrupt())?;
     if let Some(payload) = record.payload.as_mut() {
         for field in texts(payload) {
             match beside.remove(&field.name) {
-                Some(text) => field.text.text = text,
+                Some((salt, text)) if is_committed(&field.text.commitment, &salt, &text) => {
+                    field.text.text = text;
+                }
+                Some(_) => return Err(corrupt()),
                 None => field.text.redacted = true,
             }
         }
@@ -83,9 +90,18 @@ impl Filling {
         each.flatten().collect()
     }
 
-    /// A text that was found.
-    pub(crate) fn know(&mut self, incident: String, commitment: Vec<u8>, text: String) {
+    /// A text that was found; damage where it is not the one committed to.
+    pub(crate) fn know(
+        &mut self,
+        incident: String,
+        commitment: Vec<u8>,
+        (salt, text): Salted,
+    ) -> Result<(), LogError> {
+        if !is_committed(&commitment, &salt, &text) {
+            return Err(LogError::Corrupt { place: incident });
+        }
         self.known.entry(incident).or_default().insert(commitment, text);
+        Ok(())
     }
 
     /// What was not found was taken out.

@@ -3,13 +3,15 @@
 //! The first line is `{format, org}`. Then comes every record of every incident, incidents by year and number, records
 //! by seq: `{incident, seq, hash (hex), canonical (base64), texts?}`, where `texts` holds, by field, the text and its
 //! salt (hex) as long as they are there. Whoever has a key ends it with `{checkpoint}`, a signed note over the last
-//! records of this very file, without which nobody sees that its end was cut off. Rows are written as they are stored: damage is exported too, so that it is
-//! found at the other end.
+//! records of this very file, without which nobody sees that its end was cut off; nothing may follow it. Rows are written
+//! as they are stored: damage is exported too, so that it is found at the other end. Characters that would steer a
+//! terminal, or reorder what it shows, stand there as JSON escapes.
 //!
 //! Whoever exports, over the API or from the database itself, writes the same bytes. Neither writing nor verifying
 //! needs more memory than a page of records, or one line.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, VecDeque},
     fmt,
     io::{self, BufRead, Read as _},
@@ -145,8 +147,30 @@ fn record_line(incident: &IncidentId, row: Row) -> String {
     })
 }
 
+/// JSON that a terminal shows as it is: control characters, those that change the direction of writing and those without
+/// a width are written as escapes, which changes no value. Outside its strings JSON has none of them.
+pub fn escaped(json: &str) -> Cow<'_, str> {
+    let steers = |character: char| {
+        matches!(character,
+            '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    if !json.contains(steers) {
+        return Cow::Borrowed(json);
+    }
+    let mut written = String::with_capacity(json.len() + 8);
+    for character in json.chars() {
+        if steers(character) {
+            written.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            written.push(character);
+        }
+    }
+    Cow::Owned(written)
+}
+
 fn line<T: Serialize>(value: &T) -> String {
-    let mut line = serde_json::to_string(value).unwrap_or_default();
+    let mut line = escaped(&serde_json::to_string(value).unwrap_or_default()).into_owned();
     line.push('\n');
     line
 }
@@ -213,6 +237,7 @@ pub fn verify(mut input: impl BufRead, expected: Expected) -> Result<Verified, E
         against: expected.checkpoint.as_ref().map(Against::new),
         verifier: expected.verifier,
         checkpoint: None,
+        was_continued: false,
     };
     while next_line(&mut input, &mut buffer, reader.line + 1)? {
         reader.take(&buffer)?;
@@ -259,11 +284,14 @@ struct Reader {
     verifier: Option<VerifierKey>,
     /// The checkpoint within the file.
     checkpoint: Option<Checkpoint>,
+    /// Whether something follows it.
+    was_continued: bool,
 }
 
 impl Reader {
     fn take(&mut self, line: &[u8]) -> Result<(), ExportError> {
         self.line += 1;
+        self.follows_checkpoint();
         if let Ok(CheckpointLine { checkpoint }) = serde_json::from_slice(line) {
             self.checkpoint = Some(self.opened(&checkpoint)?);
             self.leave();
@@ -286,6 +314,14 @@ impl Reader {
             finding.problem = format!("{} (line {})", finding.problem, self.line);
         }
         Ok(())
+    }
+
+    /// Told once: what follows is looked at all the same.
+    fn follows_checkpoint(&mut self) {
+        if self.checkpoint.is_some() && !std::mem::replace(&mut self.was_continued, true) {
+            let problem = format!("the checkpoint is not the last line of the file (line {})", self.line);
+            self.report.findings.push(Finding { incident: "?".to_owned(), seq: 1, problem });
+        }
     }
 
     fn opened(&self, note: &str) -> Result<Checkpoint, ExportError> {

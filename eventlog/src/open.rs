@@ -47,8 +47,8 @@ pub enum Access {
     Create(SaltKey),
     /// Reading and writing what must be there.
     Existing(SaltKey),
-    /// Reading alone: nothing of the store is changed, not even its schema.
-    Audit,
+    /// Reading alone: nothing of the store is changed, not even its schema. With the salt key, verifying compares salts.
+    Audit(Option<SaltKey>),
 }
 
 /// A schema as it is and as this build needs it.
@@ -145,7 +145,7 @@ pub async fn open_for(
             let log = match access {
                 Access::Create(salt) => SqliteLog::open(path, salt).await?,
                 Access::Existing(salt) => SqliteLog::open_existing(path, salt).await?,
-                Access::Audit => SqliteLog::audit(path).await?,
+                Access::Audit(salt) => SqliteLog::audit(path, salt).await?,
             };
             Ok(Arc::new(log.fanning_out(sinks)))
         }
@@ -155,7 +155,7 @@ pub async fn open_for(
                 Access::Create(salt) | Access::Existing(salt) => {
                     PostgresLog::open(options, pool_size, salt).await?
                 }
-                Access::Audit => PostgresLog::audit(options, pool_size).await?,
+                Access::Audit(salt) => PostgresLog::audit(options, pool_size, salt).await?,
             };
             Ok(Arc::new(log.fanning_out(sinks)))
         }
@@ -166,7 +166,7 @@ pub async fn open_for(
                 Access::Create(salt) | Access::Existing(salt) => {
                     DynamoLog::open(client, prefix, salt).await?
                 }
-                Access::Audit => DynamoLog::audit(client, prefix).await?,
+                Access::Audit(salt) => DynamoLog::audit(client, prefix, salt).await?,
             };
             Ok(Arc::new(log.fanning_out(sinks)))
         }

@@ -44,6 +44,11 @@ mod write;
 
 /// Connections of one process where nothing else is asked for.
 pub const DEFAULT_POOL_SIZE: u32 = 8;
+/// Connections that read the whole log, to verify, replay or export it, beside the others: made when they are needed,
+/// and closed when nobody needs them.
+const AUDITORS: u32 = 3;
+/// How long whoever reads the whole log waits for one of them.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long whoever asks waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that lay idle for longer is tried before it is used: the server may have gone away.
@@ -60,7 +65,9 @@ const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The log in one PostgreSQL database.
 pub struct PostgresLog {
     pool: PgPool,
-    /// `None` where it was opened for reading alone.
+    auditors: PgPool,
+    /// Not where it was opened for reading alone.
+    is_writable: bool,
     salt: Option<SaltKey>,
     sinks: Vec<SinkName>,
 }
@@ -68,17 +75,23 @@ pub struct PostgresLog {
 impl PostgresLog {
     /// Opens a database that was migrated. `pool_size` is how many connections this process takes at most.
     pub async fn open(options: PgConnectOptions, pool_size: u32, salt: SaltKey) -> Result<Self, LogError> {
-        Self::connect(options, pool_size, Some(salt)).await
+        Self::connect(options, pool_size, true, Some(salt)).await
     }
 
-    /// Opens a database for reading alone.
-    pub async fn audit(options: PgConnectOptions, pool_size: u32) -> Result<Self, LogError> {
-        Self::connect(options.options([("default_transaction_read_only", "on")]), pool_size, None).await
+    /// Opens a database for reading alone. Without a salt key salts are not compared when it is verified.
+    pub async fn audit(
+        options: PgConnectOptions,
+        pool_size: u32,
+        salt: Option<SaltKey>,
+    ) -> Result<Self, LogError> {
+        let options = options.options([("default_transaction_read_only", "on")]);
+        Self::connect(options, pool_size, false, salt).await
     }
 
     async fn connect(
         options: PgConnectOptions,
         pool_size: u32,
+        is_writable: bool,
         salt: Option<SaltKey>,
     ) -> Result<Self, LogError> {
         let failed = |error: &sqlx::Error| LogError::Open { path: place(&options), reason: reason(error) };
@@ -101,7 +114,12 @@ impl PostgresLog {
         let found = schema::version(&mut connection).await.map_err(|error| failed(&error))?;
         drop(connection);
         schema::check(found)?;
-        Ok(Self { pool, salt, sinks: Vec::new() })
+        let auditors = PgPoolOptions::new()
+            .max_connections(AUDITORS)
+            .acquire_timeout(AUDIT_PATIENCE)
+            .idle_timeout(AUDIT_PATIENCE)
+            .connect_lazy_with(options);
+        Ok(Self { pool, auditors, is_writable, salt, sinks: Vec::new() })
     }
 
     /// Every record goes to these sinks, too.
@@ -119,8 +137,12 @@ impl PostgresLog {
         self.pool.begin_with(READ).await.map_err(unavailable)
     }
 
+    async fn auditing(&self) -> Result<PgTransaction<'static>, LogError> {
+        self.auditors.begin_with(READ).await.map_err(unavailable)
+    }
+
     async fn try_append(&self, append: &Append<'_>) -> Result<Appended, LogError> {
-        let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
+        let salt = self.salt.as_ref().filter(|_| self.is_writable).ok_or(LogError::ReadOnly)?;
         let mut tx = self.write().await?;
         let appended = append::append(&mut *tx, append, salt, &self.sinks).await?;
         if !appended.repeated {
@@ -182,7 +204,7 @@ impl EventLog for PostgresLog {
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
-        let page = self.read().await?.page(org, incident, after, limit).await?;
+        let page = self.auditing().await?.page(org, incident, after, limit).await?;
         Ok((page.open)()?.rows)
     }
 
@@ -195,7 +217,7 @@ impl EventLog for PostgresLog {
     }
 
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError> {
-        verify::log(&mut *self.read().await?, org).await
+        verify::log(&mut *self.auditing().await?, org, self.salt.as_ref()).await
     }
 
     async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {

@@ -6,6 +6,8 @@
 
 use std::{
     cmp::Ordering,
+    fs,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -47,11 +49,17 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that only read; SQLite's readers hold nobody up.
 const READERS: u32 = 4;
 
+/// Connections that read the whole log, to verify, replay or export it: they take none from other readers.
+const AUDITORS: u32 = 3;
+/// How long whoever reads the whole log waits for one of them.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// The log in one SQLite file.
 pub struct SqliteLog {
     /// `None` where it was opened for reading alone.
     writer: Option<Writer>,
     readers: SqlitePool,
+    auditors: SqlitePool,
     salt: Option<SaltKey>,
     sinks: Vec<SinkName>,
 }
@@ -68,7 +76,8 @@ impl SqliteLog {
     }
 
     /// Opens a file that must exist, for reading alone. It may be in use, and it may be one that cannot be written.
-    pub async fn audit(path: &Path) -> Result<Self, LogError> {
+    /// Without a salt key salts are not compared when it is verified.
+    pub async fn audit(path: &Path, salt: Option<SaltKey>) -> Result<Self, LogError> {
         let failed = |error: sqlx::Error| schema::failed(path, &error);
         let reading = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
         // Without a write-ahead log nobody writes, and where none can be made, none need be waited for: SQLite then
@@ -84,7 +93,9 @@ impl SqliteLog {
         match found.cmp(&schema::known()) {
             Ordering::Less => Err(LogError::OlderSchema { found, known: schema::known() }),
             Ordering::Greater => Err(LogError::NewerSchema { found, known: schema::known() }),
-            Ordering::Equal => Ok(Self { writer: None, readers: pool, salt: None, sinks: Vec::new() }),
+            Ordering::Equal => {
+                Ok(Self { writer: None, auditors: pool.clone(), readers: pool, salt, sinks: Vec::new() })
+            }
         }
     }
 
@@ -105,10 +116,15 @@ impl SqliteLog {
 
     async fn connect(path: &Path, salt: SaltKey, create: bool) -> Result<Self, LogError> {
         let failed = |error: sqlx::Error| schema::failed(path, &error);
+        close_to_others(path, create);
         let options = options(path).create_if_missing(create);
         let writer = Writer::open(options, path).await?;
         let readers = pool(READERS).connect_with(reading(path)).await.map_err(failed)?;
-        Ok(Self { writer: Some(writer), readers, salt: Some(salt), sinks: Vec::new() })
+        let auditors = pool(AUDITORS)
+            .min_connections(0)
+            .acquire_timeout(AUDIT_PATIENCE)
+            .connect_lazy_with(reading(path));
+        Ok(Self { writer: Some(writer), readers, auditors, salt: Some(salt), sinks: Vec::new() })
     }
 }
 
@@ -159,6 +175,30 @@ fn pool(size: u32) -> SqlitePoolOptions {
 
 async fn version_of(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
     schema::version(&mut *pool.acquire().await?).await
+}
+
+/// Makes the file, where it is to be made, so that only its owner may read it, and closes one that others may read. What
+/// SQLite makes beside it gets the same rights. What does not work is left to SQLite, which tells it better, or to the
+/// file's owner.
+fn close_to_others(path: &Path, create: bool) {
+    if create && !path.exists() {
+        drop(fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path));
+    }
+    for path in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        let Ok(found) = fs::metadata(&path) else { continue };
+        let mode = found.permissions().mode() & 0o777;
+        if mode & 0o077 == 0 {
+            continue;
+        }
+        let (path, closed) =
+            (path.display(), fs::set_permissions(&path, fs::Permissions::from_mode(mode & 0o700)));
+        match closed {
+            Ok(()) => tracing::warn!(%path, "others could read this file; it is closed to them now"),
+            Err(error) => {
+                tracing::warn!(%path, %error, "others can read this file, and it cannot be closed to them")
+            }
+        }
+    }
 }
 
 /// A file that SQLite keeps beside its own.
@@ -212,7 +252,7 @@ impl EventLog for SqliteLog {
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
-        let mut tx = self.readers.begin().await.map_err(unavailable)?;
+        let mut tx = self.auditors.begin().await.map_err(unavailable)?;
         let page = tx.page(org, incident, after, limit).await?;
         Ok((page.open)()?.rows)
     }
@@ -228,8 +268,8 @@ impl EventLog for SqliteLog {
     }
 
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError> {
-        let mut tx = self.readers.begin().await.map_err(unavailable)?;
-        verify::log(&mut *tx, org).await
+        let mut tx = self.auditors.begin().await.map_err(unavailable)?;
+        verify::log(&mut *tx, org, self.salt.as_ref()).await
     }
 
     async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use harmony_incidents::{
     IncidentId, OrgId,
     log::{Payload, payload::Kind},
-    record::{self, ChainHead},
+    record::{self, ChainError, ChainHead, Hash, SaltKey},
 };
 use harmony_protos::texts;
 use serde::Serialize;
@@ -140,13 +140,17 @@ pub(crate) trait Audit: Send {
     ) -> Result<Option<Projection>, LogError>;
 }
 
-/// Checks every record of an organisation: bytes, chain, state, texts, projections. What was read is checked on a thread
-/// of its own while the next is read.
-pub(crate) async fn log<A: Audit>(store: &mut A, org: &OrgId) -> Result<Report, LogError> {
+/// Checks every record of an organisation: bytes, chain, state, texts, projections, and the salts of texts where their
+/// key is known. What was read is checked on a thread of its own while the next is read.
+pub(crate) async fn log<A: Audit>(
+    store: &mut A,
+    org: &OrgId,
+    salt_key: Option<&SaltKey>,
+) -> Result<Report, LogError> {
     let (pieces, read) = mpsc::channel(AHEAD);
     let checked = tokio::task::spawn_blocking({
-        let org = org.clone();
-        move || check(&org, read)
+        let (org, salt_key) = (org.clone(), salt_key.cloned());
+        move || check(&org, salt_key.as_ref(), read)
     });
     let traces = store.traces(org).await?;
     // Nobody takes them only where the check has stopped, which is told below.
@@ -209,7 +213,11 @@ async fn read_incident<A: Audit>(
 }
 
 /// Checks pieces until there are no more.
-fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Result<Report, LogError> {
+fn check(
+    org: &OrgId,
+    salt_key: Option<&SaltKey>,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> Result<Report, LogError> {
     let mut report = Report::default();
     let mut under_way = None;
     while let Some(piece) = pieces.blocking_recv() {
@@ -223,7 +231,9 @@ fn check(org: &OrgId, mut pieces: mpsc::Receiver<Piece>) -> Result<Report, LogEr
                 }
                 check_numbers(&mut report, &in_order(&traces));
             }
-            Piece::Incident(incident) => under_way = Some(Chain::begin(&mut report, org, &incident)),
+            Piece::Incident(incident) => {
+                under_way = Some(Chain::begin(&mut report, org, &incident).salted_by(salt_key));
+            }
             Piece::Page(page) => {
                 let Some(chain) = &mut under_way else { continue };
                 let Opened { rows, strays } = (page.open)()?;
@@ -305,6 +315,7 @@ pub struct Chain {
     head: Option<ChainHead>,
     missing: Vec<(u64, String)>,
     redacted: Vec<(u64, String)>,
+    salt_key: Option<SaltKey>,
 }
 
 impl Chain {
@@ -317,7 +328,15 @@ impl Chain {
             head: Some(ChainHead::default()),
             missing: Vec::new(),
             redacted: Vec::new(),
+            salt_key: None,
         }
+    }
+
+    /// Compares salts with those that this key gives, too.
+    #[must_use]
+    pub fn salted_by(mut self, key: Option<&SaltKey>) -> Self {
+        self.salt_key = key.cloned();
+        self
     }
 
     /// Whose rows these are.
@@ -350,8 +369,10 @@ impl Chain {
                 Err(error) => return report.find(&self.incident, row.seq, error.to_string()),
             };
         self.head = Some(next);
+        let event = std::mem::take(&mut record.event_id);
         let payload = record.payload.get_or_insert_default();
-        check_texts(report, &self.incident, row, payload, &mut self.missing);
+        let expected = |field: &str| self.salt_key.as_ref().map(|key| key.salt(&event, field));
+        check_texts(report, &self.incident, row, payload, &expected, &mut self.missing);
         if let Some(Kind::RecordRedacted(p)) = &payload.kind {
             self.redacted.push((p.seq, p.field.clone()));
         }
@@ -381,6 +402,7 @@ fn check_texts(
     incident: &IncidentId,
     row: &Row,
     payload: &mut Payload,
+    expected_salt: &dyn Fn(&str) -> Option<Hash>,
     missing: &mut Vec<(u64, String)>,
 ) {
     let mut known = 0;
@@ -389,11 +411,16 @@ fn check_texts(
             None => missing.push((row.seq, field.name)),
             Some((stored, salt, text)) => {
                 known += 1;
-                let commitment = record::commitment(salt, text);
-                if stored != &field.text.commitment || field.text.commitment != commitment {
-                    let error = record::ChainError::Text { field: field.name };
-                    report.find(incident, row.seq, error.to_string());
-                }
+                let error = if stored != &field.text.commitment
+                    || !record::is_committed(&field.text.commitment, salt, text)
+                {
+                    ChainError::Text { field: field.name }
+                } else if expected_salt(&field.name).is_some_and(|expected| expected != salt.as_slice()) {
+                    ChainError::Salt { field: field.name }
+                } else {
+                    continue;
+                };
+                report.find(incident, row.seq, error.to_string());
             }
         }
     }

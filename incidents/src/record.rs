@@ -52,9 +52,10 @@ impl SaltKey {
         if key.len() < 32 { Err(SaltKeyError) } else { Ok(Self(key)) }
     }
 
-    fn salt(&self, event: &Uuid, field: &str) -> Hash {
+    /// The salt of a record's text.
+    pub fn salt(&self, event: &[u8], field: &str) -> Hash {
         let mut mac = crate::attestation::keyed(&self.0);
-        mac.update(event.as_bytes());
+        mac.update(event);
         mac.update(field.as_bytes());
         mac.finalize().into_bytes().into()
     }
@@ -107,6 +108,12 @@ pub fn commitment(salt: &[u8], text: &str) -> Hash {
     hasher.update(salt);
     hasher.update(text.as_bytes());
     hasher.finalize().into()
+}
+
+/// Whether this is the text that was committed to. A salt of any other length is refused: the commitment has no frame
+/// between salt and text, so bytes could move from one to the other.
+pub fn is_committed(commitment: &[u8], salt: &[u8], text: &str) -> bool {
+    salt.len() == size_of::<Hash>() && commitment == self::commitment(salt, text)
 }
 
 /// The hash of canonical bytes.
@@ -186,7 +193,7 @@ fn seal(payload: &mut Payload, event: &Uuid, salt_key: &SaltKey) -> Vec<SealedTe
     texts(payload)
         .into_iter()
         .map(|field| {
-            let salt = salt_key.salt(event, &field.name);
+            let salt = salt_key.salt(event.as_bytes(), &field.name);
             let text = std::mem::take(&mut field.text.text);
             let commitment = commitment(&salt, &text);
             *field.text = Text { commitment: commitment.to_vec(), ..Text::default() };
@@ -204,6 +211,10 @@ pub enum ChainError {
     /// The bytes are not a record.
     #[error("the bytes are not a record")]
     Undecodable,
+    /// The bytes decode to a record, and are not how that record is encoded: they hold fields that no version knows, or
+    /// numbers that are longer than they need to be.
+    #[error("the bytes hold more than the record they encode")]
+    NotCanonical,
     /// The record stands in another place than it says.
     #[error("the record says it is {org} {incident} seq {seq}")]
     Misplaced {
@@ -220,6 +231,12 @@ pub enum ChainError {
     /// The text beside it is not the text it committed to.
     #[error("the text of {field} is not the one that was recorded")]
     Text {
+        /// The field's name.
+        field: String,
+    },
+    /// The salt beside it is not the one that its record and field have.
+    #[error("the salt of {field} is not the one that the salt key gives")]
+    Salt {
         /// The field's name.
         field: String,
     },
@@ -251,6 +268,9 @@ pub fn check(
     let record = Record::decode(canonical).map_err(|_| ChainError::Undecodable)?;
     if record.schema_version > SCHEMA_VERSION || record.fold_version > fold::FOLD_VERSION {
         return Err(ChainError::Newer { schema: record.schema_version, fold: record.fold_version });
+    }
+    if record.encode_to_vec() != canonical {
+        return Err(ChainError::NotCanonical);
     }
     if record.org != org.as_str() || record.incident != incident.as_str() || record.seq != head.state.seq + 1
     {

@@ -259,6 +259,9 @@ impl Config {
     /// Opens the log, and makes it where it is a file and there is none.
     pub(crate) async fn open_log(&self) -> anyhow::Result<SharedLog> {
         let address = self.database()?;
+        if !self.names_database() {
+            keys::close_data_dir(&self.data_dir)?;
+        }
         if let Some(parent) =
             address.path().and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty())
         {
@@ -281,7 +284,12 @@ impl Config {
             )
             .into());
         }
-        let log = harmony_eventlog::open::open(&address, Access::Audit, self.database_pool()?).await;
+        let log = harmony_eventlog::open::open(
+            &address,
+            Access::Audit(self.known_salt_key()?),
+            self.database_pool()?,
+        )
+        .await;
         Ok(log.map_err(|error| unreadable(&error))?)
     }
 
@@ -297,6 +305,18 @@ impl Config {
         let key = self.key("HARMONY_SALT_KEY", "salt.key")?;
         SaltKey::parse(key.expose_secret())
             .map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
+    }
+
+    /// The same, for an audit: none where neither is there. The data directory's is not that of a database which was
+    /// named and may belong to another installation.
+    fn known_salt_key(&self) -> anyhow::Result<Option<SaltKey>> {
+        let key = match self.settings.get("HARMONY_SALT_KEY") {
+            Some(key) => Some(SecretString::from(key)),
+            None if self.names_database() => None,
+            None => keys::read(&self.in_data_dir("salt.key"))?,
+        };
+        let parsed = key.map(|key| SaltKey::parse(key.expose_secret())).transpose();
+        parsed.map_err(|error| bad("HARMONY_SALT_KEY", &error.to_string()).into())
     }
 
     /// What signs checkpoints: `HARMONY_CHECKPOINT_KEY` or the data directory's, made where there is none.

@@ -28,6 +28,43 @@ pub(crate) fn private_dir(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the data directory, and closes to others what of it they could read: the directory itself, its databases, keys
+/// and tokens.
+pub(crate) fn close_data_dir(path: &Path) -> anyhow::Result<()> {
+    private_dir(path)?;
+    close_to_others(path);
+    for directory in [path.to_owned(), path.join("tokens")] {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_secret = directory.ends_with("tokens")
+                || matches!(name.as_ref(), "token" | "tokens" | "slack-signing-secret")
+                || name.ends_with(".key")
+                || [".db", ".db-wal", ".db-shm"].iter().any(|end| name.ends_with(end));
+            if is_secret {
+                close_to_others(&entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A file that is somebody else's, or on a disk that is only read, stays as it is.
+fn close_to_others(path: &Path) {
+    let Ok(found) = fs::metadata(path) else { return };
+    let mode = found.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return;
+    }
+    let path_shown = path.display();
+    match fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)) {
+        Ok(()) => tracing::warn!(path = %path_shown, "others could read this; it is closed to them now"),
+        Err(error) => {
+            tracing::warn!(path = %path_shown, %error, "others can read this, and it cannot be closed to them");
+        }
+    }
+}
+
 /// Writes a file that only its owner may read, all of it or nothing.
 pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let temporary = beside(path)?;
@@ -110,5 +147,30 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_open_data_directory_is_closed_with_what_is_secret_in_it() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        fs::create_dir_all(data.join("tokens")).unwrap();
+        let secret = [
+            "harmony.db",
+            "harmony.db-wal",
+            "temporal.db",
+            "temporal.db-shm",
+            "salt.key",
+            "token",
+            "tokens/admin",
+        ];
+        for name in secret.iter().chain(&["policy.toml"]) {
+            fs::write(data.join(name), "").unwrap();
+            fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+        close_data_dir(&data).unwrap();
+        let mode = |name: &str| fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode("tokens"), mode("policy.toml")), (0o700, 0o700, 0o644));
+        assert_eq!(secret.map(mode), [0o600; 7]);
     }
 }

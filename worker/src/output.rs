@@ -5,6 +5,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use harmony_eventlog::export::escaped;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,13 +17,13 @@ pub(crate) fn data(line: &str) {
 /// One line of JSON.
 pub(crate) fn json(value: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(value) {
-        write_line(&mut io::stdout().lock(), &line);
+        write_line(&mut io::stdout().lock(), &escaped(&line));
     }
 }
 
-/// Text as it came, such as an export.
+/// JSON as it came, such as an export.
 pub(crate) fn raw(text: &str) {
-    write_line(&mut io::stdout().lock(), text.trim_end_matches('\n'));
+    write_line(&mut io::stdout().lock(), &escaped(text.trim_end_matches('\n')));
 }
 
 /// One line beside the data: progress, a warning.

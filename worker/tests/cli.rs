@@ -315,6 +315,30 @@ fn a_checkpoint_is_signed_once_and_held_against_the_log_and_its_export() {
     let verify = ["log", "verify", "--checkpoint", "note"];
     let file = ["log", "verify", "--file", "export.jsonl", "--verifier-key", verifier];
     let both = [&file[..], &verify[2..]].concat();
+    let keyless = ["log", "verify", "--file", "export.jsonl"];
+    let unsigned = [&keyless[..], &["--unsigned"]].concat();
+    let (code, stdout, stderr) = say(&keyless);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(stderr.contains("--verifier-key") && stderr.contains("checkpoint --print-key"), "{stderr}");
+    let (code, stdout, _) = say(&unsigned);
+    assert!(code == 0 && stdout.starts_with("only the chain was checked, no signature"), "{stdout}");
+    let answer = |line: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&say(&[line, &["--json"]].concat()).1).unwrap()
+    };
+    assert_eq!(answer(&unsigned)["signatureChecked"], false);
+    assert_eq!(answer(&file)["signatureChecked"], true);
+    assert_eq!(say(&[&unsigned[..], &["--checkpoint", "note"]].concat()).0, 2);
+    let signature = export.rsplit_once("harmony-log/default ").unwrap().1;
+    let changed = signature.replacen(['C', 'D', 'E', 'F', 'G', 'H'], "B", 1);
+    for broken in [export.replace("— harmony-log", "— other-log"), export.replace(signature, &changed)] {
+        assert_ne!(broken, export);
+        write("export.jsonl", &broken);
+        assert_eq!(say(&file).0, 1, "a signature that is missing or does not hold");
+    }
+    write("export.jsonl", export.rsplit_once("{\"checkpoint").unwrap().0);
+    let (code, stdout, _) = say(&file);
+    assert!(code == 1 && stdout.contains("does not end with a checkpoint"), "{stdout}");
+    write("export.jsonl", &export);
     for line in [&verify[..], &file, &both] {
         let (code, stdout, stderr) = say(line);
         assert_eq!(

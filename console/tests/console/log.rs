@@ -1,5 +1,6 @@
 //! Records, verification, export, redaction.
 
+use axum::{body::Body, http::Request};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harmony_eventlog::{CheckpointKey, Export, export, export::Expected};
 use harmony_incidents::{
@@ -8,7 +9,7 @@ use harmony_incidents::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, encoded};
 
 #[tokio::test]
 async fn events_are_paged_and_say_everything() {
@@ -51,6 +52,33 @@ async fn log_verifies_and_replays() {
             report,
             json!({ "verified": true, "incidents": 2, "records": 3, "findings": [], "redacted": [] })
         );
+    }
+}
+
+/// Requests that were sent and are not read on: what they hold, they keep.
+#[tokio::test]
+async fn whoever_verifies_takes_the_console_from_nobody() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let gate = format!("approvals/{}", encoded(&world.gated(&id).await));
+    for path in ["log/verify", "log/replay"] {
+        let mut held: Vec<_> = (0..2).map(|_| Box::pin(world.get("viewer", path))).collect();
+        for one in &mut held {
+            assert!(futures_util::poll!(one.as_mut()).is_pending());
+        }
+        for path in ["log/verify", "log/replay"].repeat(14) {
+            let refused = world.get("viewer", path).await;
+            refused.problem(429);
+            assert_eq!(refused.header("retry-after"), "10");
+        }
+        let request = Request::builder().uri("/readyz").body(Body::empty()).unwrap();
+        assert_eq!(world.send(request).await.status, 200);
+        world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+        world.post("oncall", &gate, json!({ "escalate": true, "reason": "nobody answers" })).await.ok(200);
+        for one in held {
+            assert_eq!(one.await.ok(200)["verified"], true);
+        }
+        assert_eq!(world.get("viewer", path).await.ok(200)["verified"], true);
     }
 }
 

@@ -49,7 +49,8 @@ const QUEUES: usize = 64;
 pub struct DynamoLog {
     client: Client,
     tables: Tables,
-    /// `None` where it was opened for reading alone.
+    /// Not where it was opened for reading alone.
+    is_writable: bool,
     salt: Option<SaltKey>,
     sinks: Vec<SinkName>,
     queues: Arc<[Mutex<()>; QUEUES]>,
@@ -69,15 +70,20 @@ impl DynamoLog {
 
     /// Opens the tables of this prefix, which must be there.
     pub async fn open(client: Client, prefix: &str, salt: SaltKey) -> Result<Self, LogError> {
-        Self::connect(client, prefix, Some(salt)).await
+        Self::connect(client, prefix, true, Some(salt)).await
     }
 
-    /// Opens the tables of this prefix for reading alone.
-    pub async fn audit(client: Client, prefix: &str) -> Result<Self, LogError> {
-        Self::connect(client, prefix, None).await
+    /// Opens the tables of this prefix for reading alone. Without a salt key salts are not compared when it is verified.
+    pub async fn audit(client: Client, prefix: &str, salt: Option<SaltKey>) -> Result<Self, LogError> {
+        Self::connect(client, prefix, false, salt).await
     }
 
-    async fn connect(client: Client, prefix: &str, salt: Option<SaltKey>) -> Result<Self, LogError> {
+    async fn connect(
+        client: Client,
+        prefix: &str,
+        is_writable: bool,
+        salt: Option<SaltKey>,
+    ) -> Result<Self, LogError> {
         let tables = Tables::new(prefix)?;
         match tables.schema(&client).await? {
             Some(found) if found > SCHEMA => return Err(LogError::NewerSchema { found, known: SCHEMA }),
@@ -87,7 +93,7 @@ impl DynamoLog {
             }
         }
         let queues = Arc::new(std::array::from_fn(|_| Mutex::new(())));
-        Ok(Self { client, tables, salt, sinks: Vec::new(), queues })
+        Ok(Self { client, tables, is_writable, salt, sinks: Vec::new(), queues })
     }
 
     /// A client of the account, region and endpoint that the environment names.
@@ -104,7 +110,7 @@ impl DynamoLog {
 
     /// Refuses to change what was opened for reading alone.
     fn writable(&self) -> Result<(), LogError> {
-        if self.salt.is_some() { Ok(()) } else { Err(LogError::ReadOnly) }
+        if self.is_writable { Ok(()) } else { Err(LogError::ReadOnly) }
     }
 
     fn queue(&self, append: &Append<'_>) -> &Mutex<()> {
@@ -123,7 +129,7 @@ impl DynamoLog {
 
     /// One try: `None` where somebody else was faster.
     async fn try_append(&self, append: &Append<'_>) -> Result<Option<Appended>, LogError> {
-        let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
+        let salt = self.salt.as_ref().filter(|_| self.is_writable).ok_or(LogError::ReadOnly)?;
         let mut tx = write::Tx::new(self);
         match append::append(&mut tx, append, salt, &self.sinks).await {
             Ok(appended) if appended.repeated => Ok(Some(appended)),
@@ -197,7 +203,7 @@ impl EventLog for DynamoLog {
     }
 
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError> {
-        verify::log(&mut audit::Snapshots::of(self), org).await
+        verify::log(&mut audit::Snapshots::of(self), org, self.salt.as_ref()).await
     }
 
     async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {

@@ -6,7 +6,11 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
+use harmony_incidents::{
+    Answer, IncidentId, OrgId,
+    log::IncidentState,
+    record::{ChainHead, is_committed},
+};
 use harmony_protos::{log::Record, texts};
 use prost::Message;
 
@@ -18,7 +22,7 @@ use super::{
 use crate::{
     append::{self, key_line},
     checkpoint::IncidentHead,
-    entry,
+    entry::{self, Salted},
     store::{Entry, Filter, LogError, Sort},
     verify::Row,
 };
@@ -62,11 +66,12 @@ impl DynamoLog {
         for row in self.get_many(&self.tables.incidents, wanted).await? {
             let Some(pk) = text_if(&row, "pk") else { continue };
             let place = || pk.to_owned();
-            let commitment = bytes(&row, "commitment", place)?.to_vec();
-            known
-                .entry(pk.to_owned())
-                .or_default()
-                .insert(commitment, text(&row, "words", place)?.to_owned());
+            let (commitment, salt) = (bytes(&row, "commitment", place)?, bytes(&row, "salt", place)?);
+            let words = text(&row, "words", place)?;
+            if !is_committed(commitment, salt, words) {
+                return Err(LogError::Corrupt { place: place() });
+            }
+            known.entry(pk.to_owned()).or_default().insert(commitment.to_vec(), words.to_owned());
         }
         let nothing = BTreeMap::new();
         for (incident, state) in states {
@@ -92,12 +97,12 @@ impl DynamoLog {
             }
         }
         let wanted = wanted.iter().map(|commitment| text_key(org, incident, commitment)).collect();
-        let mut beside = BTreeMap::<u64, BTreeMap<String, String>>::new();
+        let mut beside = BTreeMap::<u64, BTreeMap<String, Salted>>::new();
         for row in self.get_many(&self.tables.incidents, wanted).await? {
             let place = || incident.to_string();
             let fields = beside.entry(number(&row, "at_seq", place)?).or_default();
-            fields
-                .insert(text(&row, "field_name", place)?.to_owned(), text(&row, "words", place)?.to_owned());
+            let salted = (bytes(&row, "salt", place)?.to_vec(), text(&row, "words", place)?.to_owned());
+            fields.insert(text(&row, "field_name", place)?.to_owned(), salted);
         }
         rows.iter()
             .map(|row| {

@@ -10,7 +10,7 @@ use super::{column, unavailable};
 use crate::{
     append::{self, Projection, key_line},
     checkpoint::IncidentHead,
-    entry::{self, Filling},
+    entry::{self, Filling, Salted},
     sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
     verify::{Audit, Page},
@@ -47,7 +47,7 @@ async fn filled(
     let mut filling = Filling::of(states);
     let (incidents, commitments): (Vec<String>, Vec<Vec<u8>>) = filling.wanted().into_iter().unzip();
     let beside = sqlx::query(
-        "SELECT incident, commitment, text FROM texts JOIN UNNEST($2::text[], $3::bytea[]) AS wanted(incident, commitment) USING (incident, commitment) WHERE org = $1",
+        "SELECT incident, commitment, salt, text FROM texts JOIN UNNEST($2::text[], $3::bytea[]) AS wanted(incident, commitment) USING (incident, commitment) WHERE org = $1",
     )
     .bind(org.as_str())
     .bind(incidents)
@@ -58,9 +58,9 @@ async fn filled(
     for row in &beside {
         let incident: String = column(row, "incident", String::new)?;
         let place = || incident.clone();
-        let (commitment, found) =
-            (column(row, "commitment", place)?, text(column(row, "text", place)?, place)?);
-        filling.know(incident, commitment, found);
+        let commitment = column(row, "commitment", place)?;
+        let salted = (column(row, "salt", place)?, text(column(row, "text", place)?, place)?);
+        filling.know(incident, commitment, salted)?;
     }
     Ok(filling.filled())
 }
@@ -86,7 +86,7 @@ pub(super) async fn entries(
     let place = || incident.to_string();
     let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
     let beside = sqlx::query(
-        "SELECT seq, field, text FROM texts WHERE org = $1 AND incident = $2 AND seq BETWEEN $3 AND $4",
+        "SELECT seq, field, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq BETWEEN $3 AND $4",
     )
     .bind(org.as_str())
     .bind(incident.as_str())
@@ -95,10 +95,11 @@ pub(super) async fn entries(
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    let mut texts = BTreeMap::<i64, BTreeMap<String, String>>::new();
+    let mut texts = BTreeMap::<i64, BTreeMap<String, Salted>>::new();
     for row in &beside {
         let fields = texts.entry(column(row, "seq", place)?).or_default();
-        fields.insert(column(row, "field", place)?, text(column(row, "text", place)?, place)?);
+        let salted = (column(row, "salt", place)?, text(column(row, "text", place)?, place)?);
+        fields.insert(column(row, "field", place)?, salted);
     }
     found
         .iter()

@@ -10,7 +10,7 @@ use super::{column, unavailable};
 use crate::{
     append::{self, Projection, incident_id, key_line},
     checkpoint::IncidentHead,
-    entry::{self, Filling},
+    entry::{self, Filling, Salted},
     sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
     verify::{Audit, Page},
@@ -65,15 +65,16 @@ async fn filled(
         });
         // SQLite keeps the order of a cross join: what is wanted leads, and each is looked up in the index.
         query.push(
-            ") SELECT texts.incident, texts.commitment, text FROM wanted CROSS JOIN texts WHERE org = ",
+            ") SELECT texts.incident, texts.commitment, salt, text FROM wanted CROSS JOIN texts WHERE org = ",
         );
         query.push_bind(org.as_str());
         query.push(" AND texts.incident = wanted.incident AND texts.commitment = wanted.commitment");
         for row in query.build().persistent(false).fetch_all(&mut *connection).await.map_err(unavailable)? {
             let incident: String = column(&row, "incident", String::new)?;
             let place = || incident.clone();
-            let (commitment, text) = (column(&row, "commitment", place)?, column(&row, "text", place)?);
-            filling.know(incident, commitment, text);
+            let commitment = column(&row, "commitment", place)?;
+            let salted = (column(&row, "salt", place)?, column(&row, "text", place)?);
+            filling.know(incident, commitment, salted)?;
         }
     }
     Ok(filling.filled())
@@ -100,7 +101,7 @@ pub(super) async fn entries(
     let place = || incident.to_string();
     let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
     let beside = sqlx::query(
-        "SELECT seq, field, text FROM texts WHERE org = ? AND incident = ? AND seq BETWEEN ? AND ?",
+        "SELECT seq, field, salt, text FROM texts WHERE org = ? AND incident = ? AND seq BETWEEN ? AND ?",
     )
     .bind(org.as_str())
     .bind(incident.as_str())
@@ -109,10 +110,11 @@ pub(super) async fn entries(
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    let mut texts = BTreeMap::<i64, BTreeMap<String, String>>::new();
+    let mut texts = BTreeMap::<i64, BTreeMap<String, Salted>>::new();
     for row in &beside {
         let fields = texts.entry(column(row, "seq", place)?).or_default();
-        fields.insert(column(row, "field", place)?, column(row, "text", place)?);
+        let salted = (column(row, "salt", place)?, column(row, "text", place)?);
+        fields.insert(column(row, "field", place)?, salted);
     }
     found
         .iter()

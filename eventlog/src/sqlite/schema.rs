@@ -40,6 +40,7 @@ pub(crate) async fn found(path: &Path) -> Result<i64, LogError> {
 
 /// Makes a file or brings it up to date; gives the version it had.
 pub(crate) async fn migrate_file(path: &Path) -> Result<i64, LogError> {
+    super::close_to_others(path, true);
     let options = super::options(path).create_if_missing(true).busy_timeout(BUSY_TIMEOUT);
     let mut connection = options.connect().await.map_err(|error| failed(path, &error))?;
     let found = migrate(&mut connection, path).await?;

@@ -16,6 +16,7 @@ stories! {
     cut_replaced_and_missing_incidents_are_found,
     a_note_that_was_touched_is_refused,
     an_export_with_a_checkpoint_shows_that_its_end_was_cut,
+    the_checkpoint_of_an_export_is_its_last_line,
 }
 
 fn key() -> CheckpointKey {
@@ -148,4 +149,21 @@ async fn an_export_with_a_checkpoint_shows_that_its_end_was_cut(on: Backend) {
     let forged = world.exported(Some(other)).await;
     let refused = verify(forged.lines().collect(), Some(verifier()));
     assert!(matches!(refused, Err(ExportError::Checkpoint { line: 8, .. })), "{refused:?}");
+}
+
+async fn the_checkpoint_of_an_export_is_its_last_line(on: Backend) {
+    let file = World::told(on).await.exported(Some(key())).await;
+    let lines: Vec<&str> = file.lines().collect();
+    let checkpoint = lines.len() - 1;
+    let first = [&lines[..1], &lines[checkpoint..], &lines[1..checkpoint]].concat();
+    let between = [&lines[..3], &lines[checkpoint..], &lines[3..checkpoint]].concat();
+    let twice = [&lines[..], &lines[checkpoint..]].concat();
+    for (changed, line) in [(first, 3), (between, 5), (twice, 9)] {
+        for verifier in [None, Some(verifier())] {
+            let expected = Expected { checkpoint: None, verifier };
+            let report = export::verify(changed.join("\n").as_bytes(), expected).unwrap().report;
+            let problem = format!("the checkpoint is not the last line of the file (line {line})");
+            assert!(report.findings.iter().any(|one| one.problem == problem), "{:?}", report.findings);
+        }
+    }
 }

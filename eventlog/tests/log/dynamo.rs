@@ -58,7 +58,7 @@ async fn tables_of_a_newer_layout_are_refused() {
 async fn auditor_reads_and_changes_nothing() {
     let tables = Dynamo::new().await;
     tell(&tables.open().await).await;
-    let log: SharedLog = Arc::new(DynamoLog::audit(tables.client().clone(), PREFIX).await.unwrap());
+    let log: SharedLog = Arc::new(DynamoLog::audit(tables.client().clone(), PREFIX, None).await.unwrap());
     assert!(log.verify(&OrgId::default()).await.unwrap().verified);
     let refused = say(&log, ask(named(1), "n9", note("x"))).await.unwrap_err();
     assert!(matches!(refused, LogError::ReadOnly), "{refused}");

@@ -16,6 +16,7 @@ stories! {
     lines_that_are_no_records_are_found_and_named,
     a_file_cut_anywhere_is_read_to_its_end,
     damage_in_the_store_is_exported_and_found,
+    what_would_steer_a_terminal_is_escaped_and_means_the_same,
 }
 
 fn verified(file: &str) -> Report {
@@ -123,6 +124,15 @@ async fn a_file_cut_anywhere_is_read_to_its_end(on: Backend) {
     }
 }
 
+/// The first records of one that was kept, and its checkpoint.
+#[test]
+fn records_of_an_earlier_version_verify() {
+    let file = include_str!("../../../fuzz/corpus/export/whole.jsonl");
+    let report = export::verify(file.as_bytes(), Expected::default()).unwrap().report;
+    let problems: Vec<&str> = report.findings.iter().map(|one| one.problem.as_str()).collect();
+    assert_eq!((report.records, problems), (11, vec!["the file ends at record 11, its checkpoint at 54"]));
+}
+
 #[test]
 fn what_is_no_export_is_refused() {
     for (file, why) in [
@@ -147,4 +157,15 @@ async fn damage_in_the_store_is_exported_and_found(on: Backend) {
     let report = verified(&world.exported(None).await);
     let found: Vec<_> = report.findings.iter().map(|one| (one.incident.as_str(), one.seq)).collect();
     assert_eq!(found, [("INC-2026-0002", 2)]);
+}
+
+async fn what_would_steer_a_terminal_is_escaped_and_means_the_same(on: Backend) {
+    let world = World::told(on).await;
+    let text = "a\u{85}b\u{9b}31mc\u{7f}d\u{202e}e\u{2066}f\u{2028}g\u{200d}h\u{feff}é";
+    world.say(named(1), "n9", note(text)).await.unwrap();
+    let file = world.exported(None).await;
+    assert!(file.contains(r"a\u0085b\u009b31mc\u007fd\u202ee\u2066f\u2028g\u200dh\ufeffé"), "{file}");
+    let line: serde_json::Value = serde_json::from_str(file.lines().nth(5).unwrap()).unwrap();
+    assert_eq!(line["texts"]["note"]["text"], text);
+    assert_eq!(verified(&file).findings, []);
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     process,
     sync::Arc,
 };
@@ -150,7 +150,7 @@ fn read_only_file_is_refused_in_one_line() {
         assert!(text.contains("readonly") || text.contains("unable to open"), "{text}");
         // Whoever only reads needs no more than that.
         runtime.block_on(async {
-            let log = SqliteLog::audit(Path::new(&path)).await.unwrap();
+            let log = SqliteLog::audit(Path::new(&path), None).await.unwrap();
             let report = log.verify(&OrgId::default()).await.unwrap();
             assert!(report.verified && report.records == 1, "{report:?}");
         });
@@ -184,7 +184,10 @@ fn refuse_a_reader(held_open: bool) {
 fn reader_is_refused_and_auditor_is_not(directory: &TempDir, path: &Path) {
     let program = directory.path().join("reader");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    for (path, mode) in [(program.as_path(), 0o555), (path, 0o444), (directory.path(), 0o555)] {
+    let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    let files = ["", "-wal", "-shm"].map(|suffix| (beside(suffix), 0o444));
+    let shown = [(program.clone(), 0o555), (directory.path().to_owned(), 0o555)];
+    for (path, mode) in files.into_iter().filter(|(path, _)| path.exists()).chain(shown) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     let mut reader = process::Command::new(&program);
@@ -202,7 +205,7 @@ fn reader_is_refused_and_auditor_is_not(directory: &TempDir, path: &Path) {
 async fn auditor_changes_nothing_of_a_file_that_is_in_use() {
     let file = told().await;
     let log = file.open().await;
-    let audited: SharedLog = Arc::new(SqliteLog::audit(&file.path()).await.unwrap());
+    let audited: SharedLog = Arc::new(SqliteLog::audit(&file.path(), None).await.unwrap());
     say(&log, ask(named(1), "later", note("later"))).await.unwrap();
     assert_eq!(audited.verify(&OrgId::default()).await.unwrap().records, 7, "what is appended is seen");
     let refused = say(&audited, ask(named(1), "n9", note("x"))).await.unwrap_err();
@@ -216,9 +219,38 @@ async fn auditor_changes_nothing_of_a_file_that_is_in_use() {
 async fn auditor_does_not_bring_a_file_up_to_date() {
     let file = told().await;
     sql(&file.path(), "PRAGMA user_version = 1").await;
-    let error = SqliteLog::audit(&file.path()).await.err().expect("refused").to_string();
+    let error = SqliteLog::audit(&file.path(), None).await.err().expect("refused").to_string();
     assert_eq!(error, "the database has schema 1, this version needs 4: run `harmony db migrate`");
     let missing = file.path().with_file_name("missing.db");
-    assert!(matches!(SqliteLog::audit(&missing).await, Err(LogError::Open { .. })));
+    assert!(matches!(SqliteLog::audit(&missing, None).await, Err(LogError::Open { .. })));
     assert!(!missing.exists());
+}
+
+#[tokio::test]
+async fn the_file_and_what_lies_beside_it_are_their_owners_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("harmony.db");
+    let modes = || {
+        let files = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+        let mut modes: Vec<_> = files
+            .map(|file| {
+                let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+                (file.file_name().unwrap().to_str().unwrap().to_owned(), mode)
+            })
+            .collect();
+        modes.sort();
+        modes
+    };
+    let closed = ["harmony.db", "harmony.db-shm", "harmony.db-wal"].map(|name| (name.to_owned(), 0o600));
+    let log: SharedLog = Arc::new(SqliteLog::open(&path, salt()).await.unwrap());
+    say(&log, ask(new(), "d1", declaration("Disk full", harmony_incidents::log::Severity::P1)))
+        .await
+        .unwrap();
+    assert_eq!(modes(), closed);
+    for (name, _) in &closed {
+        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let other = SqliteLog::open(&path, salt()).await.unwrap();
+    assert_eq!(modes(), closed);
+    assert!(other.verify(&OrgId::default()).await.unwrap().verified);
 }

@@ -227,7 +227,7 @@ async fn audited_log_takes_nothing() {
     }
     let database = Postgres::new().await;
     tell(&database.open().await).await;
-    let log = open::open(&database.address(), Access::Audit, 2).await.unwrap();
+    let log = open::open(&database.address(), Access::Audit(None), 2).await.unwrap();
     assert!(log.verify(&OrgId::default()).await.unwrap().verified);
     let error = say(&log, ask(new(), "d9", declaration("Disk full", Severity::P1))).await.unwrap_err();
     assert!(matches!(error, LogError::ReadOnly), "{error:?}");

@@ -1,9 +1,13 @@
 //! Hands on the store itself: whatever they change is found, with incident and seq, and nothing panics on the way.
 
-use harmony_eventlog::{Filter, Finding, LogError};
-use harmony_incidents::{Command, OrgId, command::Attested, log::State};
+use harmony_eventlog::{
+    Filter, Finding, LogError, export,
+    export::Expected,
+    open::{self, Access, Address},
+};
+use harmony_incidents::{Command, OrgId, command::Attested, log::State, record::SaltKey};
 
-use crate::stores::{Backend, Beside, Damage, stories};
+use crate::stores::{Backend, Beside, Damage, sql_stories, stories};
 use crate::world::{World, begin, decision, gate_request, id, named, status};
 
 stories! {
@@ -11,6 +15,32 @@ stories! {
     hands_on_the_store_are_found,
     flipped_bits_are_found_in_every_record_hash_and_text,
     damage_is_told_in_one_line_by_whoever_reads,
+    bytes_moved_between_a_salt_and_its_text_are_found,
+}
+
+mod with_the_salt_key {
+    use super::*;
+
+    sql_stories! {
+        salts_that_the_key_does_not_give_are_found,
+    }
+
+    async fn salts_that_the_key_does_not_give_are_found(on: Backend) {
+        let world = World::told(on).await;
+        let address = Address::parse(&world.store.url()).unwrap();
+        for (key, problem) in [
+            (None, None),
+            (Some(crate::world::salt()), None),
+            (
+                Some(SaltKey::parse(&"a5".repeat(32)).unwrap()),
+                Some("the salt of title is not the one that the salt key gives"),
+            ),
+        ] {
+            let log = open::open(&address, Access::Audit(key), 1).await.unwrap();
+            let report = log.verify(&OrgId::default()).await.unwrap();
+            assert_eq!(report.findings.first().map(|one| one.problem.as_str()), problem);
+        }
+    }
 }
 
 async fn findings(world: &World) -> Vec<Finding> {
@@ -124,6 +154,48 @@ pub(crate) async fn read_all(world: &World) {
         drop(world.log.rows(&OrgId::default(), &id(number), 0, 100).await);
     }
     drop(world.log.list(&OrgId::default(), &Filter { limit: 9, ..Filter::default() }).await);
+}
+
+/// A salt and a text of the same bytes in the same order, so of the same hash, with the border moved.
+fn moved(salt: &[u8], text: &str, by: isize) -> Option<(Vec<u8>, String)> {
+    let whole = [salt, text.as_bytes()].concat();
+    let (salt, text) = whole.split_at(salt.len().checked_add_signed(by)?);
+    Some((salt.to_vec(), String::from_utf8(text.to_vec()).ok()?))
+}
+
+async fn bytes_moved_between_a_salt_and_its_text_are_found(on: Backend) {
+    let world = World::told(on).await;
+    let (mut into_salts, mut into_texts) = (0, 0);
+    for number in [1, 2] {
+        for row in world.log.rows(&OrgId::default(), &id(number), 0, 100).await.unwrap() {
+            let seq = row.seq;
+            for (field, (_, salt, text)) in &row.texts {
+                for by in [1, 5, isize::try_from(text.len()).unwrap(), -1] {
+                    let Some((other_salt, other_text)) = moved(salt, text, by) else { continue };
+                    *(if by > 0 { &mut into_salts } else { &mut into_texts }) += 1;
+                    for (what, bytes) in
+                        [(Beside::Salt, other_salt.as_slice()), (Beside::Text, other_text.as_bytes())]
+                    {
+                        world.damage(Damage::Beside { number, seq, field, what, bytes }).await;
+                    }
+                    let problem = format!("the text of {field} is not the one that was recorded");
+                    let found = findings(&world).await;
+                    let expected = Finding { incident: id(number).to_string(), seq, problem };
+                    assert_eq!(found, [expected], "by {by}");
+                    let file = world.exported(None).await;
+                    let report = export::verify(file.as_bytes(), Expected::default()).unwrap().report;
+                    assert_eq!(report.findings.len(), 1, "in the export, by {by}");
+                    let read = world.log.records(&OrgId::default(), &id(number), seq - 1, 1).await;
+                    assert!(matches!(read, Err(LogError::Corrupt { .. })), "nobody is shown it: {read:?}");
+                    for (what, bytes) in [(Beside::Salt, salt.as_slice()), (Beside::Text, text.as_bytes())] {
+                        world.damage(Damage::Beside { number, seq, field, what, bytes }).await;
+                    }
+                }
+            }
+        }
+    }
+    assert!(into_salts >= 18 && into_texts >= 1, "{into_salts} and {into_texts}");
+    world.verified().await;
 }
 
 async fn damage_is_told_in_one_line_by_whoever_reads(on: Backend) {

@@ -4,7 +4,7 @@ use harmony_incidents::{
     Command, OrgId,
     command::Decision,
     judge::payload,
-    log::{IncidentNoteAdded, Severity, State, Text, payload::Kind},
+    log::{IncidentNoteAdded, Record, Severity, State, Text, payload::Kind},
     record::{self, ChainError, ChainHead, GENESIS, SealedRecord},
 };
 use proptest::prelude::*;
@@ -89,6 +89,23 @@ fn bit_flipped_and_hash_made_anew_breaks_at_that_record_or_the_next() {
             let (found, _) =
                 first_break_after(head.clone(), &[(canonical, hash), second.clone()]).expect("found");
             assert!(found == seq || found == seq + 1, "seq {seq}, bit {bit}: {found}");
+        }
+    });
+}
+
+#[test]
+fn bytes_that_no_record_encodes_to_are_found_with_their_hash_made_anew() {
+    each_record(|head, seq, rows| {
+        let canonical = &rows[0].0;
+        assert_eq!(canonical[..2], [0x08, 0x01], "the schema version comes first");
+        let unknown_field = [canonical.as_slice(), &[0xf8, 0x07, 0x01]].concat();
+        let long_number = [&[0x08, 0x81, 0x00], &canonical[2..]].concat();
+        let said_twice = [&[0x08, 0x01], canonical.as_slice()].concat();
+        for changed in [unknown_field, long_number, said_twice] {
+            assert!(Record::decode(changed.as_slice()).is_ok(), "readers would take it");
+            let hash = record::hash(&changed).to_vec();
+            let found = first_break_after(head.clone(), &[(changed, hash)]);
+            assert_eq!(found, Some((seq, ChainError::NotCanonical)));
         }
     });
 }

@@ -1,7 +1,8 @@
 //! `harmony log …`: what is on record, and whether it can be believed.
 //!
 //! `verify`, `replay` and `export` work on the database itself where `DATABASE_URL` names one or no API answers: an
-//! auditor needs nothing but the file and the salt key. `verify --file` needs nothing but the export.
+//! auditor needs nothing but the file and the salt key. `verify --file` needs the export and the key that verifies its
+//! signature, and nothing else.
 
 use std::{
     fs::File,
@@ -56,15 +57,19 @@ pub(crate) struct ShowArgs {
 /// Options of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Verify this export; nothing else is needed
+    /// Verify this export; needs --verifier-key
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Hold the log against this checkpoint, which was kept elsewhere
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// Who signed the checkpoint [default: the data directory's key]
+    /// Who signed the checkpoints, as NAME+HASH+KEY: `harmony log checkpoint --print-key` prints it where the log is
+    /// kept [default: the data directory's key; none for --file]
     #[arg(long, value_name = "K")]
     verifier_key: Option<String>,
+    /// Check only the chain of --file and believe any signature: whoever wrote the file could have rewritten or cut it
+    #[arg(long, requires = "file", conflicts_with_all = ["verifier_key", "checkpoint"])]
+    unsigned: bool,
 }
 
 /// Options of `checkpoint`.
@@ -100,9 +105,16 @@ pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> an
     match command {
         LogCommand::Show(args) => show_records(config, &args.id, json).await?,
         LogCommand::Verify(args) => {
+            if args.file.is_some() && args.verifier_key.is_none() && !args.unsigned {
+                return Err(unverifiable().into());
+            }
             let expected = expected(config, args)?;
             let report = match &args.file {
-                Some(path) => json!(verify_file(path, expected)?),
+                Some(path) => {
+                    let mut report = json!(verify_file(path, expected)?);
+                    report["signatureChecked"] = json!(!args.unsigned);
+                    report
+                }
                 None => match api(config).await? {
                     Some(api) if expected.checkpoint.is_some() => {
                         json!(verify_exported(&api, expected).await?)
@@ -164,6 +176,11 @@ fn tell(report: &Value, done: &str, json: bool) -> ExitCode {
     if json {
         output::json(report);
     } else {
+        if report["signatureChecked"] == false {
+            output::data(
+                "only the chain was checked, no signature: whoever wrote the file could have rewritten or cut it",
+            );
+        }
         for finding in findings {
             output::data(&format!(
                 "{} record {}: {}",
@@ -258,17 +275,24 @@ async fn export(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A file says nothing of who wrote it but by its signature.
+fn unverifiable() -> Failure {
+    Failure::usage(
+        "an export is verified by its signature, and no key was given",
+        "give --verifier-key; `harmony log checkpoint --print-key` prints it where the log is kept. --unsigned checks the chain alone",
+    )
+}
+
 /// Verifies an exported file; neither a database nor an API is asked.
 fn verify_file(path: &Path, expected: Expected) -> anyhow::Result<Report> {
     let hint = "it takes what `harmony log export` writes";
     let file = File::open(path)
         .map_err(|error| Failure::failed(format!("cannot open {}: {error}", path.display()), hint))?;
-    let is_covered = expected.checkpoint.is_some();
     let verified = export::verify(BufReader::new(file), expected).map_err(|error| {
         let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
         Failure::failed(format!("{}: {error}{why}", path.display()), hint)
     })?;
-    if !verified.has_checkpoint && !is_covered {
+    if !verified.has_checkpoint && verified.report.verified {
         output::say("the file has no checkpoint: were its end cut off, this would not show");
     }
     Ok(verified.report)

@@ -32,7 +32,7 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(4);
 /// Serves until it is stopped.
 pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     checks::before_start(config, &[Process::Console])?;
-    keys::private_dir(&config.data_dir)?;
+    keys::close_data_dir(&config.data_dir)?;
     let doors = doors(config).await?;
     let listener = TcpListener::bind(config.http_addr).await.map_err(|error| {
         Failure::failed(

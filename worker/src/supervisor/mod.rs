@@ -104,7 +104,7 @@ impl Installation {
         say: &(dyn Fn(&str) + Sync),
         json: bool,
     ) -> anyhow::Result<Self> {
-        keys::private_dir(&given.data_dir)?;
+        keys::close_data_dir(&given.data_dir)?;
         let lock = lock(given)?;
         let mut config = given.clone();
         config.data_dir = config::absolute(&given.data_dir)?;
@@ -126,6 +126,8 @@ impl Installation {
         let reaper = Reaper::start()?;
         let temporal = Child::start(temporal_plan(&config, cli, temporal_port, ui_port), &reaper)?;
         let client = ready::temporal(&config, &temporal).await?;
+        // Temporal's own database is made open to others.
+        keys::close_data_dir(&config.data_dir)?;
         let environment =
             child_environment(&config, &format!("http://127.0.0.1:{ui_port}"), stand_ins, &sandbox, &secret);
         say("starting worker and server");
