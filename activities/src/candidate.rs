@@ -1,31 +1,35 @@
 //! Candidates: deciding about one, making its incident, and paging somebody who may promote it.
 
+use std::time::Duration;
+
 use harmony_blueprints::{
     contracts::{CandidateRef, EvaluateReply, EvaluateRequest, Evaluated, StepReply, capability},
     starts,
 };
-use harmony_capabilities::{error::Attempt, pagerduty::IncidentDraft};
+use harmony_capabilities::{
+    error::{Attempt, CallError, Fate},
+    pagerduty::IncidentDraft,
+};
 use harmony_eventlog::{
-    CandidateStatus, LogError, OutboxItem, OutboxKind, StoredCandidate,
+    Begin, CandidateStatus, LogError, OutboxItem, OutboxKind, StoredCandidate,
     promotion::{self, Asker, Ruling},
 };
 use harmony_incidents::{
     IncidentId, OrgId, RuleSet,
     attestation::StartClaim,
-    ids::NAMESPACE,
+    ids::candidate_page_key,
     log::Authority,
     policy::Manual,
     promotion::{AUTO_ACTOR, CandidateId, Outcome, incident, parse_workflow_id},
 };
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use uuid::Uuid;
 
 use crate::{
     begin::milliseconds,
-    effects::{heard_of, made},
+    effects::{Hold, busy, heard_of, made},
     failure,
     flags::capability_flag,
-    services::Services,
+    services::{PagingService, Services},
 };
 
 impl Services {
@@ -160,38 +164,83 @@ impl Services {
             return Ok(skipped("PagerDuty is switched off"));
         }
         let Some(paging) = &self.paging else { return Ok(skipped("PagerDuty is not configured")) };
-        let key = Uuid::new_v5(&NAMESPACE, format!("{org}/candidate/{candidate_id}/page").as_bytes());
-        let text = self.call_for_help(org, &stored);
-        let paged = heard_of(ctx, async {
-            if let Some(id) = &stored.candidate.pagerduty_incident_id {
-                // Looked for first, whichever attempt this is: no ledger tells.
-                paging.pagerduty.add_note(Attempt::Again, &key, id, &text).await?;
-                return Ok(made(id, &[], ""));
+        let hold = Hold::new(ctx, candidate_page_key(org, candidate_id), Duration::ZERO);
+        let begun = self.begin_page(&candidate, &hold).await?;
+        let again = begun == Begin::Again;
+        let paged = match begun {
+            Begin::Done(result) => page_result(&hold, result)?,
+            Begin::Busy(left) => return Err(busy(left)),
+            Begin::Fresh | Begin::Again => {
+                let outcome = heard_of(ctx, self.send_page(paging, org, &stored)).await;
+                self.end_page(&candidate, &hold, again, outcome).await?
             }
-            let severity = stored.decision.as_ref().map(|decision| decision.severity.as_str_name());
-            let draft = IncidentDraft {
-                key,
-                title: format!(
-                    "{} candidate waits: {}",
-                    severity.unwrap_or_default(),
-                    stored.candidate.title
-                ),
-                service_id: paging.service_id.clone(),
-                high_urgency: true,
-                details: text,
-                escalation_policy_id: None,
-            };
-            let incident = paging.pagerduty.ensure_incident(&draft).await?;
-            Ok(made(&incident.id, &[], &incident.html_url))
-        })
-        .await
-        .map_err(|error| failure::call(&error))?;
+        };
         promotion::remember(self.log.as_ref(), org, candidate_id, |kept| {
             kept.page_id.clone_from(&paged.external_ref);
         })
         .await
         .map_err(|error| failure::log(&error))?;
         Ok(paged)
+    }
+
+    /// The ledger's row, by which PagerDuty's webhook about this page is known as ours.
+    async fn begin_page(&self, candidate: &CandidateRef, hold: &Hold) -> Result<Begin, ActivityError> {
+        let subject = (&candidate.candidate_id).into();
+        self.log
+            .begin_effect(&candidate.org, &subject, &hold.key, "page", &hold.owner, Duration::ZERO)
+            .await
+            .map_err(|error| failure::log(&error))
+    }
+
+    async fn send_page(
+        &self,
+        paging: &PagingService,
+        org: &OrgId,
+        stored: &StoredCandidate,
+    ) -> Result<StepReply, CallError> {
+        let key = candidate_page_key(org, stored.id());
+        let text = self.call_for_help(org, stored);
+        if let Some(id) = &stored.candidate.pagerduty_incident_id {
+            // Notes have no key at PagerDuty, so it is looked for first, whichever attempt this is.
+            paging.pagerduty.add_note(Attempt::Again, &key, id, &text).await?;
+            return Ok(made(id, &[], ""));
+        }
+        let severity = stored.decision.as_ref().map(|decision| decision.severity.as_str_name());
+        let title = &stored.candidate.title;
+        let draft = IncidentDraft {
+            key,
+            title: format!("{} candidate waits: {title}", severity.unwrap_or_default()),
+            service_id: paging.service_id.clone(),
+            high_urgency: true,
+            details: text,
+            escalation_policy_id: None,
+        };
+        let incident = paging.pagerduty.ensure_incident(&draft).await?;
+        Ok(made(&incident.id, &[], &incident.html_url))
+    }
+
+    /// Writes down how a try at a page ended.
+    async fn end_page(
+        &self,
+        candidate: &CandidateRef,
+        hold: &Hold,
+        again: bool,
+        outcome: Result<StepReply, CallError>,
+    ) -> Result<StepReply, ActivityError> {
+        let org = &candidate.org;
+        let ended = match &outcome {
+            Ok(reply) => {
+                let result = serde_json::to_value(reply).unwrap_or_default();
+                self.log.complete_effect(org, &hold.key, &result).await
+            }
+            // What surely did not happen leaves no row.
+            Err(error) if !again && error.fate() != Fate::Unknown => {
+                self.log.forget_effect(org, &hold.key, &hold.owner).await
+            }
+            Err(_) => Ok(()),
+        };
+        ended.map_err(|error| failure::log(&error))?;
+        outcome.map_err(|error| failure::call(&error))
     }
 
     /// What whoever is paged reads.
@@ -201,7 +250,7 @@ impl Services {
         let link = match &self.console {
             Some(console) => {
                 let origin = console.as_str().trim_end_matches('/');
-                format!("\n{origin}/api/orgs/{org}/candidates/{id}")
+                format!("\n{origin}/orgs/{org}/candidates/{id}")
             }
             None => String::new(),
         };
@@ -215,6 +264,12 @@ impl Services {
         let found = self.log.candidate(org, id).await.map_err(|error| failure::log(&error))?;
         found.ok_or_else(|| failure::log(&LogError::Corrupt { place: format!("candidate {id}") }))
     }
+}
+
+/// What came of a page, from its row in the ledger.
+fn page_result(hold: &Hold, result: serde_json::Value) -> Result<StepReply, ActivityError> {
+    serde_json::from_value(result)
+        .map_err(|error| failure::last("Ledger", format!("effect {} is unreadable: {error}", hold.key)))
 }
 
 fn identity(request: &EvaluateRequest) -> Result<(OrgId, CandidateId), ActivityError> {

@@ -61,10 +61,10 @@ pub(crate) trait Unkeyed: Sync {
 }
 
 /// One try at an effect's entry in the ledger.
-struct Hold {
-    key: String,
+pub(crate) struct Hold {
+    pub(crate) key: String,
     /// One a try: the next must not take this one's request for ended.
-    owner: String,
+    pub(crate) owner: String,
     /// How long the entry is this try's alone.
     lease: Duration,
 }
@@ -162,7 +162,14 @@ impl Services {
 
     async fn begin_effect(&self, scope: &Scope, hold: &Hold) -> Result<Begin, ActivityError> {
         self.log
-            .begin_effect(&scope.org, &scope.incident, &hold.key, &scope.step, &hold.owner, hold.lease)
+            .begin_effect(
+                &scope.org,
+                &(&scope.incident).into(),
+                &hold.key,
+                &scope.step,
+                &hold.owner,
+                hold.lease,
+            )
             .await
             .map_err(|error| failure::log(&error))
     }
@@ -338,7 +345,7 @@ impl Services {
 }
 
 impl Hold {
-    fn new(ctx: &ActivityContext, key: Uuid, lease: Duration) -> Self {
+    pub(crate) fn new(ctx: &ActivityContext, key: Uuid, lease: Duration) -> Self {
         let info = ctx.info();
         let run = info.workflow_run_id.as_deref().unwrap_or_default();
         let owner = format!("{run}/{}/{}", info.activity_id, info.attempt);
@@ -346,7 +353,7 @@ impl Hold {
     }
 }
 
-fn busy(left: Duration) -> ActivityError {
+pub(crate) fn busy(left: Duration) -> ActivityError {
     failure::again("EffectBusy", "another worker is at this effect", Some(left))
 }
 

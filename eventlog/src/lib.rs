@@ -42,7 +42,7 @@ pub use open::{Access, Address};
 pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;
 pub use store::{
-    Append, Appended, Begin, Cause, Entry, EventLog, Filter, Follow, Judge, LogError, OutboxId, OutboxItem,
-    OutboxKind, Pending, Place, SharedLog, Sort, Target, outcome,
+    Append, Appended, Begin, Cause, EffectSubject, Entry, EventLog, Filter, Follow, Judge, KnownEffect,
+    LogError, OutboxId, OutboxItem, OutboxKind, Pending, Place, SharedLog, Sort, Target, outcome,
 };
 pub use verify::{Finding, Report};

@@ -30,7 +30,10 @@ use crate::{
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
-    store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
+    store::{
+        Append, Appended, Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
+        OutboxItem, Pending,
+    },
     verify::{self, Audit as _, Report, Row},
 };
 
@@ -266,16 +269,20 @@ impl EventLog for PostgresLog {
     async fn begin_effect(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        subject: &EffectSubject,
         key: &str,
         operation: &str,
         owner: &str,
         lease: Duration,
     ) -> Result<Begin, LogError> {
         let mut tx = self.write().await?;
-        let begin = effects::begin(&mut tx, org, incident, key, operation, owner, lease).await?;
+        let begin = effects::begin(&mut tx, org, subject, key, operation, owner, lease).await?;
         tx.commit().await.map_err(unavailable)?;
         Ok(begin)
+    }
+
+    async fn known_effect(&self, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
+        effects::known(&self.pool, org, key).await
     }
 
     async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {

@@ -29,7 +29,10 @@ use crate::{
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
-    store::{Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending},
+    store::{
+        Append, Appended, Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
+        OutboxItem, Pending,
+    },
     verify::{self, Audit as _, Report, Row},
 };
 
@@ -338,15 +341,20 @@ impl EventLog for SqliteLog {
     async fn begin_effect(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        subject: &EffectSubject,
         key: &str,
         operation: &str,
         owner: &str,
         lease: Duration,
     ) -> Result<Begin, LogError> {
         let mut turn = self.turn().await?;
-        let begin = effects::begin(turn.connection(), org, incident, key, operation, owner, lease).await;
+        let begin = effects::begin(turn.connection(), org, subject, key, operation, owner, lease).await;
         turn.end(begin).await
+    }
+
+    async fn known_effect(&self, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        effects::known(&mut connection, org, key).await
     }
 
     async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {

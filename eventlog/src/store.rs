@@ -234,6 +234,60 @@ pub enum Begin {
     Busy(Duration),
 }
 
+/// What an effect belongs to. A store keeps it as one word: the incident's id, or `candidate/<id>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffectSubject {
+    /// An incident.
+    Incident(IncidentId),
+    /// A candidate that is no incident yet.
+    Candidate(CandidateId),
+}
+
+impl From<&IncidentId> for EffectSubject {
+    fn from(incident: &IncidentId) -> Self {
+        Self::Incident(incident.clone())
+    }
+}
+
+impl From<&CandidateId> for EffectSubject {
+    fn from(candidate: &CandidateId) -> Self {
+        Self::Candidate(candidate.clone())
+    }
+}
+
+/// How the word of a candidate begins.
+const CANDIDATE_SUBJECT: &str = "candidate/";
+
+impl std::fmt::Display for EffectSubject {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Incident(incident) => incident.fmt(formatter),
+            Self::Candidate(candidate) => write!(formatter, "{CANDIDATE_SUBJECT}{candidate}"),
+        }
+    }
+}
+
+/// An effect in the ledger, whatever became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownEffect {
+    /// What it belongs to.
+    pub subject: EffectSubject,
+    /// The step that wrote its intent.
+    pub step: String,
+}
+
+impl KnownEffect {
+    /// From the words of a store.
+    pub(crate) fn stored(key: &str, subject: &str, step: &str) -> Result<Self, LogError> {
+        let corrupt = || LogError::Corrupt { place: format!("effect {key}") };
+        let subject = match subject.strip_prefix(CANDIDATE_SUBJECT) {
+            Some(candidate) => EffectSubject::Candidate(candidate.parse().map_err(|_| corrupt())?),
+            None => EffectSubject::Incident(subject.parse().map_err(|_| corrupt())?),
+        };
+        Ok(Self { subject, step: step.to_owned() })
+    }
+}
+
 /// Why a store does not answer, in the words of its own library.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -390,12 +444,15 @@ pub trait EventLog: Send + Sync {
     async fn begin_effect(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        subject: &EffectSubject,
         key: &str,
         operation: &str,
         owner: &str,
         lease: Duration,
     ) -> Result<Begin, LogError>;
+
+    /// Whose effect has this key: a vendor sends the key back, and this says what it belongs to.
+    async fn known_effect(&self, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError>;
 
     /// What came of an effect.
     async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError>;

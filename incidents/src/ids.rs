@@ -8,6 +8,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::promotion::CandidateId;
+
 /// Namespace of every `UUIDv5` that Harmony derives. A fixed random value; it never changes.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_9c62_52d5_4c0e_9a53_7d1b_3a8e_4f10);
 
@@ -284,6 +286,11 @@ pub fn effect_key(org: &OrgId, incident: &IncidentId, scope: &EffectScope<'_>) -
         }
     };
     Uuid::new_v5(&NAMESPACE, name.as_bytes())
+}
+
+/// The key of the page about a candidate that waits for a person (`UUIDv5`).
+pub fn candidate_page_key(org: &OrgId, candidate: &CandidateId) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{org}/candidate/{candidate}/page").as_bytes())
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ async fn candidate_that_lacks_only_authority_pages_and_a_person_promotes_it() {
         })
         .await;
     assert!(asked.contains("harmony candidate promote am-1"), "{asked}");
-    assert!(asked.contains("/api/orgs/default/candidates/am-1"), "{asked}");
+    assert!(asked.contains("/orgs/default/candidates/am-1") && !asked.contains("/api/"), "{asked}");
     assert_eq!(incidents(&world).await, 0);
     let paged = world.state("pagerduty").await["incidents"][0]["id"].clone();
     // The run has ended: nobody waits in it for a person.

@@ -14,14 +14,13 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use harmony_eventlog::{Append, Filter, Target};
+use harmony_eventlog::{Append, EffectSubject, Filter, LogError, Target};
 use harmony_incidents::{
     Command, Context, IncidentId, OrgId,
     fold::PAGERDUTY_SIGNAL,
-    ids::{EffectScope, effect_key},
     judge,
     judge::payload,
-    log::{Authority, Cause, IncidentSignalIngested, IncidentState, Text, payload::Kind},
+    log::{Authority, Cause, IncidentSignalIngested, Link, Text, payload::Kind},
     promotion::{Candidate, CandidateError},
 };
 use jiff::Timestamp;
@@ -46,18 +45,47 @@ pub(crate) struct Event {
     id: String,
     event_type: String,
     occurred_at: Timestamp,
+    /// Who did it; missing where PagerDuty did.
+    #[serde(default)]
+    agent: Option<Reference>,
     data: Data,
 }
 
-/// What of a PagerDuty incident matters; other resources have less.
+impl Event {
+    /// The incident at PagerDuty that this is about; empty where it names none.
+    fn incident(&self) -> &str {
+        self.data.incident.as_ref().map_or(self.data.id.as_str(), |incident| incident.id.as_str())
+    }
+
+    /// What happened, in a line, and who did it.
+    fn summary(&self) -> String {
+        let texts = [&self.data.title, &self.data.content, &self.data.message];
+        let said = texts.into_iter().flatten().find(|text| !text.trim().is_empty());
+        let said = said.map(String::as_str).unwrap_or_default();
+        let agent = self.agent.as_ref().and_then(|agent| agent.summary.as_deref()).unwrap_or_default();
+        let line = if agent.trim().is_empty() { said.to_owned() } else { format!("{said} (by {agent})") };
+        signed::one_line(&line)
+    }
+}
+
+/// What of a PagerDuty incident matters. Notes, responders, tasks and the like have an id of their own, and name the
+/// incident that they belong to.
 #[derive(Deserialize)]
 struct Data {
     #[serde(default)]
     id: String,
     #[serde(default)]
+    incident: Option<Reference>,
+    /// Of a note.
+    #[serde(default)]
+    content: Option<String>,
+    /// Of a status update, or of a request for responders.
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
     incident_key: Option<String>,
     #[serde(default)]
-    title: String,
+    title: Option<String>,
     #[serde(default)]
     urgency: Option<String>,
     #[serde(default)]
@@ -70,6 +98,8 @@ struct Data {
 
 #[derive(Deserialize)]
 struct Reference {
+    #[serde(default)]
+    id: String,
     #[serde(default)]
     summary: Option<String>,
 }
@@ -100,13 +130,14 @@ pub(crate) async fn take(
         }
     };
     let org = &webhooks.org;
-    if !event.event_type.starts_with("incident.") || event.data.id.is_empty() {
+    if !event.event_type.starts_with("incident.") || event.incident().is_empty() {
         return Ok(answer("ignored"));
     }
-    match linked(&app, org, &event.data).await? {
-        Some(incident) => record(&app, org, incident, &event).await,
-        None if event.event_type == "incident.triggered" => submit(&app, org, event).await,
-        None => Ok(answer("ignored")),
+    match origin(&app, org, &event).await? {
+        Origin::Linked(incident) => record(&app, org, incident, &event).await,
+        Origin::CandidatePage => Ok(answer("ignored")),
+        Origin::Elsewhere if event.event_type == "incident.triggered" => submit(&app, org, event).await,
+        Origin::Elsewhere => Ok(answer("ignored")),
     }
 }
 
@@ -119,40 +150,43 @@ fn answer(taken: &str) -> Response {
     Json(json!({ "taken": taken })).into_response()
 }
 
-/// The live incident that this is, here: by what is on record, or by the key that we gave it, which is there first.
-async fn linked(app: &App, org: &OrgId, data: &Data) -> Result<Option<IncidentId>, ApiError> {
-    let live = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).to_vec();
-    let key = data.incident_key.as_deref().unwrap_or_default();
-    let found =
-        every(app, org, Filter { states: live, ..Filter::default() }).await?.into_iter().find_map(|state| {
-            let incident: IncidentId = state.incident.parse().ok()?;
-            let names = ["pagerdutyIncidentId", "pagerdutyPageId"];
-            let by_link =
-                state.links.iter().any(|link| names.contains(&link.name.as_str()) && link.value == data.id);
-            (by_link || own_keys(org, &incident, &state).any(|own| own == key)).then_some(incident)
-        });
-    Ok(found)
+/// What an incident at PagerDuty is here.
+enum Origin {
+    /// An incident of ours has it: as its own, or as a page.
+    Linked(IncidentId),
+    /// It is the page about a candidate that is no incident yet.
+    CandidatePage,
+    /// Others triggered it.
+    Elsewhere,
 }
 
-/// The keys of everything that this incident has, or may have, at PagerDuty: itself, and the pages of its gates.
-fn own_keys(org: &OrgId, incident: &IncidentId, state: &IncidentState) -> impl Iterator<Item = String> {
-    let mut resources = vec!["pagerduty-incident".to_owned()];
-    for gate in &state.gates {
-        let levels = 1..=gate.levels.len();
-        let stages = levels.clone().map(|level| level.to_string());
-        let planned =
-            (1..=gate.plans).flat_map(|plan| levels.clone().map(move |level| format!("{plan}-{level}")));
-        let stages = stages.chain(planned).chain(["break-glass".to_owned()]);
-        resources.extend(stages.map(|stage| format!("page/{}/{stage}", gate.gate_id)));
+/// The key that we gave it is in the ledger before PagerDuty hears of it. Events about a note or a task carry no key,
+/// and neither does what others triggered: there the links on record tell.
+async fn origin(app: &App, org: &OrgId, event: &Event) -> Result<Origin, ApiError> {
+    let log = &app.doors.log;
+    if let Some(key) = event.data.incident_key.as_deref().filter(|key| !key.is_empty())
+        && let Some(effect) = log.known_effect(org, key).await?
+    {
+        return Ok(match effect.subject {
+            EffectSubject::Incident(incident) => Origin::Linked(incident),
+            EffectSubject::Candidate(candidate) => {
+                let stored = log.candidate(org, &candidate).await?;
+                stored.and_then(|one| one.incident).map_or(Origin::CandidatePage, Origin::Linked)
+            }
+        });
     }
-    let (org, incident) = (org.clone(), incident.clone());
-    resources.into_iter().map(move |resource| {
-        effect_key(&org, &incident, &EffectScope::Incident { resource: &resource }).to_string()
-    })
+    let live = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).to_vec();
+    let states = every(app, org, Filter { states: live, ..Filter::default() }).await?;
+    let linked = states.into_iter().find(|state| {
+        let is_it = |link: &Link| link.name.starts_with("pagerduty") && link.value == event.incident();
+        state.links.iter().any(is_it)
+    });
+    Ok(linked.and_then(|state| state.incident.parse().ok()).map_or(Origin::Elsewhere, Origin::Linked))
 }
 
 /// Puts on record what happened at PagerDuty, once.
 async fn record(app: &App, org: &OrgId, incident: IncidentId, event: &Event) -> Result<Response, ApiError> {
+    let incident_id = incident.clone();
     let rules = app.doors.rules.current();
     let context = Context {
         actor: ACTOR.to_owned(),
@@ -166,10 +200,11 @@ async fn record(app: &App, org: &OrgId, incident: IncidentId, event: &Event) -> 
         source: format!("{PAGERDUTY_SIGNAL}{}", signed::one_line(&event.event_type)),
         correlation_key: String::new(),
         trace_id: String::new(),
-        summary: Text::optional(signed::one_line(&event.data.title)),
+        summary: Text::optional(event.summary()),
     };
     let command = Command::Record { payload: payload(Kind::IncidentSignalIngested(signal)) };
-    app.doors
+    let appended = app
+        .doors
         .log
         .append(Append {
             org,
@@ -182,8 +217,16 @@ async fn record(app: &App, org: &OrgId, incident: IncidentId, event: &Event) -> 
             judge: &|head| judge(head, &command, &context, rules.rules()),
             follow: &|_| vec![],
         })
-        .await?;
-    Ok(answer("recorded"))
+        .await;
+    match appended {
+        Ok(_) => Ok(answer("recorded")),
+        // An incident that has ended takes no signals.
+        Err(LogError::Refused(refusal)) => {
+            tracing::info!(%incident_id, %refusal, event = %event.event_type, "an event of PagerDuty is not recorded");
+            Ok(answer("ignored"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Hands the incident in as a candidate.
@@ -205,7 +248,7 @@ pub(crate) fn candidate(event: Event) -> Result<Candidate, CandidateError> {
     let Data { id, title, urgency, priority, service, created_at, .. } = event.data;
     let named =
         |reference: Option<Reference>| reference.and_then(|one| one.summary).filter(|one| !one.is_empty());
-    let title = signed::one_line(&title);
+    let title = signed::one_line(&title.unwrap_or_default());
     Candidate::parse(json!({
         "candidateId": format!("pagerduty-{}", event.id),
         "policyId": POLICY,

@@ -1,11 +1,13 @@
 //! Webhooks of PagerDuty, Alertmanager and Grafana, in the forms that they document.
 
 use axum::{body::Body, http::Request};
+use harmony_eventlog::EffectSubject;
 use harmony_incidents::{
     Command, IncidentId, OrgId, WorkflowType,
-    ids::{EffectScope, effect_key},
+    ids::{EffectScope, candidate_page_key, effect_key},
     judge::payload,
     log::{Link, StepSucceeded, payload::Kind},
+    promotion::CandidateId,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -143,22 +145,91 @@ async fn what_happens_at_pagerduty_to_a_linked_incident_is_recorded_and_changes_
 async fn own_incidents_and_pages_come_back_as_no_candidates() {
     let world = World::new().await;
     let id = world.opened("P1").await;
-    let gate_id = world.gated(&id).await;
     let incident: IncidentId = id.parse().unwrap();
-    let key = |resource: &str| {
-        effect_key(&OrgId::default(), &incident, &EffectScope::Incident { resource }).to_string()
-    };
-    // Before the links are on record.
+    let org = OrgId::default();
+    // As each effect writes its intent: before PagerDuty hears of it, and before a link is on record.
     for (number, resource) in
-        ["pagerduty-incident".to_owned(), format!("page/{gate_id}/1"), format!("page/{gate_id}/break-glass")]
+        ["pagerduty-incident", "page/gate#1/1", "page/gate#1/break-glass", "page/severity/act-7"]
             .into_iter()
             .enumerate()
     {
-        let data = json!({ "id": format!("POWN{number}"), "incident_key": key(&resource) });
+        let key = effect_key(&org, &incident, &EffectScope::Incident { resource }).to_string();
+        intend(&world, &(&incident).into(), &key).await;
+        let data = json!({ "id": format!("POWN{number}"), "incident_key": key });
         let own = event(&format!("own{number}"), "incident.triggered", "2026-03-01T02:00:00Z", &data);
         assert_eq!(pagerduty(&world, &own).await.ok(200)["taken"], "recorded", "{resource}");
     }
+    let candidate: CandidateId = "alertmanager-ab-1".parse().unwrap();
+    let key = candidate_page_key(&org, &candidate).to_string();
+    intend(&world, &(&candidate).into(), &key).await;
+    for (number, kind) in ["incident.triggered", "incident.acknowledged"].into_iter().enumerate() {
+        let data = json!({ "id": "PPAGE", "incident_key": key });
+        let own = event(&format!("page{number}"), kind, "2026-03-01T02:00:00Z", &data);
+        assert_eq!(pagerduty(&world, &own).await.ok(200)["taken"], "ignored");
+    }
     assert!(candidates(&world).await.is_empty());
+    // A key that nobody here gave is somebody else's incident.
+    let data = json!({ "id": "POTHER", "incident_key": "theirs" });
+    let theirs = event("theirs", "incident.triggered", "2026-03-01T02:00:00Z", &data);
+    assert_eq!(pagerduty(&world, &theirs).await.ok(200)["taken"], "candidate");
+}
+
+async fn intend(world: &World, subject: &EffectSubject, key: &str) {
+    let lease = std::time::Duration::from_secs(60);
+    world.log.begin_effect(&OrgId::default(), subject, key, "paging", "worker-1", lease).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_that_name_the_incident_they_belong_to_are_recorded_with_who_did_it() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    let linked = Kind::StepSucceeded(StepSucceeded {
+        step: "paging".to_owned(),
+        links: vec![Link {
+            name: "pagerdutySeverityPageId".to_owned(),
+            value: "PGR0VU2".to_owned(),
+            ..Link::default()
+        }],
+        ..StepSucceeded::default()
+    });
+    world.append(&id, "paging", WorkflowType::Initiate, Command::Record { payload: payload(linked) }).await;
+    let incident = json!({ "id": "PGR0VU2", "type": "incident_reference", "summary": "A little bump" });
+    let agent = json!({ "id": "PTUXL6G", "type": "user_reference", "summary": "Earline Greenholt" });
+    for (number, (kind, data)) in [
+        ("incident.annotated", json!({ "id": "PNOTE", "type": "incident_note", "content": "Rolled back" })),
+        (
+            "incident.responder.added",
+            json!({ "type": "incident_responder", "message": "Please help", "user": agent }),
+        ),
+        (
+            "incident.custom_field_values.updated",
+            json!({ "type": "incident_field_values", "custom_fields": [] }),
+        ),
+        (
+            "incident.workflow.started",
+            json!({ "id": "PWF", "type": "incident_workflow_instance", "title": null }),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut data = data;
+        data["incident"] = incident.clone();
+        let body = json!({ "event": {
+            "id": format!("named{number}"), "event_type": kind, "resource_type": "incident",
+            "occurred_at": "2026-03-01T02:00:00Z", "agent": agent, "client": null, "data": data,
+        } });
+        assert_eq!(pagerduty(&world, &body.to_string()).await.ok(200)["taken"], "recorded", "{kind}");
+    }
+    let shown = world.get("viewer", &format!("incidents/{id}/events")).await.ok(200).to_string();
+    for part in [
+        "pagerduty/incident.annotated",
+        "Rolled back (by Earline Greenholt)",
+        "Please help (by Earline Greenholt)",
+        "pagerduty/incident.workflow.started",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::OrgId;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -11,13 +11,13 @@ use super::{
     item::{Collisions, Expression, Transaction, broken, item, met, n, number, s, text, text_if},
     tables::{effect_key, of_incident},
 };
-use crate::store::{Begin, LogError};
+use crate::store::{Begin, EffectSubject, KnownEffect, LogError};
 
 impl DynamoLog {
     pub(super) async fn begin(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        subject: &EffectSubject,
         key: &str,
         operation: &str,
         owner: &str,
@@ -25,7 +25,7 @@ impl DynamoLog {
     ) -> Result<Begin, LogError> {
         let mut collisions = Collisions::none();
         loop {
-            if let Some(begun) = self.try_begin(org, incident, key, operation, owner, lease).await? {
+            if let Some(begun) = self.try_begin(org, subject, key, operation, owner, lease).await? {
                 return Ok(begun);
             }
             collisions.pause().await?;
@@ -36,7 +36,7 @@ impl DynamoLog {
     async fn try_begin(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        subject: &EffectSubject,
         key: &str,
         operation: &str,
         owner: &str,
@@ -49,15 +49,18 @@ impl DynamoLog {
         let Some(known) = self.get(&self.tables.incidents, at.item()).await? else {
             let mut writing = Transaction::default();
             let own = [
-                ("incident", s(incident.as_str())),
+                ("incident", s(subject.to_string())),
                 ("effect_key", s(key)),
                 ("operation_name", s(operation)),
                 ("holder", s(owner)),
                 ("lease_until_us", n(until)),
             ];
             writing.insert(&self.tables.incidents, item(at.pairs().into_iter().chain(own)))?;
-            let pointer = of_incident(org, incident, format!("effect|{key}"));
-            writing.put(&self.tables.incidents, pointer.item())?;
+            // A redaction finds an incident's effects by this.
+            if let EffectSubject::Incident(incident) = subject {
+                let pointer = of_incident(org, incident, format!("effect|{key}"));
+                writing.put(&self.tables.incidents, pointer.item())?;
+            }
             return Ok(writing.commit(&self.client).await?.then_some(Begin::Fresh));
         };
         if let Some(outcome) = text_if(&known, "outcome") {
@@ -75,6 +78,15 @@ impl DynamoLog {
         let change = Expression::new("SET holder = :owner, lease_until_us = :until", values);
         let as_seen = "holder = :holder AND lease_until_us = :leased AND attribute_not_exists(outcome)";
         Ok(self.change(at.item(), change, as_seen).await?.then_some(Begin::Again))
+    }
+
+    pub(super) async fn known(&self, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
+        let place = || format!("effect {key}");
+        let row = self.get(&self.tables.incidents, effect_key(org, key).item()).await?;
+        row.map(|row| {
+            KnownEffect::stored(key, text(&row, "incident", place)?, text(&row, "operation_name", place)?)
+        })
+        .transpose()
     }
 
     pub(super) async fn complete(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {

@@ -25,7 +25,8 @@ use crate::{
     checkpoint::IncidentHead,
     fanout::{Lane, LaneBacklog, SinkName},
     store::{
-        Append, Appended, Begin, Entry, EventLog, Filter, LogError, OutboxId, OutboxItem, Pending, Target,
+        Append, Appended, Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
+        OutboxItem, Pending, Target,
     },
     verify::{self, Report, Row},
 };
@@ -256,14 +257,18 @@ impl EventLog for DynamoLog {
     async fn begin_effect(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        subject: &EffectSubject,
         key: &str,
         operation: &str,
         owner: &str,
         lease: Duration,
     ) -> Result<Begin, LogError> {
         self.writable()?;
-        self.begin(org, incident, key, operation, owner, lease).await
+        self.begin(org, subject, key, operation, owner, lease).await
+    }
+
+    async fn known_effect(&self, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
+        self.known(org, key).await
     }
 
     async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::OrgId;
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -10,13 +10,13 @@ use sqlx::{PgConnection, PgPool};
 use super::{column, unavailable};
 use crate::{
     sql::{micros, unsigned},
-    store::{Begin, LogError},
+    store::{Begin, EffectSubject, KnownEffect, LogError},
 };
 
 pub(super) async fn begin(
     connection: &mut PgConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    subject: &EffectSubject,
     key: &str,
     operation: &str,
     owner: &str,
@@ -30,7 +30,7 @@ pub(super) async fn begin(
         )
         .bind(org.as_str())
         .bind(key)
-        .bind(incident.as_str())
+        .bind(subject.to_string())
         .bind(operation)
         .bind(owner)
         .bind(until)
@@ -73,6 +73,20 @@ pub(super) async fn begin(
         .await
         .map_err(unavailable)?;
     Ok(Begin::Again)
+}
+
+pub(super) async fn known(pool: &PgPool, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
+    let row = sqlx::query("SELECT incident, operation FROM effects WHERE org = $1 AND key = $2")
+        .bind(org.as_str())
+        .bind(key)
+        .fetch_optional(pool)
+        .await
+        .map_err(unavailable)?;
+    let place = || format!("effect {key}");
+    row.map(|row| {
+        KnownEffect::stored(key, column(&row, "incident", place)?, column(&row, "operation", place)?)
+    })
+    .transpose()
 }
 
 pub(super) async fn complete(

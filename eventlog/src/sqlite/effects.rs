@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::OrgId;
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
 use super::{column, unavailable};
 use crate::sql::{micros, unsigned};
-use crate::store::{Begin, LogError};
+use crate::store::{Begin, EffectSubject, KnownEffect, LogError};
 
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    subject: &EffectSubject,
     key: &str,
     operation: &str,
     owner: &str,
@@ -50,7 +50,7 @@ pub(super) async fn begin(
     )
     .bind(org.as_str())
     .bind(key)
-    .bind(incident.as_str())
+    .bind(subject.to_string())
     .bind(operation)
     .bind(owner)
     .bind(now.saturating_add(micros(lease)))
@@ -58,6 +58,24 @@ pub(super) async fn begin(
     .await
     .map_err(unavailable)?;
     Ok(begin)
+}
+
+pub(super) async fn known(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    key: &str,
+) -> Result<Option<KnownEffect>, LogError> {
+    let row = sqlx::query("SELECT incident, operation FROM effects WHERE org = ? AND key = ?")
+        .bind(org.as_str())
+        .bind(key)
+        .fetch_optional(connection)
+        .await
+        .map_err(unavailable)?;
+    let place = || format!("effect {key}");
+    row.map(|row| {
+        KnownEffect::stored(key, column(&row, "incident", place)?, column(&row, "operation", place)?)
+    })
+    .transpose()
 }
 
 pub(super) async fn complete(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use harmony_eventlog::{Begin, SharedLog};
-use harmony_incidents::OrgId;
+use harmony_eventlog::{Begin, EffectSubject, SharedLog};
+use harmony_incidents::{OrgId, promotion::CandidateId};
 use serde_json::json;
 
 use crate::stores::{Backend, stories};
@@ -15,13 +15,14 @@ stories! {
     organisations_have_effects_of_their_own,
     of_many_workers_that_begin_at_once_one_may,
     effect_survives_the_process,
+    effect_key_names_its_incident_or_candidate,
 }
 
 const LEASE: Duration = Duration::from_secs(60);
 
 async fn begin(log: &SharedLog, org: &str, owner: &str, lease: Duration) -> Begin {
     let org: OrgId = org.parse().unwrap();
-    log.begin_effect(&org, &id(1), "channel", "slack.ensure_channel", owner, lease).await.unwrap()
+    log.begin_effect(&org, &(&id(1)).into(), "channel", "slack.ensure_channel", owner, lease).await.unwrap()
 }
 
 async fn effect_is_fresh_once_then_busy_then_again_then_done(on: Backend) {
@@ -81,4 +82,21 @@ async fn effect_survives_the_process(on: Backend) {
     let world = World::told(on).await;
     assert_eq!(begin(&world.log, "default", "worker-1", Duration::ZERO).await, Begin::Fresh);
     assert_eq!(begin(&world.other().await, "default", "worker-2", LEASE).await, Begin::Again);
+}
+
+async fn effect_key_names_its_incident_or_candidate(on: Backend) {
+    let world = World::told(on).await;
+    let log = &world.log;
+    let org = OrgId::default();
+    assert_eq!(log.known_effect(&org, "channel").await.unwrap(), None);
+    begin(log, "default", "worker-1", LEASE).await;
+    let candidate = EffectSubject::Candidate("alertmanager-ab-1".parse::<CandidateId>().unwrap());
+    log.begin_effect(&org, &candidate, "page", "page", "worker-1", LEASE).await.unwrap();
+    // An intent is enough: a vendor may answer before we have written down that it did.
+    let incident = log.known_effect(&org, "channel").await.unwrap().unwrap();
+    assert_eq!((incident.subject, incident.step.as_str()), ((&id(1)).into(), "slack.ensure_channel"));
+    log.complete_effect(&org, "page", &json!({ "externalRef": "P1" })).await.unwrap();
+    let page = log.known_effect(&org, "page").await.unwrap().unwrap();
+    assert_eq!((page.subject, page.step.as_str()), (candidate, "page"));
+    assert_eq!(log.known_effect(&"acme".parse().unwrap(), "page").await.unwrap(), None);
 }

@@ -82,7 +82,7 @@ async fn copies_in_answers_results_and_carried_out_items_are_gone_too(on: Backen
     asked.follow = vec![item];
     crate::world::say(&world.log, asked).await.unwrap();
     let (org, lease) = (OrgId::default(), std::time::Duration::from_secs(60));
-    world.log.begin_effect(&org, &id(1), "e", "post", "me", lease).await.unwrap();
+    world.log.begin_effect(&org, &(&id(1)).into(), "e", "post", "me", lease).await.unwrap();
     world.log.complete_effect(&org, "e", &json!({ "said": format!("Why: {SECRET}") })).await.unwrap();
 
     let waiting = world.say(named(1), "r", redact(5, Some("reason"))).await.unwrap_err();

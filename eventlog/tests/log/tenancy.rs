@@ -132,7 +132,7 @@ async fn whatever_one_organisation_does_the_others_rows_stay(on: Backend) {
     assert_eq!(orgs, ["acme", "default"]);
 
     let effect = async |org: &OrgId, owner| {
-        log.begin_effect(org, &id(1), "channel", "post", owner, LEASE).await.unwrap()
+        log.begin_effect(org, &(&id(1)).into(), "channel", "post", owner, LEASE).await.unwrap()
     };
     assert_eq!(effect(&own, "worker-1").await, Begin::Fresh);
     assert_eq!(effect(&acme, "worker-2").await, Begin::Fresh);

@@ -9,9 +9,9 @@ use std::{
 
 use async_trait::async_trait;
 use harmony_eventlog::{
-    Append, Appended, Begin, CandidateChange, CandidateFilter, Changed, Entry, EventLog, Filter,
-    IncidentHead, LogError, OutboxId, OutboxItem, Pending, PromotionAttempt, Report, SinkName,
-    StoredCandidate, Target,
+    Append, Appended, Begin, CandidateChange, CandidateFilter, Changed, EffectSubject, Entry, EventLog,
+    Filter, IncidentHead, KnownEffect, LogError, OutboxId, OutboxItem, Pending, PromotionAttempt, Report,
+    SinkName, StoredCandidate, Target,
     fanout::{Lane, LaneBacklog},
     verify::Row,
 };
@@ -148,13 +148,17 @@ impl EventLog for NullLog {
     async fn begin_effect(
         &self,
         _: &OrgId,
-        _: &IncidentId,
+        _: &EffectSubject,
         _: &str,
         _: &str,
         _: &str,
         _: Duration,
     ) -> Result<Begin, LogError> {
         Ok(Begin::Fresh)
+    }
+
+    async fn known_effect(&self, _: &OrgId, _: &str) -> Result<Option<KnownEffect>, LogError> {
+        Ok(None)
     }
 
     async fn complete_effect(&self, _: &OrgId, _: &str, _: &Value) -> Result<(), LogError> {
