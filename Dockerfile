@@ -18,6 +18,7 @@ COPY console console
 COPY eventlog eventlog
 COPY incidents incidents
 COPY policies policies
+COPY promotion promotion
 COPY protos protos
 COPY runbooks runbooks
 COPY telemetry telemetry

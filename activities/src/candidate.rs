@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use harmony_blueprints::{
-    contracts::{CandidateRef, EvaluateReply, EvaluateRequest, Evaluated, StepReply, capability},
-    starts,
+use harmony_blueprints::contracts::{
+    CandidateRef, EvaluateReply, EvaluateRequest, Evaluated, StepReply, capability,
 };
 use harmony_capabilities::{
     error::{Attempt, CallError, Fate},
     pagerduty::IncidentDraft,
 };
-use harmony_eventlog::{
-    Begin, CandidateStatus, LogError, OutboxItem, OutboxKind, StoredCandidate,
-    promotion::{self, Asker, Ruling},
-};
+use harmony_eventlog::{Begin, CandidateStatus, LogError, StoredCandidate};
 use harmony_incidents::{
     IncidentId, OrgId, RuleSet,
     attestation::StartClaim,
     ids::candidate_page_key,
     log::Authority,
     policy::Manual,
-    promotion::{AUTO_ACTOR, CandidateId, Outcome, incident, parse_workflow_id},
+    promotion::{AUTO_ACTOR, CandidateId, Outcome, parse_workflow_id},
 };
+use harmony_promotion::{self as promotion, Asker, Ruling};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
@@ -79,7 +76,7 @@ impl Services {
                 let noted = promotion::note(log, &org, &stored, rules.rules())
                     .await
                     .map_err(|error| failure::log(&error))?;
-                Evaluated::Suppressed { decided, incident: noted.map(|(incident, _)| incident) }
+                Evaluated::Suppressed { decided, incident: noted }
             }
         }))
     }
@@ -125,22 +122,7 @@ impl Services {
         let CandidateRef { org, candidate_id } = &candidate;
         let stored = self.kept(org, candidate_id).await?;
         let rules = self.rules.current();
-        let created = stored.decision.as_ref().map(|decision| incident(&stored.candidate, decision));
-        let created = created.unwrap_or_default();
-        let follow = |made: &IncidentId| {
-            let payload = starts::promoted(
-                &self.attestation,
-                org,
-                made,
-                &created,
-                &stored.decided_by,
-                stored.pagerduty_incident_id(),
-                stored.decided_at.unwrap_or(stored.received_at),
-            );
-            let name = format!("promotion/{candidate_id}");
-            vec![OutboxItem { kind: OutboxKind::Start, name, payload }]
-        };
-        promotion::open(self.log.as_ref(), org, &stored, rules.rules(), &follow)
+        promotion::open(self.log.as_ref(), &self.attestation, org, &stored, rules.rules())
             .await
             .map_err(|error| failure::log(&error))
     }

@@ -32,6 +32,8 @@ pub mod capability {
     pub const RUNBOOK: &str = "golden.operations.runme-runner";
     /// Timeline.
     pub const TIMELINE: &str = "golden.transformers.incident-timeline";
+    /// Every one.
+    pub const ALL: [&str; 6] = [STATUSPAGE, CONFLUENCE, PAGERDUTY, SLACK, RUNBOOK, TIMELINE];
 }
 
 macro_rules! activity {

@@ -2,7 +2,11 @@
 //!
 //! For the fuzz targets in `fuzz/`, which need no console around the reading.
 
-use harmony_incidents::{IncidentId, promotion::Candidate};
+use harmony_incidents::{
+    IncidentId,
+    promotion::{Candidate, Policies},
+};
+use jiff::Timestamp;
 
 use crate::callbacks::{alerts, pagerduty, slack::read};
 
@@ -21,12 +25,12 @@ pub fn slack_command(body: &[u8]) -> bool {
 /// The candidate that a webhook of PagerDuty brings.
 #[must_use]
 pub fn pagerduty(body: &[u8]) -> Option<Candidate> {
-    pagerduty::candidate(pagerduty::read(body).ok()?).ok()
+    pagerduty::candidate(pagerduty::read(body).ok()?, &Policies::default()).ok()
 }
 
 /// The candidates that a notification of Alertmanager or Grafana brings.
 #[must_use]
 pub fn alerts(body: &[u8]) -> Vec<Candidate> {
-    let found = alerts::read("alertmanager", body).unwrap_or_default();
-    found.into_iter().filter_map(|(_, candidate)| candidate.ok()).collect()
+    let Ok(reading) = alerts::read("alertmanager", body, Timestamp::UNIX_EPOCH) else { return Vec::new() };
+    reading.detected.into_iter().filter_map(|one| one.candidate.ok()).collect()
 }

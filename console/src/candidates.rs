@@ -10,17 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use harmony_blueprints::{messages::GoldenContext, starts};
-use harmony_eventlog::{
-    CandidateFilter, CandidateStatus, LogError, OutboxItem, OutboxKind, StoredCandidate,
-    promotion::{self, Asker, Ruling},
-};
+use harmony_eventlog::{CandidateFilter, CandidateStatus, LogError, StoredCandidate};
 use harmony_incidents::{
-    IncidentId, OrgId, Right, WorkflowId, WorkflowType,
+    Right, WorkflowId, WorkflowType,
     log::Authority,
-    promotion::{AUTO_ACTOR, Candidate, CandidateId, Decision, Reason, WORKFLOW_TYPE, incident, workflow_id},
+    promotion::{Candidate, CandidateId, Decision, Reason, workflow_id},
     words,
 };
+use harmony_promotion::{self as promotion, Asker, Ruling};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,27 +31,6 @@ use crate::{
     starts::away,
 };
 
-/// Takes a candidate, for whoever hands it in. Answers with the candidate as it is kept: the same candidate again is
-/// the first one, and nothing more follows. Another document under the same id is a [`LogError::KeyConflict`].
-pub(crate) async fn take(
-    doors: &Doors,
-    org: &OrgId,
-    candidate: Candidate,
-    submitted_by: &str,
-) -> Result<StoredCandidate, LogError> {
-    let now = Timestamp::now();
-    let id = workflow_id(org, &candidate.candidate_id);
-    let golden = GoldenContext { initiator_id: AUTO_ACTOR.to_owned(), ..GoldenContext::default() };
-    let input = json!({ "candidateId": candidate.candidate_id, "context": golden });
-    let input = starts::attested(&doors.attestation, org, &id, AUTO_ACTOR, now, input);
-    let start = OutboxItem {
-        kind: OutboxKind::Start,
-        name: id.clone(),
-        payload: starts::payload(WORKFLOW_TYPE, &id, 1, &input),
-    };
-    doors.log.submit_candidate(org, &StoredCandidate::new(candidate, submitted_by, now), &[start]).await
-}
-
 /// `POST …/candidates`
 pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Respond, None)?;
@@ -64,15 +40,17 @@ pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
         body["candidateId"] = json!(call.request.id);
     }
     let candidate = Candidate::parse(body).map_err(|error| ApiError::Invalid(error.to_string()))?;
-    let kept = take(&call.app.doors, &call.caller.org, candidate, &call.caller.principal.id).await.map_err(
-        |error| match error {
-            LogError::KeyConflict { fields } => ApiError::Conflict(format!(
-                "this candidateId was used for another candidate; these fields differ: {}",
-                fields.join(", ")
-            )),
-            other => other.into(),
-        },
-    )?;
+    let Doors { log, attestation, .. } = &call.app.doors;
+    let taken =
+        promotion::take(log.as_ref(), attestation, &call.caller.org, candidate, &call.caller.principal.id)
+            .await;
+    let kept = taken.map_err(|error| match error {
+        LogError::KeyConflict { fields } => ApiError::Conflict(format!(
+            "this candidateId was used for another candidate; these fields differ: {}",
+            fields.join(", ")
+        )),
+        other => other.into(),
+    })?;
     let mut body = json!({
         "candidateId": kept.id(),
         "status": kept.status.name(),
@@ -160,7 +138,7 @@ pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
     let mut context = call.context(None);
     if emergency_override {
         // No role gives it: it is claimed, by sre-oncall or above.
-        call.caller.require(Right::Resolve, None)?;
+        call.caller.require(Right::Override, None)?;
         required("justification", &justification)?;
         context.authority = Authority::EmergencyOverride;
     }
@@ -181,8 +159,7 @@ pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
         }
         Ruling::Decided(stored) => stored,
     };
-    let follow = |incident: &IncidentId| vec![initiate(doors, org, &stored, incident)];
-    let made = promotion::open(log, org, &stored, rules, &follow).await?;
+    let made = promotion::open(log, &doors.attestation, org, &stored, rules).await?;
     let state = log.state(org, &made).await?.unwrap_or_default();
     let mut body = json!({
         "candidateId": id,
@@ -196,21 +173,6 @@ pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
         body["warning"] = json!(warning);
     }
     Ok((StatusCode::CREATED, Json(body)).into_response())
-}
-
-/// The start of initiate: the page that asked for the promotion becomes the incident's own.
-fn initiate(doors: &Doors, org: &OrgId, stored: &StoredCandidate, made: &IncidentId) -> OutboxItem {
-    let created = stored.decision.as_ref().map(|decision| incident(&stored.candidate, decision));
-    let payload = starts::promoted(
-        &doors.attestation,
-        org,
-        made,
-        &created.unwrap_or_default(),
-        &stored.decided_by,
-        stored.pagerduty_incident_id(),
-        stored.decided_at.unwrap_or(stored.received_at),
-    );
-    OutboxItem { kind: OutboxKind::Start, name: format!("promotion/{}", stored.id()), payload }
 }
 
 fn declined(id: &CandidateId, decision: &Decision) -> ApiError {

@@ -107,7 +107,9 @@ impl ApiError {
             Self::Conflict(_) => {
                 ("conflict", "Not in this state", "read it again and decide anew; nothing was changed")
             }
-            Self::TooLarge => ("too-large", "The body is too long", "a body has at most 256 KiB"),
+            Self::TooLarge => {
+                ("too-large", "The body is too long", "a body has at most 256 KiB, of a webhook 8 MiB")
+            }
             Self::Invalid(_) => ("invalid", "The input is not valid", "correct the field that is named"),
             Self::Decision(_) => (
                 "decision-refused",

@@ -211,12 +211,10 @@ pub fn router(doors: Doors) -> Router {
         .route("/slack/events", post(callbacks::slack::events))
         .route("/metrics", get(observed::metrics))
         .route("/slack/interactions", post(callbacks::slack::interactions))
-        .route("/webhooks/alertmanager", post(callbacks::alerts::alertmanager))
-        .route("/webhooks/grafana", post(callbacks::alerts::grafana))
-        .route("/webhooks/pagerduty", post(callbacks::pagerduty::take))
         .with_state(app.clone());
     Router::new()
         .merge(own)
+        .merge(callbacks::webhooks().with_state(app.clone()))
         .merge(pages)
         .merge(mcp::routes(app, api.clone()))
         .merge(api)

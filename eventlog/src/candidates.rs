@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use harmony_incidents::{
     IncidentId,
     command::{self, fingerprint},
-    promotion::{Candidate, CandidateId, Decision},
+    promotion::{Candidate, CandidateId, Decision, Outcome},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::store::LogError;
+use crate::store::{LogError, OutboxItem};
 
 /// How long the attempts log keeps a line, in days.
 pub const ATTEMPTS_KEPT_DAYS: i64 = 90;
@@ -137,6 +137,8 @@ pub struct CandidateFilter {
     pub statuses: Vec<CandidateStatus>,
     /// What makes two candidates the same one.
     pub dedup_key: Option<String>,
+    /// What a candidate has in common with others of the same trouble.
+    pub correlation_key: Option<String>,
     /// At most this many.
     pub limit: u32,
     /// Only candidates behind this one in the listing: when it was received, and its id.
@@ -150,6 +152,15 @@ pub struct CandidateChange<'a> {
     pub candidate: &'a StoredCandidate,
     /// The change is a promotion, and no other candidate of the same key was promoted at this moment or later.
     pub alone_since: Option<Timestamp>,
+    /// What must follow, into the outbox in the same transaction.
+    pub follow: &'a [OutboxItem],
+}
+
+impl<'a> CandidateChange<'a> {
+    /// A change that nothing follows, whatever other candidates there are.
+    pub fn to(candidate: &'a StoredCandidate) -> Self {
+        Self { candidate, alone_since: None, follow: &[] }
+    }
 }
 
 /// What became of a change.
@@ -163,21 +174,108 @@ pub enum Changed {
     Duplicate(CandidateId),
 }
 
-/// One line of the attempts log: written for people who ask later how the engine behaved, read by nothing here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttemptStatus {
+    /// The engine decided.
+    #[default]
+    Success,
+    /// It was not asked, or could not say.
+    Error,
+}
+
+/// One question to the promotion engine, for people who ask later how it behaved. Nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PromotionAttempt {
     /// Candidate.
-    pub candidate: CandidateId,
+    pub candidate_id: CandidateId,
+    /// Its own name.
+    pub attempt_id: String,
+    /// With what authority it was asked.
+    pub authority_type: String,
     /// Who asked.
-    pub actor: String,
-    /// With what authority.
-    pub authority: &'static str,
-    /// `PROMOTE`, `DEFER`, `SUPPRESS` or `REFUSE`.
-    pub outcome: &'static str,
-    /// Decision; empty where it was refused.
+    pub authority_id: String,
+    /// The policy that decided; what the candidate names where none did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub policy_id: String,
+    /// Its version; 0 where none decided.
+    #[serde(default)]
+    pub policy_version: u32,
+    /// What was decided; none where it ended in an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Outcome>,
+    /// The decision's id; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub decision_id: String,
-    /// When. Lines older than [`ATTEMPTS_KEPT_DAYS`] before it are dropped.
-    pub at: Timestamp,
+    /// The incident that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<IncidentId>,
+    /// Why, in words.
+    pub reason: String,
+    /// When it began. Lines older than [`ATTEMPTS_KEPT_DAYS`] before the newest are dropped.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub completed_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How it ended.
+    #[serde(default)]
+    pub status: AttemptStatus,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl PromotionAttempt {
+    /// The oldest line that is kept beside this one.
+    pub(crate) fn oldest_kept(&self) -> Timestamp {
+        self.started_at - SignedDuration::from_hours(24 * ATTEMPTS_KEPT_DAYS)
+    }
+
+    /// The word of its outcome in stores.
+    pub(crate) fn outcome(&self) -> &'static str {
+        self.decision.map_or("REFUSE", Outcome::name)
+    }
+}
+
+/// An attempt from the columns of a store. Lines of earlier versions have no document.
+pub(crate) struct AttemptRow<'a> {
+    pub(crate) document: Option<&'a str>,
+    pub(crate) actor: &'a str,
+    pub(crate) authority: &'a str,
+    pub(crate) outcome: &'a str,
+    pub(crate) decision_id: &'a str,
+    pub(crate) at_us: i64,
+}
+
+impl AttemptRow<'_> {
+    pub(crate) fn read(&self, candidate: &CandidateId) -> Result<PromotionAttempt, LogError> {
+        let corrupt = || LogError::Corrupt { place: format!("an attempt of candidate {candidate}") };
+        if let Some(document) = self.document {
+            return serde_json::from_str(document).map_err(|_| corrupt());
+        }
+        let at = Timestamp::from_microsecond(self.at_us).map_err(|_| corrupt())?;
+        let decision = serde_json::from_value(json!(self.outcome)).ok();
+        Ok(PromotionAttempt {
+            candidate_id: candidate.clone(),
+            attempt_id: format!("{candidate}-{}", self.at_us),
+            authority_type: self.authority.to_owned(),
+            authority_id: self.actor.to_owned(),
+            policy_id: String::new(),
+            policy_version: 0,
+            decision,
+            decision_id: self.decision_id.to_owned(),
+            incident_id: None,
+            reason: String::new(),
+            started_at: at,
+            completed_at: at,
+            duration_ms: 0,
+            status: if decision.is_some() { AttemptStatus::Success } else { AttemptStatus::Error },
+            error: None,
+        })
+    }
 }
 
 /// Names of the members in which a candidate differs from the one that was kept under its id.

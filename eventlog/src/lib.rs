@@ -24,14 +24,14 @@ pub mod fanout;
 pub mod history;
 pub mod open;
 pub mod postgres;
-pub mod promotion;
 pub mod rebuild;
 pub mod replay;
 pub mod sqlite;
 pub mod verify;
 
 pub use candidates::{
-    CandidateChange, CandidateFilter, CandidateStatus, Changed, PromotionAttempt, StoredCandidate,
+    AttemptStatus, CandidateChange, CandidateFilter, CandidateStatus, Changed, PromotionAttempt,
+    StoredCandidate,
 };
 pub use checkpoint::{Checkpoint, CheckpointKey, IncidentHead, VerifierKey};
 #[cfg(feature = "dynamodb")]

@@ -338,6 +338,11 @@ impl EventLog for PostgresLog {
         tx.commit().await.map_err(unavailable)
     }
 
+    async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        candidates::attempts(&mut connection, org, id).await
+    }
+
     async fn ping(&self) -> Result<(), LogError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(unavailable)
     }

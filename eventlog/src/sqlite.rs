@@ -412,6 +412,11 @@ impl EventLog for SqliteLog {
         turn.end(written).await
     }
 
+    async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        candidates::attempts(&mut connection, org, id).await
+    }
+
     async fn ping(&self) -> Result<(), LogError> {
         sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(unavailable)
     }

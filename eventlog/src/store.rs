@@ -487,8 +487,11 @@ pub trait EventLog: Send + Sync {
     /// the change asks for that. Either both hold when it is written, or nothing is.
     async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError>;
 
-    /// Writes a line of the attempts log, and drops the lines that were kept long enough. Nothing here reads it.
+    /// Writes a line of the attempts log, and drops the lines that were kept long enough. Nothing is decided by them.
     async fn log_attempt(&self, org: &OrgId, attempt: &PromotionAttempt) -> Result<(), LogError>;
+
+    /// The attempts at a candidate, oldest first, for people who look.
+    async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), LogError>;

@@ -52,6 +52,9 @@ metric!(vec BUILD: GaugeVec = "harmony_build_info", "1, labelled with the versio
 metric!(vec REQUESTS: IntCounterVec = "harmony_http_requests_total",
     "HTTP requests that were answered", ["method", "route", "status"]);
 
+metric!(vec WEBHOOKS_REFUSED: IntCounterVec = "harmony_webhooks_refused_total",
+    "Webhooks that were refused, by sender and status", ["source", "status"]);
+
 static DURATIONS: LazyLock<Option<HistogramVec>> = LazyLock::new(|| {
     let options = HistogramOpts::new(
         "harmony_http_request_duration_seconds",
@@ -71,6 +74,21 @@ pub fn appended(outcome: &'static str) {
 pub fn step_failed(capability: &str) {
     if let Some(failures) = &*STEP_FAILURES {
         failures.with_label_values(&[capability]).inc();
+    }
+}
+
+/// A process has steps of this capability: a counter that is there from the start shows its first failures as an
+/// increase.
+pub fn has_steps_of(capability: &str) {
+    if let Some(failures) = &*STEP_FAILURES {
+        failures.with_label_values(&[capability]);
+    }
+}
+
+/// A webhook of this sender was refused.
+pub fn webhook_refused(source: &str, status: u16) {
+    if let Some(refused) = &*WEBHOOKS_REFUSED {
+        refused.with_label_values(&[source, &status.to_string()]).inc();
     }
 }
 
@@ -140,7 +158,7 @@ pub fn ready(part: &str, answers: bool) {
 /// Makes every metric known, also those that nothing was counted on yet.
 pub fn register(version: &str) {
     let _ = (&*APPENDS, &*STEP_FAILURES, &*GATES, &*REQUESTS, &*DURATIONS, &*READY);
-    let _ = (&*EXHAUSTED, &*VERIFICATION_FAILURES, &*NEAREST, &*OUTBOX, &*OUTBOX_LAG);
+    let _ = (&*WEBHOOKS_REFUSED, &*EXHAUSTED, &*VERIFICATION_FAILURES, &*NEAREST, &*OUTBOX, &*OUTBOX_LAG);
     if let Some(build) = &*BUILD {
         build.with_label_values(&[version]).set(1.0);
     }
@@ -156,7 +174,7 @@ pub fn render() -> String {
 }
 
 /// The name of every metric there is.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "harmony_build_info",
     "harmony_escalations_exhausted_total",
     "harmony_gate_nearest_deadline_seconds",
@@ -169,6 +187,7 @@ pub const NAMES: [&str; 12] = [
     "harmony_outbox_oldest_seconds",
     "harmony_ready",
     "harmony_step_failures_total",
+    "harmony_webhooks_refused_total",
 ];
 
 #[cfg(test)]
@@ -179,7 +198,9 @@ mod tests {
     fn every_name_is_exported_once_and_no_other() {
         register("1.2.3");
         appended("recorded");
+        has_steps_of("golden.connectors.pagerduty");
         step_failed("golden.connectors.statuspage");
+        webhook_refused("grafana", 401);
         escalation_exhausted();
         verification_failed();
         answered("GET", "/healthz", 200, 0.002);
@@ -199,6 +220,8 @@ mod tests {
             "harmony_gates_waiting{severity=\"P1\"} 2",
             "harmony_gate_nearest_deadline_seconds inf",
             "harmony_step_failures_total{capability=\"golden.connectors.statuspage\"} 1",
+            "harmony_step_failures_total{capability=\"golden.connectors.pagerduty\"} 0",
+            "harmony_webhooks_refused_total{source=\"grafana\",status=\"401\"} 1",
             "harmony_build_info{version=\"1.2.3\"} 1",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} in\n{text}");

@@ -2,6 +2,7 @@
 //!
 //! Spans are sent by `worker` and `serve` where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, and are otherwise not even made.
 
+use harmony_blueprints::contracts::capability;
 use harmony_telemetry::{Exporting, Protocol, metrics};
 use tracing_subscriber::EnvFilter;
 
@@ -98,6 +99,9 @@ pub(crate) fn log_is_json(settings: &Settings) -> Result<bool, Failure> {
 pub(crate) fn start(config: &Config, service: &str) -> Result<Option<Exporting>, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     metrics::register(version);
+    for capability in capability::ALL {
+        metrics::has_steps_of(capability);
+    }
     let Some(traces) = &config.traces else { return Ok(None) };
     let exporting =
         harmony_telemetry::start(&traces.endpoint, traces.protocol, service, version).map_err(|error| {

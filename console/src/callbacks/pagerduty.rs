@@ -21,14 +21,14 @@ use harmony_incidents::{
     judge,
     judge::payload,
     log::{Authority, Cause, IncidentSignalIngested, Link, Text, payload::Kind},
-    promotion::{Candidate, CandidateError},
+    promotion::{Candidate, CandidateError, Policies, known_severity},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::signed;
-use crate::{App, candidates, error::ApiError, incidents::every};
+use crate::{App, Doors, error::ApiError, incidents::every};
 
 /// Who hands its candidates in, and puts its signals on record.
 const ACTOR: &str = "pagerduty";
@@ -231,9 +231,11 @@ async fn record(app: &App, org: &OrgId, incident: IncidentId, event: &Event) -> 
 
 /// Hands the incident in as a candidate.
 async fn submit(app: &App, org: &OrgId, event: Event) -> Result<Response, ApiError> {
-    match candidate(event) {
+    let rules = app.doors.rules.current();
+    match candidate(event, &rules.promotion) {
         Ok(candidate) => {
-            candidates::take(&app.doors, org, candidate, ACTOR).await?;
+            let Doors { log, attestation, .. } = &app.doors;
+            harmony_promotion::take(log.as_ref(), attestation, org, candidate, ACTOR).await?;
             Ok(answer("candidate"))
         }
         Err(error) => {
@@ -243,18 +245,27 @@ async fn submit(app: &App, org: &OrgId, event: Event) -> Result<Response, ApiErr
     }
 }
 
-/// The candidate that an incident at PagerDuty is.
-pub(crate) fn candidate(event: Event) -> Result<Candidate, CandidateError> {
+/// The candidate that an incident at PagerDuty is. Its severity is the name of its priority where our policy, or
+/// Harmony, knows what that means, else its urgency.
+pub(crate) fn candidate(event: Event, policies: &Policies) -> Result<Candidate, CandidateError> {
     let Data { id, title, urgency, priority, service, created_at, .. } = event.data;
     let named =
         |reference: Option<Reference>| reference.and_then(|one| one.summary).filter(|one| !one.is_empty());
     let title = signed::one_line(&title.unwrap_or_default());
+    let policy = policies.get(POLICY, None);
+    let says_something = |word: &str| match policy {
+        Some(policy) => policy.mapped(word).is_some(),
+        None => known_severity(word).is_some(),
+    };
+    let priority = named(priority).map(|name| signed::one_line(&name));
+    let telling = priority.clone().filter(|name| says_something(name));
+    let severity = telling.or(urgency).or(priority).unwrap_or_else(|| "unknown".to_owned());
     Candidate::parse(json!({
         "candidateId": format!("pagerduty-{}", event.id),
         "policyId": POLICY,
         "source": "pagerduty",
         "title": if title.is_empty() { format!("PagerDuty incident {id}") } else { title },
-        "severity": signed::one_line(&named(priority).or(urgency).unwrap_or_else(|| "unknown".to_owned())),
+        "severity": signed::one_line(&severity),
         "serviceName": signed::one_line(&named(service).unwrap_or_default()),
         "dedupKey": signed::one_line(&id),
         "detectedAt": created_at.unwrap_or(event.occurred_at),

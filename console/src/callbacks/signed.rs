@@ -38,12 +38,29 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// One line of what a sender wrote: their titles have newlines and no limit.
+/// One line of what a sender wrote: their titles have newlines, no limit, and maybe characters that show something else
+/// than what is there.
 pub(crate) fn one_line(text: &str) -> String {
-    let line: String =
-        text.chars().map(|one| if one.is_control() { ' ' } else { one }).take(LINE_CHARS).collect();
+    let shown = text.chars().filter(|one| !is_invisible(*one));
+    let line: String = shown.map(|one| if one.is_control() { ' ' } else { one }).take(LINE_CHARS).collect();
     line.trim().to_owned()
+}
+
+/// Changes the direction of the text around it, or has no width.
+fn is_invisible(one: char) -> bool {
+    matches!(one, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Longest line of a candidate.
 const LINE_CHARS: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_has_no_breaks_and_nothing_that_reorders_it() {
+        assert_eq!(one_line("pay\u{202e}ments\n\u{200b}fail \u{2066}now\u{2069} "), "payments fail now");
+        assert_eq!(one_line(&"a".repeat(300)).len(), LINE_CHARS);
+    }
+}

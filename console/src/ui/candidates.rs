@@ -151,7 +151,7 @@ pub(crate) async fn one(visit: Visit) -> Page {
         decision: decision(&stored),
         signals: signals(&stored),
         may_promote,
-        may_override: may_promote && visit.may(Right::Resolve, None),
+        may_override: may_promote && visit.may(Right::Override, None),
         because: match (is_open, may_promote) {
             (false, _) => "It was promoted.",
             (true, false) => "Promoting it needs incident-responder at least.",

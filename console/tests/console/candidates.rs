@@ -4,8 +4,8 @@ use axum::{
     body::Body,
     http::{Method, Request, header},
 };
-use harmony_eventlog::promotion::{self, Asker};
 use harmony_incidents::{OrgId, log::Authority, promotion::AUTO_ACTOR};
+use harmony_promotion::{self as promotion, Asker};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

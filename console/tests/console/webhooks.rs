@@ -279,8 +279,130 @@ async fn alerts_of_nobody_we_know_are_refused() {
     }
     let signature = format!("sha256={}", mac("alertmanager-secret", ALERTMANAGER));
     post(&world, "alertmanager", ("X-Harmony-Signature", signature), ALERTMANAGER).await.ok(200);
-    for strange in ["{", "{}", r#"{"alerts":[{"status":"firing"}]}"#] {
+    for strange in ["{", "{}", r#"{"alerts":[{"status":7}]}"#] {
         let bearer = ("Authorization", "Bearer alertmanager-secret".to_owned());
         post(&world, "alertmanager", bearer, strange).await.problem(422);
+    }
+}
+
+/// A notification of alerts that fire, each `(alertname, instance, severity)`.
+fn notification(alerts: &[(String, usize, &str)]) -> String {
+    let alerts: Vec<Value> = alerts
+        .iter()
+        .map(|(name, instance, severity)| {
+            json!({
+                "status": "firing",
+                "labels": { "alertname": name, "severity": severity, "instance": instance.to_string() },
+                "annotations": { "description": "d".repeat(1_000) },
+                "startsAt": "2026-03-01T02:00:00Z",
+                "fingerprint": format!("{name}{instance}"),
+            })
+        })
+        .collect();
+    json!({ "version": "4", "groupKey": "{}:{}", "status": "firing", "alerts": alerts }).to_string()
+}
+
+async fn alertmanager(world: &World, body: &str) -> Value {
+    let bearer = ("Authorization", "Bearer alertmanager-secret".to_owned());
+    post(world, "alertmanager", bearer, body).await.ok(200)
+}
+
+#[tokio::test]
+async fn every_alert_of_a_storm_is_taken_and_one_rule_is_one_candidate() {
+    let world = World::new().await;
+    // Well over the limit of other bodies, and over the alerts that one candidate is handed in with.
+    let mut alerts: Vec<_> = (0..450).map(|number| ("InstanceDown".to_owned(), number, "critical")).collect();
+    alerts.push(("SiteDown".to_owned(), 0, "critical"));
+    alerts.push(("InstanceDown".to_owned(), 999, "warning"));
+    let body = notification(&alerts);
+    assert!(body.len() > 400_000);
+    for _ in 0..2 {
+        assert_eq!(alertmanager(&world, &body).await, json!({ "taken": 452, "refused": [] }));
+    }
+    let found = candidates(&world).await;
+    assert_eq!(found.len(), 3, "a rule and a severity each");
+    let signals = |one: &Value| one["signals"].as_array().unwrap().len();
+    let mut counts: Vec<usize> = found.iter().map(signals).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 1, 450]);
+    let groups: std::collections::BTreeSet<&str> =
+        found.iter().map(|one| one["correlationKey"].as_str().unwrap()).collect();
+    assert_eq!(groups.len(), 1, "one group");
+    // What is too much is told, and does not pass for taken.
+    let storm: Vec<_> = (0..5_003).map(|number| ("Storm".to_owned(), number, "info")).collect();
+    let mut storm: Value = serde_json::from_str(&notification(&storm)).unwrap();
+    for alert in storm["alerts"].as_array_mut().unwrap() {
+        alert["annotations"] = json!({});
+    }
+    let answer = alertmanager(&world, &storm.to_string()).await;
+    assert_eq!(answer, json!({ "taken": 5_000, "refused": [], "notTaken": 3 }));
+}
+
+#[tokio::test]
+async fn alert_without_status_or_start_takes_the_notifications() {
+    let world = World::new().await;
+    let body = json!({
+        "status": "firing", "startsAt": "2026-03-01T02:00:00Z",
+        "alerts": [{ "labels": { "alertname": "Down" } }, { "status": "resolved", "labels": { "alertname": "Up" } }],
+    });
+    assert_eq!(alertmanager(&world, &body.to_string()).await["taken"], 1);
+    let found = candidates(&world).await;
+    assert_eq!((found.len(), &found[0]["title"]), (1, &json!("Down")));
+    assert_eq!(found[0]["detectedAt"], "2026-03-01T02:00:00Z");
+}
+
+#[tokio::test]
+async fn grafana_may_sign_a_timestamp_and_put() {
+    let world = World::new().await;
+    let put = async |at: i64, signature: String| {
+        let request = Request::put("/webhooks/grafana")
+            .header("X-Grafana-Alerting-Signature", signature)
+            .header("X-Grafana-Alerting-Timestamp", at.to_string());
+        world.send(request.body(Body::from(GRAFANA)).unwrap()).await
+    };
+    let now = jiff::Timestamp::now().as_second();
+    let over = |at: i64| mac("grafana-secret", &format!("{at}:{GRAFANA}"));
+    put(now, mac("grafana-secret", GRAFANA)).await.problem(401);
+    put(now - 600, over(now - 600)).await.problem(401);
+    put(now, over(now - 1)).await.problem(401);
+    assert_eq!(put(now, over(now)).await.ok(200)["taken"], 1);
+}
+
+#[tokio::test]
+async fn refused_webhooks_are_counted_by_sender() {
+    let world = World::new().await;
+    let wrong = ("Authorization", "Bearer another".to_owned());
+    post(&world, "grafana", wrong, GRAFANA).await.problem(401);
+    let huge = " ".repeat(8 * 1024 * 1024 + 1);
+    let bearer = ("Authorization", "Bearer alertmanager-secret".to_owned());
+    let detail = post(&world, "alertmanager", bearer.clone(), &huge).await.problem(413);
+    post(&world, "alertmanager", bearer, "{}").await.problem(422);
+    assert!(!detail.is_empty());
+    let metrics = harmony_telemetry::metrics::render();
+    for (source, status) in [("grafana", 401), ("alertmanager", 413), ("alertmanager", 422)] {
+        let series = format!("harmony_webhooks_refused_total{{source=\"{source}\",status=\"{status}\"}}");
+        assert!(metrics.contains(&series), "{series} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn priority_of_pagerduty_counts_where_its_name_means_something_and_else_the_urgency() {
+    let world = World::new().await;
+    for (number, (priority, expected)) in [
+        (Some("SEV-1"), "SEV-1"),
+        (Some("Sev 2"), "Sev 2"),
+        (Some("P5"), "P5"),
+        (Some("Blue"), "high"),
+        (None, "high"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let priority = priority.map_or(Value::Null, |name| json!({ "id": "P", "summary": name }));
+        let data = json!({ "id": format!("PX{number}"), "priority": priority, "urgency": "high" });
+        let body = event(&format!("prio{number}"), "incident.triggered", "2026-03-01T02:00:00Z", &data);
+        assert_eq!(pagerduty(&world, &body).await.ok(200)["taken"], "candidate");
+        let shown = world.get("viewer", &format!("candidates/pagerduty-prio{number}")).await.ok(200);
+        assert_eq!(shown["severity"], expected);
     }
 }

@@ -10,10 +10,8 @@
 //! Whoever promotes a candidate that has a key raises the key's guard from what it was when the promotions of the key
 //! were read: of two at once one collides and looks again.
 
-use aws_sdk_dynamodb::types::{DeleteRequest, WriteRequest};
 use harmony_incidents::{OrgId, promotion::CandidateId};
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
 use super::{
     DynamoLog,
@@ -31,9 +29,6 @@ use crate::{
     },
     store::{LogError, OutboxItem},
 };
-
-/// Items that one `BatchWriteItem` takes.
-const BATCH_WRITES: usize = 25;
 
 impl DynamoLog {
     pub(super) async fn submit(
@@ -122,7 +117,10 @@ impl DynamoLog {
                 let fits = filter.statuses.is_empty() || filter.statuses.contains(&found.status);
                 let same =
                     filter.dedup_key.as_deref().is_none_or(|key| found.candidate.dedup_key() == Some(key));
-                if fits && same {
+                let correlation = found.candidate.correlation_key.as_deref();
+                let related =
+                    filter.correlation_key.is_none() || filter.correlation_key.as_deref() == correlation;
+                if fits && same && related {
                     listed.push(found);
                 }
             }
@@ -200,47 +198,45 @@ impl DynamoLog {
         let mut row = self.get(table, candidate_key(org, new.id()).item()).await?.unwrap_or_default();
         row.retain(|name, _| !["incident", "decided_at_us"].contains(&name.as_str()));
         row.extend(item(changing(new)));
+        for (place, outbox) in change.follow.iter().enumerate() {
+            let key = outbox_key(org, None, outbox.kind, &outbox.name);
+            if self.get(table, key.item()).await?.is_none() {
+                writing.insert(table, outbox_row(&key, None, org, outbox, Timestamp::now(), place))?;
+            }
+        }
         let as_read = Expression::new("version = :read", vec![(":read", n(old.version))]);
         writing.replace(table, row, as_read)?;
         Ok(writing.commit(&self.client).await?.then_some(Changed::Stored))
     }
 
+    /// Expired lines are DynamoDB's to delete, by `ttl`.
     pub(super) async fn write_attempt(
         &self,
         org: &OrgId,
         attempt: &PromotionAttempt,
     ) -> Result<(), LogError> {
-        let oldest = attempt.at - SignedDuration::from_hours(24 * ATTEMPTS_KEPT_DAYS);
-        let oldest = moment(oldest.as_microsecond());
-        let kept = self.below(&attempts(org), "").await?;
-        let old: Vec<&Item> =
-            kept.iter().filter(|row| text_if(row, "sk").is_some_and(|sk| sk < oldest.as_str())).collect();
-        for some in old.chunks(BATCH_WRITES) {
-            self.delete_all(some).await?;
-        }
-        let sk = format!("{}|{}", moment(attempt.at.as_microsecond()), Uuid::new_v4());
-        let mut row = Key { pk: attempts(org), sk }.item();
-        row.extend(item([
-            ("candidate_id", s(attempt.candidate.as_str())),
-            ("actor", s(&attempt.actor)),
-            ("authority", s(attempt.authority)),
-            ("outcome_word", s(attempt.outcome)),
-            ("decision_id", s(&attempt.decision_id)),
-        ]));
+        let at = attempt.started_at;
+        let expires = at + SignedDuration::from_hours(24 * ATTEMPTS_KEPT_DAYS);
+        let sk = format!("{}|{}", moment(at.as_microsecond()), attempt.attempt_id);
+        let mut row = Key { pk: attempts(org, &attempt.candidate_id), sk }.item();
+        row.extend(item([("document", s(json(attempt))), ("ttl", n(expires.as_second()))]));
         let put = self.client.put_item().table_name(&self.tables.incidents).set_item(Some(row));
         put.send().await.map(drop).map_err(broken)
     }
 
-    async fn delete_all(&self, rows: &[&Item]) -> Result<(), LogError> {
-        let mut requests = Vec::with_capacity(rows.len());
-        for row in rows {
-            let key = ["pk", "sk"].into_iter().filter_map(|name| Some((name, row.get(name)?.clone())));
-            let delete = DeleteRequest::builder().set_key(Some(item(key))).build().map_err(unavailable)?;
-            requests.push(WriteRequest::builder().delete_request(delete).build());
-        }
-        // What is left over because of throttling is old the next time, too.
-        let deleting = self.client.batch_write_item().request_items(&self.tables.incidents, requests);
-        deleting.send().await.map(drop).map_err(broken)
+    pub(super) async fn read_attempts(
+        &self,
+        org: &OrgId,
+        id: &CandidateId,
+    ) -> Result<Vec<PromotionAttempt>, LogError> {
+        let place = || format!("an attempt of candidate {id}");
+        let rows = self.below(&attempts(org, id), "").await?;
+        rows.iter()
+            .map(|row| {
+                let document = text(row, "document", place)?;
+                serde_json::from_str(document).map_err(|_| LogError::Corrupt { place: place() })
+            })
+            .collect()
     }
 }
 
@@ -261,8 +257,9 @@ pub(super) fn candidates(org: &OrgId) -> String {
     format!("{org}|candidates")
 }
 
-fn attempts(org: &OrgId) -> String {
-    format!("{org}|attempts")
+/// A partition a candidate: nothing else is slowed down by them.
+fn attempts(org: &OrgId, id: &CandidateId) -> String {
+    format!("{org}|attempts|{id}")
 }
 
 fn below(org: &OrgId, sk: String) -> Key {

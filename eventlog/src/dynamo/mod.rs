@@ -318,6 +318,10 @@ impl EventLog for DynamoLog {
         self.write_attempt(org, attempt).await
     }
 
+    async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
+        self.read_attempts(org, id).await
+    }
+
     async fn ping(&self) -> Result<(), LogError> {
         self.tables.schema(&self.client).await.map(drop)
     }

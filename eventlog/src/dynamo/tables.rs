@@ -16,7 +16,7 @@
 //! | lane of a sink | `<org>\|<incident>` | `lane\|<sink>` |
 //! | pointer to an answer, an effect, a candidate | `<org>\|<incident>` | `key\|<hash>`, `effect\|<key>`, `candidate\|<id>` |
 //! | effect | `<org>\|effect\|<key>` | `effect` |
-//! | candidates, attempts | `<org>\|candidates`, `<org>\|attempts` | see `candidates.rs` |
+//! | candidates, attempts | `<org>\|candidates`, `<org>\|attempts\|<candidate>` | see `candidates.rs` |
 //! | last number of a year | `<org>\|numbers` | `<year>` |
 //!
 //! What waits for a dispatcher also carries `work_queue` and `due_at`, the key of the index `by-due`; who reads there
@@ -29,7 +29,7 @@ use aws_sdk_dynamodb::{
     error::ProvideErrorMetadata,
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-        ProjectionType, ScalarAttributeType, TableStatus,
+        ProjectionType, ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
     },
 };
 use harmony_incidents::{IncidentId, OrgId};
@@ -89,6 +89,7 @@ impl Tables {
         for table in [&self.incidents, &self.events, &self.idempotency] {
             wait(client, table).await?;
         }
+        expire(client, &self.incidents).await;
         client
             .put_item()
             .table_name(&self.incidents)
@@ -115,6 +116,26 @@ impl Tables {
                 found.item().map(|item| number(item, "version", || "the schema".to_owned())).transpose()
             }
         }
+    }
+}
+
+/// Lets DynamoDB delete what has a `ttl` once that has passed: the attempts log. Without the right to say so it grows.
+async fn expire(client: &Client, table: &str) {
+    let described = client.describe_time_to_live().table_name(table).send().await;
+    let status = described.ok().and_then(|found| found.time_to_live_description?.time_to_live_status);
+    if matches!(status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
+        return;
+    }
+    let Ok(ttl) = TimeToLiveSpecification::builder().enabled(true).attribute_name("ttl").build() else {
+        return;
+    };
+    let enabled = client.update_time_to_live().table_name(table).time_to_live_specification(ttl).send().await;
+    if let Err(error) = enabled {
+        tracing::warn!(
+            table,
+            error = %broken(error),
+            "time to live is not enabled: promotion attempts are kept for longer than 90 days; enable it for `ttl`"
+        );
     }
 }
 

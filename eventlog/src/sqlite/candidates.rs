@@ -1,14 +1,13 @@
 //! Candidates: rows that change by compare-and-set, and the attempts log.
 
 use harmony_incidents::{OrgId, promotion::CandidateId};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{column, outbox, unavailable};
 use crate::{
     candidates::{
-        ATTEMPTS_KEPT_DAYS, CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate,
-        differing,
+        AttemptRow, CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate, differing,
     },
     sql::signed,
     store::{LogError, OutboxItem},
@@ -91,6 +90,10 @@ pub(super) async fn list(
     if let Some(key) = &filter.dedup_key {
         query.push(" AND dedup_key = ").push_bind(key);
     }
+    if let Some(key) = &filter.correlation_key {
+        // As the index has it.
+        query.push(" AND json_extract(document, '$.candidate.correlationKey') = ").push_bind(key);
+    }
     if let Some((received_at, id)) = &filter.after {
         query.push(" AND (received_at_us, candidate) < (");
         query.push_bind(received_at.as_microsecond()).push(", ").push_bind(id.as_str()).push(")");
@@ -143,6 +146,9 @@ pub(super) async fn change(
     .map_err(unavailable)?
     .rows_affected();
     if changed == 1 {
+        for item in change.follow {
+            outbox::insert(connection, org, None, item, Timestamp::now()).await?;
+        }
         return Ok(Changed::Stored);
     }
     let stands = get(connection, org, candidate.id()).await?;
@@ -155,27 +161,57 @@ pub(super) async fn attempt(
     org: &OrgId,
     attempt: &PromotionAttempt,
 ) -> Result<(), LogError> {
-    let oldest = attempt.at - SignedDuration::from_hours(24 * ATTEMPTS_KEPT_DAYS);
     sqlx::query("DELETE FROM promotion_attempts WHERE org = ? AND at_us < ?")
         .bind(org.as_str())
-        .bind(oldest.as_microsecond())
+        .bind(attempt.oldest_kept().as_microsecond())
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
     sqlx::query(
-        "INSERT INTO promotion_attempts (org, candidate, actor, authority, outcome, decision_id, at_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO promotion_attempts (org, candidate, actor, authority, outcome, decision_id, at_us, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(org.as_str())
-    .bind(attempt.candidate.as_str())
-    .bind(&attempt.actor)
-    .bind(attempt.authority)
-    .bind(attempt.outcome)
+    .bind(attempt.candidate_id.as_str())
+    .bind(&attempt.authority_id)
+    .bind(&attempt.authority_type)
+    .bind(attempt.outcome())
     .bind(&attempt.decision_id)
-    .bind(attempt.at.as_microsecond())
+    .bind(attempt.started_at.as_microsecond())
+    .bind(json(attempt))
     .execute(connection)
     .await
     .map(drop)
     .map_err(unavailable)
+}
+
+pub(super) async fn attempts(
+    connection: &mut SqliteConnection,
+    org: &OrgId,
+    id: &CandidateId,
+) -> Result<Vec<PromotionAttempt>, LogError> {
+    let rows = sqlx::query(
+        "SELECT actor, authority, outcome, decision_id, at_us, document FROM promotion_attempts WHERE org = ? AND candidate = ? ORDER BY at_us, id",
+    )
+    .bind(org.as_str())
+    .bind(id.as_str())
+    .fetch_all(connection)
+    .await
+    .map_err(unavailable)?;
+    let place = || format!("an attempt of candidate {id}");
+    rows.iter()
+        .map(|row| {
+            let document: Option<&str> = column(row, "document", place)?;
+            let attempt = AttemptRow {
+                document,
+                actor: column(row, "actor", place)?,
+                authority: column(row, "authority", place)?,
+                outcome: column(row, "outcome", place)?,
+                decision_id: column(row, "decision_id", place)?,
+                at_us: column(row, "at_us", place)?,
+            };
+            attempt.read(id)
+        })
+        .collect()
 }
 
 fn stored(document: &str, id: &str) -> Result<StoredCandidate, LogError> {

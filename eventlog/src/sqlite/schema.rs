@@ -13,11 +13,12 @@ use crate::{
 };
 
 /// In order; a file's version (`user_version`) is how many of them it has seen.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/sqlite/0001_log.sql"),
     include_str!("../../migrations/sqlite/0002_candidates.sql"),
     include_str!("../../migrations/sqlite/0003_lanes.sql"),
     include_str!("../../migrations/sqlite/0004_waiting.sql"),
+    include_str!("../../migrations/sqlite/0005_attempts.sql"),
 ];
 
 /// Schema of this build; older ones are brought up to it, newer ones are refused.

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use harmony_eventlog::{
-    CandidateChange, CandidateFilter, CandidateStatus, Changed, LogError, OutboxItem, OutboxKind,
-    PromotionAttempt, SharedLog, StoredCandidate,
-    promotion::{self, Asker, Ruling},
+    AttemptStatus, CandidateChange, CandidateFilter, CandidateStatus, Changed, LogError, OutboxItem,
+    OutboxKind, PromotionAttempt, SharedLog, StoredCandidate,
 };
 use harmony_incidents::{
-    IncidentId, OrgId,
+    IncidentId, OrgId, RuleSet,
+    attestation::AttestationKeys,
     log::{Authority, State},
-    promotion::{AUTO_ACTOR, Candidate, CandidateId, Policies, PromotionPolicy},
+    promotion::{AUTO_ACTOR, Candidate, CandidateId, Outcome, Policies, PromotionPolicy, Reason},
 };
+use harmony_promotion::{self as promotion, Asker, Ruling};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -32,6 +33,11 @@ stories! {
     promotion_that_broke_off_goes_on_with_the_same_incident,
     person_promotes_what_was_deferred_within_their_limit,
     redacted_text_is_in_no_candidate_any_more,
+    minor_incident_silences_nothing_more_severe_and_no_other_rule,
+    alert_that_returns_after_its_incident_ended_is_a_new_candidate,
+    promotion_settles_what_waits_with_it_and_brings_what_was_seen,
+    detections_grow_one_candidate_until_there_are_enough,
+    attempt_says_what_was_asked_and_what_came_of_it,
 }
 
 fn candidate(id: &str, changes: Value) -> Candidate {
@@ -68,6 +74,10 @@ fn start(id: &str) -> OutboxItem {
     }
 }
 
+fn keys() -> AttestationKeys {
+    AttestationKeys::parse(&"07".repeat(32)).unwrap()
+}
+
 fn machine(now: Timestamp) -> Asker<'static> {
     Asker { actor: AUTO_ACTOR, authority: Authority::AutoEngine, justification: "", now }
 }
@@ -83,12 +93,12 @@ async fn kept(log: &SharedLog, id: &str) -> StoredCandidate {
 /// As the workflow does it: decide, then make the incident or note the duplicate.
 async fn promote(log: &SharedLog, id: &str, asker: Asker<'_>) -> Ruling {
     let org = OrgId::default();
-    let rules = rules();
+    let rules = RuleSet { promotion: policies().into(), ..rules() };
     let ruling =
         promotion::decide(log.as_ref(), &org, &candidate_id(id), asker, &policies()).await.unwrap().unwrap();
     if let Ruling::Decided(stored) = &ruling {
         if stored.status == CandidateStatus::Promoted {
-            promotion::open(log.as_ref(), &org, stored, rules.rules(), &|_| vec![]).await.unwrap();
+            promotion::open(log.as_ref(), &keys(), &org, stored, rules.rules()).await.unwrap();
         } else {
             promotion::note(log.as_ref(), &org, stored, rules.rules()).await.unwrap();
         }
@@ -126,14 +136,13 @@ async fn of_two_who_change_it_one_is_told_so(on: Backend) {
     let first = submit(&world.log, &received("a", json!({}))).await.unwrap();
     let change = |status| StoredCandidate { status, version: first.version + 1, ..first.clone() };
     let (mine, theirs) = (change(CandidateStatus::Deferred), change(CandidateStatus::Suppressed));
-    let ask = |candidate| CandidateChange { candidate, alone_since: None };
     let org = OrgId::default();
-    assert_eq!(world.log.change_candidate(&org, ask(&mine)).await.unwrap(), Changed::Stored);
-    let told = world.log.change_candidate(&org, ask(&theirs)).await.unwrap();
+    assert_eq!(world.log.change_candidate(&org, CandidateChange::to(&mine)).await.unwrap(), Changed::Stored);
+    let told = world.log.change_candidate(&org, CandidateChange::to(&theirs)).await.unwrap();
     assert_eq!(told, Changed::Stale(Box::new(mine.clone())));
     assert_eq!(kept(&world.log, "a").await, mine);
     let nobody = received("b", json!({}));
-    assert!(world.log.change_candidate(&org, ask(&nobody)).await.is_err());
+    assert!(world.log.change_candidate(&org, CandidateChange::to(&nobody)).await.is_err());
 }
 
 async fn of_two_promotions_of_one_key_the_second_is_a_duplicate(on: Backend) {
@@ -152,7 +161,7 @@ async fn of_two_promotions_of_one_key_the_second_is_a_duplicate(on: Backend) {
     };
     let at = begin() + SignedDuration::from_hours(2);
     let ask = async |candidate: StoredCandidate, since| {
-        let change = CandidateChange { candidate: &candidate, alone_since: Some(since) };
+        let change = CandidateChange { alone_since: Some(since), ..CandidateChange::to(&candidate) };
         world.log.change_candidate(&org, change).await.unwrap()
     };
     assert_eq!(ask(promoted(&stored[0], begin()), begin()).await, Changed::Stored);
@@ -197,18 +206,32 @@ async fn pages_of_candidates_survive_what_comes_meanwhile(on: Backend) {
 async fn attempts_are_kept_for_ninety_days(on: Backend) {
     let world = World::new(on).await;
     let org = OrgId::default();
-    let attempt = |days: i64| PromotionAttempt {
-        candidate: candidate_id("a"),
-        actor: AUTO_ACTOR.to_owned(),
-        authority: "AUTO_ENGINE",
-        outcome: "DEFER",
-        decision_id: "00".repeat(32),
-        at: begin() + SignedDuration::from_hours(24 * days),
+    let attempt = |days: i64| {
+        let started_at = begin() + SignedDuration::from_hours(24 * days);
+        PromotionAttempt {
+            candidate_id: candidate_id("a"),
+            attempt_id: format!("day {days}"),
+            authority_type: "AUTO_ENGINE".to_owned(),
+            authority_id: AUTO_ACTOR.to_owned(),
+            policy_id: "alerts".to_owned(),
+            policy_version: 1,
+            decision: Some(Outcome::Defer),
+            decision_id: "00".repeat(32),
+            incident_id: Some(id(1)),
+            reason: "P1 needs ON_CALL_SRE at least".to_owned(),
+            started_at,
+            completed_at: started_at + SignedDuration::from_millis(12),
+            duration_ms: 12,
+            status: AttemptStatus::Success,
+            error: None,
+        }
     };
     for (day, expected) in [(0, 1), (1, 2), (90, 3), (91, 3), (200, 1)] {
         world.log.log_attempt(&org, &attempt(day)).await.unwrap();
         assert_eq!(world.count(Rows::Attempts).await, expected, "day {day}");
     }
+    assert_eq!(world.log.attempts(&org, &candidate_id("a")).await.unwrap().last(), Some(&attempt(200)));
+    assert_eq!(world.log.attempts(&org, &candidate_id("b")).await.unwrap(), []);
     // Another organisation's lines are its own.
     world.log.log_attempt(&"acme".parse().unwrap(), &attempt(900)).await.unwrap();
     assert_eq!(world.count(Rows::Attempts).await, 2);
@@ -306,12 +329,11 @@ async fn duplicate_of_what_is_being_promoted_is_linked_once_the_incident_is_ther
     assert_eq!((duplicate.status, &duplicate.incident), (CandidateStatus::Suppressed, &None));
     let noted = promotion::note(world.log.as_ref(), &org, &duplicate, rules.rules()).await.unwrap();
     assert_eq!(noted, None, "there is nothing to note it on yet");
-    let incident =
-        promotion::open(world.log.as_ref(), &org, &first, rules.rules(), &|_| vec![]).await.unwrap();
+    let incident = promotion::open(world.log.as_ref(), &keys(), &org, &first, rules.rules()).await.unwrap();
     assert_eq!(kept(&world.log, "b").await.incident, Some(incident.clone()));
     // The other way round: the incident was made in between.
     let again = promotion::note(world.log.as_ref(), &org, &duplicate, rules.rules()).await.unwrap();
-    assert_eq!(again.map(|(incident, _)| incident), Some(incident.clone()));
+    assert_eq!(again, Some(incident.clone()));
     let state = world.log.state(&org, &incident).await.unwrap().unwrap();
     let about: Vec<&str> = state.candidates.iter().map(|one| one.candidate_id.as_str()).collect();
     assert_eq!(about, ["a", "b"], "each once");
@@ -334,7 +356,7 @@ async fn promotion_that_broke_off_goes_on_with_the_same_incident(on: Backend) {
     assert_eq!(again, first, "what was decided stays decided");
     let rules = rules();
     let open = async |stored: &StoredCandidate| {
-        promotion::open(world.log.as_ref(), &org, stored, rules.rules(), &|_| vec![start("x")]).await.unwrap()
+        promotion::open(world.log.as_ref(), &keys(), &org, stored, rules.rules()).await.unwrap()
     };
     // Made, and nobody lived to say so: the same call is made again with what was read before.
     let incident = open(&first).await;
@@ -409,4 +431,173 @@ async fn redacted_text_is_in_no_candidate_any_more(on: Backend) {
     let again = received("a", json!({ "summary": secret, "correlationKey": "5xx" }));
     assert_eq!(submit(&world.log, &again).await.unwrap().status, CandidateStatus::Promoted);
     world.verified().await;
+}
+
+async fn minor_incident_silences_nothing_more_severe_and_no_other_rule(on: Backend) {
+    let world = World::new(on).await;
+    let of = |id: &str, rule: &str, severity: &str| {
+        let changes =
+            json!({ "policyId": "pages", "correlationKey": "group", "dedupKey": rule, "severity": severity });
+        received(id, changes)
+    };
+    let mut statuses = Vec::new();
+    for (id, rule, severity) in
+        [("disk", "disk", "P4"), ("again", "disk", "P4"), ("worse", "disk", "P1"), ("site", "site", "P3")]
+    {
+        submit(&world.log, &of(id, rule, severity)).await.unwrap();
+        promote(&world.log, id, machine(begin())).await;
+        let stored = kept(&world.log, id).await;
+        statuses.push((stored.status, stored.incident.map(|incident| incident.to_string())));
+    }
+    let made = |status, number: u64| (status, Some(id(number).to_string()));
+    assert_eq!(
+        statuses,
+        [
+            made(CandidateStatus::Promoted, 1),
+            made(CandidateStatus::Suppressed, 1),
+            made(CandidateStatus::Promoted, 2),
+            made(CandidateStatus::Promoted, 3),
+        ]
+    );
+    // Without a key of its own a candidate is about the same as what it is correlated with, unless it is more severe.
+    for (id, severity, expected) in
+        [("mild", "P4", CandidateStatus::Suppressed), ("P1", "P1", CandidateStatus::Suppressed)]
+    {
+        let changes = json!({ "policyId": "pages", "correlationKey": "group", "severity": severity });
+        submit(&world.log, &received(id, changes)).await.unwrap();
+        promote(&world.log, id, machine(begin())).await;
+        assert_eq!(kept(&world.log, id).await.status, expected, "{id}");
+    }
+    world.verified().await;
+}
+
+async fn alert_that_returns_after_its_incident_ended_is_a_new_candidate(on: Backend) {
+    let world = World::new(on).await;
+    let changes = || json!({ "correlationKey": "group", "dedupKey": "disk" });
+    submit(&world.log, &received("first", changes())).await.unwrap();
+    promote(&world.log, "first", machine(begin())).await;
+    world.say(named(1), "cancel", status(State::Cancelled)).await.unwrap();
+    let later = begin() + SignedDuration::from_mins(5);
+    submit(&world.log, &StoredCandidate::new(candidate("second", changes()), "alertmanager", later))
+        .await
+        .unwrap();
+    promote(&world.log, "second", machine(later)).await;
+    let second = kept(&world.log, "second").await;
+    assert_eq!((second.status, second.incident), (CandidateStatus::Promoted, Some(id(2))));
+}
+
+async fn promotion_settles_what_waits_with_it_and_brings_what_was_seen(on: Backend) {
+    let world = World::new(on).await;
+    let org = OrgId::default();
+    for (id, rule, severity) in
+        [("a", "one", "P1"), ("b", "two", "P1"), ("c", "three", "P2"), ("d", "four", "P1")]
+    {
+        let group = if id == "d" { "other" } else { "group" };
+        let signals =
+            json!([{ "signalId": format!("seen-{id}"), "source": "alertmanager", "summary": "Seen" }]);
+        let changes =
+            json!({ "correlationKey": group, "dedupKey": rule, "severity": severity, "signals": signals });
+        submit(&world.log, &received(id, changes)).await.unwrap();
+        promote(&world.log, id, machine(begin())).await;
+        assert_eq!(kept(&world.log, id).await.status, CandidateStatus::Deferred, "{id}");
+    }
+    let mut paged = kept(&world.log, "b").await;
+    paged.version += 1;
+    paged.page_id = "PPAGE".to_owned();
+    world.log.change_candidate(&org, CandidateChange::to(&paged)).await.unwrap();
+    // Whoever promotes one of them takes the page, and the others with it.
+    let person =
+        Asker { actor: "commander", authority: Authority::OnCallSre, justification: "", now: begin() };
+    promote(&world.log, "a", person).await;
+    let mut statuses = Vec::new();
+    for id in ["a", "b", "c", "d"] {
+        let stored = kept(&world.log, id).await;
+        statuses.push((stored.status, stored.incident.is_some()));
+    }
+    assert_eq!(
+        statuses,
+        [
+            (CandidateStatus::Promoted, true),
+            (CandidateStatus::Suppressed, true),
+            (CandidateStatus::Suppressed, true),
+            (CandidateStatus::Deferred, false),
+        ]
+    );
+    let starts = world.log.claim(20, Duration::from_secs(60)).await.unwrap();
+    let initiate = starts.iter().find(|one| one.item.name == "promotion/a").unwrap();
+    assert_eq!(initiate.item.payload["input"]["context"]["pagerduty_incident_id"], "PPAGE");
+    let state = world.log.state(&org, &id(1)).await.unwrap().unwrap();
+    let seen: Vec<&str> = state.signals.iter().map(|signal| signal.signal_id.as_str()).collect();
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    for id in ["seen-a", "seen-b", "seen-c"] {
+        assert!(seen.contains(&id), "{id} in {seen:?}");
+    }
+    assert_eq!(state.candidates.len(), 3);
+    world.verified().await;
+}
+
+async fn detections_grow_one_candidate_until_there_are_enough(on: Backend) {
+    let world = World::new(on).await;
+    let org = OrgId::default();
+    let policy = "id = \"many\"\nversion = 1\n[eligibility]\nminSignals = 3\n";
+    let policies = Policies::new([PromotionPolicy::from_toml(policy).unwrap()]).unwrap();
+    let detect = async |id: &str, signals: &[&str]| {
+        let signals: Vec<Value> =
+            signals.iter().map(|one| json!({ "signalId": one, "source": "alertmanager" })).collect();
+        let changes = json!({ "policyId": "many", "dedupKey": "rule", "signals": signals });
+        let log = world.log.as_ref();
+        promotion::take_detections(log, &keys(), &policies, &org, candidate(id, changes), "alertmanager")
+            .await
+            .unwrap();
+    };
+    let decide = async || {
+        let asker = machine(Timestamp::now());
+        promotion::decide(world.log.as_ref(), &org, &candidate_id("a"), asker, &policies)
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let all = CandidateFilter { limit: 10, ..CandidateFilter::default() };
+    detect("a", &["one"]).await;
+    let Ruling::Decided(few) = decide().await else { panic!("not decided") };
+    assert_eq!(few.decision.unwrap().reasons, [Reason::Ineligible]);
+    detect("b", &["two"]).await;
+    assert_eq!(kept(&world.log, "a").await.status, CandidateStatus::Suppressed, "two are not enough");
+    // Known ones again, and the third.
+    detect("c", &["one", "two", "three"]).await;
+    detect("c", &["three"]).await;
+    let found = world.log.candidates(&org, &all).await.unwrap();
+    let [grown] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((grown.status, grown.candidate.signals.len()), (CandidateStatus::Received, 3));
+    let starts = world.log.claim(10, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(starts.len(), 2, "it is decided about again: {starts:?}");
+    let Ruling::Decided(enough) = decide().await else { panic!("not decided") };
+    assert_eq!(enough.status, CandidateStatus::Promoted);
+}
+
+async fn attempt_says_what_was_asked_and_what_came_of_it(on: Backend) {
+    let world = World::new(on).await;
+    let org = OrgId::default();
+    submit(&world.log, &received("a", json!({ "severity": "P1" }))).await.unwrap();
+    promote(&world.log, "a", machine(begin())).await;
+    let person =
+        Asker { actor: "commander", authority: Authority::OnCallSre, justification: "", now: begin() };
+    promote(&world.log, "a", person).await;
+    submit(&world.log, &received("b", json!({ "policyId": "nobody" }))).await.unwrap();
+    promote(&world.log, "b", machine(begin())).await;
+    let a = promotion::attempts(world.log.as_ref(), &org, &candidate_id("a")).await.unwrap().unwrap();
+    let [deferred, promoted] = a.as_slice() else { panic!("{a:?}") };
+    assert_eq!((deferred.decision, &deferred.incident_id), (Some(Outcome::Defer), &None));
+    assert!(deferred.reason.contains("P1 needs ON_CALL_SRE"), "{deferred:?}");
+    assert_eq!((promoted.decision, &promoted.incident_id), (Some(Outcome::Promote), &Some(id(1))));
+    assert_eq!(
+        (promoted.authority_type.as_str(), promoted.authority_id.as_str()),
+        ("ON_CALL_SRE", "commander")
+    );
+    assert_eq!((promoted.policy_id.as_str(), promoted.policy_version), ("alerts", 1));
+    assert!(promoted.started_at <= promoted.completed_at && promoted.attempt_id != deferred.attempt_id);
+    let b = promotion::attempts(world.log.as_ref(), &org, &candidate_id("b")).await.unwrap().unwrap();
+    assert_eq!((b[0].status, b[0].decision), (AttemptStatus::Error, None));
+    assert!(b[0].error.as_deref().unwrap().contains("there is no policy nobody"), "{b:?}");
+    assert!(promotion::attempts(world.log.as_ref(), &org, &candidate_id("c")).await.unwrap().is_none());
 }

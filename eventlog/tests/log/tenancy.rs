@@ -148,12 +148,12 @@ async fn whatever_one_organisation_does_the_others_rows_stay(on: Backend) {
     promoted.version = 2;
     promoted.status = harmony_eventlog::CandidateStatus::Promoted;
     promoted.decided_at = Some(begin());
-    let change = CandidateChange { candidate: &promoted, alone_since: Some(begin()) };
+    let change = CandidateChange { alone_since: Some(begin()), ..CandidateChange::to(&promoted) };
     assert_eq!(log.change_candidate(&acme, change).await.unwrap(), Changed::Stored);
     assert_eq!(log.candidate(&own, promoted.id()).await.unwrap().unwrap(), candidate("ours"));
     let mut ours = candidate("ours");
     ours.version = 2;
-    let change = CandidateChange { candidate: &ours, alone_since: Some(begin()) };
+    let change = CandidateChange { alone_since: Some(begin()), ..CandidateChange::to(&ours) };
     assert_eq!(
         log.change_candidate(&own, change).await.unwrap(),
         Changed::Stored,

@@ -16,7 +16,9 @@ pub use engine::{
     Decision, Facts, Outcome, Question, Reason, Step, TraceStep, Verdict, evaluate, identity,
     parse_workflow_id, workflow_id,
 };
-pub use policy::{Deferral, Eligibility, Policies, PromotionPolicy, PromotionPolicyError, SeverityRule};
+pub use policy::{
+    Deferral, Eligibility, Policies, PromotionPolicy, PromotionPolicyError, SeverityRule, known_severity,
+};
 
 use harmony_protos::log::{Authority, IncidentCreated, Text};
 

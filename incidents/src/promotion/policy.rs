@@ -186,11 +186,14 @@ impl PromotionPolicy {
 
     /// Our severity for a source's word.
     pub fn severity(&self, word: &str) -> Severity {
-        let ours = self.severity.map.get(&word.to_lowercase()).map(String::as_str);
-        ours.and_then(|ours| words::severity(ours).ok())
-            .or_else(|| words::severity(word).ok())
-            .or_else(|| words::severity(&self.severity.default).ok())
-            .unwrap_or(Severity::P3)
+        self.mapped(word).or_else(|| words::severity(&self.severity.default).ok()).unwrap_or(Severity::P3)
+    }
+
+    /// Our severity for a source's word, where the policy or Harmony knows the word.
+    pub fn mapped(&self, word: &str) -> Option<Severity> {
+        let word = word.trim().to_lowercase();
+        let ours = self.severity.map.get(&word).or_else(|| self.severity.map.get(&joined(&word)));
+        ours.and_then(|ours| words::severity(ours).ok()).or_else(|| known_severity(&word))
     }
 
     /// Least authority that may open an incident of this severity.
@@ -201,6 +204,20 @@ impl PromotionPolicy {
             .and_then(|(_, least)| override_authority(least))
             .unwrap_or_else(|| usual_authority(severity))
     }
+}
+
+/// The severity that a source's word means without a policy: `SEV-1` and `Sev 1` are P1; a fifth level is below ours.
+pub fn known_severity(word: &str) -> Option<Severity> {
+    let word = joined(&word.trim().to_lowercase());
+    match word.as_str() {
+        "p5" | "sev5" => Some(Severity::P4),
+        word => words::severity(word).ok(),
+    }
+}
+
+/// The word without what sources put between its letters and its number.
+fn joined(word: &str) -> String {
+    word.chars().filter(|one| !matches!(one, ' ' | '-' | '_')).collect()
 }
 
 /// Section 8 of the contract: `AUTO_ENGINE` opens up to SEV3, `HUMAN_OPERATOR` SEV2, `ON_CALL_SRE` SEV1.
@@ -283,6 +300,29 @@ mod tests {
         assert_eq!(policy.least_authority(Severity::P1), Authority::AutoEngine);
         assert_eq!(policy.least_authority(Severity::P2), Authority::HumanOperator);
         assert_eq!(policy.dedup_window, SignedDuration::from_hours(1));
+    }
+
+    #[test]
+    fn words_of_sources_are_known_however_they_are_spelt() {
+        let policy = PromotionPolicy::from_toml(
+            "id = \"a\"\nversion = 1\n[severity]\ndefault = \"P3\"\n[severity.map]\nhigh = \"P2\"\nsev0 = \"P1\"\n",
+        )
+        .unwrap();
+        for (word, expected) in [
+            ("SEV-1", Some(Severity::P1)),
+            ("Sev 1", Some(Severity::P1)),
+            ("sev_2", Some(Severity::P2)),
+            ("P-4", Some(Severity::P4)),
+            ("P5", Some(Severity::P4)),
+            ("SEV-0", Some(Severity::P1)),
+            (" High ", Some(Severity::P2)),
+            ("Major outage", None),
+            ("", None),
+        ] {
+            assert_eq!(policy.mapped(word), expected, "{word}");
+            assert_eq!(policy.severity(word), expected.unwrap_or(Severity::P3), "{word}");
+        }
+        assert_eq!(known_severity("sev0"), None);
     }
 
     #[test]

@@ -198,6 +198,10 @@ impl EventLog for NullLog {
         Ok(())
     }
 
+    async fn attempts(&self, _: &OrgId, _: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
+        Ok(vec![])
+    }
+
     async fn ping(&self) -> Result<(), LogError> {
         Ok(())
     }

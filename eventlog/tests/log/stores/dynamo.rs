@@ -245,8 +245,25 @@ impl Store for Dynamo {
             Rows::Texts => self.scan("incidents").await.iter().filter(|item| is_text(item)).count(),
             Rows::Attempts => {
                 let all = self.scan("incidents").await;
-                let is_attempt = |item: &&Item| matches!(item.get("pk"), Some(AttributeValue::S(pk)) if pk.ends_with("|attempts"));
-                all.iter().filter(is_attempt).count()
+                let is_attempt = |item: &&Item| matches!(item.get("pk"), Some(AttributeValue::S(pk)) if pk.contains("|attempts|"));
+                let ttl = |item: &Item| match item.get("ttl") {
+                    Some(AttributeValue::N(ttl)) => ttl.parse::<i64>().unwrap(),
+                    other => panic!("an attempt expires at {other:?}"),
+                };
+                let attempts: Vec<&Item> = all.iter().filter(is_attempt).collect();
+                // DynamoDB itself deletes what has expired, which the double does not: what is left when the newest
+                // is written, of each organisation.
+                let org = |item: &Item| match item.get("pk") {
+                    Some(AttributeValue::S(pk)) => pk.split('|').next().unwrap().to_owned(),
+                    other => panic!("a key {other:?}"),
+                };
+                let kept = 90 * 24 * 3600;
+                let newest =
+                    |of: &str| attempts.iter().filter(|one| org(one) == of).map(|one| ttl(one)).max();
+                attempts
+                    .iter()
+                    .filter(|one| newest(&org(one)).is_some_and(|at| ttl(one) >= at - kept))
+                    .count()
             }
             Rows::Incidents => self.scan("incidents").await.iter().filter(|item| is_head(item)).count(),
         };
