@@ -1,6 +1,6 @@
 //! The console in a real, headless Chromium.
 //!
-//! Where there is no Chromium the story says so aloud and is skipped; CI installs it, so there it runs.
+//! Where there is no Chromium the story says so aloud and is skipped; on CI that is a failure.
 
 mod driver;
 mod pictures;

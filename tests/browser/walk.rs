@@ -6,7 +6,10 @@ use super::{
     driver::{Browser, Driver},
     pictures::{fits_a_phone, take},
 };
-use crate::world::{POLICY, World};
+use crate::{
+    server_process::left_out,
+    world::{POLICY, World},
+};
 
 const VIEWER_TOKEN: &str = "viewer-token-of-the-browser-story";
 const VIEWER_TOKEN_SHA256: &str = "a9f608e93ef5751c19f50d88336c309e4d091b4661579db57509cdb66d35e4a2";
@@ -22,8 +25,9 @@ struct Walk<'a> {
 #[tokio::test]
 async fn incident_is_walked_in_the_browser_from_declaration_to_sign_off() {
     let Some(driver) = Driver::start() else {
-        println!(
-            "SKIPPED: there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)"
+        left_out(
+            "the browser's story",
+            "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)",
         );
         return;
     };

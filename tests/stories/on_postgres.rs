@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::{
-    server_process::Cluster,
+    server_process::{Cluster, left_out},
     world::{HARMONY, POLICY, World, refusal},
 };
 
@@ -19,7 +19,7 @@ async fn incident_lives_on_postgresql_through_kills() {
     let cluster = match Cluster::start(false) {
         Ok(cluster) => cluster,
         Err(why) => {
-            eprintln!("skipped: the story on PostgreSQL: {why}");
+            left_out("the story on PostgreSQL", &why);
             return;
         }
     };

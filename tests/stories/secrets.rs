@@ -24,7 +24,10 @@ const PEEK: &str = r#"
     PID=$!
     # What it was started as is readable to all; by then it has started.
     until [ -s "$DIR/said" ]; do kill -0 $PID || exit 9; done
-    cat /proc/$PID/environ >"$DIR/seen" 2>/dev/null && echo open || echo closed
+    if cat /proc/$PID/environ >"$DIR/seen" 2>"$DIR/why"; then echo open; else
+        # Refused, and nothing else that keeps a file from being read.
+        grep -q "Permission denied" "$DIR/why" && echo closed
+    fi
     head -c 1 /proc/$PID/mem >/dev/null 2>"$DIR/why"
     grep -c "Permission denied" "$DIR/why"
     kill $PID

@@ -10,7 +10,10 @@ use std::{
 use harmony_eventlog::{Access, Address, SharedLog, open};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
-use crate::{server_process::Cluster, story, tell};
+use crate::{
+    server_process::{Cluster, left_out},
+    story, tell,
+};
 
 /// What the log sends, taken from where it is written.
 const SOURCE: &str = include_str!("../../src/postgres/write.rs");
@@ -24,7 +27,7 @@ const EACH: usize = 150;
 pub(crate) async fn against_pgbench() {
     let cluster = match Cluster::start(true) {
         Ok(cluster) => cluster,
-        Err(why) => return println!("postgres: skipped: {why}"),
+        Err(why) => return left_out("the comparison with pgbench", &why),
     };
     let (log, mut ours) = database(&cluster, "ours").await;
     let (other, mut raw) = database(&cluster, "raw").await;

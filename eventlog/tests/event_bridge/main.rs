@@ -81,6 +81,7 @@ impl Moto {
         let program = match tokio::task::spawn_blocking(moto_server).await.unwrap() {
             Ok(program) => program,
             Err(why) => {
+                assert!(std::env::var_os("CI").is_none(), "no double of EventBridge on CI: {why}");
                 eprintln!("SKIPPED: no double of EventBridge: {why}");
                 return None;
             }

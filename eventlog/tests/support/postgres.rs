@@ -12,6 +12,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+/// Says aloud that a test is left out because a tool is missing. On CI (`CI` is set) a missing tool is a failure.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests must see what was not tested")]
+pub(crate) fn left_out(what: &str, why: &str) {
+    assert!(env::var_os("CI").is_none(), "{what} cannot be left out on CI: {why}");
+    eprintln!("SKIPPED: {what}: {why}");
+}
+
 /// See the module.
 pub(crate) struct Cluster {
     binaries: PathBuf,

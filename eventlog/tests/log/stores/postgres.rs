@@ -14,14 +14,17 @@ use harmony_incidents::OrgId;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 use super::{Damage, Rows, Store};
-use crate::{server_process::Cluster, world::salt};
+use crate::{
+    server_process::{Cluster, left_out},
+    world::salt,
+};
 
 /// Few: a story has its own pool, or several, and the cluster is shared.
 const POOL: u32 = 6;
 
 static CLUSTER: LazyLock<Result<Cluster, String>> = LazyLock::new(|| {
     // The tests kill clients, never the server.
-    Cluster::start(false).inspect_err(|why| eprintln!("skipped: the stories on PostgreSQL: {why}"))
+    Cluster::start(false).inspect_err(|why| left_out("the stories on PostgreSQL", why))
 });
 static DATABASES: AtomicU32 = AtomicU32::new(1);
 
