@@ -85,3 +85,64 @@ async fn resolving_a_p1_ends_the_page_of_the_remediation_that_waits_and_pages_no
     assert!(!records.iter().any(|one| one["kind"] == "APPROVAL_ESCALATED"), "{records:?}");
     world.verified().await;
 }
+
+#[tokio::test]
+async fn channel_is_archived_after_a_decision_of_its_own() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Mail is late", "P2").await;
+    let body = json!({ "resolutionSummary": "The queue is drained", "archiveChannel": true });
+    world.post(&format!("incidents/{id}/close-out"), body).await;
+    let channel = world.slack().channel(&id);
+    channel.question(&format!("Resolve {id}")).await.click("Approve").as_("commander").await;
+    let question = channel.question(&format!("Archive the channel of {id}")).await;
+    assert_eq!(world.incident(&id).await["state"], "RESOLVED", "resolving does not wait for the archive");
+    question.click("Approve").as_("commander").await;
+    let result = world.completed(&id, "close-out").await;
+    assert_eq!(result["notifications"]["channelArchived"], true, "{result}");
+    channel.is_archived().await;
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn channel_stays_when_its_archiving_is_rejected() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Mail is late again", "P2").await;
+    let body = json!({ "resolutionSummary": "The queue is drained", "archiveChannel": true });
+    world.post(&format!("incidents/{id}/close-out"), body).await;
+    let channel = world.slack().channel(&id);
+    channel.question(&format!("Resolve {id}")).await.click("Approve").as_("commander").await;
+    let question = channel.question(&format!("Archive the channel of {id}")).await;
+    question.click("Reject").as_("commander").await;
+    let result = world.completed(&id, "close-out").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    assert_eq!(result["notifications"]["channelArchived"], false, "{result}");
+    let records = world.records(&id).await;
+    let step = records.iter().find(|one| one["payload"]["step"] == "channel-archive").unwrap();
+    assert_eq!(step["kind"], "STEP_SKIPPED", "{step}");
+    // It still takes messages.
+    world.post(&format!("incidents/{id}/notes"), json!({ "note": "still here" })).await;
+    let state = world.state("slack").await;
+    assert_eq!(state["channels"][0]["is_archived"], false, "{state}");
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn incident_declared_by_mistake_is_cancelled_and_everybody_hears_it() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("A test alarm", "P2").await;
+    world.post(&format!("incidents/{id}/cancel"), json!({ "reason": "It was a fire drill" })).await;
+    let channel = world.slack().channel(&id);
+    channel.question(&format!("Cancel {id}")).await.click("Approve").as_("commander").await;
+    let result = world.completed(&id, "close-out").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    assert_eq!(world.incident(&id).await["state"], "CANCELLED");
+    assert_eq!(world.state("statuspage").await["incidents"][0]["status"], "resolved");
+    assert_eq!(world.state("pagerduty").await["incidents"][0]["status"], "resolved");
+    channel.expect("It was a fire drill").await;
+    // It is over: nothing more can be run on it.
+    let body = json!({ "runbook": "runbooks/rollback-deployment.md" });
+    let (status, problem) =
+        world.api(reqwest::Method::POST, &format!("incidents/{id}/remediate"), Some(body)).await;
+    assert_eq!(status, 409, "{problem}");
+    world.verified().await;
+}

@@ -146,3 +146,37 @@ async fn switched_off_while_running(world: &World, source: &Source) {
     assert_eq!(asked["levels"].as_array().unwrap().len(), 1, "{asked}");
     world.verified().await;
 }
+
+/// One capability after the other is switched off, each before an incident of its own is declared: what it would have
+/// done is left out, on record, and everything else is done.
+#[tokio::test]
+async fn every_capability_can_be_switched_off_without_a_failure() {
+    let file = [("FLAGD_OFFLINE_FLAG_SOURCE_PATH", "{dir}/flags.json")];
+    let world = World::start_with(POLICY, &file).await;
+    let source = Source::File(world.dir.path().join("flags.json"));
+    let cases = [
+        ("golden.integrations.slack-interactive", "channel", "slackAnnouncementPosted"),
+        ("golden.connectors.pagerduty", "paging", "pagerDutyIncidentCreated"),
+        (STATUSPAGE, "public-page", "statuspageIncidentCreated"),
+    ];
+    for (capability, skipped_step, notification) in cases {
+        let flag = format!("cap-{capability}-enabled");
+        source.define(&[&flag]);
+        let (id, result) = world
+            .until(&format!("an incident without {capability}"), async || {
+                let (id, result) = world.initiated("One is off", "P1").await;
+                (result["notifications"][notification] == false).then_some((id, result))
+            })
+            .await;
+        assert_eq!((&result["status"], &result["warnings"]), (&json!("COMPLETED"), &json!([])), "{result}");
+        let others = result["notifications"].as_object().unwrap();
+        let done = others.values().filter(|told| **told == true).count();
+        assert_eq!(done, 2, "{capability} took others with it: {result}");
+        let record = step(&world, &id, skipped_step).await;
+        assert_eq!(record["kind"], "STEP_SKIPPED", "{record}");
+        assert_eq!(record["payload"]["capability"], capability, "{record}");
+        assert_eq!(record["payload"]["flag"]["name"], flag, "{record}");
+        assert!(!world.kinds(&id).await.contains(&"STEP_FAILED".to_owned()));
+    }
+    world.verified().await;
+}

@@ -49,3 +49,45 @@ async fn slack_is_down_and_the_incident_is_initiated_all_the_same() {
     assert!(world.kinds(&id).await.contains(&"STEP_FAILED".to_owned()));
     world.verified().await;
 }
+
+#[tokio::test]
+async fn run_tells_temporal_what_it_is_about() {
+    let world = World::start(POLICY).await;
+    // The public page of a P3 waits for a decision, so the run is open while it is asked.
+    let body = json!({ "title": "Search is slow", "severity": "P3", "impactedServices": ["search"] });
+    let made = world.post("incidents", body).await;
+    let id = made["incidentId"].as_str().unwrap();
+    let workflow = format!("incident.initiate-{id}");
+    let gate = world.gate(id).await;
+
+    let described = world.temporal_json(&["workflow", "describe", "-w", &workflow]).await;
+    let memo = described.to_string();
+    assert!(memo.contains("golden.context"), "{described}");
+    let lifecycle = world.temporal_json(&["workflow", "query", "-w", &workflow, "--type", "lifecycle"]).await;
+    let lifecycle = &lifecycle["queryResult"][0];
+    assert_eq!(lifecycle["incidentId"], id, "{lifecycle}");
+    assert_eq!((&lifecycle["severity"], &lifecycle["state"]), (&json!("P3"), &json!("OPEN")), "{lifecycle}");
+    assert_eq!(lifecycle["phase"], "triaging");
+    assert_eq!(lifecycle["approval"]["gateId"], gate["gateId"]);
+    assert_eq!(lifecycle["approval"]["status"], "pending");
+    let steps = lifecycle["steps"].as_array().unwrap();
+    let channel =
+        steps.iter().find(|step| step["name"] == "channel").unwrap_or_else(|| panic!("{lifecycle}"));
+    assert_eq!(
+        (&channel["status"], &channel["capability"]),
+        (&json!("SUCCEEDED"), &json!("golden.integrations.slack-interactive"))
+    );
+
+    // Both are answered after the end, too.
+    world.click(&gate, "approve", "commander").await;
+    world.completed(id, "initiate").await;
+    let lifecycle = world.temporal_json(&["workflow", "query", "-w", &workflow, "--type", "lifecycle"]).await;
+    assert_eq!(lifecycle["queryResult"][0]["approval"]["status"], "approved", "{lifecycle}");
+    let context = world.context(&workflow).await;
+    assert_eq!(context["incident_id"], id, "{context}");
+    assert_eq!(context["initiator_id"], "operator");
+    assert_eq!(context["incident_severity"], "P3");
+    assert_eq!(context["incident_title"], "Search is slow");
+    assert_eq!(context["impacted_services"], json!(["search"]));
+    world.verified().await;
+}

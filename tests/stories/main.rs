@@ -16,6 +16,7 @@ mod control;
 mod demo;
 mod descriptors;
 mod drain;
+mod failures;
 mod fan_out;
 mod flags;
 mod gates;
@@ -33,6 +34,7 @@ mod rotation;
 mod secrets;
 #[path = "../../eventlog/tests/support/postgres.rs"]
 mod server_process;
+mod slack;
 mod telemetry;
 mod temporal_away;
 mod versions;

@@ -155,13 +155,9 @@ impl World {
     /// What the workflow of a remediation answers to `approvalState`.
     pub(crate) async fn approval_state(&self, id: &str) -> Value {
         let workflow = format!("incident.remediate-{id}");
-        let ask = ["workflow", "query", "-w", &workflow, "--type", "approvalState", "-o", "json"];
-        self.until("approvalState to be answered", async || {
-            let output = self.temporal(&ask);
-            let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
-            answer["queryResult"].as_array().and_then(|all| all.first().cloned())
-        })
-        .await
+        let answer =
+            self.temporal_json(&["workflow", "query", "-w", &workflow, "--type", "approvalState"]).await;
+        answer["queryResult"][0].clone()
     }
 
     /// Waits for the gate that is pending.
@@ -300,6 +296,24 @@ impl World {
             .args(["--address", self.text("/temporal"), "--namespace", self.text("/namespace")])
             .output()
             .unwrap()
+    }
+
+    /// What the public Temporal command line answers, as JSON.
+    pub(crate) async fn temporal_json(&self, arguments: &[&str]) -> Value {
+        let arguments = [arguments, &["-o", "json"]].concat();
+        self.until(&format!("an answer to temporal {}", arguments.join(" ")), async || {
+            serde_json::from_slice(&self.temporal(&arguments).stdout).ok()
+        })
+        .await
+    }
+
+    /// The memo `golden.context` of a run.
+    pub(crate) async fn context(&self, workflow: &str) -> Value {
+        let client = self.client().await;
+        let handle = client.get_workflow_handle::<UntypedWorkflow>(workflow);
+        let described = handle.describe(Default::default()).await.unwrap();
+        let memo = described.raw_description.workflow_execution_info.unwrap().memo.unwrap();
+        serde_json::from_slice(&memo.fields["golden.context"].data).unwrap()
     }
 
     /// The process of a part, as it is now.
