@@ -24,8 +24,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Names of the clouds' metadata services.
 const METADATA_NAMES: [&str; 4] =
     ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal"];
-/// Metadata services that are not link-local: AWS over IPv6, Alibaba.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Metadata services that are not link-local: AWS and Google over IPv6, Alibaba.
+const METADATA_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
 
 /// Why an address is not used.
@@ -182,7 +183,11 @@ fn is_forbidden<S: AsRef<str>>(host: &Host<S>) -> bool {
                 outer.is_unspecified()
                     || outer.is_multicast()
                     || outer.is_unicast_link_local()
-                    || outer == METADATA_V6
+                    || METADATA_V6.contains(&outer)
+                    || is_local_nat64(outer)
+                    || through_6to4(outer).is_some_and(|inner| {
+                        is_forbidden_v4(inner) || inner.is_private() || inner.is_loopback()
+                    })
             }
         },
     }
@@ -194,6 +199,17 @@ fn is_forbidden_v4(address: Ipv4Addr) -> bool {
         || address.is_broadcast()
         || address.is_multicast()
         || address == METADATA_V4
+}
+
+/// A translator of this network (RFC 8215), which hides an IPv4 address at a place that only its operator knows.
+fn is_local_nat64(address: Ipv6Addr) -> bool {
+    matches!(address.segments(), [0x64, 0xff9b, 1, ..])
+}
+
+/// The IPv4 address that a 6to4 address is a tunnel to (RFC 3056). No vendor is behind one to a private network.
+fn through_6to4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x20, 0x02, a, b, c, d, ..] = address.octets() else { return None };
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 /// The IPv4 address inside an IPv6 one: mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`) or
@@ -221,6 +237,8 @@ mod tests {
             "https://api.statuspage.io/v1",
             "https://example.atlassian.net/wiki/api/v2/",
             "https://10.1.2.3/api",
+            "https://[2002:808:808::1]/",
+            "https://[fd20:ce::1]/",
             "http://127.0.0.1:8090/api",
             "http://localhost:8090",
             "http://[::1]:8090/",
@@ -251,6 +269,13 @@ mod tests {
             "https://[::ffff:169.254.169.254]/",
             "https://[::169.254.169.254]/",
             "https://[64:ff9b::169.254.169.254]/",
+            "https://[64:ff9b:1::169.254.169.254]/",
+            "https://[64:ff9b:1:a9fe:a9:fe00::]/",
+            "https://[2002:a9fe:a9fe::]/",
+            "https://[2002:7f00:1::]/",
+            "https://[2002:0a01:203::1]/",
+            "https://[2002:c0a8:101::1]/",
+            "https://[fd20:ce::254]/",
             "https://metadata.google.internal/",
             "https://metadata.google.internal./",
             "https://100.100.100.200/",

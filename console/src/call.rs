@@ -123,7 +123,7 @@ impl Call {
 
     /// The key under which the log remembers this request: one caller cannot take another's.
     pub(crate) fn key(&self) -> String {
-        format!("api/{}/{}", self.caller.principal.id, self.request.id)
+        request_key(&self.caller.principal.id, &self.request.id)
     }
 
     /// Whether the caller has what this tag names.
@@ -178,6 +178,12 @@ impl Call {
     }
 }
 
+/// A principal's id ends at the first slash, so one within it is escaped; any other id stands as it is.
+fn request_key(principal: &str, request: &str) -> String {
+    let principal = principal.replace('%', "%25").replace('/', "%2F");
+    format!("api/{principal}/{request}")
+}
+
 /// A word or line that is kept outside of texts: short, without control characters.
 pub(crate) fn line(name: &str, value: &str) -> Result<String, ApiError> {
     let value = value.trim();
@@ -193,4 +199,23 @@ pub(crate) fn line(name: &str, value: &str) -> Result<String, ApiError> {
 pub(crate) fn required(name: &str, value: &str) -> Result<String, ApiError> {
     let value = line(name, value)?;
     if value.is_empty() { Err(ApiError::Invalid(format!("{name} is empty"))) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_principals_key_is_never_anothers() {
+        assert_eq!(request_key("ops", "k"), "api/ops/k", "keys in the log stay good");
+        let keys = [
+            request_key("ops", "alice/k"),
+            request_key("ops/alice", "k"),
+            request_key("ops%2Falice", "k"),
+            request_key("ops%252Falice", "k"),
+        ];
+        for (index, key) in keys.iter().enumerate() {
+            assert!(!keys[..index].contains(key), "{keys:?}");
+        }
+    }
 }

@@ -41,6 +41,8 @@ pub(crate) enum ApiError {
         /// Seconds until the next one is taken.
         retry_after: u64,
     },
+    /// One principal holds as many streams open as one may.
+    TooManyStreams,
     /// The store does not answer.
     Unavailable(String),
     /// Our own trouble; logged already.
@@ -71,7 +73,7 @@ impl ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Decision(refused) => refused.status(),
-            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany { .. } | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -119,6 +121,11 @@ impl ApiError {
             Self::TooMany { .. } => {
                 ("too-many", "Too many requests", "wait as long as `Retry-After` says, and ask less often")
             }
+            Self::TooManyStreams => (
+                "too-many",
+                "Too many open streams",
+                "close streams that nobody watches, or read `events` instead",
+            ),
             Self::Unavailable(_) => (
                 "unavailable",
                 "The store does not answer",
@@ -144,6 +151,7 @@ impl ApiError {
             Self::TooMany { retry_after } => {
                 format!("this principal asked too often; the next request is taken in {retry_after} s")
             }
+            Self::TooManyStreams => "this principal holds as many streams open as one may".to_owned(),
             Self::Decision(refused) => refused.because.clone(),
             Self::Internal => "the request could not be carried out".to_owned(),
         }

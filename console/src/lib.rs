@@ -21,7 +21,7 @@ mod candidates;
 mod decisions;
 mod error;
 mod facts;
-mod health;
+pub mod health;
 mod incidents;
 mod limits;
 mod log;
@@ -29,11 +29,11 @@ mod mcp;
 mod observed;
 pub mod oidc;
 mod openapi;
-mod patient;
 mod query;
 mod responders;
 mod resume;
 mod review;
+mod server;
 mod starts;
 mod status;
 mod stream;
@@ -56,8 +56,6 @@ use harmony_eventlog::{CheckpointKey, OutboxItem, SharedLog};
 use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
 
-pub use observed::standing;
-
 use callbacks::seen::Seen;
 use error::ApiError;
 use limits::Limits;
@@ -65,7 +63,7 @@ use oidc::Oidc;
 use stream::Newsroom;
 use ui::{Site as PagesSite, session::Sessions};
 
-pub use patient::{Patient, PatientStream};
+pub use server::{Capacity, Timeouts, serve};
 
 /// Largest request body. A page of text fits many times; nothing that people send is larger.
 const BODY_LIMIT_BYTES: usize = 256 * 1024;
@@ -188,8 +186,16 @@ pub(crate) struct Shell {
 
 pub(crate) type App = Arc<Shell>;
 
-/// Every route of the console. Listens at Slack's sockets from now on, where there are any.
-pub fn router(doors: Doors) -> Router {
+/// What the console serves, each on a listener of its own.
+pub struct Routers {
+    /// Every route of the API, the callbacks and the pages.
+    pub public: Router,
+    /// [`health`]: for probes and scrapes.
+    pub health: Router,
+}
+
+/// The console. Listens at Slack's sockets from now on, where there are any.
+pub fn routers(doors: Doors) -> Routers {
     let app: App = Arc::new(Shell {
         sessions: Sessions::new(doors.site.session_key.clone()),
         limits: Limits::new(doors.site.requests_per_second),
@@ -204,15 +210,13 @@ pub fn router(doors: Doors) -> Router {
     let api = api().layer(from_fn_with_state(app.clone(), audit::audited)).with_state(app.clone());
     let pages = ui::routes(Arc::new(PagesSite { app: app.clone(), api: api.clone() }));
     let own = Router::new()
-        .route("/healthz", get(health::healthz))
         .route("/openapi.json", get(openapi::openapi))
-        .route("/readyz", get(health::readyz))
         .route("/slack/commands", post(callbacks::slack::commands))
         .route("/slack/events", post(callbacks::slack::events))
-        .route("/metrics", get(observed::metrics))
         .route("/slack/interactions", post(callbacks::slack::interactions))
         .with_state(app.clone());
-    Router::new()
+    let health = health::routes(app.clone());
+    let public = Router::new()
         .merge(own)
         .merge(callbacks::webhooks().with_state(app.clone()))
         .merge(pages)
@@ -223,7 +227,8 @@ pub fn router(doors: Doors) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(map_response(guarded))
         .layer(from_fn(observed::observe))
-        .layer(from_fn(audit::identified))
+        .layer(from_fn(audit::identified));
+    Routers { public, health }
 }
 
 /// The API, as clients and the pages' forms reach it.

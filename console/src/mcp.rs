@@ -206,7 +206,12 @@ impl ServerHandler for Assistant {
             .get::<Parts>()
             .and_then(|parts| parts.headers.get(header::AUTHORIZATION).cloned())
             .ok_or_else(|| ErrorData::invalid_request("there is no token", None))?;
-        let result = match self.carry_out(offer, asked.arguments.unwrap_or_default(), authorization).await {
+        let arguments = asked.arguments.unwrap_or_default();
+        let answer = match check(offer, &arguments) {
+            Ok(()) => self.carry_out(offer, arguments, authorization).await,
+            Err(wrong) => Err(problem(ApiError::Invalid(wrong))),
+        };
+        let result = match answer {
             Ok(answer) => CallToolResult::structured(answer),
             Err(problem) => CallToolResult::structured_error(problem),
         };
@@ -251,8 +256,11 @@ impl Assistant {
         let Ok(answer) = self.api.clone().oneshot(request).await;
         let good = answer.status().is_success();
         let bytes = to_bytes(answer.into_body(), ANSWER_BYTES).await.unwrap_or_default();
-        let value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if good { Ok(value) } else { Err(value) }
+        match serde_json::from_slice(&bytes) {
+            Ok(value @ Value::Object(_)) if good => Ok(value),
+            Ok(value @ Value::Object(_)) => Err(value),
+            Ok(_) | Err(_) => Err(problem(ApiError::NotFound("there is nothing under this id".to_owned()))),
+        }
     }
 
     async fn caller(&self, authorization: &HeaderValue, org: &str) -> Result<Caller, Value> {
@@ -296,16 +304,52 @@ fn query(arguments: &JsonObject) -> String {
     format!("?{}", query.finish())
 }
 
+/// Holds a call to what the tool says it takes; the error names the argument.
+fn check(offer: &Offer, arguments: &JsonObject) -> Result<(), String> {
+    let known = |name: &str| offer.arguments.iter().find(|(known, ..)| *known == name);
+    for (name, value) in arguments {
+        let kind = match known(name) {
+            Some((_, _, kind, _)) => kind,
+            None if name == "org" => "string",
+            None => {
+                let names: Vec<&str> =
+                    offer.arguments.iter().map(|(name, ..)| *name).chain(["org"]).collect();
+                return Err(format!("{} takes no {name:?}, only {}", offer.name, names.join(", ")));
+            }
+        };
+        let fits = match kind {
+            "integer" => value.is_i64() || value.is_u64(),
+            "array" => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+            _ => value.as_str().is_some_and(|text| !text.is_empty()),
+        };
+        if !fits {
+            let wanted = match kind {
+                "integer" => "an integer",
+                "array" => "an array of strings",
+                _ => "a string that is not empty",
+            };
+            return Err(format!("{name} is {wanted}"));
+        }
+    }
+    let missing = |name: &str| !arguments.contains_key(name);
+    match offer.arguments.iter().find(|(name, _, _, required)| *required && missing(name)) {
+        Some((name, ..)) => Err(format!("{} needs {name:?}", offer.name)),
+        None => Ok(()),
+    }
+}
+
 fn tool(offer: &Offer) -> Tool {
     let mut properties = Map::new();
     properties.insert(
         "org".to_owned(),
-        json!({ "type": "string", "description": "Organisation; `default` where none is named." }),
+        json!({ "type": "string", "minLength": 1, "description": "Organisation; `default` where none is named." }),
     );
     for (name, description, kind, _) in offer.arguments {
         let mut schema = json!({ "type": kind, "description": description });
-        if *kind == "array" {
-            schema["items"] = json!({ "type": "string" });
+        match *kind {
+            "array" => schema["items"] = json!({ "type": "string" }),
+            "string" => schema["minLength"] = json!(1),
+            _ => {}
         }
         properties.insert((*name).to_owned(), schema);
     }

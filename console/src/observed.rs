@@ -1,37 +1,39 @@
-//! What the console tells about itself: one span and one count a request, and the metrics of process and log.
+//! What the console tells about itself: one span and one count a request, and the gauges of the log.
 
 use std::time::{Duration, Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    http::{StatusCode, header},
+    extract::{MatchedPath, Request},
+    http::Method,
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use harmony_eventlog::{EventLog, Filter, LogError};
 use harmony_incidents::{OrgId, RuleSet};
 use harmony_telemetry::{
     self as telemetry, FutureExt, Parent, Span, SpanKind,
-    metrics::{self, CONTENT_TYPE, Standing},
+    metrics::{self, Standing},
 };
 use jiff::Timestamp;
 
-use crate::App;
-
-/// A store that needs longer leaves its gauges as they were. Well under the usual scrape's own 10 s.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Open incidents of an organisation that are looked at for waiting gates.
 const LOOKED_AT: u32 = 1_000;
 
 /// A span and a count of every request, by its route's pattern: paths hold ids, and queries may hold anything.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
-    let method = request.method().to_string();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let known = known_method(request.method());
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     let parent =
         request.headers().get("traceparent").and_then(|header| header.to_str().ok()).and_then(Parent::parse);
-    let mut span = Span::new(format!("{method} {route}"), SpanKind::Server)
-        .with("http.request.method", method.clone())
-        .with("http.route", route.clone());
+    // The conventions' words for a method that they do not know.
+    let name = match &route {
+        Some(route) => format!("{} {route}", known.unwrap_or("HTTP")),
+        None => known.unwrap_or("HTTP").to_owned(),
+    };
+    let mut span = Span::new(name, SpanKind::Server).with("http.request.method", known.unwrap_or("_OTHER"));
+    if let Some(route) = &route {
+        span = span.with("http.route", route.clone());
+    }
     if let Some(parent) = parent {
         span = span.within(parent.trace, Some(parent.span));
     }
@@ -43,23 +45,19 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     if status.is_server_error() {
         telemetry::failed(&context, "the server failed");
     }
-    metrics::answered(&method, &route, status.as_u16(), began.elapsed().as_secs_f64());
+    let route = route.as_deref().unwrap_or("none");
+    metrics::answered(known.unwrap_or("OTHER"), route, status.as_u16(), began.elapsed().as_secs_f64());
     response
 }
 
-/// `GET /metrics`
-pub(crate) async fn metrics(State(app): State<App>) -> Response {
-    let rules = app.doors.rules.current();
-    match tokio::time::timeout(PATIENCE, standing(app.doors.log.as_ref(), &rules)).await {
-        Ok(Ok(standing)) => metrics::show(&standing),
-        Ok(Err(error)) => tracing::debug!(%error, "the gauges of the log stay as they were"),
-        Err(_) => tracing::debug!("the gauges of the log stay as they were: it does not answer"),
-    }
-    (StatusCode::OK, [(header::CONTENT_TYPE, CONTENT_TYPE)], metrics::render()).into_response()
+/// The methods that there are. Any other is one label, since whoever connects may make up as many as they like.
+fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
 }
 
 /// What waits: gates of every organisation that somebody has a role in, and the outbox.
-pub async fn standing(log: &dyn EventLog, rules: &RuleSet) -> Result<Standing, LogError> {
+pub(crate) async fn standing(log: &dyn EventLog, rules: &RuleSet) -> Result<Standing, LogError> {
     let mut gates: Vec<(String, i64)> = ["P1", "P2", "P3", "P4"].map(|word| (word.to_owned(), 0)).into();
     let mut nearest: Option<i64> = None;
     for org in organisations(rules) {

@@ -7,7 +7,7 @@
 //!
 //! Nothing is kept for a watcher who does not read: the shared ring holds the last [`RING`] batches, none much longer
 //! than [`BATCH_BYTES`], and who falls behind it is dropped and may come back. A connection that takes nothing at all is
-//! cut by [`crate::Patient`].
+//! cut by [`crate::server`].
 
 use std::{
     collections::HashMap,
@@ -28,10 +28,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{call::Call, error::ApiError, views};
+use crate::{call::Call, error::ApiError, limits::OpenStream, views};
 
 /// Watchers at the same time; each is a connection and a few hundred bytes.
-const WATCHERS: usize = 4_096;
+pub(crate) const WATCHERS: usize = 4_096;
 /// How often the store is asked where nothing tells of a new record.
 const ROUND: Duration = Duration::from_millis(400);
 /// Shortest pause between two rounds, however much is written.
@@ -170,6 +170,7 @@ pub(crate) async fn stream(headers: HeaderMap, call: Call) -> Result<Response, A
             })?,
         };
     let newsroom = &call.app.newsroom;
+    let own_place = call.app.limits.open_stream(&call.caller.principal.id)?;
     let place = Arc::clone(&newsroom.places)
         .try_acquire_owned()
         .map_err(|_| ApiError::Unavailable(format!("{WATCHERS} watchers are connected already")))?;
@@ -183,7 +184,7 @@ pub(crate) async fn stream(headers: HeaderMap, call: Call) -> Result<Response, A
         behind: after < state.seq,
         heard,
         ends: Instant::now() + LIFETIME,
-        _place: place,
+        _places: (own_place, place),
     };
     let hello = stream::once(async { Ok(Bytes::from_static(b"retry: 2000\n\n")) });
     let body = hello.chain(stream::try_unfold(watcher, Watcher::next));
@@ -206,7 +207,7 @@ struct Watcher {
     behind: bool,
     heard: broadcast::Receiver<Batch>,
     ends: Instant,
-    _place: OwnedSemaphorePermit,
+    _places: (OpenStream, OwnedSemaphorePermit),
 }
 
 impl Watcher {

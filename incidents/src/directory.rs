@@ -91,7 +91,7 @@ pub struct Principal {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
-    /// Invariant: ids, Slack ids and token hashes are unique.
+    /// Invariant: ids, Slack ids and token hashes are unique; the hashes are in lower case.
     #[serde(default, rename = "principal")]
     principals: Vec<Principal>,
 }
@@ -127,7 +127,10 @@ impl Directory {
     }
 
     /// A directory of these principals.
-    pub fn new(principals: Vec<Principal>) -> Result<Self, DirectoryError> {
+    pub fn new(mut principals: Vec<Principal>) -> Result<Self, DirectoryError> {
+        for hash in principals.iter_mut().filter_map(|one| one.token_sha256.as_mut()) {
+            hash.make_ascii_lowercase();
+        }
         for (index, one) in principals.iter().enumerate() {
             let invalid = |problem| DirectoryError::Invalid { id: one.id.clone(), problem };
             if one.id.is_empty() || one.id.len() > 128 || one.id.chars().any(char::is_control) {
@@ -185,7 +188,7 @@ impl Directory {
         let mut found = None;
         for principal in &self.principals {
             if let Some(known) = &principal.token_sha256
-                && bool::from(known.to_ascii_lowercase().as_bytes().ct_eq(hash.as_bytes()))
+                && bool::from(known.as_bytes().ct_eq(hash.as_bytes()))
             {
                 found = Some(principal);
             }
@@ -248,6 +251,17 @@ mod tests {
             principal: "viewer".to_owned(),
         });
         assert!(viewer.roles(&OrgId::default(), Some(&incident)).contains(&Role::Commander));
+    }
+
+    #[test]
+    fn one_token_in_upper_and_lower_case_is_one_token() {
+        let hash = hex::encode(Sha256::digest("secret"));
+        let entry =
+            |id: &str, hash: &str| format!("[[principal]]\nid = \"{id}\"\ntoken_sha256 = \"{hash}\"\n");
+        let upper = entry("a", &hash.to_uppercase());
+        let twice = Directory::parse(&format!("{upper}{}", entry("b", &hash))).unwrap_err().to_string();
+        assert!(twice.contains("the token of \"b\" twice"), "{twice}");
+        assert_eq!(Directory::parse(&upper).unwrap().by_token("secret").unwrap().id, "a");
     }
 
     #[test]

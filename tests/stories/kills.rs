@@ -65,7 +65,7 @@ async fn worker_and_console_killed_while_an_incident_is_initiated() {
     world.kill("serve");
     world
         .until("the console to be back", async || {
-            let url = format!("{}/healthz", world.line()["api"].as_str().unwrap());
+            let url = format!("{}/healthz", world.text("/health/serve"));
             reqwest::get(url).await.ok().filter(|answer| answer.status().is_success()).map(drop)
         })
         .await;

@@ -50,7 +50,7 @@ async fn incident_lives_on_postgresql_through_kills() {
     world.kill("serve");
     world
         .until("the console to be back", async || {
-            let health = format!("{}/healthz", world.line()["api"].as_str().unwrap());
+            let health = format!("{}/healthz", world.text("/health/serve"));
             reqwest::get(health).await.ok().filter(|answer| answer.status().is_success()).map(drop)
         })
         .await;

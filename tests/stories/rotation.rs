@@ -26,7 +26,7 @@ async fn restart(world: &World, part: &str) {
     let before = world.pid(part);
     world.terminate(part);
     world.until(&format!("another {part}"), async || (world.pid(part) != before).then_some(())).await;
-    let url = format!("{}/readyz", world.line()["api"].as_str().unwrap());
+    let url = format!("{}/readyz", world.text("/health/serve"));
     world
         .until("the console to be ready", async || {
             reqwest::get(&url).await.ok().filter(|answer| answer.status().is_success()).map(drop)

@@ -157,14 +157,14 @@ fn lines_carry_ids(world: &World, id: &str) {
 
 async fn metrics_are_there(world: &World) {
     let worker = format!("http://{}", world.worker_address());
-    let api = world.line()["api"].as_str().unwrap().to_owned();
+    let serve = world.text("/health/serve").to_owned();
     for (origin, expected) in [
         (
             &worker,
             &["harmony_log_appends_total{outcome=\"recorded\"}", "harmony_outbox_items", "temporal_"][..],
         ),
         (
-            &api,
+            &serve,
             &[
                 "harmony_http_requests_total{",
                 "route=\"/api/orgs/{org}/incidents\"",

@@ -72,7 +72,7 @@ impl World {
         &self.line
     }
 
-    fn text(&self, pointer: &str) -> &str {
+    pub(crate) fn text(&self, pointer: &str) -> &str {
         self.line
             .pointer(pointer)
             .and_then(Value::as_str)

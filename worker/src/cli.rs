@@ -137,6 +137,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
     #[command(flatten)]
+    pub(crate) health: HealthArgs,
+    #[command(flatten)]
     pub(crate) parent: ParentArgs,
 }
 
@@ -146,11 +148,18 @@ pub(crate) struct WorkerArgs {
     /// Task queue to work on; repeat for both [default: both]
     #[arg(long = "queue", value_name = "QUEUE")]
     pub(crate) queues: Vec<Queue>,
+    #[command(flatten)]
+    pub(crate) health: HealthArgs,
+    #[command(flatten)]
+    pub(crate) parent: ParentArgs,
+}
+
+/// Where probes and scrapes are answered.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
     /// Where to serve /healthz, /readyz and /metrics; port 0 takes a free one [env: HARMONY_METRICS_ADDR] [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<String>,
-    #[command(flatten)]
-    pub(crate) parent: ParentArgs,
 }
 
 /// For processes that somebody else started.
@@ -198,7 +207,8 @@ impl Cli {
             _ => None,
         };
         let metrics = match &self.command {
-            Command::Worker(args) => args.metrics.clone(),
+            Command::Serve(args) => args.health.metrics.clone(),
+            Command::Worker(args) => args.health.metrics.clone(),
             _ => None,
         };
         Flags { data_dir: self.shared.data_dir.clone(), org: self.shared.org.clone(), http, metrics }

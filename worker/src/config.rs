@@ -119,7 +119,7 @@ pub(crate) struct Config {
     pub(crate) flags: FlagSettings,
     /// Where the log goes besides the store.
     pub(crate) fan_out: FanOutSettings,
-    /// Where a worker serves health and metrics, if anywhere.
+    /// Where a worker or the console serves health and metrics, if anywhere.
     pub(crate) metrics_addr: Option<SocketAddr>,
     /// Where spans go, if anywhere.
     pub(crate) traces: Option<TraceSettings>,

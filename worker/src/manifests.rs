@@ -11,6 +11,7 @@ use std::{
 use clap::Parser;
 use harmony_activities::capability_flag;
 use harmony_blueprints::contracts::capability;
+use harmony_console::health::PATHS;
 use harmony_telemetry::metrics;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::{
     cli::{Cli, Command},
     commands::serve,
     flags::AUTO_ESCALATE_P1,
-    health, run_worker,
+    run_worker,
     settings::{KEYS, Kind},
 };
 
@@ -208,28 +209,33 @@ fn every_pod_is_restricted() {
 #[test]
 fn ports_and_probes_are_the_programs_own() {
     for (name, _, container) in pods() {
-        let listens = array(&container, "/env").find_map(|one| {
-            let listening = ["HARMONY_HTTP_ADDR", "HARMONY_METRICS_ADDR"].contains(&word(one, "/name"));
-            listening.then(|| word(one, "/value").rsplit(':').next().unwrap().parse::<u64>().unwrap())
-        });
-        let Some(listens) = listens else {
+        let listens = |setting: &str| {
+            let mut environment = array(&container, "/env");
+            let found = environment.find(|one| word(one, "/name") == setting)?;
+            word(found, "/value").rsplit(':').next().unwrap().parse::<u64>().ok()
+        };
+        let wanted: Vec<u64> =
+            ["HARMONY_HTTP_ADDR", "HARMONY_METRICS_ADDR"].into_iter().filter_map(listens).collect();
+        let Some(health) = listens("HARMONY_METRICS_ADDR") else {
             assert!(container["ports"].is_null() && container["readinessProbe"].is_null(), "{name}");
             continue;
         };
         let ports: Vec<&Value> = array(&container, "/ports").collect();
-        assert_eq!(ports.len(), 1, "{name}");
-        assert_eq!(ports[0]["containerPort"], listens, "{name}");
+        let open: Vec<u64> = ports.iter().map(|port| port["containerPort"].as_u64().unwrap()).collect();
+        assert_eq!(open, wanted, "{name}");
+        let probed = ports.iter().find(|port| port["containerPort"] == health).unwrap();
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             let asked = &container[probe]["httpGet"];
-            assert_eq!(asked["port"], ports[0]["name"], "{name} {probe}");
-            assert!(health::PATHS.contains(&word(asked, "/path")), "{name} {probe}: {asked}");
+            assert_eq!(asked["port"], probed["name"], "{name} {probe}");
+            assert!(PATHS.contains(&word(asked, "/path")), "{name} {probe}: {asked}");
         }
     }
     for (place, document) in documents() {
         for endpoint in
             array(&document, "/spec/endpoints").chain(array(&document, "/spec/podMetricsEndpoints"))
         {
-            assert!(health::PATHS.contains(&word(endpoint, "/path")), "{place}");
+            assert!(PATHS.contains(&word(endpoint, "/path")), "{place}");
+            assert_eq!(endpoint["port"], "metrics", "{place}: never at the public port");
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -23,6 +24,30 @@ pub(crate) fn routes<S: StandIn>(served: Arc<Served<S>>) -> Router {
         .route("/_sandbox/faults", get(faults::<S>).post(add_fault::<S>).delete(clear_faults::<S>))
         .with_state(served)
         .merge(own)
+        .layer(from_fn(not_from_other_sites))
+}
+
+/// What is asked for here acts as a person, so no page of another site may ask: it may send text or a form without
+/// asking this server first, but its browser says where the request comes from.
+async fn not_from_other_sites(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let own = format!("http://{}", text(header::HOST).unwrap_or_default());
+    let foreign =
+        headers.contains_key(header::ORIGIN) && text(header::ORIGIN).is_none_or(|origin| origin != own);
+    let is_text = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/"));
+    if request.method().is_safe() || !(foreign || is_text) {
+        return next.run(request).await;
+    }
+    let (status, error) = if foreign {
+        (
+            StatusCode::FORBIDDEN,
+            "this was sent by a page of another site; send it from here, or without Origin",
+        )
+    } else {
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON as application/json")
+    };
+    stand_in::json(status, json!({ "error": error }))
 }
 
 async fn requests<S: StandIn>(State(served): State<Arc<Served<S>>>) -> Json<Value> {

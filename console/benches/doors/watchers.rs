@@ -11,11 +11,11 @@ use std::{
 };
 
 use harmony_capabilities::address::{self, Address};
-use harmony_console::Patient;
+use harmony_console::{Capacity, Timeouts};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
 };
 
@@ -34,14 +34,12 @@ const NOTE: &str = "error rate of checkout is back at 0.2%, watching it for ten 
 /// until its input ends.
 pub(crate) async fn serve() {
     let world = World::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = world.listen(Capacity::default(), Timeouts::default()).await;
     let mut ids = Vec::new();
     for _ in 0..WRITERS {
         ids.push(world.declared("P3").await);
     }
-    println!("{} {}", listener.local_addr().unwrap(), ids.join(" "));
-    let router = world.router.clone();
-    tokio::spawn(axum::serve(Patient::new(listener), router).into_future());
+    println!("{address} {}", ids.join(" "));
     until_input_ends().await;
 }
 

@@ -16,7 +16,7 @@ use super::{
     session::{host, is_same_origin},
     visit,
 };
-use crate::{App, auth, error::ApiError, oidc::Oidc};
+use crate::{App, auth, error::ApiError, limits::Peer, oidc::Oidc};
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -115,19 +115,24 @@ pub(crate) async fn page(
 }
 
 /// `POST /sign-in`: with a token.
-pub(crate) async fn submit(State(site): State<Pages>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn submit(
+    State(site): State<Pages>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if !is_same_origin(&headers) {
         return page_with(&site, StatusCode::FORBIDDEN, "/", "This form was not sent from this page.");
     }
     let next = field(&body, "next").unwrap_or_default();
     let next = local(&next);
     let token = field(&body, "token").unwrap_or_default();
-    if !site.app.limits.may_sign_in() {
-        return page_with(&site, StatusCode::TOO_MANY_REQUESTS, next, "Too many tries: wait a moment.");
-    }
     let rules = site.app.doors.rules.current();
     match rules.directory.by_token(token.trim()) {
         Some(principal) => opened(&site, &headers, &principal.id, next),
+        None if !site.app.limits.may_try(peer) => {
+            page_with(&site, StatusCode::TOO_MANY_REQUESTS, next, "Too many tries: wait a moment.")
+        }
         None => page_with(&site, StatusCode::UNAUTHORIZED, next, "Nobody in the directory has this token."),
     }
 }

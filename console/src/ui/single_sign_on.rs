@@ -18,7 +18,10 @@ use super::{
     session::{Sessions, cookie, host},
     sign_in::{Wish, field, local},
 };
-use crate::oidc::{BrowserSettings, Oidc, OidcError, Proofs};
+use crate::{
+    limits::Peer,
+    oidc::{BrowserSettings, Oidc, OidcError, Proofs},
+};
 
 /// How long people may take at the issuer.
 const LIFETIME_S: i64 = 10 * 60;
@@ -77,10 +80,11 @@ pub(crate) async fn begin(
 /// `GET /sign-in/oidc/callback`: back from the issuer.
 pub(crate) async fn finish(
     State(site): State<Pages>,
+    peer: Peer,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let answer = answered(&site, query.unwrap_or_default().as_bytes(), &headers).await;
+    let answer = answered(&site, peer, query.unwrap_or_default().as_bytes(), &headers).await;
     let gone = cookie(PURPOSE, host(&headers), "", 0);
     match answer {
         Ok((session, next)) => {
@@ -94,6 +98,7 @@ pub(crate) async fn finish(
 /// The cookie of a session, and where to go; else the page that says why not.
 async fn answered(
     site: &Pages,
+    peer: Peer,
     query: &[u8],
     headers: &HeaderMap,
 ) -> Result<(HeaderValue, String), Response> {
@@ -101,7 +106,7 @@ async fn answered(
     let sessions = &site.app.sessions;
     let now_s = Timestamp::now().as_second();
     let again = |status, problem: &str| Wish::new(&site.app, "/").page(status, problem);
-    if !site.app.limits.may_sign_in() {
+    if !site.app.limits.may_try(peer) {
         return Err(again(StatusCode::TOO_MANY_REQUESTS, "Too many tries: wait a moment."));
     }
     // Only the browser that began it may end it: nobody is signed in as somebody else by a link.

@@ -100,26 +100,47 @@ async fn assigned_commander_may_sign_off_this_incident_alone() {
 }
 
 #[tokio::test]
-async fn health_needs_no_token_and_tells_the_parts() {
+async fn health_needs_no_token_tells_the_parts_and_is_not_for_the_public() {
     let world = World::new().await;
     let get = async |path: &str| world.send(Request::get(path).body(Body::empty()).unwrap()).await;
-    let healthy = get("/healthz").await;
-    assert_eq!((healthy.status, healthy.text.as_str()), (200, "ok"));
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        get(path).await.problem(404);
+    }
     assert!(get("/").await.text.contains("<title>Harmony</title>"));
-    get("/readyz").await.ok(200);
+    let healthy = world.probe("/healthz").await;
+    assert_eq!((healthy.status, healthy.text.as_str()), (200, "ok"));
+    world.probe("/readyz").await.ok(200);
     world.temporal_is(false);
-    let parts = get("/readyz").await.ok(503)["parts"].clone();
+    let parts = world.probe("/readyz").await.ok(503)["parts"].clone();
     assert_eq!((&parts["store"]["ready"], &parts["directory"]["ready"]), (&json!(true), &json!(true)));
     assert_eq!(parts["temporal"]["detail"], "127.0.0.1:7233 does not answer");
-    assert_eq!(get("/healthz").await.status, 200);
-    let metrics = get("/metrics").await;
+    assert_eq!(world.probe("/healthz").await.status, 200);
+    let metrics = world.probe("/metrics").await;
     assert_eq!((metrics.status, metrics.content_type.as_str()), (200, "text/plain; version=0.0.4"));
     for line in [
-        "harmony_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"}",
+        "harmony_http_requests_total{method=\"GET\",route=\"/\",status=\"200\"}",
         "harmony_gates_waiting{severity=\"P1\"} 0",
         "harmony_gate_nearest_deadline_seconds inf",
         "harmony_ready{part=\"temporal\"} 0",
     ] {
         assert!(metrics.text.contains(line), "{line} in\n{}", metrics.text);
     }
+}
+
+#[tokio::test]
+async fn methods_that_nobody_knows_are_one_label() {
+    let world = World::new().await;
+    for number in 0..20 {
+        let method = Method::from_bytes(format!("INVENTED{number}").as_bytes()).unwrap();
+        world
+            .send(Request::builder().method(method).uri("/nothing").body(Body::empty()).unwrap())
+            .await
+            .problem(404);
+    }
+    let text = world.probe("/metrics").await.text;
+    assert!(
+        text.contains("harmony_http_requests_total{method=\"OTHER\",route=\"none\",status=\"404\"} 20"),
+        "{text}"
+    );
+    assert!(!text.contains("INVENTED"));
 }

@@ -104,6 +104,6 @@ async fn unchanged_incident_is_not_sent_again_and_every_answer_has_an_id() {
     assert_eq!(get(Some("\"other\"")).await.status, 200);
     world.post("viewer", &format!("incidents/{id}/notes"), serde_json::json!({ "note": "x" })).await.ok(200);
     assert_eq!(get(Some(&tag)).await.status, 200, "a record makes it another");
-    let made = world.send(Request::get("/healthz").body(Body::empty()).unwrap()).await;
+    let made = world.send(Request::get("/").body(Body::empty()).unwrap()).await;
     assert!(made.header("x-request-id").len() > 20);
 }

@@ -6,6 +6,7 @@ mod access;
 mod approvals;
 mod candidates;
 mod commands;
+mod connections;
 mod declare;
 mod described;
 mod forgeries;

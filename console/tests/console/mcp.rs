@@ -101,6 +101,51 @@ async fn assistant_may_what_its_person_may() {
     assert_eq!(proposed["structuredContent"]["workflowId"], format!("incident.remediate-{id}"));
 }
 
+#[tokio::test]
+async fn tool_takes_what_its_schema_says_and_nothing_else() {
+    let world = World::new().await;
+    let id = world.opened("P2").await;
+    let tools = ask(&world, "operator", "tools/list", json!({})).await["result"]["tools"].clone();
+    for (tool, arguments, named) in [
+        ("get_incident", json!({}), "id"),
+        ("get_incident", json!({ "id": "" }), "id"),
+        ("get_incident", json!({ "id": null }), "id"),
+        ("get_incident", json!({ "id": id, "at": 1 }), "at"),
+        ("get_timeline", json!({ "id": id, "limit": "many" }), "limit"),
+        ("list_incidents", json!({ "sort": "createdAt" }), "sort"),
+        ("declare_incident", json!({ "title": "Checkout fails" }), "severity"),
+        (
+            "declare_incident",
+            json!({ "title": "x", "severity": "P2", "impactedServices": [1] }),
+            "impactedServices",
+        ),
+        ("add_note", json!({ "id": id }), "note"),
+        ("propose_remediation", json!({ "id": id }), "runbook"),
+        ("propose_remediation", json!({ "id": id, "runbook": "rollback.md", "env": { "A": "b" } }), "env"),
+        (
+            "propose_remediation",
+            json!({ "id": id, "runbook": "rollback.md", "secretEnv": ["A"] }),
+            "secretEnv",
+        ),
+        ("propose_remediation", json!({ "id": id, "runbook": "rollback.md", "workdir": "/" }), "workdir"),
+        ("list_runbooks", json!({ "path": "x" }), "path"),
+    ] {
+        let schema =
+            tools.as_array().unwrap().iter().find(|one| one["name"] == tool).unwrap()["inputSchema"].clone();
+        assert!(!jsonschema::is_valid(&schema, &arguments), "{tool} {arguments}: the schema says so, too");
+        let refused = call(&world, "operator", tool, arguments.clone()).await;
+        assert_eq!(refused["isError"], true, "{tool} {arguments}: {refused}");
+        let problem = &refused["structuredContent"];
+        assert_eq!(problem["status"], 422, "{refused}");
+        assert!(problem["detail"].as_str().unwrap().contains(named), "{tool} {arguments}: {problem}");
+    }
+    let answer = call(&world, "operator", "get_incident", json!({ "id": "INC-2026-0404" })).await;
+    assert_eq!((&answer["isError"], &answer["structuredContent"]["status"]), (&json!(true), &json!(404)));
+    let attempts =
+        world.get("viewer", &format!("incidents/{id}")).await.ok(200)["blueprints"]["remediate"].clone();
+    assert!(attempts["workflowId"].is_null() || attempts.is_null(), "nothing was proposed: {attempts}");
+}
+
 /// A request as a client of the protocol sends it, but for what is changed; `None` takes a header away.
 async fn sent(world: &World, method: Method, changed: &[(&str, Option<&str>)], body: &str) -> Reply {
     let mut headers = vec![

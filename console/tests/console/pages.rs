@@ -84,6 +84,22 @@ async fn token_signs_in_and_signing_out_ends_the_session() {
 }
 
 #[tokio::test]
+async fn wrong_tokens_keep_nobody_out_who_has_a_good_one() {
+    let world = World::new().await;
+    let mut refused = 0;
+    for _ in 0..200 {
+        let wrong = send_form(&world, "/sign-in", "", ORIGIN, "token=nobodys").await;
+        refused += usize::from(wrong.status == 429);
+        if refused == 10 {
+            break;
+        }
+    }
+    assert_eq!(refused, 10, "who guesses is slowed down");
+    let good = send_form(&world, "/sign-in", "", ORIGIN, "token=token-viewer&next=/").await;
+    assert_eq!(good.status, 303, "{}", good.text);
+}
+
+#[tokio::test]
 async fn sign_in_code_is_for_who_has_a_token_and_works_once() {
     let world = World::new().await;
     let ask = async |token: &str| {

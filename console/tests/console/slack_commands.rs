@@ -169,6 +169,18 @@ async fn command_is_slacks_own_and_happens_once_by_its_trigger() {
     deliver(&world, "/slack/commands", "text=help", 0, SIGNING_SECRET).await.problem(400);
     let check = deliver(&world, "/slack/commands", &form(&[("ssl_check", "1")]), 0, SIGNING_SECRET).await;
     assert_eq!((check.status, check.text.as_str()), (200, ""));
+    // Slack does not sign this question.
+    for path in ["/slack/commands", "/slack/interactions"] {
+        let unsigned = async |body: String| {
+            let request = Request::post(path).header("Content-Type", "application/x-www-form-urlencoded");
+            world.send(request.body(Body::from(body)).unwrap()).await
+        };
+        let check = unsigned(form(&[("ssl_check", "1"), ("token", "x")])).await;
+        assert_eq!((check.status, check.text.as_str()), (200, ""));
+        unsigned(form(&[("ssl_check", "0")])).await.problem(401);
+        unsigned(typed("declare P1 Checkout fails")).await.problem(401);
+    }
+    assert_eq!(world.get("viewer", "incidents").await.ok(200)["incidents"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use harmony_console::Patient;
+use harmony_console::{Capacity, Timeouts};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
 };
 
@@ -18,12 +18,8 @@ const WRITERS: usize = 10;
 /// Notes of each writer.
 const NOTES: usize = 10;
 
-async fn serve(world: &World, patience: Duration) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = world.router.clone();
-    tokio::spawn(axum::serve(Patient::with(listener, patience), router).into_future());
-    address
+async fn serve(world: &World, write: Duration) -> SocketAddr {
+    world.listen(Capacity::default(), Timeouts { write, ..Timeouts::default() }).await
 }
 
 async fn watch(address: SocketAddr, id: &str) -> TcpStream {

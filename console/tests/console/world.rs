@@ -1,6 +1,7 @@
 //! One console with its own log: a directory of people, a shelf with one runbook, a Temporal that can be away.
 
 use std::{
+    net::SocketAddr,
     num::NonZeroU32,
     sync::{
         Arc,
@@ -14,7 +15,9 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
-use harmony_console::{Cell, Doors, Runbooks, Site, Temporal, Webhooks, oidc::Oidc, router};
+use harmony_console::{
+    Capacity, Cell, Doors, Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
+};
 use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
@@ -31,6 +34,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch};
 use tower::ServiceExt;
 
 pub(crate) const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
@@ -105,6 +109,7 @@ pub(crate) struct World {
     pub(crate) log: SharedLog,
     pub(crate) keys: AttestationKeys,
     pub(crate) router: Router,
+    health: Router,
     /// Holds the store until the world ends.
     dir: TempDir,
     rules: Arc<RuleSet>,
@@ -177,7 +182,7 @@ impl World {
             promotion: Arc::new(policies()),
             ..RuleSet::default()
         });
-        let router = router(Doors {
+        let Routers { public: router, health } = routers(Doors {
             log: log.clone(),
             rules: Arc::new(Fixed(rules.clone())),
             attestation: keys.clone(),
@@ -204,7 +209,19 @@ impl World {
                 requests_per_second: NonZeroU32::new(10_000).unwrap(),
             },
         });
-        Self { log, keys, router, dir, rules, temporal }
+        Self { log, keys, router, health, dir, rules, temporal }
+    }
+
+    /// Serves on a free port, until the runtime ends.
+    pub(crate) async fn listen(&self, capacity: Capacity, timeouts: Timeouts) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move {
+            let (_running, stopping) = watch::channel(false);
+            serve(listener, router, capacity, timeouts, stopping).await;
+        });
+        address
     }
 
     /// Nobody else writes to the store until this is closed.
@@ -224,7 +241,16 @@ impl World {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        Self::sent(&self.router, request).await
+    }
+
+    /// From the listener that probes and scrapes are answered at.
+    pub(crate) async fn probe(&self, path: &str) -> Reply {
+        Self::sent(&self.health, Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn sent(router: &Router, request: Request<Body>) -> Reply {
+        let response = router.clone().oneshot(request).await.unwrap();
         let status: StatusCode = response.status();
         let headers = response.headers().clone();
         let content_type = response.headers().get(header::CONTENT_TYPE);

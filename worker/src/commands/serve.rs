@@ -10,7 +10,8 @@ use harmony_capabilities::{
     runbook::{self, RunbookRoot},
     slack::{SlackReplies, SlackSockets},
 };
-use harmony_console::{Cell, Doors, Patient, Runbooks, Site, oidc::Oidc};
+use harmony_console::{Capacity, Cell, Doors, Routers, Runbooks, Site, Timeouts, oidc::Oidc};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -20,7 +21,7 @@ use crate::{
     config::Config,
     failure::Failure,
     flags::FlagService,
-    keys, output,
+    health, keys, output,
     temporal::Probe,
 };
 
@@ -28,6 +29,9 @@ use crate::{
 const DEFAULT_SPACE: &str = "OPS";
 /// How long what has begun may take once we are told to stop.
 pub(crate) const DRAIN: Duration = Duration::from_secs(4);
+
+/// More files than the server ever opens.
+const OPEN_FILES: usize = 16_384;
 
 /// Serves until it is stopped.
 pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
@@ -41,31 +45,40 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
         )
     })?;
     let origin = format!("http://{}", listener.local_addr().context("the listener has no address")?);
+    let Routers { public, health } = harmony_console::routers(doors);
+    let health = match config.metrics_addr {
+        Some(address) => Some(format!("http://{}", health::listen(address, health).await?)),
+        None => None,
+    };
     let known_as = config.in_data_dir("api");
     keys::write_private(&known_as, &origin)?;
-    announce(&origin, json);
+    announce(&origin, health.as_deref(), json);
 
-    let router = harmony_console::router(doors);
-    let (stop, told) = tokio::sync::watch::channel(false);
-    let mut draining = told.clone();
-    let server = axum::serve(Patient::new(listener), router).with_graceful_shutdown(async move {
-        // An error means that the sender is gone, and with it everybody who could want more.
-        drop(draining.wait_for(|stop| *stop).await);
-    });
-    let mut server = tokio::spawn(server.into_future());
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let capacity = Capacity::for_open_files(open_files());
+    let mut server =
+        tokio::spawn(harmony_console::serve(listener, public, capacity, Timeouts::default(), stopping));
     let ended = tokio::select! {
-        ended = &mut server => ended.context("the server broke off")?.context("the server does not go on"),
+        ended = &mut server => ended.context("the server broke off"),
         () = stopped() => {
             stop.send_replace(true);
             tracing::info!("stopping");
             match tokio::time::timeout(DRAIN, &mut server).await {
-                Ok(ended) => ended.context("the server broke off")?.context("the server did not stop cleanly"),
+                Ok(ended) => ended.context("the server broke off"),
                 Err(_) => Ok(()),
             }
         }
     };
     forget(&known_as, &origin);
     ended
+}
+
+/// How many files this process may open. A connection is one, and what a shell gives by default is few of them.
+fn open_files() -> usize {
+    let Ok((given, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return OPEN_FILES };
+    let wanted = most.min(OPEN_FILES as u64).max(given);
+    let files = if setrlimit(Resource::RLIMIT_NOFILE, wanted, most).is_ok() { wanted } else { given };
+    usize::try_from(files).unwrap_or(OPEN_FILES)
 }
 
 async fn doors(config: &Config) -> anyhow::Result<Doors> {
@@ -174,9 +187,9 @@ impl Runbooks for Shelf {
     }
 }
 
-fn announce(origin: &str, json: bool) {
+fn announce(origin: &str, health: Option<&str>, json: bool) {
     if json {
-        output::json(&json!({ "api": origin, "console": origin }));
+        output::json(&json!({ "api": origin, "console": origin, "health": health }));
     } else {
         output::data(&format!("listening on {origin}"));
     }

@@ -67,6 +67,8 @@ pub(crate) struct Installation {
     temporal: Child,
     worker: Child,
     serve: Child,
+    /// Where `serve` says whether it is ready.
+    serve_health: String,
     reaper: Reaper,
     /// Held for as long as this process runs on the data directory.
     _lock: File,
@@ -132,18 +134,28 @@ impl Installation {
             child_environment(&config, &format!("http://127.0.0.1:{ui_port}"), stand_ins, &sandbox, &secret);
         say("starting worker and server");
         let own = std::env::current_exe().context("this program cannot find itself")?;
-        let plan = |name: &'static str| Plan {
+        let health = format!("127.0.0.1:{}", ports::remembered(&config.in_data_dir("serve-health.port"))?);
+        let plan = |name: &'static str, flags: &[&str]| Plan {
             name,
             program: own.clone(),
-            arguments: vec![name.to_owned(), "--exit-with-stdin".to_owned()],
+            arguments: [name, "--exit-with-stdin"].iter().chain(flags).map(|&one| one.to_owned()).collect(),
             environment: environment.clone(),
             inherit_environment: true,
             log: config.in_data_dir(&format!("logs/{name}.log")),
             pid_file: None,
         };
-        let worker = Child::start(plan("worker"), &reaper)?;
-        let serve = Child::start(plan("serve"), &reaper)?;
-        let installation = Self { config, sandbox, temporal, worker, serve, reaper, _lock: lock };
+        let worker = Child::start(plan("worker", &[]), &reaper)?;
+        let serve = Child::start(plan("serve", &["--metrics", &health]), &reaper)?;
+        let installation = Self {
+            config,
+            sandbox,
+            temporal,
+            worker,
+            serve,
+            serve_health: format!("http://{health}"),
+            reaper,
+            _lock: lock,
+        };
         ready::everything(&installation, &client).await?;
         Ok(installation)
     }
@@ -155,6 +167,7 @@ impl Installation {
         json!({
             "console": origin,
             "api": origin,
+            "health": { "serve": self.serve_health },
             "temporal": self.config.temporal_address,
             "namespace": self.config.temporal_namespace,
             "token": token.as_ref().map(ExposeSecret::expose_secret),
@@ -199,6 +212,11 @@ impl Installation {
     /// The API's origin.
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.config.http_addr)
+    }
+
+    /// Where the server is asked whether it is ready.
+    fn serve_health(&self) -> &str {
+        &self.serve_health
     }
 
     /// As the children have it.

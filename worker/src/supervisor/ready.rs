@@ -43,7 +43,7 @@ pub(super) async fn everything(installation: &Installation, client: &Client) -> 
     let end = Instant::now() + PATIENCE;
     let namespace = &installation.config().temporal_namespace;
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-    let url = format!("{}/readyz", installation.origin());
+    let url = format!("{}/readyz", installation.serve_health());
     let queues = [
         (harmony_blueprints::INCIDENTS_QUEUE, TaskQueueType::Workflow),
         (harmony_blueprints::INCIDENTS_QUEUE, TaskQueueType::Activity),

@@ -213,3 +213,27 @@ async fn a_wrong_answer_of_harmonys_is_passed_on() {
         world.http.request(Method::GET, format!("{}/_sandbox/slack/click", world.origin(Vendor::Slack)));
     assert_eq!(answer_of(get).await.status, 405);
 }
+
+#[tokio::test]
+async fn page_of_another_site_clicks_nothing() {
+    let world = World::start().await;
+    let received = harmony(&world).await;
+    let (_, ts) = message(&world).await;
+    let click = json!({"messageTs": ts, "actionId": "approve", "userId": "U0000ADMIN"}).to_string();
+    let origin = world.origin(Vendor::Slack);
+    let send = async |headers: &[(&str, &str)]| {
+        let mut request = world.http.request(Method::POST, format!("{origin}/_sandbox/slack/click"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer_of(request.body(click.clone())).await.status
+    };
+    let json = ("content-type", "application/json");
+    assert_eq!(send(&[json, ("origin", "https://evil.example")]).await, 403);
+    assert_eq!(send(&[json, ("origin", "null")]).await, 403);
+    assert_eq!(send(&[("content-type", "text/plain"), ("origin", "https://evil.example")]).await, 403);
+    assert_eq!(send(&[("content-type", "text/plain;charset=UTF-8")]).await, 415);
+    assert!(received.lock().unwrap().is_empty(), "nothing was delivered");
+    assert_eq!(send(&[json, ("origin", &origin)]).await, 200);
+    assert_eq!(send(&[]).await, 200, "a program sends no Origin");
+}
