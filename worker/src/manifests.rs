@@ -168,6 +168,34 @@ fn every_setting_is_one_that_there_is_and_no_secret_stands_in_the_open() {
 }
 
 #[test]
+fn spans_get_out_to_the_port_that_they_are_sent_to() {
+    let (_, component) = documents().into_iter().find(|(place, _)| place == "components/otlp/kustomization.yaml").unwrap();
+    let patch = word(&component, "/patches/0/patch");
+    let endpoint = patch.lines().find_map(|line| line.trim().strip_prefix("value: http://")).unwrap();
+    let port: u64 = endpoint.split([':', ' ']).nth(1).unwrap().parse().unwrap();
+    let (_, policy) = documents().into_iter().find(|(_, one)| word(one, "/metadata/name") == "harmony-otlp").unwrap();
+    assert_eq!(policy.pointer("/spec/egress/0/ports/0/port"), Some(&Value::from(port)));
+    let namespace = word(&policy, "/spec/egress/0/to/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name");
+    assert!(endpoint.contains(&format!(".{namespace}.svc")), "{endpoint}");
+}
+
+#[test]
+fn every_secret_of_the_console_can_come_from_outside() {
+    let mut given = BTreeSet::new();
+    for (_, document) in documents().into_iter().filter(|(_, one)| one["kind"] == "ExternalSecret") {
+        let secret = word(&document, "/spec/target/name").to_owned();
+        let keys = array(&document, "/spec/data").map(|row| word(row, "/secretKey").to_owned());
+        given.extend(keys.map(|key| (secret.clone(), key)));
+    }
+    for (pod, _, container) in pods() {
+        for reference in array(&container, "/env").filter_map(|one| one.pointer("/valueFrom/secretKeyRef")) {
+            let named = (word(reference, "/name").to_owned(), word(reference, "/key").to_owned());
+            assert!(given.contains(&named), "{pod}: {named:?}");
+        }
+    }
+}
+
+#[test]
 fn the_runbook_pool_holds_no_secret_and_no_token() {
     let (_, pod, container) = pods().into_iter().find(|(name, ..)| name == "harmony-runbooks").unwrap();
     assert!(container["envFrom"].is_null(), "what it knows is listed");
