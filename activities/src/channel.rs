@@ -562,6 +562,16 @@ fn page(console: &Url, scope: &Scope, gate_id: &str) -> Url {
     url
 }
 
+/// The console's page of an incident's review; without a console's address, the path below it.
+pub(crate) fn review_page(console: Option<&Url>, scope: &Scope) -> String {
+    let path = ["orgs", scope.org.as_str(), "incidents", scope.incident.as_str(), "review"];
+    let Some(mut url) = console.cloned() else { return format!("/{}", path.join("/")) };
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url.into()
+}
+
 fn button(action: &str, label: &str, style: Option<&str>, value: &Value) -> Value {
     json!({
         "type": "button",
@@ -588,9 +598,8 @@ fn cut(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn gates_page_is_one_address_whatever_the_gate_is_called() {
-        let scope = |org: &str| Scope {
+    fn scope(org: &str) -> Scope {
+        Scope {
             org: org.parse().unwrap(),
             incident: "INC-2026-0001".parse().unwrap(),
             workflow_id: "incident.remediate-INC-2026-0001".parse().unwrap(),
@@ -601,7 +610,19 @@ mod tests {
             actor: "operator".to_owned(),
             authority: harmony_incidents::log::Authority::OnCallSre,
             occurred_at: jiff::Timestamp::UNIX_EPOCH,
-        };
+        }
+    }
+
+    #[test]
+    fn reviews_page_is_below_the_consoles_address_or_a_path() {
+        let console = "http://127.0.0.1:8088/below/".parse().unwrap();
+        let path = "/orgs/acme/incidents/INC-2026-0001/review";
+        assert_eq!(review_page(Some(&console), &scope("acme")), format!("http://127.0.0.1:8088/below{path}"));
+        assert_eq!(review_page(None, &scope("acme")), path);
+    }
+
+    #[test]
+    fn gates_page_is_one_address_whatever_the_gate_is_called() {
         let gate = "incident.remediate-INC-2026-0001#1/approve";
         for (console, org, expected) in [
             (

@@ -21,7 +21,6 @@ mod reconciler;
 mod review;
 mod runbook;
 mod services;
-mod timeline;
 mod trace;
 
 pub use channel::ConnectorActivities;

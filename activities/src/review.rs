@@ -10,6 +10,7 @@ use harmony_eventlog::Entry;
 use harmony_incidents::{
     judge::payload,
     log::{IncidentState, PostMortemPublished, PostMortemRendered, Text, payload::Kind},
+    timeline,
 };
 use jiff::{SignedDuration, Timestamp};
 use minijinja::{Environment, UndefinedBehavior, context};
@@ -17,7 +18,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::{channel::incident_key, effects::made, failure, services::Services, timeline};
+use crate::{
+    channel::{incident_key, review_page},
+    effects::made,
+    failure,
+    services::Services,
+};
 
 const TEMPLATE: &str = include_str!("../templates/review.md");
 const NOT_CONFIGURED: &str = "Confluence is not configured";
@@ -69,9 +75,6 @@ impl Services {
         scope: &Scope,
         draft: &PublishDraft,
     ) -> Result<StepReply, ActivityError> {
-        let Some(space) = &self.confluence else {
-            return self.skipped(scope, capability::CONFLUENCE, NOT_CONFIGURED).await;
-        };
         let entries = self.all_records(scope).await?;
         let page = rendered(&entries, |p| hex::encode(&p.digest) == draft.digest)
             .and_then(|p| p.page.as_ref())
@@ -92,16 +95,25 @@ impl Services {
         let key = incident_key(scope, "review-page");
         // The same page may be published again after another review round: its ledger entry is the round's.
         let round = uuid::Uuid::new_v5(&key, draft.digest.as_bytes());
-        let published = self
-            .perform(ctx, scope, capability::CONFLUENCE, round, async || {
-                let page = space.confluence.ensure_page(&key, &wanted).await?;
-                Ok(made(
-                    &page.id,
-                    &[("confluencePageId", &page.id), ("confluencePageUrl", &page.url)],
-                    &page.url,
-                ))
-            })
-            .await?;
+        let mut published = match &self.confluence {
+            Some(space) => {
+                self.perform(ctx, scope, capability::CONFLUENCE, round, async || {
+                    let page = space.confluence.ensure_page(&key, &wanted).await?;
+                    Ok(made(
+                        &page.id,
+                        &[("confluencePageId", &page.id), ("confluencePageUrl", &page.url)],
+                        &page.url,
+                    ))
+                })
+                .await?
+            }
+            None => self.skipped(scope, capability::CONFLUENCE, NOT_CONFIGURED).await?,
+        };
+        if published.skipped.is_some() {
+            // A retry keeps the address on record: the console may listen elsewhere by now.
+            published.url = published_at(&entries, scope.attempt, &draft.digest)
+                .unwrap_or_else(|| review_page(self.console.as_ref(), scope));
+        }
         let record = Kind::PostMortemPublished(PostMortemPublished {
             attempt: scope.attempt,
             digest: hex::decode(&draft.digest).unwrap_or_default(),
@@ -132,6 +144,16 @@ impl Services {
 fn rendered(entries: &[Entry], wanted: impl Fn(&PostMortemRendered) -> bool) -> Option<&PostMortemRendered> {
     entries.iter().rev().find_map(|entry| match entry.record.payload.as_ref()?.kind.as_ref()? {
         Kind::PostMortemRendered(p) if wanted(p) => Some(p),
+        _ => None,
+    })
+}
+
+/// Where this attempt has published the review already.
+fn published_at(entries: &[Entry], attempt: u32, digest: &str) -> Option<String> {
+    entries.iter().find_map(|entry| match entry.record.payload.as_ref()?.kind.as_ref()? {
+        Kind::PostMortemPublished(p) if p.attempt == attempt && hex::encode(&p.digest) == digest => {
+            Some(p.url.clone())
+        }
         _ => None,
     })
 }
@@ -207,7 +229,8 @@ fn markdown(
                 "resolve": since(state.resolved_at_us),
             }),
             actions, resolution,
-            timeline => timeline::Query { incident_id: state.incident.clone(), ..Default::default() }.answer(told),
+            timeline => timeline::Query { incident_id: state.incident.clone(), ..Default::default() }
+                .answer(told.iter().map(|entry| &entry.record)),
             records => entries.len(),
             head => entries.last().map(|entry| hex::encode(&entry.hash)).unwrap_or_default(),
         },

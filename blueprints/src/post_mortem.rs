@@ -1,7 +1,8 @@
 //! `incident.post-mortem`: the review, rendered from the log, published after somebody approved exactly that page.
 //!
 //! The same log gives the same page. What people know beyond the log is on the log too, as review sections and action
-//! items. It ends when the page is published; sign-off is a command of its own.
+//! items. It ends when the page is published; sign-off is a command of its own. Without Confluence the review is published
+//! in the console.
 
 use harmony_incidents::{Command, log::Phase, policy::GateKind};
 use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue};
@@ -66,7 +67,10 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, page: &RenderReply) -> Plan {
         digest: page.digest.clone(),
         covers: page.covers.clone(),
         lines: vec![
-            format!("Space {}", page.target.space_key),
+            match page.target.space_key.as_str() {
+                "" => "Published in the console: Confluence is not configured".to_owned(),
+                space => format!("Space {space}"),
+            },
             format!("Rendered from the log up to record {}", page.upto_seq),
         ],
     }
@@ -76,16 +80,20 @@ async fn publish<W: Blueprint>(run: &Run<'_, W>, page: &RenderReply) -> Flow<Opt
     let draft =
         PublishDraft { digest: page.digest.clone(), title: page.title.clone(), target: page.target.clone() };
     let published = run.effect(ReviewPublish, "publish", capability::CONFLUENCE, draft).await?;
-    Ok(published.ok().filter(|reply| reply.skipped.is_none()))
+    Ok(published.ok())
 }
 
 async fn link<W: Blueprint>(run: &Run<'_, W>, page: &RenderReply, published: Option<&StepReply>) -> Flow<()> {
     let (headline, lines, ask) = match published {
-        Some(reply) => (
-            format!("The review is published: {}", page.title),
-            vec![reply.url.clone(), "Read it and sign it off.".to_owned()],
-            Some(Ask::SignOff { digest: page.digest.clone() }),
-        ),
+        Some(reply) => {
+            let mut lines = vec![reply.url.clone()];
+            if let Some(reason) = &reply.skipped {
+                lines.push(format!("It is published in the console: {reason}."));
+            }
+            lines.push("Read it and sign it off.".to_owned());
+            let ask = Ask::SignOff { digest: page.digest.clone() };
+            (format!("The review is published: {}", page.title), lines, Some(ask))
+        }
         None => ("The review could not be published".to_owned(), run.warnings(), None),
     };
     let notice = Notice { channel: None, headline, lines, output: None, pin: false, ask };
@@ -101,9 +109,9 @@ async fn not_done<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome) -> Flow {
 
 async fn conclude<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome, published: Option<StepReply>) -> Flow {
     match published {
-        Some(reply) => end(run, Status::Completed, None, outcome.result(), Some(reply.url)).await,
+        Some(reply) => end(run, Status::Completed, None, outcome.result(), Some(reply)).await,
         None => {
-            let reason = run.warnings().pop().unwrap_or_else(|| "Confluence is not configured".to_owned());
+            let reason = run.warnings().pop().unwrap_or_else(|| "the page was not created".to_owned());
             end(run, Status::Failed, Some(reason), outcome.result(), None).await
         }
     }
@@ -114,13 +122,16 @@ async fn end<W: Blueprint>(
     status: Status,
     reason: Option<String>,
     approval: ApprovalResult,
-    page_url: Option<String>,
+    published: Option<StepReply>,
 ) -> Flow {
     let result = PostMortemResult {
         status,
         reason: reason.clone(),
         approval,
-        postmortem: PostMortemReport { confluence_page_created: page_url.is_some(), page_url },
+        postmortem: PostMortemReport {
+            confluence_page_created: published.as_ref().is_some_and(|reply| reply.skipped.is_none()),
+            page_url: published.map(|reply| reply.url),
+        },
         warnings: run.warnings(),
     };
     run.complete(status, reason.as_deref(), &result).await

@@ -91,6 +91,7 @@ pub(crate) async fn retry(call: Call) -> Result<Response, ApiError> {
         action: "retry".to_owned(),
         status: "REQUESTED".to_owned(),
         detail: Text::optional(names.join(", ")),
+        ..IncidentPlaybookActionExecuted::default()
     });
     let command = Command::Record { payload: payload(kind) };
     let told = |_: &IncidentState| Some(Act::Retry { steps: steps.clone() });

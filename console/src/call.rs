@@ -93,15 +93,17 @@ impl RequestId {
         let Some(header) = headers.get("idempotency-key") else {
             return Ok(Self { id: Uuid::now_v7().to_string(), given: false });
         };
-        header
-            .to_str()
-            .ok()
-            .map(str::trim)
-            .filter(|key| (1..=KEY_CHARS).contains(&key.len()))
-            .map(|key| Self { id: key.to_owned(), given: true })
-            .ok_or_else(|| {
-                ApiError::Malformed("an Idempotency-Key has 1 to 255 printable ASCII characters".to_owned())
-            })
+        Self::given(header.to_str().unwrap_or_default())
+    }
+
+    /// A request that its caller named.
+    pub(crate) fn given(key: &str) -> Result<Self, ApiError> {
+        let key = key.trim();
+        if (1..=KEY_CHARS).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            Ok(Self { id: key.to_owned(), given: true })
+        } else {
+            Err(ApiError::Malformed("an Idempotency-Key has 1 to 255 printable ASCII characters".to_owned()))
+        }
     }
 }
 

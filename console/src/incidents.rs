@@ -54,6 +54,12 @@ pub(crate) struct DeclareBody {
     summary: String,
     #[serde(default)]
     initial_correlation_key: String,
+    /// The signal that it was declared for.
+    #[serde(default)]
+    primary_signal_id: String,
+    /// Of the runbook to look into first.
+    #[serde(default)]
+    runbook_path: String,
     #[serde(default)]
     impacted_services: Vec<String>,
     #[serde(default)]
@@ -135,8 +141,9 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
         public_title: Text::optional(line("publicTitle", &body.public_title)?),
         public_message: Text::optional(body.public_message),
         trace_id,
-        cost_center: String::new(),
-        decision_id: String::new(),
+        primary_signal_id: line("primarySignalId", &body.primary_signal_id)?,
+        runbook_path: line("runbookPath", &body.runbook_path)?,
+        ..IncidentCreated::default()
     })
 }
 

@@ -12,12 +12,19 @@ use axum::{
 };
 use futures_util::stream;
 use harmony_eventlog::{Checkpoint, Export, LogError, history::state_at, replay::replay};
-use harmony_incidents::{Command, IncidentId, Right, log::IncidentState};
+use harmony_incidents::{
+    Command, IncidentId, Right,
+    log::IncidentState,
+    timeline::{self, is_kind},
+};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{call::Call, error::ApiError, submit::submit, views};
+
+/// Records of one read, where many are looked through.
+const PAGE: u32 = 500;
 
 /// `GET …/incidents/{id}/events`
 pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
@@ -26,14 +33,7 @@ pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
     if let Some(seq) = call.query.one("at") {
         return at(&call, &incident, &state, seq).await;
     }
-    let after: u64 = match call.query.one("after") {
-        None => 0,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|after| i64::try_from(*after).is_ok())
-            .ok_or_else(|| ApiError::Invalid(format!("after {text:?}: the seq of a record")))?,
-    };
+    let after = after(&call)?;
     let limit = call.query.limit(200, 1000)?;
     let entries = call.app.doors.log.records(&call.caller.org, &incident, after, limit).await?;
     let events: Vec<_> = entries.iter().map(views::event).collect();
@@ -43,6 +43,41 @@ pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
         body["nextCursor"] = json!(last.record.seq.to_string());
     }
     Ok(Json(body).into_response())
+}
+
+/// `GET …/incidents/{id}/timeline`: the operation `timeline.query`.
+pub(crate) async fn timeline(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&["after", "kinds", "limit"])?;
+    let (incident, state) = call.incident(Right::Read).await?;
+    let kinds: Vec<String> = call.query.all("kinds").map(str::to_owned).collect();
+    if let Some(word) = kinds.iter().find(|word| !is_kind(word)) {
+        return Err(ApiError::Invalid(format!(
+            "kinds: no record is {word:?}; kinds are such as APPROVAL_DECIDED"
+        )));
+    }
+    let limit = usize::try_from(call.query.limit(200, 1000)?).unwrap_or(usize::MAX);
+    let mut query = timeline::Query { incident_id: incident.to_string(), after: after(&call)?, kinds };
+    let mut lines = Vec::new();
+    while lines.len() < limit {
+        let entries = call.app.doors.log.records(&call.caller.org, &incident, query.after, PAGE).await?;
+        let Some(last) = entries.last() else { break };
+        lines.extend(query.answer(entries.iter().map(|entry| &entry.record)));
+        query.after = last.record.seq;
+    }
+    lines.truncate(limit);
+    let mut body = json!({ "lines": lines });
+    if let Some(last) = lines.last().filter(|last| lines.len() >= limit && last.seq < state.seq) {
+        body["nextCursor"] = json!(last.seq.to_string());
+    }
+    Ok(Json(body).into_response())
+}
+
+fn after(call: &Call) -> Result<u64, ApiError> {
+    let Some(text) = call.query.one("after") else { return Ok(0) };
+    text.parse()
+        .ok()
+        .filter(|after| i64::try_from(*after).is_ok())
+        .ok_or_else(|| ApiError::Invalid(format!("after {text:?}: the seq of a record")))
 }
 
 /// `GET …/events?at=seq`: the incident as it was after that record, and its records up to it.

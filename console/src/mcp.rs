@@ -88,6 +88,32 @@ const OFFERS: &[Offer] = &[
         ],
     },
     Offer {
+        name: "query_timeline",
+        description: "Read the timeline of an incident as sentences, oldest first.",
+        way: Way::Get("/incidents/{id}/timeline"),
+        arguments: &[
+            ID,
+            ("after", "The seq to begin after.", "integer", false),
+            ("kinds", "Only these kinds of record, such as APPROVAL_DECIDED.", "array", false),
+            ("limit", "1 to 1000.", "integer", false),
+        ],
+    },
+    Offer {
+        name: "record_timeline",
+        description: "Put one fact on the timeline of an incident: a note, an action, a signal, a violated objective, a tag or a ticket.",
+        way: Way::Post("/incidents/{id}/timeline"),
+        arguments: &[
+            ID,
+            ("key", "The same key with the same fact is one record.", "string", false),
+            (
+                "payload",
+                "One member named by the kind, such as {\"incidentNoteAdded\": {\"note\": \"…\"}}.",
+                "object",
+                true,
+            ),
+        ],
+    },
+    Offer {
         name: "list_runbooks",
         description: "List the runbooks and the cells of each.",
         way: Way::Runbooks,
@@ -298,6 +324,11 @@ fn query(arguments: &JsonObject) -> String {
         match value {
             Value::Null => {}
             Value::String(text) => drop(query.append_pair(name, text)),
+            Value::Array(list) => {
+                for text in list.iter().filter_map(Value::as_str) {
+                    query.append_pair(name, text);
+                }
+            }
             other => drop(query.append_pair(name, &other.to_string())),
         }
     }

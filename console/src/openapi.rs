@@ -172,6 +172,13 @@ const OPERATIONS: &[Operation] = &[
         Some("ResponderBody"),
         SUBMITTED,
     ),
+    get(
+        "/incidents/{id}/review",
+        "Review",
+        "The published review, else the one rendered last, as Markdown.",
+        &[],
+        &[(200, "The page.", JSON, "RenderedReview")],
+    ),
     post(
         "/incidents/{id}/review",
         "Review",
@@ -199,6 +206,24 @@ const OPERATIONS: &[Operation] = &[
     post("/incidents/{id}/stop", "Blueprints", "Stop the running remediation.", Some("ReasonBody"), STARTED),
     post("/incidents/{id}/tags", "Facts", "Add or remove a tag.", Some("TagBody"), SUBMITTED),
     post("/incidents/{id}/tickets", "Facts", "Link a ticket.", Some("TicketBody"), SUBMITTED),
+    get(
+        "/incidents/{id}/timeline",
+        "Log",
+        "The timeline, one line a record, oldest first.",
+        &[
+            ("after", "Only records after this seq.", "integer"),
+            ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", "string"),
+            ("limit", "1 to 1000, 200 by default.", "integer"),
+        ],
+        &[(200, "A page of lines.", JSON, "TimelineLines")],
+    ),
+    post(
+        "/incidents/{id}/timeline",
+        "Facts",
+        "Put one fact on the timeline.",
+        Some("TimelineBody"),
+        &[(200, "The line that was added; none where it is so already.", JSON, "TimelineLines")],
+    ),
     post(
         "/incidents/{id}/update",
         "Incidents",
@@ -439,6 +464,7 @@ fn schemas() -> Value {
         facts::SloViolationBody,
         facts::TagBody,
         facts::TicketBody,
+        facts::TimelineBody,
         incidents::DeclareBody,
         log::RedactBody,
         responders::ResponderBody,
@@ -462,7 +488,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 11] {
+fn written() -> [(&'static str, Value); 14] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -480,6 +506,17 @@ fn written() -> [(&'static str, Value); 11] {
         ("IncidentList", list("incidents", "Summary")),
         ("EventList", list("events", "Event")),
         ("GateList", list("approvals", "Gate")),
+        ("TimelineLines", list("lines", "TimelineLine")),
+        (
+            "TimelineLine",
+            object(
+                &["seq", "at", "kind", "actor", "text", "eventId"],
+                json!({
+                    "seq": number(), "at": { "type": "string", "format": "date-time" }, "kind": text(),
+                    "actor": text(), "text": text(), "eventId": text(),
+                }),
+            ),
+        ),
         ("CandidateList", list("candidates", "CandidateBody")),
         // Its fields are the promotion engine's own; what is missing or wrong is named in the answer.
         ("CandidateBody", object(&[], json!({ "candidateId": text() }))),
@@ -512,6 +549,16 @@ fn written() -> [(&'static str, Value); 11] {
             object(
                 &["incidentId", "resumed"],
                 json!({ "incidentId": text(), "resumed": { "type": "array" }, "warning": text() }),
+            ),
+        ),
+        (
+            "RenderedReview",
+            object(
+                &["title", "markdown", "digest", "seq", "uptoSeq", "published", "url"],
+                json!({
+                    "title": text(), "markdown": text(), "digest": text(), "seq": number(), "uptoSeq": number(),
+                    "published": { "type": "boolean" }, "url": text(),
+                }),
             ),
         ),
         (

@@ -1,20 +1,28 @@
-//! What people write for the review, and its sign-off.
+//! The review: what people write for it, the page as it was rendered, and its sign-off.
 
-use axum::response::Response;
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
 use harmony_incidents::{
-    Command, Context, Right,
+    Command, Context, IncidentId, OrgId, Right,
     fold::SIGN_OFF,
     judge::payload,
-    log::{ActionItemAdded, ReviewSectionWritten, Text, payload::Kind},
+    log::{ActionItemAdded, IncidentState, PostMortemRendered, ReviewSectionWritten, Text, payload::Kind},
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
+    App,
     call::{Call, line},
     error::ApiError,
     submit::submit,
 };
+
+/// Records of one read.
+const READ: u64 = 200;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +65,57 @@ pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
     };
     let command = Command::Record { payload: payload(kind) };
     submit(&call, &incident, &command, &call.context(Some(&state))).await
+}
+
+/// `GET …/review`: the page that is published, else the one that was rendered last, as Markdown.
+pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    let (incident, state) = call.incident(Right::Read).await?;
+    let page = rendered(&call.app, &call.caller.org, &incident, &state).await?;
+    let (Some(review), Some((seq, page))) = (&state.review, page) else {
+        return Err(ApiError::NotFound(format!("no review of {incident} has been rendered yet")));
+    };
+    let text = page.page.as_ref().map(Text::shown).unwrap_or_default();
+    let covers: Value = serde_json::from_str(text).unwrap_or_default();
+    let Some(markdown) = covers["markdown"].as_str() else {
+        return Err(ApiError::NotFound(format!("the review of {incident} was redacted (record {seq})")));
+    };
+    let body = json!({
+        "title": covers["title"],
+        "markdown": markdown,
+        "digest": hex::encode(&review.digest),
+        "seq": seq,
+        "uptoSeq": page.upto_seq,
+        "published": review.published,
+        "url": review.url,
+    });
+    Ok(Json(body).into_response())
+}
+
+/// The page that the review's digest names, with the seq of its record.
+pub(crate) async fn rendered(
+    app: &App,
+    org: &OrgId,
+    incident: &IncidentId,
+    state: &IncidentState,
+) -> Result<Option<(u64, PostMortemRendered)>, ApiError> {
+    let Some(review) = &state.review else { return Ok(None) };
+    let mut end = state.seq;
+    while end > 0 {
+        let begin = end.saturating_sub(READ);
+        let limit = u32::try_from(end - begin).unwrap_or(u32::MAX);
+        for entry in app.doors.log.records(org, incident, begin, limit).await?.into_iter().rev() {
+            let seq = entry.record.seq;
+            match entry.record.payload.and_then(|payload| payload.kind) {
+                Some(Kind::PostMortemRendered(page)) if page.digest == review.digest => {
+                    return Ok(Some((seq, page)));
+                }
+                _ => {}
+            }
+        }
+        end = begin;
+    }
+    Ok(None)
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -7,10 +7,13 @@ use harmony_eventlog::Entry;
 use harmony_incidents::{
     approvals,
     command::GateView,
-    log::{Authority, BlueprintState, GateState, IncidentState, Text},
+    log::{
+        ActionState, Authority, BlueprintState, GateState, IncidentState, SignalState, SloViolationState,
+        Text,
+    },
     record,
     runs::ORPHANED,
-    words,
+    sentence, words,
 };
 use harmony_protos::kind_name;
 use jiff::Timestamp;
@@ -52,7 +55,16 @@ pub(crate) struct Incident {
     summary: Summary,
     #[serde(rename = "summary", skip_serializing_if = "String::is_empty")]
     description: String,
+    org_id: String,
     detected_by: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    primary_signal_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    runbook_path: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    trace_id: String,
+    /// What it is called elsewhere: at the vendors, in tickets.
+    external_refs: Vec<Value>,
     public_title: String,
     public_message: String,
     impacted_services: Vec<String>,
@@ -156,6 +168,9 @@ pub(crate) struct Gate {
     approvals: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     decided_by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    decided_at: Option<Timestamp>,
 }
 
 /// A record of the log.
@@ -169,6 +184,8 @@ pub(crate) struct Event {
     occurred_at: Timestamp,
     actor: String,
     authority: &'static str,
+    /// A sentence about it.
+    description: String,
     cause: Value,
     payload: Value,
     hash: String,
@@ -202,7 +219,12 @@ pub(crate) fn incident(state: &IncidentState) -> Incident {
     Incident {
         summary: summary(state),
         description: text(state.summary.as_ref()),
+        org_id: state.org.clone(),
         detected_by: state.detected_by.clone(),
+        primary_signal_id: primary_signal(state),
+        runbook_path: state.runbook_path.clone(),
+        trace_id: state.trace_id.clone(),
+        external_refs: external_refs(state),
         public_title: text(state.public_title.as_ref()),
         public_message: text(state.public_message.as_ref()),
         impacted_services: state.impacted_services.clone(),
@@ -210,22 +232,9 @@ pub(crate) fn incident(state: &IncidentState) -> Incident {
         tags: state.tags.clone(),
         links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
         responders: list(&state.responders, |one| json!({"role": one.role, "principalId": one.principal})),
-        signals: list(&state.signals, |one| {
-            json!({
-                "signalId": one.signal_id,
-                "source": one.source,
-                "correlationKey": one.correlation_key,
-                "summary": text(one.summary.as_ref()),
-            })
-        }),
-        actions: list(
-            &state.actions,
-            |one| json!({"actionId": one.action_id, "action": one.action, "status": one.status}),
-        ),
-        slo_violations: list(
-            &state.slo_violations,
-            |one| json!({"slo": one.slo, "target": one.target, "observed": one.observed}),
-        ),
+        signals: list(&state.signals, signal),
+        actions: list(&state.actions, action),
+        slo_violations: list(&state.slo_violations, slo_violation),
         tickets: list(
             &state.tickets,
             |one| json!({"system": one.system, "ticket": one.ticket, "url": one.url}),
@@ -267,6 +276,81 @@ pub(crate) fn incident(state: &IncidentState) -> Incident {
         resolved_at: moment(state.resolved_at_us),
         closed_at: moment(state.closed_at_us),
     }
+}
+
+/// The signal that it was declared for, else the first one.
+fn primary_signal(state: &IncidentState) -> String {
+    if !state.primary_signal_id.is_empty() {
+        return state.primary_signal_id.clone();
+    }
+    state.signals.first().map(|one| one.signal_id.clone()).unwrap_or_default()
+}
+
+fn external_refs(state: &IncidentState) -> Vec<Value> {
+    let links = state.links.iter().map(|one| json!({"system": one.name, "ref": one.value, "url": one.url}));
+    let tickets =
+        state.tickets.iter().map(|one| json!({"system": one.system, "ref": one.ticket, "url": one.url}));
+    links.chain(tickets).collect()
+}
+
+/// Members that say nothing are left out.
+fn spare(mut view: Value) -> Value {
+    if let Some(members) = view.as_object_mut() {
+        members.retain(|_, value| !value.is_null() && *value != "");
+    }
+    view
+}
+
+fn signal(one: &SignalState) -> Value {
+    let data =
+        one.data.as_ref().map(|data| if data.redacted { json!(data.shown()) } else { parsed(&data.text) });
+    spare(json!({
+        "signalId": one.signal_id,
+        "source": one.source,
+        "signalType": words::signal_type_name(one.signal_type()),
+        "correlationKey": one.correlation_key,
+        "traceId": one.trace_id,
+        "projectId": one.project_id,
+        "serviceName": one.service_name,
+        "environment": one.environment,
+        "summary": text(one.summary.as_ref()),
+        "data": data,
+        "ts": moment(one.at_us),
+    }))
+}
+
+fn action(one: &ActionState) -> Value {
+    spare(json!({
+        "actionId": one.action_id,
+        "action": one.action,
+        "actionKind": words::action_kind_name(one.action_kind()),
+        "label": text(one.label.as_ref()),
+        "details": text(one.detail.as_ref()),
+        "status": one.status,
+        "actorType": words::actor_type_name(one.actor_type()),
+        "actorRef": one.actor_ref,
+        "ts": moment(one.at_us),
+    }))
+}
+
+fn slo_violation(one: &SloViolationState) -> Value {
+    spare(json!({
+        "sloId": one.slo,
+        "slo": one.slo,
+        "target": one.target,
+        "observed": one.observed,
+        "windowStart": moment(one.window_start_us),
+        "windowEnd": moment(one.window_end_us),
+        "errorBudgetConsumed": optional(&one.error_budget_consumed),
+        "thresholdBreached": optional(&one.threshold_breached),
+        "details": text(one.detail.as_ref()),
+        "ts": moment(one.at_us),
+    }))
+}
+
+/// Empty is null, a JSON scalar is itself, all else a string.
+fn optional(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { parsed(text) }
 }
 
 fn list<T>(items: &[T], view: impl Fn(&T) -> Value) -> Vec<Value> {
@@ -346,6 +430,7 @@ pub(crate) fn gate(state: &IncidentState, one: &GateState) -> Gate {
         quorum: quorum.max(1),
         approvals,
         decided_by: one.decided_by.clone(),
+        decided_at: moment(one.decided_at_us),
     }
 }
 
@@ -360,6 +445,7 @@ pub(crate) fn event(entry: &Entry) -> Event {
         occurred_at: record::occurred_at(record),
         actor: record.actor.clone(),
         authority: words::authority_name(Authority::try_from(record.authority).unwrap_or_default()),
+        description: payload.and_then(|payload| payload.kind.as_ref()).map(sentence::of).unwrap_or_default(),
         cause: json!(record.cause),
         payload: inner(json!(payload)),
         hash: hex::encode(&entry.hash),

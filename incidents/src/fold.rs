@@ -2,11 +2,16 @@
 //!
 //! Total and forgiving: a record is a fact, so folding never fails. Judging happened before it was written. The version
 //! stands in every record; a fold that changes gets a new number and the old one stays callable.
+//!
+//! | fold | what it adds |
+//! |---|---|
+//! | 1 | everything else |
+//! | 2 | all of a signal, an action and a violated objective; changes of status and severity as actions; the time of a gate's decision |
 
 use harmony_protos::log::{
-    ActionItem, ActionState, Authority, BlueprintState, CandidateState, GateState, IncidentState, Link,
-    Phase, Record, RefusalTally, Resolution, Responder, Review, ReviewSection, SignalState,
-    SloViolationState, State, StepState, TicketState, payload::Kind,
+    ActionItem, ActionKind, ActionState, ActorType, Authority, BlueprintState, CandidateState, GateState,
+    IncidentState, Link, Phase, Record, RefusalTally, Resolution, Responder, Review, ReviewSection,
+    SignalState, SloViolationState, State, StepState, Text, TicketState, payload::Kind,
 };
 
 use crate::{
@@ -15,7 +20,7 @@ use crate::{
 };
 
 /// Version of the fold that this build writes.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// What the source of a signal begins with that tells what happened at PagerDuty to a linked incident; what happened
 /// follows.
@@ -41,6 +46,7 @@ pub fn fold(mut state: IncidentState, record: &Record) -> IncidentState {
 #[allow(clippy::too_many_lines, reason = "one arm a kind: splitting it would hide which kinds are missing")]
 fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
     let at = record.occurred_at_us;
+    let whole = record.fold_version >= 2;
     match kind {
         Kind::IncidentCreated(p) => {
             state.org.clone_from(&record.org);
@@ -59,6 +65,8 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             state.impacted_services = sorted(p.impacted_services.clone());
             add(&mut state.correlation_keys, &p.initial_correlation_key);
             state.decision_id.clone_from(&p.decision_id);
+            state.primary_signal_id.clone_from(&p.primary_signal_id);
+            state.runbook_path.clone_from(&p.runbook_path);
             state.created_at_us = at;
             state.declared_by.clone_from(&record.actor);
             state.set_state(State::Pending);
@@ -73,6 +81,10 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             }
         }
         Kind::IncidentStatusChanged(p) => {
+            if whole {
+                let change = format!("{} → {}", p.from().as_str_name(), p.to().as_str_name());
+                state.actions.push(changed(record, ActionKind::StatusChange, change, p.reason.as_ref()));
+            }
             state.set_state(p.to());
             if let Some(phase) = machine::phase_on_entering(p.to()) {
                 state.set_phase(phase);
@@ -90,7 +102,13 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 State::Unspecified | State::Pending | State::Open | State::Mitigating | State::Archived => {}
             }
         }
-        Kind::IncidentSeverityChanged(p) => state.severity = p.to,
+        Kind::IncidentSeverityChanged(p) => {
+            if whole {
+                let change = format!("{} → {}", p.from().as_str_name(), p.to().as_str_name());
+                state.actions.push(changed(record, ActionKind::SeverityChange, change, p.reason.as_ref()));
+            }
+            state.severity = p.to;
+        }
         Kind::IncidentTagAdded(p) => add(&mut state.tags, &p.tag),
         Kind::IncidentTagRemoved(p) => state.tags.retain(|tag| *tag != p.tag),
         Kind::IncidentSignalIngested(p) => {
@@ -100,24 +118,68 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 state.acknowledged_at_us = if known == 0 { at } else { known.min(at) };
             }
             add(&mut state.correlation_keys, &p.correlation_key);
-            state.signals.push(SignalState {
+            let signal = SignalState {
                 signal_id: p.signal_id.clone(),
                 source: p.source.clone(),
                 correlation_key: p.correlation_key.clone(),
                 summary: p.summary.clone(),
+                ..SignalState::default()
+            };
+            state.signals.push(if whole {
+                SignalState {
+                    trace_id: p.trace_id.clone(),
+                    project_id: p.project_id.clone(),
+                    signal_type: p.signal_type,
+                    service_name: p.service_name.clone(),
+                    environment: p.environment.clone(),
+                    data: p.data.clone(),
+                    at_us: at,
+                    ..signal
+                }
+            } else {
+                signal
             });
         }
         Kind::IncidentNoteAdded(_) => state.notes += 1,
-        Kind::IncidentPlaybookActionExecuted(p) => state.actions.push(ActionState {
-            action_id: p.action_id.clone(),
-            action: p.action.clone(),
-            status: p.status.clone(),
-        }),
-        Kind::IncidentSloViolationRecorded(p) => state.slo_violations.push(SloViolationState {
-            slo: p.slo.clone(),
-            target: p.target.clone(),
-            observed: p.observed.clone(),
-        }),
+        Kind::IncidentPlaybookActionExecuted(p) => {
+            let action = ActionState {
+                action_id: p.action_id.clone(),
+                action: p.action.clone(),
+                status: p.status.clone(),
+                ..ActionState::default()
+            };
+            state.actions.push(if whole {
+                ActionState {
+                    action_kind: p.action_kind,
+                    label: p.label.clone(),
+                    detail: p.detail.clone(),
+                    ..acted(record, action)
+                }
+            } else {
+                action
+            });
+        }
+        Kind::IncidentSloViolationRecorded(p) => {
+            let violation = SloViolationState {
+                slo: p.slo.clone(),
+                target: p.target.clone(),
+                observed: p.observed.clone(),
+                ..SloViolationState::default()
+            };
+            state.slo_violations.push(if whole {
+                SloViolationState {
+                    detail: p.detail.clone(),
+                    window_start_us: p.window_start_us,
+                    window_end_us: p.window_end_us,
+                    error_budget_consumed: p.error_budget_consumed.clone(),
+                    threshold_breached: p.threshold_breached.clone(),
+                    at_us: at,
+                    ..violation
+                }
+            } else {
+                violation
+            });
+        }
         Kind::IncidentLinkedToTicket(p) => state.tickets.push(TicketState {
             system: p.system.clone(),
             ticket: p.ticket.clone(),
@@ -286,6 +348,9 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 }
                 gate.status = if p.approved { "approved" } else { "rejected" }.to_owned();
                 gate.decided_by.clone_from(&p.approver);
+                if whole {
+                    gate.decided_at_us = p.decided_at_us;
+                }
                 gate.break_glass = p.break_glass;
             }
             acknowledge(state, at);
@@ -360,6 +425,28 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         | Kind::RunbookCellFinished(_)
         | Kind::RunbookCellUnknown(_) => {}
     }
+}
+
+/// A change of status or severity, as an action.
+fn changed(record: &Record, kind: ActionKind, change: String, reason: Option<&Text>) -> ActionState {
+    let mut action = ActionState {
+        action: change,
+        status: "EXECUTED".to_owned(),
+        detail: reason.cloned(),
+        ..ActionState::default()
+    };
+    action.set_action_kind(kind);
+    acted(record, action)
+}
+
+/// Who acted, and when.
+fn acted(record: &Record, mut action: ActionState) -> ActionState {
+    let by_workflow = record.cause.as_ref().is_some_and(|cause| !cause.workflow_id.is_empty());
+    let system = by_workflow || record.authority == Authority::AutoEngine as i32;
+    action.set_actor_type(if system { ActorType::System } else { ActorType::User });
+    action.actor_ref.clone_from(&record.actor);
+    action.at_us = record.occurred_at_us;
+    action
 }
 
 fn add(list: &mut Vec<String>, word: &str) {

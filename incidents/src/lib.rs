@@ -19,6 +19,7 @@ pub mod promotion;
 pub mod record;
 pub mod runs;
 pub mod sentence;
+pub mod timeline;
 pub mod words;
 
 pub use authority::{Access, Right};

@@ -21,9 +21,19 @@ pub fn of(kind: &Kind) -> String {
         Kind::IncidentTagRemoved(p) => format!("tag {} removed", p.tag),
         Kind::IncidentSignalIngested(p) => format!("signal from {}: {}", p.source, shown(&p.summary)),
         Kind::IncidentNoteAdded(p) => format!("note: {}", shown(&p.note)),
+        Kind::IncidentPlaybookActionExecuted(p) if p.label.is_some() => {
+            format!("{}: {} {}", p.action, shown(&p.label), p.status)
+        }
         Kind::IncidentPlaybookActionExecuted(p) => format!("{} {}", p.action, p.status),
         Kind::IncidentSloViolationRecorded(p) => {
-            format!("SLO {} violated: {} (target {})", p.slo, p.observed, p.target)
+            let mut sentence = format!("SLO {} violated", p.slo);
+            if !p.observed.is_empty() || !p.target.is_empty() {
+                sentence.push_str(&format!(": {} (target {})", p.observed, p.target));
+            }
+            if !p.error_budget_consumed.is_empty() {
+                sentence.push_str(&format!(", {} of the error budget consumed", p.error_budget_consumed));
+            }
+            sentence
         }
         Kind::IncidentLinkedToTicket(p) => format!("linked to {} {}", p.system, p.ticket),
         Kind::IncidentResolved(p) => {

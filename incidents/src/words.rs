@@ -1,7 +1,9 @@
 //! The vocabularies of section 4 of the contract: the machine's own words, and the views others use for the same
 //! thing. Views are accepted as input; which word is rendered depends on the field.
 
-use harmony_protos::log::{Authority, Phase, ResolutionType, Severity, State};
+use harmony_protos::log::{
+    ActionKind, ActorType, Authority, Phase, ResolutionType, Severity, SignalType, State,
+};
 
 /// A word that is in none of the vocabularies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +47,45 @@ pub fn resolution_type(word: &str) -> Result<ResolutionType, UnknownWord> {
     ResolutionType::from_str_name(&word.to_ascii_uppercase())
         .filter(|kind| *kind != ResolutionType::ResolutionUnspecified)
         .ok_or_else(|| unknown("resolution type", word, "FIXED, FALSE_POSITIVE, DUPLICATE, WONT_FIX"))
+}
+
+/// What kind of signal it is.
+pub fn signal_type(word: &str) -> Result<SignalType, UnknownWord> {
+    SignalType::from_str_name(&word.to_ascii_uppercase())
+        .filter(|kind| *kind != SignalType::Unspecified)
+        .ok_or_else(|| {
+            unknown("signal type", word, "ALERT, METRIC, LOG, TRACE, EVENT, DEPLOYMENT, ANOMALY, CUSTOM")
+        })
+}
+
+/// What kind of action somebody took. Changes of status and severity are recorded by their own commands.
+pub fn action_kind(word: &str) -> Result<ActionKind, UnknownWord> {
+    ActionKind::from_str_name(&word.to_ascii_uppercase())
+        .filter(|kind| {
+            ![ActionKind::Unspecified, ActionKind::StatusChange, ActionKind::SeverityChange].contains(kind)
+        })
+        .ok_or_else(|| {
+            unknown(
+                "action kind",
+                word,
+                "NOTE, INVESTIGATION, PLAYBOOK_STEP, MITIGATION, ROLLBACK, COMMUNICATION, ESCALATION, OTHER",
+            )
+        })
+}
+
+/// The word of a signal's type; empty where it has none.
+pub fn signal_type_name(kind: SignalType) -> &'static str {
+    if kind == SignalType::Unspecified { "" } else { kind.as_str_name() }
+}
+
+/// The word of an action's kind; empty where it has none.
+pub fn action_kind_name(kind: ActionKind) -> &'static str {
+    if kind == ActionKind::Unspecified { "" } else { kind.as_str_name() }
+}
+
+/// The word of an actor's type; empty where the record was folded before there were any.
+pub fn actor_type_name(kind: ActorType) -> &'static str {
+    if kind == ActorType::Unspecified { "" } else { kind.as_str_name() }
 }
 
 /// The phase as people read it.

@@ -72,9 +72,11 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
             fields([("reason", &mut p.reason), ("justification", &mut p.justification)])
         }
         Kind::IncidentSeverityChanged(p) => fields([("reason", &mut p.reason)]),
-        Kind::IncidentSignalIngested(p) => fields([("summary", &mut p.summary)]),
+        Kind::IncidentSignalIngested(p) => fields([("summary", &mut p.summary), ("data", &mut p.data)]),
         Kind::IncidentNoteAdded(p) => fields([("note", &mut p.note)]),
-        Kind::IncidentPlaybookActionExecuted(p) => fields([("detail", &mut p.detail)]),
+        Kind::IncidentPlaybookActionExecuted(p) => {
+            fields([("detail", &mut p.detail), ("label", &mut p.label)])
+        }
         Kind::IncidentSloViolationRecorded(p) => fields([("detail", &mut p.detail)]),
         Kind::IncidentResolved(p) => fields([("summary", &mut p.summary)]),
         Kind::ReviewSectionWritten(p) => fields([("text", &mut p.text)]),
@@ -135,6 +137,8 @@ pub fn state_texts(state: &mut IncidentState) -> Vec<&mut Text> {
         action_items,
         resolution,
         signals,
+        actions,
+        slo_violations,
         ..
     } = state;
     let mut all: Vec<&mut Text> =
@@ -148,7 +152,13 @@ pub fn state_texts(state: &mut IncidentState) -> Vec<&mut Text> {
     all.extend(sections.iter_mut().filter_map(|section| section.text.as_mut()));
     all.extend(action_items.iter_mut().filter_map(|item| item.action.as_mut()));
     all.extend(resolution.as_mut().and_then(|resolution| resolution.summary.as_mut()));
-    all.extend(signals.iter_mut().filter_map(|signal| signal.summary.as_mut()));
+    all.extend(
+        signals.iter_mut().flat_map(|one| [&mut one.summary, &mut one.data]).filter_map(Option::as_mut),
+    );
+    all.extend(
+        actions.iter_mut().flat_map(|one| [&mut one.label, &mut one.detail]).filter_map(Option::as_mut),
+    );
+    all.extend(slo_violations.iter_mut().filter_map(|one| one.detail.as_mut()));
     all
 }
 

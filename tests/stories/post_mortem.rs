@@ -101,3 +101,54 @@ async fn rejected_review_is_not_published_and_can_be_proposed_again() {
         .await;
     world.verified().await;
 }
+
+#[tokio::test]
+async fn review_is_published_in_the_console_where_confluence_is_switched_off() {
+    let flags = tempfile::NamedTempFile::new().unwrap();
+    let off =
+        json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "off" });
+    let name = "cap-golden.connectors.confluence-enabled";
+    std::fs::write(flags.path(), json!({ "flags": { name: off } }).to_string()).unwrap();
+    let world =
+        World::start_with(POLICY, &[("FLAGD_OFFLINE_FLAG_SOURCE_PATH", flags.path().to_str().unwrap())])
+            .await;
+    let (id, _) = world.initiated("Search is slow", "P2").await;
+    world.post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "Index rebuilt" })).await;
+    let gate = world.gate(&id).await;
+    world.click(&gate, "approve", "commander").await;
+    world.completed(&id, "close-out").await;
+    let nothing = world.harmony(&["incident", "review", &id, "--markdown"]);
+    assert_eq!(nothing.status.code(), Some(4), "no review has been rendered: {nothing:?}");
+    for section in ["summary", "impact", "contributing-factors"] {
+        let text = format!("What we know: {section}");
+        world.post(&format!("incidents/{id}/review"), json!({ "section": section, "text": text })).await;
+    }
+    let action = json!({ "action": "Watch the index", "owner": "oncall" });
+    world.post(&format!("incidents/{id}/review"), action).await;
+
+    world.post(&format!("incidents/{id}/post-mortem"), json!({})).await;
+    let gate = world.gate(&id).await;
+    world.click(&gate, "approve", "commander").await;
+    let result = world.completed(&id, "post-mortem").await;
+    assert_eq!((&result["status"], &result["warnings"]), (&json!("COMPLETED"), &json!([])), "{result}");
+    assert_eq!(result["postmortem"]["confluencePageCreated"], false, "{result}");
+    let incident = world.incident(&id).await;
+    let url = incident["review"]["url"].as_str().unwrap();
+    assert!(url.ends_with(&format!("/orgs/default/incidents/{id}/review")), "{url}");
+    assert_eq!(
+        (&result["postmortem"]["pageUrl"], &incident["review"]["published"]),
+        (&json!(url), &json!(true))
+    );
+    assert_eq!(world.state("confluence").await["pages"], json!([]));
+    let asked = world.kinds(&id).await.iter().filter(|kind| *kind == "APPROVAL_REQUESTED").count();
+    assert_eq!(asked, 2, "the close-out and the review, once each");
+    assert!(world.kinds(&id).await.contains(&"STEP_SKIPPED".to_owned()));
+
+    // What is signed off is what is printed.
+    let printed = world.harmony(&["incident", "review", &id, "--markdown"]);
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains("What we know: impact") && printed.contains("Watch the index"), "{printed}");
+    world.post(&format!("incidents/{id}/sign-off"), json!({ "digest": incident["review"]["digest"] })).await;
+    assert_eq!(world.incident(&id).await["state"], "CLOSED");
+    world.verified().await;
+}

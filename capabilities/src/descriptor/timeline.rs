@@ -23,7 +23,7 @@ struct RecordArguments {
     incident_id: String,
     /// Repeated with the same key it is one record.
     key: String,
-    /// One field, named by the kind of the record, such as `stepSucceeded`, with the kind's own fields.
+    /// One field, named by the kind of the record, such as `incidentNoteAdded`, with the kind's own fields.
     payload: Map<String, Value>,
 }
 

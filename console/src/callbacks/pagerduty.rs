@@ -20,7 +20,7 @@ use harmony_incidents::{
     fold::PAGERDUTY_SIGNAL,
     judge,
     judge::payload,
-    log::{Authority, Cause, IncidentSignalIngested, Link, Text, payload::Kind},
+    log::{Authority, Cause, IncidentSignalIngested, Link, SignalType, Text, payload::Kind},
     promotion::{Candidate, CandidateError, Policies, known_severity},
 };
 use jiff::Timestamp;
@@ -198,9 +198,9 @@ async fn record(app: &App, org: &OrgId, incident: IncidentId, event: &Event) -> 
     let signal = IncidentSignalIngested {
         signal_id: signed::one_line(&event.id),
         source: format!("{PAGERDUTY_SIGNAL}{}", signed::one_line(&event.event_type)),
-        correlation_key: String::new(),
-        trace_id: String::new(),
         summary: Text::optional(event.summary()),
+        signal_type: SignalType::Event.into(),
+        ..IncidentSignalIngested::default()
     };
     let command = Command::Record { payload: payload(Kind::IncidentSignalIngested(signal)) };
     let appended = app

@@ -4,7 +4,7 @@ use askama::Template;
 use harmony_incidents::{
     IncidentId, Right,
     approvals::REVIEW_SECTIONS,
-    log::{IncidentState, PostMortemRendered, State, payload::Kind},
+    log::{IncidentState, PostMortemRendered, State},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -18,10 +18,7 @@ use super::{
     timeline::{self, Timeline},
     visit::{Frame, Visit},
 };
-use crate::{error::ApiError, views};
-
-/// Records of one read.
-const READ: u64 = 200;
+use crate::{error::ApiError, review, views};
 
 #[derive(Template)]
 #[template(path = "review.html")]
@@ -162,20 +159,8 @@ async fn rendered(
     state: &IncidentState,
 ) -> Result<Option<Rendered>, ApiError> {
     let Some(review) = &state.review else { return Ok(None) };
-    let mut end = state.seq;
-    while end > 0 {
-        let begin = end.saturating_sub(READ);
-        let limit = u32::try_from(end - begin).unwrap_or(u32::MAX);
-        let entries = visit.app.doors.log.records(&visit.caller.org, id, begin, limit).await?;
-        for entry in entries.iter().rev() {
-            let kind = entry.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
-            if let Some(Kind::PostMortemRendered(page)) = kind {
-                return Ok(Some(shown(entry.record.seq, page, review.published, &review.url)));
-            }
-        }
-        end = begin;
-    }
-    Ok(None)
+    let page = review::rendered(&visit.app, &visit.caller.org, id, state).await?;
+    Ok(page.map(|(seq, page)| shown(seq, &page, review.published, &review.url)))
 }
 
 fn shown(seq: u64, page: &PostMortemRendered, published: bool, url: &str) -> Rendered {

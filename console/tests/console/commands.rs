@@ -116,7 +116,9 @@ async fn facts_are_recorded_once_a_key() {
     let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
     assert_eq!(shown["seq"], 11);
     assert_eq!(shown["notes"], 1);
-    assert_eq!(shown["actions"][0], json!({ "actionId": "a1", "action": "restarted", "status": "EXECUTED" }));
+    let action = &shown["actions"][1];
+    let members = ["actionId", "action", "status"].map(|name| action[name].as_str().unwrap());
+    assert_eq!(members, ["a1", "restarted", "EXECUTED"]);
     assert_eq!(shown["signals"][0]["source"], "prometheus");
     assert_eq!(shown["tags"], json!(["database"]));
     assert_eq!(shown["responders"], json!([{ "role": "commander", "principalId": "commander" }]));

@@ -16,6 +16,7 @@ mod manifest;
 mod mcp;
 mod oidc;
 mod pages;
+mod seeds;
 mod sessions;
 mod single_sign_on;
 mod slack;

@@ -51,6 +51,8 @@ async fn no_tool_decides_anything() {
             "list_incidents",
             "list_runbooks",
             "propose_remediation",
+            "query_timeline",
+            "record_timeline",
         ]
     );
     for tool in ["approve", "decide", "sign_off", "resolve", "../approvals"] {
@@ -231,4 +233,44 @@ async fn what_is_not_the_protocol_is_refused() {
     }
     let unknown = r#"{"jsonrpc":"2.0","id":1,"method":"tools/none"}"#;
     assert_eq!(sent(&world, Method::POST, &[], unknown).await.json()["error"]["code"], -32601);
+}
+
+#[tokio::test]
+async fn timeline_is_recorded_and_queried_at_both_doors() {
+    let world = World::new().await;
+    let id = world.opened("P3").await;
+    let note = json!({ "id": id, "key": "k1", "payload": { "incidentNoteAdded": { "note": "disk full" } } });
+    let line = call(&world, "viewer", "record_timeline", note.clone()).await["structuredContent"]["lines"][0]
+        .clone();
+    assert_eq!((&line["text"], &line["kind"]), (&json!("note: disk full"), &json!("INCIDENT_NOTE_ADDED")));
+    assert_eq!(call(&world, "viewer", "record_timeline", note).await["structuredContent"]["lines"][0], line);
+    let path = format!("incidents/{id}/timeline");
+    let tag = json!({ "payload": { "incidentTagAdded": { "tag": "database" } } });
+    world.post("viewer", &path, tag.clone()).await.problem(403);
+    world.post("operator", &path, tag).await.ok(200);
+
+    let asked = json!({ "id": id, "after": 1, "kinds": ["INCIDENT_TAG_ADDED", "INCIDENT_NOTE_ADDED"] });
+    let found = call(&world, "viewer", "query_timeline", asked).await["structuredContent"]["lines"].clone();
+    let texts: Vec<_> = found.as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["note: disk full", "tag database added"]);
+    let last = found[1]["seq"].as_u64().unwrap();
+    let page = world.get("viewer", &format!("{path}?kinds=INCIDENT_NOTE_ADDED&limit=1")).await.ok(200);
+    assert_eq!((&page["lines"], &page["nextCursor"]), (&json!([line]), &json!((last - 1).to_string())));
+    let after = world.get("viewer", &format!("{path}?after={last}")).await.ok(200);
+    assert_eq!((&after["lines"], &after["nextCursor"]), (&json!([]), &Value::Null));
+
+    for (query, expected) in
+        [("kinds=RUMOUR", "no record is \"RUMOUR\""), ("after=-1", "the seq of a record")]
+    {
+        let detail = world.get("viewer", &format!("{path}?{query}")).await.problem(422);
+        assert!(detail.contains(expected), "{detail}");
+    }
+    for (payload, expected) in [
+        (json!({}), "one member"),
+        (json!({ "stepSucceeded": {} }), "not a fact that people record"),
+        (json!({ "incidentNoteAdded": { "text": "x", "more": 1 } }), "payload.incidentNoteAdded"),
+    ] {
+        let detail = world.post("operator", &path, json!({ "payload": payload })).await.problem(422);
+        assert!(detail.contains(expected), "{detail}");
+    }
 }

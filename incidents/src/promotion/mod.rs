@@ -47,6 +47,7 @@ pub fn incident(candidate: &Candidate, decision: &Decision) -> IncidentCreated {
         trace_id: candidate.trace_id.clone().unwrap_or_default(),
         cost_center: String::new(),
         decision_id: decision.decision_id.clone(),
+        ..IncidentCreated::default()
     }
 }
 

@@ -157,7 +157,7 @@ fn record_of_a_newer_version_is_said_to_be_newer() {
     let hash = record::hash(&canonical);
     let error =
         record::check(&OrgId::default(), &incident(), ChainHead::default(), &canonical, &hash).unwrap_err();
-    assert_eq!(error, ChainError::Newer { schema: 1, fold: 2 });
+    assert_eq!(error, ChainError::Newer { schema: 1, fold: 3 });
 }
 
 #[test]

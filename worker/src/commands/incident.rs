@@ -38,6 +38,7 @@ pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) 
         (None, IncidentCommand::Declare(args)) => declare(config, args, json).await?,
         (None, IncidentCommand::List(args)) => list(config, args, json).await?,
         (None, IncidentCommand::Show(args)) => show_one(config, &args.id, json).await?,
+        (None, IncidentCommand::Review(args)) => review(config, &args.id, json).await?,
         (None, IncidentCommand::SignOff(args)) => sign_off(config, args, json).await?,
         (None, _) => anyhow::bail!("this command is not carried out by this build"),
     }
@@ -111,6 +112,7 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
             of(&args.id, "close-out", &args.key, given(body))
         }
         IncidentCommand::Cancel(args) => of(&args.id, "cancel", &args.key, json!({ "reason": args.reason })),
+        IncidentCommand::Review(args) if args.markdown => None,
         IncidentCommand::Review(args) => {
             let body = json!({
                 "section": args.section,
@@ -234,6 +236,18 @@ async fn show_one(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
         output::json(&body);
     } else {
         show::incident(&body);
+    }
+    Ok(())
+}
+
+async fn review(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
+    let page = Api::open(config, None)?.get(&["incidents", id, "review"], &[]).await?;
+    if json {
+        output::json(&page);
+    } else {
+        for line in page["markdown"].as_str().unwrap_or_default().lines() {
+            output::data(line);
+        }
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(crate) enum IncidentCommand {
     CloseOut(CloseOutArgs),
     /// Cancel an incident that is none
     Cancel(CancelArgs),
-    /// Write a section of the review, or add an action item
+    /// Write a section of the review, add an action item, or print the rendered review
     Review(ReviewArgs),
     /// Propose the review for publishing
     PostMortem(PostMortemArgs),
@@ -422,7 +422,7 @@ pub(crate) struct ReviewArgs {
     /// Such as INC-2026-0001
     pub(super) id: String,
     /// summary, impact, contributing-factors, …
-    #[arg(long, requires = "text", conflicts_with = "action", required_unless_present = "action")]
+    #[arg(long, requires = "text", conflicts_with = "action", required_unless_present_any = ["action", "markdown"])]
     pub(super) section: Option<String>,
     /// What it says
     #[arg(long, requires = "section")]
@@ -436,6 +436,9 @@ pub(crate) struct ReviewArgs {
     /// Until when, such as 2026-01-31
     #[arg(long, requires = "action")]
     pub(super) due: Option<String>,
+    /// Print the published review, else the one rendered last, as Markdown
+    #[arg(long, conflicts_with_all = ["section", "action"])]
+    pub(super) markdown: bool,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
