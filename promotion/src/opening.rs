@@ -11,7 +11,8 @@ use harmony_incidents::{
     attestation::AttestationKeys,
     judge::{judge, payload},
     log::{
-        Authority, CandidateDecided, Cause, IncidentSignalIngested, Link, StepSucceeded, Text, payload::Kind,
+        Authority, CandidateDecided, Cause, IncidentSignalIngested, Link, SignalType, StepSucceeded, Text,
+        payload::Kind,
     },
     promotion::{self, AUTO_ACTOR, AUTO_JUSTIFICATION, CandidateId, Decision, Facts, WORKFLOW_TYPE},
 };
@@ -261,6 +262,11 @@ async fn record_signals(
             correlation_key: candidate.correlation_key.clone().unwrap_or_default(),
             trace_id: candidate.trace_id.clone().unwrap_or_default(),
             summary: summary.and_then(Text::optional),
+            project_id: candidate.project_id.clone(),
+            signal_type: SignalType::Alert.into(),
+            service_name: candidate.service_name.clone(),
+            environment: candidate.environment.clone(),
+            data: None,
         })
     };
     for seen in candidate.signals.iter().take(SIGNALS) {

@@ -169,13 +169,16 @@ fn every_setting_is_one_that_there_is_and_no_secret_stands_in_the_open() {
 
 #[test]
 fn spans_get_out_to_the_port_that_they_are_sent_to() {
-    let (_, component) = documents().into_iter().find(|(place, _)| place == "components/otlp/kustomization.yaml").unwrap();
+    let (_, component) =
+        documents().into_iter().find(|(place, _)| place == "components/otlp/kustomization.yaml").unwrap();
     let patch = word(&component, "/patches/0/patch");
     let endpoint = patch.lines().find_map(|line| line.trim().strip_prefix("value: http://")).unwrap();
     let port: u64 = endpoint.split([':', ' ']).nth(1).unwrap().parse().unwrap();
-    let (_, policy) = documents().into_iter().find(|(_, one)| word(one, "/metadata/name") == "harmony-otlp").unwrap();
+    let (_, policy) =
+        documents().into_iter().find(|(_, one)| word(one, "/metadata/name") == "harmony-otlp").unwrap();
     assert_eq!(policy.pointer("/spec/egress/0/ports/0/port"), Some(&Value::from(port)));
-    let namespace = word(&policy, "/spec/egress/0/to/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name");
+    let namespace =
+        word(&policy, "/spec/egress/0/to/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name");
     assert!(endpoint.contains(&format!(".{namespace}.svc")), "{endpoint}");
 }
 
