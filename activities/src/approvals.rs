@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, PendingGate, Scope, SettledGate};
 use harmony_incidents::{
-    Command,
+    Command, GateStatus, HasStatus, StepStatus,
     approvals::{settled_as, view},
     command::{Attested, DecisionInput, DecisionPayload, Settled, Verdict},
     log::{GateState, IncidentState},
@@ -78,7 +78,7 @@ impl Services {
         let state = self.state(scope).await?;
         let late = state.gates.iter().any(|gate| {
             gate.workflow_id == scope.workflow_id.as_str()
-                && gate.status == "pending"
+                && gate.is(GateStatus::Pending)
                 && now.as_microsecond() > gate.due_us
         });
         if !(late && signal) {
@@ -93,15 +93,15 @@ impl Services {
         let gate = state.gates.iter().find(|gate| gate.gate_id == request.gate_id);
         let steps = gate.map(|gate| steps_of(&state, gate)).unwrap_or_default();
         let settled = match gate {
-            Some(gate) if gate.status == "pending" => {
+            Some(gate) if gate.is(GateStatus::Pending) => {
                 return Ok(LookReply::Pending(Box::new(PendingGate { gate: view(gate), steps })));
             }
             Some(gate) => Settled {
-                reason: (gate.status == "cancelled").then(|| "the incident moved on".to_owned()),
+                reason: (gate.is(GateStatus::Cancelled)).then(|| "the incident moved on".to_owned()),
                 ..settled_as(gate)
             },
             None => Settled {
-                status: "cancelled".to_owned(),
+                status: GateStatus::Cancelled,
                 by: String::new(),
                 reason: Some("the gate is not known".to_owned()),
                 break_glass: false,
@@ -122,7 +122,7 @@ fn steps_of(state: &IncidentState, gate: &GateState) -> BTreeMap<String, String>
     let steps = run.map(|run| run.steps.as_slice()).unwrap_or_default();
     steps
         .iter()
-        .filter(|one| one.status == "SUCCEEDED" && one.step.starts_with(&prefix))
+        .filter(|one| one.is(StepStatus::Succeeded) && one.step.starts_with(&prefix))
         .map(|one| (one.step.clone(), one.external_ref.clone()))
         .collect()
 }

@@ -19,7 +19,7 @@ use harmony_blueprints::contracts::Scope;
 use harmony_eventlog::{
     Checkpoint, CheckpointKey, OutboxItem, OutboxKind, Pending, SharedLog, fanout::CloudEvent, fanout::Sink,
 };
-use harmony_incidents::{Command, IncidentId, OrgId, RulesSource, log::payload::Kind};
+use harmony_incidents::{Command, IncidentId, OrgId, RulesSource, RunStatus, log::payload::Kind};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -121,7 +121,7 @@ impl Checkpoints {
 pub(crate) fn following(scope: &Scope, command: &Command) -> Vec<OutboxItem> {
     let ends = match command {
         Command::Record { payload } => {
-            matches!(&payload.kind, Some(Kind::BlueprintCompleted(done)) if done.blueprint == "close-out" && done.status == "COMPLETED")
+            matches!(&payload.kind, Some(Kind::BlueprintCompleted(done)) if done.blueprint == "close-out" && done.status == RunStatus::Completed.name())
         }
         _ => false,
     };

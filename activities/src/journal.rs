@@ -9,7 +9,7 @@ use harmony_blueprints::contracts::{
     RecallRequest, RenderReply, RenderRequest,
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{Answer, Command, IncidentId, command::Verdict};
+use harmony_incidents::{Answer, Command, GateStatus, IncidentId, command::Verdict};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -149,7 +149,7 @@ pub(crate) fn verdict_of(answer: Answer, gate_id: Option<String>) -> Verdict {
         Answer::Judged { verdict } => verdict,
         Answer::Settled { settled } => Verdict {
             accepted: false,
-            status: settled.status.clone(),
+            status: settled.status,
             refused_because: settled
                 .reason
                 .clone()
@@ -161,7 +161,7 @@ pub(crate) fn verdict_of(answer: Answer, gate_id: Option<String>) -> Verdict {
         },
         other => Verdict {
             accepted: false,
-            status: "none".to_owned(),
+            status: GateStatus::None,
             refused_because: Some(format!("the log answered {other:?}")),
             gate_id,
             settled: None,

@@ -13,12 +13,11 @@ use harmony_eventlog::{
     Append, CandidateStatus, LogError, OutboxItem, OutboxKind, Pending, SharedLog, Target,
 };
 use harmony_incidents::{
-    Command, IncidentId, RulesSource, WorkflowId,
+    Command, GateStatus, HasStatus, IncidentId, RulesSource, RunStatus, WorkflowId,
     command::{Attested, Context, DecisionInput, DecisionPayload},
     judge::{judge, payload},
     log::{Authority, Cause, StepSkipped, Text, payload::Kind},
     promotion::WORKFLOW_TYPE,
-    runs::RESUMING,
 };
 use harmony_telemetry::{self as telemetry, FutureExt, Parent, Span, SpanKind};
 use serde_json::{Value, json};
@@ -148,7 +147,9 @@ impl Dispatcher {
         let begun = last.map_or(0, |one| u64::from(one.attempt));
         let resumed = given["resumed"].as_u64().unwrap_or_default();
         let awaited = last.is_some_and(|one| {
-            one.status == RESUMING && u64::from(one.attempt) == attempt && u64::from(one.resumed) == resumed
+            one.is(RunStatus::Resuming)
+                && u64::from(one.attempt) == attempt
+                && u64::from(one.resumed) == resumed
         });
         if (resumed == 0 && begun >= attempt) || (resumed > 0 && !awaited) {
             return self.refuse_second(pending, incident, &blueprint, begun).await;
@@ -166,7 +167,7 @@ impl Dispatcher {
             keyword("HarmonyIncidentId").value_set(incident.to_string()),
             keyword("HarmonySeverity").value_set(state.severity().as_str_name().to_owned()),
             keyword("HarmonyBlueprint").value_set(blueprint.clone()),
-            keyword("HarmonyApproval").value_set("none".to_owned()),
+            keyword("HarmonyApproval").value_set(GateStatus::None.into()),
         ]);
         // What is there when a lost run is resumed is no run that goes on: its tasks fail.
         let instead = if resumed > 0 {
@@ -317,7 +318,7 @@ impl Dispatcher {
         let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
         let gate = state.gates.iter().find(|gate| Some(gate.gate_id.as_str()) == payload.gate_id.as_deref());
         anyhow::ensure!(
-            gate.is_none_or(|gate| gate.status != "pending"),
+            gate.is_none_or(|gate| !gate.is(GateStatus::Pending)),
             "the workflow of a pending gate is not running: resume the incident"
         );
         let workflow_id: WorkflowId = workflow_id.parse()?;

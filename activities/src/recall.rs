@@ -1,7 +1,10 @@
 //! What a failed step was called with, read from its record, so that a retry by hand calls it so again.
 
 use harmony_blueprints::contracts::{FailedStep, RecallReply, RecallRequest};
-use harmony_incidents::log::{Text, payload::Kind};
+use harmony_incidents::{
+    HasStatus, StepStatus,
+    log::{Text, payload::Kind},
+};
 use serde_json::Value;
 use temporalio_sdk::activities::ActivityError;
 
@@ -19,9 +22,9 @@ impl Services {
             return Ok(nothing("that attempt is not the last one any more: its steps are not tried again"));
         };
         let status = run.into_iter().flat_map(|run| &run.steps).find(|step| step.step == request.step);
-        match status.map(|step| step.status.as_str()) {
-            Some("FAILED") => {}
-            Some(other) => return Ok(nothing(&format!("it is {other}, not FAILED"))),
+        match status {
+            Some(step) if step.is(StepStatus::Failed) => {}
+            Some(step) => return Ok(nothing(&format!("it is {}, not {}", step.status, StepStatus::Failed))),
             None => return Ok(nothing("there is no such step on record")),
         }
         let entries = self.all_records(scope).await?;

@@ -9,11 +9,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use harmony_eventlog::{Append, Filter, LogError, Place, SharedLog, Target};
 use harmony_incidents::{
-    Answer, Command, IncidentId, OrgId, RulesSource, WorkflowId,
+    Answer, Command, HasStatus, IncidentId, OrgId, RulesSource, RunStatus, WorkflowId,
     command::Context,
     judge::judge,
     log::{Authority, BlueprintState, Cause, State},
-    runs::{RESUMING, RUNNING},
 };
 use jiff::Timestamp;
 use temporalio_client::{Client, UntypedWorkflow, WorkflowExecutionStatus, errors::WorkflowInteractionError};
@@ -112,7 +111,7 @@ impl Reconciler {
             after = page.last().and_then(Place::of);
             for state in page {
                 let Ok(incident) = state.incident.parse::<IncidentId>() else { continue };
-                let open = |one: &BlueprintState| one.status == RUNNING || one.status == RESUMING;
+                let open = |one: &BlueprintState| one.status().is_some_and(RunStatus::is_open);
                 all.extend(state.blueprints.into_iter().filter(open).map(|one| (incident.clone(), one)));
             }
             if !full || after.is_none() {

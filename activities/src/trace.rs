@@ -13,7 +13,7 @@ use std::{
 use harmony_blueprints::contracts::{BlueprintBegin, CellRequest, Scope};
 use harmony_eventlog::{Appended, SharedLog};
 use harmony_incidents::{
-    Answer, Command, WorkflowId,
+    Answer, Command, GateStatus, HasStatus, RunStatus, WorkflowId,
     log::{IncidentState, payload::Kind},
 };
 use harmony_telemetry::{self as telemetry, FutureExt, Parent, Span, SpanId, SpanKind, TraceId, metrics};
@@ -84,11 +84,11 @@ impl Traced {
     }
 }
 
-/// The attempt of a run that is under way, or that begins now.
+/// The attempt of a run that is under way, or that begins now. A lost run that is resumed keeps its attempt.
 fn attempt(state: &IncidentState, blueprint: &str, begins: bool) -> u32 {
     let last = state.blueprints.iter().find(|one| one.blueprint == blueprint);
     match last {
-        Some(last) if begins && last.status != "RUNNING" => last.attempt + 1,
+        Some(last) if begins && !last.status().is_some_and(RunStatus::is_open) => last.attempt + 1,
         Some(last) => last.attempt,
         None => 1,
     }
@@ -223,7 +223,7 @@ impl Services {
         let state = self.log.state(&scope.org, &scope.incident).await?.unwrap_or_default();
         let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else { return Ok(()) };
         let Some(trace) = telemetry::trace_id(&state.trace_id) else { return Ok(()) };
-        if gate.status == "pending" {
+        if gate.is(GateStatus::Pending) {
             return Ok(());
         }
         tell_wait(trace, gate, scope.occurred_at);

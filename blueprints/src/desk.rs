@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use harmony_incidents::{
+    GateStatus, StepStatus,
     command::{GateView, Settled, Verdict},
     log::{Phase, Severity, State},
     words,
@@ -176,7 +177,7 @@ impl Desk {
 
     /// Whether, besides, no step is under way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.is_answered() && !self.steps.iter().any(|step| step.status == "RUNNING")
+        self.is_answered() && !self.steps.iter().any(|step| step.status == StepStatus::Running)
     }
 
     /// Remembers where the incident stands, for queries.
@@ -188,7 +189,7 @@ impl Desk {
         self.set_step(StepView {
             name: name.to_owned(),
             capability: capability.to_owned(),
-            status: "RUNNING".to_owned(),
+            status: StepStatus::Running,
             external_ref: None,
             error: None,
         });
@@ -197,18 +198,18 @@ impl Desk {
     pub(crate) fn step_ended(&mut self, name: &str, capability: &str, outcome: Result<&StepReply, &str>) {
         let (status, external_ref, error) = match outcome {
             Ok(reply) => match &reply.skipped {
-                Some(reason) => ("SKIPPED", None, Some(reason.clone())),
+                Some(reason) => (StepStatus::Skipped, None, Some(reason.clone())),
                 None => {
                     let reference = Some(reply.external_ref.clone()).filter(|text| !text.is_empty());
-                    ("SUCCEEDED", reference, None)
+                    (StepStatus::Succeeded, reference, None)
                 }
             },
-            Err(error) => ("FAILED", None, Some(error.to_owned())),
+            Err(error) => (StepStatus::Failed, None, Some(error.to_owned())),
         };
         self.set_step(StepView {
             name: name.to_owned(),
             capability: capability.to_owned(),
-            status: status.to_owned(),
+            status,
             external_ref,
             error,
         });
@@ -222,7 +223,7 @@ impl Desk {
     /// Nobody waits for this step any more. What is under way records itself.
     pub(crate) fn step_given_up(&mut self, name: &str) {
         if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
-            step.status = "SKIPPED".to_owned();
+            step.status = StepStatus::Skipped;
             step.error = Some("not needed any more".to_owned());
         }
     }
@@ -238,7 +239,7 @@ impl Desk {
     pub(crate) fn approval_state(&self, workflow_id: &str) -> ApprovalState {
         let Some(gate) = &self.gate else {
             return ApprovalState {
-                status: "none".to_owned(),
+                status: GateStatus::None,
                 workflow_id: workflow_id.to_owned(),
                 gate: None,
                 timeout: None,
@@ -249,12 +250,12 @@ impl Desk {
             };
         };
         let status = match &gate.settled {
-            Some(settled) => settled.status.as_str(),
-            None if gate.view.level > 1 => "escalated",
-            None => "pending",
+            Some(settled) => settled.status,
+            None if gate.view.level > 1 => GateStatus::Escalated,
+            None => GateStatus::Pending,
         };
         ApprovalState {
-            status: status.to_owned(),
+            status,
             workflow_id: workflow_id.to_owned(),
             timeout: Some(format!("{:#}", SignedDuration::from_millis(gate.view.timeout_ms))),
             gate: Some(gate.view.clone()),

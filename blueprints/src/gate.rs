@@ -14,7 +14,7 @@ use std::{pin::pin, time::Duration};
 
 use futures_util::FutureExt;
 use harmony_incidents::{
-    Answer, Command,
+    Answer, Command, GateStatus,
     command::{GateRequest, GateView, Settled},
     policy::GateKind,
 };
@@ -150,20 +150,20 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
             message: told.message(),
         });
     });
-    let approval = |status: String| [attribute("HarmonyApproval").value_set(status)];
+    let approval = |status: GateStatus| [attribute("HarmonyApproval").value_set(status.into())];
     let (settled, pages) = match settled_here(run.ctx) {
         Some(settled) => (settled, Ok(told.pages())),
         None => {
             let waiting = format!("waiting for {}: {}", gate.required_roles.join(" or "), gate.action);
             run.ctx.set_current_details(waiting);
-            run.ctx.upsert_search_attributes(approval("pending".to_owned()));
+            run.ctx.upsert_search_attributes(approval(GateStatus::Pending));
             let waited = wait_or_leave(run, &gate, wakes);
             let (settled, pages) = join!(waited, messenger(run, &plan, gate.clone(), told));
             (settled?, pages)
         }
     };
     run.ctx.set_current_details(format!("{}: {}", plan.action, settled.status));
-    run.ctx.upsert_search_attributes(approval(settled.status.clone()));
+    run.ctx.upsert_search_attributes(approval(settled.status));
     tell_in_time(run, &plan, &settled, pages?).await?;
     Ok(outcome(settled))
 }
@@ -205,11 +205,15 @@ async fn tell_in_time<W: Blueprint>(
 
 fn outcome(settled: Settled) -> Outcome {
     let Settled { status, by, reason, .. } = settled;
-    match status.as_str() {
-        "approved" => Outcome::Approved { by },
-        "timeout" => Outcome::Rejected { reason: "timeout".to_owned() },
-        "rejected" => Outcome::Rejected { reason: reason.unwrap_or_else(|| format!("rejected by {by}")) },
-        _ => Outcome::Cancelled { reason: reason.unwrap_or_else(|| "cancelled".to_owned()) },
+    match status {
+        GateStatus::Approved => Outcome::Approved { by },
+        GateStatus::Timeout => Outcome::Rejected { reason: status.into() },
+        GateStatus::Rejected => {
+            Outcome::Rejected { reason: reason.unwrap_or_else(|| format!("rejected by {by}")) }
+        }
+        GateStatus::Cancelled | GateStatus::Pending | GateStatus::Escalated | GateStatus::None => {
+            Outcome::Cancelled { reason: reason.unwrap_or_else(|| GateStatus::Cancelled.into()) }
+        }
     }
 }
 
@@ -388,7 +392,7 @@ fn settle<W: Blueprint>(ctx: &WorkflowContext<W>, answer: Answer) -> Flow<Settle
     let settled = match answer {
         Answer::Settled { settled } => settled,
         Answer::TimedOut { level } => Settled {
-            status: "timeout".to_owned(),
+            status: GateStatus::Timeout,
             by: String::new(),
             reason: Some(format!("nobody decided within level {level}")),
             break_glass: false,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use harmony_incidents::{
+    GateStatus, RunStatus, StepStatus,
     attestation::StartAttestation,
     command::{GateView, Settled},
     log::Severity,
@@ -315,12 +316,18 @@ pub enum Status {
 impl Status {
     /// The word in results and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "COMPLETED",
-            Self::Rejected => "REJECTED",
-            Self::Cancelled => "CANCELLED",
-            Self::Refused => "REFUSED",
-            Self::Failed => "FAILED",
+        RunStatus::from(self).name()
+    }
+}
+
+impl From<Status> for RunStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Completed => Self::Completed,
+            Status::Rejected => Self::Rejected,
+            Status::Cancelled => Self::Cancelled,
+            Status::Refused => Self::Refused,
+            Status::Failed => Self::Failed,
         }
     }
 }
@@ -585,8 +592,8 @@ impl PromoteResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalState {
-    /// none, pending, approved, rejected, timeout, escalated or cancelled.
-    pub status: String,
+    /// How it stands.
+    pub status: GateStatus,
     /// Workflow that waits.
     pub workflow_id: String,
     /// The gate, where there is or was one.
@@ -634,8 +641,8 @@ pub struct StepView {
     pub name: String,
     /// What carried it out.
     pub capability: String,
-    /// RUNNING, SUCCEEDED, FAILED or SKIPPED.
-    pub status: String,
+    /// How it stands.
+    pub status: StepStatus,
     /// What the vendor calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<String>,

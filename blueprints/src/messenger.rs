@@ -9,6 +9,7 @@
 use std::{cell::Cell, collections::BTreeMap, pin::pin, time::Duration};
 
 use harmony_incidents::{
+    GateStatus,
     command::{GateView, Settled},
     log::Severity,
     policy::GateKind,
@@ -491,14 +492,16 @@ async fn settle_message<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, settled: &S
             .unwrap_or_default()
     });
     if let (Some(channel), Some(ts)) = (channel, message) {
-        let outcome = match settled.status.as_str() {
-            "approved" if settled.break_glass => {
+        let outcome = match settled.status {
+            GateStatus::Approved if settled.break_glass => {
                 format!("Approved by {} under EMERGENCY_OVERRIDE (break-glass)", settled.by)
             }
-            "approved" => format!("Approved by {}", settled.by),
-            "rejected" => format!("Rejected by {}", settled.by),
-            "timeout" => "Nobody decided in time: not done".to_owned(),
-            _ => "Cancelled: nobody needs to decide this any more".to_owned(),
+            GateStatus::Approved => format!("Approved by {}", settled.by),
+            GateStatus::Rejected => format!("Rejected by {}", settled.by),
+            GateStatus::Timeout => "Nobody decided in time: not done".to_owned(),
+            GateStatus::Cancelled | GateStatus::Pending | GateStatus::Escalated | GateStatus::None => {
+                "Cancelled: nobody needs to decide this any more".to_owned()
+            }
         };
         let mut lines = plan.lines.clone();
         lines.extend(settled.reason.clone());

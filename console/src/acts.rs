@@ -7,7 +7,7 @@ use axum::{
 use harmony_blueprints::messages::{Act, StepRef};
 use harmony_eventlog::Appended;
 use harmony_incidents::{
-    Command, Refusal, Right, WorkflowId,
+    Command, HasStatus, Refusal, Right, StepStatus, WorkflowId,
     judge::payload,
     log::{IncidentPlaybookActionExecuted, IncidentState, IncidentUpdated, Text, payload::Kind},
 };
@@ -112,7 +112,7 @@ fn failed(state: &IncidentState, wanted: Option<&str>) -> Vec<StepRef> {
         .blueprints
         .iter()
         .flat_map(|run| run.steps.iter().map(move |step| (run, step)))
-        .filter(|(run, step)| step.status == "FAILED" && of(&run.blueprint, &step.step))
+        .filter(|(run, step)| step.is(StepStatus::Failed) && of(&run.blueprint, &step.step))
         .map(|(run, step)| StepRef {
             blueprint: run.blueprint.clone(),
             attempt: run.attempt,

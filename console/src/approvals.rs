@@ -7,7 +7,7 @@ use axum::{
 };
 use harmony_eventlog::Filter;
 use harmony_incidents::{
-    Answer, Command, IncidentId, OrgId, Right,
+    Answer, Command, GateStatus, HasStatus, IncidentId, OrgId, Right,
     command::Decision,
     ids::NAMESPACE,
     log::{GateState, IncidentState, payload::Kind},
@@ -43,7 +43,7 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let mut pending: Vec<(i64, views::Gate)> = incidents
         .iter()
         .flat_map(|state| state.gates.iter().map(move |gate| (state, gate)))
-        .filter(|(_, gate)| gate.status == "pending")
+        .filter(|(_, gate)| gate.is(GateStatus::Pending))
         .map(|(state, gate)| (gate.requested_at_us, views::gate(state, gate)))
         .collect();
     pending.sort_by_key(|(requested_at_us, _)| std::cmp::Reverse(*requested_at_us));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use harmony_eventlog::{LogError, OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, IncidentId, OrgId, Principal, WorkflowId,
+    Answer, GateStatus, HasStatus, IncidentId, OrgId, Principal, RunStatus, WorkflowId,
     attestation::{AttestationKeys, DecisionClaim},
     command::{Decision, DecisionPayload, Verdict},
     log::{GateState, IncidentState},
@@ -94,7 +94,7 @@ impl Place {
         self.state
             .blueprints
             .iter()
-            .any(|one| one.workflow_id == self.workflow_id.as_str() && one.status == "RUNNING")
+            .any(|one| one.workflow_id == self.workflow_id.as_str() && one.is(RunStatus::Running))
     }
 
     /// What to do with this decision.
@@ -103,7 +103,7 @@ impl Place {
             return Ok(Course::Known(answer));
         }
         match self.gate(proposal.gate_id) {
-            Some(gate) if gate.status != "pending" => {
+            Some(gate) if !gate.is(GateStatus::Pending) => {
                 let item = self.item(&app.doors.attestation, proposal);
                 app.doors.log.enqueue(proposal.org, &self.incident, &item).await?;
                 Ok(Course::Settled(settled(gate, proposal.decision_id)))
@@ -175,7 +175,7 @@ pub(crate) fn read(
     gate_id: &str,
     decision_id: Uuid,
 ) -> Result<Verdict, Box<RefusedDecision>> {
-    let refused = |because: String, gate_status: String| {
+    let refused = |because: String, gate_status: GateStatus| {
         Box::new(RefusedDecision {
             because,
             gate_id: gate_id.to_owned(),
@@ -195,7 +195,7 @@ pub(crate) fn read(
         }
         other => {
             tracing::error!(?other, "a decision was answered with something else than a verdict");
-            Err(refused("malformed: it was not judged".to_owned(), "none".to_owned()))
+            Err(refused("malformed: it was not judged".to_owned(), GateStatus::None))
         }
     }
 }
@@ -205,15 +205,15 @@ fn verdict_key(decision_id: Uuid) -> String {
 }
 
 fn settled(gate: &GateState, decision_id: Uuid) -> RefusedDecision {
-    let because = match gate.status.as_str() {
-        "timeout" => "late: its time is over".to_owned(),
-        "cancelled" => "cancelled: nobody needs to decide this any more".to_owned(),
+    let because = match gate.status() {
+        Some(GateStatus::Timeout) => "late: its time is over".to_owned(),
+        Some(GateStatus::Cancelled) => "cancelled: nobody needs to decide this any more".to_owned(),
         _ => format!("duplicate: decided already by {} ({})", gate.decided_by, gate.status),
     };
     RefusedDecision {
         because,
         gate_id: gate.gate_id.clone(),
-        gate_status: gate.status.clone(),
+        gate_status: gate.status().unwrap_or(GateStatus::None),
         decision_id: Some(decision_id.to_string()),
     }
 }

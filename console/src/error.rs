@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::Refusal;
+use harmony_incidents::{GateStatus, Refusal};
 use serde_json::{Map, Value, json};
 
 /// Why a request was not carried out.
@@ -56,7 +56,7 @@ pub(crate) struct RefusedDecision {
     pub(crate) because: String,
     pub(crate) gate_id: String,
     /// The gate's own status.
-    pub(crate) gate_status: String,
+    pub(crate) gate_status: GateStatus,
     /// Where the decision is on record.
     pub(crate) decision_id: Option<String>,
 }

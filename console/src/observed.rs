@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use harmony_eventlog::{EventLog, Filter, LogError};
-use harmony_incidents::{OrgId, RuleSet};
+use harmony_incidents::{GateStatus, HasStatus, OrgId, RuleSet};
 use harmony_telemetry::{
     self as telemetry, FutureExt, Parent, Span, SpanKind,
     metrics::{self, Standing},
@@ -64,7 +64,7 @@ pub(crate) async fn standing(log: &dyn EventLog, rules: &RuleSet) -> Result<Stan
         let states = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).into();
         let filter = Filter { states, limit: LOOKED_AT, ..Filter::default() };
         for state in log.list(&org, &filter).await? {
-            for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
+            for gate in state.gates.iter().filter(|gate| gate.is(GateStatus::Pending)) {
                 let word = state.severity().as_str_name();
                 if let Some((_, count)) = gates.iter_mut().find(|(known, _)| known == word) {
                     *count += 1;

@@ -10,11 +10,10 @@ use axum::{
 };
 use harmony_eventlog::{Append, OutboxItem, Target};
 use harmony_incidents::{
-    Command, IncidentId, Refusal, Right, WorkflowId,
+    Command, HasStatus, IncidentId, Refusal, Right, RunStatus, WorkflowId,
     ids::IdError,
     judge,
     log::{BlueprintState, IncidentState, payload::Kind},
-    runs::ORPHANED,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,7 +43,7 @@ pub(crate) async fn resume(call: Call) -> Result<Response, ApiError> {
     for one in &state.blueprints {
         let named = blueprint.as_ref().is_none_or(|name| *name == one.blueprint);
         let known = call.app.doors.log.answer(&call.caller.org, &key(one)).await?.is_some();
-        if named && (one.status == ORPHANED || known) {
+        if named && (one.is(RunStatus::Orphaned) || known) {
             lost.push(one);
         }
     }
@@ -56,7 +55,7 @@ pub(crate) async fn resume(call: Call) -> Result<Response, ApiError> {
     }
     let mut resumed = Vec::new();
     for one in lost {
-        if one.status == ORPHANED {
+        if one.is(RunStatus::Orphaned) {
             resume_one(&call, &incident, &state, one, &key(one)).await?;
         }
         resumed.push(json!({

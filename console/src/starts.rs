@@ -14,7 +14,8 @@ use harmony_blueprints::{
 };
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, Command, Context, Head, IncidentId, Judged, Refusal, Rules, WorkflowId, WorkflowType,
+    Answer, Command, Context, HasStatus, Head, IncidentId, Judged, Refusal, Rules, RunStatus, WorkflowId,
+    WorkflowType,
     ids::IdError,
     judge,
     log::{Authority, BlueprintState, IncidentState, State},
@@ -132,11 +133,11 @@ fn may_start(
     let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
     let blueprint = kind.blueprint();
     let last = head.state.blueprints.iter().find(|one| one.blueprint == blueprint);
-    match last.map(|one| (one.status.as_str(), one.attempt)) {
-        Some((runs::RUNNING | runs::RESUMING, attempt)) => {
+    match last.and_then(|one| Some((one.status()?, one.attempt))) {
+        Some((status, attempt)) if status.is_open() => {
             return illegal(format!("{blueprint} is running already, attempt {attempt}"));
         }
-        Some((runs::ORPHANED, attempt)) => {
+        Some((RunStatus::Orphaned, attempt)) => {
             return illegal(format!(
                 "attempt {attempt} of {blueprint} was lost and waits to be resumed: harmony incident resume {}",
                 head.state.incident
@@ -249,7 +250,7 @@ pub(crate) async fn stop_remediation(
             .state
             .blueprints
             .iter()
-            .find(|one| one.blueprint == kind.blueprint() && one.status == "RUNNING")
+            .find(|one| one.blueprint == kind.blueprint() && one.is(RunStatus::Running))
             .ok_or_else(|| Refusal::Illegal { explanation: "nothing is running".to_owned() })?;
         let item = OutboxItem {
             kind: OutboxKind::Cancel,

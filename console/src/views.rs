@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 
 use harmony_eventlog::Entry;
 use harmony_incidents::{
-    approvals,
+    GateStatus, HasStatus, RunStatus, approvals,
     command::GateView,
     log::{
         ActionState, Authority, BlueprintState, GateState, IncidentState, SignalState, SloViolationState,
         Text,
     },
     record,
-    runs::ORPHANED,
     sentence, words,
 };
 use harmony_protos::kind_name;
@@ -361,7 +360,7 @@ fn blueprint(one: &BlueprintState) -> Blueprint {
     Blueprint {
         attempt: one.attempt,
         status: one.status.clone(),
-        orphaned: one.status == ORPHANED,
+        orphaned: one.is(RunStatus::Orphaned),
         workflow_id: one.workflow_id.clone(),
         starter: one.starter.clone(),
         result: one.result.as_ref().filter(|text| !text.text.is_empty()).map(|text| parsed(&text.text)),
@@ -390,7 +389,7 @@ fn pending(state: &IncidentState) -> Option<&GateState> {
     state
         .gates
         .iter()
-        .filter(|gate| gate.status == "pending")
+        .filter(|gate| gate.is(GateStatus::Pending))
         .max_by_key(|gate| (gate.requested_at_us, gate.requested_seq))
 }
 

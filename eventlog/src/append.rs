@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, Command, Context, IncidentId, Judged, OrgId, Refusal,
+    Answer, Command, Context, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal,
     command::{Attested, differing},
     judge::Head,
     log::IncidentState,
@@ -142,7 +142,7 @@ impl Projection {
 
 /// Whether a gate waits for a decision.
 pub(crate) fn is_waiting(state: &IncidentState) -> bool {
-    state.gates.iter().any(|gate| gate.status == "pending")
+    state.gates.iter().any(|gate| gate.is(GateStatus::Pending))
 }
 
 /// Keys as a projection holds them: each between line feeds.

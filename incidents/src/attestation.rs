@@ -213,6 +213,7 @@ fn framed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Decision;
 
     fn claim() -> DecisionClaim<'static> {
         DecisionClaim {
@@ -220,7 +221,7 @@ mod tests {
             workflow_id: "incident.remediate-INC-2026-0001",
             gate_id: "g",
             digest: "d",
-            decision: "approved",
+            decision: Decision::Approved.name(),
             approver_id: "commander",
             decision_id: "1",
             timestamp: "2026-01-01T00:00:00Z",
@@ -241,7 +242,7 @@ mod tests {
             |claim| claim.workflow_id = "incident.remediate-INC-2026-0002",
             |claim| claim.gate_id = "h",
             |claim| claim.digest = "e",
-            |claim| claim.decision = "rejected",
+            |claim| claim.decision = Decision::Rejected.name(),
             |claim| claim.approver_id = "viewer",
             |claim| claim.decision_id = "2",
             |claim| claim.timestamp = "2026-01-01T00:00:01Z",

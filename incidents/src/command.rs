@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     ids::{WorkflowId, WorkflowType},
     policy::GateKind,
+    status::GateStatus,
 };
 
 /// Who asks, with what authority, why, and when.
@@ -126,9 +127,15 @@ pub enum Decision {
 impl Decision {
     /// The word in payloads.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Approved => "approved",
-            Self::Rejected => "rejected",
+        GateStatus::from(self).name()
+    }
+}
+
+impl From<Decision> for GateStatus {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Approved => Self::Approved,
+            Decision::Rejected => Self::Rejected,
         }
     }
 }
@@ -492,8 +499,8 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settled {
-    /// `approved`, `rejected`, `timeout` or `cancelled`.
-    pub status: String,
+    /// Approved, rejected, timed out or cancelled.
+    pub status: GateStatus,
     /// Who decided; empty for the others.
     pub by: String,
     /// Their reason.
@@ -511,7 +518,7 @@ pub struct Verdict {
     /// Whether this decision counts: settles the gate, or is one of the approvals that it needs.
     pub accepted: bool,
     /// The gate's status after it.
-    pub status: String,
+    pub status: GateStatus,
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_because: Option<String>,

@@ -16,7 +16,7 @@ use harmony_protos::log::{
 
 use crate::{
     machine,
-    runs::{ORPHANED, RESUMING, RUNNING},
+    status::{GateStatus, HasStatus, RunStatus, StepStatus},
 };
 
 /// Version of the fold that this build writes.
@@ -219,18 +219,18 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         }),
         Kind::BlueprintStarted(p) if p.resumed > 0 => {
             if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
-                blueprint.status = RUNNING.to_owned();
+                blueprint.set_status(RunStatus::Running);
             }
         }
         Kind::BlueprintOrphaned(p) => {
             if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
-                blueprint.status = ORPHANED.to_owned();
+                blueprint.set_status(RunStatus::Orphaned);
                 blueprint.reason.clone_from(&p.reason);
             }
         }
         Kind::BlueprintResumed(p) => {
             if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
-                blueprint.status = RESUMING.to_owned();
+                blueprint.set_status(RunStatus::Resuming);
                 blueprint.resumed = p.resumed;
                 blueprint.reason = None;
             }
@@ -240,7 +240,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             state.blueprints.push(BlueprintState {
                 blueprint: p.blueprint.clone(),
                 attempt: p.attempt,
-                status: RUNNING.to_owned(),
+                status: RunStatus::Running.into(),
                 started_seq: if p.input.is_some() { record.seq } else { 0 },
                 workflow_id: p.workflow_id.clone(),
                 starter: p.starter.clone(),
@@ -276,7 +276,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 StepState {
                     step: p.step.clone(),
                     capability: p.capability.clone(),
-                    status: "SUCCEEDED".to_owned(),
+                    status: StepStatus::Succeeded.into(),
                     external_ref: p.external_ref.clone(),
                     error: None,
                 },
@@ -289,7 +289,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             StepState {
                 step: p.step.clone(),
                 capability: p.capability.clone(),
-                status: "FAILED".to_owned(),
+                status: StepStatus::Failed.into(),
                 external_ref: String::new(),
                 error: p.error.clone(),
             },
@@ -301,7 +301,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             StepState {
                 step: p.step.clone(),
                 capability: p.capability.clone(),
-                status: "SKIPPED".to_owned(),
+                status: StepStatus::Skipped.into(),
                 external_ref: String::new(),
                 error: p.reason.clone(),
             },
@@ -310,7 +310,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             state.gates.retain(|gate| gate.gate_id != p.gate_id);
             state.gates.push(GateState {
                 gate_id: p.gate_id.clone(),
-                status: "pending".to_owned(),
+                status: GateStatus::Pending.into(),
                 level: p.level,
                 levels: p.levels.clone(),
                 digest: p.digest.clone(),
@@ -346,7 +346,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 if p.quorum > 0 {
                     gate.approvals.push(p.approver.clone());
                 }
-                gate.status = if p.approved { "approved" } else { "rejected" }.to_owned();
+                gate.set_status(if p.approved { GateStatus::Approved } else { GateStatus::Rejected });
                 gate.decided_by.clone_from(&p.approver);
                 if whole {
                     gate.decided_at_us = p.decided_at_us;
@@ -364,13 +364,13 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         }
         Kind::ApprovalTimedOut(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
-                gate.status = "timeout".to_owned();
+                gate.set_status(GateStatus::Timeout);
             }
             state.escalated = false;
         }
         Kind::ApprovalEscalated(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
-                gate.status = "pending".to_owned();
+                gate.set_status(GateStatus::Pending);
                 gate.level = p.to_level;
                 gate.due_us = p.due_us;
                 gate.was_escalated = true;
@@ -391,11 +391,12 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 gate.plans += 1;
                 gate.approvals.clone_from(&p.approvals_kept);
             }
-            state.escalated = state.gates.iter().any(|gate| gate.status == "pending" && gate.was_escalated);
+            state.escalated =
+                state.gates.iter().any(|gate| gate.is(GateStatus::Pending) && gate.was_escalated);
         }
         Kind::ApprovalCancelled(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
-                gate.status = "cancelled".to_owned();
+                gate.set_status(GateStatus::Cancelled);
             }
             state.escalated = false;
         }

@@ -18,7 +18,9 @@ use crate::{
     machine::{self, Needs, TransitionError},
     policy::Policy,
     promotion::{Outcome, Policies},
-    runs, words,
+    runs,
+    status::{GateStatus, HasStatus, StepStatus},
+    words,
 };
 
 /// Longest title, as Statuspage takes no longer name.
@@ -350,7 +352,7 @@ fn change_status(
     // Closing and archiving leave alone what was opened after the end: the gate on archiving the channel, say.
     if matches!(to, State::Resolved | State::Cancelled) {
         let reason = format!("the incident is {}", to.as_str_name());
-        for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
+        for gate in state.gates.iter().filter(|gate| gate.is(GateStatus::Pending)) {
             // The review's gate belongs to what comes after.
             if gate.blueprint == WorkflowType::PostMortem.blueprint()
                 || gate.workflow_id == context.cause.workflow_id
@@ -475,7 +477,7 @@ fn has_succeeded(state: &IncidentState, failed: &StepFailed) -> bool {
         .iter()
         .filter(|run| (&run.blueprint, run.attempt) == (&failed.blueprint, failed.attempt))
         .flat_map(|run| &run.steps)
-        .any(|step| step.step == failed.step && step.status == "SUCCEEDED")
+        .any(|step| step.step == failed.step && step.is(StepStatus::Succeeded))
 }
 
 fn sign_off(state: &IncidentState, digest: &str, context: &Context) -> Result<Judged, Refusal> {

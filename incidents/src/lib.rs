@@ -19,6 +19,7 @@ pub mod promotion;
 pub mod record;
 pub mod runs;
 pub mod sentence;
+pub mod status;
 pub mod timeline;
 pub mod words;
 
@@ -28,5 +29,6 @@ pub use directory::{Directory, Principal, Role};
 pub use ids::{EffectScope, GateId, IncidentId, OrgId, WorkflowId, WorkflowType};
 pub use judge::{Head, Judged, RuleSet, Rules, RulesSource, judge};
 pub use policy::Policy;
+pub use status::{GateStatus, HasStatus, RunStatus, StepStatus};
 
 pub use harmony_protos::log;

@@ -13,15 +13,9 @@ use crate::{
     command::{Answer, Context, Refusal, workflow_type},
     ids::{WorkflowId, WorkflowType},
     judge::{Judged, invalid, transition},
+    status::{GateStatus, HasStatus, RunStatus},
     words,
 };
-
-/// The run of an attempt goes on, as far as the log knows.
-pub const RUNNING: &str = "RUNNING";
-/// The run of an attempt is gone without an end.
-pub const ORPHANED: &str = "ORPHANED";
-/// A lost run is being started again.
-pub const RESUMING: &str = "RESUMING";
 
 /// Who starts what.
 pub(crate) struct Run<'a> {
@@ -54,7 +48,7 @@ pub(crate) fn start(
     };
     let blueprint = workflow_id.blueprint();
     let last = last(state, workflow_id);
-    let lost = last.filter(|one| one.status == RESUMING);
+    let lost = last.filter(|one| one.is(RunStatus::Resuming));
     let (attempt, resumed) = match lost {
         Some(lost) => (lost.attempt, lost.resumed),
         None => (last.map_or(1, |one| one.attempt + 1), 0),
@@ -90,7 +84,7 @@ pub(crate) fn start(
             let completed = Kind::BlueprintCompleted(BlueprintCompleted {
                 blueprint,
                 attempt,
-                status: "REFUSED".to_owned(),
+                status: RunStatus::Refused.into(),
                 reason: Some(Text::plain(&reason)),
                 result: None,
             });
@@ -105,7 +99,9 @@ pub(crate) fn start(
 fn abandoned(state: &IncidentState, before: Option<&BlueprintState>) -> Vec<Kind> {
     let Some(before) = before else { return Vec::new() };
     let waits = |gate: &&GateState| {
-        gate.status == "pending" && gate.workflow_id == before.workflow_id && gate.attempt == before.attempt
+        gate.is(GateStatus::Pending)
+            && gate.workflow_id == before.workflow_id
+            && gate.attempt == before.attempt
     };
     let cancelled = |gate: &GateState| {
         Kind::ApprovalCancelled(ApprovalCancelled {
@@ -123,7 +119,7 @@ pub(crate) fn orphaned(
     attempt: u32,
     reason: &str,
 ) -> Judged {
-    let open = |one: &&BlueprintState| one.status == RUNNING || one.status == RESUMING;
+    let open = |one: &&BlueprintState| one.status().is_some_and(RunStatus::is_open);
     let Some(lost) = last(state, workflow_id).filter(|one| one.attempt == attempt).filter(open) else {
         return Judged::unchanged();
     };
@@ -153,7 +149,7 @@ pub(crate) fn resume(
     }
     let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
     match last(state, workflow_id).filter(|one| one.attempt == attempt) {
-        Some(lost) if lost.status == ORPHANED && lost.started_seq > 0 => {
+        Some(lost) if lost.is(RunStatus::Orphaned) && lost.started_seq > 0 => {
             let record = BlueprintResumed {
                 blueprint: lost.blueprint.clone(),
                 attempt,
@@ -162,7 +158,7 @@ pub(crate) fn resume(
             };
             Ok(Judged::new(Answer::Recorded, vec![Kind::BlueprintResumed(record)]))
         }
-        Some(lost) if lost.status == ORPHANED => illegal(format!(
+        Some(lost) if lost.is(RunStatus::Orphaned) => illegal(format!(
             "what {} was started with is not on record: start another attempt",
             lost.blueprint
         )),

@@ -1,6 +1,8 @@
 //! The vocabularies of section 4 of the contract: the machine's own words, and the views others use for the same
 //! thing. Views are accepted as input; which word is rendered depends on the field.
 
+use std::borrow::Cow;
+
 use harmony_protos::log::{
     ActionKind, ActorType, Authority, Phase, ResolutionType, Severity, SignalType, State,
 };
@@ -11,11 +13,11 @@ use harmony_protos::log::{
 pub struct UnknownWord {
     what: &'static str,
     value: String,
-    known: &'static str,
+    known: Cow<'static, str>,
 }
 
-fn unknown(what: &'static str, value: &str, known: &'static str) -> UnknownWord {
-    UnknownWord { what, value: value.chars().take(40).collect(), known }
+pub(crate) fn unknown(what: &'static str, value: &str, known: impl Into<Cow<'static, str>>) -> UnknownWord {
+    UnknownWord { what, value: value.chars().take(40).collect(), known: known.into() }
 }
 
 /// `P1`, `SEV1` or `critical`; upper or lower case.

@@ -1,7 +1,7 @@
 //! A gate on a page: what would be done, until when, who may decide, and the buttons for those who may.
 
 use harmony_incidents::{
-    IncidentId, Right, approvals,
+    GateStatus, HasStatus, IncidentId, Right, approvals,
     log::{GateState, IncidentState},
 };
 use jiff::Timestamp;
@@ -92,7 +92,7 @@ pub(crate) async fn whole(
 
 /// Gates of an incident that wait, the latest first.
 pub(crate) fn pending(state: &IncidentState) -> Vec<&GateState> {
-    let mut gates: Vec<_> = state.gates.iter().filter(|gate| gate.status == "pending").collect();
+    let mut gates: Vec<_> = state.gates.iter().filter(|gate| gate.is(GateStatus::Pending)).collect();
     gates.sort_by_key(|gate| std::cmp::Reverse((gate.requested_at_us, gate.requested_seq)));
     gates
 }

@@ -5,6 +5,7 @@
 use askama::Template;
 use harmony_eventlog::history::state_at;
 use harmony_incidents::{
+    HasStatus, RunStatus,
     log::{BlueprintState, IncidentState, Phase, State},
     words as vocabulary,
 };
@@ -274,7 +275,7 @@ fn runs(visit: &Visit, state: &IncidentState) -> Vec<RunCard> {
     let place = |run: &&BlueprintState| ORDER.iter().position(|name| *name == run.blueprint).unwrap_or(0);
     let mut runs: Vec<&BlueprintState> = state.blueprints.iter().collect();
     runs.sort_by_key(place);
-    runs.sort_by_key(|run| run.status != "RUNNING");
+    runs.sort_by_key(|run| !run.is(RunStatus::Running));
     runs.into_iter().map(|run| run_card(visit, run)).collect()
 }
 
@@ -292,7 +293,7 @@ fn run_card(visit: &Visit, run: &BlueprintState) -> RunCard {
         blueprint: run.blueprint.clone(),
         attempt: run.attempt,
         status: run.status.clone(),
-        class: words::outcome_class(&run.status),
+        class: words::run_class(run.status()),
         starter: run.starter.clone(),
         attested: run.attested,
         workflow_id: run.workflow_id.clone(),
@@ -304,7 +305,7 @@ fn run_card(visit: &Visit, run: &BlueprintState) -> RunCard {
             .map(|step| StepMark {
                 name: step.step.clone(),
                 status: step.status.clone(),
-                class: words::outcome_class(&step.status),
+                class: words::step_class(step.status()),
                 capability: step.capability.clone(),
                 note: match &step.error {
                     Some(error) => error.shown().to_owned(),

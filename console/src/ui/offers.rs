@@ -3,7 +3,7 @@
 //! Only what their rights and its state allow is offered. The log judges again whatever is sent.
 
 use harmony_incidents::{
-    Right, approvals,
+    HasStatus, Right, RunStatus, StepStatus, approvals,
     log::{IncidentState, Phase, State},
 };
 use uuid::Uuid;
@@ -50,7 +50,7 @@ pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
     let held = state.state();
     let active = matches!(held, State::Open | State::Mitigating);
     let runs = |blueprint: &str| {
-        state.blueprints.iter().any(|one| one.blueprint == blueprint && one.status == "RUNNING")
+        state.blueprints.iter().any(|one| one.blueprint == blueprint && one.is(RunStatus::Running))
     };
     let (respond, resolve) = (may(Right::Respond), may(Right::Resolve));
     let policy = visit.caller.rules().policy;
@@ -94,7 +94,7 @@ fn people(visit: &Visit) -> Vec<(String, String)> {
 }
 
 fn lost(state: &IncidentState, may: bool) -> Vec<String> {
-    let orphaned = state.blueprints.iter().filter(|one| may && one.status == "ORPHANED");
+    let orphaned = state.blueprints.iter().filter(|one| may && one.is(RunStatus::Orphaned));
     orphaned.map(|one| one.blueprint.clone()).collect()
 }
 
@@ -102,8 +102,8 @@ fn failed(state: &IncidentState, may: bool) -> Vec<String> {
     state
         .blueprints
         .iter()
-        .filter(|one| may && one.status != "RUNNING")
-        .flat_map(|one| one.steps.iter().filter(|step| step.status == "FAILED"))
+        .filter(|one| may && !one.is(RunStatus::Running))
+        .flat_map(|one| one.steps.iter().filter(|step| step.is(StepStatus::Failed)))
         .map(|step| step.step.clone())
         .collect()
 }

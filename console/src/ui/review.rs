@@ -2,7 +2,7 @@
 
 use askama::Template;
 use harmony_incidents::{
-    IncidentId, Right,
+    HasStatus, IncidentId, Right, RunStatus,
     approvals::REVIEW_SECTIONS,
     log::{IncidentState, PostMortemRendered, State},
 };
@@ -84,7 +84,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let missing = offers::missing(&visit, &state);
     let over = state.state() == State::Resolved;
     let running =
-        state.blueprints.iter().any(|one| one.blueprint == "post-mortem" && one.status == "RUNNING");
+        state.blueprints.iter().any(|one| one.blueprint == "post-mortem" && one.is(RunStatus::Running));
     let mut gates = Vec::new();
     for gate in gate_card::pending(&state).into_iter().filter(|gate| gate.blueprint == "post-mortem") {
         gates.push(gate_card::card(&visit, &state, gate));

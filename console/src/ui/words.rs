@@ -1,6 +1,6 @@
 //! How the pages say moments, spans and severities.
 
-use harmony_incidents::log::State;
+use harmony_incidents::{RunStatus, StepStatus, log::State};
 use jiff::Timestamp;
 
 /// `2026-11-21 13:22:05`, UTC.
@@ -58,13 +58,23 @@ pub(crate) fn state_class(state: State) -> &'static str {
     }
 }
 
-/// Which colour an outcome has.
-pub(crate) fn outcome_class(status: &str) -> &'static str {
+/// Which colour a run has.
+pub(crate) fn run_class(status: Option<RunStatus>) -> &'static str {
     match status {
-        "SUCCEEDED" | "COMPLETED" | "approved" => "good",
-        "RUNNING" | "pending" => "warm",
-        "FAILED" | "REFUSED" | "ORPHANED" => "hot",
-        _ => "calm",
+        Some(RunStatus::Completed) => "good",
+        Some(RunStatus::Running) => "warm",
+        Some(RunStatus::Failed | RunStatus::Refused | RunStatus::Orphaned) => "hot",
+        Some(RunStatus::Resuming | RunStatus::Rejected | RunStatus::Cancelled) | None => "calm",
+    }
+}
+
+/// Which colour a step has.
+pub(crate) fn step_class(status: Option<StepStatus>) -> &'static str {
+    match status {
+        Some(StepStatus::Succeeded) => "good",
+        Some(StepStatus::Running) => "warm",
+        Some(StepStatus::Failed) => "hot",
+        Some(StepStatus::Skipped) | None => "calm",
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use harmony_eventlog::{OutboxItem, OutboxKind, Pending};
 use harmony_incidents::{
-    Answer, Command, OrgId,
+    Answer, Command, GateStatus, OrgId,
     command::Attested,
     log::{Severity, State},
 };
@@ -231,7 +231,7 @@ async fn decision_made_in_time_holds_the_timeout_back_until_it_is_judged(on: Bac
     let Answer::Judged { verdict } = say(&world.log, decided).await.unwrap().answer else { panic!() };
     assert!(verdict.accepted);
     let Answer::Settled { settled } = expire("e3").await.unwrap().answer else { panic!() };
-    assert_eq!(settled.status, "approved");
+    assert_eq!(settled.status, GateStatus::Approved);
 }
 
 async fn decision_made_too_late_or_elsewhere_holds_nothing_back(on: Backend) {

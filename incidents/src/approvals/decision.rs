@@ -16,6 +16,7 @@ use crate::{
     judge::{JUSTIFICATION_CHARS, Judged, Rules, TEXT_LIMIT_BYTES},
     machine,
     policy::Manual,
+    status::{GateStatus, HasStatus},
 };
 
 /// How many refusals of one gate are recorded one by one within a minute. What comes above is on record as one count.
@@ -66,14 +67,14 @@ fn accepted(gate: &GateState, acted_as: String, payload: &DecisionPayload, input
     };
     let given = u32::try_from(approvals.len()).unwrap_or(u32::MAX);
     let settled = (given >= quorum).then(|| Settled {
-        status: payload.decision.name().to_owned(),
+        status: payload.decision.into(),
         by: if approvals.is_empty() { payload.approver_id.clone() } else { approvals.join(", ") },
         reason: payload.reason.clone().or_else(|| payload.justification.clone()),
         break_glass: payload.break_glass,
     });
     let verdict = Verdict {
         accepted: true,
-        status: settled.as_ref().map_or("pending", |settled| settled.status.as_str()).to_owned(),
+        status: settled.as_ref().map_or(GateStatus::Pending, |settled| settled.status),
         refused_because: None,
         gate_id: Some(gate.gate_id.clone()),
         settled,
@@ -166,7 +167,7 @@ impl Refused {
         let only_counted = too_many && input.counted;
         let verdict = Verdict {
             accepted: false,
-            status: gate.map_or("none", |gate| gate.status.as_str()).to_owned(),
+            status: gate.and_then(HasStatus::status).unwrap_or(GateStatus::None),
             refused_because: Some(format!("{}: {}", self.because, self.explanation)),
             gate_id: gate_id.clone(),
             settled: None,
@@ -201,7 +202,7 @@ fn own<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> impl Iterator<
 }
 
 fn pending<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> Option<&'a GateState> {
-    own(state, input).find(|gate| gate.status == "pending")
+    own(state, input).find(|gate| gate.is(GateStatus::Pending))
 }
 
 fn named<'a>(state: &'a IncidentState, input: &'a DecisionInput) -> Option<&'a GateState> {
@@ -250,7 +251,7 @@ fn accept<'a>(
             return Err(last.map_or_else(|| Refused::new("early", "no gate is pending"), settled_before));
         }
         (Some(id), pending) => match own(state, input).find(|gate| gate.gate_id == *id) {
-            Some(gate) if gate.status == "pending" => gate,
+            Some(gate) if gate.is(GateStatus::Pending) => gate,
             Some(gate) => return Err(settled_before(gate)),
             None if pending.is_some() => return Err(Refused::new("stale", "another gate is pending now")),
             None => return Err(Refused::new("stale", "this gate is not pending")),
@@ -336,9 +337,9 @@ fn check_break_glass(
 
 /// Why a gate that is no longer pending takes no decision.
 fn settled_before(gate: &GateState) -> Refused {
-    match gate.status.as_str() {
-        "timeout" => Refused::new("late", "its time is over"),
-        "cancelled" => Refused::new("cancelled", "nobody needs to decide this any more"),
+    match gate.status() {
+        Some(GateStatus::Timeout) => Refused::new("late", "its time is over"),
+        Some(GateStatus::Cancelled) => Refused::new("cancelled", "nobody needs to decide this any more"),
         _ => Refused::new("duplicate", "it was decided already"),
     }
 }

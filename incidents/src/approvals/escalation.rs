@@ -8,11 +8,12 @@ use harmony_protos::log::{
     Text, payload::Kind,
 };
 
-use super::{counted, gate_level, index, levels::Bench, number, settled, settled_as, time, view};
+use super::{cancelled, counted, gate_level, index, levels::Bench, number, settled_as, time, view};
 use crate::{
     command::{Answer, Context, Refusal},
     judge::{Head, Judged, Rules, TEXT_LIMIT_BYTES},
     policy::GateKind,
+    status::{GateStatus, HasStatus},
     words,
 };
 
@@ -26,12 +27,9 @@ pub(crate) fn expire(
 ) -> Judged {
     let state = head.state;
     let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
-        return Judged::new(
-            Answer::Settled { settled: settled("cancelled", "the gate is not known") },
-            vec![],
-        );
+        return Judged::new(Answer::Settled { settled: cancelled("the gate is not known") }, vec![]);
     };
-    if gate.status != "pending" {
+    if !gate.is(GateStatus::Pending) {
         return Judged::new(Answer::Settled { settled: settled_as(gate) }, vec![]);
     }
     if gate.level != level {
@@ -101,7 +99,7 @@ pub(crate) fn escalate(
     let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
         return illegal(format!("gate {gate_id} is not known"));
     };
-    if gate.status != "pending" {
+    if !gate.is(GateStatus::Pending) {
         return illegal(format!("the gate does not wait any more: it is {}", gate.status));
     }
     if head.under_way.iter().any(|(id, decided)| id == gate_id && *decided <= gate.due_us) {
@@ -134,7 +132,7 @@ pub(crate) fn replan(
 ) -> (Vec<Kind>, Vec<String>) {
     let mut kinds = Vec::new();
     let mut wake = Vec::new();
-    for gate in state.gates.iter().filter(|gate| gate.status == "pending") {
+    for gate in state.gates.iter().filter(|gate| gate.is(GateStatus::Pending)) {
         let Some(kind) = GateKind::named(&gate.kind) else { continue };
         let levels = rules.policy.levels(kind, severity, rules.auto_escalate_p1);
         let bench = Bench::of(gate, state, rules);

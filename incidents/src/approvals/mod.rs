@@ -25,6 +25,7 @@ use crate::{
     judge::{Judged, Rules},
     machine,
     policy::GateKind,
+    status::{GateStatus, HasStatus},
 };
 
 pub use decision::REFUSALS_A_MINUTE;
@@ -53,12 +54,7 @@ pub(crate) fn open(
     if machine::is_over(state.state())
         && matches!(request.kind, GateKind::Remediate | GateKind::StatusPage | GateKind::UnknownCell)
     {
-        let settled = Settled {
-            status: "cancelled".to_owned(),
-            by: String::new(),
-            reason: Some(format!("the incident is {}", state.state().as_str_name())),
-            break_glass: false,
-        };
+        let settled = cancelled(&format!("the incident is {}", state.state().as_str_name()));
         return Ok(Judged::new(Answer::Settled { settled }, vec![]));
     }
     let levels = rules.policy.levels(request.kind, state.severity(), rules.auto_escalate_p1);
@@ -126,7 +122,7 @@ fn opened_before(gate: &GateState, digest: &[u8], action: &str) -> Result<Judged
             explanation: format!("gate {} was opened for something else", gate.gate_id),
         });
     }
-    let answer = if gate.status == "pending" {
+    let answer = if gate.is(GateStatus::Pending) {
         Answer::GateOpened { gate: view(gate) }
     } else {
         Answer::Settled { settled: settled_as(gate) }
@@ -144,24 +140,21 @@ fn digest_bytes(text: &str) -> Result<Vec<u8>, Refusal> {
 /// Nobody needs to decide any more.
 pub(crate) fn cancel(state: &IncidentState, gate_id: &str, reason: &str) -> Judged {
     let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
-        return Judged::new(
-            Answer::Settled { settled: settled("cancelled", "the gate is not known") },
-            vec![],
-        );
+        return Judged::new(Answer::Settled { settled: cancelled("the gate is not known") }, vec![]);
     };
-    if gate.status != "pending" {
+    if !gate.is(GateStatus::Pending) {
         return Judged::new(Answer::Settled { settled: settled_as(gate) }, vec![]);
     }
     let record = Kind::ApprovalCancelled(ApprovalCancelled {
         gate_id: gate_id.to_owned(),
         reason: Text::optional(reason),
     });
-    Judged::new(Answer::Settled { settled: settled("cancelled", reason) }, vec![record])
+    Judged::new(Answer::Settled { settled: cancelled(reason) }, vec![record])
 }
 
-fn settled(status: &str, reason: &str) -> Settled {
+fn cancelled(reason: &str) -> Settled {
     Settled {
-        status: status.to_owned(),
+        status: GateStatus::Cancelled,
         by: String::new(),
         reason: Some(reason.to_owned()),
         break_glass: false,
@@ -170,9 +163,10 @@ fn settled(status: &str, reason: &str) -> Settled {
 
 /// How a gate ended, from the folded state.
 pub fn settled_as(gate: &GateState) -> Settled {
-    let together = gate.status == "approved" && !gate.break_glass && !gate.approvals.is_empty();
+    let together = gate.is(GateStatus::Approved) && !gate.break_glass && !gate.approvals.is_empty();
     Settled {
-        status: gate.status.clone(),
+        // A word of another build is no approval.
+        status: gate.status().unwrap_or(GateStatus::Cancelled),
         by: if together { gate.approvals.join(", ") } else { gate.decided_by.clone() },
         reason: None,
         break_glass: gate.break_glass,

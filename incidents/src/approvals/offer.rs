@@ -6,6 +6,7 @@ use crate::{
     authority::{Denied, GateAsk, GateRight},
     directory::Principal,
     judge::Rules,
+    status::{GateStatus, HasStatus},
 };
 
 use super::org_of;
@@ -23,7 +24,7 @@ pub struct Offered {
 
 /// What this principal may do at a gate.
 pub fn offered(state: &IncidentState, gate: &GateState, principal: &Principal, rules: Rules<'_>) -> Offered {
-    if gate.status != "pending" {
+    if !gate.is(GateStatus::Pending) {
         let why = format!("it is {} already", gate.status);
         return Offered { not_approve: Some(why), reject: false, break_glass: false };
     }
@@ -46,5 +47,5 @@ pub fn offered(state: &IncidentState, gate: &GateState, principal: &Principal, r
 pub fn waits_for(state: &IncidentState, gate: &GateState, principal: &Principal, rules: Rules<'_>) -> bool {
     let (org, ask) = (org_of(state), GateAsk::of(gate));
     let may = |right| rules.access.may_decide(principal, right, &org, state, ask).is_ok();
-    gate.status == "pending" && (may(GateRight::Approve) || may(GateRight::Reject))
+    gate.is(GateStatus::Pending) && (may(GateRight::Approve) || may(GateRight::Reject))
 }

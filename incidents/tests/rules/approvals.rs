@@ -1,7 +1,7 @@
 //! Decisions: every kind of decider and payload against every state of the gate.
 
 use harmony_incidents::{
-    Answer, Command, WorkflowType,
+    Answer, Command, GateStatus, WorkflowType,
     command::{Attested, Decision, DecisionInput, DecisionPayload, Verdict},
     log::{Authority, GateState, Severity, State, payload::Kind},
     policy::{GateKind, Manual},
@@ -95,8 +95,8 @@ fn cell(state: &str, attested: Attested, manual: Manual, edit: Edit) -> String {
     assert_eq!(world.sealed.len(), records + 1, "every verdict is one record");
     let Some(because) = verdict.refused_because else {
         assert!(verdict.accepted && verdict.settled.is_some());
-        assert_eq!(world.gate().status, verdict.status);
-        return verdict.status;
+        assert_eq!(world.gate().status, verdict.status.name());
+        return verdict.status.into();
     };
     assert!(!verdict.accepted && verdict.settled.is_none());
     let mut after = world.head.state.clone();
@@ -159,13 +159,13 @@ fn who_was_assigned_commander_may_decide_for_this_incident() {
 fn requester_may_reject_and_approves_only_where_four_eyes_is_lifted() {
     let (mut world, gate) = world_with("pending");
     let input = decision(&gate, "operator", Decision::Rejected, world.now);
-    assert_eq!(verdict(world.decide(input)).status, "rejected");
+    assert_eq!(verdict(world.decide(input)).status, GateStatus::Rejected);
 
     let mut world = World::open(Severity::P3);
     world.policy.four_eyes = false;
     world.ask(WorkflowType::Remediate, GateKind::Remediate, "approval");
     let input = decision(world.gate(), "operator", Decision::Approved, world.now);
-    assert_eq!(verdict(world.decide(input)).status, "approved");
+    assert_eq!(verdict(world.decide(input)).status, GateStatus::Approved);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn cancelling_settles_a_pending_gate_once() {
     let cancel = Command::CancelGate { gate_id: gate.gate_id.clone(), reason: "stopped".to_owned() };
     let first = world.say("operator", &cancel).unwrap();
     let Answer::Settled { settled } = first else { panic!("{first:?}") };
-    assert_eq!((settled.status.as_str(), settled.reason.as_deref()), ("cancelled", Some("stopped")));
+    assert_eq!((settled.status, settled.reason.as_deref()), (GateStatus::Cancelled, Some("stopped")));
     let records = world.sealed.len();
     world.say("operator", &cancel).unwrap();
     let unknown = Command::CancelGate { gate_id: "other".to_owned(), reason: "stopped".to_owned() };
@@ -246,7 +246,7 @@ fn cancelling_settles_a_pending_gate_once() {
     let (mut world, gate) = world_with("approved");
     let cancel = Command::CancelGate { gate_id: gate.gate_id, reason: "stopped".to_owned() };
     let Answer::Settled { settled } = world.say("operator", &cancel).unwrap() else { panic!() };
-    assert_eq!((settled.status.as_str(), settled.by.as_str()), ("approved", "oncall"));
+    assert_eq!((settled.status, settled.by.as_str()), (GateStatus::Approved, "oncall"));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn urgent_gate_is_not_opened_once_the_incident_is_over() {
         for kind in [GateKind::Remediate, GateKind::StatusPage, GateKind::UnknownCell] {
             let answer = world.ask(WorkflowType::Remediate, kind, "approval");
             let Answer::Settled { settled } = answer else { panic!("{kind:?}: {answer:?}") };
-            assert_eq!(settled.status, "cancelled");
+            assert_eq!(settled.status, GateStatus::Cancelled);
             assert_eq!(settled.reason.unwrap(), format!("the incident is {}", to.as_str_name()));
         }
         assert_eq!(world.sealed.len(), records, "nothing is asked of anybody");
@@ -278,7 +278,7 @@ fn gate_is_opened_once_and_never_taken_back() {
             Answer::GateOpened { gate } if state == "pending" => {
                 assert_eq!(gate.deadline.as_microsecond(), world.gate().due_us);
             }
-            Answer::Settled { settled } => assert_eq!(settled.status, state),
+            Answer::Settled { settled } => assert_eq!(settled.status.name(), state),
             other => panic!("{state}: {other:?}"),
         }
         assert_eq!(world.head, before);
@@ -318,7 +318,7 @@ fn approval_of_a_remediation_whose_incident_is_over_cancels_its_gate() {
     assert_eq!(world.gate().status, "pending");
     let input = decision(&gate, "commander", Decision::Approved, world.now);
     let Answer::Settled { settled } = world.decide(input) else { panic!("approved after the end") };
-    assert_eq!(settled.status, "cancelled");
+    assert_eq!(settled.status, GateStatus::Cancelled);
     assert_eq!(world.gate().status, "cancelled");
 }
 

@@ -192,7 +192,7 @@ fn judged(world: &mut World, input: DecisionInput) -> String {
     assert_eq!(world.gate().status == "approved", verdict.accepted);
     match verdict.refused_because {
         Some(because) => because.split_once(": ").unwrap().0.to_owned(),
-        None => verdict.status,
+        None => verdict.status.into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What silence leads to: every level of every severity, and what stops the clock.
 
 use harmony_incidents::{
-    Answer, Directory, WorkflowType,
+    Answer, Directory, GateStatus, WorkflowType,
     command::{Decision, GateView},
     log::{Severity, payload::Kind},
     policy::GateKind,
@@ -188,7 +188,7 @@ fn timeout_after_a_decision_learns_the_decision() {
     world.decide(input);
     world.pass(SignedDuration::from_hours(1));
     let Answer::Settled { settled } = world.expire() else { panic!("timed out over a decision") };
-    assert_eq!((settled.status.as_str(), settled.by.as_str()), ("rejected", "commander"));
+    assert_eq!((settled.status, settled.by.as_str()), (GateStatus::Rejected, "commander"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A quorum: several people must approve; one may reject, and broken glass waits for nobody.
 
 use harmony_incidents::{
-    Answer, Command, Policy, Role, WorkflowType,
+    Answer, Command, GateStatus, Policy, Role, WorkflowType,
     command::{Decision, Verdict},
     log::{Severity, payload::Kind},
     policy::GateKind,
@@ -34,7 +34,7 @@ fn each_approval_is_on_record_and_the_last_one_settles() {
         [("oncall", 1, "pending"), ("commander", 2, "pending"), ("manager", 3, "approved")]
     {
         let verdict = approve(&mut world, who);
-        assert_eq!((verdict.accepted, verdict.status.as_str()), (true, status), "{who}");
+        assert_eq!((verdict.accepted, verdict.status.name()), (true, status), "{who}");
         assert_eq!(verdict.approvals.len(), so_far);
         assert_eq!(verdict.settled.is_some(), status == "approved");
         let payload = world.sealed.last().unwrap().record.payload.clone().unwrap();
@@ -65,7 +65,7 @@ fn one_rejection_rejects_also_after_an_approval_and_by_who_approved() {
     for who in ["commander", "oncall"] {
         let mut world = waiting(Severity::P2, 2);
         approve(&mut world, "oncall");
-        assert_eq!(say(&mut world, who, Decision::Rejected).status, "rejected");
+        assert_eq!(say(&mut world, who, Decision::Rejected).status, GateStatus::Rejected);
         assert_eq!(world.gate().status, "rejected");
     }
 }
@@ -99,7 +99,7 @@ fn approvals_of_those_who_may_still_decide_go_with_the_gate_to_another_level() {
     let command = Command::ChangeSeverity { to: Severity::P2, reason: String::new() };
     world.say("manager", &command).unwrap();
     assert_eq!((world.gate().level, world.gate().approvals.as_slice()), (1, &["admin".to_owned()][..]));
-    assert_eq!(approve(&mut world, "oncall").status, "approved");
+    assert_eq!(approve(&mut world, "oncall").status, GateStatus::Approved);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn broken_glass_needs_no_quorum() {
     payload.break_glass = true;
     payload.justification = Some("both approvers are on the same plane".to_owned());
     let Answer::Judged { verdict } = world.decide(input) else { panic!("not judged") };
-    assert_eq!((verdict.status.as_str(), world.gate().break_glass), ("approved", true));
+    assert_eq!((verdict.status.name(), world.gate().break_glass), ("approved", true));
     assert_eq!(verdict.settled.unwrap().by, "commander");
 }
 

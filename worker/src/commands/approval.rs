@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use harmony_incidents::command::Decision;
 use serde_json::{Value, json};
 
 use crate::{
@@ -92,9 +93,9 @@ pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) 
         }
         ApprovalCommand::Approve(args) => {
             let glass = args.justification.as_deref().filter(|_| args.break_glass);
-            return decide(config, &args.decide, "approved", glass, json).await;
+            return decide(config, &args.decide, Decision::Approved, glass, json).await;
         }
-        ApprovalCommand::Reject(args) => return decide(config, args, "rejected", None, json).await,
+        ApprovalCommand::Reject(args) => return decide(config, args, Decision::Rejected, None, json).await,
         ApprovalCommand::Escalate(args) => return escalate(config, args, json).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -152,7 +153,7 @@ async fn escalate(config: &Config, args: &EscalateArgs, json: bool) -> anyhow::R
 async fn decide(
     config: &Config,
     args: &DecideArgs,
-    decision: &str,
+    decision: Decision,
     glass: Option<&str>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
@@ -165,7 +166,7 @@ async fn decide(
         show::gate(&gate);
     }
     if !args.yes && output::is_interactive() {
-        let verb = if decision == "approved" { "Approve" } else { "Reject" };
+        let verb = if decision == Decision::Approved { "Approve" } else { "Reject" };
         if !output::confirm(&format!("{verb} this?")) {
             return Err(
                 Failure::failed("not decided", "nothing was sent; decide later, or pass --yes").into()
@@ -181,13 +182,13 @@ async fn decide(
     }
     verdict(reply.status.as_u16(), &reply.body, decision)?;
     if !json {
-        output::data(&format!("{decision}: {}", output::words(&gate["action"])));
+        output::data(&format!("{}: {}", decision.name(), output::words(&gate["action"])));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What an answer that is no error document says of the decision.
-fn verdict(status: u16, body: &Value, decision: &str) -> Result<(), Failure> {
+fn verdict(status: u16, body: &Value, decision: Decision) -> Result<(), Failure> {
     if body["accepted"] == false {
         let because = output::words(&body["refusedBecause"]);
         return Err(Failure {
@@ -198,7 +199,7 @@ fn verdict(status: u16, body: &Value, decision: &str) -> Result<(), Failure> {
     }
     if status == 202 || body["accepted"] != true {
         return Err(Failure::failed(
-            format!("{decision}: recorded, not yet judged"),
+            format!("{}: recorded, not yet judged", decision.name()),
             "it counts from when it was made; look again: harmony approval list",
         ));
     }
@@ -211,7 +212,8 @@ mod tests {
 
     #[test]
     fn only_an_accepted_decision_is_a_success() {
-        let judged = |status, body| verdict(status, &body, "approved").map_err(|failure| failure.exit.code());
+        let judged =
+            |status, body| verdict(status, &body, Decision::Approved).map_err(|failure| failure.exit.code());
         assert_eq!(judged(200, json!({ "accepted": true, "status": "approved" })), Ok(()));
         assert_eq!(judged(200, json!({ "accepted": false, "refusedBecause": "role: no" })), Err(3));
         assert_eq!(judged(202, json!({ "decisionId": "1" })), Err(1));

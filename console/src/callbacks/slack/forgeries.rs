@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use harmony_capabilities::slack::signature;
 use harmony_incidents::{
-    Access, Answer, Command, Context, Directory, Head, IncidentId, OrgId, Policy, Rules, WorkflowId,
-    WorkflowType,
+    Access, Answer, Command, Context, Directory, GateStatus, Head, IncidentId, OrgId, Policy, Rules,
+    WorkflowId, WorkflowType,
     attestation::AttestationKeys,
     command::{Attested, DecisionInput, DecisionPayload},
     judge,
@@ -78,7 +78,7 @@ fn incident(org: &OrgId, number: u64) -> IncidentState {
     let digest = vec![u8::try_from(number * 16).unwrap() + u8::try_from(org.as_str().len()).unwrap(); 32];
     let mut gate = GateState {
         gate_id: format!("{workflow_id}#1/approve"),
-        status: if number == 1 { "pending" } else { "approved" }.to_owned(),
+        status: if number == 1 { GateStatus::Pending } else { GateStatus::Approved }.into(),
         level: 1,
         digest,
         due_us: i64::MAX / 2,

@@ -5,7 +5,7 @@
 
 use harmony_eventlog::{Append, LogError, Target};
 use harmony_incidents::{
-    Command, Context, IncidentId, OrgId, Principal, Right, RuleSet,
+    Command, Context, GateStatus, HasStatus, IncidentId, OrgId, Principal, Right, RuleSet,
     authority::{GateAsk, GateRight},
     command::Decision,
     judge,
@@ -139,7 +139,7 @@ async fn decide(
 
 /// A rejection that can count is asked for its reason first; one that cannot is refused as it is, on record.
 fn asks_for_a_reason(rules: &RuleSet, proposal: &Proposal<'_>, place: &Place) -> bool {
-    let Some(gate) = place.gate(proposal.gate_id).filter(|gate| gate.status == "pending") else {
+    let Some(gate) = place.gate(proposal.gate_id).filter(|gate| gate.is(GateStatus::Pending)) else {
         return false;
     };
     let may = rules.access.may_decide(

@@ -1,0 +1,165 @@
+//! The statuses of gates, runs and steps. Each word that the log, the wire and the pages know stands here once; the
+//! folded states, which protobuf declares as strings, are read and written through [`HasStatus`].
+
+use std::{fmt, str::FromStr};
+
+use harmony_protos::log::{BlueprintState, GateState, StepState};
+use serde::{Deserialize, Serialize};
+
+use crate::words::{UnknownWord, unknown};
+
+macro_rules! status {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// The word in the log, on the wire and on pages.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(unknown($what, word, [$($word),+].join(", "))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(self.name())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(status: $name) -> Self {
+                status.name().to_owned()
+            }
+        }
+    };
+}
+
+status! {
+    /// How an approval gate stands. In the log a gate is pending, or has ended in one of four ways; the other two words
+    /// are what workflows and verdicts say of it.
+    GateStatus, "gate status" {
+        /// A decision is awaited.
+        Pending = "pending",
+        /// A decision is awaited above the first level. The log says `pending`.
+        Escalated = "escalated",
+        /// Enough people said yes.
+        Approved = "approved",
+        /// Somebody said no.
+        Rejected = "rejected",
+        /// Nobody decided before the last level's deadline.
+        Timeout = "timeout",
+        /// The decision is not needed any more.
+        Cancelled = "cancelled",
+        /// There is no gate.
+        None = "none",
+    }
+}
+
+status! {
+    /// How a run of a blueprint stands.
+    RunStatus, "run status" {
+        /// It goes on, as far as the log knows.
+        Running = "RUNNING",
+        /// It was lost and is being started again, as the same attempt.
+        Resuming = "RESUMING",
+        /// It is gone without an end.
+        Orphaned = "ORPHANED",
+        /// It did what was asked.
+        Completed = "COMPLETED",
+        /// Its gate was not approved.
+        Rejected = "REJECTED",
+        /// It was stopped.
+        Cancelled = "CANCELLED",
+        /// It was not legal, or not for this starter.
+        Refused = "REFUSED",
+        /// It was tried and did not work.
+        Failed = "FAILED",
+    }
+}
+
+impl RunStatus {
+    /// Whether the attempt has a run, or is about to have one again.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Resuming)
+    }
+}
+
+status! {
+    /// How a step of a run stands. The log knows only how it ended.
+    StepStatus, "step status" {
+        /// It is under way.
+        Running = "RUNNING",
+        /// It was carried out.
+        Succeeded = "SUCCEEDED",
+        /// It was tried and did not work.
+        Failed = "FAILED",
+        /// It was left out.
+        Skipped = "SKIPPED",
+    }
+}
+
+/// A folded state whose field `status` holds the word of an enum.
+pub trait HasStatus {
+    /// The enum.
+    type Status: Copy + PartialEq;
+
+    /// The status; `None` for a word that this build does not know, which therefore counts as none of them.
+    fn status(&self) -> Option<Self::Status>;
+
+    /// Writes the status's word.
+    fn set_status(&mut self, status: Self::Status);
+
+    /// Whether this is its status.
+    fn is(&self, status: Self::Status) -> bool {
+        self.status() == Some(status)
+    }
+}
+
+macro_rules! has_status {
+    ($($state:ident: $status:ident),+) => {
+        $(impl HasStatus for $state {
+            type Status = $status;
+            fn status(&self) -> Option<$status> {
+                self.status.parse().ok()
+            }
+            fn set_status(&mut self, status: $status) {
+                self.status = status.into();
+            }
+        })+
+    };
+}
+has_status!(GateState: GateStatus, BlueprintState: RunStatus, StepState: StepStatus);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_another_build_is_none_of_the_statuses() {
+        let mut gate = GateState { status: "paused".to_owned(), ..GateState::default() };
+        assert_eq!(gate.status(), None);
+        assert!(!gate.is(GateStatus::Pending) && !gate.is(GateStatus::Approved));
+        gate.set_status(GateStatus::Timeout);
+        assert_eq!((gate.status.as_str(), gate.status()), ("timeout", Some(GateStatus::Timeout)));
+        assert_eq!(
+            "paused".parse::<GateStatus>().unwrap_err().to_string(),
+            "gate status \"paused\" is not known; use one of pending, escalated, approved, rejected, timeout, \
+             cancelled, none"
+        );
+    }
+}
