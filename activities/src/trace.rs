@@ -242,3 +242,31 @@ fn tell_wait(trace: TraceId, gate: &harmony_incidents::log::GateState, ended: Ti
         .with("harmony.gate.level", i64::from(gate.level))
         .record(ended.into());
 }
+
+#[cfg(test)]
+mod tests {
+    use harmony_incidents::log::BlueprintState;
+
+    use super::*;
+
+    #[test]
+    fn spans_of_a_resumed_run_hang_below_the_attempt_that_it_keeps() {
+        let of = |status: RunStatus| {
+            let last = BlueprintState {
+                blueprint: "remediate".to_owned(),
+                attempt: 2,
+                status: status.into(),
+                ..BlueprintState::default()
+            };
+            IncidentState { blueprints: vec![last], ..IncidentState::default() }
+        };
+        for status in [RunStatus::Running, RunStatus::Resuming] {
+            assert_eq!(attempt(&of(status), "remediate", true), 2, "{status}");
+        }
+        for status in [RunStatus::Completed, RunStatus::Failed, RunStatus::Orphaned] {
+            assert_eq!(attempt(&of(status), "remediate", true), 3, "{status}");
+            assert_eq!(attempt(&of(status), "remediate", false), 2, "{status}");
+        }
+        assert_eq!(attempt(&of(RunStatus::Running), "initiate", true), 1);
+    }
+}

@@ -19,7 +19,6 @@ use harmony_incidents::{
     ids::IdError,
     judge,
     log::{Authority, BlueprintState, IncidentState, State},
-    runs,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
