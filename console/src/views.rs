@@ -11,8 +11,7 @@ use harmony_incidents::{
         ActionState, Authority, BlueprintState, GateState, IncidentState, SignalState, SloViolationState,
         Text,
     },
-    record,
-    sentence, words,
+    record, sentence, words,
 };
 use harmony_protos::kind_name;
 use jiff::Timestamp;
