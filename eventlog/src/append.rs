@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use harmony_incidents::{
     Answer, Command, Context, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal,
     command::{Attested, differing},
-    judge::Head,
-    log::IncidentState,
+    judge::{Head, payload},
+    log::{IncidentState, RecordRedacted, Text, payload::Kind},
     record::{self, ChainHead, SaltKey, SealedRecord},
     words,
 };
@@ -212,11 +212,15 @@ pub(crate) async fn append<T: Transaction>(
     let under_way = under_way(&found.decisions);
     let mut judged = (append.judge)(Head { state: &head.state, under_way: &under_way })?;
     let erasure = match append.command {
-        Command::Redact { seq, field, .. } => {
+        Command::Redact { seq, field, reason } => {
             let copies = tx.copies(append.org, &incident, *seq).await?;
-            let erasure = redaction::plan(&incident, *seq, field.as_deref(), copies)?;
-            if erasure.is_none() {
-                judged = Judged::unchanged();
+            let erasure = redaction::plan(&incident, (*seq, field.as_deref(), reason), copies)?;
+            match &erasure {
+                Some(erasure) => judged.payloads.extend(erasure.copies.iter().map(|(seq, field)| {
+                    let reason = Some(Text::plain(reason));
+                    payload(Kind::RecordRedacted(RecordRedacted { seq: *seq, field: field.clone(), reason }))
+                })),
+                None => judged = Judged::unchanged(),
             }
             erasure
         }

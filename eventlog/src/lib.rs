@@ -13,7 +13,6 @@ mod aws;
 #[cfg(feature = "dynamodb")]
 mod dynamo;
 mod entry;
-mod redaction;
 mod sql;
 mod store;
 
@@ -25,6 +24,7 @@ pub mod history;
 pub mod open;
 pub mod postgres;
 pub mod rebuild;
+pub mod redaction;
 pub mod replay;
 pub mod sqlite;
 pub mod verify;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
-    redaction::{Copies, Erasure},
+    redaction::{Copies, Erasure, Standing},
     store::{Append, Entry, LogError, OutboxKind, Target},
 };
 
@@ -32,8 +32,8 @@ pub(super) struct Tx<'a> {
     last_number: Option<u64>,
     /// Names of the decisions that were not judged.
     undecided: BTreeSet<String>,
-    /// Commitments of the texts that a redaction may take, by field.
-    commitments: BTreeMap<String, Vec<u8>>,
+    /// Commitments of the texts that a redaction may take, by record and field.
+    commitments: BTreeMap<(u64, String), Vec<u8>>,
     writing: Writing,
 }
 
@@ -56,8 +56,8 @@ impl<'a> Tx<'a> {
 
     fn erase(&mut self, org: &OrgId, incident: &IncidentId, erasure: &Erasure) -> Result<(), LogError> {
         let tables = &self.log.tables;
-        for field in &erasure.fields {
-            if let Some(commitment) = self.commitments.get(field) {
+        for place in &erasure.texts {
+            if let Some(commitment) = self.commitments.get(place) {
                 self.writing.delete(&tables.incidents, text_key(org, incident, commitment))?;
             }
         }
@@ -307,11 +307,12 @@ impl Transaction for Tx<'_> {
         let record = item([("pk", s(partition(org, incident))), ("seq", n(seq))]);
         let record = self.log.get(&self.log.tables.events, record).await?;
         let canonical = record.map(|row| bytes(&row, "canonical", place).map(<[u8]>::to_vec)).transpose()?;
-        let beside = self.log.beside(org, incident).await?.remove(&seq).unwrap_or_default();
-        let mut texts = Vec::with_capacity(beside.len());
-        for (field, (commitment, _, words)) in beside {
-            self.commitments.insert(field.clone(), commitment);
-            texts.push((field, words));
+        let mut texts = Vec::new();
+        for (seq, beside) in self.log.beside(org, incident).await? {
+            for (field, (commitment, _, text)) in beside {
+                self.commitments.insert((seq, field.clone()), commitment);
+                texts.push(Standing { seq, field, text });
+            }
         }
         // What was carried out has no payload any more.
         let outbox = self.log.below(&partition(org, incident), "outbox|").await?;

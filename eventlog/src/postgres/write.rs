@@ -9,7 +9,7 @@ use super::{column, lanes, read, unavailable};
 use crate::{
     append::{self, Found, KeyRow, Plan, Projection, Transaction},
     rebuild::Projections,
-    redaction::{Copies, Erasure},
+    redaction::{Copies, Erasure, Standing},
     sql::{signed, unsigned},
     store::{Append, Entry, LogError, Target},
 };
@@ -136,16 +136,19 @@ impl Transaction for PgConnection {
                 .fetch_optional(&mut *self)
                 .await
                 .map_err(unavailable)?;
-        let rows = sqlx::query("SELECT field, text FROM texts WHERE org = $1 AND incident = $2 AND seq = $3")
+        let rows = sqlx::query("SELECT seq, field, text FROM texts WHERE org = $1 AND incident = $2")
             .bind(org.as_str())
             .bind(incident.as_str())
-            .bind(signed(seq))
             .fetch_all(&mut *self)
             .await
             .map_err(unavailable)?;
         let mut texts = Vec::with_capacity(rows.len());
         for row in &rows {
-            texts.push((column(row, "field", place)?, read::text(column(row, "text", place)?, place)?));
+            texts.push(Standing {
+                seq: unsigned(column(row, "seq", place)?),
+                field: column(row, "field", place)?,
+                text: read::text(column(row, "text", place)?, place)?,
+            });
         }
         let waiting = sqlx::query_scalar(
             "SELECT payload FROM outbox WHERE org = $1 AND incident = $2 AND done_at_us IS NULL",
@@ -301,11 +304,13 @@ async fn erase(
     incident: &IncidentId,
     erasure: &Erasure,
 ) -> Result<(), LogError> {
-    sqlx::query("DELETE FROM texts WHERE org = $1 AND incident = $2 AND seq = $3 AND field = ANY($4)")
+    let (seqs, fields): (Vec<i64>, Vec<&str>) =
+        erasure.texts.iter().map(|(seq, field)| (signed(*seq), field.as_str())).unzip();
+    sqlx::query("DELETE FROM texts WHERE org = $1 AND incident = $2 AND (seq, field) IN (SELECT * FROM UNNEST($3::bigint[], $4::text[]))")
         .bind(org.as_str())
         .bind(incident.as_str())
-        .bind(signed(erasure.seq))
-        .bind(&erasure.fields)
+        .bind(seqs)
+        .bind(fields)
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;

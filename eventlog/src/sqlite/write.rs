@@ -14,7 +14,7 @@ use super::{column, lanes, outbox, read, unavailable, writer::Writer};
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
     rebuild::Projections,
-    redaction::{Copies, Erasure},
+    redaction::{Copies, Erasure, Standing},
     sql::{signed, unsigned},
     store::{Append, Entry, LogError, Target},
 };
@@ -84,16 +84,19 @@ impl Transaction for SqliteConnection {
                 .fetch_optional(&mut *self)
                 .await
                 .map_err(unavailable)?;
-        let rows = sqlx::query("SELECT field, text FROM texts WHERE org = ? AND incident = ? AND seq = ?")
+        let rows = sqlx::query("SELECT seq, field, text FROM texts WHERE org = ? AND incident = ?")
             .bind(org.as_str())
             .bind(incident.as_str())
-            .bind(signed(seq))
             .fetch_all(&mut *self)
             .await
             .map_err(unavailable)?;
         let mut texts = Vec::with_capacity(rows.len());
         for row in &rows {
-            texts.push((column(row, "field", place)?, column(row, "text", place)?));
+            texts.push(Standing {
+                seq: unsigned(column(row, "seq", place)?),
+                field: column(row, "field", place)?,
+                text: column(row, "text", place)?,
+            });
         }
         let waiting = sqlx::query_scalar(
             "SELECT payload FROM outbox WHERE org = ? AND incident = ? AND done_at_us IS NULL",
@@ -189,11 +192,11 @@ async fn erase(
     incident: &IncidentId,
     erasure: &Erasure,
 ) -> Result<(), LogError> {
-    for field in &erasure.fields {
+    for (seq, field) in &erasure.texts {
         sqlx::query("DELETE FROM texts WHERE org = ? AND incident = ? AND seq = ? AND field = ?")
             .bind(org.as_str())
             .bind(incident.as_str())
-            .bind(signed(erasure.seq))
+            .bind(signed(*seq))
             .bind(field)
             .execute(&mut *connection)
             .await

@@ -3,11 +3,19 @@
 use std::collections::BTreeMap;
 
 use harmony_eventlog::{LogError, OutboxItem, OutboxKind, export, export::Expected, verify::Redacted};
-use harmony_incidents::{Answer, Command, OrgId, Refusal, command::Attested, log::State};
+use harmony_incidents::{
+    Answer, Command, OrgId, Refusal, WorkflowId, WorkflowType,
+    command::Attested,
+    judge::payload,
+    log::{
+        IncidentUpdated, PostMortemRendered, ReviewSectionWritten, RunbookCellFinished, Severity, State,
+        StepFailed, Text, payload::Kind,
+    },
+};
 use serde_json::json;
 
 use crate::stores::{Backend, Rows, stories};
-use crate::world::{World, ask, begin, decision, gate_request, id, named, new, note, status};
+use crate::world::{World, ask, begin, decision, declaration, gate_request, id, named, new, note, status};
 
 stories! {
     redacted_text_is_in_no_file_any_more,
@@ -16,6 +24,7 @@ stories! {
     redacting_again_changes_nothing,
     one_field_goes_and_the_others_stay,
     what_is_not_there_is_not_redacted,
+    every_kind_of_text_goes_with_its_copies,
 }
 
 const SECRET: &str = "Ms \"Miller\" of Köln, card 4711 0815";
@@ -113,7 +122,10 @@ async fn redacting_again_changes_nothing(on: Backend) {
         assert_eq!((again.answer, again.records), (Answer::Unchanged, vec![]));
     }
     assert_eq!(world.log.state(&OrgId::default(), &id(1)).await.unwrap().unwrap().seq, 5);
-    world.say(named(1), "r4", redact(5, Some("reason"))).await.unwrap();
+    world.say(named(1), "r4", redact(5, Some("reason"))).await.unwrap_err();
+    let other = "it says whose".to_owned();
+    let command = Command::Redact { seq: 5, field: Some("reason".to_owned()), reason: other };
+    world.say(named(1), "r4", command).await.unwrap();
     world.verified().await;
 }
 
@@ -138,6 +150,7 @@ async fn one_field_goes_and_the_others_stay(on: Backend) {
 
 async fn what_is_not_there_is_not_redacted(on: Backend) {
     let world = World::told(on).await;
+    let repeating = Command::Redact { seq: 3, field: None, reason: "it said: Disk full".replace('D', "d") };
     let reasonless = Command::Redact { seq: 3, field: None, reason: " ".to_owned() };
     for (command, why) in [
         (redact(0, None), "there is no record 0; this incident has 1 to 4"),
@@ -145,6 +158,7 @@ async fn what_is_not_there_is_not_redacted(on: Backend) {
         (redact(3, Some("title")), "record 3 has no text \"title\"; its texts are note"),
         (redact(3, Some("")), "the field has no name; leave it out for every text of the record"),
         (reasonless, "a redaction needs a reason"),
+        (repeating, "the reason repeats the text, and it stays on record: say why in other words"),
     ] {
         let error = world.say(named(1), "r", command).await.unwrap_err();
         assert_eq!(error.to_string(), why);
@@ -153,4 +167,151 @@ async fn what_is_not_there_is_not_redacted(on: Backend) {
     assert!(matches!(unknown, LogError::UnknownIncident(_)));
     world.say(new(), "d9", status(State::Open)).await.unwrap_err();
     assert_eq!(world.count(Rows::Texts).await, 6);
+}
+
+/// What people write, and what cells print.
+const TOLD: &str =
+    "Ms \"Miller\" of Köln, card 4711 0815\nasked twice whether her order was lost | and wrote again";
+
+fn record(kind: Kind) -> Command {
+    Command::Record { payload: payload(kind) }
+}
+
+fn started(input: &str) -> Command {
+    Command::StartBlueprint {
+        workflow_id: WorkflowId::new(WorkflowType::Remediate, &OrgId::default(), &id(1)),
+        starter: "oncall".to_owned(),
+        attested: true,
+        target: None,
+        refuse: None,
+        input_text: input.to_owned(),
+    }
+}
+
+/// Every way in which a text comes into the log, by the field that it stands in then.
+fn ways() -> Vec<(&'static str, Command)> {
+    let text = || Some(Text::plain(TOLD));
+    let line = Some(Text::plain(TOLD.replace('\n', " ")));
+    let cell = |stdout: Option<Text>, stderr: Option<Text>| {
+        record(Kind::RunbookCellFinished(RunbookCellFinished {
+            stdout,
+            stderr,
+            ..RunbookCellFinished::default()
+        }))
+    };
+    let section = ReviewSectionWritten { section: "impact".to_owned(), text: text() };
+    let reason = Command::ChangeStatus {
+        to: State::Cancelled,
+        reason: TOLD.to_owned(),
+        justification: String::new(),
+        resolution: None,
+    };
+    vec![
+        (
+            "title",
+            record(Kind::IncidentUpdated(IncidentUpdated { title: line, ..IncidentUpdated::default() })),
+        ),
+        (
+            "message",
+            record(Kind::IncidentUpdated(IncidentUpdated { message: text(), ..IncidentUpdated::default() })),
+        ),
+        ("note", note(TOLD)),
+        ("text", record(Kind::ReviewSectionWritten(section))),
+        ("reason", reason),
+        ("input", started(&json!({ "env": { "CUSTOMER": TOLD } }).to_string())),
+        ("stdout", cell(text(), None)),
+        ("stderr", cell(None, text())),
+    ]
+}
+
+/// Whatever Harmony makes of a text afterwards: quoted, in JSON, in JSON within JSON, in a table of Markdown.
+async fn copied(world: &World) {
+    let page = format!(
+        "| 02:00 | {} | 7 |\n\n> {}",
+        TOLD.replace('|', "\\|").replace('\n', " "),
+        TOLD.replace('\n', "\n> ")
+    );
+    let rendered = PostMortemRendered {
+        attempt: 1,
+        page: Some(Text::plain(json!({ "markdown": page, "title": "INC" }).to_string())),
+        ..PostMortemRendered::default()
+    };
+    let request =
+        json!({ "activity": "channel.post", "args": { "text": TOLD.replace('"', "&quot;") } }).to_string();
+    let failed = StepFailed {
+        request: Some(Text::plain(request)),
+        step: "update".to_owned(),
+        ..StepFailed::default()
+    };
+    let quoted = record(Kind::RunbookCellFinished(RunbookCellFinished {
+        stdout: Some(Text::plain(format!("+ echo {TOLD}"))),
+        ..RunbookCellFinished::default()
+    }));
+    let Command::OpenGate { mut request } = gate_request(1) else { panic!() };
+    request.reason = format!("asked to remediate: {TOLD}");
+    request.covers = json!({ "env": { "A": json!({ "said": TOLD }).to_string() } }).to_string();
+    for (key, command) in [
+        ("rendered", record(Kind::PostMortemRendered(rendered))),
+        ("failed", record(Kind::StepFailed(failed))),
+        ("quoted", quoted),
+        ("gate", Command::OpenGate { request }),
+    ] {
+        world.say(named(1), key, command).await.unwrap();
+    }
+    let (org, lease) = (OrgId::default(), std::time::Duration::from_secs(60));
+    world.log.begin_effect(&org, &(&id(1)).into(), "e", "post", "me", lease).await.unwrap();
+    world.log.complete_effect(&org, "e", &json!({ "said": TOLD })).await.unwrap();
+}
+
+async fn every_kind_of_text_goes_with_its_copies(on: Backend) {
+    let parts = ["Miller", "4711", "her order was lost"];
+    for (field, command) in ways() {
+        let world = World::told(on).await;
+        let (is_last, seq) =
+            (matches!(command, Command::ChangeStatus { .. }), if field == "reason" { 9 } else { 5 });
+        if is_last {
+            copied(&world).await;
+        }
+        world.say(named(1), "told", command).await.unwrap();
+        if !is_last {
+            copied(&world).await;
+        }
+        let org = OrgId::default();
+        let before = world.log.records(&org, &id(1), 0, 100).await.unwrap().len();
+        let found = world.exported(None).await;
+        assert!(parts.iter().all(|part| found.contains(part)), "{field}");
+
+        let seq = world
+            .log
+            .rows(&org, &id(1), seq - 1, 100)
+            .await
+            .unwrap()
+            .into_iter()
+            .find(|row| row.texts.contains_key(field))
+            .unwrap_or_else(|| panic!("{field} stands nowhere"))
+            .seq;
+        let redacted = world.say(named(1), "r", redact(seq, Some(field))).await.unwrap();
+        assert_eq!(redacted.answer, Answer::Recorded);
+        for part in parts {
+            assert_eq!(world.store.holding(part).await, [""; 0], "{field}: {part}");
+        }
+        let file = world.exported(None).await;
+        let state = serde_json::to_string(&world.log.state(&org, &id(1)).await.unwrap()).unwrap();
+        let records = world.log.records(&org, &id(1), 0, 100).await.unwrap();
+        let shown = format!("{:?}", records.iter().map(|one| &one.record.payload).collect::<Vec<_>>());
+        for part in parts {
+            assert!(![&file, &state, &shown].iter().any(|text| text.contains(part)), "{field}: {part}");
+        }
+        assert!(shown.contains("disk still full"), "what holds no copy stays");
+        world.verified().await;
+        let report = export::verify(file.as_bytes(), Expected::default()).unwrap().report;
+        assert!(report.verified, "{field}: {:?}", report.findings);
+        assert_eq!(report.redacted.len(), redacted.records.len(), "each has a record of its own");
+        assert_eq!(records.len(), before + redacted.records.len());
+        assert!(report.redacted.len() >= 6, "{field}: {:?}", report.redacted);
+    }
+    let world = World::new(on).await;
+    world.say(new(), "d", declaration(&TOLD.replace('\n', " "), Severity::P1)).await.unwrap();
+    world.say(named(1), "r", redact(1, None)).await.unwrap();
+    assert_eq!(world.store.holding("Miller").await, [""; 0]);
 }

@@ -5,6 +5,7 @@
 //! signature, and nothing else.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
@@ -13,7 +14,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use harmony_eventlog::{
-    Checkpoint, CheckpointKey, Export, Report, VerifierKey, export, export::Expected, replay::replay,
+    Checkpoint, CheckpointKey, Export, Report, VerifierKey, export, export::Expected, redaction,
+    replay::replay,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -96,6 +98,9 @@ pub(crate) struct RedactArgs {
     /// Why; it stays on record, so repeat nothing of the text
     #[arg(long)]
     reason: String,
+    /// Do not ask; needed where nobody can be asked
+    #[arg(long, short)]
+    yes: bool,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -383,17 +388,132 @@ async fn checkpoint(config: &Config, args: &CheckpointArgs) -> anyhow::Result<()
 
 async fn redact(config: &Config, args: &RedactArgs, json: bool) -> anyhow::Result<()> {
     let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let events = all_events(&api, &args.id).await?;
+    let going = Going::of(&events, args);
+    if !args.yes {
+        going.show();
+        if !output::is_interactive() {
+            return Err(Failure::usage(
+                "a text is taken out for good, and nobody can be asked here",
+                "look at what goes, then add --yes",
+            )
+            .into());
+        }
+        if !output::confirm("Take it out of the log for good?") {
+            return Err(Failure::failed("nothing was taken out", "answer y to take it out").into());
+        }
+    }
     let body = given(json!({ "seq": args.seq, "field": args.field, "reason": args.reason }));
     let reply = api.post(&["incidents", &args.id, "redact"], &body).await?.body;
     let place = format!("{} record {}", args.id, args.seq);
+    let is_redacted = reply["answer"] == "recorded";
+    let (copies, outside) =
+        (going.copies(), if is_redacted { outside(&events, args.seq) } else { Vec::new() });
     if json {
+        let mut reply = reply;
+        reply["copies"] = json!(
+            going
+                .copies
+                .iter()
+                .map(|(seq, _, field)| json!({ "seq": seq, "field": field }))
+                .collect::<Vec<_>>()
+        );
+        reply["outside"] = json!(outside);
         output::json(&reply);
-    } else if reply["answer"] == "recorded" {
-        output::data(&format!("{place}: redacted, on record as {}", words(&reply["seq"])));
+    } else if is_redacted {
+        output::data(&format!("{place}: redacted, on record up to {}", words(&reply["seq"])));
+        for copy in copies {
+            output::data(&format!("with it    {copy}"));
+        }
+        for place in outside {
+            output::data(&format!("look at    {place}"));
+        }
+        output::say(
+            "what went outside stays there until somebody removes it there; so do backups and earlier exports",
+        );
     } else {
         output::data(&format!("{place}: was redacted before"));
     }
     Ok(())
+}
+
+/// What a redaction takes, as the API shows it now.
+struct Going {
+    /// Field and text.
+    texts: Vec<(String, String)>,
+    /// Other texts that hold a copy: record, its kind, field.
+    copies: Vec<(u64, String, String)>,
+}
+
+impl Going {
+    fn of(events: &[Value], args: &RedactArgs) -> Self {
+        let texts_of = |event: &Value| redaction::texts_of(&words(&event["kind"]), &event["payload"]);
+        let is_asked_for = |field: &str| args.field.as_deref().is_none_or(|asked| asked == field);
+        let mut texts = Vec::new();
+        for event in events.iter().filter(|event| event["seq"] == args.seq) {
+            texts.extend(texts_of(event).into_iter().filter(|(field, _)| is_asked_for(field)));
+        }
+        let mut copies = Vec::new();
+        for event in events {
+            let seq = event["seq"].as_u64().unwrap_or_default();
+            for (field, text) in texts_of(event) {
+                let is_other = seq != args.seq || !is_asked_for(&field);
+                if is_other && texts.iter().any(|(_, one)| redaction::holds(&text, one)) {
+                    copies.push((seq, words(&event["kind"]), field));
+                }
+            }
+        }
+        Self { texts, copies }
+    }
+
+    fn copies(&self) -> Vec<String> {
+        self.copies.iter().map(|(seq, kind, field)| format!("record {seq}, {field} of {kind}")).collect()
+    }
+
+    fn show(&self) {
+        for (field, text) in &self.texts {
+            output::say(&format!("{field}: {text}"));
+        }
+        for copy in self.copies() {
+            output::say(&format!("with it goes {copy}, which holds it"));
+        }
+    }
+}
+
+/// Where an incident's texts went from this record on, outside the log: to be looked at by somebody who may remove it
+/// there.
+fn outside(events: &[Value], seq: u64) -> Vec<String> {
+    let mut places = BTreeSet::new();
+    for event in events {
+        let payload = &event["payload"];
+        match event["kind"].as_str() {
+            Some("STEP_SUCCEEDED") if event["seq"].as_u64() >= Some(seq) => {
+                let links = payload["links"].as_array().into_iter().flatten();
+                let link = links.filter_map(|link| link["url"].as_str()).find(|url| !url.is_empty());
+                let reference = words(&payload["externalRef"]);
+                let place = match link {
+                    Some(url) if reference.is_empty() => url.to_owned(),
+                    Some(url) => format!("{reference} ({url})"),
+                    None => reference,
+                };
+                let vendor = match payload["capability"].as_str().and_then(|id| id.rsplit('.').next()) {
+                    Some("slack-interactive") => "Slack message",
+                    Some("statuspage") => "Statuspage",
+                    Some("confluence") => "Confluence page",
+                    Some("pagerduty") => "PagerDuty",
+                    _ => continue,
+                };
+                if !place.is_empty() {
+                    places.insert(format!("{vendor} {place}"));
+                }
+            }
+            Some("BLUEPRINT_STARTED") => {
+                places.insert(format!("Temporal history of {}", words(&payload["workflowId"])));
+            }
+            _ => {}
+        }
+    }
+    places.into_iter().collect()
 }
 
 fn unreadable(config: &Config, error: &harmony_eventlog::LogError) -> Failure {
