@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, PendingGate, Scope, SettledGate};
 use harmony_incidents::{
-    Command, GateStatus, HasStatus, StepStatus,
+    Command, GateId, GateStatus, HasStatus, StepStatus,
     approvals::{settled_as, view},
     command::{Attested, DecisionInput, DecisionPayload, Settled, Verdict},
     log::{GateState, IncidentState},
@@ -113,8 +113,9 @@ impl Services {
 
 /// The steps that succeeded beside a gate.
 fn steps_of(state: &IncidentState, gate: &GateState) -> BTreeMap<String, String> {
-    let prefix = gate.gate_id.split_once('#').and_then(|(_, rest)| rest.split_once('/'));
-    let prefix = prefix.map(|(_, step)| format!("{step}/")).unwrap_or_default();
+    let id = gate.gate_id.parse::<GateId>().ok();
+    let prefix =
+        id.as_ref().and_then(GateId::parts).map(|(_, _, step)| format!("{step}/")).unwrap_or_default();
     let run = state
         .blueprints
         .iter()

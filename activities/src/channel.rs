@@ -12,7 +12,7 @@ use harmony_capabilities::{
     slack::{self, Message, MessageRef, Slack},
 };
 use harmony_incidents::{
-    Directory, Role,
+    Directory, LinkName, Role,
     command::GateView,
     ids::{EffectScope, effect_key},
 };
@@ -238,8 +238,11 @@ impl Services {
             };
             let channel = slack.ensure_channel(&wanted).await?;
             slack.set_topic(&channel.id, &topic).await?;
-            let mut reply =
-                made(&channel.id, &[("slackChannel", &channel.id), ("slackChannelName", &channel.name)], "");
+            let mut reply = made(
+                &channel.id,
+                &[(LinkName::SlackChannel, &channel.id), (LinkName::SlackChannelName, &channel.name)],
+                "",
+            );
             if !invited.is_empty()
                 && let Err(error) = slack.invite(&channel.id, &invited).await
             {
@@ -390,7 +393,7 @@ struct Post<'a> {
 
 impl Post<'_> {
     async fn reply(&self, posted: &MessageRef) -> StepReply {
-        let mut reply = made(&posted.ts, &[("slackMessageTs", &posted.ts)], "");
+        let mut reply = made(&posted.ts, &[(LinkName::SlackMessageTs, &posted.ts)], "");
         if self.pin
             && let Err(error) = self.slack.pin(posted).await
         {

@@ -13,7 +13,7 @@ use harmony_blueprints::contracts::{Scope, StepReply};
 use harmony_capabilities::error::{CallError, Fate};
 use harmony_eventlog::{Append, Appended, Begin, LogError, Target, outcome};
 use harmony_incidents::{
-    Command,
+    Command, LinkName,
     judge::{judge, payload},
     log::{FlagUsed, Link, Payload, StepSkipped, StepSucceeded, Text, payload::Kind},
 };
@@ -386,10 +386,10 @@ pub(crate) fn nothing_to_do(reason: &str) -> StepReply {
 }
 
 /// A reply with one id.
-pub(crate) fn made(id: &str, links: &[(&str, &str)], url: &str) -> StepReply {
+pub(crate) fn made(id: &str, links: &[(LinkName, &str)], url: &str) -> StepReply {
     StepReply {
         external_ref: id.to_owned(),
-        links: links.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        links: links.iter().map(|(name, value)| (String::from(*name), (*value).to_owned())).collect(),
         url: url.to_owned(),
         ..StepReply::default()
     }

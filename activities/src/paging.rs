@@ -7,7 +7,7 @@ use harmony_capabilities::{
     error::{Attempt, CallError},
     pagerduty::{Incident, IncidentDraft, PagerDuty},
 };
-use harmony_incidents::policy::PageTarget;
+use harmony_incidents::{LinkName, policy::PageTarget};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
@@ -32,10 +32,10 @@ impl Services {
         let (resource, link) = match &draft.page {
             // Resolved with the incident; the pages of a gate end with their level.
             Some(about) if about.starts_with("severity/") => {
-                (page_resource(about), "pagerdutySeverityPageId")
+                (page_resource(about), LinkName::PagerdutySeverityPageId)
             }
-            Some(level) => (page_resource(level), "pagerdutyPageId"),
-            None => ("pagerduty-incident".to_owned(), "pagerdutyIncidentId"),
+            Some(level) => (page_resource(level), LinkName::PagerdutyPageId),
+            None => ("pagerduty-incident".to_owned(), LinkName::PagerdutyIncidentId),
         };
         let key = incident_key(scope, &resource);
         let usual = IncidentDraft {

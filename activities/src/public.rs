@@ -7,6 +7,7 @@ use harmony_capabilities::{
     error::{Attempt, CallError},
     statuspage::{Impact, Incident, IncidentDraft, IncidentStatus, Statuspage, Update},
 };
+use harmony_incidents::LinkName;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
@@ -114,7 +115,7 @@ struct Creation<'a> {
 
 impl Creation<'_> {
     fn reply(incident: &Incident) -> StepReply {
-        made(&incident.id, &[("statuspageIncidentId", &incident.id)], &incident.shortlink)
+        made(&incident.id, &[(LinkName::StatuspageIncidentId, &incident.id)], &incident.shortlink)
     }
 }
 

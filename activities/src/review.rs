@@ -8,6 +8,7 @@ use harmony_blueprints::messages::PageTarget;
 use harmony_capabilities::confluence::{PageDraft, markdown_to_storage};
 use harmony_eventlog::Entry;
 use harmony_incidents::{
+    LinkName,
     judge::payload,
     log::{IncidentState, PostMortemPublished, PostMortemRendered, Text, payload::Kind},
     timeline,
@@ -101,7 +102,7 @@ impl Services {
                     let page = space.confluence.ensure_page(&key, &wanted).await?;
                     Ok(made(
                         &page.id,
-                        &[("confluencePageId", &page.id), ("confluencePageUrl", &page.url)],
+                        &[(LinkName::ConfluencePageId, &page.id), (LinkName::ConfluencePageUrl, &page.url)],
                         &page.url,
                     ))
                 })

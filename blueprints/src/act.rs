@@ -8,7 +8,9 @@
 //! A retry repeats a failed step word for word and under the step's own key: what did happen is found, never made twice.
 
 use harmony_incidents::{
+    LinkName,
     ids::WorkflowId,
+    log::Severity,
     log::{Authority, Phase, State},
     words,
 };
@@ -91,7 +93,7 @@ async fn public_update<W: Blueprint>(run: &Run<'_, W>, message: &str, wanted: bo
     if !wanted {
         return Ok(());
     }
-    let Some(id) = run.link("statuspageIncidentId") else {
+    let Some(id) = run.link(LinkName::StatuspageIncidentId) else {
         return run.skip("public-update", capability::STATUSPAGE, NO_PUBLIC).await;
     };
     let remark = PublicRemark { id, status: public_status(run), message: message.to_owned() };
@@ -128,7 +130,7 @@ async fn severity<W: Blueprint>(
 }
 
 async fn topic<W: Blueprint>(run: &Run<'_, W>, to: &str) -> Flow<()> {
-    let Some(channel) = run.link("slackChannel") else {
+    let Some(channel) = run.link(LinkName::SlackChannel) else {
         return run.skip("topic", capability::SLACK, NO_CHANNEL).await;
     };
     let draft = TopicDraft { channel, title: run.incident.title.clone(), severity: to.to_owned() };
@@ -136,7 +138,7 @@ async fn topic<W: Blueprint>(run: &Run<'_, W>, to: &str) -> Flow<()> {
 }
 
 async fn paging_severity<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str) -> Flow<()> {
-    let Some(id) = run.link("pagerdutyIncidentId") else {
+    let Some(id) = run.link(LinkName::PagerdutyIncidentId) else {
         return run.skip("paging-urgency", capability::PAGERDUTY, NO_PAGING).await;
     };
     let change = SeverityOf { id: id.clone(), severity: to.to_owned() };
@@ -151,7 +153,7 @@ async fn paging_severity<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, r
 }
 
 async fn public_severity<W: Blueprint>(run: &Run<'_, W>, to: &str) -> Flow<()> {
-    let Some(id) = run.link("statuspageIncidentId") else {
+    let Some(id) = run.link(LinkName::StatuspageIncidentId) else {
         return run.skip("public-impact", capability::STATUSPAGE, NO_PUBLIC).await;
     };
     let change = SeverityOf { id, severity: to.to_owned() };
@@ -160,9 +162,12 @@ async fn public_severity<W: Blueprint>(run: &Run<'_, W>, to: &str) -> Flow<()> {
 
 /// Raised to P1 or P2, somebody is woken: the incident's own page may be acknowledged or asleep by now.
 async fn page<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str) -> Flow<()> {
-    let urgent = matches!(to, "P1" | "P2");
-    // `P1` comes before `P2`: what is smaller is worse.
-    if !urgent || to >= from {
+    let raised = matches!(
+        (words::severity(from), words::severity(to)),
+        // P1 is the least: what is smaller is worse.
+        (Ok(from), Ok(to @ (Severity::P1 | Severity::P2))) if to < from
+    );
+    if !raised {
         return Ok(());
     }
     let draft = PagingDraft {
@@ -183,7 +188,7 @@ async fn assignment<W: Blueprint>(
     released: bool,
 ) -> Flow<Option<String>> {
     if !released {
-        match run.link("slackChannel") {
+        match run.link(LinkName::SlackChannel) {
             Some(channel) => {
                 let invitation = Invitation { channel, principals: vec![principal.to_owned()] };
                 run.effect(ChannelInvite, "invite", capability::SLACK, invitation).await?.ok();

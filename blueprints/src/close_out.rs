@@ -3,7 +3,9 @@
 //! The state changes first, on record; what tells others follows in parallel, and the absence of any of them is a
 //! warning. The channel is archived only where asked, behind a gate of its own.
 
-use harmony_incidents::{Command, Refusal, command::ResolutionInput, log::State, policy::GateKind, words};
+use harmony_incidents::{
+    Command, LinkName, Refusal, command::ResolutionInput, log::State, policy::GateKind, words,
+};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue};
@@ -108,7 +110,9 @@ async fn refused<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome, refusal: Refu
 }
 
 async fn archive<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<bool> {
-    let (true, Some(channel)) = (input.archive_channel, run.link("slackChannel")) else { return Ok(false) };
+    let (true, Some(channel)) = (input.archive_channel, run.link(LinkName::SlackChannel)) else {
+        return Ok(false);
+    };
     let covers = json!({ "archive": channel, "incidentId": run.scope.incident }).to_string();
     let plan = Plan {
         step: "archive".to_owned(),

@@ -1,6 +1,7 @@
 //! Telling everybody that an incident is over: the status page, the paging incident and the channel, side by side. The
 //! absence of any of them is a warning.
 
+use harmony_incidents::LinkName;
 use temporalio_workflow::workflows::join;
 
 use crate::{
@@ -8,9 +9,6 @@ use crate::{
     desk::Blueprint,
     run::{Flow, Run},
 };
-
-/// The named reference to the page that went out when the severity was raised.
-pub(crate) const SEVERITY_PAGE: &str = "pagerdutySeverityPageId";
 
 /// Who was told.
 #[derive(Default)]
@@ -25,7 +23,7 @@ pub(crate) async fn tell<W: Blueprint>(run: &Run<'_, W>, cancelled: bool, summar
     let (public, paging, posted) = join!(public(run, cancelled), paging(run), post(run, cancelled, summary));
     let ended = Ended { public: public?, paging: paging?, posted: posted? };
     // Nobody is paged any more about an incident that is over.
-    if let Some(id) = run.link(SEVERITY_PAGE) {
+    if let Some(id) = run.link(LinkName::PagerdutySeverityPageId) {
         let page = PagingRef::Incident { id };
         drop(run.effect(PagingResolve, "severity-unpage", capability::PAGERDUTY, page).await?);
     }
@@ -38,7 +36,7 @@ pub(crate) fn worked(outcome: &Result<StepReply, String>) -> bool {
 }
 
 async fn public<W: Blueprint>(run: &Run<'_, W>, cancelled: bool) -> Flow<bool> {
-    let Some(id) = run.link("statuspageIncidentId") else {
+    let Some(id) = run.link(LinkName::StatuspageIncidentId) else {
         run.skip("public-resolve", capability::STATUSPAGE, "there is no public incident").await?;
         return Ok(false);
     };
@@ -49,7 +47,7 @@ async fn public<W: Blueprint>(run: &Run<'_, W>, cancelled: bool) -> Flow<bool> {
 }
 
 async fn paging<W: Blueprint>(run: &Run<'_, W>) -> Flow<bool> {
-    let Some(id) = run.link("pagerdutyIncidentId") else {
+    let Some(id) = run.link(LinkName::PagerdutyIncidentId) else {
         run.skip("paging-resolve", capability::PAGERDUTY, "there is no PagerDuty incident").await?;
         return Ok(false);
     };

@@ -14,7 +14,7 @@ use std::{pin::pin, time::Duration};
 
 use futures_util::FutureExt;
 use harmony_incidents::{
-    Answer, Command, GateStatus,
+    Answer, Command, GateId, GateStatus, LinkName,
     command::{GateRequest, GateView, Settled},
     policy::GateKind,
 };
@@ -146,7 +146,7 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
             history: vec![format!("{} requested by {}", gate.requested_at, gate.requester)],
             view: gate.clone(),
             settled,
-            channel: run.link("slackChannel"),
+            channel: run.link(LinkName::SlackChannel),
             message: told.message(),
         });
     });
@@ -380,8 +380,9 @@ fn time_left(now: Timestamp, deadline: Timestamp) -> Duration {
 }
 
 /// The gate's step: what stands behind the slash of its id.
-fn step_of(gate: &GateView) -> &str {
-    gate.gate_id.split_once('#').and_then(|(_, rest)| rest.split_once('/')).map_or("gate", |(_, step)| step)
+fn step_of(gate: &GateView) -> String {
+    let id = gate.gate_id.parse::<GateId>().ok();
+    id.as_ref().and_then(GateId::parts).map_or("gate", |(_, _, step)| step).to_owned()
 }
 
 fn settled_here<W: Blueprint>(ctx: &WorkflowContext<W>) -> Option<Settled> {

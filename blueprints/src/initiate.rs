@@ -4,7 +4,7 @@
 //! warning in the result, never a reason not to initiate.
 
 use harmony_incidents::{
-    Command,
+    Command, LinkName,
     log::{IncidentCreated, State, Text},
     policy::GateKind,
     words,
@@ -168,8 +168,8 @@ fn made(outcome: Result<StepReply, String>) -> Flow<Option<StepReply>> {
 }
 
 async fn end<W: Blueprint>(run: &Run<'_, W>, status: Status, reason: Option<&str>, told: Told) -> Flow {
-    let link = |reply: &Option<StepReply>, name: &str| {
-        reply.as_ref().and_then(|reply| reply.links.get(name).cloned())
+    let link = |reply: &Option<StepReply>, name: LinkName| {
+        reply.as_ref().and_then(|reply| reply.links.get(name.name()).cloned())
     };
     let result = InitiateResult {
         status,
@@ -181,10 +181,10 @@ async fn end<W: Blueprint>(run: &Run<'_, W>, status: Status, reason: Option<&str
             statuspage_incident_created: told.public.is_some(),
         },
         correlation: Correlation {
-            slack_channel: link(&told.channel, "slackChannel"),
-            slack_message_ts: link(&told.first, "slackMessageTs"),
-            pagerduty_incident_id: link(&told.paging, "pagerdutyIncidentId"),
-            statuspage_incident_id: link(&told.public, "statuspageIncidentId"),
+            slack_channel: link(&told.channel, LinkName::SlackChannel),
+            slack_message_ts: link(&told.first, LinkName::SlackMessageTs),
+            pagerduty_incident_id: link(&told.paging, LinkName::PagerdutyIncidentId),
+            statuspage_incident_id: link(&told.public, LinkName::StatuspageIncidentId),
         },
         warnings: run.warnings(),
     };

@@ -9,7 +9,7 @@
 use std::{cell::Cell, collections::BTreeMap, pin::pin, time::Duration};
 
 use harmony_incidents::{
-    GateStatus,
+    GateStatus, LinkName,
     command::{GateView, Settled},
     log::Severity,
     policy::GateKind,
@@ -229,7 +229,7 @@ async fn ask<W: Blueprint>(
     until: WorkflowCancellationToken,
 ) -> Flow<()> {
     let notice = Notice {
-        channel: run.link("slackChannel"),
+        channel: run.link(LinkName::SlackChannel),
         headline: plan.action.clone(),
         lines: plan.lines.clone(),
         output: None,
@@ -243,11 +243,11 @@ async fn ask<W: Blueprint>(
     };
     let posted = run.effect_until(ChannelPost, &step, capability::SLACK, notice, until).await?;
     if let Ok(reply) = posted
-        && reply.links.contains_key("slackMessageTs")
+        && reply.links.contains_key(LinkName::SlackMessageTs.name())
     {
         run.ctx.state_mut(|workflow| {
             if let Some(open) = &mut workflow.desk_mut().gate {
-                open.message = reply.links.get("slackMessageTs").cloned();
+                open.message = reply.links.get(LinkName::SlackMessageTs.name()).cloned();
             }
         });
     }
@@ -297,7 +297,7 @@ async fn pass_on<W: Blueprint>(
         format!("{} passed it on.", gate.escalated_by)
     };
     let notice = Notice {
-        channel: run.link("slackChannel"),
+        channel: run.link(LinkName::SlackChannel),
         headline: format!("Escalated to {}: {}", gate.required_roles.join(" or "), plan.action),
         lines: vec![format!("{why} Decide until {}.", gate.deadline)],
         output: None,
@@ -326,7 +326,7 @@ async fn remind<W: Blueprint>(
     }
     let Some(gate) = view_of(run.ctx) else { return Ok(()) };
     let notice = Notice {
-        channel: run.link("slackChannel"),
+        channel: run.link(LinkName::SlackChannel),
         headline: format!("Still to be decided: {}", plan.action),
         lines: Vec::new(),
         output: None,

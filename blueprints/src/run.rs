@@ -6,7 +6,7 @@
 use std::{error::Error, time::Duration};
 
 use harmony_incidents::{
-    Answer, Command, Refusal,
+    Answer, Command, LinkName, Refusal,
     ids::WorkflowId,
     judge::payload,
     log::{
@@ -157,8 +157,8 @@ impl<W: Blueprint> Run<'_, W> {
     }
 
     /// A named reference: from an earlier step of this run, or from before.
-    pub(crate) fn link(&self, name: &str) -> Option<String> {
-        self.incident.links.get(name).cloned()
+    pub(crate) fn link(&self, name: LinkName) -> Option<String> {
+        self.incident.links.get(name.name()).cloned()
     }
 
     /// Remembers what a step made.
@@ -311,7 +311,8 @@ impl<W: Blueprint> Run<'_, W> {
         notice: Notice,
         until: WorkflowCancellationToken,
     ) -> Flow<Option<StepReply>> {
-        let channel = Notice { channel: notice.channel.or_else(|| self.link("slackChannel")), ..notice };
+        let channel =
+            Notice { channel: notice.channel.or_else(|| self.link(LinkName::SlackChannel)), ..notice };
         let posted = self
             .effect_until(
                 crate::contracts::ChannelPost,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use harmony_eventlog::{LogError, OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, GateStatus, HasStatus, IncidentId, OrgId, Principal, RunStatus, WorkflowId,
+    Answer, GateId, GateStatus, HasStatus, IncidentId, OrgId, Principal, RunStatus, WorkflowId,
     attestation::{AttestationKeys, DecisionClaim},
     command::{Decision, DecisionPayload, Verdict},
     log::{GateState, IncidentState},
@@ -68,7 +68,7 @@ pub(crate) async fn place(app: &App, org: &OrgId, gate_id: &str) -> Result<Optio
 
 /// The incident and the workflow that a gate id names, if they are this organisation's.
 pub(crate) fn named(org: &OrgId, gate_id: &str) -> Option<(IncidentId, WorkflowId)> {
-    let workflow_id: WorkflowId = gate_id.split_once('#')?.0.parse().ok()?;
+    let (workflow_id, ..) = gate_id.parse::<GateId>().ok()?.parts()?;
     let (_, of, incident) = workflow_id.parts()?;
     (of == *org).then_some((incident, workflow_id))
 }

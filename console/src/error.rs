@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{GateStatus, Refusal};
+use harmony_incidents::{GateStatus, Refusal, approvals::RefusalReason};
 use serde_json::{Map, Value, json};
 
 /// Why a request was not carried out.
@@ -170,13 +170,9 @@ impl ApiError {
 }
 
 impl RefusedDecision {
-    /// The word before the colon decides: too late or too early is a conflict, everything else is policy.
     fn status(&self) -> StatusCode {
-        match self.because.split(':').next().unwrap_or_default() {
-            "stale" | "duplicate" | "late" | "early" | "cancelled" => StatusCode::CONFLICT,
-            "malformed" => StatusCode::UNPROCESSABLE_ENTITY,
-            _ => StatusCode::FORBIDDEN,
-        }
+        let status = RefusalReason::of(&self.because).http_status();
+        StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN)
     }
 
     fn members(&self) -> Map<String, Value> {

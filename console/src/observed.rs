@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use harmony_eventlog::{EventLog, Filter, LogError};
-use harmony_incidents::{GateStatus, HasStatus, OrgId, RuleSet};
+use harmony_incidents::{GateStatus, HasStatus, OrgId, RuleSet, machine};
 use harmony_telemetry::{
     self as telemetry, FutureExt, Parent, Span, SpanKind,
     metrics::{self, Standing},
@@ -61,7 +61,7 @@ pub(crate) async fn standing(log: &dyn EventLog, rules: &RuleSet) -> Result<Stan
     let mut gates: Vec<(String, i64)> = ["P1", "P2", "P3", "P4"].map(|word| (word.to_owned(), 0)).into();
     let mut nearest: Option<i64> = None;
     for org in organisations(rules) {
-        let states = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).into();
+        let states = machine::live_words();
         let filter = Filter { states, limit: LOOKED_AT, ..Filter::default() };
         for state in log.list(&org, &filter).await? {
             for gate in state.gates.iter().filter(|gate| gate.is(GateStatus::Pending)) {

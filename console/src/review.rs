@@ -5,8 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_incidents::{
-    Command, Context, IncidentId, OrgId, Right,
-    fold::SIGN_OFF,
+    Command, IncidentId, OrgId, Right,
     judge::payload,
     log::{ActionItemAdded, IncidentState, PostMortemRendered, ReviewSectionWritten, Text, payload::Kind},
 };
@@ -128,12 +127,5 @@ pub(crate) struct SignOffBody {
 pub(crate) async fn sign_off(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::SignOff).await?;
     let SignOffBody { digest } = call.body()?;
-    let context = as_sign_off(call.context(Some(&state)));
-    submit(&call, &incident, &Command::SignOff { digest }, &context).await
-}
-
-/// The cause's step tells a sign-off from a plain close, in the fold too.
-pub(crate) fn as_sign_off(mut context: Context) -> Context {
-    context.cause.step = SIGN_OFF.to_owned();
-    context
+    submit(&call, &incident, &Command::SignOff { digest }, &call.context(Some(&state))).await
 }

@@ -14,11 +14,12 @@ use harmony_blueprints::{
 };
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, Command, Context, HasStatus, Head, IncidentId, Judged, Refusal, Rules, RunStatus, WorkflowId,
-    WorkflowType,
+    Answer, Command, Context, HasStatus, Head, IncidentId, Judged, LinkName, Refusal, Rules, RunStatus,
+    WorkflowId, WorkflowType,
     ids::IdError,
     judge,
     log::{Authority, BlueprintState, IncidentState, State},
+    status,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -215,10 +216,7 @@ fn with_context(mut own: Value, golden: &GoldenContext) -> Value {
 
 /// What every workflow of an incident carries, from the state.
 fn golden_context(state: &IncidentState, initiator: &str) -> GoldenContext {
-    let link = |name: &str| {
-        let found = state.links.iter().find(|link| link.name == name);
-        found.map(|link| link.value.clone()).unwrap_or_default()
-    };
+    let link = |name| status::link(state, name).unwrap_or_default().to_owned();
     GoldenContext {
         trace_id: state.trace_id.clone(),
         initiator_id: initiator.to_owned(),
@@ -226,9 +224,9 @@ fn golden_context(state: &IncidentState, initiator: &str) -> GoldenContext {
         incident_id: state.incident.clone(),
         incident_severity: state.severity().as_str_name().to_owned(),
         incident_title: text(state.title.as_ref()),
-        incident_channel: link("slackChannel"),
-        pagerduty_incident_id: link("pagerdutyIncidentId"),
-        statuspage_incident_id: link("statuspageIncidentId"),
+        incident_channel: link(LinkName::SlackChannel),
+        pagerduty_incident_id: link(LinkName::PagerdutyIncidentId),
+        statuspage_incident_id: link(LinkName::StatuspageIncidentId),
         impacted_services: state.impacted_services.clone(),
     }
 }

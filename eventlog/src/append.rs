@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, Command, Context, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal,
+    Answer, Command, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal,
     command::{Attested, differing},
     judge::{Head, payload},
     log::{IncidentState, RecordRedacted, Text, payload::Kind},
@@ -250,10 +250,7 @@ fn plan(
     salt: &SaltKey,
 ) -> (Plan, Answer, IncidentState) {
     let identity = judged.identity.as_deref().unwrap_or(append.key);
-    let context = Context {
-        actor: judged.actor.unwrap_or_else(|| append.context.actor.clone()),
-        ..append.context.clone()
-    };
+    let context = judged.context(append.context);
     let (sealed, next) =
         record::append(append.org, &incident, head, identity, &context, judged.payloads, salt);
     let wake = |workflow: String| OutboxItem {

@@ -9,9 +9,10 @@
 //! | 2 | all of a signal, an action and a violated objective; changes of status and severity as actions; the time of a gate's decision |
 
 use harmony_protos::log::{
-    ActionItem, ActionKind, ActionState, ActorType, Authority, BlueprintState, CandidateState, GateState,
-    IncidentState, Link, Phase, Record, RefusalTally, Resolution, Responder, Review, ReviewSection,
-    SignalState, SloViolationState, State, StepState, Text, TicketState, payload::Kind,
+    ActionItem, ActionKind, ActionState, ActorType, ApprovalRequested, Authority, BlueprintState,
+    CandidateState, GateState, IncidentState, Link, Phase, Record, RefusalTally, Resolution, Responder,
+    Review, ReviewSection, SignalState, SloViolationState, State, StepState, Text, TicketState,
+    payload::Kind,
 };
 
 use crate::{
@@ -26,8 +27,8 @@ pub const FOLD_VERSION: u32 = 2;
 /// follows.
 pub const PAGERDUTY_SIGNAL: &str = "pagerduty/";
 
-/// The cause's step that tells a sign-off from a plain close.
-pub const SIGN_OFF: &str = "sign-off";
+/// The cause's step by which the record of a sign-off is told from that of a plain close. The judge writes it.
+pub(crate) const SIGN_OFF: &str = "sign-off";
 
 /// The state after a record.
 pub fn fold(mut state: IncidentState, record: &Record) -> IncidentState {
@@ -308,31 +309,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         ),
         Kind::ApprovalRequested(p) => {
             state.gates.retain(|gate| gate.gate_id != p.gate_id);
-            state.gates.push(GateState {
-                gate_id: p.gate_id.clone(),
-                status: GateStatus::Pending.into(),
-                level: p.level,
-                levels: p.levels.clone(),
-                digest: p.digest.clone(),
-                requested_at_us: p.requested_at_us,
-                due_us: p.due_us,
-                requester: p.requester.clone(),
-                four_eyes: p.four_eyes,
-                workflow_id: p.workflow_id.clone(),
-                blueprint: p.blueprint.clone(),
-                attempt: p.attempt,
-                action: p.action.clone(),
-                requested_seq: record.seq,
-                decided_by: String::new(),
-                refusals: 0,
-                escalates: p.escalates,
-                reason: p.reason.clone(),
-                was_escalated: false,
-                kind: p.kind.clone(),
-                quorum: p.quorum,
-                remind: p.remind,
-                ..GateState::default()
-            });
+            state.gates.push(requested(p, record.seq));
             state.gates.sort_by(|a, b| a.gate_id.cmp(&b.gate_id));
         }
         Kind::ApprovalDecided(p) if p.approved && p.approvals < p.quorum => {
@@ -448,6 +425,32 @@ fn acted(record: &Record, mut action: ActionState) -> ActionState {
     action.actor_ref.clone_from(&record.actor);
     action.at_us = record.occurred_at_us;
     action
+}
+
+/// The gate that this record opens.
+pub(crate) fn requested(p: &ApprovalRequested, seq: u64) -> GateState {
+    GateState {
+        gate_id: p.gate_id.clone(),
+        status: GateStatus::Pending.into(),
+        level: p.level,
+        levels: p.levels.clone(),
+        digest: p.digest.clone(),
+        requested_at_us: p.requested_at_us,
+        due_us: p.due_us,
+        requester: p.requester.clone(),
+        four_eyes: p.four_eyes,
+        workflow_id: p.workflow_id.clone(),
+        blueprint: p.blueprint.clone(),
+        attempt: p.attempt,
+        action: p.action.clone(),
+        requested_seq: seq,
+        escalates: p.escalates,
+        reason: p.reason.clone(),
+        kind: p.kind.clone(),
+        quorum: p.quorum,
+        remind: p.remind,
+        ..GateState::default()
+    }
 }
 
 fn add(list: &mut Vec<String>, word: &str) {

@@ -134,7 +134,7 @@ pub enum WorkflowType {
 
 impl WorkflowType {
     /// Those that run one at a time per incident.
-    pub const ALL: [Self; 4] = [Self::Initiate, Self::Remediate, Self::CloseOut, Self::PostMortem];
+    pub const BLUEPRINTS: [Self; 4] = [Self::Initiate, Self::Remediate, Self::CloseOut, Self::PostMortem];
 
     /// The type's name at Temporal.
     pub fn name(self) -> &'static str {
@@ -206,7 +206,7 @@ impl WorkflowId {
             let is_spelled_so = Self::act(&org, &incident, seq).0 == self.0;
             return is_spelled_so.then_some((WorkflowType::Act, org, incident));
         }
-        WorkflowType::ALL.into_iter().find_map(|kind| {
+        WorkflowType::BLUEPRINTS.into_iter().find_map(|kind| {
             let rest = self.0.strip_prefix(kind.name())?.strip_prefix('-')?;
             let (org, incident) = match rest.split_once(':') {
                 Some((org, incident)) => (org.parse().ok()?, incident),
@@ -232,8 +232,9 @@ impl FromStr for WorkflowId {
 
 /// One approval gate of one attempt: `<workflow id>#<attempt>/<step>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct GateId(String);
+text_id!(GateId);
 
 impl GateId {
     /// The gate that `step` of this attempt waits at.
@@ -241,20 +242,26 @@ impl GateId {
         Self(format!("{workflow}#{attempt}/{step}"))
     }
 
-    /// A gate id as somebody sent it: it is only ever compared.
-    pub fn claimed(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
-    /// The id as it is written.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// The workflow that waits at it, its attempt and its step.
+    pub fn parts(&self) -> Option<(WorkflowId, u32, &str)> {
+        let (workflow, rest) = self.0.split_once('#')?;
+        let (number, step) = rest.split_once('/')?;
+        let attempt: u32 = number.parse().ok()?;
+        // One spelling each.
+        let is_spelled_so = attempt > 0 && attempt.to_string() == number && !step.is_empty();
+        Some((workflow.parse().ok()?, attempt, step)).filter(|_| is_spelled_so)
     }
 }
 
-impl fmt::Display for GateId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+impl FromStr for GateId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = Self(text.to_owned());
+        id.parts().is_some().then_some(id).ok_or_else(|| IdError {
+            what: "gate id",
+            value: text.chars().take(160).collect(),
+            expected: "<workflow id>#<attempt>/<step>, such as incident.remediate-INC-2026-0001#1/approval",
+        })
     }
 }
 
@@ -314,6 +321,20 @@ mod tests {
             assert!(bad.parse::<IncidentId>().is_err(), "{bad}");
         }
         assert_eq!(IncidentId::new(2026, 12).parts(), (2026, 12));
+    }
+
+    #[test]
+    fn gate_ids_know_their_workflow_attempt_and_step() {
+        let workflow: WorkflowId = "incident.remediate-acme:INC-2026-0001".parse().unwrap();
+        let gate = GateId::new(&workflow, 2, "cell-1/unknown");
+        assert_eq!(gate.as_str().parse::<GateId>(), Ok(gate.clone()));
+        assert_eq!(gate.parts(), Some((workflow, 2, "cell-1/unknown")));
+        for bad in ["", "#1/a", "incident.remediate-INC-2026-0001", "incident.remediate-INC-2026-0001#1"] {
+            assert!(bad.parse::<GateId>().is_err(), "{bad}");
+        }
+        for bad in ["0/a", "01/a", "1/", "x/a"] {
+            assert!(format!("incident.remediate-INC-2026-0001#{bad}").parse::<GateId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

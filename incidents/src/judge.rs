@@ -14,6 +14,7 @@ use crate::{
     authority::Access,
     command::{Answer, Command, Context, Refusal, ResolutionInput},
     directory::Directory,
+    fold::SIGN_OFF,
     ids::WorkflowType,
     machine::{self, Needs, TransitionError},
     policy::Policy,
@@ -101,6 +102,8 @@ pub struct Judged {
     pub wake: Vec<String>,
     /// Who did it where that is not whoever handed the command in: a decision is its decider's.
     pub actor: Option<String>,
+    /// The cause's step, where the command itself is what the step says.
+    pub step: Option<&'static str>,
 }
 
 impl Judged {
@@ -116,7 +119,20 @@ impl Judged {
             identity: None,
             wake: Vec::new(),
             actor: None,
+            step: None,
         }
+    }
+
+    /// The context of its records: as handed in, but for what the command itself says of it.
+    pub fn context(&self, handed_in: &Context) -> Context {
+        let mut context = handed_in.clone();
+        if let Some(actor) = &self.actor {
+            context.actor.clone_from(actor);
+        }
+        if let Some(step) = self.step {
+            step.clone_into(&mut context.cause.step);
+        }
+        context
     }
 }
 
@@ -493,7 +509,7 @@ fn sign_off(state: &IncidentState, digest: &str, context: &Context) -> Result<Ju
                     .to_owned(),
         });
     }
-    close(state, context)
+    Ok(Judged { step: Some(SIGN_OFF), ..close(state, context)? })
 }
 
 /// Legal in every state. Which texts the record has, and whether they still stand, only the store can tell: it asks

@@ -29,6 +29,6 @@ pub use directory::{Directory, Principal, Role};
 pub use ids::{EffectScope, GateId, IncidentId, OrgId, WorkflowId, WorkflowType};
 pub use judge::{Head, Judged, RuleSet, Rules, RulesSource, judge};
 pub use policy::Policy;
-pub use status::{GateStatus, HasStatus, RunStatus, StepStatus};
+pub use status::{GateStatus, HasStatus, LinkName, RunStatus, StepStatus};
 
 pub use harmony_protos::log;

@@ -139,6 +139,14 @@ pub fn is_over(state: State) -> bool {
     matches!(state, State::Resolved | State::Closed | State::Cancelled | State::Archived)
 }
 
+/// States of incidents that are declared and not finished: their review may still be to come.
+pub const LIVE: [State; 4] = [State::Pending, State::Open, State::Mitigating, State::Resolved];
+
+/// The words of [`LIVE`], for a list's filter.
+pub fn live_words() -> Vec<String> {
+    LIVE.map(|state| state.as_str_name().to_owned()).to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

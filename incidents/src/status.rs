@@ -1,14 +1,14 @@
-//! The statuses of gates, runs and steps. Each word that the log, the wire and the pages know stands here once; the
-//! folded states, which protobuf declares as strings, are read and written through [`HasStatus`].
+//! The statuses of gates, runs and steps, and the names of links. Each word that the log, the wire and the pages know
+//! stands here once; the folded states, which protobuf declares as strings, are read and written through [`HasStatus`].
 
 use std::{fmt, str::FromStr};
 
-use harmony_protos::log::{BlueprintState, GateState, StepState};
+use harmony_protos::log::{BlueprintState, GateState, IncidentState, StepState};
 use serde::{Deserialize, Serialize};
 
 use crate::words::{UnknownWord, unknown};
 
-macro_rules! status {
+macro_rules! vocabulary {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ macro_rules! status {
     };
 }
 
-status! {
+vocabulary! {
     /// How an approval gate stands. In the log a gate is pending, or has ended in one of four ways; the other two words
     /// are what workflows and verdicts say of it.
     GateStatus, "gate status" {
@@ -70,7 +70,7 @@ status! {
     }
 }
 
-status! {
+vocabulary! {
     /// How a run of a blueprint stands.
     RunStatus, "run status" {
         /// It goes on, as far as the log knows.
@@ -99,7 +99,7 @@ impl RunStatus {
     }
 }
 
-status! {
+vocabulary! {
     /// How a step of a run stands. The log knows only how it ended.
     StepStatus, "step status" {
         /// It is under way.
@@ -111,6 +111,35 @@ status! {
         /// It was left out.
         Skipped = "SKIPPED",
     }
+}
+
+vocabulary! {
+    /// A thing of an incident at a vendor, as the step that made it names it on record.
+    LinkName, "link" {
+        /// The incident's channel.
+        SlackChannel = "slackChannel",
+        /// Its name.
+        SlackChannelName = "slackChannelName",
+        /// A message in it.
+        SlackMessageTs = "slackMessageTs",
+        /// The incident at PagerDuty.
+        PagerdutyIncidentId = "pagerdutyIncidentId",
+        /// The page about a gate; ends with its level.
+        PagerdutyPageId = "pagerdutyPageId",
+        /// A page that ends with the incident: about a raised severity, or a candidate.
+        PagerdutySeverityPageId = "pagerdutySeverityPageId",
+        /// The incident at Statuspage.
+        StatuspageIncidentId = "statuspageIncidentId",
+        /// The published review.
+        ConfluencePageId = "confluencePageId",
+        /// Its address.
+        ConfluencePageUrl = "confluencePageUrl",
+    }
+}
+
+/// The value of an incident's link.
+pub fn link(state: &IncidentState, name: LinkName) -> Option<&str> {
+    state.links.iter().find(|link| link.name == name.name()).map(|link| link.value.as_str())
 }
 
 /// A folded state whose field `status` holds the word of an enum.

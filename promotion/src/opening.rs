@@ -7,7 +7,7 @@ use harmony_eventlog::{
     OutboxKind, StoredCandidate, Target,
 };
 use harmony_incidents::{
-    Command, Context, IncidentId, OrgId, Refusal, Rules,
+    Command, Context, IncidentId, LinkName, OrgId, Refusal, Rules,
     attestation::AttestationKeys,
     judge::{judge, payload},
     log::{
@@ -28,8 +28,6 @@ use crate::{
 const PAGE: u32 = 200;
 /// Signals of one candidate that go on record; the rest is counted.
 const SIGNALS: usize = 100;
-/// The link under which an incident keeps a page that ends with it.
-const ENDING_PAGE: &str = "pagerdutySeverityPageId";
 
 /// Makes the incident of a candidate that was promoted, with the start of initiate, and remembers it there. Asked
 /// again, it is the same incident. What waited for a person and is no more severe is settled with it.
@@ -199,7 +197,11 @@ async fn settle(
         return Ok(());
     }
     // Its page was another one: it ends with the incident.
-    let link = Link { name: ENDING_PAGE.to_owned(), value: settled.page_id.clone(), ..Link::default() };
+    let link = Link {
+        name: LinkName::PagerdutySeverityPageId.into(),
+        value: settled.page_id.clone(),
+        ..Link::default()
+    };
     let kind = Kind::StepSucceeded(StepSucceeded {
         blueprint: WORKFLOW_TYPE.to_owned(),
         step: "page".to_owned(),

@@ -21,6 +21,7 @@ use harmony_incidents::{
     judge,
     judge::payload,
     log::{Authority, Cause, IncidentSignalIngested, Link, SignalType, Text, payload::Kind},
+    machine,
     promotion::{Candidate, CandidateError, Policies, known_severity},
 };
 use jiff::Timestamp;
@@ -175,7 +176,7 @@ async fn origin(app: &App, org: &OrgId, event: &Event) -> Result<Origin, ApiErro
             }
         });
     }
-    let live = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).to_vec();
+    let live = machine::live_words();
     let states = every(app, org, Filter { states: live, ..Filter::default() }).await?;
     let linked = states.into_iter().find(|state| {
         let is_it = |link: &Link| link.name.starts_with("pagerduty") && link.value == event.incident();

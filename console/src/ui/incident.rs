@@ -5,9 +5,9 @@
 use askama::Template;
 use harmony_eventlog::history::state_at;
 use harmony_incidents::{
-    HasStatus, RunStatus,
+    HasStatus, LinkName, RunStatus,
     log::{BlueprintState, IncidentState, Phase, State},
-    words as vocabulary,
+    status, words as vocabulary,
 };
 use uuid::Uuid;
 
@@ -232,18 +232,20 @@ fn times(state: &IncidentState, now: jiff::Timestamp) -> Vec<(&'static str, Stri
 
 /// Links as the steps recorded them: each is the incident's own place at a vendor.
 fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
-    const LABELS: [(&str, &str); 7] = [
-        ("slackChannel", "Slack"),
-        ("slackChannelName", ""),
-        ("slackMessageTs", ""),
-        ("pagerdutyIncidentId", "PagerDuty"),
-        ("pagerdutyPageId", "Page for the approval"),
-        ("statuspageIncidentId", "Status page"),
-        ("confluencePageId", "Review page"),
-    ];
+    // No label: shown beside another, or nowhere.
+    let label_of = |name: LinkName| match name {
+        LinkName::SlackChannel => "Slack",
+        LinkName::SlackChannelName | LinkName::SlackMessageTs | LinkName::ConfluencePageUrl => "",
+        LinkName::PagerdutyIncidentId => "PagerDuty",
+        LinkName::PagerdutyPageId => "Page for the approval",
+        LinkName::PagerdutySeverityPageId => "Page for the incident",
+        LinkName::StatuspageIncidentId => "Status page",
+        LinkName::ConfluencePageId => "Review page",
+    };
     let mut out = Vec::new();
     for link in &state.links {
-        let label = LABELS.iter().find(|(name, _)| *name == link.name).map(|(_, label)| *label);
+        let name = link.name.parse::<LinkName>().ok();
+        let label = name.map(label_of);
         // An address that stands beside its id is that id's link.
         if label == Some("") || link.name.ends_with("Url") {
             continue;
@@ -255,10 +257,10 @@ fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
             .find(|address| is_web(address));
         let mut href = address.unwrap_or_default().to_owned();
         let mut value = link.value.clone();
-        if link.name == "slackChannel" {
+        if name == Some(LinkName::SlackChannel) {
             href = format!("{}{}", visit.app.doors.site.slack_channels, encoded(&link.value));
-            let name = state.links.iter().find(|one| one.name == "slackChannelName");
-            value = name.map_or(value, |name| format!("#{}", name.value));
+            let name = status::link(state, LinkName::SlackChannelName);
+            value = name.map_or(value, |name| format!("#{name}"));
         }
         out.push(Out { label: label.map_or_else(|| link.name.clone(), str::to_owned), value, href });
     }

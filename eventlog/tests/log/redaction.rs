@@ -152,6 +152,7 @@ async fn redacted_text_reads_as_redacted_everywhere(on: Backend) {
         identity: None,
         wake: Vec::new(),
         actor: None,
+        step: None,
     };
     world
         .log

@@ -6,13 +6,17 @@ use harmony_protos::log::{
 };
 use jiff::Timestamp;
 
-use super::{cancel, org_of, time};
+use super::{
+    cancel, org_of,
+    refusal::{GateRefusal, RefusalReason},
+    time,
+};
 use crate::{
-    authority::{Denied, GateAsk, GateRight},
+    authority::{GateAsk, GateRight},
     command::{
         Answer, Attested, Context, Decision, DecisionInput, DecisionPayload, Refusal, Settled, Verdict,
     },
-    directory::{Principal, Role},
+    directory::Principal,
     judge::{JUSTIFICATION_CHARS, Judged, Rules, TEXT_LIMIT_BYTES},
     machine,
     policy::Manual,
@@ -39,7 +43,7 @@ pub(crate) fn decide(
     let payload = match &input.payload {
         Ok(payload) => payload,
         Err(problem) => {
-            let refused = Refused::new("malformed", problem.clone());
+            let refused = GateRefusal::Unreadable(problem.clone());
             return refused.judged(state, pending(state, input), "", input, at_us);
         }
     };
@@ -113,7 +117,7 @@ pub(crate) fn count(gate_id: &str, minute: Timestamp, not_recorded: u32) -> Resu
     );
     let record = Kind::ApprovalRefused(ApprovalRefused {
         gate_id: gate_id.to_owned(),
-        refused_because: "flood".to_owned(),
+        refused_because: RefusalReason::Flood.name().to_owned(),
         explanation: Text::optional(explanation),
         count: not_recorded,
         ..ApprovalRefused::default()
@@ -143,32 +147,25 @@ fn cut(claimed: &str, limit_chars: usize) -> String {
     claimed.chars().take(limit_chars).collect()
 }
 
-/// Why a decision was refused: a stable word and a sentence.
-struct Refused {
-    because: String,
-    explanation: String,
-}
-
-impl Refused {
-    fn new(because: impl Into<String>, explanation: impl Into<String>) -> Self {
-        Self { because: because.into(), explanation: cut(&explanation.into(), EXPLANATION_CHARS) }
-    }
-
+impl GateRefusal {
+    /// The verdict, and its record unless it is only counted.
     fn judged(
-        self,
+        &self,
         state: &IncidentState,
         gate: Option<&GateState>,
         approver: &str,
         input: &DecisionInput,
         at_us: i64,
     ) -> Judged {
+        let because = self.reason().name().to_owned();
+        let explanation = cut(&self.explanation(), EXPLANATION_CHARS);
         let gate_id = gate.map(|gate| gate.gate_id.clone());
         let (minute_us, too_many) = tally(state, gate_id.as_deref().unwrap_or_default(), at_us);
         let only_counted = too_many && input.counted;
         let verdict = Verdict {
             accepted: false,
             status: gate.and_then(HasStatus::status).unwrap_or(GateStatus::None),
-            refused_because: Some(format!("{}: {}", self.because, self.explanation)),
+            refused_because: Some(format!("{because}: {explanation}")),
             gate_id: gate_id.clone(),
             settled: None,
             approvals: Vec::new(),
@@ -181,11 +178,11 @@ impl Refused {
         let record = Kind::ApprovalRefused(ApprovalRefused {
             gate_id: gate_id.unwrap_or_default(),
             approver: Text::optional(cut(approver, APPROVER_CHARS)),
-            refused_because: self.because,
+            refused_because: because,
             decision_id: cut(decision_id.unwrap_or_default(), DECISION_ID_CHARS),
             source: source(input),
             attested: input.attested == Attested::Yes,
-            explanation: Text::optional(self.explanation),
+            explanation: Text::optional(explanation),
             minute_us,
             count: 0,
         });
@@ -217,56 +214,53 @@ fn accept<'a>(
     state: &'a IncidentState,
     input: &'a DecisionInput,
     rules: Rules<'_>,
-) -> Result<(&'a GateState, String), Refused> {
-    let payload = input.payload.as_ref().map_err(|problem| Refused::new("malformed", problem.clone()))?;
+) -> Result<(&'a GateState, String), GateRefusal> {
+    let payload = input.payload.as_ref().map_err(|problem| GateRefusal::Unreadable(problem.clone()))?;
     if payload.reason.as_ref().is_some_and(|reason| reason.len() > TEXT_LIMIT_BYTES) {
-        return Err(Refused::new("malformed", "its reason has more than 64 KiB"));
+        return Err(GateRefusal::ReasonTooLong);
     }
     match input.attested {
         Attested::Yes => {
             if payload.gate_id.is_none() || payload.digest.is_none() {
-                return Err(Refused::new("malformed", "an attested decision names its gate and digest"));
+                return Err(GateRefusal::NamesNoGate);
             }
         }
         Attested::Forged => {
-            return Err(Refused::new("attestation", "its attestation does not hold for this decision"));
+            return Err(GateRefusal::Forged);
         }
         Attested::No => {
             if rules.policy.manual_signals == Manual::Refuse {
-                return Err(Refused::new(
-                    "manual",
-                    "decisions sent straight to Temporal are not accepted here: use the console, Slack or harmony approval",
-                ));
+                return Err(GateRefusal::SentByHand);
             }
         }
     }
     check_break_glass(state, input, payload, rules)?;
     let Some(principal) = rules.directory.get(&payload.approver_id) else {
-        return Err(Refused::new("unknown-approver", "nobody of this id is in the directory"));
+        return Err(GateRefusal::UnknownApprover);
     };
     let gate = match (&payload.gate_id, pending(state, input)) {
         (None, Some(gate)) => gate,
         (None, None) => {
             let last = own(state, input).max_by_key(|gate| gate.requested_seq);
-            return Err(last.map_or_else(|| Refused::new("early", "no gate is pending"), settled_before));
+            return Err(last.map_or(GateRefusal::NoGatePending, GateRefusal::settled));
         }
         (Some(id), pending) => match own(state, input).find(|gate| gate.gate_id == *id) {
             Some(gate) if gate.is(GateStatus::Pending) => gate,
-            Some(gate) => return Err(settled_before(gate)),
-            None if pending.is_some() => return Err(Refused::new("stale", "another gate is pending now")),
-            None => return Err(Refused::new("stale", "this gate is not pending")),
+            Some(gate) => return Err(GateRefusal::settled(gate)),
+            None if pending.is_some() => return Err(GateRefusal::AnotherGatePending),
+            None => return Err(GateRefusal::GateNotPending),
         },
     };
     if payload.digest.as_ref().is_some_and(|digest| *digest != hex::encode(&gate.digest)) {
-        return Err(Refused::new("stale", "the digest is not that of what is asked now"));
+        return Err(GateRefusal::AnotherDigest);
     }
     let acted_as = may_decide(state, gate, principal, payload, rules)?;
     if input.decided_at.as_microsecond() > gate.due_us {
-        return Err(Refused::new("late", "it was decided after the deadline"));
+        return Err(GateRefusal::AfterDeadline);
     }
     let again = gate.approvals.contains(&payload.approver_id);
     if again && payload.decision == Decision::Approved && !payload.break_glass {
-        return Err(Refused::new("duplicate", "they have approved it already: somebody else must, too"));
+        return Err(GateRefusal::ApprovedAlready);
     }
     Ok((gate, acted_as))
 }
@@ -278,22 +272,17 @@ fn may_decide(
     principal: &Principal,
     payload: &DecisionPayload,
     rules: Rules<'_>,
-) -> Result<String, Refused> {
+) -> Result<String, GateRefusal> {
     let decision = match (payload.decision, payload.break_glass) {
         (Decision::Approved, true) => GateRight::BreakGlass,
         (Decision::Approved, false) => GateRight::Approve,
         (Decision::Rejected, _) => GateRight::Reject,
     };
     let (org, ask) = (org_of(state), GateAsk::of(gate));
-    rules.access.may_decide(principal, decision, &org, state, ask).map_err(|denied| match denied {
-        Denied::Forbidden { because, explanation } => Refused::new(because, explanation),
-        Denied::NotPermitted if payload.break_glass => {
-            Refused::new("missing-role", format!("breaking the glass needs {}", Role::OnCall.name()))
-        }
-        Denied::NotPermitted => {
-            Refused::new("missing-role", format!("this level needs {}", ask.roles.join(" or ")))
-        }
-    })?;
+    rules
+        .access
+        .may_decide(principal, decision, &org, state, ask)
+        .map_err(|denied| GateRefusal::denied(denied, payload.break_glass, ask.roles))?;
     let role = rules.access.acts_as(principal, decision, &org, state, ask);
     Ok(role.map(|role| role.name().to_owned()).unwrap_or_default())
 }
@@ -304,42 +293,28 @@ fn check_break_glass(
     input: &DecisionInput,
     payload: &DecisionPayload,
     rules: Rules<'_>,
-) -> Result<(), Refused> {
+) -> Result<(), GateRefusal> {
     let justification = payload.justification.as_deref().unwrap_or_default();
     if justification.len() > TEXT_LIMIT_BYTES {
-        return Err(Refused::new("malformed", "its justification has more than 64 KiB"));
+        return Err(GateRefusal::JustificationTooLong);
     }
     if !payload.break_glass {
-        return if justification.is_empty() {
-            Ok(())
-        } else {
-            Err(Refused::new("malformed", "only breaking the glass takes a justification; give a reason"))
-        };
+        return if justification.is_empty() { Ok(()) } else { Err(GateRefusal::JustificationWithoutGlass) };
     }
-    let refused = |explanation: &str| Err(Refused::new("break-glass", explanation));
     if input.attested == Attested::No {
-        return refused("the glass is broken only through the console's API and harmony approval");
+        return Err(GateRefusal::GlassByHand);
     }
     if payload.decision != Decision::Approved {
-        return refused("only an approval breaks the glass; a rejection needs no emergency");
+        return Err(GateRefusal::GlassToReject);
     }
     if !rules.policy.break_glass {
-        return refused("the policy forbids it");
+        return Err(GateRefusal::GlassForbidden);
     }
     if !matches!(state.severity(), Severity::P1 | Severity::P2) {
-        return refused("only a P1 or P2 allows it");
+        return Err(GateRefusal::GlassWithoutUrgency);
     }
     if justification.trim().chars().count() < JUSTIFICATION_CHARS {
-        return refused("it needs a justification of at least 20 characters");
+        return Err(GateRefusal::GlassWithoutJustification);
     }
     Ok(())
-}
-
-/// Why a gate that is no longer pending takes no decision.
-fn settled_before(gate: &GateState) -> Refused {
-    match gate.status() {
-        Some(GateStatus::Timeout) => Refused::new("late", "its time is over"),
-        Some(GateStatus::Cancelled) => Refused::new("cancelled", "nobody needs to decide this any more"),
-        _ => Refused::new("duplicate", "it was decided already"),
-    }
 }

@@ -11,6 +11,7 @@ mod decision;
 mod escalation;
 mod levels;
 mod offer;
+mod refusal;
 mod review;
 
 use harmony_protos::log::{
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use crate::{
     authority::GateAsk,
     command::{Answer, Context, GateRequest, GateView, Refusal, Settled},
+    fold,
     ids::{GateId, OrgId},
     judge::{Judged, Rules},
     machine,
@@ -32,6 +34,7 @@ pub use decision::REFUSALS_A_MINUTE;
 pub(crate) use decision::{count, decide};
 pub(crate) use escalation::{escalate, expire, replan};
 pub use offer::{Offered, offered, waits_for};
+pub use refusal::RefusalReason;
 pub use review::{REQUIRED_SECTIONS, REVIEW_SECTIONS, missing_for_review};
 
 use levels::Bench;
@@ -91,27 +94,7 @@ pub(crate) fn open(
         remind: rules.policy.remind,
         auto_escalate_p1: counted(state.severity(), rules),
     };
-    let gate = GateView {
-        gate_id: record.gate_id.clone(),
-        digest: hex::encode(&record.digest),
-        action: request.action.clone(),
-        request_reason: request.reason.clone(),
-        required_roles: roles(&record.levels, first),
-        level: record.level,
-        page: record.levels.get(first).is_some_and(|level| level.page),
-        requested_at: time(at),
-        deadline: time(due),
-        timeout_ms: record.levels.get(first).map_or(0, |level| level.timeout_ms),
-        requester: request.requester.clone(),
-        escalates: first + 1 < record.levels.len(),
-        next_roles: roles(&record.levels, first + 1),
-        plan: 0,
-        severity: Severity::Unspecified,
-        escalated_by: String::new(),
-        quorum,
-        approvals: Vec::new(),
-        remind: record.remind,
-    };
+    let gate = view(&fold::requested(&record, state.seq + 1));
     Ok(Judged::new(Answer::GateOpened { gate }, vec![Kind::ApprovalRequested(record)]))
 }
 

@@ -177,9 +177,9 @@ fn sign_off_is_of_the_page_that_is_published() {
     for wrong in [String::new(), "08".repeat(32)] {
         assert!(refused(&mut world, "commander", &sign_off(wrong)).contains("published again"));
     }
-    let mut context = world.context("commander");
-    context.cause.step = harmony_incidents::fold::SIGN_OFF.to_owned();
-    world.say_as(&context, &sign_off(right)).unwrap();
+    world.say("commander", &sign_off(right)).unwrap();
+    let record = &world.sealed.last().unwrap().record;
+    assert_eq!(record.cause.as_ref().unwrap().step, "sign-off", "what the records of sign-offs always said");
     assert_eq!(world.head.state.state(), State::Closed);
     assert_eq!(world.head.state.review.as_ref().unwrap().signed_off_by, "commander");
 }

@@ -103,7 +103,7 @@ fn command(world: &World, actor: &str, step: &Step) -> Option<Command> {
             Command::ChangeSeverity { to: Severity::try_from(*to).unwrap(), reason: String::new() }
         }
         Step::Start(kind) => Command::StartBlueprint {
-            workflow_id: workflow(WorkflowType::ALL[*kind]),
+            workflow_id: workflow(WorkflowType::BLUEPRINTS[*kind]),
             starter: actor.to_owned(),
             attested: true,
             target: None,
@@ -166,7 +166,7 @@ fn tell(steps: &[(usize, Step)], each: impl Fn(&IncidentState, &IncidentState)) 
         }
         let Some(command) = command(&world, actor, step) else { continue };
         let context = match step {
-            Step::Start(kind) => world.workflow_context(WorkflowType::ALL[*kind], actor),
+            Step::Start(kind) => world.workflow_context(WorkflowType::BLUEPRINTS[*kind], actor),
             Step::Open(index) => world.workflow_context(GATES[*index].0, actor),
             _ => world.context(actor),
         };

@@ -234,8 +234,9 @@ impl World {
     pub(crate) fn say_as(&mut self, context: &Context, command: &Command) -> Result<Answer, Refusal> {
         let judged = self.judge(context, command)?;
         self.commands += 1;
+        let context = judged.context(context);
         let key = judged.identity.unwrap_or_else(|| format!("command-{}", self.commands));
-        self.append(context, &key, judged.payloads);
+        self.append(&context, &key, judged.payloads);
         self.wake = judged.wake;
         Ok(judged.answer)
     }

@@ -1,7 +1,7 @@
 //! Reading an interaction: clicks on our buttons, forms that were sent, shortcuts. Others are nobody's business here.
 
 use futures_util::future::try_join_all;
-use harmony_incidents::{IncidentId, OrgId, command::Decision, ids::NAMESPACE};
+use harmony_incidents::{GateId, IncidentId, OrgId, command::Decision, ids::NAMESPACE};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -191,7 +191,8 @@ fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {
 pub(super) fn gate(value: &str) -> Result<(OrgId, String, String), String> {
     let GateButton { org, workflow_id, gate_id, digest } =
         serde_json::from_str(value).map_err(|error| error.to_string())?;
-    if gate_id.split_once('#').is_none_or(|(workflow, _)| workflow != workflow_id) {
+    let id = gate_id.parse::<GateId>().ok();
+    if id.as_ref().and_then(GateId::parts).is_none_or(|(workflow, ..)| workflow.as_str() != workflow_id) {
         return Err("the gate is not this workflow's".to_owned());
     }
     Ok((org, gate_id, digest))

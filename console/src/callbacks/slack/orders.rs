@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_eventlog::Filter;
-use harmony_incidents::{IncidentId, OrgId, RuleSet};
+use harmony_incidents::{IncidentId, LinkName, OrgId, RuleSet, machine, status::link};
 use serde_json::{Value, json};
 
 use crate::{App, auth::Caller, call::Call, error::ApiError, facts, incidents, responders, status};
@@ -220,12 +220,12 @@ fn named(rules: &RuleSet, who: &str) -> Result<String, ApiError> {
 
 /// The live incident whose channel this is.
 async fn of_channel(app: &App, org: &OrgId, channel: &str) -> Result<IncidentId, ApiError> {
-    let live = ["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned).to_vec();
+    let live = machine::live_words();
     let live = Filter { states: live, ..Filter::default() };
     let incidents = if channel.is_empty() { vec![] } else { incidents::every(app, org, live).await? };
     incidents
         .iter()
-        .find(|state| state.links.iter().any(|link| link.name == "slackChannel" && link.value == channel))
+        .find(|state| link(state, LinkName::SlackChannel) == Some(channel))
         .and_then(|state| state.incident.parse().ok())
         .ok_or_else(|| {
             ApiError::Invalid(

@@ -2,7 +2,7 @@
 //! when it comes back, like the value of a button; the gate's digest is compared by the judge.
 
 use harmony_capabilities::slack::SlackReplies;
-use harmony_incidents::{command::Decision, ids::NAMESPACE};
+use harmony_incidents::{GateId, command::Decision, ids::NAMESPACE};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ pub(super) async fn ask(
     gate_id: &str,
     digest: &str,
 ) -> Result<(), String> {
-    let workflow_id = gate_id.split_once('#').map(|(workflow, _)| workflow).unwrap_or_default();
+    let workflow_id = gate_id.parse::<GateId>().ok().and_then(|id| Some(id.parts()?.0));
     let metadata = json!({
         "org": click.org,
         "workflowId": workflow_id,

@@ -20,7 +20,6 @@ use crate::{
     App,
     decisions::{self, Course, Place, Proposal},
     error::ApiError,
-    review::as_sign_off,
 };
 
 /// A click on one of our buttons.
@@ -170,12 +169,12 @@ async fn sign_off(
     if !rules.access.may(principal, Right::SignOff, &click.org, Some(&state)) {
         return Err(ApiError::Forbidden(rules.access.needs(Right::SignOff)));
     }
-    let context = as_sign_off(Context {
+    let context = Context {
         actor: principal.id.clone(),
         authority: rules.access.authority(principal, &click.org, Some(&state)),
         cause: Cause { request_id: click.id.to_string(), ..Cause::default() },
         occurred_at: Timestamp::now(),
-    });
+    };
     let command = Command::SignOff { digest: digest.to_ascii_lowercase() };
     app.doors
         .log
