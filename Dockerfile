@@ -36,6 +36,7 @@ RUN apt-get update \
     && mkdir -p /var/lib/harmony \
     && chown 65532:65532 /var/lib/harmony
 COPY --from=build /src/target/release/harmony /usr/local/bin/harmony
+COPY --from=build /src/policies /usr/share/harmony/policies
 COPY --from=build /src/runbooks /usr/share/harmony/runbooks
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/harmony/
 ARG REVISION=unknown
@@ -45,6 +46,7 @@ LABEL org.opencontainers.image.title="harmony" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${REVISION}"
 ENV HARMONY_DATA_DIR=/var/lib/harmony \
+    HARMONY_PROMOTION_POLICIES=/usr/share/harmony/policies \
     HARMONY_RUNBOOKS=/usr/share/harmony/runbooks \
     HARMONY_LOG_FORMAT=json
 # The root file system may be read-only: Harmony writes into its data directory, cells into TMPDIR.

@@ -13,13 +13,13 @@ use harmony_eventlog::{Begin, CandidateStatus, LogError, StoredCandidate};
 use harmony_incidents::{
     IncidentId, OrgId, RuleSet,
     attestation::StartClaim,
-    ids::candidate_page_key,
     log::Authority,
     policy::Manual,
     promotion::{AUTO_ACTOR, CandidateId, Outcome, parse_workflow_id},
 };
-use harmony_promotion::{self as promotion, Asker, Ruling};
+use harmony_promotion::{self as promotion, Asker, Page, Ruling};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use uuid::Uuid;
 
 use crate::{
     begin::milliseconds,
@@ -42,7 +42,7 @@ impl Services {
         let asked = self.asker(&request, &org, &rules)?;
         let Some((actor, authority)) = asked else {
             let reason = "workflows started straight at Temporal are not accepted here".to_owned();
-            return Ok(reply(Evaluated::Refused { reason }));
+            return Ok(reply(Evaluated::Refused { reason, page: false }));
         };
         let asker = Asker { actor: &actor, authority, justification: "", now: request.occurred_at };
         let log = self.log.as_ref();
@@ -57,9 +57,13 @@ impl Services {
         };
         let stored = match ruling {
             Ruling::Decided(stored) => stored,
-            Ruling::Declined(decision) => return Ok(reply(Evaluated::Refused { reason: decision.because })),
+            Ruling::Declined(decision) => {
+                return Ok(reply(Evaluated::Refused { reason: decision.because, page: false }));
+            }
             Ruling::Refused(refusal) => {
-                return Ok(reply(Evaluated::Refused { reason: refusal.to_string() }));
+                // Whoever set the policy up believes that somebody hears of it.
+                let page = self.names_a_policy(&org, &candidate_id).await?;
+                return Ok(reply(Evaluated::Refused { reason: refusal.to_string(), page }));
             }
         };
         let Some(decision) = stored.decision.clone() else {
@@ -79,6 +83,11 @@ impl Services {
                 Evaluated::Suppressed { decided, incident: noted }
             }
         }))
+    }
+
+    /// Whether the candidate counts on a policy.
+    async fn names_a_policy(&self, org: &OrgId, id: &CandidateId) -> Result<bool, ActivityError> {
+        Ok(self.kept(org, id).await?.candidate.policy_id.is_some())
     }
 
     /// Who asks, with what authority; none where a start past our doors is not accepted.
@@ -139,30 +148,46 @@ impl Services {
         if !stored.page_id.is_empty() {
             return Ok(made(&stored.page_id, &[], ""));
         }
-        if stored.status != CandidateStatus::Deferred {
-            return Ok(skipped("it is not deferred any more"));
+        if !matches!(stored.status, CandidateStatus::Deferred | CandidateStatus::Refused) {
+            return Ok(skipped("it does not wait any more"));
         }
         if !self.flags.value(&capability_flag(capability::PAGERDUTY), true).await.on {
             return Ok(skipped("PagerDuty is switched off"));
         }
         let Some(paging) = &self.paging else { return Ok(skipped("PagerDuty is not configured")) };
-        let hold = Hold::new(ctx, candidate_page_key(org, candidate_id), Duration::ZERO);
+        let rules = self.rules.current();
+        let page = promotion::page(self.log.as_ref(), org, &stored, &rules.promotion)
+            .await
+            .map_err(|error| failure::log(&error))?;
+        let key = match page {
+            Page::Key(key) => key,
+            // Whoever was paged about the others sees this one too.
+            Page::Joined(page_id) => {
+                self.remember_page(&candidate, &page_id).await?;
+                return Ok(made(&page_id, &[], ""));
+            }
+        };
+        let hold = Hold::new(ctx, key, Duration::ZERO);
         let begun = self.begin_page(&candidate, &hold).await?;
         let again = begun == Begin::Again;
         let paged = match begun {
             Begin::Done(result) => page_result(&hold, result)?,
             Begin::Busy(left) => return Err(busy(left)),
             Begin::Fresh | Begin::Again => {
-                let outcome = heard_of(ctx, self.send_page(paging, org, &stored)).await;
+                let outcome = heard_of(ctx, self.send_page(paging, org, &stored, key)).await;
                 self.end_page(&candidate, &hold, again, outcome).await?
             }
         };
-        promotion::remember(self.log.as_ref(), org, candidate_id, |kept| {
-            kept.page_id.clone_from(&paged.external_ref);
-        })
-        .await
-        .map_err(|error| failure::log(&error))?;
+        self.remember_page(&candidate, &paged.external_ref).await?;
         Ok(paged)
+    }
+
+    async fn remember_page(&self, candidate: &CandidateRef, page_id: &str) -> Result<(), ActivityError> {
+        let CandidateRef { org, candidate_id } = candidate;
+        let remember = |kept: &mut StoredCandidate| page_id.clone_into(&mut kept.page_id);
+        promotion::remember(self.log.as_ref(), org, candidate_id, remember)
+            .await
+            .map_err(|error| failure::log(&error))
     }
 
     /// The ledger's row, by which PagerDuty's webhook about this page is known as ours.
@@ -179,8 +204,8 @@ impl Services {
         paging: &PagingService,
         org: &OrgId,
         stored: &StoredCandidate,
+        key: Uuid,
     ) -> Result<StepReply, CallError> {
-        let key = candidate_page_key(org, stored.id());
         let text = self.call_for_help(org, stored);
         if let Some(id) = &stored.candidate.pagerduty_incident_id {
             // Notes have no key at PagerDuty, so it is looked for first, whichever attempt this is.
@@ -191,7 +216,7 @@ impl Services {
         let title = &stored.candidate.title;
         let draft = IncidentDraft {
             key,
-            title: format!("{} candidate waits: {title}", severity.unwrap_or_default()),
+            title: format!("{} candidate waits: {title}", severity.unwrap_or(&stored.candidate.severity)),
             service_id: paging.service_id.clone(),
             high_urgency: true,
             details: text,
@@ -227,7 +252,8 @@ impl Services {
 
     /// What whoever is paged reads.
     fn call_for_help(&self, org: &OrgId, stored: &StoredCandidate) -> String {
-        let because = stored.decision.as_ref().map(|decision| decision.because.as_str()).unwrap_or_default();
+        let because = stored.decision.as_ref().map(|decision| decision.because.as_str());
+        let because = because.unwrap_or(&stored.refused_because);
         let id = stored.id();
         let link = match &self.console {
             Some(console) => {

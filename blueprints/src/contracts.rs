@@ -854,5 +854,8 @@ pub enum Evaluated {
     Refused {
         /// Why.
         reason: String,
+        /// Whether somebody is paged about it.
+        #[serde(default)]
+        page: bool,
     },
 }

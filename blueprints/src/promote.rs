@@ -42,7 +42,14 @@ async fn flow(ctx: &WorkflowContext<Promote>, raw: RawValue) -> Flow<PromoteResu
     let request = request(ctx, &raw)?;
     let reply: EvaluateReply = patiently(ctx, CandidateEvaluate, &request).await?;
     match reply.evaluated {
-        Evaluated::Refused { reason } => Ok(PromoteResult::refused(&reply.candidate, reason)),
+        Evaluated::Refused { reason, page } => {
+            let mut result = PromoteResult::refused(&reply.candidate, reason);
+            if page {
+                let patience = Duration::from_millis(reply.patience_ms);
+                result.warnings.extend(self::page(ctx, &reply.candidate, patience).await?);
+            }
+            Ok(result)
+        }
         Evaluated::Promoted(decided) => {
             let incident = patiently(ctx, CandidateOpen, &reply.candidate).await?;
             Ok(PromoteResult::decided(&reply.candidate, *decided, Some(incident.to_string())))

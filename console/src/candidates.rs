@@ -121,6 +121,16 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     Ok(Json(view(&found)).into_response())
 }
 
+/// `GET …/candidates/{id}/attempts`
+pub(crate) async fn attempts(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    call.caller.require(Right::Read, None)?;
+    let id = candidate_id(&call)?;
+    let found = promotion::attempts(call.app.doors.log.as_ref(), &call.caller.org, &id).await?;
+    let attempts = found.ok_or_else(|| unknown(&id))?;
+    Ok(Json(json!({ "candidateId": id, "attempts": attempts })).into_response())
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PromoteBody {

@@ -281,6 +281,13 @@ const OPERATIONS: &[Operation] = &[
         &[],
         &[(200, "The candidate.", JSON, "")],
     ),
+    get(
+        "/candidates/{id}/attempts",
+        "Candidates",
+        "What the promotion engine was asked about a candidate, and what it said.",
+        &[],
+        &[(200, "The attempts, oldest first.", JSON, "")],
+    ),
     post(
         "/candidates/{id}/promote",
         "Candidates",

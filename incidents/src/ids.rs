@@ -300,6 +300,18 @@ pub fn candidate_page_key(org: &OrgId, candidate: &CandidateId) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{org}/candidate/{candidate}/page").as_bytes())
 }
 
+/// The key of the page about every candidate of a correlation key and severity that waits (`UUIDv5`). `after` is the
+/// last of them that was paged about or promoted before: what comes after it is another page.
+pub fn group_page_key(
+    org: &OrgId,
+    correlation_key: &str,
+    severity: &str,
+    after: Option<&CandidateId>,
+) -> Uuid {
+    let after = after.map(CandidateId::as_str).unwrap_or_default();
+    Uuid::new_v5(&NAMESPACE, format!("{org}/candidates/{severity}/{after}/page/{correlation_key}").as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,10 +11,12 @@ mod attempts;
 mod duplicates;
 mod intake;
 mod opening;
+mod paging;
 
 pub use attempts::attempts;
 pub use intake::{take, take_detections};
 pub use opening::{note, open};
+pub use paging::{Page, page};
 
 use harmony_eventlog::{CandidateChange, CandidateStatus, Changed, EventLog, LogError, StoredCandidate};
 use harmony_incidents::{

@@ -1,7 +1,9 @@
 //! A candidate is handed in: it becomes an incident, waits for a person, or nothing; once, whoever dies meanwhile.
 
+use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::world::{POLICY, World, refusal};
 
@@ -223,5 +225,83 @@ async fn candidate_without_a_policy_is_refused_until_somebody_overrides() {
     assert_eq!(code, 4);
     let (status, listed) = world.api(Method::GET, "candidates", None).await;
     assert_eq!((status, listed["candidates"].as_array().unwrap().len()), (200, 1), "nothing was handed in");
+    world.verified().await;
+}
+
+const ALERTMANAGER: &str = "the-secret-of-alertmanager";
+const PAGERDUTY: &str = "the-secret-of-pagerduty-webhooks";
+
+/// An event about an incident at PagerDuty, as PagerDuty signs it.
+async fn pagerduty_says(world: &World, event: &str, kind: &str, incident: &Value) -> Value {
+    let mut data = incident.clone();
+    data["title"] = json!("An incident");
+    let body = json!({ "event": {
+        "id": event, "event_type": kind, "resource_type": "incident", "occurred_at": jiff::Timestamp::now().to_string(),
+        "data": data,
+    } });
+    let mut mac = Hmac::<Sha256>::new_from_slice(PAGERDUTY.as_bytes()).unwrap();
+    mac.update(body.to_string().as_bytes());
+    let signature = format!("v1={}", hex::encode(mac.finalize().into_bytes()));
+    world.webhook("pagerduty", ("X-PagerDuty-Signature", signature), &body).await
+}
+
+#[tokio::test]
+async fn alerts_of_a_group_become_one_page_and_one_incident_with_what_was_seen() {
+    let secrets = [("HARMONY_ALERTMANAGER_SECRET", ALERTMANAGER), ("PAGERDUTY_WEBHOOK_SECRET", PAGERDUTY)];
+    let world = World::start_with(POLICY, &secrets).await;
+    let now = jiff::Timestamp::now().to_string();
+    let alert = |name: &str, instance: usize| {
+        json!({
+            "status": "firing", "startsAt": now, "fingerprint": format!("{name}-{instance}"),
+            "labels": { "alertname": name, "severity": "critical", "service": "checkout", "instance": instance.to_string() },
+            "annotations": { "summary": format!("{name} on {instance}") },
+        })
+    };
+    let notification = json!({
+        "version": "4", "groupKey": "{}:{}", "status": "firing",
+        "alerts": [alert("Down", 1), alert("Down", 2), alert("Down", 3), alert("Slow", 1)],
+    });
+    let bearer = || ("Authorization", format!("Bearer {ALERTMANAGER}"));
+    for _ in 0..2 {
+        assert_eq!(world.webhook("alertmanager", bearer(), &notification).await["taken"], 4);
+    }
+    let listed = world.get("candidates").await["candidates"].as_array().unwrap().clone();
+    let mut ids: Vec<&str> = listed.iter().map(|one| one["candidateId"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    let [down, slow] = ids[..] else { panic!("a rule is a candidate: {listed:?}") };
+    for id in [down, slow] {
+        assert_eq!(decided(&world, id).await["status"], "DEFERRED");
+        let result =
+            world.temporal(&["workflow", "result", "-w", &format!("candidate.promote-{id}"), "-o", "json"]);
+        let result = String::from_utf8_lossy(&result.stdout).into_owned();
+        assert!(result.contains("DEFER") && !result.contains("nobody was paged"), "{result}");
+    }
+    let pages = world.state("pagerduty").await["incidents"].as_array().unwrap().clone();
+    let [page] = pages.as_slice() else { panic!("one group is one page: {pages:?}") };
+    // PagerDuty tells us of our own page: it is no candidate.
+    assert_eq!(pagerduty_says(&world, "own-1", "incident.triggered", page).await["taken"], "ignored");
+
+    let promoted = world.harmony(&["candidate", "promote", slow, "--json"]);
+    let line: Value = serde_json::from_slice(&promoted.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&promoted.stderr)));
+    let id = line["incidentId"].as_str().unwrap();
+    assert_eq!(world.completed(id, "initiate").await["status"], "COMPLETED");
+    let settled = world.get(&format!("candidates/{down}")).await;
+    assert_eq!((&settled["status"], &settled["incidentId"]), (&json!("SUPPRESSED"), &json!(id)));
+    let incident = world.incident(id).await;
+    assert_eq!(incident["signals"].as_array().unwrap().len(), 4, "{}", incident["signals"]);
+    let pages = world.state("pagerduty").await["incidents"].as_array().unwrap().clone();
+    assert_eq!(pages.len(), 1, "the page is the incident's own now");
+    assert_eq!(pagerduty_says(&world, "own-2", "incident.acknowledged", page).await["taken"], "recorded");
+    assert_eq!(world.get("candidates").await["candidates"].as_array().unwrap().len(), 2);
+    let attempts = world.harmony(&["candidate", "attempts", slow, "--json"]);
+    let attempts: Value = serde_json::from_slice(&attempts.stdout).unwrap();
+    let said: Vec<(&str, &str)> = attempts["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["decision"].as_str().unwrap(), one["incidentId"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(said, [("DEFER", ""), ("PROMOTE", id)]);
     world.verified().await;
 }

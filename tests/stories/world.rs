@@ -97,6 +97,15 @@ impl World {
         body
     }
 
+    /// What somebody without an account posts; gives the answer, which must be a good one.
+    pub(crate) async fn webhook(&self, sender: &str, header: (&str, String), body: &Value) -> Value {
+        let url = format!("{}/webhooks/{sender}", self.text("/api"));
+        let request = self.http.post(url).header(header.0, header.1).body(body.to_string());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{sender}: {body}");
+        answer.json().await.unwrap()
+    }
+
     /// A command that must be taken.
     pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.api(Method::POST, path, Some(body)).await;

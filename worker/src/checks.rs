@@ -128,6 +128,24 @@ fn promotion(config: &Config) -> Result<String, Failure> {
     let folder = config.promotion_policies_path();
     let hint = "correct the file; docs/promotion.md lists the fields";
     let policies = promotion_policies::read(&folder).map_err(|error| Failure::usage(error, hint))?;
+    // What is wrong with a secret itself is told with the settings.
+    if let Ok(webhooks) = config.webhooks() {
+        for (secrets, setting, policy) in [
+            (&webhooks.pagerduty, "PAGERDUTY_WEBHOOK_SECRET", "pagerduty"),
+            (&webhooks.alertmanager, "HARMONY_ALERTMANAGER_SECRET", "alerts"),
+            (&webhooks.grafana, "HARMONY_GRAFANA_SECRET", "alerts"),
+        ] {
+            if !secrets.is_empty() && policies.get(policy, None).is_none() {
+                return Err(Failure::usage(
+                    format!(
+                        "{}: {setting} opens a webhook, and there is no policy {policy}",
+                        folder.display()
+                    ),
+                    format!("copy policies/{policy}.toml into the folder, or unset {setting}"),
+                ));
+            }
+        }
+    }
     let names = policies.names();
     let named = if names.is_empty() { "none: nothing is promoted".to_owned() } else { names.join(", ") };
     Ok(format!("{}: {named}", folder.display()))

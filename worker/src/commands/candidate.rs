@@ -29,6 +29,8 @@ pub(crate) enum CandidateCommand {
     Show(ShowArgs),
     /// Make an incident of a candidate that waits for a person
     Promote(PromoteArgs),
+    /// What the promotion engine was asked about a candidate, and what it said
+    Attempts(ShowArgs),
 }
 
 /// Options of `submit`.
@@ -87,6 +89,10 @@ pub(crate) async fn run(config: &Config, command: &CandidateCommand, json: bool)
             if json { output::json(&body) } else { show_one(&body) }
         }
         CandidateCommand::Promote(args) => promote(config, args, json).await?,
+        CandidateCommand::Attempts(args) => {
+            let body = Api::open(config, None)?.get(&["candidates", &args.id, "attempts"], &[]).await?;
+            if json { output::json(&body) } else { show_attempts(&body) }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -218,6 +224,22 @@ fn show_one(body: &Value) {
             ));
         }
     }
+}
+
+fn show_attempts(body: &Value) {
+    let rows: Vec<Vec<String>> = show::items(body, "attempts")
+        .iter()
+        .map(|one| {
+            let names =
+                ["startedAt", "durationMs", "status", "decision", "authorityId", "incidentId", "reason"];
+            names.map(|name| words(&one[name])).to_vec()
+        })
+        .collect();
+    if rows.is_empty() {
+        output::say("no attempts: they are kept for 90 days");
+        return;
+    }
+    output::table(&["STARTED", "MS", "STATUS", "DECISION", "ASKED BY", "INCIDENT", "REASON"], &rows);
 }
 
 async fn promote(config: &Config, args: &PromoteArgs, json: bool) -> anyhow::Result<()> {
