@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use harmony_blueprints::contracts::{JudgeRequest, LookReply, LookRequest, PendingGate, Scope, SettledGate};
+use harmony_eventlog::LogError;
 use harmony_incidents::{
     Command, GateId, GateStatus, HasStatus, StepStatus,
     approvals::{settled_as, view},
@@ -52,11 +53,41 @@ impl Services {
             counted: true,
         };
         let command = Command::Decide { input: Box::new(input) };
-        let appended = self
-            .append(&scope, &key, &command, Some(&scope.run_id))
-            .await
-            .map_err(|error| failure::log(&error))?;
-        Ok(verdict_of(appended.answer, gate_id))
+        match self.append(&scope, &key, &command, Some(&scope.run_id)).await {
+            Ok(appended) => Ok(verdict_of(appended.answer, gate_id)),
+            Err(LogError::KeyConflict { fields }) => self.judged_before(&scope, &key, &fields, gate_id).await,
+            Err(error) => Err(failure::log(&error)),
+        }
+    }
+
+    /// A decision whose id was judged before: delivered to another attempt it gets its first verdict again, and another
+    /// decision under its id is refused. Neither is worth a failure, which would end the run.
+    async fn judged_before(
+        &self,
+        scope: &Scope,
+        key: &str,
+        differing: &[String],
+        gate_id: Option<String>,
+    ) -> Result<Verdict, ActivityError> {
+        let is_delivery = |field: &String| field == "input.workflowId" || field == "input.attempt";
+        if differing.iter().all(is_delivery) {
+            let first = self.log.answer(&scope.org, key).await.map_err(|error| failure::log(&error))?;
+            if let Some(answer) = first {
+                return Ok(verdict_of(answer, gate_id));
+            }
+        }
+        Ok(Verdict {
+            accepted: false,
+            status: GateStatus::None,
+            refused_because: Some(format!(
+                "duplicate: this decisionId was used for another decision, which differs in {}",
+                differing.join(", ")
+            )),
+            gate_id,
+            settled: None,
+            approvals: Vec::new(),
+            counted_from: None,
+        })
     }
 
     /// When it was decided: the attested time; else when it reached Temporal, which only matters once the deadline

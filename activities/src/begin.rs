@@ -16,7 +16,7 @@ use harmony_incidents::{
 use jiff::SignedDuration;
 use temporalio_sdk::activities::ActivityError;
 
-use crate::{failure, services::Services};
+use crate::{admission::start_key, failure, services::Services};
 
 impl Services {
     pub(crate) async fn begin(&self, request: BeginRequest) -> Result<BeginReply, ActivityError> {
@@ -72,7 +72,7 @@ impl Services {
             refuse,
             input_text: request.input_text.clone(),
         };
-        let key = format!("{}/run/{}", scope.workflow_id, request.run_id);
+        let key = start_key(&scope.workflow_id, &request.run_id);
         let appended = self
             .append(&scope, &key, &command, Some(&request.run_id))
             .await

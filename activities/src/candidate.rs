@@ -151,6 +151,9 @@ impl Services {
         if !matches!(stored.status, CandidateStatus::Deferred | CandidateStatus::Refused) {
             return Ok(skipped("it does not wait any more"));
         }
+        if !stored.decision.as_ref().is_some_and(|decision| decision.lacks_only_authority()) {
+            return Ok(skipped("it lacks more than the authority to be promoted"));
+        }
         if !self.flags.value(&capability_flag(capability::PAGERDUTY), true).await.on {
             return Ok(skipped("PagerDuty is switched off"));
         }

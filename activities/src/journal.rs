@@ -34,20 +34,32 @@ impl LogActivities {
     #[activity(definition = contracts::LogAppend)]
     pub async fn append(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         request: AppendRequest,
     ) -> Result<AppendReply, ActivityError> {
-        let AppendRequest { scope, command } = request;
+        let AppendRequest { scope, command, order } = request;
+        if !command.is_a_step() {
+            return Err(failure::last("NotAStep", "a workflow does not append this kind of command"));
+        }
         let services = &self.0;
         let switched_off = services.cell_switched_off(&scope, &command).await?;
+        let warrant = services.warrant(&scope, &command, order).await?;
         let (answer, repeated, same_run, after) = if switched_off.is_some() {
             (Ok(Answer::Unchanged), false, true, None)
+        } else if let Err(refusal) = &warrant {
+            (Err(refusal.clone()), false, true, None)
         } else {
             match services.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
                 Ok(appended) => (Ok(appended.answer), appended.repeated, appended.same_run, appended.state),
                 Err(LogError::Refused(refusal)) => (Err(refusal), false, true, None),
                 Err(error) => return Err(failure::log(&error)),
             }
+        };
+        let ticket = match warrant {
+            Ok(Some(warrant)) if answer.is_ok() && switched_off.is_none() => {
+                Some(services.ticket(&scope, ctx.info(), &warrant)?)
+            }
+            Ok(_) | Err(_) => None,
         };
         let known_to_other_run = repeated && !same_run;
         let cell = match &command {
@@ -65,6 +77,7 @@ impl LogActivities {
             known_to_other_run,
             repeated,
             cell,
+            ticket,
             switched_off,
             state: state.state(),
             phase: state.phase(),

@@ -4,6 +4,7 @@
 //! An activity that has an effect records it before it returns. One function (`effects::perform`) does so for all:
 //! what is on record answers, what the ledger knows is adopted, what may have happened is looked for.
 
+mod admission;
 mod approvals;
 mod begin;
 mod candidate;
@@ -23,6 +24,7 @@ mod runbook;
 mod services;
 mod trace;
 
+pub use admission::Admission;
 pub use channel::ConnectorActivities;
 pub use checkpoints::Checkpoints;
 pub use effects::EffectTiming;

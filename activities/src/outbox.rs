@@ -236,7 +236,8 @@ impl Dispatcher {
     }
 
     /// The run that is there was started by this item, in an earlier try; or by another, and this start is refused, on
-    /// record.
+    /// record. A workflow that no door started and that never began a run is in the way until somebody ends it: that is on
+    /// record, too, and the start waits.
     async fn refuse_second(
         &self,
         pending: &Pending,
@@ -251,15 +252,30 @@ impl Dispatcher {
             Err(WorkflowInteractionError::NotFound(_)) => return Ok(Carried::Done),
             Err(error) => return Err(error.into()),
         };
-        if there.is_none_or(|request| request == pending.item.name) {
+        if there.as_ref() == Some(&pending.item.name) {
             return Ok(Carried::Done);
         }
+        let wanted = pending.item.payload["attempt"].as_u64().unwrap_or(1);
+        let in_the_way = there.is_none() && attempt < wanted;
+        let (key, step, reason) = if in_the_way {
+            let reason = format!(
+                "waits: a workflow that Harmony did not start runs under {workflow_id}; end it with \
+                 `temporal workflow terminate -w {workflow_id}`"
+            );
+            ("in-the-way", "start", reason)
+        } else {
+            (
+                "refused",
+                "second-start",
+                format!("refused: {blueprint} was started already, by another request"),
+            )
+        };
         let initiator = pending.item.payload["input"]["context"]["initiator_id"].as_str().unwrap_or_default();
         let skipped = Kind::StepSkipped(StepSkipped {
             blueprint: blueprint.to_owned(),
             attempt: u32::try_from(attempt).unwrap_or_default(),
-            step: "second-start".to_owned(),
-            reason: Text::optional(format!("refused: {blueprint} was started already, by another request")),
+            step: step.to_owned(),
+            reason: Text::optional(&reason),
             ..StepSkipped::default()
         });
         let command = Command::Record { payload: payload(skipped) };
@@ -274,7 +290,7 @@ impl Dispatcher {
             .append(Append {
                 org: &pending.org,
                 target: Target::Named(incident.clone()),
-                key: &format!("refused/{}", pending.item.name),
+                key: &format!("{key}/{}", pending.item.name),
                 command: &command,
                 context: &context,
                 expected_seq: None,
@@ -283,6 +299,7 @@ impl Dispatcher {
                 follow: &|_| Vec::new(),
             })
             .await?;
+        anyhow::ensure!(!in_the_way, "{reason}");
         Ok(Carried::Done)
     }
 

@@ -1,27 +1,32 @@
 //! Runbooks: the proposal (on the incidents queue) and the cells (on the runbook queue alone).
 //!
 //! What is proposed is a snapshot of the file; the digest covers everything that will be done and shown. A cell runs
-//! from the snapshot whose hash it was given, or not at all. The worker of the runbook queue holds no database, vendor
+//! with a ticket, from the snapshot that the ticket names, or not at all. The worker of the runbook queue holds no database, vendor
 //! or attestation secret; secrets that a cell names come from a mount of that pool.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use harmony_blueprints::contracts::{
-    self as contracts, CellPlan, CellReply, CellRequest, Proposal, ProposeReply, ProposeRequest, Scope,
-    capability,
+    self as contracts, CELL_GRACE, CellOrder, CellPlan, CellReply, CellRequest, Covered, Proposal,
+    ProposeReply, ProposeRequest, Scope, capability,
 };
 use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, Progress, Runner};
 use harmony_incidents::{
-    Command,
-    log::{GateState, Payload, Text, payload::Kind},
+    Command, Refusal,
+    log::{GateState, IncidentState, Payload, Text, payload::Kind},
     policy::GateKind,
+    ticket::Ticket,
 };
+use jiff::Timestamp;
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use temporalio_macros::activities;
-use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::{
@@ -29,8 +34,10 @@ use crate::{
     services::{RunbookServices, Services},
 };
 
-/// How often a running cell is heard of; its heartbeat time-out is several times that.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often a running cell is heard of, and hears whether it is to stop.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How long a cell may wait for a worker of its pool once its start is on record.
+const TICKET_TIME: Duration = Duration::from_mins(10);
 /// What a cell hands on, in all. It goes through the workflow's history.
 const EXPORTS_LIMIT_BYTES: usize = 16 * 1024;
 
@@ -70,16 +77,92 @@ impl Services {
         Ok(self.switched_off(&cell, capability::RUNBOOK).await?.and_then(|reply| reply.skipped))
     }
 
+    /// What a cell that is about to start may run with: nothing but what its gate covers. The transaction that records
+    /// the start checks that the gate was approved.
+    pub(crate) async fn warrant(
+        &self,
+        scope: &Scope,
+        command: &Command,
+        order: Option<Box<CellOrder>>,
+    ) -> Result<Result<Option<Warrant>, Refusal>, ActivityError> {
+        let Command::Record { payload: Payload { kind: Some(Kind::RunbookCellStarted(started)) } } = command
+        else {
+            return Ok(Ok(None));
+        };
+        let refused = |explanation: String| Ok(Err(Refusal::Illegal { explanation }));
+        let Some(order) = order else {
+            return refused(format!("what {} is to run with is not said", started.cell));
+        };
+        if (&order.cell, &order.snapshot_sha256) != (&started.cell, &started.snapshot_sha256) {
+            return refused(format!("what {} is to run with is another cell's", started.cell));
+        }
+        let state = self.state(scope).await?;
+        let Some(gate) = remediation_gate(&state, scope) else {
+            return Ok(Ok(Some(Warrant { gate_id: String::new(), idempotent: false, order: *order })));
+        };
+        let covered = self.covered(scope, gate).await?;
+        let plans = if started.purpose == "verification" { &covered.verification } else { &covered.cells };
+        let Some(plan) = plans.iter().find(|plan| plan.name == started.cell) else {
+            return refused(format!("gate {} does not cover cell {}", gate.gate_id, started.cell));
+        };
+        if covered.order(plan, order.carried.clone()) != *order {
+            return refused(format!("what {} is to run with is not what its gate covers", started.cell));
+        }
+        let gate_id = gate.gate_id.clone();
+        Ok(Ok(Some(Warrant { gate_id, idempotent: plan.idempotent, order: *order })))
+    }
+
+    /// The ticket of a cell whose start is on record.
+    pub(crate) fn ticket(
+        &self,
+        scope: &Scope,
+        info: &ActivityInfo,
+        warrant: &Warrant,
+    ) -> Result<Ticket, ActivityError> {
+        let Some(run_id) = info.workflow_run_id.clone() else {
+            return Err(failure::last("Ticket", "a cell is started by a workflow alone"));
+        };
+        // What may run again on its own does so with the same ticket.
+        let again = if warrant.idempotent { 2 } else { 0 };
+        let one = Duration::from_millis(warrant.order.timeout_ms) + CELL_GRACE;
+        let not_after = Timestamp::now() + TICKET_TIME + one * again;
+        let mut ticket = Ticket {
+            org: scope.org.to_string(),
+            incident: scope.incident.to_string(),
+            gate_id: warrant.gate_id.clone(),
+            workflow_id: scope.workflow_id.to_string(),
+            run_id,
+            step: scope.step.clone(),
+            not_after,
+            signature: String::new(),
+        };
+        ticket.signature = self.tickets.sign(&warrant.order.claim(&ticket));
+        Ok(ticket)
+    }
+
     /// The proposal that this attempt's gate was opened with.
     async fn proposed(&self, scope: &Scope) -> Result<Option<Proposal>, ActivityError> {
         let state = self.state(scope).await?;
-        let kind = GateKind::Remediate.name();
-        let ours = |gate: &&GateState| {
-            gate.workflow_id == scope.workflow_id.as_str()
-                && gate.attempt == scope.attempt
-                && gate.kind == kind
-        };
-        let Some(gate) = state.gates.iter().find(ours) else { return Ok(None) };
+        let Some(gate) = remediation_gate(&state, scope) else { return Ok(None) };
+        let covers = self.covers(scope, gate).await?;
+        let shown = covered(&covers)?;
+        Ok(Some(Proposal {
+            snapshot: shown.runbook.text,
+            snapshot_sha256: shown.runbook.sha256,
+            cells: shown.cells,
+            verification: shown.verification,
+            covers,
+            digest: hex::encode(&gate.digest),
+        }))
+    }
+
+    async fn covered(&self, scope: &Scope, gate: &GateState) -> Result<Covered, ActivityError> {
+        covered(&self.covers(scope, gate).await?)
+    }
+
+    /// What a gate covers, from its record, as its digest says.
+    async fn covers(&self, scope: &Scope, gate: &GateState) -> Result<String, ActivityError> {
+        let gone = || failure::last("Digest", "what was proposed is not in the log any more");
         let after = gate.requested_seq.saturating_sub(1);
         let records = self
             .log
@@ -87,22 +170,12 @@ impl Services {
             .await
             .map_err(|error| failure::log(&error))?;
         let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
-        let Some(Kind::ApprovalRequested(requested)) = kind else { return Ok(None) };
+        let Some(Kind::ApprovalRequested(requested)) = kind else { return Err(gone()) };
         let covers = requested.covers.map(|text| text.text).unwrap_or_default();
-        let digest = hex::encode(Sha256::digest(covers.as_bytes()));
-        if digest != hex::encode(&gate.digest) {
-            return Err(failure::last("Digest", "what was proposed is not in the log any more"));
+        if Sha256::digest(covers.as_bytes()).as_slice() != gate.digest.as_slice() {
+            return Err(gone());
         }
-        let shown: Covers =
-            serde_json::from_str(&covers).map_err(|error| failure::last("Digest", error.to_string()))?;
-        Ok(Some(Proposal {
-            snapshot: shown.runbook.text,
-            snapshot_sha256: shown.runbook.sha256,
-            cells: shown.cells,
-            verification: shown.verification,
-            covers,
-            digest,
-        }))
+        Ok(covers)
     }
 
     fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {
@@ -148,20 +221,6 @@ impl Services {
     }
 }
 
-/// What a proposal is made of again, of what its digest covers.
-#[derive(Deserialize)]
-struct Covers {
-    cells: Vec<CellPlan>,
-    runbook: CoveredRunbook,
-    verification: Vec<CellPlan>,
-}
-
-#[derive(Deserialize)]
-struct CoveredRunbook {
-    sha256: String,
-    text: String,
-}
-
 impl Services {
     /// How a cell ended that an earlier run of this attempt started. What it exported is not on record.
     pub(crate) async fn finished_cell(
@@ -195,6 +254,26 @@ impl Services {
     }
 }
 
+/// The gate that this attempt's remediation waits or waited at.
+fn remediation_gate<'a>(state: &'a IncidentState, scope: &Scope) -> Option<&'a GateState> {
+    let kind = GateKind::Remediate.name();
+    state.gates.iter().find(|gate| {
+        gate.workflow_id == scope.workflow_id.as_str() && gate.attempt == scope.attempt && gate.kind == kind
+    })
+}
+
+fn covered(covers: &str) -> Result<Covered, ActivityError> {
+    serde_json::from_str(covers).map_err(|error| failure::last("Digest", error.to_string()))
+}
+
+/// What a cell may run with, and who said so.
+pub(crate) struct Warrant {
+    /// Empty where the policy asks for none.
+    gate_id: String,
+    idempotent: bool,
+    order: CellOrder,
+}
+
 fn plan(cell: &Cell, longest: Duration) -> CellPlan {
     let time = cell.timeout.map_or(longest, |own| own.min(longest));
     CellPlan {
@@ -204,17 +283,64 @@ fn plan(cell: &Cell, longest: Duration) -> CellPlan {
     }
 }
 
+/// Who used a ticket.
+struct Use {
+    not_after: Timestamp,
+    activity_id: String,
+    attempt: u32,
+}
+
 /// The only activity of the runbook queue.
 pub struct RunbookActivities {
     services: RunbookServices,
     runner: Runner,
+    /// The tickets that were used here and have not expired, by signature.
+    used: Mutex<BTreeMap<String, Use>>,
 }
 
 impl RunbookActivities {
     /// Cells see only what is on the allow list.
     pub fn new(services: RunbookServices) -> Self {
         let runner = Runner::new(services.allow_env.clone());
-        Self { services, runner }
+        Self { services, runner, used: Mutex::default() }
+    }
+
+    /// Whether a cell may run: with a ticket that holds for exactly it, in the run of the workflow that the ticket was
+    /// made for, in time, and once. Temporal's own retry of the same activity is the same time.
+    fn check_ticket(&self, info: &ActivityInfo, request: &CellRequest, now: Timestamp) -> Result<(), String> {
+        let CellRequest { order, ticket, .. } = request;
+        let Some(ticket) = ticket else {
+            return Err("it has no ticket: only a cell whose gate was approved runs here".to_owned());
+        };
+        if !self.services.tickets.holds(&order.claim(ticket), &ticket.signature) {
+            return Err("its ticket was not made for it by a worker of this installation: is HARMONY_TICKET_PUBLIC_KEY of \
+                        this pool the public key of HARMONY_TICKET_KEY of the incidents workers?"
+                .to_owned());
+        }
+        if order.executor != runbook::EXECUTOR {
+            return Err(format!(
+                "it was approved for {}, and this worker has {}: propose it again",
+                order.executor,
+                runbook::EXECUTOR
+            ));
+        }
+        let run = (info.workflow_id.as_deref(), info.workflow_run_id.as_deref());
+        if run != (Some(ticket.workflow_id.as_str()), Some(ticket.run_id.as_str())) {
+            return Err("its ticket is another run's".to_owned());
+        }
+        if now > ticket.not_after {
+            return Err(format!("its ticket was good until {}: propose it again", ticket.not_after));
+        }
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, one| one.not_after >= now);
+        let before = used.get(&ticket.signature);
+        if before.is_some_and(|one| one.activity_id != info.activity_id || one.attempt >= info.attempt) {
+            return Err("its ticket was used already".to_owned());
+        }
+        let this =
+            Use { not_after: ticket.not_after, activity_id: info.activity_id.clone(), attempt: info.attempt };
+        used.insert(ticket.signature.clone(), this);
+        Ok(())
     }
 
     /// The secrets that a cell names, each a file of that name in the pool's own mount.
@@ -240,17 +366,18 @@ impl RunbookActivities {
     }
 
     fn prepare(&self, request: CellRequest) -> Result<CellRun, String> {
-        if hex::encode(Sha256::digest(request.snapshot.as_bytes())) != request.snapshot_sha256 {
+        let CellRequest { snapshot, order, .. } = request;
+        if hex::encode(Sha256::digest(snapshot.as_bytes())) != order.snapshot_sha256 {
             return Err("the runbook is not the one that was approved".to_owned());
         }
         Ok(CellRun {
-            secrets: self.secrets(&request.secret_env)?,
-            workdir: self.services.runbooks.workdir(&request.workdir).map_err(|error| error.to_string())?,
-            snapshot: request.snapshot,
-            cell: request.cell,
-            env: request.env,
-            carried: request.carried,
-            timeout: Duration::from_millis(request.timeout_ms),
+            secrets: self.secrets(&order.secret_env)?,
+            workdir: self.services.runbooks.workdir(&order.workdir).map_err(|error| error.to_string())?,
+            snapshot,
+            cell: order.cell,
+            env: order.env,
+            carried: order.carried,
+            timeout: Duration::from_millis(order.timeout_ms),
         })
     }
 }
@@ -264,6 +391,15 @@ impl RunbookActivities {
         ctx: ActivityContext,
         request: CellRequest,
     ) -> Result<CellReply, ActivityError> {
+        if let Err(problem) = self.check_ticket(ctx.info(), &request, Timestamp::now()) {
+            tracing::warn!(
+                cell = %request.order.cell,
+                workflow.id = ctx.info().workflow_id.as_deref().unwrap_or_default(),
+                problem,
+                "a cell was refused"
+            );
+            return Ok(could_not_start(problem));
+        }
         let run = match self.prepare(request) {
             Ok(run) => run,
             Err(problem) => return Ok(could_not_start(problem)),
@@ -322,4 +458,116 @@ impl RunbookActivities {
 
 fn could_not_start(problem: String) -> CellReply {
     CellReply::silent("could-not-start", problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use harmony_capabilities::runbook::RunbookRoot;
+    use harmony_incidents::ticket::{TicketKey, TicketVerifier};
+    use temporalio_sdk::testing::TestActivityInfoOptions;
+
+    use super::*;
+
+    const WORKFLOW: &str = "incident.remediate-INC-2026-0001";
+
+    fn key() -> TicketKey {
+        TicketKey::parse(&"77".repeat(32)).unwrap()
+    }
+
+    fn pool() -> RunbookActivities {
+        RunbookActivities::new(RunbookServices {
+            runbooks: RunbookRoot::new(std::env::temp_dir()).unwrap(),
+            tickets: TicketVerifier::parse(&key().public()).unwrap(),
+            secrets: None,
+            allow_env: Vec::new(),
+        })
+    }
+
+    fn info(workflow: &str, run: &str, activity: &str, attempt: u32) -> ActivityInfo {
+        TestActivityInfoOptions::builder()
+            .workflow_id(Some(workflow.to_owned()))
+            .workflow_run_id(Some(run.to_owned()))
+            .activity_id(activity.to_owned())
+            .attempt(attempt)
+            .build()
+    }
+
+    /// A cell whose ticket is good for another minute.
+    fn request() -> CellRequest {
+        let order = CellOrder {
+            snapshot_sha256: "00".to_owned(),
+            cell: "rollback".to_owned(),
+            env: BTreeMap::from([("TARGET".to_owned(), "staging".to_owned())]),
+            carried: BTreeMap::new(),
+            secret_env: Vec::new(),
+            workdir: String::new(),
+            timeout_ms: 1_000,
+            executor: runbook::EXECUTOR.to_owned(),
+        };
+        signed(CellRequest { snapshot: String::new(), order, traceparent: String::new(), ticket: None })
+    }
+
+    fn signed(mut request: CellRequest) -> CellRequest {
+        let mut ticket = Ticket {
+            org: "default".to_owned(),
+            incident: "INC-2026-0001".to_owned(),
+            gate_id: "g".to_owned(),
+            workflow_id: WORKFLOW.to_owned(),
+            run_id: "run".to_owned(),
+            step: "remediation/rollback/1/started".to_owned(),
+            not_after: Timestamp::UNIX_EPOCH + Duration::from_secs(60),
+            signature: String::new(),
+        };
+        ticket.signature = key().sign(&request.order.claim(&ticket));
+        request.ticket = Some(ticket);
+        request
+    }
+
+    #[test]
+    fn cell_runs_only_with_a_ticket_for_exactly_it_in_its_own_run_and_in_time() {
+        let pool = pool();
+        let ours = info(WORKFLOW, "run", "1", 1);
+        let now = Timestamp::UNIX_EPOCH;
+        let refused = |info: &ActivityInfo, request: &CellRequest, now: Timestamp, expected: &str| {
+            let problem = pool.check_ticket(info, request, now).unwrap_err();
+            assert!(problem.contains(expected), "{expected}: {problem}");
+        };
+        let changes: [fn(&mut CellOrder); 7] = [
+            |order| order.env = BTreeMap::from([("TARGET".to_owned(), "production".to_owned())]),
+            |order| order.carried = BTreeMap::from([("PATH".to_owned(), "/tmp".to_owned())]),
+            |order| order.secret_env = vec!["PROD_KEY".to_owned()],
+            |order| order.workdir = "other".to_owned(),
+            |order| order.cell = "drop".to_owned(),
+            |order| order.timeout_ms = 86_400_000,
+            |order| order.snapshot_sha256 = "11".to_owned(),
+        ];
+        for change in changes {
+            let mut request = request();
+            change(&mut request.order);
+            refused(&ours, &request, now, "was not made for it");
+        }
+        refused(&ours, &CellRequest { ticket: None, ..request() }, now, "has no ticket");
+        refused(&info("foreign", "run", "1", 1), &request(), now, "another run's");
+        refused(&info(WORKFLOW, "another", "1", 1), &request(), now, "another run's");
+        refused(&ours, &request(), now + Duration::from_secs(61), "was good until");
+        let mut other = request();
+        other.order.executor = "sh/0".to_owned();
+        refused(&ours, &signed(other), now, "was approved for sh/0");
+        assert_eq!(pool.check_ticket(&ours, &request(), now), Ok(()));
+    }
+
+    #[test]
+    fn ticket_is_used_once_and_again_only_by_temporals_own_retry() {
+        let pool = pool();
+        let now = Timestamp::UNIX_EPOCH;
+        let used = |activity: &str, attempt: u32| {
+            pool.check_ticket(&info(WORKFLOW, "run", activity, attempt), &request(), now)
+        };
+        assert_eq!(used("1", 1), Ok(()));
+        for (activity, attempt) in [("1", 1), ("2", 1), ("2", 2)] {
+            assert_eq!(used(activity, attempt), Err("its ticket was used already".to_owned()));
+        }
+        assert_eq!(used("1", 2), Ok(()));
+        assert!(used("1", 1).is_err());
+    }
 }

@@ -7,7 +7,12 @@ use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
 };
 use harmony_eventlog::SharedLog;
-use harmony_incidents::{RulesSource, attestation::AttestationKeys, log::IncidentState};
+use harmony_incidents::{
+    RulesSource,
+    attestation::AttestationKeys,
+    log::IncidentState,
+    ticket::{TicketKey, TicketVerifier},
+};
 use temporalio_sdk::activities::ActivityError;
 use url::Url;
 
@@ -23,6 +28,8 @@ pub struct Services {
     pub flags: Arc<dyn Flags>,
     /// Keys of our own doors.
     pub attestation: AttestationKeys,
+    /// Signs the tickets that cells need.
+    pub tickets: TicketKey,
     /// Channel and buttons.
     pub slack: Option<Slack>,
     /// Paging.
@@ -69,6 +76,8 @@ impl Services {
 pub struct RunbookServices {
     /// Where cells work.
     pub runbooks: RunbookRoot,
+    /// Verifies the tickets that cells come with.
+    pub tickets: TicketVerifier,
     /// Folder with one file a secret, mounted into this pool alone.
     pub secrets: Option<PathBuf>,
     /// Variables of the worker that cells may see.

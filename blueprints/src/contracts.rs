@@ -10,6 +10,7 @@ use harmony_incidents::{
     ids::{IncidentId, WorkflowId},
     log::{Authority, IncidentCreated, Phase, Severity, State},
     promotion::{CandidateId, Decision},
+    ticket::{Ticket, TicketClaim},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -306,6 +307,9 @@ pub struct AppendRequest {
     pub scope: Scope,
     /// What to append.
     pub command: Command,
+    /// Where it is the start of a cell: what the cell is to run with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Box<CellOrder>>,
 }
 
 /// Answer to `log.append`.
@@ -322,6 +326,9 @@ pub struct AppendReply {
     /// Where an earlier run had started this cell: how it ended, if that is on record.
     #[serde(default)]
     pub cell: Option<CellReply>,
+    /// Where it is the start of a cell that may run: its ticket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
     /// Where the cell may not start because running cells is switched off: why, on record.
     #[serde(default)]
     pub switched_off: Option<String>,
@@ -438,6 +445,62 @@ pub struct Proposal {
     pub digest: String,
 }
 
+impl Proposal {
+    /// What is done once it is approved, read from what the digest covers.
+    pub fn covered(&self) -> Result<Covered, String> {
+        serde_json::from_str(&self.covers).map_err(|error| format!("what the digest covers: {error}"))
+    }
+}
+
+impl Covered {
+    /// What a cell runs with, besides what the cells before it exported.
+    pub fn order(&self, cell: &CellPlan, carried: BTreeMap<String, String>) -> CellOrder {
+        CellOrder {
+            snapshot_sha256: self.runbook.sha256.clone(),
+            cell: cell.name.clone(),
+            env: self.env.clone(),
+            carried,
+            secret_env: self.secret_env.clone(),
+            workdir: self.workdir.clone(),
+            timeout_ms: cell.timeout_ms,
+            executor: self.executor.clone(),
+        }
+    }
+}
+
+/// Everything that the digest of a remediation covers. Cells take what they run with from here, never from the input of
+/// the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Covered {
+    /// Cells of the remediation, in order.
+    pub cells: Vec<CellPlan>,
+    /// Names and values that every cell gets.
+    pub env: BTreeMap<String, String>,
+    /// What runs the cells, with its version.
+    pub executor: String,
+    /// The runbook.
+    pub runbook: CoveredRunbook,
+    /// Names of secrets.
+    pub secret_env: Vec<String>,
+    /// Cells of the verification, in order.
+    pub verification: Vec<CellPlan>,
+    /// Relative to the runbook root.
+    pub workdir: String,
+}
+
+/// The runbook that a digest covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CoveredRunbook {
+    /// Where it is, below the runbook root.
+    pub path: String,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// Its bytes.
+    pub text: String,
+}
+
 /// One cell that would be run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -456,7 +519,22 @@ pub struct CellPlan {
 pub struct CellRequest {
     /// The runbook's bytes, as digested.
     pub snapshot: String,
-    /// Their SHA-256, in hex; checked before anything runs.
+    /// What is run.
+    #[serde(flatten)]
+    pub order: CellOrder,
+    /// The run's span, as W3C `traceparent`; empty where there is none.
+    #[serde(default)]
+    pub traceparent: String,
+    /// Nothing runs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
+}
+
+/// Which cell is run, and with what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CellOrder {
+    /// SHA-256 of the runbook's bytes, in hex; checked before anything runs.
     pub snapshot_sha256: String,
     /// Cell.
     pub cell: String,
@@ -470,9 +548,32 @@ pub struct CellRequest {
     pub workdir: String,
     /// Its time, in milliseconds.
     pub timeout_ms: u64,
-    /// The run's span, as W3C `traceparent`; empty where there is none.
+    /// What runs it, with its version.
     #[serde(default)]
-    pub traceparent: String,
+    pub executor: String,
+}
+
+impl CellOrder {
+    /// What the signature of its ticket covers.
+    pub fn claim<'a>(&'a self, ticket: &'a Ticket) -> TicketClaim<'a> {
+        TicketClaim {
+            org: &ticket.org,
+            incident: &ticket.incident,
+            gate_id: &ticket.gate_id,
+            workflow_id: &ticket.workflow_id,
+            run_id: &ticket.run_id,
+            step: &ticket.step,
+            snapshot_sha256: &self.snapshot_sha256,
+            cell: &self.cell,
+            executor: &self.executor,
+            workdir: &self.workdir,
+            env: &self.env,
+            carried: &self.carried,
+            secret_env: &self.secret_env,
+            timeout_ms: self.timeout_ms,
+            not_after: ticket.not_after,
+        }
+    }
 }
 
 /// Answer to `runbook.cell`.

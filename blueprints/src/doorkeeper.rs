@@ -161,7 +161,8 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
         let (run, count) = ctx.state(|workflow| (workflow.desk().continued, workflow.desk().counts));
         let step = format!("refused/{gate_id}/{}/{run}.{count}", minute.as_microsecond());
         let command = Command::CountRefusals { gate_id: gate_id.clone(), minute, not_recorded: number };
-        let request = AppendRequest { scope: Scope { step, occurred_at: now, ..scope }, command };
+        let request =
+            AppendRequest { scope: Scope { step, occurred_at: now, ..scope }, command, order: None };
         let reply = patiently(ctx, LogAppend, &request).await?;
         // A task that is run again offers the count again, maybe with refusals that came meanwhile: on record is what
         // was offered first, and the rest is counted next.

@@ -1,8 +1,8 @@
 //! `incident.remediate`: a runbook, run only after somebody who may has approved exactly it.
 //!
 //! What is proposed is a snapshot; the gate is bound to the digest over everything that will be done and shown; what
-//! runs is the snapshot. Each cell has its own records. A cell of which nobody knows whether it ran is never repeated
-//! on its own: a gate asks.
+//! runs is what the gate covers, on record, and nothing of the run's input. Each cell has its own records. A cell of
+//! which nobody knows whether it ran is never repeated on its own: a gate asks.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,6 +10,7 @@ use harmony_incidents::{
     Command,
     log::{Phase, RunbookCellFinished, RunbookCellStarted, RunbookCellUnknown, State, Text, payload::Kind},
     policy::GateKind,
+    ticket::Ticket,
 };
 use temporalio_workflow::{
     ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, RetryPolicy, WorkflowCancellationToken,
@@ -19,8 +20,8 @@ use temporalio_workflow::{
 use crate::{
     RUNBOOKS_QUEUE,
     contracts::{
-        CELL_GRACE, CELL_HEARTBEAT, CellPlan, CellReply, CellRequest, Notice, Proposal, ProposeReply,
-        ProposeRequest, RunbookCell, RunbookPropose, StepReply, capability,
+        CELL_GRACE, CELL_HEARTBEAT, CellOrder, CellPlan, CellReply, CellRequest, Covered, Notice, Proposal,
+        ProposeReply, ProposeRequest, RunbookCell, RunbookPropose, StepReply, capability,
     },
     desk::{Blueprint, blueprint},
     gate::{Outcome, Plan, await_decision},
@@ -52,13 +53,23 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             return end(&run, Status::Cancelled, Some(reason), ApprovalResult::default(), vec![]).await;
         }
     };
-    let outcome = Box::pin(ask(&run, &input, &proposal)).await?;
+    let covered = proposal.covered().map_err(fail)?;
+    let remedy = Remedy { asked: &input.remediation.path, proposal: &proposal, covered };
+    let outcome = Box::pin(ask(&run, &remedy)).await?;
     if !outcome.may_go_on() {
         return not_done(&run, outcome).await;
     }
     start_mitigating(&run).await?;
-    let cells = run_cells(&run, &input, &proposal).await?;
-    conclude(&run, &input, &proposal, outcome, cells).await
+    let cells = run_cells(&run, &remedy).await?;
+    conclude(&run, &remedy, outcome, cells).await
+}
+
+/// What was asked for, and what is done about it once it is approved.
+struct Remedy<'a> {
+    /// The runbook's path as it was asked for. For people.
+    asked: &'a str,
+    proposal: &'a Proposal,
+    covered: Covered,
 }
 
 async fn propose<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput) -> Flow<ProposeReply> {
@@ -69,14 +80,14 @@ async fn propose<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput) -> Flow
 }
 
 /// Announces it and asks, side by side: the gate does not wait for the channel.
-async fn ask<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Flow<Outcome> {
+async fn ask<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Flow<Outcome> {
     let notice = Notice::plain(
-        format!("Remediation proposed by {}: {}", run.scope.actor, input.remediation.path),
-        vec![format!("Cells: {}", names(&proposal.cells))],
+        format!("Remediation proposed by {}: {}", run.scope.actor, remedy.asked),
+        vec![format!("Cells: {}", names(&remedy.covered.cells))],
     );
     let over = WorkflowCancellationToken::new();
     let deciding = async {
-        let outcome = await_decision(run, plan(run, input, proposal)).await;
+        let outcome = await_decision(run, plan(run, remedy)).await;
         over.cancel();
         outcome
     };
@@ -85,29 +96,29 @@ async fn ask<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &
     outcome
 }
 
-fn plan<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput, proposal: &Proposal) -> Plan {
+fn plan<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Plan {
     let mut lines = vec![
-        format!("Cells: {}", names(&proposal.cells)),
-        format!("Runbook SHA-256: {}", proposal.snapshot_sha256),
+        format!("Cells: {}", names(&remedy.covered.cells)),
+        format!("Runbook SHA-256: {}", remedy.covered.runbook.sha256),
     ];
-    if !proposal.verification.is_empty() {
-        lines.push(format!("Then verify with: {}", names(&proposal.verification)));
+    if !remedy.covered.verification.is_empty() {
+        lines.push(format!("Then verify with: {}", names(&remedy.covered.verification)));
     }
-    if !input.remediation.env.is_empty() {
+    if !remedy.covered.env.is_empty() {
         let pairs: Vec<String> =
-            input.remediation.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            remedy.covered.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         lines.push(format!("Environment: {}", pairs.join(" ")));
     }
-    if !input.remediation.secret_env.is_empty() {
-        lines.push(format!("Secrets by name: {}", input.remediation.secret_env.join(", ")));
+    if !remedy.covered.secret_env.is_empty() {
+        lines.push(format!("Secrets by name: {}", remedy.covered.secret_env.join(", ")));
     }
     Plan {
         step: "approve".to_owned(),
         kind: GateKind::Remediate,
-        action: format!("Run {}", input.remediation.path),
+        action: format!("Run {}", remedy.asked),
         reason: format!("{} asked to remediate {}", run.scope.actor, run.scope.incident),
-        digest: proposal.digest.clone(),
-        covers: proposal.covers.clone(),
+        digest: remedy.proposal.digest.clone(),
+        covers: remedy.proposal.covers.clone(),
         lines,
     }
 }
@@ -143,17 +154,18 @@ async fn phase<W: Blueprint>(run: &Run<'_, W>, step: &str, phase: Phase) -> Flow
 /// Runs the cells, then those of the verification; the first failure stops.
 async fn run_cells<W: Blueprint>(
     run: &Run<'_, W>,
-    input: &RemediateInput,
-    proposal: &Proposal,
+    remedy: &Remedy<'_>,
 ) -> Flow<Vec<(CellReport, CellReply)>> {
     let mut done: Vec<(CellReport, CellReply)> = Vec::new();
     let mut carried = BTreeMap::new();
-    for (purpose, cells) in [("remediation", &proposal.cells), ("verification", &proposal.verification)] {
+    for (purpose, cells) in
+        [("remediation", &remedy.covered.cells), ("verification", &remedy.covered.verification)]
+    {
         if purpose == "verification" && !cells.is_empty() {
             phase(run, "verifying", Phase::Verifying).await?;
         }
         for cell in cells {
-            let (report, reply) = run_cell(run, input, proposal, cell, purpose, &carried).await?;
+            let (report, reply) = run_cell(run, remedy, cell, purpose, &carried).await?;
             let success = report.success;
             carried.extend(reply.exported.clone());
             done.push((report, reply));
@@ -168,8 +180,7 @@ async fn run_cells<W: Blueprint>(
 /// One cell, again only where a human asked for it.
 async fn run_cell<W: Blueprint>(
     run: &Run<'_, W>,
-    input: &RemediateInput,
-    proposal: &Proposal,
+    remedy: &Remedy<'_>,
     cell: &CellPlan,
     purpose: &str,
     carried: &BTreeMap<String, String>,
@@ -179,17 +190,17 @@ async fn run_cell<W: Blueprint>(
         if run.is_stopped() {
             return Ok(unfinished(cell, purpose, "cancelled", "the run was stopped before this cell"));
         }
-        let (report, reply) = try_cell(run, input, proposal, cell, purpose, carried, number).await?;
+        let (report, reply) = try_cell(run, remedy, cell, purpose, carried, number).await?;
         if report.ended != "unknown" || run.is_stopped() {
             return Ok((report, reply));
         }
         let plan = Plan {
             step: format!("unknown/{purpose}/{}", cell.name),
             kind: GateKind::UnknownCell,
-            action: format!("Run cell {} of {} again", cell.name, input.remediation.path),
+            action: format!("Run cell {} of {} again", cell.name, remedy.asked),
             reason: "its worker was lost while it ran: nobody knows whether it did its work".to_owned(),
-            digest: proposal.digest.clone(),
-            covers: proposal.covers.clone(),
+            digest: remedy.proposal.digest.clone(),
+            covers: remedy.proposal.covers.clone(),
             lines: vec!["Approve to run it again, reject to give up.".to_owned()],
         };
         // One gate a cell: a cell that is lost twice is given up.
@@ -202,8 +213,7 @@ async fn run_cell<W: Blueprint>(
 
 async fn try_cell<W: Blueprint>(
     run: &Run<'_, W>,
-    input: &RemediateInput,
-    proposal: &Proposal,
+    remedy: &Remedy<'_>,
     cell: &CellPlan,
     purpose: &str,
     carried: &BTreeMap<String, String>,
@@ -215,12 +225,15 @@ async fn try_cell<W: Blueprint>(
         attempt: run.scope.attempt,
         cell: cell.name.clone(),
         purpose: purpose.to_owned(),
-        snapshot_sha256: proposal.snapshot_sha256.clone(),
+        snapshot_sha256: remedy.covered.runbook.sha256.clone(),
         run: number,
     });
     let command = Command::Record { payload: harmony_incidents::judge::payload(started) };
-    let begun = run.append_full(&format!("{step}/started"), command).await?;
-    begun.answer.map_err(|refusal| fail(refusal.to_string()))?;
+    let order = remedy.covered.order(cell, carried.clone());
+    let begun = run.append_with(&format!("{step}/started"), command, Some(Box::new(order.clone()))).await?;
+    if let Err(refusal) = begun.answer {
+        return Ok(unfinished(cell, purpose, "could-not-start", &refusal.to_string()));
+    }
     if let Some(reason) = begun.switched_off {
         return Ok(skipped(run, cell, purpose, &step, reason));
     }
@@ -231,7 +244,7 @@ async fn try_cell<W: Blueprint>(
         None if begun.known_to_other_run && !cell.idempotent => {
             Err("an earlier run of this workflow started it".to_owned())
         }
-        None => execute(run, input, proposal, cell, carried, &step).await,
+        None => execute(run, remedy, cell, (order, begun.ticket), &step).await,
     };
     let (report, reply) = match outcome {
         Ok(reply) => (report(cell, purpose, &reply), reply),
@@ -290,10 +303,9 @@ fn skipped<W: Blueprint>(
 /// Runs the cell on the runbook queue. `Err` means that nobody knows whether it ran.
 async fn execute<W: Blueprint>(
     run: &Run<'_, W>,
-    input: &RemediateInput,
-    proposal: &Proposal,
+    remedy: &Remedy<'_>,
     cell: &CellPlan,
-    carried: &BTreeMap<String, String>,
+    (order, ticket): (CellOrder, Option<Ticket>),
     step: &str,
 ) -> Result<CellReply, String> {
     let time = Duration::from_millis(cell.timeout_ms) + CELL_GRACE;
@@ -306,15 +318,10 @@ async fn execute<W: Blueprint>(
         .summary(step.to_owned())
         .build();
     let request = CellRequest {
-        snapshot: proposal.snapshot.clone(),
-        snapshot_sha256: proposal.snapshot_sha256.clone(),
-        cell: cell.name.clone(),
-        env: input.remediation.env.clone(),
-        carried: carried.clone(),
-        secret_env: input.remediation.secret_env.clone(),
-        workdir: input.remediation.workdir.clone(),
-        timeout_ms: cell.timeout_ms,
+        snapshot: remedy.covered.runbook.text.clone(),
+        order,
         traceparent: run.scope.traceparent(&run.incident.trace_id),
+        ticket,
     };
     match run.ctx.execute_activity(RunbookCell, request, options).await {
         // Nobody stopped the run: its worker was shut down while the cell ran.
@@ -346,25 +353,24 @@ fn unfinished(cell: &CellPlan, purpose: &str, ended: &str, problem: &str) -> (Ce
 
 async fn conclude<W: Blueprint>(
     run: &Run<'_, W>,
-    input: &RemediateInput,
-    proposal: &Proposal,
+    remedy: &Remedy<'_>,
     outcome: Outcome,
     cells: Vec<(CellReport, CellReply)>,
 ) -> Flow {
     let success = cells.iter().all(|(report, _)| report.success)
-        && cells.len() == proposal.cells.len() + proposal.verification.len();
+        && cells.len() == remedy.covered.cells.len() + remedy.covered.verification.len();
     let stopped = run.is_stopped();
     let left_out = cells.iter().any(|(report, _)| report.ended == "skipped");
     let (headline, status) = match (success, stopped) {
         (false, _) if left_out => ("The runbook was not run to its end", Status::Cancelled),
-        (true, _) if proposal.verification.is_empty() => {
+        (true, _) if remedy.covered.verification.is_empty() => {
             ("The runbook succeeded; not verified yet", Status::Completed)
         }
         (true, _) => ("The runbook succeeded and was verified", Status::Completed),
         (false, true) => ("The runbook was stopped", Status::Cancelled),
         (false, false) => ("The runbook failed", Status::Failed),
     };
-    match (success, proposal.verification.is_empty()) {
+    match (success, remedy.covered.verification.is_empty()) {
         (true, true) => phase(run, "verifying", Phase::Verifying).await?,
         (true, false) => phase(run, "verified", Phase::Verified).await?,
         (false, _) => phase(run, "triaging", Phase::Triaging).await?,
@@ -380,7 +386,7 @@ async fn conclude<W: Blueprint>(
         cells.last().map(|(_, reply)| tail(&reply.stdout, &reply.stderr)).filter(|text| !text.is_empty());
     let notice = Notice {
         channel: None,
-        headline: format!("{headline}: {}", input.remediation.path),
+        headline: format!("{headline}: {}", remedy.asked),
         lines,
         output,
         pin: false,

@@ -28,9 +28,9 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, EFFECT_BACKOFF,
-        EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend, Notice, Scope,
-        StepReply,
+        AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, CellOrder,
+        EFFECT_BACKOFF, EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend,
+        Notice, Scope, StepReply,
     },
     desk::{Blueprint, continued, decode},
     messages::{Common, Status, input_digest, read},
@@ -183,7 +183,17 @@ impl<W: Blueprint> Run<'_, W> {
 
     /// Appends a command and tells whether an earlier run had done so.
     pub(crate) async fn append_full(&self, step: &str, command: Command) -> Flow<AppendReply> {
-        let request = AppendRequest { scope: self.at(step), command };
+        self.append_with(step, command, None).await
+    }
+
+    /// As [`Self::append_full`], of the start of a cell where there is an order.
+    pub(crate) async fn append_with(
+        &self,
+        step: &str,
+        command: Command,
+        order: Option<Box<CellOrder>>,
+    ) -> Flow<AppendReply> {
+        let request = AppendRequest { scope: self.at(step), command, order };
         let reply = patiently(self.ctx, LogAppend, &request).await?;
         self.ctx.state_mut(|workflow| workflow.desk_mut().see(reply.state, reply.phase, reply.severity));
         Ok(reply)

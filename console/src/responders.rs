@@ -1,4 +1,5 @@
-//! Who has which part in an incident. Whoever is assigned commander holds that role for this incident.
+//! Who has which part in an incident. Whoever is assigned commander by somebody else who holds a gate role holds that
+//! role for this incident; who takes command is commander without a commander's rights.
 
 use axum::response::Response;
 use harmony_blueprints::messages::Act;
@@ -12,8 +13,9 @@ use utoipa::ToSchema;
 
 use crate::{call::Call, error::ApiError, submit::submit_told};
 
+const COMMANDER: &str = "commander";
 /// The parts that there are.
-const PARTS: [&str; 3] = ["commander", "communications", "operations"];
+const PARTS: [&str; 3] = [COMMANDER, "communications", "operations"];
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -52,12 +54,18 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let kind = if release {
         Kind::ResponderReleased(ResponderReleased { role, principal: principal_id })
     } else {
-        Kind::ResponderAssigned(ResponderAssigned { role, principal: principal_id })
+        // Whether it gives a commander's rights is for the judge to say.
+        Kind::ResponderAssigned(ResponderAssigned { role, principal: principal_id, empowered: false })
     };
     let command = Command::Record { payload: payload(kind) };
     let known = |head: Head<'_>| {
-        let holds = head.state.responders.iter().any(|one| one.role == part && one.principal == holder);
-        (holds != release).then_some(Answer::Unchanged)
+        let held = head.state.responders.iter().find(|one| one.role == part && one.principal == holder);
+        let unchanged = match held {
+            None => release,
+            // Who took command is given a commander's rights by being assigned again, by somebody who may.
+            Some(held) => !release && (held.empowered || part != COMMANDER),
+        };
+        unchanged.then_some(Answer::Unchanged)
     };
     let told = |_: &IncidentState| Some(act.clone());
     submit_told(&call, &incident, &state, &command, &call.context(Some(&state)), (&known, &told)).await

@@ -155,6 +155,10 @@ impl AttestationKeys {
     }
 
     fn holds(&self, message: &[u8], attestation: &str) -> bool {
+        // One MAC has one spelling, so that one decision is not two.
+        if attestation.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return false;
+        }
         let Ok(claimed) = hex::decode(attestation) else { return false };
         self.keys.iter().any(|key| {
             let mut mac = keyed(key);
@@ -197,12 +201,17 @@ fn start_bytes(claim: &StartClaim<'_>) -> Vec<u8> {
     )
 }
 
-/// Purpose, then every field behind its length: no two lists of fields give the same bytes.
 fn framed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
-    let mut bytes = match purpose {
-        Purpose::Decision => b"harmony-decision/1\0".to_vec(),
-        Purpose::Start => b"harmony-start/1\0".to_vec(),
+    let purpose: &[u8] = match purpose {
+        Purpose::Decision => b"harmony-decision/1\0",
+        Purpose::Start => b"harmony-start/1\0",
     };
+    frame(purpose, fields)
+}
+
+/// Purpose, then every field behind its length: no two lists of fields give the same bytes.
+pub(crate) fn frame(purpose: &[u8], fields: &[&str]) -> Vec<u8> {
+    let mut bytes = purpose.to_vec();
     for field in fields {
         bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
         bytes.extend_from_slice(field.as_bytes());
@@ -260,6 +269,7 @@ mod tests {
         let moved = DecisionClaim { gate_id: "gd", digest: "", ..claim() };
         assert!(!keys.decision_holds(&moved, &mac));
         assert!(!keys.decision_holds(&claim(), "not hex"));
+        assert!(!keys.decision_holds(&claim(), &mac.to_uppercase()), "one spelling");
     }
 
     #[test]

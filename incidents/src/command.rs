@@ -141,12 +141,13 @@ impl From<Decision> for GateStatus {
 }
 
 /// What the attestation of a decision was found to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Attested {
     /// Made by one of our doors over exactly this decision.
     Yes,
     /// There is none: sent by hand.
+    #[default]
     No,
     /// There is one, and it does not hold.
     Forged,
@@ -162,7 +163,8 @@ pub struct DecisionInput {
     pub attempt: u32,
     /// The decision, or why the payload is none.
     pub payload: Result<DecisionPayload, String>,
-    /// What its attestation was found to be.
+    /// What its attestation was found to be. Never read from a document: only the code that verified it says so.
+    #[serde(skip_deserializing)]
     pub attested: Attested,
     /// When it was decided: the attested timestamp, else when it arrived at Temporal.
     pub decided_at: Timestamp,
@@ -224,7 +226,8 @@ pub enum Command {
         workflow_id: WorkflowId,
         /// Who started it.
         starter: String,
-        /// Whether the start came through one of our doors.
+        /// Whether the start came through one of our doors. Never read from a document, as a decision's.
+        #[serde(skip_deserializing)]
         attested: bool,
         /// Where it wants to take the incident, if the table must allow it from here.
         #[serde(default)]
@@ -318,9 +321,21 @@ pub enum Command {
 }
 
 /// Names of fields that are derived from when and under which policy and keys a step is offered: offered again, later,
-/// it is the same request.
-const DERIVED_FIELDS: [&str; 8] =
-    ["attested", "counted", "decidedAt", "durationMs", "inputText", "notRecorded", "refuse", "traceId"];
+/// it is the same request. So is a decision whose copy carries another name or other roles, which nobody believes and no
+/// attestation covers.
+const DERIVED_FIELDS: [&str; 11] = [
+    "approverName",
+    "approverRoles",
+    "attestation",
+    "attested",
+    "counted",
+    "decidedAt",
+    "durationMs",
+    "inputText",
+    "notRecorded",
+    "refuse",
+    "traceId",
+];
 
 impl Command {
     /// Whether judging it looks at the decisions that are under way: a store that would have to read them for it
@@ -333,6 +348,31 @@ impl Command {
     pub fn fingerprint(&self) -> BTreeMap<String, String> {
         // Serialising our own types to JSON cannot fail: keys are strings and no map has others.
         fingerprint(&serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// Whether a blueprint appends it as a step of its own (`log.append`). Everything else is asked by a person at a
+    /// door, or made by the activity that verified it.
+    pub fn is_a_step(&self) -> bool {
+        match self {
+            Self::Record { .. }
+            | Self::ChangeStatus { .. }
+            | Self::EnterPhase { .. }
+            | Self::OpenGate { .. }
+            | Self::CountRefusals { .. }
+            | Self::ExpireLevel { .. }
+            | Self::CancelGate { .. } => true,
+            Self::Declare { .. }
+            | Self::Promote { .. }
+            | Self::ChangeSeverity { .. }
+            | Self::StartBlueprint { .. }
+            | Self::MarkOrphaned { .. }
+            | Self::ResumeBlueprint { .. }
+            | Self::Decide { .. }
+            | Self::Escalate { .. }
+            | Self::SignOff { .. }
+            | Self::Close
+            | Self::Redact { .. } => false,
+        }
     }
 
     /// Whether it makes an incident instead of needing one.
@@ -348,14 +388,19 @@ pub fn fingerprint(document: &Value) -> BTreeMap<String, String> {
     fields
 }
 
-/// Names of the fields in which two documents differ, by their fingerprints.
+/// Names of the fields in which two documents differ, by their fingerprints. What is known may come from a release that
+/// left fewer fields out.
 pub fn differing(known: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> Vec<String> {
     known
         .iter()
-        .filter(|(name, hash)| asked.get(*name) != Some(hash))
+        .filter(|(name, hash)| asked.get(*name) != Some(hash) && !is_derived(name))
         .map(|(name, _)| name.clone())
         .chain(asked.keys().filter(|name| !known.contains_key(*name)).cloned())
         .collect()
+}
+
+fn is_derived(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|field| DERIVED_FIELDS.contains(&field))
 }
 
 fn flatten(fields: &mut BTreeMap<String, String>, name: String, value: &Value, depth: u8) {

@@ -202,7 +202,10 @@ impl Principal {
     pub fn roles(&self, org: &OrgId, incident: Option<&IncidentState>) -> Vec<Role> {
         let mut roles = self.roles.get(org).cloned().unwrap_or_default();
         let commands = incident.is_some_and(|state| {
-            state.responders.iter().any(|one| one.role == "commander" && one.principal == self.id)
+            state
+                .responders
+                .iter()
+                .any(|one| one.role == "commander" && one.empowered && one.principal == self.id)
         });
         if commands {
             roles.push(Role::Commander);
@@ -249,7 +252,10 @@ mod tests {
         incident.responders.push(harmony_protos::log::Responder {
             role: "commander".to_owned(),
             principal: "viewer".to_owned(),
+            empowered: false,
         });
+        assert!(!viewer.roles(&OrgId::default(), Some(&incident)).contains(&Role::Commander));
+        incident.responders[0].empowered = true;
         assert!(viewer.roles(&OrgId::default(), Some(&incident)).contains(&Role::Commander));
     }
 

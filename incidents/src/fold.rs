@@ -196,7 +196,11 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         Kind::ResponderAssigned(p) => {
             acknowledge(state, at);
             state.responders.retain(|one| one.role != p.role);
-            state.responders.push(Responder { role: p.role.clone(), principal: p.principal.clone() });
+            state.responders.push(Responder {
+                role: p.role.clone(),
+                principal: p.principal.clone(),
+                empowered: p.empowered,
+            });
             state.responders.sort_by(|a, b| a.role.cmp(&b.role));
         }
         Kind::ResponderReleased(p) => {

@@ -4,20 +4,21 @@
 use std::sync::Arc;
 
 use harmony_protos::log::{
-    ApprovalCancelled, CandidateDecided, IncidentCreated, IncidentResolved, IncidentSeverityChanged,
-    IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged, RecordRedacted, ResolutionType,
-    Severity, State, StepFailed, Text, payload::Kind,
+    ApprovalCancelled, CandidateDecided, GateState, IncidentCreated, IncidentResolved,
+    IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged,
+    RecordRedacted, ResolutionType, ResponderAssigned, RunbookCellStarted, Severity, State, StepFailed, Text,
+    payload::Kind,
 };
 
 use crate::{
     approvals,
     authority::Access,
     command::{Answer, Command, Context, Refusal, ResolutionInput},
-    directory::Directory,
+    directory::{Directory, Role},
     fold::SIGN_OFF,
     ids::WorkflowType,
     machine::{self, Needs, TransitionError},
-    policy::Policy,
+    policy::{GateKind, Policy},
     promotion::{Outcome, Policies},
     runs,
     status::{GateStatus, HasStatus, StepStatus},
@@ -203,7 +204,7 @@ pub fn judge(
         Command::ResumeBlueprint { workflow_id, attempt } => {
             runs::resume(state, workflow_id, *attempt, context)
         }
-        Command::Record { payload } => record(state, payload),
+        Command::Record { payload } => record(state, payload, context, rules),
         Command::OpenGate { request } => approvals::open(state, request, context, rules),
         Command::Decide { input } => Ok(approvals::decide(state, input, context, rules)),
         Command::CountRefusals { gate_id, minute, not_recorded } => {
@@ -403,7 +404,12 @@ fn enter_phase(state: &IncidentState, phase: Phase) -> Result<Judged, Refusal> {
     Ok(Judged::new(Answer::Recorded, vec![kind]))
 }
 
-fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
+fn record(
+    state: &IncidentState,
+    payload: &Payload,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<Judged, Refusal> {
     let Some(kind) = payload.kind.as_ref() else {
         return Err(invalid("there is nothing to record"));
     };
@@ -445,9 +451,12 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
             required("the action", &shown(&p.action))?;
             required("the action's owner", &p.owner)?;
         }
+        Kind::RunbookCellStarted(p) => cell_may_start(state, p, context, rules)?,
         Kind::ResponderAssigned(p) => {
             required("the role", &p.role)?;
             required("the principal", &p.principal)?;
+            let assigned = ResponderAssigned { empowered: empowers(state, p, context, rules), ..p.clone() };
+            return Ok(Judged::new(Answer::Recorded, vec![Kind::ResponderAssigned(assigned)]));
         }
         Kind::IncidentCreated(_)
         | Kind::IncidentStatusChanged(_)
@@ -477,7 +486,6 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
         | Kind::StepSucceeded(_)
         | Kind::StepFailed(_)
         | Kind::StepSkipped(_)
-        | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)
         | Kind::RunbookCellUnknown(_)
         | Kind::PostMortemRendered(_)
@@ -485,6 +493,63 @@ fn record(state: &IncidentState, payload: &Payload) -> Result<Judged, Refusal> {
         | Kind::CandidateDecided(_) => {}
     }
     Ok(Judged::new(Answer::Recorded, vec![kind.clone()]))
+}
+
+/// Whether an assignment gives a commander's rights: somebody else made it, who holds a gate role in the directory. Else
+/// any responder could give themselves, or whoever they like, the right to approve.
+fn empowers(
+    state: &IncidentState,
+    assigned: &ResponderAssigned,
+    context: &Context,
+    rules: Rules<'_>,
+) -> bool {
+    let by = rules.directory.get(&context.actor).filter(|by| by.id != assigned.principal);
+    by.is_some_and(|by| {
+        by.roles(&approvals::org_of(state), None)
+            .iter()
+            .any(|role| matches!(role, Role::OnCall | Role::Commander | Role::Manager | Role::Admin))
+    })
+}
+
+/// A cell starts only while its incident goes on, and once the gate of its own attempt was approved; again, only once
+/// the gate that asked about this very cell was. No gate is needed where the policy has none.
+fn cell_may_start(
+    state: &IncidentState,
+    cell: &RunbookCellStarted,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<(), Refusal> {
+    let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
+    if machine::is_over(state.state()) {
+        return illegal(format!(
+            "the incident is {}: {} does not run",
+            state.state().as_str_name(),
+            cell.cell
+        ));
+    }
+    let asked = |kind: GateKind, step: Option<&str>| {
+        let ours = |gate: &&GateState| {
+            gate.workflow_id == context.cause.workflow_id
+                && gate.attempt == cell.attempt
+                && gate.kind == kind.name()
+                && step.is_none_or(|step| gate.gate_id.ends_with(&format!("#{}/{step}", cell.attempt)))
+        };
+        match state.gates.iter().find(ours) {
+            Some(gate) if gate.is(GateStatus::Approved) => Ok(()),
+            Some(gate) => {
+                illegal(format!("gate {} is {}: {} does not run", gate.gate_id, gate.status, cell.cell))
+            }
+            None if rules.policy.has_gate(kind, state.severity(), context.authority) => {
+                illegal(format!("nobody was asked to approve that {} runs", cell.cell))
+            }
+            None => Ok(()),
+        }
+    };
+    asked(GateKind::Remediate, None)?;
+    if cell.run > 1 {
+        asked(GateKind::UnknownCell, Some(&format!("unknown/{}/{}", cell.purpose, cell.cell)))?;
+    }
+    Ok(())
 }
 
 fn has_succeeded(state: &IncidentState, failed: &StepFailed) -> bool {

@@ -48,6 +48,16 @@ pub(crate) fn start(
     };
     let blueprint = workflow_id.blueprint();
     let last = last(state, workflow_id);
+    if let Some(open) = last.filter(|one| !run.attested && is_open(one)) {
+        // A start that nobody vouches for brings an input of its own: it is neither the resumption of this attempt, nor
+        // may its refusal stand in the attempt's place.
+        let takes_over = open.is(RunStatus::Resuming).then_some(
+            "a run that was lost is being started again, and a start straight at Temporal does not take its place",
+        );
+        if let Some(reason) = refuse.or(takes_over) {
+            return refused_beside(state, workflow_id, open, reason);
+        }
+    }
     let lost = last.filter(|one| one.is(RunStatus::Resuming));
     let (attempt, resumed) = match lost {
         Some(lost) => (lost.attempt, lost.resumed),
@@ -93,6 +103,32 @@ pub(crate) fn start(
     };
     let run = if resumed == 0 { String::new() } else { format!("/{resumed}") };
     Judged { identity: Some(format!("{workflow_id}#{attempt}/start{run}")), ..judged }
+}
+
+/// Whether an attempt has no end on record.
+fn is_open(attempt: &BlueprintState) -> bool {
+    [RunStatus::Running, RunStatus::Orphaned, RunStatus::Resuming].into_iter().any(|one| attempt.is(one))
+}
+
+/// A start is refused, on record, and the attempt that is open stays as it is: the record names the attempt that this
+/// would have been, which has no beginning.
+fn refused_beside(
+    state: &IncidentState,
+    workflow_id: &WorkflowId,
+    open: &BlueprintState,
+    reason: &str,
+) -> Judged {
+    let attempt = open.attempt + 1;
+    let completed = Kind::BlueprintCompleted(BlueprintCompleted {
+        blueprint: open.blueprint.clone(),
+        attempt,
+        status: RunStatus::Refused.into(),
+        reason: Some(Text::plain(reason)),
+        result: None,
+    });
+    let answer = Answer::Refused { attempt, reason: reason.to_owned() };
+    let identity = Some(format!("{workflow_id}#{attempt}/refused/{}", state.seq));
+    Judged { identity, ..Judged::new(answer, vec![completed]) }
 }
 
 /// Gates of an attempt that never ended: nobody would carry out what is decided there.

@@ -113,6 +113,10 @@ impl RunbookWorker {
     fn start(world: &World) -> Self {
         let text = |name: &str| world.line()[name].as_str().unwrap().to_owned();
         let environment = vec![
+            (
+                "HARMONY_TICKET_PUBLIC_KEY",
+                std::fs::read_to_string(world.dir.path().join("ticket.pub")).unwrap(),
+            ),
             ("HARMONY_RUNBOOKS", world.dir.path().join("runbooks").display().to_string()),
             ("TEMPORAL_ADDRESS", text("temporal")),
             ("TEMPORAL_NAMESPACE", text("namespace")),

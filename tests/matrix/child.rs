@@ -18,6 +18,7 @@ use harmony_blueprints::contracts::StepReply;
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
 };
+use harmony_incidents::ticket::TicketKey;
 use harmony_incidents::{RuleSet, RulesSource, attestation::AttestationKeys};
 use nix::{
     sys::signal::{Signal, kill},
@@ -109,6 +110,7 @@ async fn services(job: &Job) -> Services {
         }),
         flags: Arc::new(DeadlyFlags(job.die)),
         attestation: AttestationKeys::parse(&"5a".repeat(32)).unwrap(),
+        tickets: TicketKey::parse(&"5a".repeat(32)).unwrap(),
         slack: Some(Slack::new(slack, "xoxb-sandbox".into()).unwrap().with_limit(limit).unwrap()),
         paging: Some(PagingService { pagerduty, service_id: "PSANDBOX".to_owned() }),
         statuspage: Some(

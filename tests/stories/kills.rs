@@ -1,5 +1,7 @@
 //! A process is killed at a bad moment: nothing is lost, nothing happens twice.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::json;
 
 use crate::world::{POLICY, World};
@@ -122,19 +124,28 @@ async fn cell_whose_worker_was_killed_is_unknown_and_a_gate_asks() {
 async fn stopping_ends_the_cell_that_runs() {
     let world = World::start(POLICY).await;
     let trace = slow_runbook(&world, 300);
-    // It does not listen to SIGTERM: SIGKILL comes after 5 s.
+    // It hears SIGTERM and goes on all the same: SIGKILL comes after 5 s.
     let file = world.dir.path().join("runbooks/slow.md");
-    let deaf = std::fs::read_to_string(&file).unwrap().replace("echo began", "trap '' TERM\necho began");
+    let told = world.dir.path().join("told");
+    let trap = format!("trap 'touch {}; while :; do sleep 1; done' TERM\necho began", told.display());
+    let deaf = std::fs::read_to_string(&file).unwrap().replace("echo began", &trap);
     std::fs::write(&file, deaf).unwrap();
     let (id, _) = world.initiated("Stopped in the cell", "P2").await;
     world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "runbooks/slow.md" })).await;
     let gate = world.gate(&id).await;
     world.click(&gate, "approve", "commander").await;
     cell_begins(&world, &trace).await;
+    let stopped = SystemTime::now();
     world.post(&format!("incidents/{id}/stop"), json!({})).await;
     let result = world.completed(&id, "remediate").await;
+    let took = stopped.elapsed().unwrap();
     assert_eq!(result["status"], "CANCELLED", "{result}");
     assert_eq!(result["remediation"]["runbook"]["cells"][0]["ended"], "cancelled", "{result}");
+    let heard = std::fs::metadata(&told).unwrap().modified().unwrap().duration_since(stopped).unwrap();
+    // Within a second, but for how busy this machine is.
+    assert!(heard < Duration::from_secs(4), "the stop reached the cell after {heard:?}");
+    assert!(took >= heard + Duration::from_secs(4), "it was given its 5 s: {took:?}");
+    assert!(took < heard + Duration::from_secs(15), "it was killed after them: {took:?}");
     assert_eq!(std::fs::read_to_string(&trace).unwrap(), "began\n");
     let incident = world.incident(&id).await;
     assert_eq!(

@@ -25,6 +25,7 @@ mod kills;
 mod levels;
 mod lost_runs;
 mod many;
+mod namespace;
 mod on_postgres;
 mod post_mortem;
 mod promote;

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use clap::ValueEnum;
 use harmony_eventlog::CheckpointKey;
-use harmony_incidents::{RulesSource, attestation::AttestationKeys, record::SaltKey};
+use harmony_incidents::{RulesSource, attestation::AttestationKeys, record::SaltKey, ticket::TicketKey};
 use secrecy::ExposeSecret;
 
 use crate::{
@@ -81,6 +81,18 @@ pub(crate) fn of(config: &Config, processes: &[Process]) -> Vec<Check> {
     look(&doors, "checkpoint key", &|| {
         key(config, "HARMONY_CHECKPOINT_KEY", "checkpoint.key", CheckpointKey::parse)
     });
+    look(&[Worker], "ticket key", &|| {
+        let found = key(config, "HARMONY_TICKET_KEY", "ticket.key", TicketKey::parse)?;
+        // What the runbook pool needs, once there is a key.
+        Ok(match config.known_ticket_key()? {
+            Some(key) => format!("{found}; its public key: {}", key.public()),
+            None => found,
+        })
+    });
+    // A worker of both queues leaves it for itself.
+    if !processes.contains(&Worker) {
+        look(&[Runbooks], "ticket public key", &|| config.ticket_verifier().map(|_| "set".to_owned()));
+    }
     look(&[Console], "session key", &|| {
         key(config, "HARMONY_SESSION_KEY", "session.key", |_| Ok::<_, Failure>(()))
     });

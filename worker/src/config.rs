@@ -19,7 +19,12 @@ use harmony_console::{
     oidc::{BrowserSettings, OidcSettings},
 };
 use harmony_eventlog::{Access, Address, CheckpointKey, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
-use harmony_incidents::{OrgId, attestation::AttestationKeys, record::SaltKey};
+use harmony_incidents::{
+    OrgId,
+    attestation::AttestationKeys,
+    record::SaltKey,
+    ticket::{TicketKey, TicketVerifier},
+};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -39,6 +44,10 @@ use crate::{
 const HTTP_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8088);
 /// The setting, and the file in the data directory.
 const CHECKPOINT_KEY: (&str, &str) = ("HARMONY_CHECKPOINT_KEY", "checkpoint.key");
+/// As [`CHECKPOINT_KEY`].
+const TICKET_KEY: (&str, &str) = ("HARMONY_TICKET_KEY", "ticket.key");
+/// As [`CHECKPOINT_KEY`].
+const TICKET_PUBLIC_KEY: (&str, &str) = ("HARMONY_TICKET_PUBLIC_KEY", "ticket.pub");
 const TEMPORAL_ADDRESS: &str = "127.0.0.1:7233";
 /// A session key of fewer characters could be guessed.
 const SESSION_KEY_CHARS: usize = 32;
@@ -223,6 +232,12 @@ impl Config {
         if given("HARMONY_CHECKPOINT_KEY") {
             keep.of(self.checkpoint_key());
         }
+        if given(TICKET_KEY.0) {
+            keep.of(self.ticket_key());
+        }
+        if given(TICKET_PUBLIC_KEY.0) {
+            keep.of(self.ticket_verifier());
+        }
         if given("HARMONY_API") {
             keep.of(self.api_origin());
         }
@@ -332,6 +347,52 @@ impl Config {
             None => keys::read(&self.in_data_dir(CHECKPOINT_KEY.1))?,
         };
         key.map(|key| parse_checkpoint_key(&key)).transpose()
+    }
+
+    /// What signs the tickets of cells: `HARMONY_TICKET_KEY` or the data directory's, made where there is none.
+    pub(crate) fn ticket_key(&self) -> anyhow::Result<TicketKey> {
+        let key = self.key(TICKET_KEY.0, TICKET_KEY.1)?;
+        TicketKey::parse(key.expose_secret()).map_err(|error| bad(TICKET_KEY.0, &error.to_string()).into())
+    }
+
+    /// The same; none where neither is there.
+    pub(crate) fn known_ticket_key(&self) -> anyhow::Result<Option<TicketKey>> {
+        let key = match self.settings.get(TICKET_KEY.0) {
+            Some(key) => Some(SecretString::from(key)),
+            None => keys::read(&self.in_data_dir(TICKET_KEY.1))?,
+        };
+        let parse = |key: SecretString| TicketKey::parse(key.expose_secret());
+        key.map(parse).transpose().map_err(|error| bad(TICKET_KEY.0, &error.to_string()).into())
+    }
+
+    /// What verifies them: `HARMONY_TICKET_PUBLIC_KEY`, or what a worker of the incidents queue left in the data directory.
+    pub(crate) fn ticket_verifier(&self) -> Result<TicketVerifier, Failure> {
+        let (setting, file) = TICKET_PUBLIC_KEY;
+        let path = self.in_data_dir(file);
+        let known = match self.settings.get(setting) {
+            Some(keys) => Some(keys.to_owned()),
+            None => keys::read(&path)?.map(|keys| keys.expose_secret().to_owned()),
+        };
+        let Some(keys) = known else {
+            return Err(Failure::usage(
+                format!(
+                    "{setting}: nothing verifies the tickets of cells, and {} is not there",
+                    path.display()
+                ),
+                format!(
+                    "set {setting} to the public key that `harmony config check` shows for {}",
+                    TICKET_KEY.0
+                ),
+            ));
+        };
+        TicketVerifier::parse(&keys).map_err(|error| bad(setting, &error.to_string()))
+    }
+
+    /// Leaves what verifies tickets for workers of the runbook queue that share the data directory.
+    pub(crate) fn publish_ticket_key(&self) -> anyhow::Result<()> {
+        let (public, path) = (self.ticket_key()?.public(), self.in_data_dir(TICKET_PUBLIC_KEY.1));
+        let known = keys::read(&path)?.is_some_and(|known| known.expose_secret() == public);
+        if known { Ok(()) } else { keys::write_private(&path, &public) }
     }
 
     /// What signs the console's sessions: `HARMONY_SESSION_KEY` or the data directory's. Every replica needs the same.
@@ -701,6 +762,8 @@ mod tests {
             ("HARMONY_SALT_KEY", "short"),
             ("HARMONY_SESSION_KEY", "short"),
             ("HARMONY_CHECKPOINT_KEY", "short"),
+            ("HARMONY_TICKET_KEY", "short"),
+            ("HARMONY_TICKET_PUBLIC_KEY", "short"),
             ("HARMONY_GRAFANA_SECRET", "short"),
             ("HARMONY_DEPLOYMENT", "a.b"),
             ("DATABASE_URL", "mysql://x"),

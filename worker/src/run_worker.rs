@@ -7,8 +7,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities, PagingService, Reconciler,
-    ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
+    Admission, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities, PagingService,
+    Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
@@ -41,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(6);
 /// The longest that a worker takes to stop: what runs, and then the outbox, which is given 2 s.
 #[cfg(test)]
 pub(crate) const STOPPING: Duration = Duration::from_secs(6 + 2);
+/// A cell hears of a stop with the answer to a heartbeat. The SDK would hold heartbeats back for 80 % of their time-out.
+const STOP_HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// How often to look for a Temporal that is away.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
     let mut running: Vec<LocalBoxFuture<'_, anyhow::Result<()>>> = Vec::new();
     let mut dispatching = None;
     if let Some(Keeping { log, checkpoints, .. }) = &keeping {
+        config.publish_ticket_key()?;
         let services = Arc::new(services(config, log.clone()).await?);
         parts.send_modify(|parts| {
             parts.governed = Some((services.log.clone(), services.rules.clone()));
@@ -96,6 +99,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             .register_workflow::<Remediate>()?
             .register_activities(ConnectorActivities(services.clone()))
             .register_activities(LogActivities(services))
+            .activity_inbound_interceptor(Admission::new(log.clone(), client.clone()))
             .activity_inbound_interceptor(traced)
             .max_cached_workflows(CACHED_WORKFLOWS)
             .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
@@ -107,12 +111,16 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
     if queues.runbooks {
         let services = RunbookServices {
             runbooks: config.runbook_root()?,
+            tickets: config.ticket_verifier()?,
             secrets: config.settings.get("HARMONY_RUNBOOK_SECRETS").map(PathBuf::from),
             allow_env: Vec::new(),
         };
         let options = WorkerOptions::new(RUNBOOKS_QUEUE)
             .register_activities(RunbookActivities::new(services))
+            .activity_inbound_interceptor(Admission::of_cells())
             .activity_inbound_interceptor(Traced::new(None))
+            .max_heartbeat_throttle_interval(STOP_HEARD_WITHIN)
+            .default_heartbeat_throttle_interval(STOP_HEARD_WITHIN)
             .graceful_shutdown_period(GRACE)
             .build();
         running.push(poll(&runtime, &client, options, stop.clone()));
@@ -259,6 +267,7 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         rules: config.governance(Arc::clone(&flags))?,
         flags,
         attestation: config.attestation_keys()?,
+        tickets: config.ticket_key()?,
         slack,
         paging,
         statuspage,

@@ -62,6 +62,8 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("HARMONY_SESSION_KEY", Kind::Secret),
     ("HARMONY_TEMPORAL_CLI", Kind::Open),
     ("HARMONY_TEMPORAL_UI", Kind::Open),
+    ("HARMONY_TICKET_KEY", Kind::Secret),
+    ("HARMONY_TICKET_PUBLIC_KEY", Kind::Open),
     ("HARMONY_TOKEN", Kind::Secret),
     ("HARMONY_WEBHOOKS", Kind::Secret),
     ("HARMONY_WEBHOOK_SECRETS", Kind::Secret),

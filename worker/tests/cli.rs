@@ -187,9 +187,9 @@ fn everything_that_is_wrong_is_told_at_once_before_anything_connects() {
     fs::remove_file(home.path().join("harmony.toml")).unwrap();
     for (line, expected) in [
         (&["worker"][..], &["HARMONY_DIRECTORY: ", "HARMONY_RUNBOOKS: "][..]),
-        (&["worker", "--queue", "harmony-runbooks"], &["HARMONY_RUNBOOKS: "]),
+        (&["worker", "--queue", "harmony-runbooks"], &["HARMONY_RUNBOOKS: ", "HARMONY_TICKET_PUBLIC_KEY: "]),
         (&["serve"], &["HARMONY_DIRECTORY: ", "HARMONY_RUNBOOKS: "]),
-        (&["config", "check", "--for", "runbooks"], &["HARMONY_RUNBOOKS: "]),
+        (&["config", "check", "--for", "runbooks"], &["HARMONY_RUNBOOKS: ", "HARMONY_TICKET_PUBLIC_KEY: "]),
     ] {
         let (code, stderr) =
             run(home.path(), line, &[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/none")]);

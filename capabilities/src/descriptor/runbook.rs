@@ -34,9 +34,32 @@ struct CellArguments {
     workdir: String,
     /// The most it may take.
     timeout_ms: u64,
+    /// What runs it, with its version.
+    #[serde(default)]
+    executor: String,
+    /// Who approved that it runs, signed. Nothing runs without one.
+    #[serde(default)]
+    ticket: Option<Ticket>,
     /// The span that it belongs to, as W3C `traceparent`; empty where there is none.
     #[serde(default)]
     traceparent: String,
+}
+
+/// Signed by a worker that found the gate approved, over this and everything that the cell runs with.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Ticket {
+    org: String,
+    incident: String,
+    /// Empty where the policy asks for no gate.
+    gate_id: String,
+    workflow_id: String,
+    run_id: String,
+    step: String,
+    /// The cell does not start after this.
+    not_after: String,
+    /// Ed25519, in hex.
+    signature: String,
 }
 
 /// How a cell ended.
@@ -76,6 +99,8 @@ struct Config {
     harmony_runbooks: Option<String>,
     /// Folder with one file a secret, mounted into the runbook pool alone.
     harmony_runbook_secrets: Option<String>,
+    /// What verifies tickets, in hex [default: `<data-dir>/ticket.pub`].
+    harmony_ticket_public_key: Option<String>,
 }
 
 pub(super) fn descriptor() -> Descriptor {

@@ -93,8 +93,11 @@ async fn assigned_commander_may_sign_off_this_incident_alone() {
     let world = World::new().await;
     let (one, other) = (world.declared("P2").await, world.declared("P2").await);
     let body = json!({ "role": "commander", "principalId": "operator" });
-    world.post("operator", &format!("incidents/{one}/responders"), body).await.ok(200);
     let digest = json!({ "digest": "00" });
+    // Whoever takes command themselves has no right by it, until somebody with a gate role assigns them.
+    world.post("operator", &format!("incidents/{one}/responders"), body.clone()).await.ok(200);
+    world.post("operator", &format!("incidents/{one}/sign-off"), digest.clone()).await.problem(403);
+    world.post("admin", &format!("incidents/{one}/responders"), body).await.ok(200);
     world.post("operator", &format!("incidents/{one}/sign-off"), digest.clone()).await.problem(409);
     world.post("operator", &format!("incidents/{other}/sign-off"), digest).await.problem(403);
 }

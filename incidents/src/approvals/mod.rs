@@ -209,6 +209,6 @@ fn time(microseconds: i64) -> Timestamp {
     Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn org_of(state: &IncidentState) -> OrgId {
+pub(crate) fn org_of(state: &IncidentState) -> OrgId {
     state.org.parse().unwrap_or_default()
 }

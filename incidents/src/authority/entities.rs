@@ -109,7 +109,7 @@ pub(super) fn gate(
 }
 
 fn of_incident(state: &IncidentState) -> Vec<(String, RestrictedExpression)> {
-    let commanders = state.responders.iter().filter(|one| one.role == "commander");
+    let commanders = state.responders.iter().filter(|one| one.role == "commander" && one.empowered);
     let commanders = commanders.map(|one| RestrictedExpression::new_entity_uid(person(&one.principal)));
     vec![
         ("severity".to_owned(), RestrictedExpression::new_string(state.severity().as_str_name().to_owned())),

@@ -24,7 +24,7 @@ fn incident() -> IncidentState {
 }
 
 fn commanded_by(id: &str) -> IncidentState {
-    let responder = Responder { role: "commander".to_owned(), principal: id.to_owned() };
+    let responder = Responder { role: "commander".to_owned(), principal: id.to_owned(), empowered: true };
     IncidentState { responders: vec![responder], ..incident() }
 }
 
@@ -76,6 +76,41 @@ fn assigned_commander_has_a_commanders_rights_on_that_incident_alone() {
     incident-approver   yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
     ");
     assert_eq!(table(Some(&commanded_by("somebody else"))), table(None));
+}
+
+#[test]
+fn who_took_command_has_no_right_by_it() {
+    let mut taken = commanded_by("holder");
+    taken.responders[0].empowered = false;
+    assert_eq!(table(Some(&taken)), table(None));
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let roles = ["incident-commander".to_owned(), "sre-oncall".to_owned()];
+    let gate = GateAsk { kind: "remediate", requester: "x", four_eyes: true, roles: &roles };
+    for role in Role::ALL {
+        let holder = holding("holder", "default", &[role]);
+        for decision in GateRight::ALL {
+            let decide = |state: &IncidentState| access.may_decide(&holder, decision, &org, state, gate);
+            assert_eq!(decide(&taken), decide(&incident()), "{role:?} {decision:?}");
+        }
+        assert_eq!(holder.roles(&org, Some(&taken)), holder.roles(&org, None), "{role:?}");
+    }
+}
+
+#[test]
+fn assigned_commander_does_not_break_the_glass_on_what_they_asked_for() {
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let roles = ["org-admin".to_owned()];
+    for role in Role::ALL {
+        let holder = holding("holder", "default", &[role]);
+        let breaks = |requester: &str| {
+            let gate = GateAsk { kind: "remediate", requester, four_eyes: true, roles: &roles };
+            let state = commanded_by("holder");
+            access.may_decide(&holder, GateRight::BreakGlass, &org, &state, gate).is_ok()
+        };
+        assert!(breaks("somebody else"), "{role:?}");
+        // Who is on call by the directory may, whatever they asked for.
+        assert_eq!(breaks("holder"), role >= Role::OnCall && role != Role::Approver, "{role:?}");
+    }
 }
 
 #[test]

@@ -139,15 +139,48 @@ fn roles_in_the_payload_are_never_believed() {
     assert!(verdict(world.decide(input)).refused_because.unwrap().starts_with("missing-role"));
 }
 
+/// One of the directory with each role, and whether it is a gate role.
+const DIRECTORY_ROLES: [(&str, bool); 7] = [
+    ("viewer", false),
+    ("responder", false),
+    ("oncall", true),
+    ("commander", true),
+    ("manager", true),
+    ("admin", true),
+    ("approver", false),
+];
+
+/// Assigns a commander; a record may claim what it likes about itself.
+fn assign(world: &mut World, by: &str, who: &str, claimed: bool) -> bool {
+    let assigned = harmony_incidents::log::ResponderAssigned {
+        role: "commander".to_owned(),
+        principal: who.to_owned(),
+        empowered: claimed,
+    };
+    let payload = harmony_incidents::judge::payload(Kind::ResponderAssigned(assigned));
+    world.say(by, &Command::Record { payload }).unwrap();
+    world.head.state.responders[0].empowered
+}
+
+#[test]
+fn assignment_gives_a_commanders_rights_only_when_somebody_else_with_a_gate_role_makes_it() {
+    for (by, has_a_gate_role) in DIRECTORY_ROLES {
+        for who in ["viewer", "responder", by] {
+            let (mut world, gate) = world_with("pending");
+            let empowered = assign(&mut world, by, who, true);
+            assert_eq!(empowered, has_a_gate_role && who != by, "{by} assigns {who}");
+            if who == "viewer" {
+                let input = decision(&gate, who, Decision::Approved, world.now);
+                assert_eq!(verdict(world.decide(input)).accepted, empowered, "{by} assigns {who}");
+            }
+        }
+    }
+}
+
 #[test]
 fn who_was_assigned_commander_may_decide_for_this_incident() {
     let (mut world, gate) = world_with("pending");
-    let assigned = harmony_incidents::log::ResponderAssigned {
-        role: "commander".to_owned(),
-        principal: "viewer".to_owned(),
-    };
-    let payload = harmony_incidents::judge::payload(Kind::ResponderAssigned(assigned));
-    world.say("operator", &Command::Record { payload }).unwrap();
+    assign(&mut world, "oncall", "viewer", false);
     let input = decision(&gate, "viewer", Decision::Approved, world.now);
     assert!(verdict(world.decide(input)).accepted);
     let payload = world.sealed.last().unwrap().record.payload.clone().unwrap();

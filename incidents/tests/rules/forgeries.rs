@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use harmony_incidents::{
     Answer, Command, OrgId, WorkflowType,
     attestation::{AttestationKeys, DecisionClaim},
-    command::{Decision, DecisionInput, DecisionPayload},
+    command::{Attested, Decision, DecisionInput, DecisionPayload},
     log::{GateState, Severity},
     policy::GateKind,
 };
@@ -214,4 +214,30 @@ fn while_two_keys_are_valid_decisions_of_both_are_accepted_and_of_no_third() {
         let attested = both.judge("default", &gate.workflow_id, &payload);
         assert_eq!(attested == harmony_incidents::command::Attested::Yes, holds);
     }
+}
+
+/// A document may claim what it likes: only the code that verified an attestation says that it holds.
+#[test]
+fn no_document_says_of_itself_that_it_is_attested() {
+    let (world, gate, _, genuine) = &*SCENE;
+    let input = input(world, gate, genuine.clone());
+    assert_eq!(input.attested, Attested::Yes);
+    let written = serde_json::to_value(Command::Decide { input: Box::new(input) }).unwrap();
+    assert_eq!(written["input"]["attested"], "yes");
+    let Ok(Command::Decide { input }) = serde_json::from_value(written) else { panic!("not read") };
+    assert_eq!(input.attested, Attested::No);
+    let started = Command::StartBlueprint {
+        workflow_id: gate.workflow_id.parse().unwrap(),
+        starter: "operator".to_owned(),
+        attested: true,
+        target: None,
+        refuse: None,
+        input_text: String::new(),
+    };
+    let Ok(Command::StartBlueprint { attested, .. }) =
+        serde_json::from_value(serde_json::to_value(started).unwrap())
+    else {
+        panic!("not read")
+    };
+    assert!(!attested);
 }

@@ -2,16 +2,16 @@
 
 use harmony_incidents::{
     Answer, Command, Context, Refusal, WorkflowType,
-    command::ResolutionInput,
+    command::{Decision, ResolutionInput},
     judge::payload,
     log::{
         Authority, IncidentCreated, IncidentNoteAdded, IncidentUpdated, PostMortemPublished, RecordRedacted,
-        ResolutionType, Severity, State, Text, payload::Kind,
+        ResolutionType, RunbookCellStarted, Severity, State, Text, payload::Kind,
     },
     policy::GateKind,
 };
 
-use crate::world::{DIGEST, World, declaration, status, workflow};
+use crate::world::{DIGEST, World, decision, declaration, status, workflow};
 
 fn refused(world: &mut World, actor: &str, command: &Command) -> String {
     let before = world.head.clone();
@@ -302,4 +302,44 @@ fn blueprint_that_may_not_start_is_refused_on_record_with_its_attempt() {
     let statuses: Vec<&str> =
         world.head.state.blueprints.iter().map(|blueprint| blueprint.status.as_str()).collect();
     assert_eq!(statuses, ["REFUSED", "RUNNING"]);
+}
+
+/// Starts a cell as a step of attempt `attempt` of the remediation.
+fn start_cell(world: &mut World, attempt: u32, run: u32) -> Result<Answer, Refusal> {
+    let started = Kind::RunbookCellStarted(RunbookCellStarted {
+        blueprint: "remediate".to_owned(),
+        attempt,
+        cell: "rollback".to_owned(),
+        purpose: "remediation".to_owned(),
+        snapshot_sha256: "00".to_owned(),
+        run,
+    });
+    let context = world.workflow_context(WorkflowType::Remediate, "operator");
+    world.say_as(&context, &Command::Record { payload: payload(started) })
+}
+
+#[test]
+fn cell_starts_only_behind_its_own_gate_and_while_its_incident_goes_on() {
+    let refused = |world: &mut World, attempt: u32, run: u32, expected: &str| {
+        let refusal = start_cell(world, attempt, run).unwrap_err().to_string();
+        assert!(refusal.contains(expected), "{expected}: {refusal}");
+    };
+    let mut world = World::open(Severity::P2);
+    refused(&mut world, 1, 1, "nobody was asked");
+    let mut world = World::waiting(Severity::P2);
+    let gate = world.gate().clone();
+    refused(&mut world, 1, 1, "is pending");
+    world.decide(decision(&gate, "commander", Decision::Rejected, world.now));
+    refused(&mut world, 1, 1, "is rejected");
+    let mut world = World::waiting(Severity::P2);
+    let gate = world.gate().clone();
+    world.decide(decision(&gate, "commander", Decision::Approved, world.now));
+    refused(&mut world, 2, 1, "nobody was asked");
+    assert_eq!(start_cell(&mut world, 1, 1), Ok(Answer::Recorded));
+    // Again only where somebody said so for this very cell.
+    refused(&mut world, 1, 2, "nobody was asked");
+    world.ask(WorkflowType::Remediate, GateKind::UnknownCell, "unknown/remediation/another");
+    refused(&mut world, 1, 2, "nobody was asked");
+    world.say("oncall", &status(State::Resolved)).unwrap();
+    refused(&mut world, 1, 1, "is RESOLVED");
 }

@@ -139,8 +139,11 @@ fn command(world: &World, actor: &str, step: &Step) -> Option<Command> {
             Command::Record { payload: payload(Kind::IncidentNoteAdded(note)) }
         }
         Step::Assign(who) => {
-            let assigned =
-                ResponderAssigned { role: "commander".to_owned(), principal: ACTORS[*who].to_owned() };
+            let assigned = ResponderAssigned {
+                role: "commander".to_owned(),
+                principal: ACTORS[*who].to_owned(),
+                empowered: false,
+            };
             Command::Record { payload: payload(Kind::ResponderAssigned(assigned)) }
         }
         Step::Publish => {

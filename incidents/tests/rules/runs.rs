@@ -11,11 +11,15 @@ use crate::world::{World, status, workflow};
 const INPUT: &str = r#"{"context":{"incident_id":"INC-2026-0001"}}"#;
 
 fn start(world: &mut World, refuse: Option<&str>) -> Answer {
+    start_as(world, true, refuse)
+}
+
+fn start_as(world: &mut World, attested: bool, refuse: Option<&str>) -> Answer {
     let kind = WorkflowType::Remediate;
     let command = Command::StartBlueprint {
         workflow_id: workflow(kind),
         starter: "operator".to_owned(),
-        attested: true,
+        attested,
         target: None,
         refuse: refuse.map(str::to_owned),
         input_text: INPUT.to_owned(),
@@ -103,4 +107,34 @@ fn resumed_run_goes_on_where_a_new_one_would_not_be_legal_and_is_refused_where_t
     let answer = start(&mut by_hand, Some("not accepted here"));
     assert!(matches!(answer, Answer::Refused { attempt: 1, .. }), "{answer:?}");
     assert_eq!(run(&by_hand).status, "REFUSED");
+}
+
+#[test]
+fn start_by_hand_never_takes_the_place_of_an_attempt_that_is_open() {
+    let mut world = World::open(Severity::P2);
+    started(&mut world);
+    lose(&mut world, 1);
+    // Refused by the policy: what was lost can still be resumed.
+    let before = run(&world).clone();
+    let refused = start_as(&mut world, false, Some("not accepted here"));
+    assert!(matches!(refused, Answer::Refused { attempt: 2, .. }), "{refused:?}");
+    assert_eq!(run(&world), &before);
+    assert_eq!(resume(&mut world, "operator", 1).unwrap(), Answer::Recorded);
+    // Accepted by the policy, and still not the run that is resumed. Each one is on record.
+    for _ in 0..2 {
+        let seq = world.head.state.seq;
+        let refused = start_as(&mut world, false, None);
+        let Answer::Refused { attempt: 2, reason } = &refused else { panic!("{refused:?}") };
+        assert!(reason.contains("does not take its place"), "{reason}");
+        assert_eq!((run(&world).status.as_str(), run(&world).attempt), ("RESUMING", 1));
+        assert_eq!(world.head.state.seq, seq + 1);
+        let Some(Kind::BlueprintCompleted(record)) =
+            world.sealed.last().and_then(|sealed| sealed.record.payload.as_ref()?.kind.clone())
+        else {
+            panic!("not on record")
+        };
+        assert_eq!((record.status.as_str(), record.attempt), ("REFUSED", 2));
+    }
+    let Answer::Started { attempt, .. } = start(&mut world, None) else { panic!("not started") };
+    assert_eq!((attempt, run(&world).status.as_str()), (1, "RUNNING"), "the one that was asked for is");
 }

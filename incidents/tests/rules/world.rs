@@ -46,6 +46,11 @@ const DIRECTORY: &str = r#"
     default = ["incident-viewer"]
 
     [[principal]]
+    id = "responder"
+    [principal.roles]
+    default = ["incident-responder"]
+
+    [[principal]]
     id = "approver"
     [principal.roles]
     default = ["incident-approver"]

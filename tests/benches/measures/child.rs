@@ -13,6 +13,7 @@ use harmony_activities::{ConnectorActivities, DefaultFlags, EffectTiming, LogAct
 use harmony_blueprints::{CloseOut, Initiate, Remediate};
 use harmony_capabilities::runbook::RunbookRoot;
 use harmony_eventlog::{Append, SharedLog, SqliteLog, Target};
+use harmony_incidents::ticket::TicketKey;
 use harmony_incidents::{
     Command as Ask, Context, Directory, IncidentId, OrgId, Policy, RuleSet, RulesSource,
     attestation::AttestationKeys,
@@ -194,6 +195,7 @@ async fn services(job: &Job) -> Services {
         rules: Arc::new(Rules(rules)),
         flags: Arc::new(DefaultFlags),
         attestation: AttestationKeys::parse(&"5a".repeat(32)).unwrap(),
+        tickets: TicketKey::parse(&"5a".repeat(32)).unwrap(),
         slack: None,
         paging: None,
         statuspage: None,

@@ -1,0 +1,244 @@
+//! Tickets: a runbook cell runs only with one. The transaction that records the start of a cell checks that its gate was
+//! approved, and what the cell may run with, which the gate covers, is signed. Whoever runs cells holds the public key
+//! alone: they can check a ticket and never make one.
+//!
+//! A ticket names the run of the workflow that asked for it, whose id only Temporal gives: it is of no use to another
+//! workflow. Two public keys may be known while one signing key replaces the other.
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::attestation::frame;
+
+const PURPOSE: &[u8] = b"harmony-ticket/1\0";
+
+/// Everything that a ticket covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TicketClaim<'a> {
+    /// Organisation.
+    pub org: &'a str,
+    /// Incident.
+    pub incident: &'a str,
+    /// Gate that was approved; empty where the policy asks for none.
+    pub gate_id: &'a str,
+    /// Workflow that runs the cell.
+    pub workflow_id: &'a str,
+    /// Its run.
+    pub run_id: &'a str,
+    /// Step of that run, which names the cell's purpose and which time it runs.
+    pub step: &'a str,
+    /// SHA-256 of the runbook, in hex.
+    pub snapshot_sha256: &'a str,
+    /// Cell.
+    pub cell: &'a str,
+    /// What runs it, with its version.
+    pub executor: &'a str,
+    /// Relative to the runbook root.
+    pub workdir: &'a str,
+    /// Names and values that were approved.
+    pub env: &'a BTreeMap<String, String>,
+    /// Names and values that earlier cells exported.
+    pub carried: &'a BTreeMap<String, String>,
+    /// Names of secrets.
+    pub secret_env: &'a [String],
+    /// Its time, in milliseconds.
+    pub timeout_ms: u64,
+    /// It does not start after this.
+    pub not_after: Timestamp,
+}
+
+/// What comes with a cell, beside what it runs with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ticket {
+    /// Organisation.
+    pub org: String,
+    /// Incident.
+    pub incident: String,
+    /// Gate that was approved; empty where the policy asks for none.
+    pub gate_id: String,
+    /// Workflow that runs the cell.
+    pub workflow_id: String,
+    /// Its run.
+    pub run_id: String,
+    /// Step of that run.
+    pub step: String,
+    /// The cell does not start after this.
+    pub not_after: Timestamp,
+    /// Over all of it and everything that the cell runs with, in hex.
+    pub signature: String,
+}
+
+/// A key that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TicketKeyError {
+    /// Of those that sign.
+    #[error("a ticket key is 64 hex digits")]
+    Signing,
+    /// Of those that verify.
+    #[error(
+        "a ticket's public key is 64 hex digits, as `harmony config check` shows them; several are separated by commas"
+    )]
+    Verifying,
+}
+
+/// Signs tickets.
+#[derive(Clone)]
+pub struct TicketKey(SigningKey);
+
+impl std::fmt::Debug for TicketKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "TicketKey({})", self.public())
+    }
+}
+
+impl TicketKey {
+    /// A key from its 32 secret bytes in hex.
+    pub fn parse(text: &str) -> Result<Self, TicketKeyError> {
+        let seed = hex::decode(text.trim()).ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+        Ok(Self(SigningKey::from_bytes(&seed.ok_or(TicketKeyError::Signing)?)))
+    }
+
+    /// What verifies its tickets, in hex.
+    pub fn public(&self) -> String {
+        hex::encode(self.0.verifying_key().as_bytes())
+    }
+
+    /// The signature over a claim, in hex.
+    pub fn sign(&self, claim: &TicketClaim<'_>) -> String {
+        hex::encode(self.0.sign(&bytes(claim)).to_bytes())
+    }
+}
+
+/// Verifies tickets.
+#[derive(Debug, Clone)]
+pub struct TicketVerifier {
+    /// Invariant: not empty.
+    keys: Vec<VerifyingKey>,
+}
+
+impl TicketVerifier {
+    /// Public keys in hex, separated by commas.
+    pub fn parse(text: &str) -> Result<Self, TicketKeyError> {
+        let key = |text: &str| {
+            let bytes = hex::decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())?;
+            VerifyingKey::from_bytes(&bytes).ok()
+        };
+        let keys: Option<Vec<VerifyingKey>> = text.split(',').map(key).collect();
+        Ok(Self { keys: keys.ok_or(TicketKeyError::Verifying)? })
+    }
+
+    /// Whether one of the keys signed this claim.
+    pub fn holds(&self, claim: &TicketClaim<'_>, signature: &str) -> bool {
+        let Some(signature) =
+            hex::decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok())
+        else {
+            return false;
+        };
+        let bytes = bytes(claim);
+        self.keys.iter().any(|key| key.verify_strict(&bytes, &signature).is_ok())
+    }
+}
+
+fn bytes(claim: &TicketClaim<'_>) -> Vec<u8> {
+    let (timeout, not_after) = (claim.timeout_ms.to_string(), claim.not_after.as_microsecond().to_string());
+    let lengths =
+        [claim.env.len(), claim.carried.len(), claim.secret_env.len()].map(|length| length.to_string());
+    let mut fields = vec![
+        claim.org,
+        claim.incident,
+        claim.gate_id,
+        claim.workflow_id,
+        claim.run_id,
+        claim.step,
+        claim.snapshot_sha256,
+        claim.cell,
+        claim.executor,
+        claim.workdir,
+        &timeout,
+        &not_after,
+    ];
+    // How many there are stands before them: no value is taken for a name of the next list.
+    for (length, pairs) in lengths.iter().zip([claim.env, claim.carried]) {
+        fields.push(length);
+        fields.extend(pairs.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+    }
+    fields.push(&lengths[2]);
+    fields.extend(claim.secret_env.iter().map(String::as_str));
+    frame(PURPOSE, &fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(name: &str, value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(name.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn any_changed_field_breaks_a_ticket() {
+        let key = TicketKey::parse(&"11".repeat(32)).unwrap();
+        let verifier = TicketVerifier::parse(&key.public()).unwrap();
+        let (staging, production) = (pairs("TARGET", "staging"), pairs("TARGET", "production"));
+        let (nothing, secrets) = (BTreeMap::new(), ["TOKEN".to_owned()]);
+        let claim = TicketClaim {
+            org: "default",
+            incident: "INC-2026-0001",
+            gate_id: "g",
+            workflow_id: "incident.remediate-INC-2026-0001",
+            run_id: "r",
+            step: "remediation/rollback/1/started",
+            snapshot_sha256: "aa",
+            cell: "rollback",
+            executor: "bash/1",
+            workdir: "",
+            env: &staging,
+            carried: &nothing,
+            secret_env: &[],
+            timeout_ms: 1_000,
+            not_after: Timestamp::UNIX_EPOCH,
+        };
+        let signature = key.sign(&claim);
+        assert!(verifier.holds(&claim, &signature));
+        let later = Timestamp::from_second(1).unwrap();
+        let changed = [
+            TicketClaim { org: "acme", ..claim.clone() },
+            TicketClaim { incident: "INC-2026-0002", ..claim.clone() },
+            TicketClaim { gate_id: "h", ..claim.clone() },
+            TicketClaim { workflow_id: "incident.remediate-INC-2026-0002", ..claim.clone() },
+            TicketClaim { run_id: "s", ..claim.clone() },
+            TicketClaim { step: "remediation/rollback/2/started", ..claim.clone() },
+            TicketClaim { snapshot_sha256: "bb", ..claim.clone() },
+            TicketClaim { cell: "drop", ..claim.clone() },
+            TicketClaim { executor: "bash/2", ..claim.clone() },
+            TicketClaim { workdir: "up", ..claim.clone() },
+            TicketClaim { env: &production, ..claim.clone() },
+            TicketClaim { env: &nothing, ..claim.clone() },
+            TicketClaim { env: &nothing, carried: &staging, ..claim.clone() },
+            TicketClaim { carried: &production, ..claim.clone() },
+            TicketClaim { secret_env: &secrets, ..claim.clone() },
+            TicketClaim { timeout_ms: 2_000, ..claim.clone() },
+            TicketClaim { not_after: later, ..claim.clone() },
+        ];
+        for changed in &changed {
+            assert!(!verifier.holds(changed, &signature), "{changed:?}");
+        }
+        assert!(!verifier.holds(&claim, "not hex") && !verifier.holds(&claim, ""));
+        let other = TicketKey::parse(&"22".repeat(32)).unwrap();
+        assert!(!verifier.holds(&claim, &other.sign(&claim)), "somebody else's");
+        let both = TicketVerifier::parse(&format!("{},{}", key.public(), other.public())).unwrap();
+        assert!(both.holds(&claim, &signature) && both.holds(&claim, &other.sign(&claim)));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        assert_eq!(TicketKey::parse("11").unwrap_err(), TicketKeyError::Signing);
+        for text in ["", "11", "not hex", &format!("{},", "11".repeat(32))] {
+            assert_eq!(TicketVerifier::parse(text).unwrap_err(), TicketKeyError::Verifying, "{text}");
+        }
+    }
+}
