@@ -1,4 +1,5 @@
-//! Judging decisions: parsing what came, checking its attestation, dating it, and asking the log for the verdict.
+//! Judging decisions that were sent past our doors: parsing what came, checking its attestation, dating it, and asking
+//! the log for the verdict. What a door decided is in the log already: here a run looks how its gate stands.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +9,28 @@ use harmony_incidents::{
     Command, GateId, GateStatus, HasStatus, StepStatus,
     approvals::{settled_as, view},
     command::{Attested, DecisionInput, DecisionPayload, Settled, Verdict},
-    log::{GateState, IncidentState},
+    log::{GateState, IncidentState, payload::Kind},
+    record::occurred_at,
 };
 use jiff::{SignedDuration, Timestamp};
 use temporalio_client::UntypedWorkflow;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::{failure, journal::verdict_of, services::Services};
+use crate::{failure, journal::verdict_of, services::Services, trace};
 
 /// How far ahead of this machine's clock a door's may be.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// Records that are read at once for the one that settled a gate.
+const RECORDS: u32 = 100;
+
+/// The record that settled a gate.
+struct Settlement {
+    reason: Option<String>,
+    at: Timestamp,
+    /// Empty where a door decided, or where the incident moved on.
+    workflow_id: String,
+}
 
 impl Services {
     pub(crate) async fn judge_decision(
@@ -127,10 +139,13 @@ impl Services {
             Some(gate) if gate.is(GateStatus::Pending) => {
                 return Ok(LookReply::Pending(Box::new(PendingGate { gate: view(gate), steps })));
             }
-            Some(gate) => Settled {
-                reason: (gate.is(GateStatus::Cancelled)).then(|| "the incident moved on".to_owned()),
-                ..settled_as(gate)
-            },
+            Some(gate) => {
+                let found = self.settlement(&request.scope, gate).await?;
+                if let Some(found) = found.as_ref().filter(|found| found.workflow_id != gate.workflow_id) {
+                    trace::tell_wait(&state, gate, found.at);
+                }
+                Settled { reason: found.and_then(|found| found.reason), ..settled_as(gate) }
+            }
             None => Settled {
                 status: GateStatus::Cancelled,
                 by: String::new(),
@@ -139,6 +154,63 @@ impl Services {
             },
         };
         Ok(LookReply::Settled(Box::new(SettledGate { settled, steps })))
+    }
+
+    /// How a gate was settled, with the reason that the folded state leaves out.
+    pub(crate) async fn with_reason(
+        &self,
+        scope: &Scope,
+        gate_id: &str,
+        settled: Settled,
+    ) -> Result<Settled, ActivityError> {
+        if settled.reason.is_some() {
+            return Ok(settled);
+        }
+        let state = self.state(scope).await?;
+        let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else { return Ok(settled) };
+        let found = self.settlement(scope, gate).await?;
+        Ok(Settled { reason: found.and_then(|found| found.reason), ..settled })
+    }
+
+    /// The record that settled a gate, if one did.
+    async fn settlement(&self, scope: &Scope, gate: &GateState) -> Result<Option<Settlement>, ActivityError> {
+        let mut after = gate.requested_seq;
+        loop {
+            let records = self
+                .log
+                .records(&scope.org, &scope.incident, after, RECORDS)
+                .await
+                .map_err(|error| failure::log(&error))?;
+            let Some(last) = records.last() else { return Ok(None) };
+            after = last.record.seq;
+            let settles = |kind: &Kind| match kind {
+                Kind::ApprovalDecided(decided) => {
+                    decided.gate_id == gate.gate_id
+                        && (!decided.approved || decided.approvals >= decided.quorum)
+                }
+                Kind::ApprovalCancelled(cancelled) => cancelled.gate_id == gate.gate_id,
+                Kind::ApprovalTimedOut(over) => over.gate_id == gate.gate_id && gate.is(GateStatus::Timeout),
+                _ => false,
+            };
+            let found = records.iter().rev().find_map(|entry| {
+                let kind = entry.record.payload.as_ref()?.kind.as_ref()?;
+                settles(kind).then_some((entry, kind))
+            });
+            let Some((entry, kind)) = found else { continue };
+            let reason = match kind {
+                Kind::ApprovalDecided(decided) => {
+                    let given = decided.reason.as_ref().or(decided.justification.as_ref());
+                    given.map(|text| text.shown().to_owned())
+                }
+                Kind::ApprovalCancelled(cancelled) => {
+                    cancelled.reason.as_ref().map(|text| text.shown().to_owned())
+                }
+                _ => Some(format!("nobody decided within level {}", gate.level)),
+            };
+            let cause = entry.record.cause.clone().unwrap_or_default();
+            let at = occurred_at(&entry.record);
+            return Ok(Some(Settlement { reason, at, workflow_id: cause.workflow_id }));
+        }
     }
 }
 

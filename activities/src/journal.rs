@@ -9,7 +9,7 @@ use harmony_blueprints::contracts::{
     RecallRequest, RenderReply, RenderRequest,
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{Answer, Command, GateStatus, IncidentId, command::Verdict};
+use harmony_incidents::{Answer, Command, GateStatus, IncidentId, command::Verdict, ids::GateId};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -60,6 +60,12 @@ impl LogActivities {
                 Some(services.ticket(&scope, ctx.info(), &warrant)?)
             }
             Ok(_) | Err(_) => None,
+        };
+        let answer = match (answer, gate_of(&command)) {
+            (Ok(Answer::Settled { settled }), Some(gate_id)) => {
+                Ok(Answer::Settled { settled: services.with_reason(&scope, &gate_id, settled).await? })
+            }
+            (answer, _) => answer,
         };
         let known_to_other_run = repeated && !same_run;
         let cell = match &command {
@@ -153,6 +159,17 @@ impl LogActivities {
         request: RenderRequest,
     ) -> Result<RenderReply, ActivityError> {
         self.0.render(request).await
+    }
+}
+
+/// The gate that a command of a run is about.
+fn gate_of(command: &Command) -> Option<String> {
+    match command {
+        Command::OpenGate { request } => {
+            Some(GateId::new(&request.workflow_id, request.attempt, &request.step).to_string())
+        }
+        Command::ExpireLevel { gate_id, .. } | Command::CancelGate { gate_id, .. } => Some(gate_id.clone()),
+        _ => None,
     }
 }
 

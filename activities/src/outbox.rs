@@ -1,4 +1,4 @@
-//! Carries the outbox out: starts, decisions, stops, wake-ups and checkpoints that follow a command.
+//! Carries the outbox out: starts, stops, wake-ups and checkpoints that follow a command.
 //!
 //! Each item is claimed for a while, carried out under an id of its own (workflow id, update id, request id), and marked
 //! done; a crash in between repeats it harmlessly. While Temporal is away items wait.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use harmony_blueprints::{
-    APPROVAL_SIGNAL, DECIDE_UPDATE, INCIDENTS_QUEUE, RUN_MEMO, RUNS_A_RESUMPTION, WAKE_SIGNAL,
+    APPROVAL_SIGNAL, INCIDENTS_QUEUE, RUN_MEMO, RUNS_A_RESUMPTION, WAKE_SIGNAL, WAKE_UPDATE,
 };
 use harmony_eventlog::{
     Append, CandidateStatus, LogError, OutboxItem, OutboxKind, Pending, SharedLog, Target,
@@ -43,7 +43,7 @@ use crate::{checkpoints::Checkpoints, trace::start_span};
 const IDLE: Duration = Duration::from_millis(150);
 /// How long a claimed item is ours.
 const LEASE: Duration = Duration::from_secs(20);
-/// How long the update may take before the decision goes in as a durable signal.
+/// How long the update may take before the wake-up goes in as a signal, which lasts.
 const UPDATE_PATIENCE: Duration = Duration::from_secs(5);
 /// A workflow task whose worker died is given to the next after this long.
 const TASK_TIMEOUT: Duration = Duration::from_secs(4);
@@ -51,7 +51,7 @@ const TASK_TIMEOUT: Duration = Duration::from_secs(4);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 /// Memo of a run: the request that started it.
 const REQUEST: &str = "harmony.request";
-/// Items carried out side by side: one slow decision must not hold the others up.
+/// Items carried out side by side: a slow one must not hold the others up.
 const BATCH: u32 = 16;
 
 /// See the module.
@@ -66,7 +66,7 @@ pub struct Dispatcher {
 /// What became of an item.
 enum Carried {
     Done,
-    /// The log marks it done once it was judged.
+    /// Until the log knows the verdict.
     Sent,
 }
 
@@ -303,21 +303,12 @@ impl Dispatcher {
         Ok(Carried::Done)
     }
 
-    /// First as an update, which answers; then as a signal, which lasts.
+    /// A decision that an older release left here to be judged by the workflow. Today's doors append theirs.
     async fn decide(&self, pending: &Pending) -> anyhow::Result<Carried> {
-        let workflow_id = text(&pending.item.payload, "workflowId")?;
-        if pending.attempts <= 1 {
-            match update(&self.client, &pending.item).await? {
-                Some(Ok(())) => return Ok(Carried::Done),
-                Some(Err(WorkflowUpdateError::NotFound(_))) => {
-                    return self.refuse(pending, workflow_id).await;
-                }
-                Some(Err(error)) => {
-                    tracing::debug!(error = %error, "the update was not answered: signalling");
-                }
-                None => {}
-            }
+        if self.log.answer(&pending.org, &format!("decision/{}", pending.item.name)).await?.is_some() {
+            return Ok(Carried::Done);
         }
+        let workflow_id = text(&pending.item.payload, "workflowId")?;
         let handle = self.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
         let options = WorkflowSignalOptions::builder().request_id(pending.item.name.clone()).build();
         let decision = raw(&pending.item.payload["decision"]);
@@ -396,7 +387,15 @@ impl Dispatcher {
         Ok(Carried::Done)
     }
 
+    /// First as an update, which is handed over at once; then as a signal, which lasts.
     async fn wake(&self, pending: &Pending) -> anyhow::Result<Carried> {
+        if pending.attempts <= 1 {
+            match update(&self.client, &pending.item).await? {
+                Some(Ok(()) | Err(WorkflowUpdateError::NotFound(_))) => return Ok(Carried::Done),
+                Some(Err(error)) => tracing::debug!(error = %error, "the update was not taken: signalling"),
+                None => {}
+            }
+        }
         let handle =
             self.client.get_workflow_handle::<UntypedWorkflow>(text(&pending.item.payload, "workflowId")?);
         let options = WorkflowSignalOptions::builder().request_id(pending.item.name.clone()).build();
@@ -404,23 +403,22 @@ impl Dispatcher {
     }
 }
 
-/// Sends a decision that stands in the outbox on at once. Should it get lost, the outbox has it; where it arrives twice
+/// Sends a wake-up that stands in the outbox on at once. Should it get lost, the outbox has it; where it arrives twice
 /// it is one update.
 pub async fn send_ahead(client: &Client, item: &OutboxItem) {
     if let Ok(None | Some(Err(_))) | Err(_) = update(client, item).await {
-        tracing::debug!(decision = item.name, "not answered at once: the outbox carries it");
+        tracing::debug!(item = item.name, "not taken at once: the outbox carries it");
     }
 }
 
-/// A decision as an update, which answers; nothing where it does not in time.
+/// A wake-up as an update; nothing where nobody took it in time.
 async fn update(
     client: &Client,
     item: &OutboxItem,
 ) -> anyhow::Result<Option<Result<(), WorkflowUpdateError>>> {
     let handle = client.get_workflow_handle::<UntypedWorkflow>(text(&item.payload, "workflowId")?);
     let options = WorkflowExecuteUpdateOptions::builder().update_id(item.name.clone()).build();
-    let update =
-        handle.execute_update(UntypedUpdate::new(DECIDE_UPDATE), raw(&item.payload["decision"]), options);
+    let update = handle.execute_update(UntypedUpdate::new(WAKE_UPDATE), raw(&json!({})), options);
     let answered = tokio::time::timeout(UPDATE_PATIENCE, update).await.ok();
     Ok(answered.map(|answered| answered.map(drop)))
 }

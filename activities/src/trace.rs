@@ -14,9 +14,9 @@ use harmony_blueprints::contracts::{BlueprintBegin, CellRequest, Scope};
 use harmony_eventlog::{Appended, SharedLog};
 use harmony_incidents::{
     Answer, Command, GateStatus, HasStatus, RunStatus, WorkflowId,
-    log::{IncidentState, payload::Kind},
+    log::{GateState, IncidentState, payload::Kind},
 };
-use harmony_telemetry::{self as telemetry, FutureExt, Parent, Span, SpanId, SpanKind, TraceId, metrics};
+use harmony_telemetry::{self as telemetry, FutureExt, Parent, Span, SpanId, SpanKind, metrics};
 use jiff::Timestamp;
 use temporalio_common::ActivityDefinition;
 use temporalio_sdk::{
@@ -222,16 +222,17 @@ impl Services {
     async fn tell_of_gate(&self, scope: &Scope, gate_id: &str) -> Result<(), harmony_eventlog::LogError> {
         let state = self.log.state(&scope.org, &scope.incident).await?.unwrap_or_default();
         let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else { return Ok(()) };
-        let Some(trace) = telemetry::trace_id(&state.trace_id) else { return Ok(()) };
         if gate.is(GateStatus::Pending) {
             return Ok(());
         }
-        tell_wait(trace, gate, scope.occurred_at);
+        tell_wait(&state, gate, scope.occurred_at);
         Ok(())
     }
 }
 
-fn tell_wait(trace: TraceId, gate: &harmony_incidents::log::GateState, ended: Timestamp) {
+/// The wait of a gate as a span of its incident's trace.
+pub(crate) fn tell_wait(state: &IncidentState, gate: &GateState, ended: Timestamp) {
+    let Some(trace) = telemetry::trace_id(&state.trace_id).filter(|_| telemetry::is_on()) else { return };
     let began = Duration::from_micros(u64::try_from(gate.requested_at_us).unwrap_or_default());
     Span::new(format!("gate {}", gate.kind), SpanKind::Internal)
         .within(trace, Some(run_span(&gate.workflow_id, gate.attempt)))

@@ -165,6 +165,15 @@ impl Desk {
         }
     }
 
+    /// Takes over from the log who has approved so far.
+    pub(crate) fn tally(&mut self, approvals: &[String], at: Timestamp) {
+        let Some(gate) = self.gate.as_mut().filter(|gate| gate.view.approvals != approvals) else { return };
+        if let Some(last) = approvals.last().filter(|_| approvals.len() > gate.view.approvals.len()) {
+            gate.note(format!("{at} approved by {last}: {} of {}", approvals.len(), gate.view.quorum));
+        }
+        gate.view.approvals = approvals.to_vec();
+    }
+
     /// Whether the gate that was last open is settled.
     pub(crate) fn is_settled(&self) -> bool {
         self.gate.as_ref().is_some_and(|gate| gate.settled.is_some())
@@ -372,6 +381,16 @@ macro_rules! blueprint {
             /// The gate was settled from outside: look.
             #[signal(name = "wake")]
             pub fn wake(
+                &mut self,
+                _ctx: &mut temporalio_workflow::SyncWorkflowContext<Self>,
+                _raw: temporalio_workflow::common::data_converters::RawValue,
+            ) {
+                self.desk.wakes += 1;
+            }
+
+            /// The same: Temporal hands an update over at once.
+            #[update(name = "wake")]
+            pub fn wake_at_once(
                 &mut self,
                 _ctx: &mut temporalio_workflow::SyncWorkflowContext<Self>,
                 _raw: temporalio_workflow::common::data_converters::RawValue,

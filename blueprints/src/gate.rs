@@ -32,7 +32,7 @@ use crate::{
     run::{Flow, Run, attribute, fail, now, patiently},
 };
 
-/// How soon to look again while a decision made in time is still under way.
+/// How soon an older release looked again while a decision made in time was under way: its histories replay.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// How long a decision that was made waits for others to be told of it.
@@ -291,6 +291,8 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
                 LookReply::Pending(found) => {
                     may_leave |= stage(&gate) != stage(&found.gate);
                     moved(ctx, &gate, &found.gate);
+                    let at = now(ctx);
+                    ctx.state_mut(|workflow| workflow.desk_mut().tally(&found.gate.approvals, at));
                     gate = found.gate;
                 }
                 LookReply::Settled(found) => {
@@ -304,6 +306,7 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
         let step = format!("{}/expire/{}/{looks}", step_of(&gate), gate.level);
         let answer = run.append(&step, command).await?.map_err(|refusal| fail(refusal.to_string()))?;
         match answer {
+            // From a release that held a timeout back while a decision was under way.
             Answer::NotYet => due = gate.deadline.max(now(ctx) + UNDER_WAY),
             Answer::Escalated { gate: next } => {
                 moved(ctx, &gate, &next);
@@ -402,7 +405,8 @@ fn settle<W: Blueprint>(ctx: &WorkflowContext<W>, answer: Answer) -> Flow<Settle
     };
     ctx.state_mut(|workflow| {
         if let Some(gate) = &mut workflow.desk_mut().gate {
-            gate.note(format!("{} {}", now(ctx), settled.status));
+            let by = if settled.by.is_empty() { String::new() } else { format!(" by {}", settled.by) };
+            gate.note(format!("{} {}{by}", now(ctx), settled.status));
             gate.settled = Some(settled.clone());
         }
     });

@@ -40,8 +40,10 @@ pub const RUNBOOKS_QUEUE: &str = "harmony-runbooks";
 pub const APPROVAL_SIGNAL: &str = "approval";
 /// Update that carries a decision and answers it.
 pub const DECIDE_UPDATE: &str = "decide";
-/// Signal that makes a workflow look at its gate, which was settled from outside.
+/// Signal that makes a workflow look in the log how its gate stands.
 pub const WAKE_SIGNAL: &str = "wake";
+/// Update that does the same, and is handed over at once.
+pub const WAKE_UPDATE: &str = "wake";
 /// Memo that tells which run of its attempt a workflow is; absent for the first.
 pub const RUN_MEMO: &str = "harmony.run";
 /// A run that was lost may have been continued as a new one less often than that: a resumed one counts on from there.

@@ -2,12 +2,11 @@
 
 use axum::{
     Json,
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use harmony_eventlog::Filter;
 use harmony_incidents::{
-    Answer, Command, GateStatus, HasStatus, IncidentId, OrgId, Right,
+    Command, GateStatus, HasStatus, IncidentId, OrgId, Right,
     command::Decision,
     ids::NAMESPACE,
     log::{GateState, IncidentState, payload::Kind},
@@ -20,10 +19,10 @@ use uuid::Uuid;
 use crate::{
     App,
     call::Call,
-    decisions::{self, Course, Proposal},
-    error::{ApiError, RefusedDecision},
+    decisions::{self, Proposal},
+    error::ApiError,
     incidents::every,
-    submit::{self, remember},
+    submit,
     views::{self, parsed},
 };
 
@@ -150,15 +149,6 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
     let gate_id = call.path("gate");
     let place =
         decisions::place(&call.app, &call.caller.org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
-    let mut request = json!({
-        "gateId": gate_id,
-        "decision": decision,
-        "digest": body.digest,
-        "reason": body.reason,
-    });
-    if body.break_glass {
-        request["justification"] = json!(justification);
-    }
     let decision_id = if call.request.given {
         Uuid::new_v5(&NAMESPACE, format!("{}/{}", call.caller.org, call.key()).as_bytes())
     } else {
@@ -176,24 +166,19 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
         break_glass: body.break_glass,
         justification,
     };
-    let item = match place.course(&call.app, &proposal).await? {
-        Course::Settled(refused) => return Err(ApiError::Decision(Box::new(refused))),
-        Course::Known(_) => None,
-        Course::Send(item) => Some(item),
-    };
-    // Also for one that was judged: under its key only the same decision gets the same verdict.
     let context = call.context(Some(&place.state));
-    remember(&call, &place.incident, &request, &context, &|_| {
-        Ok((Answer::Unchanged, item.iter().cloned().collect()))
-    })
-    .await?;
-    if let Some(item) = &item {
-        call.app.doors.temporal.send_ahead(item);
+    let judged = place.decide(&call.app, call.caller.rules(), &context, &proposal).await?;
+    let verdict = judged.map_err(ApiError::Decision)?;
+    let mut body = json!({
+        "accepted": verdict.accepted,
+        "status": verdict.status,
+        "gateId": verdict.gate_id.as_deref().unwrap_or(gate_id),
+        "decisionId": decision_id,
+    });
+    if let Some(warning) = decisions::away(&call.app) {
+        body["warning"] = json!(warning);
     }
-    let Some(answer) = decisions::verdict(&call.app, &call.caller.org, decision_id).await? else {
-        return Ok(not_yet(gate_id, decision_id));
-    };
-    judged(answer, gate_id, decision_id)
+    Ok(Json(body).into_response())
 }
 
 /// `{escalate: true}`: the next level has it now.
@@ -214,28 +199,6 @@ async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError>
     let place = decisions::place(&call.app, org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
     let gate = place.gate(gate_id).ok_or_else(|| no_gate(gate_id))?;
     Ok(Json(json!(views::gate(&place.state, gate))).into_response())
-}
-
-fn judged(answer: Answer, gate_id: &str, decision_id: Uuid) -> Result<Response, ApiError> {
-    let verdict = decisions::read(answer, gate_id, decision_id)
-        .map_err(|refused: Box<RefusedDecision>| ApiError::Decision(refused))?;
-    Ok(Json(json!({
-        "accepted": verdict.accepted,
-        "status": verdict.status,
-        "gateId": verdict.gate_id.as_deref().unwrap_or(gate_id),
-        "decisionId": decision_id,
-    }))
-    .into_response())
-}
-
-fn not_yet(gate_id: &str, decision_id: Uuid) -> Response {
-    let body = json!({
-        "recorded": true,
-        "judged": false,
-        "gateId": gate_id,
-        "decisionId": decision_id,
-    });
-    (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
 fn no_gate(gate_id: &str) -> ApiError {

@@ -1,29 +1,30 @@
 //! Decisions on gates, whichever door they come through.
 //!
-//! The attested decision is written into the outbox before anything is sent: that is when it was decided. Who judges
-//! it is the log, when the workflow hands it over; the verdict is found under the decision's id. A decision that cannot
-//! count any more is answered from the log at once, and sent all the same, so that its refusal is on record.
+//! A decision is a command like every other: the door that verified who decides appends it, the judge gives the verdict
+//! in that transaction, and the run that waits is woken through the outbox. So a decision needs neither Temporal nor a
+//! worker to count. A refused one is on record, too; of a flood, its number is ([`Uncounted`]).
 
-use std::time::Duration;
-
-use harmony_eventlog::{LogError, OutboxItem, OutboxKind};
-use harmony_incidents::{
-    Answer, GateId, GateStatus, HasStatus, IncidentId, OrgId, Principal, RunStatus, WorkflowId,
-    attestation::{AttestationKeys, DecisionClaim},
-    command::{Decision, DecisionPayload, Verdict},
-    log::{GateState, IncidentState},
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
-use jiff::Timestamp;
-use serde_json::json;
-use tokio::time::Instant;
+
+use harmony_eventlog::{Append, Appended, LogError, OutboxKind, SharedLog, Target};
+use harmony_incidents::{
+    Answer, Command, Context, GateId, GateStatus, HasStatus, IncidentId, OrgId, Principal, Rules,
+    RulesSource, RunStatus, WorkflowId,
+    command::{Attested, Decision, DecisionInput, DecisionPayload, Verdict},
+    judge,
+    log::{Authority, Cause, GateState, IncidentState},
+};
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::{App, error::RefusedDecision};
 
-/// How long a door waits for the verdict: the update's 5 s, the signal after it, and a worker that takes over.
-const PATIENCE: Duration = Duration::from_secs(12);
-/// How often it looks.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Refusals are counted by the minute, as the judge does.
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// A decision that somebody makes.
 pub(crate) struct Proposal<'a> {
@@ -47,41 +48,36 @@ pub(crate) struct Place {
     pub(crate) incident: IncidentId,
     pub(crate) state: IncidentState,
     workflow_id: WorkflowId,
+    attempt: u32,
 }
 
-/// What is to be done with a decision.
-pub(crate) enum Course {
-    /// Write it into the outbox and wait.
-    Send(OutboxItem),
-    /// It was judged before.
-    Known(Answer),
-    /// The gate is settled; this says how. The refusal is under way to the record.
-    Settled(RefusedDecision),
+/// What a gate id names.
+pub(crate) struct Named {
+    pub(crate) incident: IncidentId,
+    workflow_id: WorkflowId,
+    attempt: u32,
+}
+
+/// What a gate id names, if it is this organisation's.
+pub(crate) fn named(org: &OrgId, gate_id: &str) -> Option<Named> {
+    let id: GateId = gate_id.parse().ok()?;
+    let (workflow_id, attempt, _) = id.parts()?;
+    let (_, of, incident) = workflow_id.parts()?;
+    (of == *org).then_some(Named { incident, workflow_id, attempt })
 }
 
 /// The incident that a gate id names; `None` where there is neither such a gate nor a run that could open it.
 pub(crate) async fn place(app: &App, org: &OrgId, gate_id: &str) -> Result<Option<Place>, LogError> {
-    let Some((incident, workflow_id)) = named(org, gate_id) else { return Ok(None) };
-    let Some(state) = app.doors.log.state(org, &incident).await? else { return Ok(None) };
-    Ok(Place::new(incident, workflow_id, state, gate_id))
-}
-
-/// The incident and the workflow that a gate id names, if they are this organisation's.
-pub(crate) fn named(org: &OrgId, gate_id: &str) -> Option<(IncidentId, WorkflowId)> {
-    let (workflow_id, ..) = gate_id.parse::<GateId>().ok()?.parts()?;
-    let (_, of, incident) = workflow_id.parts()?;
-    (of == *org).then_some((incident, workflow_id))
+    let Some(named) = named(org, gate_id) else { return Ok(None) };
+    let Some(state) = app.doors.log.state(org, &named.incident).await? else { return Ok(None) };
+    Ok(Place::new(named, state, gate_id))
 }
 
 impl Place {
     /// Where there is such a gate, or a run that could open it.
-    pub(crate) fn new(
-        incident: IncidentId,
-        workflow_id: WorkflowId,
-        state: IncidentState,
-        gate_id: &str,
-    ) -> Option<Self> {
-        let place = Self { incident, state, workflow_id };
+    pub(crate) fn new(named: Named, state: IncidentState, gate_id: &str) -> Option<Self> {
+        let Named { incident, workflow_id, attempt } = named;
+        let place = Self { incident, state, workflow_id, attempt };
         (place.gate(gate_id).is_some() || place.is_running()).then_some(place)
     }
 
@@ -97,84 +93,93 @@ impl Place {
             .any(|one| one.workflow_id == self.workflow_id.as_str() && one.is(RunStatus::Running))
     }
 
-    /// What to do with this decision.
-    pub(crate) async fn course(&self, app: &App, proposal: &Proposal<'_>) -> Result<Course, LogError> {
-        if let Some(answer) = app.doors.log.answer(proposal.org, &verdict_key(proposal.decision_id)).await? {
-            return Ok(Course::Known(answer));
-        }
-        match self.gate(proposal.gate_id) {
-            Some(gate) if !gate.is(GateStatus::Pending) => {
-                let item = self.item(&app.doors.attestation, proposal);
-                app.doors.log.enqueue(proposal.org, &self.incident, &item).await?;
-                Ok(Course::Settled(settled(gate, proposal.decision_id)))
-            }
-            _ => Ok(Course::Send(self.item(&app.doors.attestation, proposal))),
-        }
-    }
-
-    /// The attested decision as an item of the outbox.
-    pub(crate) fn item(&self, keys: &AttestationKeys, proposal: &Proposal<'_>) -> OutboxItem {
-        let decision_id = proposal.decision_id.to_string();
-        let timestamp = Timestamp::now().to_string();
-        let attestation = keys.attest_decision(&DecisionClaim {
-            org: proposal.org.as_str(),
-            workflow_id: self.workflow_id.as_str(),
-            gate_id: proposal.gate_id,
-            digest: proposal.digest.as_deref().unwrap_or_default(),
-            decision: proposal.decision.name(),
-            approver_id: &proposal.approver.id,
-            decision_id: &decision_id,
-            timestamp: &timestamp,
-            reason: proposal.reason.as_deref().unwrap_or_default(),
-            source: proposal.source,
-            break_glass: proposal.break_glass,
-            justification: proposal.justification.as_deref().unwrap_or_default(),
-        });
+    /// The decision as a command, made now. That this door hands it in is its attestation.
+    pub(crate) fn command(&self, proposal: &Proposal<'_>, decided_at: Timestamp) -> Command {
         let payload = DecisionPayload {
             decision: proposal.decision,
             approver_id: proposal.approver.id.clone(),
-            // Histories name nobody by more than their id.
             approver_name: None,
             approver_roles: None,
             gate_id: Some(proposal.gate_id.to_owned()),
             digest: proposal.digest.clone(),
             reason: proposal.reason.clone(),
-            timestamp: Some(timestamp),
+            timestamp: None,
             source: Some(proposal.source.to_owned()),
-            decision_id: Some(decision_id.clone()),
-            attestation: Some(attestation),
+            decision_id: Some(proposal.decision_id.to_string()),
+            attestation: None,
             break_glass: proposal.break_glass,
             justification: proposal.justification.clone(),
         };
-        OutboxItem {
-            kind: OutboxKind::Decision,
-            name: decision_id,
-            payload: json!({ "workflowId": self.workflow_id, "decision": payload }),
+        let input = DecisionInput {
+            workflow_id: self.workflow_id.clone(),
+            attempt: self.attempt,
+            payload: Ok(payload),
+            attested: Attested::Yes,
+            decided_at,
+            counted: true,
+        };
+        Command::Decide { input: Box::new(input) }
+    }
+
+    /// Appends the decision; the verdict, or why it does not count. A decision that was judged gets its first verdict.
+    pub(crate) async fn decide(
+        &self,
+        app: &App,
+        rules: Rules<'_>,
+        context: &Context,
+        proposal: &Proposal<'_>,
+    ) -> Result<Result<Verdict, Box<RefusedDecision>>, LogError> {
+        let command = self.command(proposal, context.occurred_at);
+        let appended = app
+            .doors
+            .log
+            .append(Append {
+                org: proposal.org,
+                target: Target::Named(self.incident.clone()),
+                key: &format!("decision/{}", proposal.decision_id),
+                command: &command,
+                context,
+                expected_seq: None,
+                run_id: None,
+                judge: &|head| judge(head, &command, context, rules),
+                follow: &|_| vec![],
+            })
+            .await?;
+        wake(app, &appended);
+        if let Answer::Judged { verdict: Verdict { counted_from: Some(minute), gate_id, .. } } =
+            &appended.answer
+            && !appended.repeated
+        {
+            let gate_id = gate_id.clone().unwrap_or_default();
+            Uncounted::add(
+                app,
+                Flood {
+                    org: proposal.org.clone(),
+                    incident: self.incident.clone(),
+                    gate_id,
+                    minute: *minute,
+                },
+            );
         }
+        Ok(read(appended.answer, proposal.gate_id, proposal.decision_id))
     }
 }
 
-/// Waits for the verdict on a decision; `None` where it is not judged in time.
-pub(crate) async fn verdict(app: &App, org: &OrgId, decision_id: Uuid) -> Result<Option<Answer>, LogError> {
-    let key = verdict_key(decision_id);
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = app.doors.log.answer(org, &key).await? {
-            return Ok(Some(answer));
-        }
-        if Instant::now() >= end {
-            return Ok(None);
-        }
-        tokio::time::sleep(PAUSE).await;
+/// Sends on at once whom an append wakes, so that nobody waits until somebody looks into the outbox.
+pub(crate) fn wake(app: &App, appended: &Appended) {
+    for item in appended.follow_ups.iter().filter(|item| item.kind == OutboxKind::Wake) {
+        app.doors.temporal.send_ahead(item);
     }
+}
+
+/// What whoever decided is told while Temporal does not answer.
+pub(crate) fn away(app: &App) -> Option<String> {
+    let address = app.doors.temporal.reachable().err()?;
+    Some(format!("the decision counts; it is carried out when {address} answers"))
 }
 
 /// The verdict that an answer holds, or why the decision does not count.
-pub(crate) fn read(
-    answer: Answer,
-    gate_id: &str,
-    decision_id: Uuid,
-) -> Result<Verdict, Box<RefusedDecision>> {
+fn read(answer: Answer, gate_id: &str, decision_id: Uuid) -> Result<Verdict, Box<RefusedDecision>> {
     let refused = |because: String, gate_status: GateStatus| {
         Box::new(RefusedDecision {
             because,
@@ -200,20 +205,78 @@ pub(crate) fn read(
     }
 }
 
-fn verdict_key(decision_id: Uuid) -> String {
-    format!("decision/{decision_id}")
+/// A minute of one gate in which more decisions were refused than are recorded one by one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Flood {
+    org: OrgId,
+    incident: IncidentId,
+    /// Empty for decisions on no gate that is known.
+    gate_id: String,
+    minute: Timestamp,
 }
 
-fn settled(gate: &GateState, decision_id: Uuid) -> RefusedDecision {
-    let because = match gate.status() {
-        Some(GateStatus::Timeout) => "late: its time is over".to_owned(),
-        Some(GateStatus::Cancelled) => "cancelled: nobody needs to decide this any more".to_owned(),
-        _ => format!("duplicate: decided already by {} ({})", gate.decided_by, gate.status),
-    };
-    RefusedDecision {
-        because,
-        gate_id: gate.gate_id.clone(),
-        gate_status: gate.status().unwrap_or(GateStatus::None),
-        decision_id: Some(decision_id.to_string()),
+/// Refusals that are to be put on record as a number, once their minute is over. A process that is killed before loses
+/// that number, and nothing else.
+#[derive(Default)]
+pub(crate) struct Uncounted(Mutex<BTreeMap<Flood, u32>>);
+
+impl Uncounted {
+    fn add(app: &App, flood: Flood) {
+        let mut floods = app.uncounted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = floods.entry(flood.clone()).or_default();
+        *number += 1;
+        if *number > 1 {
+            return;
+        }
+        let left = (flood.minute + MINUTE).duration_since(Timestamp::now());
+        let left = Duration::try_from(left).unwrap_or_default();
+        let app = app.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            app.uncounted.record(&app.doors.log, &*app.doors.rules, &flood).await;
+        });
+    }
+
+    /// Puts the number of a minute on record, however long the store is away.
+    async fn record(&self, log: &SharedLog, rules: &dyn RulesSource, flood: &Flood) {
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(flood);
+        let Some(not_recorded) = counted else { return };
+        let command =
+            Command::CountRefusals { gate_id: flood.gate_id.clone(), minute: flood.minute, not_recorded };
+        let key = format!("refused/{}/{}", flood.gate_id, Uuid::now_v7());
+        let context = Context {
+            actor: "harmony".to_owned(),
+            authority: Authority::None,
+            cause: Cause { request_id: key.clone(), ..Cause::default() },
+            occurred_at: Timestamp::now(),
+        };
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let rules = rules.current();
+            let appended = log
+                .append(Append {
+                    org: &flood.org,
+                    target: Target::Named(flood.incident.clone()),
+                    key: &key,
+                    command: &command,
+                    context: &context,
+                    expected_seq: None,
+                    run_id: None,
+                    judge: &|head| judge(head, &command, &context, rules.rules()),
+                    follow: &|_| vec![],
+                })
+                .await;
+            match appended {
+                Err(error) if error.is_transient() => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_mins(1));
+                }
+                Err(error) => {
+                    tracing::error!(%error, not_recorded, "refusals were not counted");
+                    return;
+                }
+                Ok(_) => return,
+            }
+        }
     }
 }

@@ -165,9 +165,9 @@ pub trait Temporal: Send + Sync {
     /// caches.
     fn reachable(&self) -> Result<(), String>;
 
-    /// Sends a decision on that is in the outbox, so that it does not wait until somebody looks there. Does not block,
-    /// and need not arrive.
-    fn send_ahead(&self, decision: &OutboxItem);
+    /// Sends a wake-up on that is in the outbox, so that nobody waits until somebody looks there. Does not block, and need
+    /// not arrive.
+    fn send_ahead(&self, wake: &OutboxItem);
 }
 
 /// What handlers share.
@@ -180,6 +180,8 @@ pub(crate) struct Shell {
     pub(crate) limits: Limits,
     /// Everybody who watches an incident.
     pub(crate) newsroom: Arc<Newsroom>,
+    /// Refused decisions that are on record only as a number.
+    pub(crate) uncounted: decisions::Uncounted,
     /// Figures that were counted for the pages.
     pub(crate) counted: ui::insights::Counted,
 }
@@ -200,6 +202,7 @@ pub fn routers(doors: Doors) -> Routers {
         sessions: Sessions::new(doors.site.session_key.clone()),
         limits: Limits::new(doors.site.requests_per_second),
         newsroom: Newsroom::new(doors.log.clone()),
+        uncounted: decisions::Uncounted::default(),
         counted: ui::insights::Counted::default(),
         doors,
         seen: Seen::default(),

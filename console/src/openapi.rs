@@ -251,10 +251,7 @@ const OPERATIONS: &[Operation] = &[
         "Approvals",
         "Decide on a gate, or pass it on to its next level.",
         Some("DecisionBody"),
-        &[
-            (200, "Judged and accepted, or passed on.", JSON, ""),
-            (202, "Recorded, not yet judged.", JSON, ""),
-        ],
+        &[(200, "Accepted, or passed on.", JSON, "")],
     ),
     get(
         "/candidates",

@@ -20,7 +20,7 @@ use harmony_incidents::{
 };
 use serde_json::{Value, json};
 
-use crate::{call::Call, error::ApiError, starts::act_item};
+use crate::{call::Call, decisions::wake, error::ApiError, starts::act_item};
 
 /// What the door knows about a command beyond the judge's rules: an answer that makes judging needless.
 pub(crate) type Known<'a> = &'a (dyn Fn(Head<'_>) -> Option<Answer> + Send + Sync);
@@ -86,6 +86,7 @@ pub(crate) async fn append_told(
             follow: &|_| std::mem::take(&mut *items.lock().unwrap_or_else(PoisonError::into_inner)),
         })
         .await?;
+    wake(&call.app, &appended);
     Ok(appended)
 }
 
@@ -130,6 +131,7 @@ pub(crate) async fn append(
             follow: &|_| vec![],
         })
         .await?;
+    wake(&call.app, &appended);
     Ok(appended)
 }
 

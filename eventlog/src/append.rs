@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use harmony_incidents::{
     Answer, Command, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal,
-    command::{Attested, differing},
     judge::{Head, payload},
     log::{IncidentState, RecordRedacted, Text, payload::Kind},
     record::{self, ChainHead, SaltKey, SealedRecord},
@@ -19,7 +18,6 @@ use harmony_incidents::{
 };
 use jiff::Timestamp;
 use prost::Message;
-use serde_json::Value;
 
 use crate::{
     entry,
@@ -61,8 +59,6 @@ pub(crate) struct Found {
     pub(crate) key: Option<KeyRow>,
     /// Where the named incident stands.
     pub(crate) head: Option<ChainHead>,
-    /// Payloads of the decisions on the named incident that were not yet judged.
-    pub(crate) decisions: Vec<String>,
 }
 
 /// What is kept of a key, for ever.
@@ -174,8 +170,6 @@ pub(crate) struct Plan {
     pub(crate) projection: Option<Projection>,
     /// Items that are not there yet under their names.
     pub(crate) outbox: Vec<OutboxItem>,
-    /// The attested decision that was judged: its item is done.
-    pub(crate) settled: Option<String>,
     /// What a redaction takes out.
     pub(crate) erasure: Option<Erasure>,
     /// Who is sent the records.
@@ -209,8 +203,7 @@ pub(crate) async fn append<T: Transaction>(
     {
         return Err(LogError::Stale { expected, actual: head.state.seq });
     }
-    let under_way = under_way(&found.decisions);
-    let mut judged = (append.judge)(Head { state: &head.state, under_way: &under_way })?;
+    let mut judged = (append.judge)(Head { state: &head.state })?;
     let erasure = match append.command {
         Command::Redact { seq, field, reason } => {
             let copies = tx.copies(append.org, &incident, *seq).await?;
@@ -237,6 +230,7 @@ pub(crate) async fn append<T: Transaction>(
         repeated: false,
         same_run: true,
         state: Some(state),
+        follow_ups: plan.outbox,
     })
 }
 
@@ -270,18 +264,8 @@ fn plan(
         run_id: append.run_id.map(str::to_owned),
     };
     let projection = (!sealed.is_empty()).then(|| Projection::of(&incident, &next));
-    let settled = settled(append.command);
-    let plan = Plan {
-        incident,
-        sealed,
-        projection,
-        outbox,
-        settled,
-        erasure,
-        sinks: Vec::new(),
-        key,
-        stored_at: now(),
-    };
+    let plan =
+        Plan { incident, sealed, projection, outbox, erasure, sinks: Vec::new(), key, stored_at: now() };
     (plan, judged.answer, next.state)
 }
 
@@ -294,7 +278,7 @@ async fn repeated<T: Transaction>(
     let corrupt = || LogError::Corrupt { place: format!("key {}", append.key) };
     let incident = incident_id(&row.incident)?;
     let known: BTreeMap<String, String> = serde_json::from_str(&row.fingerprint).map_err(|_| corrupt())?;
-    let mut fields = differing(&known, &append.command.fingerprint());
+    let mut fields = append.command.differing(&known);
     if let Target::Named(named) = &append.target
         && *named != incident
     {
@@ -311,7 +295,7 @@ async fn repeated<T: Transaction>(
         Vec::new()
     };
     let same_run = row.run_id.as_deref() == append.run_id;
-    Ok(Appended { incident, answer, records, repeated: true, same_run, state: None })
+    Ok(Appended { incident, answer, records, repeated: true, same_run, state: None, follow_ups: Vec::new() })
 }
 
 async fn allocate<T: Transaction>(tx: &mut T, append: &Append<'_>) -> Result<IncidentId, LogError> {
@@ -325,28 +309,6 @@ async fn allocate<T: Transaction>(tx: &mut T, append: &Append<'_>) -> Result<Inc
             explanation: format!("{named} does not exist, and the next number of its year is {id}"),
         })),
         Target::Named(_) | Target::New { .. } => Ok(id),
-    }
-}
-
-/// Gate and time of the decisions that were made and not yet judged.
-fn under_way(payloads: &[String]) -> Vec<(String, i64)> {
-    payloads
-        .iter()
-        .filter_map(|text| {
-            let payload: Value = serde_json::from_str(text).ok()?;
-            let decided: Timestamp = payload["decision"]["timestamp"].as_str()?.parse().ok()?;
-            Some((payload["decision"]["gateId"].as_str()?.to_owned(), decided.as_microsecond()))
-        })
-        .collect()
-}
-
-/// Only what a door wrote settles its item: a decision sent by hand may claim any id.
-fn settled(command: &Command) -> Option<String> {
-    match command {
-        Command::Decide { input } if input.attested == Attested::Yes => {
-            input.payload.as_ref().ok()?.decision_id.clone()
-        }
-        _ => None,
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Appended {
     /// Where the incident stands after this, without the texts of earlier records. `None` where the key was known:
     /// it may have moved on.
     pub state: Option<IncidentState>,
+    /// What was put into the outbox with it: whoever asked may send it on at once.
+    pub follow_ups: Vec<OutboxItem>,
 }
 
 /// Something to carry out after a command, again after a crash, once.
@@ -406,7 +408,7 @@ pub trait EventLog: Send + Sync {
     /// Checks every record of an organisation: bytes, chain, state, texts, projections.
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError>;
 
-    /// Writes an item that follows no record (a decision), before it is sent.
+    /// Writes an item that follows no record, before it is carried out.
     async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError>;
 
     /// Claims items that are due, for `lease`.

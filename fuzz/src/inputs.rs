@@ -175,7 +175,7 @@ impl Waiting {
             auto_escalate_p1: true,
             promotion: &promotion,
         };
-        judge(Head { state: &self.head.state, under_way: &[] }, command, &self.context(), rules)
+        judge(Head { state: &self.head.state }, command, &self.context(), rules)
     }
 
     fn append(&mut self, key: &str, command: &Command) {

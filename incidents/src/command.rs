@@ -338,12 +338,6 @@ const DERIVED_FIELDS: [&str; 11] = [
 ];
 
 impl Command {
-    /// Whether judging it looks at the decisions that are under way: a store that would have to read them for it
-    /// alone leaves them out where it does not.
-    pub fn weighs_decisions(&self) -> bool {
-        matches!(self, Self::ExpireLevel { .. } | Self::Escalate { .. })
-    }
-
     /// A hash per field, of everything but what derives from time. Two commands with one key must agree in all.
     pub fn fingerprint(&self) -> BTreeMap<String, String> {
         // Serialising our own types to JSON cannot fail: keys are strings and no map has others.
@@ -373,6 +367,16 @@ impl Command {
             | Self::Close
             | Self::Redact { .. } => false,
         }
+    }
+
+    /// Names of the fields in which this differs from the request that its key was used for. When a decision was sent is
+    /// left out: what was judged is the same decision.
+    pub fn differing(&self, known: &BTreeMap<String, String>) -> Vec<String> {
+        let mut fields = differing(known, &self.fingerprint());
+        if matches!(self, Self::Decide { .. }) {
+            fields.retain(|name| name != "input.payload.Ok.timestamp");
+        }
+        fields
     }
 
     /// Whether it makes an incident instead of needing one.
@@ -531,7 +535,7 @@ pub enum Answer {
         /// Level that ended it.
         level: u32,
     },
-    /// Not yet: the deadline is later, or a decision made in time is still under way.
+    /// The deadline is later. Older releases answered so; it stands in their logs and histories.
     NotYet,
     /// The gate was settled before this.
     Settled {

@@ -86,8 +86,6 @@ impl RuleSet {
 pub struct Head<'a> {
     /// Folded state, without texts.
     pub state: &'a IncidentState,
-    /// Attested decisions that lie in the outbox: gate id and when they were made, microseconds.
-    pub under_way: &'a [(String, i64)],
 }
 
 /// What follows a command once it is on record.
@@ -211,9 +209,9 @@ pub fn judge(
             approvals::count(gate_id, *minute, *not_recorded)
         }
         Command::ExpireLevel { gate_id, level } => {
-            Ok(approvals::expire(head, gate_id, *level, context, rules))
+            Ok(approvals::expire(state, gate_id, *level, context, rules))
         }
-        Command::Escalate { gate_id, reason } => approvals::escalate(head, gate_id, reason, context, rules),
+        Command::Escalate { gate_id, reason } => approvals::escalate(state, gate_id, reason, context, rules),
         Command::CancelGate { gate_id, reason } => Ok(approvals::cancel(state, gate_id, reason)),
         Command::SignOff { digest } => sign_off(state, digest, context),
         Command::Close => {

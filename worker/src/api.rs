@@ -33,8 +33,6 @@ pub(crate) struct Api {
 /// What the API answered.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// 2xx.
-    pub(crate) status: StatusCode,
     /// JSON, or null where there is none.
     pub(crate) body: Value,
 }
@@ -123,7 +121,7 @@ impl Api {
         let status = answer.status();
         let text = answer.text().await.context("the API's answer broke off")?;
         let body = parsed(&text);
-        if status.is_success() { Ok(Reply { status, body }) } else { Err(problem(status, &body).into()) }
+        if status.is_success() { Ok(Reply { body }) } else { Err(problem(status, &body).into()) }
     }
 
     async fn answer(

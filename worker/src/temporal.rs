@@ -194,10 +194,10 @@ impl Temporal for Probe {
         if self.last().answers { Ok(()) } else { Err(self.address.clone()) }
     }
 
-    fn send_ahead(&self, decision: &OutboxItem) {
+    fn send_ahead(&self, wake: &OutboxItem) {
         let Some(client) = self.last().client.clone() else { return };
-        let decision = decision.clone();
-        tokio::spawn(async move { send_ahead(&client, &decision).await });
+        let wake = wake.clone();
+        tokio::spawn(async move { send_ahead(&client, &wake).await });
     }
 }
 

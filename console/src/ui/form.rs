@@ -184,11 +184,11 @@ pub(crate) async fn decide(form: Submission) -> Page {
     if body["escalate"] != true {
         body["source"] = json!("console");
     }
-    let (status, answer) = form.send(&format!("approvals/{}", encoded(gate)), &body, &back).await?;
-    let done = match status {
-        StatusCode::ACCEPTED => "not-judged",
-        _ if answer["accepted"] == true => "decided",
-        _ => "escalated",
+    let (_, answer) = form.send(&format!("approvals/{}", encoded(gate)), &body, &back).await?;
+    let done = match (answer["accepted"] == true, answer["warning"].is_string()) {
+        (true, true) => "decided-away",
+        (true, false) => "decided",
+        (false, _) => "escalated",
     };
     Ok(see(&back, done))
 }

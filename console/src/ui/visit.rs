@@ -144,7 +144,9 @@ fn said(done: &str) -> &'static str {
     match done {
         "declared" => "Declared. Everybody who must know is being told now.",
         "decided" => "Your decision is on record.",
-        "not-judged" => "Your decision is recorded. It is judged as soon as a worker takes it up.",
+        "decided-away" => {
+            "Your decision counts. Temporal is not reachable: it is carried out when it is back."
+        }
         "escalated" => "The next level has it now.",
         "started" => "Started. Its steps appear below as they run.",
         "stopping" => "Told to stop.",

@@ -1,32 +1,8 @@
 //! Deciding through the API.
 
-use std::sync::Arc;
-
-use harmony_incidents::attestation::{AttestationKeys, DecisionClaim};
 use serde_json::{Value, json};
 
 use crate::world::{DIGEST, World, encoded};
-
-/// The attestation holds for exactly this decision.
-pub(crate) fn assert_attested(keys: &AttestationKeys, payload: &Value) {
-    let decision = &payload["decision"];
-    let text = |name: &str| decision[name].as_str().unwrap_or_default();
-    let claim = DecisionClaim {
-        org: "default",
-        workflow_id: payload["workflowId"].as_str().unwrap(),
-        gate_id: text("gateId"),
-        digest: text("digest"),
-        decision: text("decision"),
-        approver_id: text("approverId"),
-        decision_id: text("decisionId"),
-        timestamp: text("timestamp"),
-        reason: text("reason"),
-        source: text("source"),
-        break_glass: decision["breakGlass"] == true,
-        justification: text("justification"),
-    };
-    assert!(keys.decision_holds(&claim, text("attestation")), "{payload}");
-}
 
 #[tokio::test]
 async fn gates_are_listed_and_shown_with_what_they_cover() {
@@ -65,45 +41,75 @@ async fn gates_are_listed_and_shown_with_what_they_cover() {
 }
 
 #[tokio::test]
-async fn decision_is_attested_written_first_and_answered_with_its_verdict() {
-    let world = Arc::new(World::new().await);
+async fn decision_is_answered_with_its_verdict_and_wakes_the_run() {
+    let world = World::new().await;
     let id = world.opened("P1").await;
     let gate_id = world.gated(&id).await;
     world.outbox().await;
     let path = format!("approvals/{}", encoded(&gate_id));
     let body = json!({ "decision": "approved", "digest": DIGEST, "reason": "go", "source": "cli" });
-    let judge = {
-        let world = world.clone();
-        tokio::spawn(async move { world.judge_next().await })
-    };
     let answer = world.post_with_key("commander", &path, "d1", body.clone()).await.ok(200);
-    let pending = judge.await.unwrap();
-    assert_eq!(
-        answer,
-        json!({ "accepted": true, "status": "approved", "gateId": gate_id, "decisionId": pending.item.name })
-    );
-    let decision = &pending.item.payload["decision"];
-    assert_eq!(decision["decisionId"], pending.item.name.as_str());
-    assert_eq!((&decision["approverId"], &decision["source"]), (&json!("commander"), &json!("cli")));
-    assert_attested(&world.keys, &pending.item.payload);
+    assert_eq!((&answer["accepted"], &answer["status"]), (&json!(true), &json!("approved")), "{answer}");
+    assert_eq!(answer["gateId"], gate_id.as_str());
+    let [decided] = world.decisions(&id).await.try_into().unwrap();
+    for (name, expected) in [
+        ("approver", json!("commander")),
+        ("source", json!("cli")),
+        ("attested", json!(true)),
+        ("decisionId", answer["decisionId"].clone()),
+    ] {
+        assert_eq!(decided[name], expected, "{name}: {decided}");
+    }
+    let outbox = world.outbox().await;
+    let [woken] = outbox.as_slice() else { panic!("one wake-up, not {outbox:?}") };
+    assert_eq!(woken.item.kind.name(), "wake");
+    assert_eq!(woken.item.payload["workflowId"], format!("incident.remediate-{id}"));
 
     // Repeated: the first verdict. Another decision under the key: a conflict. Another key: too late.
     assert_eq!(world.post_with_key("commander", &path, "d1", body.clone()).await.ok(200), answer);
-    let rejected = json!({ "decision": "rejected", "digest": DIGEST });
+    let rejected = json!({ "decision": "rejected", "digest": DIGEST, "reason": "no" });
     world.post_with_key("commander", &path, "d1", rejected.clone()).await.problem(409);
     let late = world.post("oncall", &path, rejected).await;
     assert_eq!(late.problem(409), "duplicate: decided already by commander (approved)");
     assert_eq!(late.json()["accepted"], false);
-    // It cannot count any more, and goes on its way to the record all the same.
-    let outbox = world.outbox().await;
-    let [refused] = outbox.as_slice() else { panic!("one decision, not {outbox:?}") };
-    assert_eq!(refused.item.payload["decision"]["approverId"], "oncall");
-    assert_attested(&world.keys, &refused.item.payload);
+    // It is on record all the same, and changes nothing.
+    let [_, refused] = world.decisions(&id).await.try_into().unwrap();
+    assert_eq!((&refused["refusedBecause"], &refused["attested"]), (&json!("duplicate"), &json!(true)));
+    assert!(world.outbox().await.is_empty());
+}
+
+#[tokio::test]
+async fn decision_counts_while_temporal_is_away_and_the_answer_says_so() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let gate_id = world.gated(&id).await;
+    world.temporal_is(false);
+    let body = json!({ "decision": "approved", "digest": DIGEST });
+    let answer = world.post("oncall", &format!("approvals/{}", encoded(&gate_id)), body).await.ok(200);
+    assert_eq!((&answer["accepted"], &answer["status"]), (&json!(true), &json!("approved")));
+    let warning = answer["warning"].as_str().unwrap();
+    assert!(warning.contains("carried out when 127.0.0.1:7233 answers"), "{warning}");
+}
+
+#[tokio::test]
+async fn flood_of_refused_decisions_is_recorded_twenty_times() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let gate_id = world.gated(&id).await;
+    let path = format!("approvals/{}", encoded(&gate_id));
+    for _ in 0..25 {
+        let body = json!({ "decision": "approved", "digest": DIGEST });
+        world.post("viewer", &path, body).await.problem(403);
+    }
+    assert_eq!(world.decisions(&id).await.len(), 20);
+    let body = json!({ "decision": "approved", "digest": DIGEST });
+    world.post("oncall", &path, body).await.ok(200);
+    assert_eq!(world.decisions(&id).await.len(), 21);
 }
 
 #[tokio::test]
 async fn refusals_are_judged_on_record_and_told_apart() {
-    let world = Arc::new(World::new().await);
+    let world = World::new().await;
     let id = world.opened("P1").await;
     let gate_id = world.gated(&id).await;
     let path = format!("approvals/{}", encoded(&gate_id));
@@ -117,12 +123,7 @@ async fn refusals_are_judged_on_record_and_told_apart() {
     ];
     let count = refused.len();
     for (who, path, body, status, because) in refused {
-        let judge = {
-            let world = world.clone();
-            tokio::spawn(async move { world.judge_next().await })
-        };
         let reply = world.post(who, path, body).await;
-        judge.await.unwrap();
         reply.problem(status);
         let problem = reply.json();
         assert_eq!(problem["accepted"], false);
@@ -167,8 +168,8 @@ async fn gate_is_passed_on_by_who_may_respond_until_its_last_level() {
 }
 
 #[tokio::test]
-async fn glass_is_broken_with_a_justification_that_the_attestation_covers() {
-    let world = Arc::new(World::new().await);
+async fn glass_is_broken_with_a_justification_that_stands_on_record() {
+    let world = World::new().await;
     let id = world.opened("P1").await;
     let gate_id = world.gated(&id).await;
     let path = format!("approvals/{}", encoded(&gate_id));
@@ -177,30 +178,8 @@ async fn glass_is_broken_with_a_justification_that_the_attestation_covers() {
     for wrong in [body(json!(true), Value::Null), body(json!(false), json!(why))] {
         world.post("operator", &path, wrong).await.problem(422);
     }
-    world.outbox().await;
-    let judge = {
-        let world = world.clone();
-        tokio::spawn(async move { world.judge_next().await })
-    };
     let answer = world.post("commander", &path, body(json!(true), json!(why))).await.ok(200);
     assert_eq!(answer["accepted"], true);
-    let pending = judge.await.unwrap();
-    assert_attested(&world.keys, &pending.item.payload);
-    let decision = &pending.item.payload["decision"];
-    assert_eq!((&decision["breakGlass"], &decision["justification"]), (&json!(true), &json!(why)));
-}
-
-/// Takes the whole 12 s that a door waits.
-#[tokio::test]
-async fn decision_that_nobody_judges_is_recorded_all_the_same() {
-    let world = World::new().await;
-    let id = world.opened("P1").await;
-    let gate_id = world.gated(&id).await;
-    world.outbox().await;
-    let body = json!({ "decision": "approved", "digest": DIGEST });
-    let answer = world.post("oncall", &format!("approvals/{}", encoded(&gate_id)), body).await.ok(202);
-    assert_eq!((&answer["recorded"], &answer["judged"]), (&json!(true), &json!(false)));
-    let outbox = world.outbox().await;
-    assert_eq!(answer["decisionId"], outbox[0].item.name.as_str());
-    assert_attested(&world.keys, &outbox[0].item.payload);
+    let [decided] = world.decisions(&id).await.try_into().unwrap();
+    assert_eq!((&decided["breakGlass"], &decided["justification"]), (&json!(true), &json!(why)));
 }

@@ -82,5 +82,6 @@ async fn no_forged_callback_gets_through_the_router() {
     // The gate still waits, and a genuine click still counts.
     let genuine = callback("U0COMMANDER", CALLBACKS, &value, 0, SIGNING_SECRET);
     assert_eq!(deliver(&world, &genuine).await, 200);
-    assert_eq!(world.judge_next().await.item.payload["decision"]["approverId"], "commander");
+    let [decided] = world.decisions(&id).await.try_into().unwrap();
+    assert_eq!(decided["approver"], "commander");
 }

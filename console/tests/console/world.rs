@@ -22,7 +22,7 @@ use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, Sha
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
     attestation::AttestationKeys,
-    command::{Answer, Attested, DecisionInput, GateRequest},
+    command::{Answer, GateRequest},
     judge,
     log::{Authority, Cause},
     policy::GateKind,
@@ -385,28 +385,13 @@ impl World {
         gate.gate_id
     }
 
-    /// Waits for one decision in the outbox and judges it as the worker would.
-    pub(crate) async fn judge_next(&self) -> Pending {
-        let pending = loop {
-            let claimed = self.outbox().await;
-            if let Some(found) = claimed.into_iter().find(|one| one.item.kind.name() == "decision") {
-                break found;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        };
-        let payload = serde_json::from_value(pending.item.payload["decision"].clone()).unwrap();
-        let input = DecisionInput {
-            workflow_id: pending.item.payload["workflowId"].as_str().unwrap().parse().unwrap(),
-            attempt: 1,
-            payload: Ok(payload),
-            attested: Attested::Yes,
-            decided_at: Timestamp::now(),
-            counted: true,
-        };
-        let key = format!("decision/{}", pending.item.name);
-        let decide = Command::Decide { input: Box::new(input) };
-        self.append(pending.incident.as_ref().unwrap().as_str(), &key, WorkflowType::Remediate, decide).await;
-        pending
+    /// The decisions on an incident's gates that are on record, refused ones too, oldest first.
+    pub(crate) async fn decisions(&self, id: &str) -> Vec<Value> {
+        let events = self.get("viewer", &format!("incidents/{id}/events")).await.ok(200);
+        let kinds = ["APPROVAL_DECIDED", "APPROVAL_REFUSED"];
+        let mut found = events["events"].as_array().unwrap().clone();
+        found.retain(|event| kinds.contains(&event["kind"].as_str().unwrap()));
+        found.into_iter().map(|mut event| event["payload"].take()).collect()
     }
 }
 

@@ -44,7 +44,6 @@ impl DynamoLog {
     /// One try: `false` where somebody else was faster.
     async fn try_put(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<bool, LogError> {
         let key = outbox_key(org, Some(incident), item.kind, &item.name);
-        let head = head_key(org, incident).item();
         if self.get(&self.tables.incidents, key.item()).await?.is_some() {
             return Ok(true);
         }
@@ -53,12 +52,6 @@ impl DynamoLog {
             &self.tables.incidents,
             outbox_row(&key, Some(incident), org, item, Timestamp::now(), 0),
         )?;
-        if item.kind == OutboxKind::Decision
-            && self.get(&self.tables.incidents, head.clone()).await?.is_some()
-        {
-            let seen = Expression::new("ADD version :one", vec![(":one", n(1))]);
-            writing.update(&self.tables.incidents, head, seen, Some("attribute_exists(pk)"))?;
-        }
         writing.commit(&self.client).await
     }
 
@@ -286,12 +279,6 @@ impl DynamoLog {
             writing.update(&self.tables.incidents, lane_key(org, incident, sink).item(), change, None)?;
         }
         Ok(())
-    }
-
-    /// The decisions of an incident that a door wrote and nobody has judged.
-    pub(super) async fn undecided(&self, org: &OrgId, incident: &IncidentId) -> Result<Vec<Item>, LogError> {
-        let rows = self.below(&partition(org, incident), "outbox|decision|").await?;
-        Ok(rows.into_iter().filter(|row| !row.contains_key("done_at_us")).collect())
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
     redaction::{Copies, Erasure, Standing},
-    store::{Append, Entry, LogError, OutboxKind, Target},
+    store::{Append, Entry, LogError, Target},
 };
 
 /// One try of an append.
@@ -30,8 +30,6 @@ pub(super) struct Tx<'a> {
     version: Option<u64>,
     /// The last number of the year, where one is allocated.
     last_number: Option<u64>,
-    /// Names of the decisions that were not judged.
-    undecided: BTreeSet<String>,
     /// Commitments of the texts that a redaction may take, by record and field.
     commitments: BTreeMap<(u64, String), Vec<u8>>,
     writing: Writing,
@@ -43,7 +41,6 @@ impl<'a> Tx<'a> {
             log,
             version: None,
             last_number: None,
-            undecided: BTreeSet::new(),
             commitments: BTreeMap::new(),
             writing: Writing::default(),
         }
@@ -204,15 +201,6 @@ impl<'a> Tx<'a> {
                 self.writing.insert(table, row)?;
             }
         }
-        if let Some(decision) = plan.settled.as_ref().filter(|decision| self.undecided.contains(*decision)) {
-            let key = outbox_key(org, Some(&plan.incident), OutboxKind::Decision, decision);
-            let values = vec![(":now", n(plan.stored_at.as_microsecond()))];
-            let change = Expression::new(
-                "SET done_at_us = if_not_exists(done_at_us, :now) REMOVE work_queue, due_at, payload, last_error",
-                values,
-            );
-            self.writing.update(table, key.item(), change, Some("attribute_exists(pk)"))?;
-        }
         Ok(())
     }
 
@@ -275,13 +263,7 @@ impl Transaction for Tx<'_> {
         }
         let Some(head) = head else { return Ok(Found::default()) };
         self.version = Some(number(&head, "version", || incident.to_string())?);
-        // After the head: a decision that is written later raises its version.
-        let undecided = self.log.undecided(append.org, incident).await?;
-        let decisions =
-            undecided.iter().filter_map(|row| text_if(row, "payload")).map(str::to_owned).collect();
-        self.undecided =
-            undecided.iter().filter_map(|row| text_if(row, "item_name")).map(str::to_owned).collect();
-        Ok(Found { key: None, head: Some(head_of(&head, incident)?), decisions })
+        Ok(Found { key: None, head: Some(head_of(&head, incident)?) })
     }
 
     async fn last_number(&mut self, org: &OrgId, year: i16) -> Result<u64, LogError> {

@@ -85,17 +85,6 @@ impl Transaction for PgConnection {
             let corrupt = || LogError::Corrupt { place: place() };
             found.head = Some(append::head(hash, state).ok_or_else(corrupt)?);
         }
-        // Asked after the row is locked: a statement sees what was there when it began.
-        if append.command.weighs_decisions() {
-            found.decisions = sqlx::query_scalar(
-                "SELECT payload FROM outbox WHERE org = $1 AND incident = $2 AND kind = 'decision' AND done_at_us IS NULL",
-            )
-            .bind(append.org.as_str())
-            .bind(incident.as_str())
-            .fetch_all(self)
-            .await
-            .map_err(unavailable)?;
-        }
         Ok(found)
     }
 
@@ -174,16 +163,6 @@ impl Transaction for PgConnection {
             erase(self, append.org, &plan.incident, erasure).await?;
         }
         lanes::extend(self, append.org, plan).await?;
-        if let Some(decision) = &plan.settled {
-            sqlx::query("UPDATE outbox SET done_at_us = $1 WHERE org = $2 AND incident = $3 AND kind = 'decision' AND name = $4 AND done_at_us IS NULL")
-                .bind(plan.stored_at.as_microsecond())
-                .bind(append.org.as_str())
-                .bind(plan.incident.as_str())
-                .bind(decision)
-                .execute(&mut *self)
-                .await
-                .map_err(unavailable)?;
-        }
         insert(self, append, plan).await
     }
 }

@@ -36,25 +36,6 @@ pub(super) async fn insert(
     .map_err(unavailable)
 }
 
-/// The decision was judged: nobody needs to send it any more.
-pub(super) async fn settle(
-    connection: &mut SqliteConnection,
-    org: &OrgId,
-    incident: &IncidentId,
-    decision: &str,
-    now: Timestamp,
-) -> Result<(), LogError> {
-    sqlx::query("UPDATE outbox SET done_at_us = ? WHERE org = ? AND incident = ? AND kind = 'decision' AND name = ? AND done_at_us IS NULL")
-        .bind(now.as_microsecond())
-        .bind(org.as_str())
-        .bind(incident.as_str())
-        .bind(decision)
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(unavailable)
-}
-
 /// Whether anything is due.
 pub(super) async fn is_waiting(readers: &SqlitePool) -> Result<bool, LogError> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM outbox WHERE done_at_us IS NULL AND due_at_us <= ?)")

@@ -10,7 +10,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use super::{column, lanes, outbox, read, unavailable, writer::Writer};
+use super::{column, lanes, read, unavailable, writer::Writer};
 use crate::{
     append::{Found, KeyRow, Plan, Projection, Transaction},
     rebuild::Projections,
@@ -38,17 +38,6 @@ impl Transaction for SqliteConnection {
             && let Some(incident) = incident
         {
             found.head = read::head_of(&row, incident)?;
-            if !append.command.weighs_decisions() {
-                return Ok(found);
-            }
-            found.decisions = sqlx::query_scalar(
-                "SELECT payload FROM outbox WHERE org = ? AND incident = ? AND kind = 'decision' AND done_at_us IS NULL",
-            )
-            .bind(append.org.as_str())
-            .bind(incident.as_str())
-            .fetch_all(self)
-            .await
-            .map_err(unavailable)?;
         }
         Ok(found)
     }
@@ -122,11 +111,7 @@ impl Transaction for SqliteConnection {
             erase(self, append.org, &plan.incident, erasure).await?;
         }
         insert(self, append, plan).await?;
-        lanes::extend(self, append.org, plan).await?;
-        if let Some(decision) = &plan.settled {
-            outbox::settle(self, append.org, &plan.incident, decision, plan.stored_at).await?;
-        }
-        Ok(())
+        lanes::extend(self, append.org, plan).await
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use harmony_eventlog::{OutboxItem, OutboxKind, Pending};
+use harmony_eventlog::{LogError, OutboxItem, OutboxKind, Pending};
 use harmony_incidents::{
     Answer, Command, GateStatus, OrgId,
-    command::Attested,
+    command::{Attested, DecisionPayload},
     log::{Severity, State},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::stores::{Backend, Damage, stories};
 use crate::world::{
-    Ask, World, ask, begin, decision, declaration, gate_request, id, named, new, note, say, status,
+    Ask, World, ask, begin, decision, declaration, gate_request, id, named, new, say, status,
 };
 
 stories! {
@@ -24,24 +24,15 @@ stories! {
     second_item_of_a_name_is_the_first_per_kind_and_organisation,
     item_that_cannot_be_read_holds_nobody_up,
     resolving_wakes_the_workflow_whose_gate_it_cancels,
-    judged_decision_leaves_the_outbox,
-    decision_sent_by_hand_cannot_take_a_doors_decision_out_of_the_outbox,
-    decision_on_one_incident_leaves_anothers_in_the_outbox,
-    decision_made_in_time_holds_the_timeout_back_until_it_is_judged,
-    decision_made_too_late_or_elsewhere_holds_nothing_back,
+    decision_wakes_the_run_that_waits_for_it_unless_it_handed_it_in,
+    decision_that_stands_is_found_by_the_timeout_that_comes_later,
+    decision_that_was_judged_gets_its_first_verdict_whatever_was_sent_with_it,
 }
 
 const LEASE: Duration = Duration::from_secs(60);
 
 fn start(name: &str) -> OutboxItem {
     OutboxItem { kind: OutboxKind::Start, name: name.to_owned(), payload: json!({ "workflow": name }) }
-}
-
-/// As a door writes it: the decision as it will be sent.
-fn door(gate_id: &str, decision_id: &str, at: Timestamp) -> OutboxItem {
-    let decision = json!({ "gateId": gate_id, "timestamp": at.to_string(), "decisionId": decision_id });
-    let payload = json!({ "decision": decision });
-    OutboxItem { kind: OutboxKind::Decision, name: decision_id.to_owned(), payload }
 }
 
 fn names(claimed: &[Pending]) -> Vec<&str> {
@@ -174,85 +165,69 @@ async fn resolving_wakes_the_workflow_whose_gate_it_cancels(on: Backend) {
     assert_eq!(world.gate(1).await.status, "cancelled");
 }
 
-async fn judged_decision_leaves_the_outbox(on: Backend) {
-    let world = World::told(on).await;
-    world.say(named(1), "gate", gate_request(1)).await.unwrap();
-    let gate = world.gate(1).await;
-    for name in ["mine", "another"] {
-        let item = door(&gate.gate_id, name, begin());
-        world.log.enqueue(&OrgId::default(), &id(1), &item).await.unwrap();
-    }
-    let input = Box::new(decision(&gate, "mine", Attested::Yes, begin()));
-    world.say(named(1), "decision/mine", Command::Decide { input }).await.unwrap();
-    assert_eq!(names(&claim(&world).await), ["another"]);
-}
-
-async fn decision_sent_by_hand_cannot_take_a_doors_decision_out_of_the_outbox(on: Backend) {
-    for attested in [Attested::No, Attested::Forged] {
+async fn decision_wakes_the_run_that_waits_for_it_unless_it_handed_it_in(on: Backend) {
+    for (by, expected) in [("", 1), ("incident.remediate-INC-2026-0001", 0)] {
         let world = World::told(on).await;
         world.say(named(1), "gate", gate_request(1)).await.unwrap();
         let gate = world.gate(1).await;
-        let item = door(&gate.gate_id, "mine", begin());
-        world.log.enqueue(&OrgId::default(), &id(1), &item).await.unwrap();
-        let input = Box::new(decision(&gate, "mine", attested, begin()));
-        world.say(named(1), "by hand", Command::Decide { input }).await.unwrap();
-        assert_eq!(names(&claim(&world).await), ["mine"], "{attested:?}");
+        // One that is refused changes nothing, and wakes nobody.
+        let late = Timestamp::from_microsecond(gate.due_us + 1).unwrap();
+        let input = Box::new(decision(&gate, "late", Attested::Yes, late));
+        world.say(named(1), "decision/late", Command::Decide { input }).await.unwrap();
+        assert!(claim(&world).await.is_empty());
+        let input = Box::new(decision(&gate, "mine", Attested::Yes, begin()));
+        let decided = Ask { by, ..ask(named(1), "decision/mine", Command::Decide { input }) };
+        let appended = say(&world.log, decided).await.unwrap();
+        let woken: Vec<OutboxItem> = claim(&world).await.into_iter().map(|one| one.item).collect();
+        assert_eq!((woken.len(), &appended.follow_ups), (expected, &woken), "by {by:?}");
     }
 }
 
-async fn decision_on_one_incident_leaves_anothers_in_the_outbox(on: Backend) {
-    let world = World::told(on).await;
-    world.say(named(1), "gate", gate_request(1)).await.unwrap();
-    let gate = world.gate(1).await;
-    world.log.enqueue(&OrgId::default(), &id(2), &door("elsewhere", "mine", begin())).await.unwrap();
-    let input = Box::new(decision(&gate, "mine", Attested::Yes, begin()));
-    world.say(named(1), "decision/mine", Command::Decide { input }).await.unwrap();
-    assert_eq!(names(&claim(&world).await), ["mine"]);
-}
-
-async fn decision_made_in_time_holds_the_timeout_back_until_it_is_judged(on: Backend) {
+async fn decision_that_stands_is_found_by_the_timeout_that_comes_later(on: Backend) {
     let world = World::told(on).await;
     world.say(named(1), "gate", gate_request(1)).await.unwrap();
     let gate = world.gate(1).await;
     let due = Timestamp::from_microsecond(gate.due_us).unwrap();
     let after = due.checked_add(SignedDuration::from_mins(1)).unwrap();
-    let expire = |key| {
-        let command = Command::ExpireLevel { gate_id: gate.gate_id.clone(), level: 1 };
-        say(&world.log, Ask { at: after, ..ask(named(1), key, command) })
-    };
-    world.log.enqueue(&OrgId::default(), &id(1), &door(&gate.gate_id, "mine", due)).await.unwrap();
-    assert_eq!(expire("e1").await.unwrap().answer, Answer::NotYet);
-    // Claimed and sent is still under way.
-    claim(&world).await;
-    assert_eq!(expire("e2").await.unwrap().answer, Answer::NotYet);
-
+    // Made in time, and handed in when the time was over already.
     let input = Box::new(decision(&gate, "mine", Attested::Yes, due));
     let decided = Ask { at: after, ..ask(named(1), "decision/mine", Command::Decide { input }) };
     let Answer::Judged { verdict } = say(&world.log, decided).await.unwrap().answer else { panic!() };
     assert!(verdict.accepted);
-    let Answer::Settled { settled } = expire("e3").await.unwrap().answer else { panic!() };
+    let command = Command::ExpireLevel { gate_id: gate.gate_id.clone(), level: 1 };
+    let expired = say(&world.log, Ask { at: after, ..ask(named(1), "e1", command) }).await.unwrap();
+    let Answer::Settled { settled } = expired.answer else { panic!() };
     assert_eq!(settled.status, GateStatus::Approved);
 }
 
-async fn decision_made_too_late_or_elsewhere_holds_nothing_back(on: Backend) {
+async fn decision_that_was_judged_gets_its_first_verdict_whatever_was_sent_with_it(on: Backend) {
     let world = World::told(on).await;
     world.say(named(1), "gate", gate_request(1)).await.unwrap();
     let gate = world.gate(1).await;
-    let due = Timestamp::from_microsecond(gate.due_us).unwrap();
-    let late = due.checked_add(SignedDuration::from_micros(1)).unwrap();
-    let acme: OrgId = "acme".parse().unwrap();
-    for (org, number, item) in [
-        (OrgId::default(), 1, door(&gate.gate_id, "late", late)),
-        (OrgId::default(), 2, door(&gate.gate_id, "other incident", due)),
-        (OrgId::default(), 1, door("other gate", "other gate", due)),
-        (OrgId::default(), 1, OutboxItem { payload: json!({}), ..door("", "empty", due) }),
-        (acme, 1, door(&gate.gate_id, "other organisation", due)),
+    let decided = |change: &dyn Fn(&mut DecisionPayload)| {
+        let mut input = decision(&gate, "mine", Attested::Yes, begin());
+        change(input.payload.as_mut().unwrap());
+        ask(named(1), "decision/mine", Command::Decide { input: Box::new(input) })
+    };
+    let first = say(&world.log, decided(&|_| {})).await.unwrap();
+    let again = decided(&|payload| {
+        payload.timestamp = Some("2026-03-01T02:10:00Z".to_owned());
+        payload.attestation = Some("ab".to_owned());
+        payload.approver_name = Some("Somebody".to_owned());
+        payload.approver_roles = Some(vec!["org-admin".to_owned()]);
+    });
+    let again = say(&world.log, again).await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(again.answer, first.answer);
+    for (field, change) in [
+        (
+            "input.payload.Ok.reason",
+            &(|payload: &mut DecisionPayload| payload.reason = Some("other".to_owned()))
+                as &dyn Fn(&mut DecisionPayload),
+        ),
+        ("input.payload.Ok.approverId", &|payload| payload.approver_id = "oncall".to_owned()),
     ] {
-        world.log.enqueue(&org, &id(number), &item).await.unwrap();
+        let refused = say(&world.log, decided(change)).await.unwrap_err();
+        assert!(matches!(&refused, LogError::KeyConflict { fields } if fields == &[field]), "{refused}");
     }
-    let command = Command::ExpireLevel { gate_id: gate.gate_id.clone(), level: 1 };
-    let answer = say(&world.log, Ask { at: late, ..ask(named(1), "e1", command) }).await.unwrap().answer;
-    assert!(matches!(answer, Answer::TimedOut { level: 1 }), "nobody else is in the directory: {answer:?}");
-    world.say(named(1), "n9", note("after")).await.unwrap();
-    world.verified().await;
 }

@@ -33,6 +33,8 @@ pub(crate) struct Ask {
     pub(crate) at: Timestamp,
     pub(crate) expected_seq: Option<u64>,
     pub(crate) run_id: Option<&'static str>,
+    /// Workflow that asks; empty for a door.
+    pub(crate) by: &'static str,
     pub(crate) follow: Vec<OutboxItem>,
 }
 
@@ -57,6 +59,7 @@ pub(crate) fn ask(target: Target, key: &str, command: Command) -> Ask {
         at: begin(),
         expected_seq: None,
         run_id: None,
+        by: "",
         follow: Vec::new(),
     }
 }
@@ -160,7 +163,8 @@ pub(crate) fn context(at: Timestamp) -> Context {
 }
 
 pub(crate) async fn say(log: &SharedLog, ask: Ask) -> Result<Appended, LogError> {
-    let (rules, context) = (rules(), context(ask.at));
+    let (rules, mut context) = (rules(), context(ask.at));
+    context.cause.workflow_id = ask.by.to_owned();
     log.append(Append {
         org: &ask.org,
         target: ask.target,

@@ -32,7 +32,8 @@ const SOURCE_CHARS: usize = 16;
 /// A parser's message may quote all of what it did not understand.
 const EXPLANATION_CHARS: usize = 1_000;
 
-/// Judges a decision. The verdict is on record whatever it is; of too many refusals, their number is.
+/// Judges a decision. The verdict is on record whatever it is; of too many refusals, their number is. A run that waits
+/// for it is woken, unless the run itself handed it in.
 pub(crate) fn decide(
     state: &IncidentState,
     input: &DecisionInput,
@@ -50,11 +51,16 @@ pub(crate) fn decide(
     match accept(state, input, rules) {
         Err(refused) => refused.judged(state, named(state, input), &payload.approver_id, input, at_us),
         Ok((gate, acted_as)) => {
-            if machine::is_over(state.state()) && gate.blueprint == "remediate" {
+            let mut judged = if machine::is_over(state.state()) && gate.blueprint == "remediate" {
                 let reason = format!("the incident is {}", state.state().as_str_name());
-                return cancel(state, &gate.gate_id, &reason);
+                cancel(state, &gate.gate_id, &reason)
+            } else {
+                accepted(gate, acted_as, payload, input)
+            };
+            if gate.workflow_id != context.cause.workflow_id {
+                judged.wake.push(gate.workflow_id.clone());
             }
-            accepted(gate, acted_as, payload, input)
+            judged
         }
     }
 }

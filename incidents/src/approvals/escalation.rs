@@ -11,7 +11,7 @@ use harmony_protos::log::{
 use super::{cancelled, counted, gate_level, index, levels::Bench, number, settled_as, time, view};
 use crate::{
     command::{Answer, Context, Refusal},
-    judge::{Head, Judged, Rules, TEXT_LIMIT_BYTES},
+    judge::{Judged, Rules, TEXT_LIMIT_BYTES},
     policy::GateKind,
     status::{GateStatus, HasStatus},
     words,
@@ -19,26 +19,22 @@ use crate::{
 
 /// The level's time is over: the next level, the end, or what was settled before.
 pub(crate) fn expire(
-    head: Head<'_>,
+    state: &IncidentState,
     gate_id: &str,
     level: u32,
     context: &Context,
     rules: Rules<'_>,
 ) -> Judged {
-    let state = head.state;
     let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else {
         return Judged::new(Answer::Settled { settled: cancelled("the gate is not known") }, vec![]);
     };
     if !gate.is(GateStatus::Pending) {
         return Judged::new(Answer::Settled { settled: settled_as(gate) }, vec![]);
     }
-    if gate.level != level {
-        return Judged::new(Answer::Escalated { gate: view(gate) }, vec![]);
-    }
     let actual = context.occurred_at.as_microsecond();
-    let in_time = head.under_way.iter().any(|(id, decided)| id == gate_id && *decided <= gate.due_us);
-    if actual < gate.due_us || in_time {
-        return Judged::new(Answer::NotYet, vec![]);
+    // Whoever comes too soon, or for a level that has passed, is told where the gate is.
+    if gate.level != level || actual < gate.due_us {
+        return Judged::new(Answer::Escalated { gate: view(gate) }, vec![]);
     }
     let timed_out = Kind::ApprovalTimedOut(ApprovalTimedOut {
         gate_id: gate_id.to_owned(),
@@ -77,13 +73,12 @@ fn to_level(gate: &GateState, bench: &Bench<'_>, next: usize, now_us: i64) -> Ap
 
 /// Somebody passes a pending gate on: the next level has it now.
 pub(crate) fn escalate(
-    head: Head<'_>,
+    state: &IncidentState,
     gate_id: &str,
     reason: &str,
     context: &Context,
     rules: Rules<'_>,
 ) -> Result<Judged, Refusal> {
-    let state = head.state;
     if context.authority < Authority::HumanOperator {
         return Err(Refusal::Authority {
             explanation: format!(
@@ -101,9 +96,6 @@ pub(crate) fn escalate(
     };
     if !gate.is(GateStatus::Pending) {
         return illegal(format!("the gate does not wait any more: it is {}", gate.status));
-    }
-    if head.under_way.iter().any(|(id, decided)| id == gate_id && *decided <= gate.due_us) {
-        return illegal("a decision on this gate is being judged".to_owned());
     }
     let bench = Bench::of(gate, state, rules);
     let Some(next) = bench.next(gate) else {

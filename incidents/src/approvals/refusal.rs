@@ -114,7 +114,7 @@ pub(crate) enum GateRefusal {
     AfterDeadline,
     TimeOver,
     NotNeeded,
-    DecidedAlready,
+    DecidedAlready { by: String, status: String },
     ApprovedAlready,
     LevelNeeds(String),
     GlassNeedsOnCall,
@@ -139,7 +139,7 @@ impl GateRefusal {
                 | GateStatus::Rejected
                 | GateStatus::None,
             )
-            | None => Self::DecidedAlready,
+            | None => Self::DecidedAlready { by: gate.decided_by.clone(), status: gate.status.clone() },
         }
     }
 
@@ -166,7 +166,7 @@ impl GateRefusal {
             Self::AnotherGatePending | Self::GateNotPending | Self::AnotherDigest => RefusalReason::Stale,
             Self::AfterDeadline | Self::TimeOver => RefusalReason::Late,
             Self::NotNeeded => RefusalReason::Cancelled,
-            Self::DecidedAlready | Self::ApprovedAlready => RefusalReason::Duplicate,
+            Self::DecidedAlready { .. } | Self::ApprovedAlready => RefusalReason::Duplicate,
             Self::LevelNeeds(_) | Self::GlassNeedsOnCall => RefusalReason::MissingRole,
             Self::GlassByHand
             | Self::GlassToReject
@@ -181,6 +181,7 @@ impl GateRefusal {
         match self {
             Self::Unreadable(problem) => return problem.clone(),
             Self::LevelNeeds(roles) => return format!("this level needs {roles}"),
+            Self::DecidedAlready { by, status } => return format!("decided already by {by} ({status})"),
             Self::GlassNeedsOnCall => return format!("breaking the glass needs {}", Role::OnCall.name()),
             Self::Forbidden { explanation, .. } => return explanation.clone(),
             Self::ReasonTooLong => "its reason has more than 64 KiB",
@@ -201,7 +202,6 @@ impl GateRefusal {
             Self::AfterDeadline => "it was decided after the deadline",
             Self::TimeOver => "its time is over",
             Self::NotNeeded => "nobody needs to decide this any more",
-            Self::DecidedAlready => "it was decided already",
             Self::ApprovedAlready => "they have approved it already: somebody else must, too",
             Self::GlassByHand => "the glass is broken only through the console's API and harmony approval",
             Self::GlassToReject => "only an approval breaks the glass; a rejection needs no emergency",

@@ -305,7 +305,7 @@ fn promote(decision: &Decision, context: Authority, justification: &str) -> Resu
         occurred_at: seen_at(),
     };
     let rules = RuleSet::default();
-    let head = Head { state: &IncidentState::default(), under_way: &[] };
+    let head = Head { state: &IncidentState::default() };
     let judged = judge(head, &command, &context, rules.rules()).map_err(|refusal| refusal.to_string())?;
     assert_eq!(judged.answer, Answer::Recorded);
     Ok(judged

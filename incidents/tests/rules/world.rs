@@ -75,7 +75,6 @@ pub(crate) struct World {
     pub(crate) auto_escalate_p1: bool,
     pub(crate) head: ChainHead,
     pub(crate) sealed: Vec<SealedRecord>,
-    pub(crate) under_way: Vec<(String, i64)>,
     pub(crate) now: Timestamp,
     pub(crate) wake: Vec<String>,
     commands: u32,
@@ -165,7 +164,6 @@ impl World {
             auto_escalate_p1: true,
             head: ChainHead::default(),
             sealed: Vec::new(),
-            under_way: Vec::new(),
             now: BEGIN.parse().unwrap(),
             wake: Vec::new(),
             commands: 0,
@@ -227,7 +225,7 @@ impl World {
     }
 
     pub(crate) fn judge(&self, context: &Context, command: &Command) -> Result<Judged, Refusal> {
-        let head = Head { state: &self.head.state, under_way: &self.under_way };
+        let head = Head { state: &self.head.state };
         judge(head, command, context, self.rules())
     }
 

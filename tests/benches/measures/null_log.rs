@@ -53,12 +53,13 @@ impl EventLog for NullLog {
             repeated: state.is_none(),
             same_run: true,
             state,
+            follow_ups: vec![],
         };
         if let Some(answer) = known.answers.get(append.key) {
             return Ok(answered(answer.clone(), None));
         }
         let mut state = known.states.remove(incident.as_str()).unwrap_or_default();
-        let judged = (append.judge)(Head { state: &state, under_way: &[] });
+        let judged = (append.judge)(Head { state: &state });
         if let Ok(judged) = &judged {
             for payload in &judged.payloads {
                 let record = Record {

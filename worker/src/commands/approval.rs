@@ -180,15 +180,18 @@ async fn decide(
     if json {
         output::json(&reply.body);
     }
-    verdict(reply.status.as_u16(), &reply.body, decision)?;
+    verdict(&reply.body)?;
     if !json {
         output::data(&format!("{}: {}", decision.name(), output::words(&gate["action"])));
+    }
+    if let Some(warning) = reply.body["warning"].as_str() {
+        output::say(&format!("warning: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What an answer that is no error document says of the decision.
-fn verdict(status: u16, body: &Value, decision: Decision) -> Result<(), Failure> {
+fn verdict(body: &Value) -> Result<(), Failure> {
     if body["accepted"] == false {
         let because = output::words(&body["refusedBecause"]);
         return Err(Failure {
@@ -197,10 +200,10 @@ fn verdict(status: u16, body: &Value, decision: Decision) -> Result<(), Failure>
             hint: "look at the gate again: harmony approval list".to_owned(),
         });
     }
-    if status == 202 || body["accepted"] != true {
+    if body["accepted"] != true {
         return Err(Failure::failed(
-            format!("{}: recorded, not yet judged", decision.name()),
-            "it counts from when it was made; look again: harmony approval list",
+            "the answer does not say whether the decision counts",
+            "look at the gate again: harmony approval list",
         ));
     }
     Ok(())
@@ -212,10 +215,9 @@ mod tests {
 
     #[test]
     fn only_an_accepted_decision_is_a_success() {
-        let judged =
-            |status, body| verdict(status, &body, Decision::Approved).map_err(|failure| failure.exit.code());
-        assert_eq!(judged(200, json!({ "accepted": true, "status": "approved" })), Ok(()));
-        assert_eq!(judged(200, json!({ "accepted": false, "refusedBecause": "role: no" })), Err(3));
-        assert_eq!(judged(202, json!({ "decisionId": "1" })), Err(1));
+        let judged = |body| verdict(&body).map_err(|failure| failure.exit.code());
+        assert_eq!(judged(json!({ "accepted": true, "status": "approved" })), Ok(()));
+        assert_eq!(judged(json!({ "accepted": false, "refusedBecause": "role: no" })), Err(3));
+        assert_eq!(judged(json!({ "decisionId": "1" })), Err(1));
     }
 }

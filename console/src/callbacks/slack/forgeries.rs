@@ -7,10 +7,7 @@ use std::time::Instant;
 use harmony_capabilities::slack::signature;
 use harmony_incidents::{
     Access, Answer, Command, Context, Directory, GateStatus, Head, IncidentId, OrgId, Policy, Rules,
-    WorkflowId, WorkflowType,
-    attestation::AttestationKeys,
-    command::{Attested, DecisionInput, DecisionPayload},
-    judge,
+    WorkflowId, WorkflowType, judge,
     log::{Authority, Cause, GateState, IncidentState, Level, Severity, State},
 };
 use jiff::Timestamp;
@@ -65,7 +62,6 @@ impl Dice {
 struct World {
     incidents: Vec<IncidentState>,
     directory: Directory,
-    keys: AttestationKeys,
     seen: Seen,
     secret: SecretString,
     now: Timestamp,
@@ -115,7 +111,6 @@ impl World {
         Self {
             incidents: orgs.iter().flat_map(|org| [incident(org, 1), incident(org, 2)]).collect(),
             directory: Directory::parse(DIRECTORY).unwrap(),
-            keys: AttestationKeys::parse(&"11".repeat(32)).unwrap(),
             seen: Seen::default(),
             secret: SECRET.into(),
             now: "2026-03-01T02:00:00Z".parse().unwrap(),
@@ -165,12 +160,12 @@ impl World {
         clicks.iter().any(|click| {
             let Wish::Decide { decision, gate_id, digest, reason } = &click.wish else { return false };
             let Some(approver) = self.directory.by_slack_user(&click.person.user) else { return false };
-            let Some((incident, workflow_id)) = decisions::named(&click.org, gate_id) else { return false };
+            let Some(named) = decisions::named(&click.org, gate_id) else { return false };
             let known = |state: &&IncidentState| {
-                state.org == click.org.as_str() && state.incident == incident.as_str()
+                state.org == click.org.as_str() && state.incident == named.incident.as_str()
             };
             let Some(state) = self.incidents.iter().find(known).cloned() else { return false };
-            let Some(place) = Place::new(incident, workflow_id, state, gate_id) else { return false };
+            let Some(place) = Place::new(named, state, gate_id) else { return false };
             let proposal = Proposal {
                 org: &click.org,
                 gate_id,
@@ -183,21 +178,11 @@ impl World {
                 break_glass: false,
                 justification: None,
             };
-            let item = place.item(&self.keys, &proposal);
-            let payload: DecisionPayload = serde_json::from_value(item.payload["decision"].clone()).unwrap();
-            self.is_accepted(&place.state, payload)
+            self.is_accepted(&place.state, &place.command(&proposal, self.now))
         })
     }
 
-    fn is_accepted(&self, state: &IncidentState, payload: DecisionPayload) -> bool {
-        let input = DecisionInput {
-            workflow_id: state.gates[0].workflow_id.parse().unwrap(),
-            attempt: 1,
-            payload: Ok(payload),
-            attested: Attested::Yes,
-            decided_at: self.now,
-            counted: true,
-        };
+    fn is_accepted(&self, state: &IncidentState, command: &Command) -> bool {
         let context = Context {
             actor: "operator".to_owned(),
             authority: Authority::OnCallSre,
@@ -212,8 +197,7 @@ impl World {
             auto_escalate_p1: true,
             promotion: &harmony_incidents::promotion::Policies::default(),
         };
-        let command = Command::Decide { input: Box::new(input) };
-        let judged = judge(Head { state, under_way: &[] }, &command, &context, rules).unwrap();
+        let judged = judge(Head { state }, command, &context, rules).unwrap();
         matches!(judged.answer, Answer::Judged { verdict } if verdict.accepted)
     }
 

@@ -1,7 +1,7 @@
 //! Carrying out one click, or one form that was sent, after it was verified and read.
 //!
-//! Says when what it asks for is safely written, then waits for the outcome and returns what the person is to be told
-//! where it is not what they wanted.
+//! Says when what it asks for is safely written, and returns what the person is to be told where it is not what they
+//! wanted.
 
 use harmony_eventlog::{Append, LogError, Target};
 use harmony_incidents::{
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{reject, tell::Person};
 use crate::{
     App,
-    decisions::{self, Course, Place, Proposal},
+    decisions::{self, Place, Proposal},
     error::ApiError,
 };
 
@@ -87,7 +87,7 @@ pub(super) async fn work(app: &App, click: &Click, mut safe: Safe) -> Option<Str
                 break_glass: false,
                 justification: None,
             };
-            decide(app, &rules, click, &proposal, &mut safe).await
+            decide(app, &rules, click, &proposal).await
         }
         Wish::SignOff { incident, digest } => {
             sign_off(app, &rules, click, principal, incident, digest).await.map(Some)
@@ -100,13 +100,12 @@ pub(super) async fn work(app: &App, click: &Click, mut safe: Safe) -> Option<Str
     outcome.unwrap_or_else(|error| Some(format!("This did not count: {}", error.for_people())))
 }
 
-/// Writes the decision and waits for its verdict. Somebody whose decision counts sees it in the message itself.
+/// Decides. Somebody whose decision counts sees it in the message itself.
 async fn decide(
     app: &App,
     rules: &RuleSet,
     click: &Click,
     proposal: &Proposal<'_>,
-    safe: &mut Safe,
 ) -> Result<Option<String>, ApiError> {
     let place = decisions::place(app, proposal.org, proposal.gate_id)
         .await?
@@ -117,23 +116,15 @@ async fn decide(
         let digest = proposal.digest.as_deref().unwrap_or_default();
         return Ok(reject::ask(replies, click, &place, proposal.gate_id, digest).await.err());
     }
-    let answer = match place.course(app, proposal).await? {
-        Course::Settled(refused) => return Err(ApiError::Decision(Box::new(refused))),
-        Course::Known(answer) => answer,
-        Course::Send(item) => {
-            app.doors.log.enqueue(proposal.org, &place.incident, &item).await?;
-            app.doors.temporal.send_ahead(&item);
-            safe.tell();
-            match decisions::verdict(app, proposal.org, proposal.decision_id).await? {
-                Some(answer) => answer,
-                None => {
-                    let text = "Your decision is recorded and not judged yet: it counts as of now.";
-                    return Ok(Some(text.to_owned()));
-                }
-            }
-        }
+    let context = Context {
+        actor: proposal.approver.id.clone(),
+        authority: rules.access.authority(proposal.approver, proposal.org, Some(&place.state)),
+        cause: Cause { request_id: click.id.to_string(), ..Cause::default() },
+        occurred_at: Timestamp::now(),
     };
-    decisions::read(answer, proposal.gate_id, proposal.decision_id).map(|_| None).map_err(ApiError::Decision)
+    place.decide(app, rules.rules(), &context, proposal).await?.map_err(ApiError::Decision)?;
+    // The message cannot change while Temporal is away.
+    Ok(decisions::away(app).map(|away| format!("Your decision is on record: {away}.")))
 }
 
 /// A rejection that can count is asked for its reason first; one that cannot is refused as it is, on record.
