@@ -21,6 +21,7 @@ mod interleavings;
 mod killed;
 mod lanes;
 mod listing;
+mod older;
 mod opening;
 mod outbox;
 mod rebuilding;
