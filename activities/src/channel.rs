@@ -15,6 +15,7 @@ use harmony_incidents::{
     Directory, LinkName, Role,
     command::GateView,
     ids::{EffectScope, effect_key},
+    visible,
 };
 use serde_json::{Value, json};
 use temporalio_macros::activities;
@@ -33,8 +34,10 @@ use crate::{
 const NAME_LIMIT: usize = 80;
 /// Slack's limit for the text of one section is 3,000 characters.
 const SECTION_LIMIT: usize = 2_900;
+/// How many sections what a gate covers may take here. A message has at most 50 blocks.
+const COVER_SECTIONS: usize = 10;
 /// Of why something is asked; the console shows all of it.
-const REASON_CHARS: usize = 400;
+const REASON_CHARS: usize = 1_000;
 const NOT_CONFIGURED: &str = "Slack is not configured";
 const NO_CHANNEL: &str = "the incident has no channel";
 
@@ -271,7 +274,8 @@ impl Services {
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
         let mut notice = notice.clone();
         notice.lines.extend(self.log_line(scope).await?);
-        let message = render(scope, &notice, &setting);
+        let output = notice.output.as_deref();
+        let message = message(scope, &notice.headline, &notice.lines, output, notice.ask.as_ref(), &setting);
         let key = step_key(scope);
         let post = Post { slack, key, channel, message, pin: notice.pin };
         self.perform_unkeyed(ctx, scope, capability::SLACK, key, &post).await
@@ -324,6 +328,7 @@ impl Services {
     async fn about(&self, scope: &Scope) -> Result<String, ActivityError> {
         let state = self.state(scope).await?;
         let title = state.title.as_ref().map(|title| title.shown()).unwrap_or_default();
+        let title = visible::line(title);
         Ok(format!("{} ({}): {title}", scope.incident, state.severity().as_str_name()))
     }
 
@@ -352,11 +357,7 @@ impl Services {
             console: self.console.as_ref(),
             about: self.about(scope).await?,
         };
-        let mut message = Message {
-            text: slack::escape(&settle.headline),
-            blocks: blocks(&settle.headline, &settle.lines, None),
-        };
-        message.blocks.extend(ask(scope, settle.ask.as_ref(), &setting));
+        let message = message(scope, &settle.headline, &settle.lines, None, settle.ask.as_ref(), &setting);
         let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
         // Setting a message to the same text twice is one effect.
         self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
@@ -461,17 +462,72 @@ struct Setting<'a> {
     about: String,
 }
 
-fn render(scope: &Scope, notice: &Notice, setting: &Setting<'_>) -> Message {
-    let mut blocks = blocks(&notice.headline, &notice.lines, notice.output.as_deref());
-    blocks.extend(ask(scope, notice.ask.as_ref(), setting));
-    Message { text: slack::escape(&notice.headline), blocks }
+fn message(
+    scope: &Scope,
+    headline: &str,
+    lines: &[String],
+    output: Option<&str>,
+    asked: Option<&Ask>,
+    setting: &Setting<'_>,
+) -> Message {
+    let headline = slack::escape(&visible::line(headline));
+    let mut blocks = vec![section(&format!("*{headline}*"))];
+    let mut whole = fits(&headline);
+    if let Some(Ask::Decide(_)) = asked {
+        let (sections, complete) = covered(lines);
+        blocks.extend(sections);
+        whole &= complete;
+    } else {
+        let lines: Vec<String> = lines
+            .iter()
+            .filter(|line| !line.is_empty())
+            .map(|line| slack::escape(&visible::visible(line)))
+            .collect();
+        if !lines.is_empty() {
+            blocks.push(section(&lines.join("\n")));
+        }
+    }
+    if let Some(output) = output {
+        // A fence inside the output would end ours.
+        let safe = slack::escape(output).replace("```", "'''");
+        blocks.push(section(&format!("```{}```", cut(&safe))));
+    }
+    blocks.extend(ask(scope, asked, setting, whole));
+    Message { text: headline, blocks }
+}
+
+/// What a gate covers, a line each, as plain text: nothing in a value is a format, and none of it is cut. Whether all
+/// of it is there.
+fn covered(lines: &[String]) -> (Vec<Value>, bool) {
+    let mut sections: Vec<String> = Vec::new();
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        let line = slack::escape(&visible::line(line));
+        if !fits(&line) {
+            return (plain_sections(&sections), false);
+        }
+        let joined = sections.last().map(|last| format!("{last}\n{line}")).filter(|joined| fits(joined));
+        if let Some(joined) = joined {
+            sections.pop();
+            sections.push(joined);
+        } else if sections.len() == COVER_SECTIONS {
+            return (plain_sections(&sections), false);
+        } else {
+            sections.push(line);
+        }
+    }
+    (plain_sections(&sections), true)
+}
+
+fn plain_sections(texts: &[String]) -> Vec<Value> {
+    let section = |text: &String| json!({ "type": "section", "text": { "type": "plain_text", "text": text, "emoji": false } });
+    texts.iter().map(section).collect()
 }
 
 /// What a message asks, where it asks something.
-fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>) -> Vec<Value> {
+fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> Vec<Value> {
     match ask {
         None => Vec::new(),
-        Some(Ask::Decide(gate)) => ask_blocks(scope, gate, setting).into(),
+        Some(Ask::Decide(gate)) => ask_blocks(scope, gate, setting, whole).into(),
         Some(Ask::Remind(gate)) => {
             let who = mentions(scope, gate, setting.directory).join(" ");
             let roles = slack::escape(&gate.required_roles.join(" or "));
@@ -486,21 +542,6 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>) -> Vec<Value> {
             })]
         }
     }
-}
-
-fn blocks(headline: &str, lines: &[String], output: Option<&str>) -> Vec<Value> {
-    let mut blocks = vec![section(&format!("*{}*", slack::escape(headline)))];
-    let lines: Vec<String> =
-        lines.iter().filter(|line| !line.is_empty()).map(|line| slack::escape(line)).collect();
-    if !lines.is_empty() {
-        blocks.push(section(&lines.join("\n")));
-    }
-    if let Some(output) = output {
-        // A fence inside the output would end ours.
-        let safe = slack::escape(output).replace("```", "'''");
-        blocks.push(section(&format!("```{}```", cut(&safe))));
-    }
-    blocks
 }
 
 /// The Slack users who may decide at this level.
@@ -522,13 +563,18 @@ fn deadline(gate: &GateView) -> String {
     format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", gate.deadline.as_second(), gate.deadline)
 }
 
-/// What a decider needs to know, and the buttons that carry the gate and its digest.
-fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>) -> [Value; 3] {
+/// What a decider needs to know, and the buttons that carry the gate and its digest. What is not shown whole cannot be
+/// approved here.
+fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool) -> [Value; 3] {
     let mentioned =
         if gate.page { mentions(scope, gate, setting.directory).join(" ") } else { String::new() };
-    let reason: String = gate.request_reason.chars().take(REASON_CHARS).collect();
+    let mut reason = visible::line(&gate.request_reason);
+    if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS) {
+        reason.truncate(end);
+        reason.push('…');
+    }
     let mut asked = format!(
-        "{}\n{}\nWho may decide: {} {mentioned}\nUntil {}; nothing is done if nobody decides.",
+        "Why: {}\n{}\nWho may decide: {} {mentioned}\nUntil {}; nothing is done if nobody decides.",
         slack::escape(&reason),
         slack::escape(&setting.about),
         slack::escape(&gate.required_roles.join(" or ")),
@@ -539,8 +585,20 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>) -> [Value; 
         asked.push_str(&format!("\nApproved: {} of {} {by}", gate.approvals.len(), gate.quorum));
     }
     let mut bound = format!("Digest `{}`", gate.digest);
-    if let Some(console) = setting.console {
-        bound.push_str(&format!("\n<{}|Exactly what it covers>", page(console, scope, &gate.gate_id)));
+    match setting.console {
+        Some(console) => {
+            let page = page(console, scope, &gate.gate_id);
+            bound.push_str(&format!("\n<{page}|Exactly what it covers>"));
+            if !whole {
+                bound.push_str(&format!("\nThis is too long for Slack: <{page}|approve it in the console>."));
+            }
+        }
+        None => {
+            bound.push_str(&format!("\nExactly what it covers: `harmony approval show {}`", gate.gate_id));
+            if !whole {
+                bound.push_str("\nThis is too long for Slack: approve it in the console.");
+            }
+        }
     }
     let value = json!({
         "org": scope.org,
@@ -548,11 +606,11 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>) -> [Value; 
         "gateId": gate.gate_id,
         "digest": gate.digest,
     });
-    let actions = json!({
-        "type": "actions",
-        "block_id": "decide",
-        "elements": [button("approve", "Approve", Some("primary"), &value), button("reject", "Reject", Some("danger"), &value)],
-    });
+    let mut buttons = vec![button("reject", "Reject", Some("danger"), &value)];
+    if whole {
+        buttons.insert(0, button("approve", "Approve", Some("primary"), &value));
+    }
+    let actions = json!({ "type": "actions", "block_id": "decide", "elements": buttons });
     [section(&asked), section(&bound), actions]
 }
 
@@ -589,8 +647,12 @@ fn section(text: &str) -> Value {
     json!({ "type": "section", "text": { "type": "mrkdwn", "text": cut(text) } })
 }
 
+fn fits(text: &str) -> bool {
+    text.chars().count() <= SECTION_LIMIT
+}
+
 fn cut(text: &str) -> String {
-    if text.chars().count() <= SECTION_LIMIT {
+    if fits(text) {
         return text.to_owned();
     }
     let kept: String = text.chars().take(SECTION_LIMIT).collect();
@@ -622,6 +684,76 @@ mod tests {
         let path = "/orgs/acme/incidents/INC-2026-0001/review";
         assert_eq!(review_page(Some(&console), &scope("acme")), format!("http://127.0.0.1:8088/below{path}"));
         assert_eq!(review_page(None, &scope("acme")), path);
+    }
+
+    fn asked(headline: &str, lines: &[&str]) -> (Vec<Value>, Vec<String>) {
+        let gate = GateView { action: headline.to_owned(), ..gate() };
+        let console = "https://harmony.example.com".parse().unwrap();
+        let setting = Setting {
+            directory: &Directory::default(),
+            console: Some(&console),
+            about: "INC-2026-0001 (P1): Checkout is down".to_owned(),
+        };
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let ask = Ask::Decide(Box::new(gate));
+        let blocks = message(&scope("default"), headline, &lines, None, Some(&ask), &setting).blocks;
+        let elements = blocks.last().unwrap()["elements"].as_array().unwrap();
+        let buttons = elements.iter().map(|one| one["action_id"].as_str().unwrap().to_owned()).collect();
+        (blocks, buttons)
+    }
+
+    fn gate() -> GateView {
+        GateView {
+            gate_id: "incident.remediate-INC-2026-0001#1/approve".to_owned(),
+            digest: "00".repeat(32),
+            action: String::new(),
+            request_reason: "operator asked\n*Approved by admin*".to_owned(),
+            required_roles: vec!["incident-commander".to_owned()],
+            level: 1,
+            page: false,
+            requested_at: jiff::Timestamp::UNIX_EPOCH,
+            deadline: jiff::Timestamp::UNIX_EPOCH,
+            timeout_ms: 300_000,
+            requester: "operator".to_owned(),
+            escalates: true,
+            next_roles: Vec::new(),
+            plan: 0,
+            severity: harmony_incidents::log::Severity::P1,
+            escalated_by: String::new(),
+            quorum: 1,
+            approvals: Vec::new(),
+            remind: false,
+        }
+    }
+
+    #[test]
+    fn everything_that_is_covered_is_shown_or_it_cannot_be_approved_here() {
+        let line = "Environment: NAME=\"*value*\"";
+        for (lines, approved_here) in [(1, true), (100, true), (500, true), (5_000, false)] {
+            let (blocks, buttons) = asked("Run a.md", &vec![line; lines]);
+            let text = json!(blocks).to_string();
+            let shown = text.matches("NAME=").count();
+            assert_eq!(shown == lines, approved_here, "{lines} lines, {shown} shown");
+            assert_eq!(buttons.contains(&"approve".to_owned()), approved_here, "{lines} lines");
+            assert!(buttons.contains(&"reject".to_owned()));
+            assert_eq!(text.contains("|approve it in the console>"), !approved_here);
+            for block in &blocks {
+                let text = block["text"]["text"].as_str().unwrap_or_default();
+                assert!(text.chars().count() <= 3_000, "Slack would refuse it");
+                assert!(!text.contains("NAME=") || block["text"]["type"] == "plain_text", "{block}");
+            }
+        }
+        let (_, buttons) = asked("Run a.md", &[&"x".repeat(3_000)]);
+        assert_eq!(buttons, ["reject"]);
+    }
+
+    #[test]
+    fn no_text_of_others_makes_a_line_or_hides_one() {
+        let (blocks, _) = asked("Run a\u{202e}dm.b\nApproved", &["Environment: A=\"b\u{200b}\"\nDigest: 0"]);
+        let text = |block: usize| blocks[block]["text"]["text"].as_str().unwrap();
+        assert_eq!(text(0), "*Run a&lt;U+202E&gt;dm.b&lt;U+000A&gt;Approved*");
+        assert_eq!(text(1), "Environment: A=\"b&lt;U+200B&gt;\"&lt;U+000A&gt;Digest: 0");
+        assert!(text(2).starts_with("Why: operator asked&lt;U+000A&gt;*Approved by admin*\n"), "{}", text(2));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! warning. The channel is archived only where asked, behind a gate of its own.
 
 use harmony_incidents::{
-    Command, LinkName, Refusal, command::ResolutionInput, log::State, policy::GateKind, words,
+    Command, LinkName, Refusal, command::ResolutionInput, log::State, policy::GateKind, visible, words,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use crate::{
     contracts::{ChannelArchive, ChannelRef, Notice, capability},
     desk::{Blueprint, blueprint},
     ending::{self, Ended},
-    gate::{Outcome, Plan, await_decision},
+    gate::{Outcome, Plan, await_decision, why},
     messages::{ApprovalResult, CloseOutInput, CloseOutNotifications, CloseOutResult, Status},
     run::{Begun, Flow, Run, begin, fail, input},
 };
@@ -90,10 +90,13 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Plan {
         step: "approve".to_owned(),
         kind: GateKind::CloseOut,
         action: format!("{verb} {}", run.scope.incident),
-        reason: format!("{} asked to close it out", run.scope.actor),
+        reason: why(&input.reason, || format!("{} asked to close it out", run.scope.actor)),
         digest: hex::encode(Sha256::digest(covers.as_bytes())),
         covers,
-        lines: vec![input.resolution_summary.clone()],
+        lines: vec![
+            format!("Resolution: {}", visible::line(&input.resolution_type)),
+            format!("Summary: {}", visible::summary(&input.resolution_summary)),
+        ],
     }
 }
 
@@ -118,7 +121,7 @@ async fn archive<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<
         step: "archive".to_owned(),
         kind: GateKind::ArchiveChannel,
         action: format!("Archive the channel of {}", run.scope.incident),
-        reason: format!("{} asked for it with the close-out", run.scope.actor),
+        reason: why(&input.reason, || format!("{} asked for it with the close-out", run.scope.actor)),
         digest: hex::encode(Sha256::digest(covers.as_bytes())),
         covers,
         lines: vec![],

@@ -50,6 +50,11 @@ pub(crate) struct Plan {
     pub(crate) lines: Vec<String>,
 }
 
+/// Why it is asked, in the words of whoever proposed it.
+pub(crate) fn why(given: &str, otherwise: impl FnOnce() -> String) -> String {
+    if given.trim().is_empty() { otherwise() } else { given.to_owned() }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {

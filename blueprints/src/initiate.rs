@@ -7,7 +7,7 @@ use harmony_incidents::{
     Command, LinkName,
     log::{IncidentCreated, State, Text},
     policy::GateKind,
-    words,
+    visible, words,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -153,7 +153,11 @@ async fn public<W: Blueprint>(run: &Run<'_, W>, input: &InitiateInput) -> Flow<O
         reason: format!("{} was declared", run.scope.incident),
         digest: hex::encode(Sha256::digest(covers.as_bytes())),
         covers,
-        lines: vec![draft.message.clone()],
+        lines: vec![
+            format!("Title: {}", visible::summary(&draft.title)),
+            format!("Message: {}", visible::summary(&draft.message)),
+            format!("Components: {}", visible::line(&draft.components.join(", "))),
+        ],
     };
     let outcome = await_decision(run, plan).await?;
     if !outcome.may_go_on() {

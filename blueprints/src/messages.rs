@@ -87,6 +87,9 @@ pub struct RemediateInput {
     /// How to tell that it worked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationInput>,
+    /// Why, for those who decide on it; empty where nobody said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// A runbook to run.
@@ -145,6 +148,9 @@ pub struct CloseOutInput {
     /// Cancel instead of resolve.
     #[serde(default)]
     pub cancelled: bool,
+    /// Why, for those who decide on it; empty where nobody said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// Input of `incident.post-mortem`.
@@ -157,6 +163,9 @@ pub struct PostMortemInput {
     /// Where the page goes.
     #[serde(default)]
     pub confluence: PageTarget,
+    /// Why, for those who decide on it; empty where nobody said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// Input of `incident.act`.

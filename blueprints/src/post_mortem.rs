@@ -13,7 +13,7 @@ use crate::{
         capability,
     },
     desk::{Blueprint, blueprint},
-    gate::{Outcome, Plan, await_decision},
+    gate::{Outcome, Plan, await_decision, why},
     messages::{ApprovalResult, PostMortemInput, PostMortemReport, PostMortemResult, Status},
     run::{Begun, Flow, Run, begin, fail, input, patiently},
 };
@@ -40,7 +40,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
         .await?
         .map_err(|refusal| fail(refusal.to_string()))?;
     let page = render(&run, &input).await?;
-    let outcome = await_decision(&run, plan(&run, &page)).await?;
+    let outcome = await_decision(&run, plan(&run, &input, &page)).await?;
     if !outcome.may_go_on() {
         return not_done(&run, outcome).await;
     }
@@ -58,12 +58,12 @@ async fn render<W: Blueprint>(run: &Run<'_, W>, input: &PostMortemInput) -> Flow
     patiently(run.ctx, ReviewRender, &request).await
 }
 
-fn plan<W: Blueprint>(run: &Run<'_, W>, page: &RenderReply) -> Plan {
+fn plan<W: Blueprint>(run: &Run<'_, W>, input: &PostMortemInput, page: &RenderReply) -> Plan {
     Plan {
         step: "approve".to_owned(),
         kind: GateKind::PublishReview,
         action: format!("Publish the review \"{}\"", page.title),
-        reason: format!("{} asked to publish it", run.scope.actor),
+        reason: why(&input.reason, || format!("{} asked to publish it", run.scope.actor)),
         digest: page.digest.clone(),
         covers: page.covers.clone(),
         lines: vec![

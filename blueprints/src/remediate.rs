@@ -11,6 +11,7 @@ use harmony_incidents::{
     log::{Phase, RunbookCellFinished, RunbookCellStarted, RunbookCellUnknown, State, Text, payload::Kind},
     policy::GateKind,
     ticket::Ticket,
+    visible,
 };
 use temporalio_workflow::{
     ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, RetryPolicy, WorkflowCancellationToken,
@@ -24,7 +25,7 @@ use crate::{
         ProposeReply, ProposeRequest, RunbookCell, RunbookPropose, StepReply, capability,
     },
     desk::{Blueprint, blueprint},
-    gate::{Outcome, Plan, await_decision},
+    gate::{Outcome, Plan, await_decision, why},
     messages::{
         ApprovalResult, CellReport, RemediateInput, RemediateResult, RemediationReport, RunbookReport, Status,
     },
@@ -54,7 +55,8 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
         }
     };
     let covered = proposal.covered().map_err(fail)?;
-    let remedy = Remedy { asked: &input.remediation.path, proposal: &proposal, covered };
+    let remedy =
+        Remedy { asked: &input.remediation.path, reason: &input.reason, proposal: &proposal, covered };
     let outcome = Box::pin(ask(&run, &remedy)).await?;
     if !outcome.may_go_on() {
         return not_done(&run, outcome).await;
@@ -68,6 +70,8 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
 struct Remedy<'a> {
     /// The runbook's path as it was asked for. For people.
     asked: &'a str,
+    /// Why, in the words of whoever asked; empty where they gave none.
+    reason: &'a str,
     proposal: &'a Proposal,
     covered: Covered,
 }
@@ -97,34 +101,43 @@ async fn ask<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Flow<Outcom
 }
 
 fn plan<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Plan {
-    let mut lines = vec![
-        format!("Cells: {}", names(&remedy.covered.cells)),
-        format!("Runbook SHA-256: {}", remedy.covered.runbook.sha256),
-    ];
-    if !remedy.covered.verification.is_empty() {
-        lines.push(format!("Then verify with: {}", names(&remedy.covered.verification)));
-    }
-    if !remedy.covered.env.is_empty() {
-        let pairs: Vec<String> =
-            remedy.covered.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        lines.push(format!("Environment: {}", pairs.join(" ")));
-    }
-    if !remedy.covered.secret_env.is_empty() {
-        lines.push(format!("Secrets by name: {}", remedy.covered.secret_env.join(", ")));
-    }
     Plan {
         step: "approve".to_owned(),
         kind: GateKind::Remediate,
         action: format!("Run {}", remedy.asked),
-        reason: format!("{} asked to remediate {}", run.scope.actor, run.scope.incident),
+        reason: why(remedy.reason, || {
+            format!("{} asked to remediate {}", run.scope.actor, run.scope.incident)
+        }),
         digest: remedy.proposal.digest.clone(),
         covers: remedy.proposal.covers.clone(),
-        lines,
+        lines: shown(&remedy.covered),
     }
 }
 
+/// What the digest covers, a name or a value a line: what may decide what a cell does comes first.
+fn shown(covered: &Covered) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !covered.secret_env.is_empty() {
+        let secrets: Vec<String> = covered.secret_env.iter().map(|name| visible::line(name)).collect();
+        lines.push(format!("Secrets by name: {}", secrets.join(", ")));
+    }
+    let value = |(name, value): (&String, &String)| {
+        format!("Environment: {}={}", visible::line(name), visible::summary(value))
+    };
+    lines.extend(covered.env.iter().map(value));
+    if !covered.workdir.is_empty() {
+        lines.push(format!("Working directory: {}", visible::summary(&covered.workdir)));
+    }
+    lines.push(format!("Cells: {}", names(&covered.cells)));
+    if !covered.verification.is_empty() {
+        lines.push(format!("Then verify with: {}", names(&covered.verification)));
+    }
+    lines.push(format!("Runbook SHA-256: {}", covered.runbook.sha256));
+    lines
+}
+
 fn names(cells: &[CellPlan]) -> String {
-    cells.iter().map(|cell| cell.name.as_str()).collect::<Vec<_>>().join(" → ")
+    cells.iter().map(|cell| visible::line(&cell.name)).collect::<Vec<_>>().join(" → ")
 }
 
 async fn not_done<W: Blueprint>(run: &Run<'_, W>, outcome: Outcome) -> Flow {

@@ -139,6 +139,9 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
     let Some(decision) = body.decision else {
         return Err(ApiError::Invalid("decision is missing: approved or rejected".to_owned()));
     };
+    if decision == Decision::Rejected && body.reason.as_ref().is_none_or(|text| text.trim().is_empty()) {
+        return Err(ApiError::Invalid("reason is missing: a rejection needs one".to_owned()));
+    }
     let justification = body.justification.filter(|text| !text.trim().is_empty());
     if body.break_glass && justification.is_none() {
         return Err(ApiError::Invalid("breakGlass needs a justification".to_owned()));

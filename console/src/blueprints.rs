@@ -46,6 +46,9 @@ pub(crate) struct RemediateBody {
     timeout: Option<Value>,
     #[serde(default)]
     workdir: String,
+    /// Why, for those who decide on it.
+    #[serde(default)]
+    reason: String,
 }
 
 /// `POST …/remediate`
@@ -65,6 +68,7 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
             "secretEnv": body.secret_env,
             "workdir": body.workdir,
         },
+        "reason": line("reason", &body.reason)?,
     });
     if let Some(timeout) = body.timeout.filter(|timeout| !timeout.is_null()) {
         own["remediation"]["timeout"] = timeout;
@@ -103,6 +107,9 @@ pub(crate) struct CloseOutBody {
     resolution_type: Option<String>,
     #[serde(default)]
     archive_channel: bool,
+    /// Why, for those who decide on it.
+    #[serde(default)]
+    reason: String,
 }
 
 /// `POST …/close-out`
@@ -117,6 +124,7 @@ pub(crate) async fn close_out(call: Call) -> Result<Response, ApiError> {
         resolution_type: kind.as_str_name().to_owned(),
         archive_channel: body.archive_channel,
         cancelled: false,
+        reason: line("reason", &body.reason)?,
     };
     let target = Some(State::Resolved);
     start_with(&call, &incident, &state, WorkflowType::CloseOut, target, &input).await
@@ -132,6 +140,7 @@ pub(crate) async fn cancel(call: Call) -> Result<Response, ApiError> {
         resolution_type: "WONT_FIX".to_owned(),
         archive_channel: false,
         cancelled: true,
+        reason: String::new(),
     };
     let target = Some(State::Cancelled);
     start_with(&call, &incident, &state, WorkflowType::CloseOut, target, &input).await
@@ -148,6 +157,9 @@ pub(crate) struct PostMortemBody {
     parent_id: Option<String>,
     #[serde(default)]
     labels: Vec<String>,
+    /// Why, for those who decide on it.
+    #[serde(default)]
+    reason: String,
 }
 
 /// `POST …/post-mortem`
@@ -161,6 +173,7 @@ pub(crate) async fn post_mortem(call: Call) -> Result<Response, ApiError> {
     let input = PostMortemInput {
         title: line("title", &body.title)?,
         confluence: PageTarget { space_key, parent_id, labels },
+        reason: line("reason", &body.reason)?,
     };
     start_with(&call, &incident, &state, WorkflowType::PostMortem, None, &input).await
 }

@@ -22,6 +22,7 @@ pub mod sentence;
 pub mod status;
 pub mod ticket;
 pub mod timeline;
+pub mod visible;
 pub mod words;
 
 pub use authority::{Access, Right};

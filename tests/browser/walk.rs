@@ -127,10 +127,12 @@ impl Walk<'_> {
         browser.says("show-history").await;
         let state = self.world.dir.path().join("sample");
         browser.fill("textarea[name=env]", &format!("SAMPLE_STATE={}", state.display())).await;
+        browser.fill("main form[method=post] input[name=reason]", "The errors began with this release").await;
         take(browser, "remediate").await;
         fits_a_phone(browser, "remediate").await;
         browser.click("main form[method=post] button.primary").await;
         browser.says("Waits for incident-commander or sre-oncall").await;
+        browser.says("The errors began with this release").await;
     }
 
     async fn requester_and_viewer_may_not_approve(&self, driver: &Driver) {
@@ -221,6 +223,7 @@ impl Walk<'_> {
         browser.fill("input[name=action]", "Test releases against the provider's limits").await;
         browser.fill("input[name=owner]", "oncall").await;
         browser.click("form:has(input[name=action]) button").await;
+        browser.fill("form[action$='/post-mortem'] input[name=reason]", "All of it is known").await;
         browser.click("form[action$='/post-mortem'] button").await;
         browser.says("Started.").await;
         self.press_in_slack("approve", "slack-review").await;

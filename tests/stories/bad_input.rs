@@ -26,7 +26,8 @@ async fn every_refusal_says_what_and_what_to_do() {
             2,
             "nothing",
         ),
-        (vec!["incident", "sign-off", &id], 3, "review"),
+        (vec!["incident", "sign-off", &id], 2, "--digest"),
+        (vec!["incident", "sign-off", &id, "--digest", "00"], 3, "review"),
         (vec!["incident", "dance"], 2, "dance"),
     ] {
         let output = world.harmony(&arguments);

@@ -132,6 +132,10 @@ fn secrets(dir: &Path) -> Vec<(String, String)> {
             secrets.push((name, fs::read_to_string(&path).unwrap().trim().to_owned()));
         }
     }
+    for entry in fs::read_dir(dir.join("tokens")).unwrap() {
+        let path = entry.unwrap().path();
+        secrets.push((path.display().to_string(), fs::read_to_string(&path).unwrap().trim().to_owned()));
+    }
     let names: Vec<&str> = secrets.iter().map(|(name, _)| name.as_str()).collect();
     for expected in ["token", "attestation.key", "salt.key"] {
         assert!(names.contains(&expected), "{names:?}");
@@ -147,7 +151,7 @@ fn people(dir: &Path) -> Vec<String> {
         .filter_map(|line| line.strip_prefix("name = ").or_else(|| line.strip_prefix("email = ")))
         .map(|value| value.trim_matches('"').to_owned())
         .collect();
-    assert_eq!(people.len(), 12, "{people:?}");
+    assert_eq!(people.len(), 14, "{people:?}");
     people
 }
 

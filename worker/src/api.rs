@@ -171,13 +171,17 @@ fn problem(status: StatusCode, body: &Value) -> Failure {
         (Some(title), None) => title.to_owned(),
         (None, None) => format!("the API answered {status}"),
     };
-    let hint = text("hint").map_or_else(|| hint_for(status.as_u16()).to_owned(), str::to_owned);
+    // The API's hints are for who writes a program; here a person typed a command.
+    let hint = match (status.as_u16(), text("hint")) {
+        (400 | 401 | 403 | 404 | 409 | 422, _) | (_, None) => hint_for(status.as_u16()).to_owned(),
+        (_, Some(hint)) => hint.to_owned(),
+    };
     Failure { exit: Exit::of_status(status.as_u16()), what, hint }
 }
 
 fn hint_for(status: u16) -> &'static str {
     match status {
-        400 | 422 => "correct the input; --help shows what is taken",
+        400 | 422 => "correct what is named; --help shows what this command takes",
         401 => "set HARMONY_TOKEN to a token that the directory knows, or --data-dir to where one lies",
         403 => "ask somebody whose role allows it; the roles stand in directory.toml",
         404 => "check the id; `harmony incident list` shows the incidents",
@@ -203,13 +207,13 @@ mod tests {
                 3,
                 "CLOSED cannot become OPEN",
             ),
-            (404, json!({"title": "No such incident"}), 4, "No such incident"),
+            (404, json!({"title": "No such incident", "hint": "check the address"}), 4, "No such incident"),
             (422, json!({"detail": "title: missing"}), 2, "title: missing"),
             (502, json!("<html>"), 1, "the API answered 502 Bad Gateway"),
         ] {
             let failure = problem(StatusCode::from_u16(status).unwrap(), &body);
             assert_eq!((failure.exit.code(), failure.what.as_str()), (code, what));
-            assert!(!failure.hint.is_empty());
+            assert!(!failure.hint.is_empty() && failure.hint != "check the address", "{}", failure.hint);
         }
     }
 

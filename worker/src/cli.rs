@@ -10,7 +10,7 @@ use crate::{
     checks::{EVERYTHING, Process},
     commands::{
         approval::ApprovalCommand, candidate::CandidateCommand, capability::CapabilityCommand, db::DbCommand,
-        incident_args::IncidentCommand, log::LogCommand,
+        incident_args::IncidentCommand, log::LogCommand, user::UserCommand,
     },
     config::{Flags, Queues},
 };
@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Candidates: what may become an incident
     #[command(subcommand)]
     Candidate(CandidateCommand),
+    /// The people and machines of the directory file, and their tokens
+    #[command(subcommand)]
+    User(UserCommand),
     /// The event log
     #[command(subcommand)]
     Log(LogCommand),

@@ -122,6 +122,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Incident(command) => return commands::incident::run(config, command, json).await,
         Command::Approval(command) => return commands::approval::run(config, command, json).await,
         Command::Candidate(command) => return commands::candidate::run(config, command, json).await,
+        Command::User(command) => return commands::user::run(config, command, json),
         Command::Log(command) => return commands::log::run(config, command, json).await,
         Command::Db(command) => return commands::db::run(config, command, json).await,
         Command::Capability(command) => return commands::capability::run(config, command, json),

@@ -49,6 +49,15 @@ pub(crate) fn confirm(question: &str) -> bool {
         && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
+/// Asks on the terminal for one line of text; nothing where none is given.
+pub(crate) fn ask(question: &str) -> Option<String> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{question} ").and_then(|()| stderr.flush()).ok()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).ok()?;
+    Some(answer.trim().to_owned()).filter(|answer| !answer.is_empty())
+}
+
 /// Whether somebody can be asked.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()

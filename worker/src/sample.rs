@@ -1,8 +1,13 @@
-//! What `dev` and `demo` write where nothing is: a directory of six people, a policy, runbooks, and a token.
+//! What `dev` and `demo` write where nothing is: a directory of seven principals, a policy, runbooks, and their tokens.
 //!
-//! Never overwrites a file. The token of `operator` is the only secret; the directory holds its hash.
+//! Never overwrites a file. Each principal has a token in `<data-dir>/tokens`, which only the owner reads; the directory
+//! holds its hash. The token of `operator` lies in `<data-dir>/token`, too, where the commands look for theirs.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
@@ -22,14 +27,18 @@ const PROMOTION_POLICIES: [(&str, &str); 2] = [
 ];
 
 /// Id, name, Slack user of the sandbox, roles.
-const PEOPLE: [(&str, &str, &str, &[&str]); 6] = [
+const PEOPLE: [(&str, &str, &str, &[&str]); 7] = [
     ("operator", "Olivia Operator", "U00OPERATOR", &EVERY_ROLE),
     ("admin", "Ada Admin", "U0000ADMIN", &EVERY_ROLE),
     ("commander", "Chris Commander", "U0COMMANDER", &["incident-commander"]),
     ("oncall", "Oskar Oncall", "U0000ONCALL", &["sre-oncall"]),
     ("manager", "Mara Manager", "U000MANAGER", &["incident-manager"]),
     ("viewer", "Vera Viewer", "U0000VIEWER", &["incident-viewer"]),
+    ("deployer", "Dora Deployer", "U00DEPLOYER", &["incident-viewer"]),
 ];
+
+/// Whose token the commands of this machine use.
+const OPERATOR: &str = "operator";
 
 const EVERY_ROLE: [&str; 7] = [
     "incident-viewer",
@@ -100,11 +109,15 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
     if !directory.exists() {
         let path = config.in_data_dir("token");
         let known = keys::read(&path)?;
-        let token = keys::read_or_make(&path, || Ok(format!("hmy_{}", keys::random_hex()?)))?;
+        let token = keys::read_or_make(&path, new_token)?;
         if known.is_none() {
             written.new_token = Some(token.clone());
         }
-        write(&directory, &directory_file(&token), &mut written)?;
+        let mut tokens = tokens(config, |path| keys::read_or_make(path, new_token).map(Some))?;
+        // Commands of this machine speak as operator.
+        keys::write_private(&token_path(config, OPERATOR), token.expose_secret())?;
+        tokens.insert(OPERATOR, token);
+        write(&directory, &directory_file(&tokens), &mut written)?;
     }
     let policy = config.in_data_dir("policy.toml");
     if !policy.exists() {
@@ -127,13 +140,39 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
     Ok(written)
 }
 
+/// The tokens of the sample directory that are still where they were written, by whose they are.
+pub(crate) fn known_tokens(config: &Config) -> anyhow::Result<BTreeMap<&'static str, SecretString>> {
+    tokens(config, keys::read)
+}
+
+fn tokens(
+    config: &Config,
+    token: impl Fn(&Path) -> anyhow::Result<Option<SecretString>>,
+) -> anyhow::Result<BTreeMap<&'static str, SecretString>> {
+    let mut tokens = BTreeMap::new();
+    for (id, ..) in PEOPLE {
+        if let Some(token) = token(&token_path(config, id))? {
+            tokens.insert(id, token);
+        }
+    }
+    Ok(tokens)
+}
+
+fn token_path(config: &Config, id: &str) -> PathBuf {
+    config.in_data_dir("tokens").join(id)
+}
+
+fn new_token() -> anyhow::Result<String> {
+    Ok(format!("hmy_{}", keys::random_hex()?))
+}
+
 fn write(path: &Path, text: &str, written: &mut Written) -> anyhow::Result<()> {
     keys::write_private(path, text.trim_end())?;
     written.files.push(path.display().to_string());
     Ok(())
 }
 
-fn directory_file(token: &SecretString) -> String {
+fn directory_file(tokens: &BTreeMap<&'static str, SecretString>) -> String {
     let mut text = String::from(
         "# Who there is. `token_sha256` is the SHA-256 of a bearer token: printf %s TOKEN | sha256sum\n\
          # Read again whenever it changes.\n",
@@ -142,7 +181,7 @@ fn directory_file(token: &SecretString) -> String {
         text.push_str(&format!(
             "\n[[principal]]\nid = \"{id}\"\nname = \"{name}\"\nemail = \"{id}@example.com\"\nslack_user_id = \"{slack}\"\n"
         ));
-        if id == "operator" {
+        if let Some(token) = tokens.get(id) {
             let hash = hex::encode(Sha256::digest(token.expose_secret().as_bytes()));
             text.push_str(&format!("token_sha256 = \"{hash}\"\n"));
         }
@@ -154,14 +193,16 @@ fn directory_file(token: &SecretString) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use harmony_incidents::{Access, Directory, OrgId, Policy, Right, Role, policy::Manual};
 
     use super::*;
 
     #[test]
     fn the_sample_directory_says_who_may_what() {
-        let token = SecretString::from("hmy_secret");
-        let directory = Directory::parse(&directory_file(&token)).unwrap();
+        let tokens = BTreeMap::from([(OPERATOR, SecretString::from("hmy_secret"))]);
+        let directory = Directory::parse(&directory_file(&tokens)).unwrap();
         let (org, access) = (OrgId::default(), Access::built_in());
         let operator = directory.by_token("hmy_secret").unwrap();
         assert_eq!(operator.id, "operator");
@@ -204,6 +245,18 @@ mod tests {
         let first = write_missing(&config).unwrap();
         assert_eq!(first.files.len(), 7);
         assert!(first.new_token.is_some());
+        // Everybody has a token of their own, and it is theirs.
+        let directory = fs::read_to_string(config.in_data_dir("directory.toml")).unwrap();
+        let directory = Directory::parse(&directory).unwrap();
+        let tokens = known_tokens(&config).unwrap();
+        assert_eq!(tokens.len(), PEOPLE.len());
+        for (id, token) in &tokens {
+            assert_eq!(directory.by_token(token.expose_secret()).unwrap().id, *id);
+            let mode = fs::metadata(token_path(&config, id)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{id}");
+        }
+        let own = keys::read(&config.in_data_dir("token")).unwrap().unwrap();
+        assert_eq!(own.expose_secret(), tokens[OPERATOR].expose_secret());
         let promotion = crate::promotion_policies::read(&config.promotion_policies_path()).unwrap();
         assert_eq!(promotion.names(), ["alerts 1", "pagerduty 1"]);
         let second = write_missing(&config).unwrap();

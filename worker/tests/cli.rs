@@ -128,6 +128,27 @@ fn config_check_shows_what_is_set_but_no_secret() {
     assert!(code == 2 && stderr.contains("unknown field `role`"), "{stderr}");
 }
 
+#[test]
+fn no_decision_is_made_without_a_terminal_unless_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    api.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", api.local_addr().unwrap());
+    for (line, expected) in [
+        (&["approval", "approve", "INC-2026-0001"][..], "--yes"),
+        (&["approval", "reject", "INC-2026-0001", "--reason", "too risky"], "--yes"),
+        (&["approval", "approve", "INC-2026-0001", "--json"], "--yes"),
+        (&["approval", "reject", "INC-2026-0001", "--yes"], "--reason"),
+        (&["approval", "reject", "INC-2026-0001", "--yes", "--reason", " "], "--reason"),
+        (&["incident", "sign-off", "INC-2026-0001"], "--digest"),
+    ] {
+        let (code, stderr) = run(home.path(), line, &[("HARMONY_API", &address), ("HARMONY_TOKEN", "t")]);
+        assert_eq!(code, 2, "{line:?}: {stderr}");
+        assert!(stderr.contains("nothing was ") && stderr.contains(expected), "{line:?}: {stderr}");
+    }
+    assert!(api.accept().is_err(), "nothing is sent");
+}
+
 /// The first words of what stderr says is wrong.
 fn problems(stderr: &str) -> Vec<&str> {
     let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();

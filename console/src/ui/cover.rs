@@ -1,5 +1,6 @@
 //! What a gate covers, as people read it: exactly what was digested, nothing summed up.
 
+use harmony_incidents::visible;
 use serde_json::Value;
 
 use super::{markdown, words};
@@ -10,10 +11,39 @@ use crate::{App, Cell};
 pub(crate) struct Cover {
     pub(crate) runbook: Option<RunbookCover>,
     pub(crate) page: Option<PageCover>,
-    /// What is neither: names and values as they are.
-    pub(crate) facts: Vec<(String, String)>,
+    /// What is neither.
+    pub(crate) facts: Vec<Fact>,
     /// The texts were taken out of the log.
     pub(crate) gone: bool,
+}
+
+/// A name and its value, which cannot pass for another line.
+pub(crate) struct Fact {
+    pub(crate) name: String,
+    /// Quoted where it is text; by length and SHA-256 where it is long.
+    pub(crate) value: String,
+    /// All of it, where it is long.
+    pub(crate) whole: String,
+}
+
+impl Fact {
+    fn text(name: &str, text: &str) -> Self {
+        let whole = if visible::is_short(text) { String::new() } else { visible::visible(text) };
+        Self { name: visible::line(name), value: visible::summary(text), whole }
+    }
+
+    fn of(name: &str, value: &Value) -> Self {
+        match value {
+            Value::String(text) => Self::text(name, text),
+            Value::Array(items) if !items.iter().any(Value::is_object) => {
+                let items: Vec<String> = items.iter().map(|item| visible::quoted(&shown(item))).collect();
+                Self { name: visible::line(name), value: items.join(", "), whole: String::new() }
+            }
+            other => {
+                Self { name: visible::line(name), value: visible::line(&shown(other)), whole: String::new() }
+            }
+        }
+    }
 }
 
 /// A runbook that would run.
@@ -22,7 +52,8 @@ pub(crate) struct RunbookCover {
     pub(crate) sha256: String,
     /// In the order in which they would run.
     pub(crate) cells: Vec<CellCover>,
-    pub(crate) facts: Vec<(String, String)>,
+    /// What decides how they run.
+    pub(crate) facts: Vec<Fact>,
     /// The whole file.
     pub(crate) text: String,
 }
@@ -39,7 +70,7 @@ pub(crate) struct CellCover {
 /// A page that would be published.
 pub(crate) struct PageCover {
     pub(crate) title: String,
-    pub(crate) facts: Vec<(String, String)>,
+    pub(crate) facts: Vec<Fact>,
     /// Rendered; safe.
     pub(crate) html: String,
 }
@@ -53,7 +84,7 @@ pub(crate) fn read(app: &App, covers: &Value) -> Cover {
     if covers["markdown"].is_string() {
         return Cover { page: Some(page(covers)), ..Cover::default() };
     }
-    let facts = object.iter().map(|(name, value)| (spaced(name), shown(value))).collect();
+    let facts = object.iter().map(|(name, value)| Fact::of(&spaced(name), value)).collect();
     Cover { facts, ..Cover::default() }
 }
 
@@ -67,23 +98,24 @@ fn runbook(app: &App, covers: &Value) -> RunbookCover {
         }
     }
     let mut facts = vec![];
-    if let Some(environment) = covers["env"].as_object() {
-        facts.extend(environment.iter().map(|(name, value)| (format!("env {name}"), shown(value))));
+    if covers["secretEnv"].as_array().is_some_and(|names| !names.is_empty()) {
+        facts.push(Fact::of("secrets, by name", &covers["secretEnv"]));
     }
-    for (name, label) in
-        [("secretEnv", "secrets, by name"), ("workdir", "working directory"), ("executor", "executor")]
-    {
-        let value = shown(&covers[name]);
-        if !value.is_empty() {
-            facts.push((label.to_owned(), value));
+    let environment = covers["env"].as_object();
+    for (name, value) in environment.into_iter().flatten() {
+        facts.push(Fact::of(&format!("env {name}"), value));
+    }
+    for (name, label) in [("workdir", "working directory"), ("executor", "executor")] {
+        if !shown(&covers[name]).is_empty() {
+            facts.push(Fact::of(label, &covers[name]));
         }
     }
     RunbookCover {
-        path: shown(&covers["runbook"]["path"]),
+        path: visible::line(&shown(&covers["runbook"]["path"])),
         sha256: shown(&covers["runbook"]["sha256"]),
         cells,
         facts,
-        text,
+        text: visible::visible(&text),
     }
 }
 
@@ -95,21 +127,18 @@ fn cell_cover(cell: &Value, purpose: &'static str, known: &[Cell]) -> CellCover 
     CellCover {
         purpose,
         limits: format!("{} at most, {again}", words::span(seconds)),
-        source: found.map(|one| one.source.clone()).unwrap_or_default(),
-        name,
+        source: found.map(|one| visible::visible(&one.source)).unwrap_or_default(),
+        name: visible::line(&name),
     }
 }
 
 fn page(covers: &Value) -> PageCover {
     let facts = [("spaceKey", "space"), ("parentId", "parent page"), ("labels", "labels")];
+    let given = |(name, _): &(&str, &str)| !shown(&covers[*name]).is_empty();
     PageCover {
-        title: shown(&covers["title"]),
-        facts: facts
-            .into_iter()
-            .map(|(name, label)| (label.to_owned(), shown(&covers[name])))
-            .filter(|(_, value)| !value.is_empty())
-            .collect(),
-        html: markdown::rendered(covers["markdown"].as_str().unwrap_or_default()),
+        title: visible::line(&shown(&covers["title"])),
+        facts: facts.into_iter().filter(given).map(|(name, label)| Fact::of(label, &covers[name])).collect(),
+        html: markdown::rendered(&visible::visible(covers["markdown"].as_str().unwrap_or_default())),
     }
 }
 

@@ -9,6 +9,7 @@ use harmony_incidents::{
     words as vocabulary,
 };
 use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
@@ -25,6 +26,10 @@ struct DeclarePage {
     frame: Frame,
     given: Given,
     preview: Option<Preview>,
+    /// Digest of what the preview is of, empty without one.
+    previewed: String,
+    /// It is not what was previewed last.
+    changed: bool,
     key: Uuid,
 }
 
@@ -57,6 +62,11 @@ impl Given {
     }
 }
 
+/// SHA-256 of everything that the form says, so that only what was previewed is declared.
+fn digest(form: &Submission) -> String {
+    hex::encode(Sha256::digest(form.json().to_string()))
+}
+
 /// What a declaration sets going, by the policy in force.
 struct Preview {
     channel: String,
@@ -77,6 +87,8 @@ pub(crate) async fn page(visit: Visit) -> Page {
         frame: visit.frame("declare"),
         given: Given { severity: "P2".to_owned(), ..Given::default() },
         preview: None,
+        previewed: String::new(),
+        changed: false,
         key: Uuid::now_v7(),
     })
 }
@@ -84,7 +96,9 @@ pub(crate) async fn page(visit: Visit) -> Page {
 /// `POST …/incidents`: a preview first, then the declaration.
 pub(crate) async fn submit(form: Submission) -> Page {
     let list = format!("/orgs/{}/incidents", form.caller.org);
-    if form.field("go") == "declare" {
+    let (wanted, digest) = (form.field("go"), digest(&form));
+    let changed = wanted == "declare" && form.field("previewed") != digest;
+    if wanted == "declare" && !changed {
         let (status, body) = form.send("incidents", &form.json(), &format!("{list}/new")).await?;
         debug_assert_eq!(status, StatusCode::CREATED);
         let id = body["incidentId"].as_str().unwrap_or_default();
@@ -95,14 +109,15 @@ pub(crate) async fn submit(form: Submission) -> Page {
         .map_err(|error| super::Trouble::Api(error, Some(Box::new(form.frame.clone()))))?;
     let given = Given::of(&form);
     let key = form.field("key").parse().unwrap_or_else(|_| Uuid::now_v7());
-    let preview = vocabulary::severity(&given.severity).ok().filter(|_| form.field("go") == "preview").map(
+    let preview = vocabulary::severity(&given.severity).ok().filter(|_| wanted == "preview" || changed).map(
         |severity| {
             let authority = form.caller.authority(None);
             preview(&given, severity, authority, form.caller.rules().policy)
         },
     );
     let frame = Frame { at: "declare", ..form.frame.clone() };
-    html(&DeclarePage { frame, given, preview, key })
+    let previewed = if preview.is_some() { digest } else { String::new() };
+    html(&DeclarePage { frame, given, preview, previewed, changed, key })
 }
 
 fn preview(given: &Given, severity: Severity, authority: Authority, policy: &Policy) -> Preview {

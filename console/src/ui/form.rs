@@ -29,7 +29,7 @@ const LISTS: [&str; 5] = ["cells", "impactedServices", "labels", "secretEnv", "v
 /// Fields whose lines are `NAME=value`.
 const PAIRS: [&str; 1] = ["env"];
 /// Fields that are about the form itself.
-const OWN: [&str; 4] = ["csrf", "go", "key", "to"];
+const OWN: [&str; 5] = ["csrf", "go", "key", "previewed", "to"];
 
 /// A form that was sent from one of our pages by somebody who is signed in.
 pub(crate) struct Submission {

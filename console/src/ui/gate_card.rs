@@ -3,6 +3,8 @@
 use harmony_incidents::{
     GateStatus, HasStatus, IncidentId, Right, approvals,
     log::{GateState, IncidentState},
+    policy::GateKind,
+    visible,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,6 +23,10 @@ pub(crate) struct GateCard {
     /// Where its forms go to.
     pub(crate) address: String,
     pub(crate) incident: String,
+    pub(crate) incident_address: String,
+    /// What its two buttons are called.
+    pub(crate) approve_label: &'static str,
+    pub(crate) reject_label: &'static str,
     pub(crate) title: String,
     pub(crate) severity: &'static str,
     pub(crate) blueprint: String,
@@ -51,14 +57,22 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
     let org = &visit.caller.org;
     let offered = approvals::offered(state, gate, &visit.caller.principal, visit.caller.rules());
     let view = approvals::view(gate);
+    let (approve_label, reject_label) = if gate.kind == GateKind::UnknownCell.name() {
+        ("Run it again", "Abort the remediation")
+    } else {
+        ("Approve", "Reject")
+    };
     GateCard {
+        incident_address: format!("/orgs/{org}/incidents/{}", encoded(&state.incident)),
+        approve_label,
+        reject_label,
         address: format!("/orgs/{org}/approvals/{}", encoded(&gate.gate_id)),
         incident: state.incident.clone(),
-        title: views::text(state.title.as_ref()),
+        title: visible::line(&views::text(state.title.as_ref())),
         severity: state.severity().as_str_name(),
         blueprint: gate.blueprint.clone(),
-        action: view.action,
-        reason: view.request_reason,
+        action: visible::line(&view.action),
+        reason: visible::visible(&view.request_reason),
         requester: view.requester,
         roles: view.required_roles.join(" or "),
         level: view.level,

@@ -33,6 +33,7 @@ struct ReviewPage {
     missing: Vec<String>,
     may_write: bool,
     may_propose: bool,
+    is_published: bool,
     rendered: Option<Rendered>,
     gates: Vec<GateCard>,
     sign_off: SignOff,
@@ -90,6 +91,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         gates.push(gate_card::card(&visit, &state, gate));
     }
     let address = format!("/orgs/{org}/incidents/{id}");
+    let rendered = rendered(&visit, &id, &state).await?;
     html(&ReviewPage {
         frame: visit.frame("incidents"),
         head: Line::of(&state, visit.now),
@@ -109,7 +111,8 @@ pub(crate) async fn page(visit: Visit) -> Page {
         may_propose: may_write && over && missing.is_empty() && !running,
         missing,
         may_write,
-        rendered: rendered(&visit, &id, &state).await?,
+        is_published: rendered.as_ref().is_some_and(|page| page.published),
+        rendered,
         gates,
         sign_off: sign_off(&visit, &state),
         timeline: timeline::read(&visit.app, org, &id, state.seq, before(&visit), "").await?,

@@ -25,6 +25,8 @@ pub(crate) struct Row {
     pub(crate) moment: String,
     pub(crate) kind: &'static str,
     pub(crate) class: &'static str,
+    /// What stands out: `failed`, `override`, or nothing.
+    pub(crate) mark: &'static str,
     pub(crate) actor: String,
     pub(crate) text: String,
     pub(crate) event_id: String,
@@ -145,6 +147,7 @@ fn row(entry: &Entry, shown: &str) -> Option<Row> {
         moment: words::moment(at),
         kind: kind_name(kind),
         class,
+        mark: mark(kind),
         actor: record.actor.clone(),
         text: sentence::of(kind),
         event_id: Uuid::from_slice(&record.event_id).unwrap_or_default().to_string(),
@@ -153,6 +156,16 @@ fn row(entry: &Entry, shown: &str) -> Option<Row> {
             _ => None,
         },
     })
+}
+
+fn mark(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::RunbookCellFinished(finished) if !finished.success => "failed",
+        Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) => "failed",
+        Kind::BlueprintCompleted(completed) if words::outcome_class(&completed.status) == "hot" => "failed",
+        Kind::ApprovalDecided(decided) if decided.break_glass => "override",
+        _ => "",
+    }
 }
 
 fn output(finished: &RunbookCellFinished) -> Option<Output> {

@@ -133,8 +133,13 @@ async fn refusals_are_judged_on_record_and_told_apart() {
     let events = world.get("viewer", &format!("incidents/{id}/events")).await.ok(200);
     let on_record = events["events"].as_array().unwrap().iter();
     assert_eq!(on_record.filter(|event| event["kind"] == "APPROVAL_REFUSED").count(), count);
-    for body in [json!({}), json!({ "decision": "maybe" }), json!({ "decision": "approved", "force": true })]
-    {
+    for body in [
+        json!({}),
+        json!({ "decision": "maybe" }),
+        json!({ "decision": "approved", "force": true }),
+        json!({ "decision": "rejected", "digest": DIGEST }),
+        json!({ "decision": "rejected", "digest": DIGEST, "reason": " " }),
+    ] {
         world.post("oncall", &path, body).await.problem(422);
     }
 }

@@ -254,6 +254,30 @@ async fn only_who_may_is_offered_a_decision_and_forging_it_is_refused() {
 }
 
 #[tokio::test]
+async fn nothing_that_is_approved_can_hide_or_pass_for_something_else() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let padding = "p".repeat(4_000);
+    let covers = json!({
+        "cells": [], "verification": [], "executor": "local",
+        "env": { "A_PADDING": padding, "B": "one\ntwo\u{200b}", "Z_TARGET": "prod\u{202e}" },
+        "runbook": { "path": "a.md", "sha256": "ab", "text": "echo \u{202e}" },
+        "secretEnv": ["DB_PASSWORD"],
+    });
+    let gate = world.gated_covering(&id, &covers.to_string()).await;
+    let oncall = Visitor::new(&world, "oncall").await;
+    let page = oncall.page(&format!("/orgs/default/approvals/{}", encoded(&gate))).await;
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in {page}"));
+    assert!(place("DB_PASSWORD") < place("env A_PADDING"));
+    let short = ["&#34;one\\ntwo\\u200b&#34;", "&#34;prod\\u202e&#34;", "echo &#60;U+202E&#62;"];
+    short.iter().for_each(|text| assert!(place(text) > 0));
+    assert!(!page.contains(['\u{200b}', '\u{202e}']));
+    // The long one is there by its digest, and whole behind a click.
+    place("(4000 characters, SHA-256 ");
+    place(&format!("<pre class=\"code\">{padding}</pre>"));
+}
+
+#[tokio::test]
 async fn decision_in_the_console_says_where_it_was_made() {
     let world = World::new().await;
     let id = world.opened("P1").await;
@@ -349,7 +373,26 @@ async fn declaration_shows_what_will_happen_before_it_does() {
         assert!(preview.text.contains(expected), "{expected}: {}", preview.text);
     }
     assert_eq!(world.get("viewer", "incidents").await.ok(200)["incidents"], json!([]));
-    let declared = operator.form("/orgs/default/incidents", &format!("{fields}&go=declare&key=k")).await;
+    // What differs from the preview is previewed again, and nothing is declared.
+    let previewed = |page: &str| {
+        let (_, rest) = page.split_once("name=\"previewed\" value=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let was = previewed(&preview.text);
+    for form in
+        [format!("{fields}&go=declare"), format!("{}&go=declare&previewed={was}", fields.replace("P1", "P2"))]
+    {
+        let again = operator.form("/orgs/default/incidents", &form).await;
+        assert_eq!(again.status, 200);
+        assert!(again.text.contains("You changed the incident after the preview"), "{}", again.text);
+        assert_ne!(previewed(&again.text), "");
+    }
+    assert_eq!(world.get("viewer", "incidents").await.ok(200)["incidents"], json!([]));
+    let bar = |page: &str| page.contains("<a class=\"button danger\"");
+    assert!(!bar(&preview.text), "the link to an empty form would lose what was typed");
+    assert!(bar(&operator.page("/orgs/default/incidents").await));
+    let form = format!("{fields}&go=declare&key=k&previewed={was}");
+    let declared = operator.form("/orgs/default/incidents", &form).await;
     assert_eq!(declared.status, 303, "{}", declared.text);
     let page = operator.page(declared.header("location")).await;
     assert!(page.contains("Checkout fails") && page.contains("INCIDENT_CREATED"), "{page}");

@@ -356,6 +356,11 @@ impl World {
 
     /// A remediation that runs and waits at its gate; the gate's id.
     pub(crate) async fn gated(&self, id: &str) -> String {
+        self.gated_covering(id, r#"{"path":"rollback.md"}"#).await
+    }
+
+    /// A gate whose digest covers this.
+    pub(crate) async fn gated_covering(&self, id: &str, covers: &str) -> String {
         let incident: IncidentId = id.parse().unwrap();
         let kind = WorkflowType::Remediate;
         let workflow_id = WorkflowId::new(kind, &OrgId::default(), &incident);
@@ -376,7 +381,7 @@ impl World {
             action: "Run rollback.md".to_owned(),
             reason: "remediation".to_owned(),
             digest: DIGEST.to_owned(),
-            covers: r#"{"path":"rollback.md"}"#.to_owned(),
+            covers: covers.to_owned(),
             requester: "operator".to_owned(),
         };
         let open = Command::OpenGate { request: Box::new(request) };

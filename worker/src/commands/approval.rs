@@ -1,7 +1,7 @@
 //! `harmony approval …`: look at a gate and decide.
 //!
 //! What is decided is what was shown: the digest that goes with the decision is the one of the gate that was printed.
-//! On a terminal one is asked first.
+//! On a terminal the command asks first; without one it decides nothing unless `--yes` was given.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    commands::{incident::given, incident_args::KeyArgs, show},
+    commands::{
+        incident::given,
+        incident_args::{KeyArgs, incident_id},
+        show,
+    },
     config::Config,
     failure::{Exit, Failure},
     output,
@@ -37,6 +41,9 @@ pub(crate) enum ApprovalCommand {
 pub(crate) struct GateArgs {
     /// Gate, or an incident that has exactly one that waits
     gate: String,
+    /// Show long values and the runbook's file whole
+    #[arg(long)]
+    full: bool,
 }
 
 /// Options of a decision.
@@ -44,10 +51,13 @@ pub(crate) struct GateArgs {
 pub(crate) struct DecideArgs {
     /// Gate, or an incident that has exactly one that waits
     gate: String,
-    /// Why
+    /// Why, for the record; a rejection needs it
     #[arg(long)]
     reason: Option<String>,
-    /// Do not ask
+    /// Show long values and the runbook's file whole
+    #[arg(long)]
+    full: bool,
+    /// Decide without being asked first; required where there is no terminal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -89,7 +99,7 @@ pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) 
         ApprovalCommand::Show(args) => {
             let api = Api::open(config, None)?;
             let gate = find(&api, &args.gate).await?;
-            if json { output::json(&gate) } else { show::gate(&gate) }
+            if json { output::json(&gate) } else { show::gate(&gate, args.full) }
         }
         ApprovalCommand::Approve(args) => {
             let glass = args.justification.as_deref().filter(|_| args.break_glass);
@@ -103,9 +113,10 @@ pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) 
 
 /// The gate of this id, or the one that is pending for this incident.
 async fn find(api: &Api, named: &str) -> anyhow::Result<Value> {
-    if !named.starts_with("INC-") {
+    let Ok(incident) = incident_id(named) else {
         return api.get(&["approvals", named], &[]).await;
-    }
+    };
+    let named = incident.as_str();
     let body = api.get(&["approvals"], &[]).await?;
     let gates: Vec<&str> = show::items(&body, "approvals")
         .iter()
@@ -157,24 +168,33 @@ async fn decide(
     glass: Option<&str>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
+    let interactive = output::is_interactive();
+    let reason = args.reason.clone().filter(|reason| !reason.trim().is_empty());
+    may_decide(args.yes, interactive, decision, reason.is_some())?;
     let api = Api::open(config, args.key.idempotency_key.clone())?;
     let gate = find(&api, &args.gate).await?;
     let (Some(id), Some(digest)) = (gate["gateId"].as_str(), gate["digest"].as_str()) else {
         anyhow::bail!("the API showed a gate without its id or digest");
     };
     if !json {
-        show::gate(&gate);
+        show::gate(&gate, args.full);
     }
-    if !args.yes && output::is_interactive() {
+    if !args.yes {
         let verb = if decision == Decision::Approved { "Approve" } else { "Reject" };
         if !output::confirm(&format!("{verb} this?")) {
-            return Err(
-                Failure::failed("not decided", "nothing was sent; decide later, or pass --yes").into()
-            );
+            return Err(Failure::failed(
+                "not decided: nothing was sent",
+                "run the command again when you have decided",
+            )
+            .into());
         }
     }
+    let reason = match (reason, decision) {
+        (None, Decision::Rejected) => Some(output::ask("Reason:").ok_or_else(no_reason)?),
+        (reason, _) => reason,
+    };
     let body = given(
-        json!({ "decision": decision, "digest": digest, "reason": args.reason, "source": "cli", "justification": glass, "breakGlass": glass.map(|_| true) }),
+        json!({ "decision": decision, "digest": digest, "reason": reason, "source": "cli", "justification": glass, "breakGlass": glass.map(|_| true) }),
     );
     let reply = api.post(&["approvals", id], &body).await?;
     if json {
@@ -188,6 +208,24 @@ async fn decide(
         output::say(&format!("warning: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a decision can be made here: somebody is asked, or has said on the command line all that is needed.
+fn may_decide(yes: bool, interactive: bool, decision: Decision, has_reason: bool) -> Result<(), Failure> {
+    if !yes && !interactive {
+        return Err(Failure::usage(
+            "nothing was decided: there is no terminal to ask on",
+            "look at the gate with `harmony approval show`, then pass --yes",
+        ));
+    }
+    if decision == Decision::Rejected && !has_reason && !interactive {
+        return Err(no_reason());
+    }
+    Ok(())
+}
+
+fn no_reason() -> Failure {
+    Failure::usage("nothing was decided: a rejection needs a reason", "pass --reason TEXT")
 }
 
 /// What an answer that is no error document says of the decision.

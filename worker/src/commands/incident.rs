@@ -1,6 +1,9 @@
 //! `harmony incident …`: one request to the API each.
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
@@ -15,9 +18,12 @@ use crate::{
         show,
     },
     config::Config,
-    failure::Failure,
+    failure::{Exit, Failure},
     output,
 };
+
+/// How long `declare --wait` waits. Opening takes a worker a moment.
+const OPENING: Duration = Duration::from_secs(60);
 
 /// One request, as a command makes it.
 struct Request<'a> {
@@ -32,8 +38,11 @@ pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) 
     match (request(command), command) {
         (Some(request), _) => {
             let api = Api::open(config, request.key.idempotency_key.clone())?;
-            let reply = api.post(&["incidents", request.id, request.verb], &request.body).await?;
-            answer(&request, &reply, json);
+            // What changed can only be told by who knows what was there before.
+            let before = if json { Value::Null } else { api.get(&["incidents", request.id], &[]).await? };
+            let posted = api.post(&["incidents", request.id, request.verb], &request.body).await;
+            let reply = posted.map_err(|error| opening(error, &before, request.id))?;
+            answer(&request, &before, &reply, json);
         }
         (None, IncidentCommand::Declare(args)) => declare(config, args, json).await?,
         (None, IncidentCommand::List(args)) => list(config, args, json).await?,
@@ -108,6 +117,7 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
                 "resolutionSummary": args.summary,
                 "resolutionType": args.kind,
                 "archiveChannel": args.archive_channel,
+                "reason": args.reason,
             });
             of(&args.id, "close-out", &args.key, given(body))
         }
@@ -129,6 +139,7 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
                 "spaceKey": args.space,
                 "parentId": args.parent,
                 "labels": args.labels,
+                "reason": args.reason,
             });
             of(&args.id, "post-mortem", &args.key, given(body))
         }
@@ -167,6 +178,7 @@ fn remediate_body(args: &RemediateArgs) -> Value {
         "secretEnv": args.secret_env,
         "timeout": args.timeout,
         "workdir": args.workdir,
+        "reason": args.reason,
     }))
 }
 
@@ -198,7 +210,28 @@ async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Res
         output::data(id);
     }
     warn(&reply.body);
+    if args.wait {
+        wait_until_open(&api, id).await?;
+    }
     Ok(())
+}
+
+async fn wait_until_open(api: &Api, id: &str) -> anyhow::Result<()> {
+    let ends = Instant::now() + OPENING;
+    loop {
+        let incident = api.get(&["incidents", id], &[]).await?;
+        if incident["state"] != "PENDING" {
+            return Ok(());
+        }
+        if Instant::now() >= ends {
+            return Err(Failure::failed(
+                format!("{id} is declared, and not open after {} s", OPENING.as_secs()),
+                "look whether a worker runs: harmony config check --live",
+            )
+            .into());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn list(config: &Config, args: &ListArgs, json: bool) -> anyhow::Result<()> {
@@ -252,38 +285,99 @@ async fn review(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The digest says which page was read, so it comes from whoever read it: given, or confirmed on the terminal.
 async fn sign_off(config: &Config, args: &SignOffArgs, json: bool) -> anyhow::Result<()> {
+    if args.digest.is_none() && !output::is_interactive() {
+        return Err(Failure::usage(
+            "nothing was signed off: there is no terminal to ask on",
+            format!("pass --digest; `harmony incident show {}` names the page and its digest", args.id),
+        )
+        .into());
+    }
     let api = Api::open(config, args.key.idempotency_key.clone())?;
     let digest = match &args.digest {
         Some(digest) => digest.clone(),
-        None => {
-            let incident = api.get(&["incidents", &args.id], &[]).await?;
-            let review = &incident["review"];
-            let digest =
-                review["digest"].as_str().filter(|digest| !digest.is_empty()).ok_or_else(|| Failure {
-                    exit: crate::failure::Exit::Refused,
-                    what: format!("{} has no published review", args.id),
-                    hint: format!("publish one: harmony incident post-mortem {}", args.id),
-                })?;
-            output::say(&format!("signing off {} (sha256 {digest})", output::words(&review["url"])));
-            digest.to_owned()
-        }
+        None => ask_for_digest(&api, &args.id).await?,
     };
     let body = json!({ "digest": digest });
+    let before = if json { Value::Null } else { api.get(&["incidents", &args.id], &[]).await? };
     let reply = api.post(&["incidents", &args.id, "sign-off"], &body).await?;
-    answer(&Request { id: &args.id, verb: "sign-off", key: &args.key, body }, &reply, json);
+    answer(&Request { id: &args.id, verb: "sign-off", key: &args.key, body }, &before, &reply, json);
     Ok(())
 }
 
-fn answer(request: &Request<'_>, reply: &Reply, json: bool) {
+async fn ask_for_digest(api: &Api, id: &str) -> anyhow::Result<String> {
+    let incident = api.get(&["incidents", id], &[]).await?;
+    let review = &incident["review"];
+    let digest = review["digest"].as_str().filter(|digest| !digest.is_empty()).ok_or_else(|| Failure {
+        exit: Exit::Refused,
+        what: format!("{id} has no published review"),
+        hint: format!("publish one: harmony incident post-mortem {id}"),
+    })?;
+    output::say(&format!("page:   {}", output::words(&review["url"])));
+    output::say(&format!("digest: {digest}"));
+    if !output::confirm("Did you read this page, and do you sign it off?") {
+        return Err(
+            Failure::failed("nothing was signed off", "read the page, then run the command again").into()
+        );
+    }
+    Ok(digest.to_owned())
+}
+
+/// What is refused because the incident is not open yet is a matter of a moment.
+fn opening(error: anyhow::Error, before: &Value, id: &str) -> anyhow::Error {
+    match error.downcast::<Failure>() {
+        Ok(failure) if failure.exit == Exit::Refused && before["state"] == "PENDING" => Failure {
+            hint: format!("{id} is still being opened: wait a moment and try again, or declare with --wait"),
+            ..failure
+        }
+        .into(),
+        Ok(failure) => failure.into(),
+        Err(error) => error,
+    }
+}
+
+/// What a command changed, such as `severity P1 -> P2`; and what was so before.
+fn changes(before: &Value, after: &Value) -> Vec<String> {
+    let change = |name: &&str| {
+        let (was, is) = (before[*name].as_str(), after[*name].as_str()?);
+        match was {
+            Some(was) if was != is => Some(format!("{name} {was} -> {is}")),
+            _ => None,
+        }
+    };
+    ["state", "phase", "severity"].iter().filter_map(change).collect()
+}
+
+/// Why nothing changed: it was so before.
+fn unchanged(verb: &str, before: &Value) -> Option<String> {
+    let by = before["review"]["signedOffBy"].as_str().filter(|by| !by.is_empty());
+    match verb {
+        "severity" => Some(format!("already {}; nothing changed", before["severity"].as_str()?)),
+        "sign-off" | "close" => {
+            let by = by.map(|by| format!(", signed off by {by}")).unwrap_or_default();
+            Some(format!("already {}{by}; nothing changed", before["state"].as_str()?))
+        }
+        "status" => Some(format!("already {}; nothing changed", before["state"].as_str()?)),
+        "verify" => Some(format!("already {}; nothing changed", before["phase"].as_str()?)),
+        _ => None,
+    }
+}
+
+fn answer(request: &Request<'_>, before: &Value, reply: &Reply, json: bool) {
     if json {
         output::json(&reply.body);
     } else {
         let mut line = format!("{} {}", request.id, request.verb);
-        for name in ["state", "phase", "severity", "workflowId"] {
-            if let Some(value) = reply.body[name].as_str() {
-                line.push_str(&format!("  {name} {value}"));
-            }
+        let changes = changes(before, &reply.body);
+        let same =
+            changes.is_empty() && reply.body["state"].is_string() && !reply.body["workflowId"].is_string();
+        match unchanged(request.verb, before).filter(|_| same) {
+            Some(unchanged) => line.push_str(&format!("  {unchanged}")),
+            None => changes.iter().for_each(|change| line.push_str(&format!("  {change}"))),
+        }
+        if let Some(workflow) = reply.body["workflowId"].as_str() {
+            line.push_str(&format!("  workflow {workflow}"));
         }
         if reply.body["workflowId"].is_string() {
             line.push_str(if request.verb == "stop" { "  is told to stop" } else { "  starts" });
@@ -337,14 +431,60 @@ mod tests {
     }
 
     #[test]
+    fn a_command_says_what_changed_or_that_nothing_did() {
+        let at = |severity: &str, state: &str, phase: &str| json!({ "severity": severity, "state": state, "phase": phase });
+        let before = at("P1", "OPEN", "triaging");
+        assert_eq!(changes(&before, &at("P2", "OPEN", "triaging")), ["severity P1 -> P2"]);
+        assert_eq!(
+            changes(&before, &at("P1", "MITIGATING", "verified")),
+            ["state OPEN -> MITIGATING", "phase triaging -> verified"]
+        );
+        assert!(changes(&before, &before).is_empty());
+        assert_eq!(unchanged("severity", &before).unwrap(), "already P1; nothing changed");
+        let mut closed = at("P1", "CLOSED", "closed");
+        closed["review"] = json!({ "signedOffBy": "operator" });
+        assert_eq!(
+            unchanged("sign-off", &closed).unwrap(),
+            "already CLOSED, signed off by operator; nothing changed"
+        );
+    }
+
+    #[test]
+    fn what_is_refused_while_the_incident_opens_says_to_wait() {
+        let refused = || {
+            let what = "incident.remediate needs an incident that is OPEN".to_owned();
+            anyhow::Error::from(Failure { exit: Exit::Refused, what, hint: "look again".to_owned() })
+        };
+        let hint = |state: &str| {
+            let error = opening(refused(), &json!({ "state": state }), "INC-2026-0001");
+            error.downcast::<Failure>().unwrap().hint
+        };
+        assert!(hint("PENDING").contains("--wait"));
+        assert_eq!(hint("CLOSED"), "look again");
+    }
+
+    #[test]
+    fn an_incident_is_named_in_any_case_or_by_its_number() {
+        use crate::commands::incident_args::incident_id;
+
+        assert_eq!(incident_id("inc-2026-0042").unwrap(), "INC-2026-0042");
+        let year = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year();
+        assert_eq!(incident_id("42").unwrap(), format!("INC-{year}-0042"));
+        assert_eq!(incident_id("0042").unwrap(), format!("INC-{year}-0042"));
+        for text in ["", "INC", "checkout", "-1", "INC-2026-1"] {
+            assert!(incident_id(text).unwrap_err().contains("expected INC-2026-0042"), "{text}");
+        }
+    }
+
+    #[test]
     fn a_review_is_a_section_or_an_action() {
         for line in [
-            &["incident", "review", "I"][..],
-            &["incident", "review", "I", "--section", "impact"],
+            &["incident", "review", "INC-2026-0001"][..],
+            &["incident", "review", "INC-2026-0001", "--section", "impact"],
             &[
                 "incident",
                 "review",
-                "I",
+                "INC-2026-0001",
                 "--section",
                 "impact",
                 "--text",

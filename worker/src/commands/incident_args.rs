@@ -72,7 +72,8 @@ pub(crate) struct KeyArgs {
 /// An incident, and nothing else.
 #[derive(Debug, Args)]
 pub(crate) struct OneArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     #[command(flatten)]
     pub(super) key: KeyArgs,
@@ -90,6 +91,9 @@ pub(crate) struct DeclareArgs {
     /// P1..P4, SEV1..SEV4, or critical, high, medium, low
     #[arg(long)]
     pub(super) severity: String,
+    /// Wait until the incident is open, at most a minute
+    #[arg(long)]
+    pub(super) wait: bool,
     /// Service that it was seen at
     #[arg(long)]
     pub(super) service: Option<String>,
@@ -153,7 +157,8 @@ pub(crate) struct ListArgs {
 /// Options of `update`.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What is said
     #[arg(long, required_unless_present_any = ["title", "summary"])]
@@ -174,7 +179,8 @@ pub(crate) struct UpdateArgs {
 /// Options of `retry`.
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Such as channel, or initiate/channel [default: every failed step]
     pub(super) step: Option<String>,
@@ -185,7 +191,8 @@ pub(crate) struct RetryArgs {
 /// Options of `note`.
 #[derive(Debug, Args)]
 pub(crate) struct NoteArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// The note
     pub(super) text: String,
@@ -196,7 +203,8 @@ pub(crate) struct NoteArgs {
 /// Options of `action`.
 #[derive(Debug, Args)]
 pub(crate) struct ActionArgs {
-    /// Incident
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What was done, in one line
     pub(super) action: String,
@@ -213,7 +221,8 @@ pub(crate) struct ActionArgs {
 /// Options of `signal`.
 #[derive(Debug, Args)]
 pub(crate) struct SignalArgs {
-    /// Incident
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What saw it, such as prometheus
     #[arg(long)]
@@ -237,7 +246,8 @@ pub(crate) struct SignalArgs {
 /// Options of `slo-violation`.
 #[derive(Debug, Args)]
 pub(crate) struct SloViolationArgs {
-    /// Incident
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Which objective
     pub(super) slo: String,
@@ -257,7 +267,8 @@ pub(crate) struct SloViolationArgs {
 /// Options of `tag` and `untag`.
 #[derive(Debug, Args)]
 pub(crate) struct TagArgs {
-    /// Incident
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Tag
     pub(super) tag: String,
@@ -268,7 +279,8 @@ pub(crate) struct TagArgs {
 /// Options of `ticket`.
 #[derive(Debug, Args)]
 pub(crate) struct TicketArgs {
-    /// Incident
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Where the ticket is, such as jira
     #[arg(long)]
@@ -285,7 +297,8 @@ pub(crate) struct TicketArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// The state or status asked for
     pub(super) state: String,
@@ -308,7 +321,8 @@ pub(crate) struct StatusArgs {
 /// Options of `severity`.
 #[derive(Debug, Args)]
 pub(crate) struct SeverityArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// P1..P4
     pub(super) severity: String,
@@ -322,7 +336,8 @@ pub(crate) struct SeverityArgs {
 /// Options of `assign` and `release`.
 #[derive(Debug, Args)]
 pub(crate) struct ResponderArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// commander, communications or operations
     pub(super) role: String,
@@ -335,7 +350,8 @@ pub(crate) struct ResponderArgs {
 /// Options of `remediate`.
 #[derive(Debug, Args)]
 pub(crate) struct RemediateArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Relative to the runbook root
     #[arg(long, value_name = "PATH")]
@@ -347,7 +363,7 @@ pub(crate) struct RemediateArgs {
     #[arg(long = "verify", value_name = "NAME")]
     pub(super) verify: Vec<String>,
     /// Variable for the cells, never a secret; repeat for more
-    #[arg(long = "env", value_name = "K=V", value_parser = assignment)]
+    #[arg(long = "set", alias = "env", value_name = "NAME=VALUE", value_parser = assignment)]
     pub(super) env: Vec<(String, String)>,
     /// Name of a secret that the runbook pool holds; repeat for more
     #[arg(long = "secret-env", value_name = "NAME")]
@@ -358,6 +374,9 @@ pub(crate) struct RemediateArgs {
     /// Directory to run in, relative to the runbook root
     #[arg(long, value_name = "DIR")]
     pub(super) workdir: Option<String>,
+    /// Why, for those who decide on it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
@@ -365,7 +384,8 @@ pub(crate) struct RemediateArgs {
 /// Options of `stop`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Why
     #[arg(long)]
@@ -377,7 +397,8 @@ pub(crate) struct StopArgs {
 /// Options of `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Only this blueprint: initiate, remediate, close-out or post-mortem [default: every one that was lost]
     #[arg(long)]
@@ -389,7 +410,8 @@ pub(crate) struct ResumeArgs {
 /// Options of `close-out`.
 #[derive(Debug, Args)]
 pub(crate) struct CloseOutArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What was done
     #[arg(long)]
@@ -400,6 +422,9 @@ pub(crate) struct CloseOutArgs {
     /// Archive the channel, too, behind a gate of its own
     #[arg(long)]
     pub(super) archive_channel: bool,
+    /// Why, for those who decide on it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
@@ -407,7 +432,8 @@ pub(crate) struct CloseOutArgs {
 /// Options of `cancel`.
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Why
     #[arg(long)]
@@ -419,7 +445,8 @@ pub(crate) struct CancelArgs {
 /// Options of `review`.
 #[derive(Debug, Args)]
 pub(crate) struct ReviewArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// summary, impact, contributing-factors, …
     #[arg(long, requires = "text", conflicts_with = "action", required_unless_present_any = ["action", "markdown"])]
@@ -446,7 +473,8 @@ pub(crate) struct ReviewArgs {
 /// Options of `post-mortem`.
 #[derive(Debug, Args)]
 pub(crate) struct PostMortemArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Title of the page
     #[arg(long)]
@@ -460,6 +488,9 @@ pub(crate) struct PostMortemArgs {
     /// Label; repeat for more
     #[arg(long = "label", value_name = "LABEL")]
     pub(super) labels: Vec<String>,
+    /// Why, for those who decide on it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
@@ -467,13 +498,29 @@ pub(crate) struct PostMortemArgs {
 /// Options of `sign-off`.
 #[derive(Debug, Args)]
 pub(crate) struct SignOffArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year\'s
+    #[arg(value_parser = incident_id)]
     pub(super) id: String,
-    /// Digest of the page that was read [default: of the one that is published]
+    /// SHA-256 of the page that was read; without it the command asks, and needs a terminal to do so
     #[arg(long)]
     pub(super) digest: Option<String>,
     #[command(flatten)]
     pub(super) key: KeyArgs,
+}
+
+/// An incident's id in any case, or its number alone, which is one of this year.
+pub(crate) fn incident_id(text: &str) -> Result<String, String> {
+    let id = match text.parse::<u64>() {
+        Ok(number) => {
+            let year = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year();
+            format!("INC-{year}-{number:04}")
+        }
+        Err(_) => text.to_ascii_uppercase(),
+    };
+    match id.parse::<harmony_incidents::IncidentId>() {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => Err("not an incident: expected INC-2026-0042, or 42 for this year's".to_owned()),
+    }
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

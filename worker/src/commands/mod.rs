@@ -13,6 +13,7 @@ pub(crate) mod sandbox;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod temporal_setup;
+pub(crate) mod user;
 
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -1,5 +1,7 @@
 //! Incidents and gates as people read them. Shows what the API sends and tolerates what it leaves out.
 
+use harmony_capabilities::runbook;
+use harmony_incidents::visible;
 use serde_json::Value;
 
 use crate::output::{self, words};
@@ -71,10 +73,14 @@ pub(crate) fn incident(body: &Value) {
     }
     if body["review"]["url"].as_str().is_some_and(|url| !url.is_empty()) {
         output::data(&format!("review: {}", words(&body["review"]["url"])));
+        let digest = words(&body["review"]["digest"]);
+        if !digest.is_empty() {
+            output::data(&format!("review digest: {digest}"));
+        }
     }
     if body["gate"].is_object() {
         output::data("");
-        gate(&body["gate"]);
+        gate(&body["gate"], false);
     }
 }
 
@@ -95,10 +101,16 @@ pub(crate) fn gates(body: &Value) {
     }
 }
 
-/// One gate, with everything that its digest covers.
-pub(crate) fn gate(body: &Value) {
-    let text = |name: &str| words(&body[name]);
-    output::data(&format!("gate {}", text("gateId")));
+/// One gate, with everything that its digest covers. Long texts are shown by length and SHA-256 unless all of it is
+/// asked for.
+pub(crate) fn gate(body: &Value, full: bool) {
+    gate_lines(body, full).iter().for_each(|line| output::data(line));
+}
+
+/// No value can make a line of its own: those that people wrote are quoted, and lines of a text begin with a bar.
+fn gate_lines(body: &Value, full: bool) -> Vec<String> {
+    let text = |name: &str| visible::line(&words(&body[name]));
+    let mut lines = vec![format!("gate {}", text("gateId"))];
     for (label, name) in [
         ("action", "action"),
         ("why", "requestReason"),
@@ -111,45 +123,87 @@ pub(crate) fn gate(body: &Value) {
     ] {
         let value = text(name);
         if !value.is_empty() {
-            output::data(&format!("{label}: {value}"));
+            lines.push(format!("{label}: {value}"));
         }
     }
-    match &body["covers"] {
+    let parsed = body["covers"].as_str().and_then(|covers| serde_json::from_str(covers).ok());
+    let covers = parsed.as_ref().unwrap_or(&body["covers"]);
+    match covers {
         Value::Null => {}
-        Value::String(covers) => match serde_json::from_str(covers) {
-            Ok(covers) => covered(&covers),
-            Err(_) => output::data(covers),
-        },
-        covers => covered(covers),
+        Value::String(_) => long("covers", covers, full, &mut lines),
+        covers if covers["runbook"].is_object() => runbook_lines(covers, full, &mut lines),
+        covers => {
+            lines.push("the digest covers:".to_owned());
+            values("", covers, full, &mut lines);
+        }
     }
+    lines
 }
 
-/// Short values on a line each, by their path; long ones, such as a runbook, whole and below them.
-fn covered(covers: &Value) {
-    output::data("the digest covers:");
-    let (mut short, mut long) = (Vec::new(), Vec::new());
-    flatten("", covers, &mut short, &mut long);
-    for (name, value) in short {
-        output::data(&format!("  {name}: {value}"));
+/// What decides how cells run, then the cells with their commands, then the file that they are in.
+fn runbook_lines(covers: &Value, full: bool, lines: &mut Vec<String>) {
+    lines.push("the digest covers:".to_owned());
+    for name in ["secretEnv", "env", "workdir", "executor", "timeoutMs", "cells", "verification"] {
+        values(name, &covers[name], full, lines);
     }
-    for (name, text) in long {
-        output::data(&format!("--- {name} ---"));
-        output::data(text.trim_end());
-        output::data(&format!("--- end of {name} ---"));
+    let file = &covers["runbook"];
+    values("runbook.path", &file["path"], full, lines);
+    values("runbook.sha256", &file["sha256"], full, lines);
+    let text = file["text"].as_str().unwrap_or_default();
+    let parsed = runbook::parse(text).ok();
+    for cell in ["cells", "verification"].into_iter().flat_map(|list| items(&covers[list], "")) {
+        let name = cell["name"].as_str().unwrap_or_default();
+        if let Some(found) = parsed.as_ref().and_then(|parsed| parsed.cell(name)) {
+            lines.push(format!("cell {} runs:", visible::quoted(name)));
+            lines.extend(barred(&found.source));
+        }
     }
+    long("runbook.text", &file["text"], full, lines);
 }
 
-fn flatten(name: &str, value: &Value, short: &mut Vec<(String, String)>, long: &mut Vec<(String, String)>) {
+/// One line a value, by its path.
+fn values(name: &str, value: &Value, full: bool, lines: &mut Vec<String>) {
     match value {
+        Value::Null => {}
         Value::Object(fields) => {
             for (field, inner) in fields {
-                let path = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
-                flatten(&path, inner, short, long);
+                let field = visible::line(field);
+                let path = if name.is_empty() { field } else { format!("{name}.{field}") };
+                values(&path, inner, full, lines);
             }
         }
-        Value::String(text) if text.contains('\n') => long.push((name.to_owned(), text.clone())),
-        other => short.push((name.to_owned(), words(other))),
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (place, inner) in items.iter().enumerate() {
+                values(&format!("{name}[{place}]"), inner, full, lines);
+            }
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| visible::quoted(&words(item))).collect();
+            lines.push(format!("  {name}: {}", items.join(", ")));
+        }
+        Value::String(text) if visible::is_short(text) && !text.contains('\n') => {
+            lines.push(format!("  {name}: {}", visible::quoted(text)));
+        }
+        Value::String(_) => long(name, value, full, lines),
+        Value::Bool(_) | Value::Number(_) => lines.push(format!("  {name}: {value}")),
     }
+}
+
+/// A text that does not fit beside the others: its length and SHA-256, or all of it below them.
+fn long(name: &str, value: &Value, full: bool, lines: &mut Vec<String>) {
+    let text = value.as_str().unwrap_or_default();
+    let print = visible::fingerprint(text);
+    if full {
+        lines.push(format!("  {name}: {print}"));
+        lines.extend(barred(text));
+    } else {
+        lines.push(format!("  {name}: {print}; --full shows it"));
+    }
+}
+
+/// The lines of a text from outside, each marked as one.
+fn barred(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.lines().map(|line| format!("  | {}", visible::visible(line)))
 }
 
 /// The list under this name, or the body itself where it is the list.
@@ -157,4 +211,55 @@ pub(crate) fn items<'a>(body: &'a Value, name: &str) -> &'a [Value] {
     let list = if body.is_array() { body } else { &body[name] };
     let list = if list.is_array() { list } else { &body["items"] };
     list.as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(env: Value, full: bool) -> Vec<String> {
+        let covers = json!({
+            "cells": [{ "name": "fix", "timeoutMs": 1_000, "idempotent": false }],
+            "env": env,
+            "runbook": { "path": "a.md", "sha256": "ab", "text": "# Fix\n\n```sh {name=fix}\necho \u{202e}fixed\n```\n" },
+            "secretEnv": ["DB_PASSWORD"],
+            "verification": [],
+        });
+        gate_lines(
+            &json!({ "gateId": "g", "requestReason": "down\nstatus: approved", "covers": covers.to_string() }),
+            full,
+        )
+    }
+
+    #[test]
+    fn no_value_can_print_a_line_of_its_own() {
+        let forged = "x\n--- runbook.text ---\necho harmless\n--- end of runbook.text ---\n  secretEnv: \"\"";
+        for full in [false, true] {
+            let lines = shown(json!({ "A": forged, "B": "b\u{200b}\r\u{1b}[2K" }), full);
+            assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:#?}");
+            for line in &lines {
+                assert!(!line.starts_with("---") && !line.starts_with("echo"), "{line}");
+            }
+            let secrets: Vec<_> = lines.iter().filter(|line| line.starts_with("  secretEnv")).collect();
+            assert_eq!(secrets, ["  secretEnv: \"DB_PASSWORD\""]);
+            assert!(lines.contains(&"  env.B: \"b\\u200b\\r\\u001b[2K\"".to_owned()), "{lines:#?}");
+            assert!(lines.contains(&"why: down<U+000A>status: approved".to_owned()), "{lines:#?}");
+            assert!(lines.contains(&"  | echo <U+202E>fixed".to_owned()), "{lines:#?}");
+            let place = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
+            assert!(place("  secretEnv") < place("  env.A") && place("  env.A") < place("cell \"fix\""));
+        }
+    }
+
+    #[test]
+    fn a_long_value_hides_none_that_comes_after_it() {
+        let padding = "p".repeat(4_000);
+        let lines = shown(json!({ "A_PADDING": padding, "Z_TARGET": "production" }), false);
+        assert!(lines.contains(&"  env.Z_TARGET: \"production\"".to_owned()), "{lines:#?}");
+        let print = visible::fingerprint(&padding);
+        assert!(lines.contains(&format!("  env.A_PADDING: {print}; --full shows it")), "{lines:#?}");
+        assert!(lines.iter().all(|line| line.len() < 300), "{lines:#?}");
+        assert!(shown(json!({ "A_PADDING": padding }), true).contains(&format!("  | {padding}")));
+    }
 }

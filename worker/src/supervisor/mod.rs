@@ -19,6 +19,7 @@ pub(crate) mod reaper;
 mod vendors;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     path::PathBuf,
     sync::Arc,
@@ -164,6 +165,8 @@ impl Installation {
     pub(crate) fn describe(&self) -> Value {
         let origin = self.origin();
         let token = self.config.token().ok().flatten();
+        let known = sample::known_tokens(&self.config).unwrap_or_default();
+        let tokens: BTreeMap<_, _> = known.iter().map(|(id, token)| (id, token.expose_secret())).collect();
         json!({
             "console": origin,
             "api": origin,
@@ -171,6 +174,7 @@ impl Installation {
             "temporal": self.config.temporal_address,
             "namespace": self.config.temporal_namespace,
             "token": token.as_ref().map(ExposeSecret::expose_secret),
+            "tokens": tokens,
             "dataDir": self.config.data_dir,
             "pids": { "temporal": self.temporal.pid(), "worker": self.worker.pid(), "serve": self.serve.pid() },
             "sandbox": self.sandbox.origins(),
@@ -204,7 +208,7 @@ impl Installation {
         output::data(&format!(
             "sandbox    slack {slack}  pagerduty {pagerduty}  statuspage {statuspage}  confluence {confluence}"
         ));
-        output::data(&format!("data       {dir}  (token in {dir}/token, logs in {dir}/logs)"));
+        output::data(&format!("data       {dir}  (tokens in {dir}/tokens, logs in {dir}/logs)"));
         output::data("try        harmony incident declare \"Checkout is down\" --severity P1");
         output::data("ctrl-c stops everything");
     }
@@ -250,13 +254,14 @@ impl Installation {
     }
 
     /// Keeps `<data-dir>/dev.json` what `describe` says, for scripts that come after a child was started again; without
-    /// the token.
+    /// the tokens.
     async fn keep_remembering(&self) {
         let mut written = Value::Null;
         loop {
             let mut line = self.describe();
             if let Some(fields) = line.as_object_mut() {
                 fields.remove("token");
+                fields.remove("tokens");
             }
             if line != written {
                 let path = self.config.in_data_dir("dev.json");

@@ -1,0 +1,96 @@
+//! Somebody is in the middle of something while the incident moves on: what they typed stays, what they look at stays open,
+//! and they are told what is over.
+
+use serde_json::json;
+
+use super::driver::Driver;
+use crate::world::{POLICY, World};
+
+/// An unbroken word of the longest title.
+const WIDE: usize = 255;
+
+#[tokio::test]
+async fn page_moves_on_around_what_somebody_is_typing() {
+    let Some(driver) = Driver::start() else {
+        println!(
+            "SKIPPED: there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)"
+        );
+        return;
+    };
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated(&"W".repeat(WIDE), "P2").await;
+    world.remediate(&id).await;
+    let gate = world.gate(&id).await;
+    let console = world.line()["console"].as_str().unwrap();
+    let browser = driver.browser().await;
+    browser.open(&format!("{console}/sign-in")).await;
+    browser.fill("input[type=password], input[name=token]", world.line()["token"].as_str().unwrap()).await;
+    browser.click("form button").await;
+    browser.says("Approvals").await;
+    let incident = format!("{console}/orgs/default/incidents/{id}");
+
+    // No page is wider than a small phone.
+    browser.look_like(320, 700, "light").await;
+    for page in [&incident, &format!("{console}/orgs/default/approvals"), &format!("{incident}/review")] {
+        browser.open(page).await;
+        let width = browser.script("return document.documentElement.scrollWidth").await;
+        assert!(width.as_i64().unwrap() <= 320, "{page} is {width} px wide");
+    }
+    browser.look_like(1_440, 900, "light").await;
+
+    // A gate that is decided elsewhere while a reason is typed: the words stay, the buttons go, and it says so.
+    browser.open(&incident).await;
+    browser.fill(".gate input[name=reason]", "my words").await;
+    browser.fill("[data-key=act-note] textarea", "a note").await;
+    browser.script("document.querySelector('[data-key=act-update]').open = true").await;
+    let reject = json!({ "decision": "rejected", "reason": "too risky", "digest": gate["digest"] });
+    let (status, answer) = world.decide(&gate, reject).await;
+    assert!(status == 200 || status == 202, "{answer}");
+    browser
+        .until(
+            "the gate to be told as over",
+            "return !!document.querySelector('.gate .said')?.innerText.includes('by operator')",
+        )
+        .await;
+    let left = browser
+        .script("return [document.querySelectorAll('.gate button').length, document.querySelector('.gate input[name=reason]').value]")
+        .await;
+    assert_eq!(left, json!([0, "my words"]));
+    // Stop comes when there is something to stop, though a field is in use; what was open stays open, by its name.
+    world.completed(&id, "remediate").await;
+    world.remediate(&id).await;
+    browser
+        .until("stop to be offered", "return !!document.querySelector('[data-key=act-stop-the-remediation]')")
+        .await;
+    let parts = browser
+        .script("return ['act-stop-the-remediation', 'act-note', 'act-update'].map(one => document.querySelector(`[data-key=${one}]`).open)")
+        .await;
+    assert_eq!(parts, json!([false, true, true]));
+    assert_eq!(
+        browser.script("return document.querySelector('[data-key=act-note] textarea').value").await,
+        "a note"
+    );
+
+    // One section is written; what was typed into another is still there.
+    browser.open(&format!("{incident}/review")).await;
+    let typed = "for (const name of ['impact', 'summary']) {\
+        const field = document.querySelector(`textarea[data-draft=${name}]`);\
+        field.value = `text of ${name}`;\
+        field.dispatchEvent(new Event('input', { bubbles: true }));\
+        if (name === 'summary') field.form.querySelector('button').click();\
+      }";
+    browser.script(typed).await;
+    browser.says("On record.").await;
+    let kept = browser.script("return document.querySelector('textarea[data-draft=impact]').value").await;
+    assert_eq!(kept, "text of impact");
+
+    // The session ends in another tab.
+    browser.script("sessionStorage.clear()").await;
+    browser.open(&incident).await;
+    let over = "const csrf = document.querySelector('input[name=csrf]').value;\
+        return (await fetch('/sign-out', {method: 'POST', redirect: 'manual', body: new URLSearchParams({csrf})})).type;";
+    browser.promise(over).await;
+    world.post(&format!("incidents/{id}/notes"), json!({ "note": "meanwhile" })).await;
+    browser.says("Your session has ended").await;
+    browser.close().await;
+}

@@ -1,0 +1,236 @@
+//! `harmony user …`: who is in the directory file, and their tokens.
+//!
+//! Works on the file alone, which `serve` and `worker` read again whenever it changes. What is not about the person named
+//! stays as it is, comments too. A token is shown once, when it is made; the file holds its SHA-256.
+
+use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use harmony_incidents::{Directory, OrgId, Principal, Role};
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    config::Config,
+    failure::{Exit, Failure},
+    keys, output,
+};
+
+/// What can be done with people.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a person or a machine, and print their token
+    Add(AddArgs),
+    /// Make a new token for somebody; the old one stops working
+    Token(UserArgs),
+    /// Take token, Slack user and roles from somebody; their name stays for the records that carry it
+    Disable(UserArgs),
+    /// List everybody
+    List,
+}
+
+/// Somebody new.
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// The id that records carry
+    id: String,
+    /// For people to read [default: the id]
+    #[arg(long)]
+    name: Option<String>,
+    #[arg(long)]
+    email: Option<String>,
+    /// Slack user id, such as U0123456789
+    #[arg(long, value_name = "ID")]
+    slack_user: Option<String>,
+    /// Role in the organisation, such as incident-responder; repeat for more
+    #[arg(long = "role", value_name = "ROLE", required = true, value_parser = role)]
+    roles: Vec<Role>,
+}
+
+/// Somebody who is there.
+#[derive(Debug, Args)]
+pub(crate) struct UserArgs {
+    /// Their id
+    id: String,
+}
+
+/// Carries out one command.
+pub(crate) fn run(config: &Config, command: &UserCommand, json: bool) -> anyhow::Result<ExitCode> {
+    let path = config.directory_path();
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let directory = parse(&text, &path)?;
+    match command {
+        UserCommand::List => list(&directory, &config.org, json),
+        UserCommand::Add(args) => {
+            if directory.get(&args.id).is_some() {
+                return Err(Failure::usage(
+                    format!("{} is in the directory already", args.id),
+                    format!("for a new token: harmony user token {}", args.id),
+                )
+                .into());
+            }
+            let (token, hash) = new_token()?;
+            let principal = Principal {
+                id: args.id.clone(),
+                name: args.name.clone().unwrap_or_else(|| args.id.clone()),
+                email: args.email.clone(),
+                slack_user_id: args.slack_user.clone(),
+                token_sha256: Some(hash),
+                roles: BTreeMap::from([(config.org.clone(), args.roles.clone())]),
+            };
+            write(&path, &format!("{}\n\n{}", text.trim_end(), block(&principal)?))?;
+            show_token(&args.id, &token, json);
+        }
+        UserCommand::Token(args) => {
+            let (token, hash) = new_token()?;
+            write(
+                &path,
+                &changed(&text, &args.id, |principal| principal.token_sha256 = Some(hash.clone()))?,
+            )?;
+            show_token(&args.id, &token, json);
+        }
+        UserCommand::Disable(args) => {
+            let disabled = changed(&text, &args.id, |principal| {
+                principal.token_sha256 = None;
+                principal.slack_user_id = None;
+                principal.roles.clear();
+            })?;
+            write(&path, &disabled)?;
+            if json {
+                output::json(&json!({ "id": args.id, "disabled": true }));
+            } else {
+                output::data(&format!("{} has no token, no Slack user and no role any more", args.id));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(directory: &Directory, org: &OrgId, json: bool) {
+    let roles = |principal: &Principal| -> Vec<&'static str> {
+        principal.roles.get(org).into_iter().flatten().map(|role| role.name()).collect()
+    };
+    if json {
+        let people: Vec<_> = directory
+            .principals()
+            .iter()
+            .map(|one| {
+                json!({
+                    "id": one.id, "name": one.name, "roles": roles(one),
+                    "slackUserId": one.slack_user_id, "hasToken": one.token_sha256.is_some(),
+                })
+            })
+            .collect();
+        return output::json(&json!({ "users": people }));
+    }
+    let rows: Vec<Vec<String>> = directory
+        .principals()
+        .iter()
+        .map(|one| {
+            let token = if one.token_sha256.is_some() { "yes" } else { "no" };
+            vec![one.id.clone(), one.name.clone(), token.to_owned(), roles(one).join(", ")]
+        })
+        .collect();
+    output::table(&["ID", "NAME", "TOKEN", "ROLES"], &rows);
+}
+
+fn show_token(id: &str, token: &str, json: bool) {
+    if json {
+        output::json(&json!({ "id": id, "token": token }));
+    } else {
+        output::data(token);
+        output::say(&format!("the token of {id}: it is shown this once"));
+    }
+}
+
+/// A token and its SHA-256.
+fn new_token() -> anyhow::Result<(String, String)> {
+    let token = format!("hmy_{}", keys::random_hex()?);
+    let hash = hex::encode(Sha256::digest(token.as_bytes()));
+    Ok((token, hash))
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let known = || Role::ALL.map(Role::name).join(", ");
+    serde_json::from_value(json!(text)).map_err(|_| format!("not a role; the roles are {}", known()))
+}
+
+fn parse(text: &str, path: &Path) -> Result<Directory, Failure> {
+    Directory::parse(text).map_err(|error| {
+        Failure::usage(format!("{}: {error}", path.display()), "correct the file; nothing was changed")
+    })
+}
+
+/// The text with somebody's entry changed, and nothing else.
+fn changed(text: &str, id: &str, change: impl Fn(&mut Principal)) -> anyhow::Result<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let starts: Vec<usize> = (0..lines.len()).filter(|line| lines[*line].trim() == "[[principal]]").collect();
+    for (place, start) in starts.iter().enumerate() {
+        let next = starts.get(place + 1).copied().unwrap_or(lines.len());
+        // Comments before the next entry are about that one.
+        let about_next = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        let end = next - lines[*start..next].iter().rev().take_while(|line| about_next(line)).count();
+        let entry = Directory::parse(&lines[*start..end].join("\n"));
+        let Some(principal) = entry.ok().and_then(|entry| entry.get(id).cloned()) else { continue };
+        let mut principal = principal;
+        change(&mut principal);
+        let block = block(&principal)?;
+        let whole = [&lines[..*start], &[block.trim_end()], &lines[end..]].concat().join("\n");
+        return Ok(format!("{}\n", whole.trim_end()));
+    }
+    Err(Failure {
+        exit: Exit::NotFound,
+        what: format!("there is no {id} in the directory"),
+        hint: "list everybody: harmony user list".to_owned(),
+    }
+    .into())
+}
+
+/// An entry as it stands in the file.
+fn block(principal: &Principal) -> anyhow::Result<String> {
+    #[derive(Serialize)]
+    struct Entry<'a> {
+        principal: [&'a Principal; 1],
+    }
+    toml::to_string(&Entry { principal: [principal] }).context("the entry cannot be written as TOML")
+}
+
+/// Writes the file whole or not at all, and only one that can be read again. Who may read it stays as it is.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    parse(text, path)?;
+    let permissions = fs::metadata(path).map(|found| found.permissions());
+    keys::write_private(path, text)?;
+    if let Ok(permissions) = permissions {
+        fs::set_permissions(path, permissions)
+            .with_context(|| format!("cannot set who reads {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "# Who there is.\n\n[[principal]]\nid = \"a\"\nroles = { default = [\"sre-oncall\"] }\n\n\
+                        # The second.\n[[principal]]\nid = \"b\"\ntoken_sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"\n";
+
+    #[test]
+    fn only_the_entry_of_who_is_named_changes() {
+        let hash = "00".repeat(32);
+        let text = changed(FILE, "a", |principal| principal.token_sha256 = Some(hash.clone())).unwrap();
+        let (before, after) = (Directory::parse(FILE).unwrap(), Directory::parse(&text).unwrap());
+        assert_eq!(after.get("b"), before.get("b"));
+        assert_eq!(after.get("a").unwrap().roles, before.get("a").unwrap().roles);
+        assert_eq!(after.get("a").unwrap().token_sha256.as_deref(), Some(hash.as_str()));
+        assert!(
+            text.starts_with("# Who there is.\n") && text.contains("\n# The second.\n[[principal]]\n"),
+            "{text}"
+        );
+
+        let text = changed(&text, "b", |principal| principal.token_sha256 = None).unwrap();
+        assert_eq!(Directory::parse(&text).unwrap().get("b").unwrap().token_sha256, None);
+        assert!(changed(FILE, "c", |_| {}).is_err());
+    }
+}
