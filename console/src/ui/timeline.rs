@@ -162,7 +162,9 @@ fn mark(kind: &Kind) -> &'static str {
     match kind {
         Kind::RunbookCellFinished(finished) if !finished.success => "failed",
         Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) => "failed",
-        Kind::BlueprintCompleted(completed) if words::run_class(completed.status.parse().ok()) == "hot" => "failed",
+        Kind::BlueprintCompleted(completed) if words::run_class(completed.status.parse().ok()) == "hot" => {
+            "failed"
+        }
         Kind::ApprovalDecided(decided) if decided.break_glass => "override",
         _ => "",
     }
