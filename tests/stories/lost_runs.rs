@@ -1,7 +1,5 @@
 //! A run that was lost is found, said so, and started again as the same attempt.
 
-use harmony_blueprints::messages::input_digest;
-use harmony_incidents::attestation::{AttestationKeys, StartClaim};
 use serde_json::{Value, json};
 
 use crate::world::{POLICY, World, refusal};
@@ -104,22 +102,16 @@ async fn second_start_before_the_first_is_on_record_is_refused_and_not_lost() {
 #[tokio::test]
 async fn start_by_hand_does_not_become_the_resumed_run() {
     let world = World::start(POLICY).await;
-    let id = resumed_beside_another_start(&world, false).await;
+    let id = resumed_beside_another_start(&world).await;
     let runs = world.records(&id).await;
     let runs = runs.iter().filter(|one| one["payload"]["blueprint"] == "remediate");
     let begun: Vec<&Value> = runs.filter(|one| one["kind"] == "BLUEPRINT_STARTED").collect();
     assert!(begun.iter().all(|one| one["payload"]["attested"] == true), "{begun:?}");
 }
 
-#[tokio::test]
-async fn cells_run_with_what_was_approved_whatever_the_run_was_started_with() {
-    let world = World::start(POLICY).await;
-    resumed_beside_another_start(&world, true).await;
-}
-
 /// A remediation is lost and resumed, and before the dispatcher gets to it somebody starts a run under its id that would
 /// act on something else. What runs in the end is what the gate showed.
-async fn resumed_beside_another_start(world: &World, with_attestation: bool) -> String {
+async fn resumed_beside_another_start(world: &World) -> String {
     let (id, _) = world.initiated("Two runs for one attempt", "P2").await;
     world.remediate(&id).await;
     let gate = world.gate(&id).await;
@@ -137,13 +129,10 @@ async fn resumed_beside_another_start(world: &World, with_attestation: bool) -> 
     let resumed = world.harmony(&["incident", "resume", &id, "--idempotency-key", "again"]);
     assert!(resumed.status.success(), "{:?}", refusal(&resumed));
     let production = world.dir.path().join("production");
-    let mut input = json!({
+    let input = json!({
         "context": { "incident_id": id, "initiator_id": "operator" },
         "remediation": { "kind": "runbook", "path": "runbooks/rollback-deployment.md", "env": { "SAMPLE_STATE": production } },
     });
-    if with_attestation {
-        input["start"] = attested_start(world, &workflow, &input);
-    }
     let start = ["workflow", "start", "--type", "incident.remediate", "--task-queue", "harmony-incidents"];
     let started = world.temporal(&[&start[..], &["-w", &workflow, "--input", &input.to_string()]].concat());
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
@@ -162,19 +151,4 @@ async fn resumed_beside_another_start(world: &World, with_attestation: bool) -> 
     assert_eq!(history.lines().count(), 3, "{history}");
     world.verified().await;
     id
-}
-
-/// As one of our doors would attest the start of this input.
-fn attested_start(world: &World, workflow: &str, input: &Value) -> Value {
-    let key = std::fs::read_to_string(world.dir.path().join("attestation.key")).unwrap();
-    let keys = AttestationKeys::parse(&key).unwrap();
-    let requested_at = jiff::Timestamp::now().to_string();
-    let attestation = keys.attest_start(&StartClaim {
-        org: "default",
-        workflow_id: workflow,
-        principal_id: "operator",
-        requested_at: &requested_at,
-        input_digest: &input_digest(input.clone()),
-    });
-    json!({ "principalId": "operator", "requestedAt": requested_at, "attestation": attestation })
 }

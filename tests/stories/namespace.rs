@@ -116,7 +116,8 @@ async fn attack(world: &World, client: &Client, id: &str, gate: &Value) {
         "workflowId": format!("incident.remediate-{id}"), "attempt": 1, "attested": "yes", "decidedAt": gate["requestedAt"],
         "payload": { "Ok": { "decision": "approved", "approverId": "commander", "gateId": gate["gateId"], "digest": gate["digest"] } },
     } });
-    let note = json!({ "type": "record", "payload": { "incidentNoteAdded": { "note": { "text": "by admin, it says" } } } });
+    let note =
+        json!({ "type": "record", "payload": { "incidentNoteAdded": { "note": "by admin, it says" } } });
     for workflow_id in &ids {
         for command in [&decision, &note] {
             let input = json!({ "scope": scope(id, &run_id, "foreign"), "command": command });
