@@ -54,7 +54,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
         Act::Severity { from, to, reason } => Box::pin(severity(&run, from, to, reason)).await?,
         Act::Assignment { role, principal, released } => assignment(&run, role, principal, *released).await?,
         Act::Ended { cancelled, summary } => {
-            ending::tell(&run, *cancelled, summary).await?;
+            Box::pin(ending::tell(&run, *cancelled, summary)).await?;
             None
         }
         Act::Retry { steps } => retry(&run, steps).await?,

@@ -42,7 +42,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     if let Err(refusal) = run.append("resolve", change).await? {
         return refused(&run, outcome, refusal).await;
     }
-    let ended = ending::tell(&run, input.cancelled, &input.resolution_summary).await?;
+    let ended = Box::pin(ending::tell(&run, input.cancelled, &input.resolution_summary)).await?;
     let mut told = Told { ended, archived: false };
     told.archived = archive(&run, &input).await?;
     end(&run, Status::Completed, None, outcome.result(), told).await

@@ -124,7 +124,7 @@ pub(crate) struct ActionBody {
     action_id: String,
     #[serde(default)]
     action: String,
-    /// NOTE, INVESTIGATION, PLAYBOOK_STEP, MITIGATION, ROLLBACK, COMMUNICATION, ESCALATION or OTHER.
+    /// `NOTE`, `INVESTIGATION`, `PLAYBOOK_STEP`, `MITIGATION`, `ROLLBACK`, `COMMUNICATION`, `ESCALATION` or `OTHER`.
     #[serde(default)]
     action_kind: Option<String>,
     /// What was done, in one line.

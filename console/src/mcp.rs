@@ -351,12 +351,14 @@ fn check(offer: &Offer, arguments: &JsonObject) -> Result<(), String> {
         let fits = match kind {
             "integer" => value.is_i64() || value.is_u64(),
             "array" => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+            "object" => value.is_object(),
             _ => value.as_str().is_some_and(|text| !text.is_empty()),
         };
         if !fits {
             let wanted = match kind {
                 "integer" => "an integer",
                 "array" => "an array of strings",
+                "object" => "an object",
                 _ => "a string that is not empty",
             };
             return Err(format!("{name} is {wanted}"));

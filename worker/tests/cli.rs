@@ -231,7 +231,10 @@ fn an_export_is_verified_with_nothing_but_the_file() {
     let home = tempfile::tempdir().unwrap();
     let verify = |text: &str| {
         fs::write(home.path().join("export.jsonl"), text).unwrap();
-        let output = harmony(home.path()).args(["log", "verify", "--file", "export.jsonl"]).output().unwrap();
+        let output = harmony(home.path())
+            .args(["log", "verify", "--file", "export.jsonl", "--unsigned"])
+            .output()
+            .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };
@@ -257,7 +260,7 @@ fn an_export_is_verified_with_nothing_but_the_file() {
 #[test]
 fn a_missing_export_is_named() {
     let home = tempfile::tempdir().unwrap();
-    let (code, stderr) = run(home.path(), &["log", "verify", "--file", "nowhere.jsonl"], &[]);
+    let (code, stderr) = run(home.path(), &["log", "verify", "--file", "nowhere.jsonl", "--unsigned"], &[]);
     assert!(code == 1 && stderr.contains("cannot open nowhere.jsonl"), "{stderr}");
 }
 

@@ -1,6 +1,5 @@
 //! Records, verification, export, redaction.
 
-use axum::{body::Body, http::Request};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harmony_eventlog::{CheckpointKey, Export, export, export::Expected};
 use harmony_incidents::{
@@ -71,8 +70,7 @@ async fn whoever_verifies_takes_the_console_from_nobody() {
             refused.problem(429);
             assert_eq!(refused.header("retry-after"), "10");
         }
-        let request = Request::builder().uri("/readyz").body(Body::empty()).unwrap();
-        assert_eq!(world.send(request).await.status, 200);
+        assert_eq!(world.probe("/readyz").await.status, 200);
         world.get("viewer", &format!("incidents/{id}")).await.ok(200);
         world.post("oncall", &gate, json!({ "escalate": true, "reason": "nobody answers" })).await.ok(200);
         for one in held {

@@ -53,9 +53,9 @@ async fn database_of_a_newer_schema_is_refused() {
     sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
         refused(&file.path()).await,
-        "the database has schema 99, this version knows 4: use a newer Harmony"
+        "the database has schema 99, this version knows 5: use a newer Harmony"
     );
-    sql(&file.path(), "PRAGMA user_version = 4").await;
+    sql(&file.path(), "PRAGMA user_version = 5").await;
     assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
 }
 
@@ -64,6 +64,9 @@ async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     let file = told().await;
     say(&file.open().await, ask(named(1), "gate", gate_request(1))).await.unwrap();
     for statement in [
+        "DROP INDEX candidates_by_correlation",
+        "DROP INDEX promotion_attempts_by_candidate",
+        "ALTER TABLE promotion_attempts DROP COLUMN document",
         "DROP INDEX incidents_waiting",
         "ALTER TABLE incidents DROP COLUMN waiting",
         "PRAGMA user_version = 3",
@@ -220,7 +223,7 @@ async fn auditor_does_not_bring_a_file_up_to_date() {
     let file = told().await;
     sql(&file.path(), "PRAGMA user_version = 1").await;
     let error = SqliteLog::audit(&file.path(), None).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 1, this version needs 4: run `harmony db migrate`");
+    assert_eq!(error, "the database has schema 1, this version needs 5: run `harmony db migrate`");
     let missing = file.path().with_file_name("missing.db");
     assert!(matches!(SqliteLog::audit(&missing, None).await, Err(LogError::Open { .. })));
     assert!(!missing.exists());

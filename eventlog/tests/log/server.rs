@@ -31,13 +31,13 @@ async fn database_that_was_not_migrated_is_refused_with_what_to_run() {
     let database = Postgres::empty().await;
     let address = database.address();
     let error = opened(&address).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 0, this version needs 3: run `harmony db migrate`");
-    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 3 });
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 3 });
+    assert_eq!(error, "the database has schema 0, this version needs 4: run `harmony db migrate`");
+    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 4 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 4 });
     let log = opened(&address).await.unwrap();
     tell(&log).await;
     // Again it changes nothing.
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 3, known: 3 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 4, known: 4 });
     assert_eq!(database.count(Rows::Records).await, 6);
 }
 
@@ -51,8 +51,15 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     tell(&log).await;
     say(&log, ask(named(1), "gate", gate_request(1))).await.unwrap();
     drop(log);
-    database.sql("ALTER TABLE incidents DROP COLUMN waiting").await;
-    database.sql("DELETE FROM harmony_schema WHERE version = 3").await;
+    for statement in [
+        "DROP INDEX candidates_by_correlation",
+        "ALTER TABLE promotion_attempts DROP COLUMN document",
+        "DROP INDEX promotion_attempts_by_candidate",
+        "ALTER TABLE incidents DROP COLUMN waiting",
+        "DELETE FROM harmony_schema WHERE version >= 3",
+    ] {
+        database.sql(statement).await;
+    }
     assert_eq!(open::migrate(&database.address()).await.unwrap().found, 2);
     let log = opened(&database.address()).await.unwrap();
     let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
@@ -74,7 +81,7 @@ async fn those_who_migrate_at_once_migrate_once() {
     }
     let mut found = tasks.join_all().await;
     found.sort_unstable();
-    assert_eq!(found, [0, 3, 3, 3, 3, 3]);
+    assert_eq!(found, [0, 4, 4, 4, 4, 4]);
 }
 
 #[tokio::test]
@@ -84,7 +91,7 @@ async fn database_of_a_newer_schema_is_refused_and_left_alone() {
     }
     let database = Postgres::new().await;
     database.sql("INSERT INTO harmony_schema (version) VALUES (99)").await;
-    let expected = "the database has schema 99, this version knows 3: use a newer Harmony";
+    let expected = "the database has schema 99, this version knows 4: use a newer Harmony";
     assert_eq!(opened(&database.address()).await.err().expect("refused").to_string(), expected);
     let error = open::migrate(&database.address()).await.unwrap_err();
     assert_eq!(error.to_string(), expected);
@@ -99,19 +106,19 @@ async fn newer_schema_that_only_adds_is_worked_on_and_left_as_it_is() {
     let database = Postgres::new().await;
     let next =
         "ALTER TABLE incidents ADD COLUMN of_the_next_release TEXT; CREATE TABLE of_the_next (id BIGINT);";
-    database.sql(&format!("{next} INSERT INTO harmony_schema (version, oldest) VALUES (4, 3)")).await;
+    database.sql(&format!("{next} INSERT INTO harmony_schema (version, oldest) VALUES (5, 4)")).await;
     let log = opened(&database.address()).await.unwrap();
     log.ping().await.unwrap();
     tell(&log).await;
     let report = log.verify(&OrgId::default()).await.unwrap();
     assert!(report.findings.is_empty() && report.records == 6, "{report:?}");
-    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 4);
+    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 5);
     // What makes the projections again has to know all of them.
     let error = open::rebuild(&database.address(), &OrgId::default()).await.unwrap_err();
-    assert!(matches!(error, LogError::NewerSchema { found: 4, known: 3 }), "{error}");
-    database.sql("INSERT INTO harmony_schema (version, oldest) VALUES (5, 4)").await;
+    assert!(matches!(error, LogError::NewerSchema { found: 5, known: 4 }), "{error}");
+    database.sql("INSERT INTO harmony_schema (version, oldest) VALUES (6, 5)").await;
     let error = opened(&database.address()).await.err().expect("refused");
-    assert!(matches!(error, LogError::NewerSchema { found: 5, known: 3 }), "{error}");
+    assert!(matches!(error, LogError::NewerSchema { found: 6, known: 4 }), "{error}");
 }
 
 #[tokio::test]
