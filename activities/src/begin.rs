@@ -183,6 +183,7 @@ fn brief(state: &IncidentState) -> Brief {
         public_title: text(&state.public_title),
         public_message: text(&state.public_message),
         impacted_services: state.impacted_services.clone(),
+        public_components: state.public_components.clone(),
         links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
     }
 }

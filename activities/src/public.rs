@@ -5,7 +5,7 @@ use harmony_blueprints::contracts::{
 };
 use harmony_capabilities::{
     error::{Attempt, CallError},
-    statuspage::{Impact, Incident, IncidentDraft, IncidentStatus, Statuspage, Update},
+    statuspage::{ComponentStatus, Impact, Incident, IncidentDraft, IncidentStatus, Statuspage, Update},
 };
 use harmony_incidents::LinkName;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -34,8 +34,8 @@ impl Services {
             name: draft.title.clone(),
             body: draft.message.clone(),
             status: IncidentStatus::Investigating,
-            impact: None,
-            component_ids: draft.components.clone(),
+            impact: (!draft.severity.is_empty()).then(|| impact(&draft.severity)),
+            components: affected(&draft.components, &draft.severity),
         };
         let creation = Creation { statuspage, key, draft };
         self.perform_unkeyed(ctx, scope, capability::STATUSPAGE, key, &creation).await
@@ -52,7 +52,8 @@ impl Services {
             PublicStatus::Identified => IncidentStatus::Identified,
             PublicStatus::Monitoring => IncidentStatus::Monitoring,
         };
-        self.say(ctx, scope, &remark.id, Update { status, body: remark.message.clone() }).await
+        let update = Update { status, body: remark.message.clone(), components: Vec::new() };
+        self.say(ctx, scope, &remark.id, update).await
     }
 
     pub(crate) async fn resolve_public(
@@ -61,7 +62,12 @@ impl Services {
         scope: &Scope,
         resolution: &PublicResolution,
     ) -> Result<StepReply, ActivityError> {
-        let update = Update { status: IncidentStatus::Resolved, body: resolution.message.clone() };
+        let operational = |id: &String| (id.clone(), ComponentStatus::Operational);
+        let update = Update {
+            status: IncidentStatus::Resolved,
+            body: resolution.message.clone(),
+            components: resolution.components.iter().map(operational).collect(),
+        };
         self.say(ctx, scope, &resolution.id, update).await
     }
 
@@ -74,15 +80,11 @@ impl Services {
         let Some(statuspage) = &self.statuspage else {
             return self.skipped(scope, capability::STATUSPAGE, NOT_CONFIGURED).await;
         };
-        let impact = match change.severity.as_str() {
-            "P1" => Impact::Critical,
-            "P2" => Impact::Major,
-            "P3" => Impact::Minor,
-            _ => Impact::None,
-        };
+        let impact = impact(&change.severity);
+        let components = affected(&change.components, &change.severity);
         // Setting it to the same twice is one effect.
         self.perform(ctx, scope, capability::STATUSPAGE, step_key(scope), async || {
-            Ok(reply(&statuspage.set_impact(&change.id, impact).await?))
+            Ok(reply(&statuspage.set_impact(&change.id, impact, &components).await?))
         })
         .await
     }
@@ -107,6 +109,26 @@ fn reply(incident: &Incident) -> StepReply {
     made(&incident.id, &[], &incident.shortlink)
 }
 
+/// How bad a severity is for the public.
+fn impact(severity: &str) -> Impact {
+    match severity {
+        "P1" => Impact::Critical,
+        "P2" => Impact::Major,
+        "P3" => Impact::Minor,
+        _ => Impact::None,
+    }
+}
+
+/// How the components of an incident of this severity are.
+fn affected(components: &[String], severity: &str) -> Vec<(String, ComponentStatus)> {
+    let status = match severity {
+        "P1" => ComponentStatus::MajorOutage,
+        "P2" => ComponentStatus::PartialOutage,
+        _ => ComponentStatus::DegradedPerformance,
+    };
+    components.iter().map(|id| (id.clone(), status)).collect()
+}
+
 struct Creation<'a> {
     statuspage: &'a Statuspage,
     key: Uuid,
@@ -115,7 +137,10 @@ struct Creation<'a> {
 
 impl Creation<'_> {
     fn reply(incident: &Incident) -> StepReply {
-        made(&incident.id, &[(LinkName::StatuspageIncidentId, &incident.id)], &incident.shortlink)
+        let status = IncidentStatus::Investigating.as_str();
+        let links =
+            [(LinkName::StatuspageIncidentId, incident.id.as_str()), (LinkName::StatuspageStatus, status)];
+        made(&incident.id, &links, &incident.shortlink)
     }
 }
 
@@ -141,14 +166,21 @@ struct Saying<'a> {
     update: Update,
 }
 
+impl Saying<'_> {
+    fn reply(&self, incident: &Incident) -> StepReply {
+        made(&incident.id, &[(LinkName::StatuspageStatus, self.update.status.as_str())], &incident.shortlink)
+    }
+}
+
 impl Unkeyed for Saying<'_> {
     async fn find(&self) -> Result<Option<StepReply>, CallError> {
-        Ok(self.statuspage.find_update(self.id, &self.update).await?.as_ref().map(reply))
+        let found = self.statuspage.find_update(self.id, &self.update).await?;
+        Ok(found.map(|incident| self.reply(&incident)))
     }
 
     async fn send(&self) -> Result<StepReply, CallError> {
         let update = self.statuspage.update_incident(Attempt::First, &self.key, self.id, &self.update);
-        Ok(reply(&update.await?))
+        Ok(self.reply(&update.await?))
     }
 
     async fn count(&self) -> Result<usize, CallError> {

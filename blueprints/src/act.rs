@@ -141,7 +141,7 @@ async fn paging_severity<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, r
     let Some(id) = run.link(LinkName::PagerdutyIncidentId) else {
         return run.skip("paging-urgency", capability::PAGERDUTY, NO_PAGING).await;
     };
-    let change = SeverityOf { id: id.clone(), severity: to.to_owned() };
+    let change = SeverityOf { id: id.clone(), severity: to.to_owned(), components: Vec::new() };
     let text = format!("Severity {from} → {to}, by {}. {reason}", run.scope.actor).trim_end().to_owned();
     let (urgency, note) = join!(
         run.effect(PagingUrgency, "paging-urgency", capability::PAGERDUTY, change),
@@ -156,7 +156,8 @@ async fn public_severity<W: Blueprint>(run: &Run<'_, W>, to: &str) -> Flow<()> {
     let Some(id) = run.link(LinkName::StatuspageIncidentId) else {
         return run.skip("public-impact", capability::STATUSPAGE, NO_PUBLIC).await;
     };
-    let change = SeverityOf { id, severity: to.to_owned() };
+    let components = run.incident.public_components.clone();
+    let change = SeverityOf { id, severity: to.to_owned(), components };
     run.effect(PublicImpact, "public-impact", capability::STATUSPAGE, change).await.map(drop)
 }
 

@@ -295,6 +295,9 @@ pub struct Brief {
     pub public_message: String,
     /// Public names.
     pub impacted_services: Vec<String>,
+    /// Ids of components of the status page.
+    #[serde(default)]
+    pub public_components: Vec<String>,
     /// Named references of earlier steps.
     pub links: BTreeMap<String, String>,
 }
@@ -755,6 +758,9 @@ pub struct SeverityOf {
     pub id: String,
     /// Severity's word.
     pub severity: String,
+    /// Ids of the public components that it touches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
 }
 
 /// `paging.note`.
@@ -777,6 +783,9 @@ pub struct PublicDraft {
     pub message: String,
     /// Component ids.
     pub components: Vec<String>,
+    /// Severity's word: how bad it is, and how the components are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub severity: String,
 }
 
 /// `public.update`.
@@ -811,6 +820,9 @@ pub struct PublicResolution {
     pub id: String,
     /// Last message.
     pub message: String,
+    /// Ids of components that work again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
 }
 
 /// `step.recall`.

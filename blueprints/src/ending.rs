@@ -42,7 +42,11 @@ async fn public<W: Blueprint>(run: &Run<'_, W>, cancelled: bool) -> Flow<bool> {
     };
     let message =
         if cancelled { "This turned out not to be an incident." } else { "This incident is resolved." };
-    let resolution = PublicResolution { id, message: message.to_owned() };
+    let resolution = PublicResolution {
+        id,
+        message: message.to_owned(),
+        components: run.incident.public_components.clone(),
+    };
     Ok(worked(&run.effect(PublicResolve, "public-resolve", capability::STATUSPAGE, resolution).await?))
 }
 

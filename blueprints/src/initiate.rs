@@ -75,6 +75,7 @@ fn declaration(input: &InitiateInput, context: &crate::messages::GoldenContext) 
         title: Some(Text::plain(input.title.trim())),
         severity: severity.into(),
         impacted_services: input.impacted_services.clone(),
+        public_components: input.public_components.clone(),
         public_title: input.public_title.as_deref().and_then(Text::optional),
         public_message: input.public_message.as_deref().and_then(Text::optional),
         trace_id: context.trace_id.clone(),
@@ -140,10 +141,17 @@ async fn public<W: Blueprint>(run: &Run<'_, W>, input: &InitiateInput) -> Flow<O
     let draft = PublicDraft {
         title: or(&run.incident.public_title, default.clone()),
         message: or(&run.incident.public_message, format!("{default}.")),
-        components: input.public_components.clone(),
+        // A run that was started by hand for a declared incident may name its own.
+        components: if run.incident.public_components.is_empty() {
+            input.public_components.clone()
+        } else {
+            run.incident.public_components.clone()
+        },
+        severity: run.incident.severity.as_str_name().to_owned(),
     };
     let covers = json!({
-        "components": draft.components, "incidentId": run.scope.incident, "message": draft.message, "title": draft.title,
+        "components": draft.components, "incidentId": run.scope.incident, "message": draft.message,
+        "severity": draft.severity, "title": draft.title,
     })
     .to_string();
     let plan = Plan {

@@ -60,7 +60,7 @@ pub fn initiate(created: &IncidentCreated, golden: &GoldenContext) -> Value {
         severity: created.severity().as_str_name().to_owned(),
         public_title: created.public_title.as_ref().map(|text| text.text.clone()),
         public_message: created.public_message.as_ref().map(|text| text.text.clone()),
-        public_components: Vec::new(),
+        public_components: created.public_components.clone(),
         impacted_services: created.impacted_services.clone(),
     });
     input["context"] = json!(golden);

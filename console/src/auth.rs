@@ -113,7 +113,15 @@ async fn principal(app: &App, rules: &RuleSet, token: &str) -> Result<Principal,
 
 /// Somebody who is known by an issuer's claims alone.
 pub(crate) fn claimed(id: String, roles: BTreeMap<OrgId, Vec<Role>>) -> Principal {
-    Principal { id, name: String::new(), email: None, slack_user_id: None, token_sha256: None, roles }
+    Principal {
+        id,
+        name: String::new(),
+        email: None,
+        slack_user_id: None,
+        token_sha256: None,
+        cost_center: String::new(),
+        roles,
+    }
 }
 
 /// Who an issuer's claims speak of: the directory's principal of this id, with their roles added, else who has only

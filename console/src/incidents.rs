@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     App,
-    call::{Call, line},
+    call::{Call, line, required},
     error::ApiError,
     query::Query,
     starts::{away, initiate_item},
@@ -66,6 +66,12 @@ pub(crate) struct DeclareBody {
     public_title: String,
     #[serde(default)]
     public_message: String,
+    /// Ids of components of the status page.
+    #[serde(default)]
+    public_components: Vec<String>,
+    /// Who pays for it; without it the caller's default.
+    #[serde(default)]
+    cost_center: Option<String>,
 }
 
 /// `POST …/incidents`
@@ -141,6 +147,18 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
         public_title: Text::optional(line("publicTitle", &body.public_title)?),
         public_message: Text::optional(body.public_message),
         trace_id,
+        public_components: body
+            .public_components
+            .iter()
+            .map(|id| required("publicComponents", id))
+            .collect::<Result<_, _>>()?,
+        cost_center: match &body.cost_center {
+            Some(given) => line("costCenter", given)?,
+            None => {
+                let rules = call.caller.rules();
+                rules.policy.cost_center(&body.service_name, &call.caller.principal).to_owned()
+            }
+        },
         primary_signal_id: line("primarySignalId", &body.primary_signal_id)?,
         runbook_path: line("runbookPath", &body.runbook_path)?,
         ..IncidentCreated::default()

@@ -66,6 +66,10 @@ pub(crate) struct Incident {
     public_title: String,
     public_message: String,
     impacted_services: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    public_components: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cost_center: String,
     correlation_keys: Vec<String>,
     tags: Vec<String>,
     links: BTreeMap<String, String>,
@@ -226,6 +230,8 @@ pub(crate) fn incident(state: &IncidentState) -> Incident {
         public_title: text(state.public_title.as_ref()),
         public_message: text(state.public_message.as_ref()),
         impacted_services: state.impacted_services.clone(),
+        public_components: state.public_components.clone(),
+        cost_center: state.cost_center.clone(),
         correlation_keys: state.correlation_keys.clone(),
         tags: state.tags.clone(),
         links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),

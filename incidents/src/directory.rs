@@ -82,6 +82,9 @@ pub struct Principal {
     /// SHA-256 of the bearer token, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_sha256: Option<String>,
+    /// Who pays for the incidents that they declare, where neither they nor the policy say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cost_center: String,
     /// Roles per organisation.
     #[serde(default)]
     pub roles: BTreeMap<OrgId, Vec<Role>>,

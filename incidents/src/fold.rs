@@ -68,6 +68,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             state.decision_id.clone_from(&p.decision_id);
             state.primary_signal_id.clone_from(&p.primary_signal_id);
             state.runbook_path.clone_from(&p.runbook_path);
+            state.public_components = sorted(p.public_components.clone());
             state.created_at_us = at;
             state.declared_by.clone_from(&record.actor);
             state.set_state(State::Pending);

@@ -9,7 +9,7 @@ use harmony_protos::log::{self, Authority, Severity};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::Role;
+use crate::directory::{Principal, Role};
 
 /// What to do with a signal or a start that did not come through our own doors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -110,6 +110,8 @@ pub struct Policy {
     pub quorum: BTreeMap<GateKind, u32>,
     /// Whether those who may decide are reminded once a level, at half its time.
     pub remind: bool,
+    /// Who pays for the incidents of a service, by its name.
+    pub cost_centers: BTreeMap<String, String>,
     /// Where pages go for a role; a role that is not named is paged where incidents are.
     pub paging: BTreeMap<Role, PageTarget>,
     /// How long a step with an outward effect is tried before it becomes a warning.
@@ -165,6 +167,7 @@ impl Default for Policy {
             break_glass: true,
             quorum: BTreeMap::new(),
             remind: true,
+            cost_centers: BTreeMap::new(),
             paging: BTreeMap::new(),
             step_patience: SignedDuration::from_mins(2),
             review_required: vec!["P1".to_owned(), "P2".to_owned()],
@@ -279,6 +282,11 @@ impl Policy {
         Ok(policy)
     }
 
+    /// Who pays for an incident of this service that this principal declares: the service's cost centre, else theirs.
+    pub fn cost_center<'a>(&'a self, service: &str, principal: &'a Principal) -> &'a str {
+        self.cost_centers.get(service).unwrap_or(&principal.cost_center)
+    }
+
     /// Where a level with these roles is paged: the first of them, in the level's own order, that the policy names.
     pub fn page_target(&self, roles: &[String]) -> Option<&PageTarget> {
         let target = |role: &String| self.paging.iter().find(|(named, _)| named.name() == role);
@@ -369,6 +377,16 @@ mod tests {
             }
         }
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_services_cost_centre_beats_the_declarers() {
+        let policy = Policy::parse("[cost_centers]\ncheckout = \"cc-shop\"\n").unwrap();
+        let file = "[[principal]]\nid = \"ada\"\ncost_center = \"cc-sre\"\n";
+        let directory = crate::Directory::parse(file).unwrap();
+        let ada = directory.get("ada").unwrap();
+        assert_eq!(policy.cost_center("checkout", ada), "cc-shop");
+        assert_eq!(policy.cost_center("search", ada), "cc-sre");
     }
 
     #[test]

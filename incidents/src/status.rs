@@ -120,6 +120,8 @@ vocabulary! {
         SlackChannel = "slackChannel",
         /// Its name.
         SlackChannelName = "slackChannelName",
+        /// `true` once it is archived.
+        SlackChannelArchived = "slackChannelArchived",
         /// A message in it.
         SlackMessageTs = "slackMessageTs",
         /// The incident at PagerDuty.
@@ -130,6 +132,10 @@ vocabulary! {
         PagerdutySeverityPageId = "pagerdutySeverityPageId",
         /// The incident at Statuspage.
         StatuspageIncidentId = "statuspageIncidentId",
+        /// How it stands there.
+        StatuspageStatus = "statuspageStatus",
+        /// The space of the published review.
+        ConfluenceSpaceKey = "confluenceSpaceKey",
         /// The published review.
         ConfluencePageId = "confluencePageId",
         /// Its address.

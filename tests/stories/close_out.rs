@@ -7,7 +7,15 @@ use crate::world::{POLICY, World};
 #[tokio::test]
 async fn close_out_resolves_the_status_page_and_posts() {
     let world = World::start(POLICY).await;
-    let (id, _) = world.initiated("Payments time out", "P2").await;
+    let declared = json!({
+        "title": "Payments time out", "severity": "P2", "publicComponents": ["cmpapi"], "costCenter": "cc-42",
+    });
+    let made = world.post("incidents", declared).await;
+    let id = made["incidentId"].as_str().unwrap().to_owned();
+    world.completed(&id, "initiate").await;
+    let public = world.state("statuspage").await;
+    assert_eq!(public["incidents"][0]["impact"], "major", "{public}");
+    assert_eq!(public["components"][0]["status"], "partial_outage", "{public}");
     world
         .post(&format!("incidents/{id}/close-out"), json!({ "resolutionSummary": "Rolled back to 2.4.0" }))
         .await;
@@ -15,6 +23,20 @@ async fn close_out_resolves_the_status_page_and_posts() {
     world.click(&gate, "approve", "commander").await;
     let result = world.completed(&id, "close-out").await;
     assert_eq!(result["status"], "COMPLETED", "{result}");
+    assert_eq!(world.state("statuspage").await["components"][0]["status"], "operational");
+    // Every run of the incident carries who pays.
+    let records = world.records(&id).await;
+    let started: Vec<_> = records.iter().filter(|one| one["kind"] == "BLUEPRINT_STARTED").collect();
+    assert_eq!(started.len(), 2);
+    for one in started {
+        let input = one["payload"]["input"].as_str().unwrap();
+        assert!(input.contains("\"cost_center\":\"cc-42\""), "{input}");
+    }
+    let shown = world.incident(&id).await;
+    assert_eq!(
+        (&shown["costCenter"], &shown["links"]["statuspageStatus"]),
+        (&json!("cc-42"), &json!("resolved"))
+    );
     assert_eq!(
         result["notifications"],
         json!({ "statuspageIncidentResolved": true, "pagerDutyIncidentResolved": true, "slackCloseoutPosted": true, "channelArchived": false })

@@ -34,6 +34,9 @@ struct OpenArguments {
     message: String,
     /// Ids of components.
     components: Vec<String>,
+    /// `P1` to `P4`: how bad it is, and how the components are.
+    #[schemars(default)]
+    severity: Option<String>,
 }
 
 #[derive(JsonSchema)]
@@ -62,6 +65,9 @@ struct ImpactArguments {
     id: String,
     /// `P1` to `P4`: critical, major, minor, none.
     severity: String,
+    /// Ids of components that it touches.
+    #[schemars(default)]
+    components: Vec<String>,
 }
 
 #[derive(JsonSchema)]
@@ -72,6 +78,9 @@ struct ResolveArguments {
     /// The last update.
     #[schemars(length(max = 25_000))]
     message: String,
+    /// Ids of components that work again.
+    #[schemars(default)]
+    components: Vec<String>,
 }
 
 #[derive(JsonSchema)]

@@ -39,7 +39,6 @@ const LIST: Operation = Operation::reads("incidents.list");
 const GET: Operation = Operation::reads("incidents.get");
 const UPDATE: Operation = Operation::acts("incidents.update");
 const SET_IMPACT: Operation = Operation::acts("incidents.update");
-const SET_COMPONENT: Operation = Operation::acts("components.update");
 const DRAFT: Operation = Operation::acts("postmortem.put");
 const PUBLISH: Operation = Operation::acts("postmortem.publish");
 
@@ -61,8 +60,8 @@ pub struct IncidentDraft {
     pub status: IncidentStatus,
     /// Instead of what Statuspage works out from the components.
     pub impact: Option<Impact>,
-    /// The components it touches.
-    pub component_ids: Vec<String>,
+    /// The components it touches, and how each is meanwhile.
+    pub components: Vec<(String, ComponentStatus)>,
 }
 
 /// One more update to an incident.
@@ -72,6 +71,8 @@ pub struct Update {
     pub status: IncidentStatus,
     /// What is said: up to 25,000 characters.
     pub body: String,
+    /// Components that are in another state from now on.
+    pub components: Vec<(String, ComponentStatus)>,
 }
 
 /// An incident that is there.
@@ -209,7 +210,8 @@ impl Statuspage {
         {
             return Ok(found);
         }
-        let body = json!({ "incident": { "status": update.status, "body": update.body } });
+        let mut body = json!({ "incident": { "status": update.status, "body": update.body } });
+        set_components(&mut body["incident"], &update.components);
         let request = self.to(reqwest::Method::PATCH, &[id]).json(&body);
         let updated: Found = self.call(UPDATE, request).await?;
         Ok(updated.into())
@@ -230,21 +232,19 @@ impl Statuspage {
         Ok(updates.iter().take_while(|past| past.says(update)).count())
     }
 
-    /// Says how bad it is, instead of what Statuspage works out from the components. Set twice it is the same.
-    pub async fn set_impact(&self, id: &str, impact: Impact) -> Result<Incident, CallError> {
-        let body = json!({ "incident": { "impact_override": impact, "deliver_notifications": false } });
+    /// Says how bad it is, instead of what Statuspage works out from the components, and how these are. Set twice it is
+    /// the same.
+    pub async fn set_impact(
+        &self,
+        id: &str,
+        impact: Impact,
+        components: &[(String, ComponentStatus)],
+    ) -> Result<Incident, CallError> {
+        let mut body = json!({ "incident": { "impact_override": impact, "deliver_notifications": false } });
+        set_components(&mut body["incident"], components);
         let request = self.to(reqwest::Method::PATCH, &[id]).json(&body);
         let updated: Found = self.call(SET_IMPACT, request).await?;
         Ok(updated.into())
-    }
-
-    /// Says how a component is. Set twice it is the same.
-    pub async fn set_component(&self, component: &str, status: ComponentStatus) -> Result<(), CallError> {
-        let body = json!({ "component": { "status": status } });
-        let path = ["pages", &self.page_id, "components", component];
-        let request = self.at(reqwest::Method::PATCH, &path).json(&body);
-        let _: Value = self.call(SET_COMPONENT, request).await?;
-        Ok(())
     }
 
     /// The incident with this key, among the hundred latest.
@@ -287,14 +287,10 @@ impl Statuspage {
     fn to(&self, method: reqwest::Method, below: &[&str]) -> RequestBuilder {
         let mut path = vec!["pages", &self.page_id, "incidents"];
         path.extend(below);
-        self.at(method, &path)
-    }
-
-    fn at(&self, method: reqwest::Method, path: &[&str]) -> RequestBuilder {
         let credentials = format!("OAuth {}", self.transport.secret());
         self.transport
             .http
-            .request(method, self.transport.address.resource(path))
+            .request(method, self.transport.address.resource(&path))
             .header(AUTHORIZATION, transport::sensitive(&credentials))
     }
 
@@ -362,10 +358,18 @@ fn creation(key: &Uuid, draft: &IncidentDraft) -> Value {
     if let Some(impact) = draft.impact {
         incident["impact_override"] = json!(impact);
     }
-    if !draft.component_ids.is_empty() {
-        incident["component_ids"] = json!(draft.component_ids);
+    if !draft.components.is_empty() {
+        let ids: Vec<&str> = draft.components.iter().map(|(id, _)| id.as_str()).collect();
+        incident["component_ids"] = json!(ids);
     }
+    set_components(&mut incident, &draft.components);
     json!({ "incident": incident })
+}
+
+fn set_components(incident: &mut Value, components: &[(String, ComponentStatus)]) {
+    for (id, status) in components {
+        incident["components"][id.as_str()] = json!(status);
+    }
 }
 
 /// A text without what a web form may change in it.

@@ -20,7 +20,7 @@ fn draft() -> IncidentDraft {
         body: "We are looking into it.".to_owned(),
         status: IncidentStatus::Investigating,
         impact: Some(Impact::Major),
-        component_ids: vec!["comp1".to_owned()],
+        components: vec![("comp1".to_owned(), ComponentStatus::MajorOutage)],
     }
 }
 
@@ -162,7 +162,11 @@ async fn again_creates_what_is_not_there() {
 
 #[tokio::test]
 async fn update_counts_as_made_when_it_is_the_newest() {
-    let update = Update { status: IncidentStatus::Resolved, body: "It is over.\nThank you.".to_owned() };
+    let update = Update {
+        status: IncidentStatus::Resolved,
+        body: "It is over.\nThank you.".to_owned(),
+        components: Vec::new(),
+    };
     let with = |newest: &str| {
         let mut incident = incident(Some(KEY));
         incident["incident_updates"] = json!([
@@ -197,21 +201,25 @@ async fn review_is_written_then_published() {
 
 #[tokio::test]
 async fn impact_and_components_are_set_without_mail() {
-    let component = json!({ "id": "comp1", "page_id": "page1", "name": "API", "status": "partial_outage" });
-    let script = Script::start([Reply::json(200, incident(None)), Reply::json(200, component)]).await;
+    let script = Script::start([Reply::json(200, incident(None)), Reply::json(200, incident(None))]).await;
     let statuspage = connector(&script);
-    statuspage.set_impact("inc1", Impact::Critical).await.unwrap();
-    statuspage.set_component("comp1", ComponentStatus::PartialOutage).await.unwrap();
+    let outage = [("comp1".to_owned(), ComponentStatus::PartialOutage)];
+    statuspage.set_impact("inc1", Impact::Critical, &outage).await.unwrap();
+    let works = vec![("comp1".to_owned(), ComponentStatus::Operational)];
+    let update = Update { status: IncidentStatus::Resolved, body: "Over.".to_owned(), components: works };
+    statuspage.update_incident(Attempt::First, &KEY, "inc1", &update).await.unwrap();
     let received = script.finish("statuspage");
-    assert_eq!(received[0].body["incident"]["impact_override"], "critical");
-    assert_eq!(received[0].body["incident"]["deliver_notifications"], false);
-    assert!(received[1].line().ends_with("/components/comp1"), "{}", received[1].line());
-    assert_eq!(received[1].body["component"]["status"], "partial_outage");
+    let incident = &received[0].body["incident"];
+    assert_eq!(incident["impact_override"], "critical");
+    assert_eq!(incident["deliver_notifications"], false);
+    assert_eq!(incident["components"], json!({ "comp1": "partial_outage" }));
+    assert_eq!(received[1].body["incident"]["components"], json!({ "comp1": "operational" }));
 }
 
 #[tokio::test]
 async fn equal_updates_at_the_end_are_counted() {
-    let update = Update { status: IncidentStatus::Monitoring, body: "Better.".to_owned() };
+    let update =
+        Update { status: IncidentStatus::Monitoring, body: "Better.".to_owned(), components: Vec::new() };
     let past = |status: &str, body: &str, second: u32| json!({ "status": status, "body": body, "created_at": format!("2026-01-01T00:00:0{second}.000Z") });
     let mut answer = incident(None);
     answer["incident_updates"] = json!([

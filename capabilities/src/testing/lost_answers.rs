@@ -164,7 +164,7 @@ async fn statuspage_keeps_one_incident_and_one_update() {
         body: "We are looking into it.".to_owned(),
         status: statuspage::IncidentStatus::Investigating,
         impact: Some(statuspage::Impact::Major),
-        component_ids: Vec::new(),
+        components: Vec::new(),
     };
     stand_in.lose("POST", "/incidents").await;
     let first = statuspage.create_incident(Attempt::First, &KEY, &draft);
@@ -173,8 +173,11 @@ async fn statuspage_keeps_one_incident_and_one_update() {
     let incident = again.await.unwrap();
     assert_eq!(statuspage.count_incidents(&KEY).await.unwrap(), 1);
 
-    let update =
-        statuspage::Update { status: statuspage::IncidentStatus::Resolved, body: "It is over.".to_owned() };
+    let update = statuspage::Update {
+        status: statuspage::IncidentStatus::Resolved,
+        body: "It is over.".to_owned(),
+        components: Vec::new(),
+    };
     stand_in.lose("PATCH", "/incidents").await;
     let first = statuspage.update_incident(Attempt::First, &KEY, &incident.id, &update);
     assert_eq!(first.await.unwrap_err().fate(), Fate::Unknown);

@@ -77,7 +77,7 @@ async fn signals_actions_and_violations_have_every_field_of_the_model() {
     let world = World::new().await;
     let declared = json!({
         "title": "Checkout is slow", "severity": "critical", "primarySignalId": "sig-7",
-        "runbookPath": "runbooks/rollback-deployment.md",
+        "runbookPath": "runbooks/rollback-deployment.md", "publicComponents": ["cmpapi"], "costCenter": "cc-42",
     });
     let made = world.post("operator", "incidents", declared).await.ok(201);
     let id = made["incidentId"].as_str().unwrap();
@@ -96,6 +96,7 @@ async fn signals_actions_and_violations_have_every_field_of_the_model() {
 
     let shown = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
     assert_eq!(shown["primarySignalId"], "sig-7");
+    assert_eq!((&shown["publicComponents"], &shown["costCenter"]), (&json!(["cmpapi"]), &json!("cc-42")));
     assert_eq!(shown["runbookPath"], "runbooks/rollback-deployment.md");
     assert_eq!(shown["traceId"].as_str().unwrap().len(), 32);
     for (name, value) in signal.as_object().unwrap() {

@@ -200,6 +200,8 @@ async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Res
         "impactedServices": args.impacted_services,
         "publicTitle": args.public_title,
         "publicMessage": args.public_message,
+        "publicComponents": args.public_components,
+        "costCenter": args.cost_center,
     });
     let api = Api::open(config, args.key.idempotency_key.clone())?;
     let reply = api.post(&["incidents"], &given(body)).await?;

@@ -112,6 +112,12 @@ pub(crate) struct DeclareArgs {
     /// First message on the public status page
     #[arg(long)]
     pub(super) public_message: Option<String>,
+    /// Id of a component of the status page; repeat for more
+    #[arg(long = "public-component", value_name = "ID")]
+    pub(super) public_components: Vec<String>,
+    /// Who pays for it [default: of the service, in the policy, else yours in the directory]
+    #[arg(long)]
+    pub(super) cost_center: Option<String>,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
