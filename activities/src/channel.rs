@@ -378,7 +378,7 @@ impl Services {
         };
         self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
             Slack::archive(slack, &channel.channel).await?;
-            Ok(made(&channel.channel, &[], ""))
+            Ok(made(&channel.channel, &[(LinkName::SlackChannelArchived, "true")], ""))
         })
         .await
     }

@@ -102,7 +102,11 @@ impl Services {
                     let page = space.confluence.ensure_page(&key, &wanted).await?;
                     Ok(made(
                         &page.id,
-                        &[(LinkName::ConfluencePageId, &page.id), (LinkName::ConfluencePageUrl, &page.url)],
+                        &[
+                            (LinkName::ConfluencePageId, &page.id),
+                            (LinkName::ConfluencePageUrl, &page.url),
+                            (LinkName::ConfluenceSpaceKey, &wanted.space_key),
+                        ],
                         &page.url,
                     ))
                 })

@@ -121,6 +121,7 @@ async fn channel_is_archived_after_a_decision_of_its_own() {
     question.click("Approve").as_("commander").await;
     let result = world.completed(&id, "close-out").await;
     assert_eq!(result["notifications"]["channelArchived"], true, "{result}");
+    assert_eq!(world.incident(&id).await["links"]["slackChannelArchived"], "true");
     channel.is_archived().await;
     world.verified().await;
 }

@@ -42,6 +42,9 @@ async fn post_mortem_creates_the_page_and_returns_its_address() {
     assert_eq!(pages.len(), 1);
     assert_eq!(pages[0]["title"], format!("{id}: Login loops"));
     assert_eq!(result["postmortem"]["pageUrl"], pages[0]["url"]);
+    let links = world.incident(&id).await["links"].clone();
+    assert_eq!(links["confluencePageUrl"], pages[0]["url"], "{links}");
+    assert!(links["confluenceSpaceKey"].as_str().is_some_and(|key| !key.is_empty()), "{links}");
     let body = pages[0]["body"].to_string();
     for text in ["Test the cookie domain", "declared as P2: Login loops"] {
         assert!(body.contains(text), "{text} is missing: {body}");
