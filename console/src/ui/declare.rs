@@ -44,6 +44,7 @@ struct Given {
     summary: String,
     public_title: String,
     public_message: String,
+    public_components: String,
 }
 
 impl Given {
@@ -58,6 +59,7 @@ impl Given {
             summary: text("summary"),
             public_title: text("publicTitle"),
             public_message: text("publicMessage"),
+            public_components: text("publicComponents"),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{auth::Caller, call::SignedIn, error::ApiError};
 const YES_OR_NO: [&str; 7] =
     ["archiveChannel", "breakGlass", "emergencyOverride", "escalate", "public", "release", "remove"];
 /// Fields that hold several words: repeated, or separated by commas or lines.
-const LISTS: [&str; 5] = ["cells", "impactedServices", "labels", "secretEnv", "verify"];
+const LISTS: [&str; 6] = ["cells", "impactedServices", "labels", "publicComponents", "secretEnv", "verify"];
 /// Fields whose lines are `NAME=value`.
 const PAIRS: [&str; 1] = ["env"];
 /// Fields that are about the form itself.
