@@ -235,11 +235,16 @@ fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
     // No label: shown beside another, or nowhere.
     let label_of = |name: LinkName| match name {
         LinkName::SlackChannel => "Slack",
-        LinkName::SlackChannelName | LinkName::SlackMessageTs | LinkName::ConfluencePageUrl => "",
+        LinkName::SlackChannelName
+        | LinkName::SlackChannelArchived
+        | LinkName::SlackMessageTs
+        | LinkName::ConfluencePageUrl
+        | LinkName::ConfluenceSpaceKey => "",
         LinkName::PagerdutyIncidentId => "PagerDuty",
         LinkName::PagerdutyPageId => "Page for the approval",
         LinkName::PagerdutySeverityPageId => "Page for the incident",
         LinkName::StatuspageIncidentId => "Status page",
+        LinkName::StatuspageStatus => "The public reads",
         LinkName::ConfluencePageId => "Review page",
     };
     let mut out = Vec::new();
