@@ -351,7 +351,7 @@ impl Scene {
             body: "We look.".to_owned(),
             status: statuspage::IncidentStatus::Investigating,
             impact: None,
-            component_ids: Vec::new(),
+            components: Vec::new(),
         };
         statuspage.create_incident(Attempt::First, &Uuid::from_u128(1), &draft).await.unwrap().id
     }

@@ -73,6 +73,7 @@ pub(crate) fn run(config: &Config, command: &UserCommand, json: bool) -> anyhow:
             }
             let (token, hash) = new_token()?;
             let principal = Principal {
+                cost_center: String::new(),
                 id: args.id.clone(),
                 name: args.name.clone().unwrap_or_else(|| args.id.clone()),
                 email: args.email.clone(),
