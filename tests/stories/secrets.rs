@@ -97,7 +97,7 @@ async fn nothing_that_is_written_names_people_or_holds_secrets() {
     let histories = histories(&world, &id);
     // What is looked for can be found at all.
     assert!(logs.iter().any(|log| log.text.contains(&id)), "the logs speak of the incident");
-    assert!(histories.iter().any(|one| one.text.contains("approverId") && one.text.contains("commander")));
+    assert!(histories.iter().any(|one| one.text.contains("commander")), "the runs know who decided");
     assert!(files.iter().any(|one| one.text.contains("It is fast again")));
 
     let printed = ["incident", "approval", "log"].map(|command| {
