@@ -15,10 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     DynamoLog,
-    item::{
-        Collisions, Expression, Item, Key, Transaction, broken, item, n, number, s, text, text_if,
-        unavailable,
-    },
+    item::{Collisions, Expression, Item, Key, Transaction, broken, item, n, number, s, text, text_if},
     outbox::{moment, outbox_key, outbox_row},
     tables::{key_hash, of_incident},
 };

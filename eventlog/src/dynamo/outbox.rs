@@ -16,7 +16,7 @@ use super::{
     item::{
         Collisions, Expression, Item, Key, Transaction, broken, is_unmet, item, n, number, s, text, text_if,
     },
-    tables::{BY_DUE, head_key, of_incident, partition},
+    tables::{BY_DUE, of_incident, partition},
 };
 use crate::{
     append::Plan,
