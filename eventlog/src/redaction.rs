@@ -122,8 +122,10 @@ pub(crate) struct Erasure {
 pub(crate) fn plan(
     incident: &IncidentId,
     (seq, field, reason): (u64, Option<&str>, &str),
-    copies: Copies,
+    mut copies: Copies,
 ) -> Result<Option<Erasure>, LogError> {
+    // Each copy gets a record, and every store must write them in the same order.
+    copies.texts.sort_by(|one, other| (one.seq, &one.field).cmp(&(other.seq, &other.field)));
     let record = copies
         .canonical
         .and_then(|canonical| Record::decode(canonical.as_slice()).ok())
