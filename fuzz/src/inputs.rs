@@ -221,7 +221,7 @@ fn promotion_policy(bytes: &[u8]) {
 fn record(bytes: &[u8]) {
     let org = OrgId::default();
     let incident = IncidentId::new(2026, 1);
-    let found = record::check(&org, &incident, ChainHead::default(), bytes, &record::hash(bytes));
+    let found = record::check(&org, &incident, <ChainHead>::default(), bytes, &record::hash(bytes));
     if let Ok((record, head)) = found {
         assert_eq!((record.seq, head.state.seq), (1, 1));
     }

@@ -10,7 +10,7 @@
 
 use harmony_protos::log::{
     ActionItem, ActionKind, ActionState, ActorType, ApprovalRequested, Authority, BlueprintState,
-    CandidateState, GateState, IncidentState, Link, Phase, Record, RefusalTally, Resolution, Responder,
+    CandidateState, ChangeLinked, GateState, IncidentState, Link, Phase, Record, RefusalTally, Resolution, Responder,
     Review, ReviewSection, SignalState, SloViolationState, State, StepState, Text, TicketState,
     payload::Kind,
 };
@@ -403,10 +403,27 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             decision_id: p.decision_id.clone(),
             outcome: p.outcome.clone(),
         }),
+        Kind::ChangeLinked(p) => {
+            let place = |one: &ChangeLinked| (one.service_id.clone(), one.release_id.clone());
+            state.changes.retain(|one| place(one) != place(p));
+            state.changes.push(p.clone());
+            state.changes.sort_by_key(place);
+        }
         Kind::RecordRedacted(_)
         | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)
-        | Kind::RunbookCellUnknown(_) => {}
+        | Kind::RunbookCellUnknown(_)
+        // Of the catalog's streams.
+        | Kind::ServiceWritten(_)
+        | Kind::ServiceRetired(_)
+        | Kind::EnvironmentWritten(_)
+        | Kind::EnvironmentRetired(_)
+        | Kind::ReleaseCreated(_)
+        | Kind::ReleaseStatusChanged(_)
+        | Kind::RunStarted(_)
+        | Kind::RunLogged(_)
+        | Kind::RunPoliciesJudged(_)
+        | Kind::RunFinished(_) => {}
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each is its own type and is checked when it is made, so that what is inside can be put into paths, queries and
 //! hashes as it is.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Deref, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -75,21 +75,51 @@ impl FromStr for OrgId {
     }
 }
 
-/// `INC-<year>-<number, at least 4 digits>`, gap-free per organisation and year.
+/// `INC-<year>-<number, at least 4 digits>`, gap-free per organisation and year. It names the incident's stream, too.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct IncidentId(String);
-text_id!(IncidentId);
+pub struct IncidentId(StreamId);
+
+impl Deref for IncidentId {
+    type Target = StreamId;
+    fn deref(&self) -> &StreamId {
+        &self.0
+    }
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl TryFrom<String> for IncidentId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<IncidentId> for String {
+    fn from(id: IncidentId) -> Self {
+        id.0.into()
+    }
+}
 
 impl IncidentId {
     /// The id of the `number`th incident of a year.
     pub fn new(year: i16, number: u64) -> Self {
-        Self(format!("INC-{year:04}-{number:04}"))
+        Self(StreamId(format!("INC-{year:04}-{number:04}")))
+    }
+
+    /// The id as it is written.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
     }
 
     /// Year and number.
     pub fn parts(&self) -> (i16, u64) {
-        let mut parts = self.0.splitn(3, '-').skip(1);
+        let mut parts = self.as_str().splitn(3, '-').skip(1);
         let year = parts.next().and_then(|text| text.parse().ok()).unwrap_or_default();
         let number = parts.next().and_then(|text| text.parse().ok()).unwrap_or_default();
         (year, number)
@@ -110,10 +140,158 @@ impl FromStr for IncidentId {
         if year.len() != 4 || !digits(year) || !digits(number) || !(4..=18).contains(&number.len()) {
             return Err(error());
         }
-        let id = Self(text.to_owned());
+        let id = Self(StreamId(text.to_owned()));
         let (year, number) = id.parts();
         // One spelling per incident: no leading zeros beyond four digits, no number 0.
         (number > 0 && Self::new(year, number) == id).then_some(id).ok_or_else(error)
+    }
+}
+
+/// An id of the catalog: a service, an environment, a release or a run. Unique in its organisation, stable for ever.
+fn catalog_id(what: &'static str, text: &str) -> Result<String, IdError> {
+    let fits = (1..=100).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && text.as_bytes()[0].is_ascii_alphanumeric();
+    fits.then(|| text.to_owned()).ok_or_else(|| IdError {
+        what,
+        value: text.chars().take(120).collect(),
+        expected: "1 to 100 of a-z, A-Z, 0-9, -, _ and ., starting with a letter or a digit",
+    })
+}
+
+macro_rules! catalog_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+        text_id!($name);
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                catalog_id($what, text).map(Self)
+            }
+        }
+    };
+}
+
+catalog_id! {
+    /// A service of the catalog, such as `svc-demo`.
+    ServiceId, "service"
+}
+catalog_id! {
+    /// An environment of the catalog, such as `env-prod`.
+    EnvironmentId, "environment"
+}
+catalog_id! {
+    /// A release of a service to an environment, such as `rel-123`.
+    ReleaseId, "release"
+}
+catalog_id! {
+    /// A run that deploys or promotes a release, such as `run-456`.
+    RunId, "run"
+}
+
+/// A chain of records: an incident's, written as its id alone, a service's (`svc/<id>`) or an environment's
+/// (`env/<id>`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StreamId(String);
+text_id!(StreamId);
+
+/// Whose chain it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// An incident.
+    Incident(IncidentId),
+    /// A service: its releases and runs stand in its stream, too.
+    Service(ServiceId),
+    /// An environment, without the releases in it.
+    Environment(EnvironmentId),
+}
+
+impl Subject {
+    /// Incidents by year and number, then environments, then services, by id.
+    fn place(&self) -> (u8, i16, u64, &str) {
+        match self {
+            Self::Incident(incident) => {
+                let (year, number) = incident.parts();
+                (0, year, number, "")
+            }
+            Self::Environment(id) => (1, 0, 0, id.as_str()),
+            Self::Service(id) => (2, 0, 0, id.as_str()),
+        }
+    }
+}
+
+impl StreamId {
+    /// How a service's begins.
+    const SERVICE: &str = "svc/";
+    /// How an environment's begins.
+    const ENVIRONMENT: &str = "env/";
+
+    /// Whose it is.
+    pub fn subject(&self) -> Subject {
+        if let Some(id) = self.0.strip_prefix(Self::SERVICE) {
+            Subject::Service(ServiceId(id.to_owned()))
+        } else if let Some(id) = self.0.strip_prefix(Self::ENVIRONMENT) {
+            Subject::Environment(EnvironmentId(id.to_owned()))
+        } else {
+            Subject::Incident(IncidentId(self.clone()))
+        }
+    }
+
+    /// The incident, where it is one's.
+    pub fn incident(&self) -> Option<IncidentId> {
+        match self.subject() {
+            Subject::Incident(incident) => Some(incident),
+            Subject::Service(_) | Subject::Environment(_) => None,
+        }
+    }
+}
+
+/// In the order of exports and checkpoints: incidents by year and number, then environments, then services, by id.
+impl Ord for StreamId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.subject().place().cmp(&other.subject().place())
+    }
+}
+
+impl PartialOrd for StreamId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if let Some(id) = text.strip_prefix(Self::SERVICE) {
+            id.parse::<ServiceId>().map(Self::from)
+        } else if let Some(id) = text.strip_prefix(Self::ENVIRONMENT) {
+            id.parse::<EnvironmentId>().map(Self::from)
+        } else {
+            text.parse::<IncidentId>().map(Self::from)
+        }
+    }
+}
+
+impl From<IncidentId> for StreamId {
+    fn from(id: IncidentId) -> Self {
+        id.0
+    }
+}
+
+impl From<ServiceId> for StreamId {
+    fn from(id: ServiceId) -> Self {
+        Self(format!("{}{id}", Self::SERVICE))
+    }
+}
+
+impl From<EnvironmentId> for StreamId {
+    fn from(id: EnvironmentId) -> Self {
+        Self(format!("{}{id}", Self::ENVIRONMENT))
     }
 }
 
@@ -333,6 +511,17 @@ mod tests {
             assert!(bad.parse::<IncidentId>().is_err(), "{bad}");
         }
         assert_eq!(IncidentId::new(2026, 12).parts(), (2026, 12));
+    }
+
+    #[test]
+    fn streams_are_spelled_in_one_way_and_stand_in_one_order() {
+        let in_order = ["INC-2025-0002", "INC-2026-0001", "INC-2026-10000", "env/env-prod", "svc/a", "svc/svc-demo"];
+        let mut streams: Vec<StreamId> = in_order.iter().rev().map(|id| id.parse().unwrap()).collect();
+        streams.sort();
+        assert_eq!(streams.iter().map(ToString::to_string).collect::<Vec<_>>(), in_order);
+        for bad in ["svc/", "svc/a/b", "svc/-a", "env/a b", "rel/a", "", "svc/ä"] {
+            assert!(bad.parse::<StreamId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

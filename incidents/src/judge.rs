@@ -6,7 +6,7 @@ use std::sync::Arc;
 use harmony_protos::log::{
     ApprovalCancelled, CandidateDecided, GateState, IncidentCreated, IncidentResolved,
     IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged,
-    RecordRedacted, ResolutionType, ResponderAssigned, RunbookCellStarted, Severity, State, StepFailed, Text,
+    RecordRedacted, Relation, ResolutionType, ResponderAssigned, RunbookCellStarted, Severity, State, StepFailed, Text,
     payload::Kind,
 };
 
@@ -445,6 +445,13 @@ fn record(
             }
             required("the section's text", &shown(&p.text))?;
         }
+        Kind::ChangeLinked(p) => {
+            required("the release", &p.release_id)?;
+            required("the service", &p.service_id)?;
+            if p.relation() == Relation::Unspecified {
+                return Err(invalid("a change is suspected, caused, related or dismissed"));
+            }
+        }
         Kind::ActionItemAdded(p) => {
             required("the action", &shown(&p.action))?;
             required("the action's owner", &p.owner)?;
@@ -471,7 +478,17 @@ fn record(
         | Kind::ApprovalEscalated(_)
         | Kind::ApprovalCancelled(_)
         | Kind::ApprovalReplanned(_)
-        | Kind::RecordRedacted(_) => {
+        | Kind::RecordRedacted(_)
+        | Kind::ServiceWritten(_)
+        | Kind::ServiceRetired(_)
+        | Kind::EnvironmentWritten(_)
+        | Kind::EnvironmentRetired(_)
+        | Kind::ReleaseCreated(_)
+        | Kind::ReleaseStatusChanged(_)
+        | Kind::RunStarted(_)
+        | Kind::RunLogged(_)
+        | Kind::RunPoliciesJudged(_)
+        | Kind::RunFinished(_) => {
             return Err(invalid("this kind of record follows only from its own command"));
         }
         Kind::IncidentUpdated(_)

@@ -28,7 +28,10 @@ pub mod words;
 pub use authority::{Access, Right};
 pub use command::{Answer, Command, Context, Refusal};
 pub use directory::{Directory, Principal, Role};
-pub use ids::{EffectScope, GateId, IncidentId, OrgId, WorkflowId, WorkflowType};
+pub use ids::{
+    EffectScope, EnvironmentId, GateId, IncidentId, OrgId, ReleaseId, RunId, ServiceId, StreamId, Subject,
+    WorkflowId, WorkflowType,
+};
 pub use judge::{Head, Judged, RuleSet, Rules, RulesSource, judge};
 pub use policy::Policy;
 pub use status::{GateStatus, HasStatus, LinkName, RunStatus, StepStatus};

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     command::{Context, Refusal},
     fold,
-    ids::{IncidentId, NAMESPACE, OrgId},
+    ids::{NAMESPACE, OrgId, StreamId},
 };
 
 /// A SHA-256.
@@ -87,19 +87,65 @@ pub struct SealedRecord {
     pub texts: Vec<SealedText>,
 }
 
+/// What the records of one stream fold to.
+pub trait Folded: Clone {
+    /// The last record's.
+    fn seq(&self) -> u64;
+
+    /// The state after a record. Total: a record is a fact.
+    #[must_use]
+    fn fold(self, record: &Record) -> Self;
+
+    /// Every free text in it.
+    fn texts(&mut self) -> Vec<&mut Text>;
+
+    /// Its deterministic encoding: fields by number, lists that stand for maps sorted.
+    fn encoded(&self) -> Vec<u8>;
+}
+
+impl Folded for IncidentState {
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    fn fold(self, record: &Record) -> Self {
+        fold::fold(self, record)
+    }
+
+    fn texts(&mut self) -> Vec<&mut Text> {
+        state_texts(self)
+    }
+
+    fn encoded(&self) -> Vec<u8> {
+        self.encode_to_vec()
+    }
+}
+
 /// Where a chain ends.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ChainHead {
-    /// Folded state without texts; `seq` within it is the last record's.
-    pub state: IncidentState,
+pub struct ChainHead<S = IncidentState> {
+    /// Folded state without texts; its seq is the last record's.
+    pub state: S,
     /// Hash of the last record, [`GENESIS`] where there is none.
     pub hash: Hash,
 }
 
-impl Default for ChainHead {
-    fn default() -> Self {
-        Self { state: IncidentState::default(), hash: GENESIS }
+impl<S> ChainHead<S> {
+    /// Before the first record.
+    pub fn before(state: S) -> Self {
+        Self { state, hash: GENESIS }
     }
+}
+
+impl<S: Default> Default for ChainHead<S> {
+    fn default() -> Self {
+        Self::before(S::default())
+    }
+}
+
+/// The stream that a record says it stands in, as it is written there.
+pub fn stream_of(record: &Record) -> &str {
+    if record.subject.is_empty() { &record.incident } else { &record.subject }
 }
 
 /// The commitment to a text.
@@ -125,20 +171,20 @@ pub fn hash(canonical: &[u8]) -> Hash {
 }
 
 /// SHA-256 over the deterministic encoding of a state: fields by number, lists sorted, texts as commitments.
-pub fn state_hash(state: &IncidentState) -> Hash {
+pub fn state_hash<S: Folded>(state: &S) -> Hash {
     let mut bare = state.clone();
     strip(&mut bare);
     bare_state_hash(&bare)
 }
 
 /// The hash of a state without texts.
-fn bare_state_hash(state: &IncidentState) -> Hash {
-    Sha256::digest(state.encode_to_vec()).into()
+fn bare_state_hash<S: Folded>(state: &S) -> Hash {
+    Sha256::digest(state.encoded()).into()
 }
 
 /// Takes every text out of a state, leaving commitments.
-pub fn strip(state: &mut IncidentState) {
-    for text in state_texts(state) {
+pub fn strip<S: Folded>(state: &mut S) {
+    for text in state.texts() {
         text.text.clear();
         text.redacted = false;
     }
@@ -151,16 +197,20 @@ pub fn event_id(org: &OrgId, key: &str, index: usize) -> Uuid {
 }
 
 /// Appends payloads to a chain: the records to store and the new head. Pure.
-pub fn append(
+pub fn append<S: Folded>(
     org: &OrgId,
-    incident: &IncidentId,
-    head: &ChainHead,
+    stream: &StreamId,
+    head: &ChainHead<S>,
     key: &str,
     context: &Context,
     payloads: Vec<Payload>,
     salt: &SaltKey,
-) -> (Vec<SealedRecord>, ChainHead) {
+) -> (Vec<SealedRecord>, ChainHead<S>) {
     let mut head = head.clone();
+    let (incident, subject) = match stream.incident() {
+        Some(incident) => (incident.to_string(), String::new()),
+        None => (String::new(), stream.to_string()),
+    };
     let mut sealed = Vec::with_capacity(payloads.len());
     for (index, mut payload) in payloads.into_iter().enumerate() {
         let event = event_id(org, key, index);
@@ -168,8 +218,9 @@ pub fn append(
         let mut record = Record {
             schema_version: SCHEMA_VERSION,
             org: org.to_string(),
-            incident: incident.to_string(),
-            seq: head.state.seq + 1,
+            incident: incident.clone(),
+            subject: subject.clone(),
+            seq: head.state.seq() + 1,
             event_id: event.as_bytes().to_vec(),
             occurred_at_us: context.occurred_at.as_microsecond(),
             actor: context.actor.clone(),
@@ -180,7 +231,7 @@ pub fn append(
             prev_hash: head.hash.to_vec(),
             payload: Some(payload),
         };
-        head.state = fold::fold(head.state, &record);
+        head.state = head.state.fold(&record);
         record.state_hash_after = state_hash(&head.state).to_vec();
         let canonical = record.encode_to_vec();
         head.hash = hash(&canonical);
@@ -216,12 +267,12 @@ pub enum ChainError {
     #[error("the bytes hold more than the record they encode")]
     NotCanonical,
     /// The record stands in another place than it says.
-    #[error("the record says it is {org} {incident} seq {seq}")]
+    #[error("the record says it is {org} {stream} seq {seq}")]
     Misplaced {
         /// As the record says.
         org: String,
         /// As the record says.
-        incident: String,
+        stream: String,
         /// As the record says.
         seq: u64,
     },
@@ -254,13 +305,13 @@ pub enum ChainError {
 }
 
 /// Checks one stored record against the head before it and folds it: hash, place, chain, state.
-pub fn check(
+pub fn check<S: Folded>(
     org: &OrgId,
-    incident: &IncidentId,
-    head: ChainHead,
+    stream: &StreamId,
+    head: ChainHead<S>,
     canonical: &[u8],
     stored_hash: &[u8],
-) -> Result<(Record, ChainHead), ChainError> {
+) -> Result<(Record, ChainHead<S>), ChainError> {
     let hash = hash(canonical);
     if stored_hash != hash {
         return Err(ChainError::Hash);
@@ -272,14 +323,18 @@ pub fn check(
     if record.encode_to_vec() != canonical {
         return Err(ChainError::NotCanonical);
     }
-    if record.org != org.as_str() || record.incident != incident.as_str() || record.seq != head.state.seq + 1
-    {
-        return Err(ChainError::Misplaced { org: record.org, incident: record.incident, seq: record.seq });
+    let says_both = !record.subject.is_empty() && !record.incident.is_empty();
+    let stands_here = record.org == org.as_str()
+        && stream_of(&record) == stream.as_str()
+        && record.seq == head.state.seq() + 1;
+    if says_both || !stands_here {
+        let stream = stream_of(&record).to_owned();
+        return Err(ChainError::Misplaced { org: record.org, stream, seq: record.seq });
     }
     if record.prev_hash != head.hash {
         return Err(ChainError::Chain);
     }
-    let state = fold::fold(head.state, &record);
+    let state = head.state.fold(&record);
     // Canonical bytes hold no text, so there is none to take out of what they fold to.
     if record.state_hash_after != bare_state_hash(&state) {
         return Err(ChainError::State);

@@ -100,6 +100,27 @@ pub fn of(kind: &Kind) -> String {
         Kind::PostMortemRendered(p) => format!("review rendered up to record {}", p.upto_seq),
         Kind::PostMortemPublished(p) => format!("review published: {}", p.url),
         Kind::CandidateDecided(p) => format!("candidate {} {}", p.candidate_id, p.outcome),
+        Kind::ServiceWritten(p) => format!("service {} described", p.name),
+        Kind::ServiceRetired(p) => format!("service retired: {}", shown(&p.reason)),
+        Kind::EnvironmentWritten(p) => format!("environment {} described", p.name),
+        Kind::EnvironmentRetired(p) => format!("environment retired: {}", shown(&p.reason)),
+        Kind::ReleaseCreated(p) => {
+            format!("release {} of {} for {}", p.release_id, p.sha, p.environment_id)
+        }
+        Kind::ReleaseStatusChanged(p) => {
+            let change = format!("{} → {}", words::release_status(p.from()), words::release_status(p.to()));
+            format!("release {}: {change} {}", p.release_id, shown(&p.reason))
+        }
+        Kind::RunStarted(p) => {
+            format!("{} of {} to {} started", words::run_kind(p.kind()), p.release_id, p.environment_id)
+        }
+        Kind::RunLogged(p) => format!("run {}: {}", p.run_id, shown(&p.message)),
+        Kind::RunPoliciesJudged(p) => format!("policies of run {}: {}", p.run_id, p.outcome),
+        Kind::RunFinished(p) => format!("run {} {} {}", p.run_id, p.outcome, shown(&p.reason)),
+        Kind::ChangeLinked(p) => {
+            let relation = words::relation(p.relation());
+            format!("release {} of {} is {relation}: {}", p.release_id, p.service_id, shown(&p.reason))
+        }
     }
     .trim_end()
     .to_owned()

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use harmony_protos::log::{
-    ActionKind, ActorType, Authority, Phase, ResolutionType, Severity, SignalType, State,
+    ActionKind, ActorType, Authority, LogLevel, Phase, Relation, ReleaseStatus, ResolutionType, RunKind,
+    Severity, SignalType, State,
 };
 
 /// A word that is in none of the vocabularies.
@@ -42,6 +43,58 @@ pub fn state(word: &str) -> Result<State, UnknownWord> {
     State::from_str_name(&word.to_ascii_uppercase()).filter(|state| *state != State::Unspecified).ok_or_else(
         || unknown("state", word, "PENDING, OPEN, MITIGATING, RESOLVED, CLOSED, CANCELLED, ARCHIVED"),
     )
+}
+
+/// The catalog's words of a severity: `critical`, `high`, `medium`, `low`.
+pub fn severity_view(severity: Severity) -> &'static str {
+    match severity {
+        Severity::P1 => "critical",
+        Severity::P2 => "high",
+        Severity::P3 => "medium",
+        Severity::P4 => "low",
+        Severity::Unspecified => "",
+    }
+}
+
+/// The word of a release's status.
+pub fn release_status(status: ReleaseStatus) -> &'static str {
+    match status {
+        ReleaseStatus::Draft => "Draft",
+        ReleaseStatus::Promoting => "Promoting",
+        ReleaseStatus::Active => "Active",
+        ReleaseStatus::Failed => "Failed",
+        ReleaseStatus::Unspecified => "",
+    }
+}
+
+/// The word of a run's kind.
+pub fn run_kind(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Deploy => "Deploy",
+        RunKind::Promote => "Promote",
+        RunKind::Unspecified => "",
+    }
+}
+
+/// The word of a log line's level.
+pub fn log_level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info | LogLevel::Unspecified => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    }
+}
+
+/// The word of how a release stands to an incident.
+pub fn relation(relation: Relation) -> &'static str {
+    match relation {
+        Relation::Suspected => "suspected",
+        Relation::Caused => "caused",
+        Relation::Related => "related",
+        Relation::Dismissed => "dismissed",
+        Relation::Unspecified => "",
+    }
 }
 
 /// How an incident was resolved.

@@ -17,7 +17,7 @@ pub mod log {
 }
 
 pub use names::kind_name;
-pub use text::{TextField, state_texts, texts};
+pub use text::{TextField, service_texts, state_texts, texts};
 
 /// Version of the record layout that this build writes.
 pub const SCHEMA_VERSION: u32 = 1;

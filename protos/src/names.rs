@@ -43,5 +43,16 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::PostMortemRendered(_) => "POST_MORTEM_RENDERED",
         Kind::PostMortemPublished(_) => "POST_MORTEM_PUBLISHED",
         Kind::CandidateDecided(_) => "CANDIDATE_DECIDED",
+        Kind::ServiceWritten(_) => "SERVICE_WRITTEN",
+        Kind::ServiceRetired(_) => "SERVICE_RETIRED",
+        Kind::EnvironmentWritten(_) => "ENVIRONMENT_WRITTEN",
+        Kind::EnvironmentRetired(_) => "ENVIRONMENT_RETIRED",
+        Kind::ReleaseCreated(_) => "RELEASE_CREATED",
+        Kind::ReleaseStatusChanged(_) => "RELEASE_STATUS_CHANGED",
+        Kind::RunStarted(_) => "RUN_STARTED",
+        Kind::RunLogged(_) => "RUN_LOGGED",
+        Kind::RunPoliciesJudged(_) => "RUN_POLICIES_JUDGED",
+        Kind::RunFinished(_) => "RUN_FINISHED",
+        Kind::ChangeLinked(_) => "CHANGE_LINKED",
     }
 }

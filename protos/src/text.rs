@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::log::{self, IncidentState, Payload, Text, payload::Kind};
+use crate::log::{self, IncidentState, Payload, ServiceState, Text, payload::Kind};
 
 impl Text {
     /// Text that has not been sealed yet.
@@ -110,6 +110,21 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         Kind::RunbookCellUnknown(p) => fields([("reason", &mut p.reason)]),
         Kind::PostMortemRendered(p) => fields([("page", &mut p.page)]),
         Kind::CandidateDecided(p) => fields([("trace", &mut p.trace)]),
+        Kind::ServiceRetired(p) => fields([("reason", &mut p.reason)]),
+        Kind::EnvironmentRetired(p) => fields([("reason", &mut p.reason)]),
+        Kind::ReleaseStatusChanged(p) => fields([("reason", &mut p.reason)]),
+        Kind::RunLogged(p) => fields([("message", &mut p.message)]),
+        Kind::RunPoliciesJudged(p) => p
+            .verdicts
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, verdict)| {
+                let text = verdict.reason.as_mut()?;
+                Some(TextField { name: format!("verdicts[{index}].reason"), text })
+            })
+            .collect(),
+        Kind::RunFinished(p) => fields([("reason", &mut p.reason)]),
+        Kind::ChangeLinked(p) => fields([("reason", &mut p.reason)]),
         Kind::IncidentTagAdded(_)
         | Kind::IncidentTagRemoved(_)
         | Kind::IncidentLinkedToTicket(_)
@@ -120,7 +135,11 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         | Kind::ApprovalTimedOut(_)
         | Kind::ApprovalReplanned(_)
         | Kind::RunbookCellStarted(_)
-        | Kind::PostMortemPublished(_) => Vec::new(),
+        | Kind::PostMortemPublished(_)
+        | Kind::ServiceWritten(_)
+        | Kind::EnvironmentWritten(_)
+        | Kind::ReleaseCreated(_)
+        | Kind::RunStarted(_) => Vec::new(),
     }
 }
 
@@ -139,6 +158,7 @@ pub fn state_texts(state: &mut IncidentState) -> Vec<&mut Text> {
         signals,
         actions,
         slo_violations,
+        changes,
         ..
     } = state;
     let mut all: Vec<&mut Text> =
@@ -159,6 +179,17 @@ pub fn state_texts(state: &mut IncidentState) -> Vec<&mut Text> {
         actions.iter_mut().flat_map(|one| [&mut one.label, &mut one.detail]).filter_map(Option::as_mut),
     );
     all.extend(slo_violations.iter_mut().filter_map(|one| one.detail.as_mut()));
+    all.extend(changes.iter_mut().filter_map(|one| one.reason.as_mut()));
+    all
+}
+
+/// As [`state_texts`], of a service.
+pub fn service_texts(state: &mut ServiceState) -> Vec<&mut Text> {
+    let ServiceState { releases, runs, flow, changes, .. } = state;
+    let mut all: Vec<&mut Text> = releases.iter_mut().filter_map(|one| one.reason.as_mut()).collect();
+    all.extend(runs.iter_mut().filter_map(|one| one.reason.as_mut()));
+    all.extend(flow.iter_mut().flat_map(state_texts));
+    all.extend(changes.iter_mut().filter_map(|one| one.reason.as_mut()));
     all
 }
 

@@ -39,7 +39,7 @@ fn rows(redacted: Option<Payload>) -> Vec<Row> {
     let (sealed, _) = record::append(
         &OrgId::default(),
         &id(1),
-        &ChainHead::default(),
+        &<ChainHead>::default(),
         "key",
         &context(begin()),
         payloads,

@@ -139,7 +139,7 @@ fn record_of_another_incident_or_organisation_is_out_of_place() {
     let first = &world.sealed[0];
     let elsewhere = harmony_incidents::IncidentId::new(2026, 2);
     for (org, incident) in [(OrgId::default(), elsewhere), ("acme".parse().unwrap(), incident())] {
-        let error = record::check(&org, &incident, ChainHead::default(), &first.canonical, &first.hash);
+        let error = record::check(&org, &incident, <ChainHead>::default(), &first.canonical, &first.hash);
         assert_eq!(
             error.unwrap_err().to_string(),
             "the record says it is default INC-2026-0001 seq 1",
@@ -156,7 +156,7 @@ fn record_of_a_newer_version_is_said_to_be_newer() {
     let canonical = record.encode_to_vec();
     let hash = record::hash(&canonical);
     let error =
-        record::check(&OrgId::default(), &incident(), ChainHead::default(), &canonical, &hash).unwrap_err();
+        record::check(&OrgId::default(), &incident(), <ChainHead>::default(), &canonical, &hash).unwrap_err();
     assert_eq!(error, ChainError::Newer { schema: 1, fold: 3 });
 }
 
@@ -194,7 +194,7 @@ proptest! {
         prop_assert_eq!(commitments.len(), 3);
         let other = harmony_incidents::record::SaltKey::parse(&"a5".repeat(32)).unwrap();
         let with = |key| {
-            let head = ChainHead::default();
+            let head = <ChainHead>::default();
             record::append(&OrgId::default(), &incident(), &head, "k", &context, vec![kind()], key).0
         };
         let (ours, theirs) = (with(&salt()), with(&other));
