@@ -10,8 +10,8 @@
 
 use harmony_protos::log::{
     ActionItem, ActionKind, ActionState, ActorType, ApprovalRequested, Authority, BlueprintState,
-    CandidateState, ChangeLinked, GateState, IncidentState, Link, Phase, Record, RefusalTally, Resolution, Responder,
-    Review, ReviewSection, SignalState, SloViolationState, State, StepState, Text, TicketState,
+    CandidateState, ChangeLinked, GateState, IncidentState, Link, Phase, Record, RefusalTally, Resolution,
+    Responder, Review, ReviewSection, SignalState, SloViolationState, State, StepState, Text, TicketState,
     payload::Kind,
 };
 

@@ -515,7 +515,8 @@ mod tests {
 
     #[test]
     fn streams_are_spelled_in_one_way_and_stand_in_one_order() {
-        let in_order = ["INC-2025-0002", "INC-2026-0001", "INC-2026-10000", "env/env-prod", "svc/a", "svc/svc-demo"];
+        let in_order =
+            ["INC-2025-0002", "INC-2026-0001", "INC-2026-10000", "env/env-prod", "svc/a", "svc/svc-demo"];
         let mut streams: Vec<StreamId> = in_order.iter().rev().map(|id| id.parse().unwrap()).collect();
         streams.sort();
         assert_eq!(streams.iter().map(ToString::to_string).collect::<Vec<_>>(), in_order);

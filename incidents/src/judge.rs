@@ -6,8 +6,8 @@ use std::sync::Arc;
 use harmony_protos::log::{
     ApprovalCancelled, CandidateDecided, GateState, IncidentCreated, IncidentResolved,
     IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged,
-    RecordRedacted, Relation, ResolutionType, ResponderAssigned, RunbookCellStarted, Severity, State, StepFailed, Text,
-    payload::Kind,
+    RecordRedacted, Relation, ResolutionType, ResponderAssigned, RunbookCellStarted, Severity, State,
+    StepFailed, Text, payload::Kind,
 };
 
 use crate::{
