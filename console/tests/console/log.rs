@@ -102,7 +102,7 @@ async fn exported_lines_verify_without_the_store() {
     assert_eq!((verified.report.incidents, verified.report.records), (2, 214));
     for (id, count) in [(&first, 2), (&second, 212)] {
         let incident: IncidentId = id.parse().unwrap();
-        let mut head = ChainHead::default();
+        let mut head = <ChainHead>::default();
         for line in lines.iter().filter(|line| line["incident"] == id.as_str()) {
             let canonical = STANDARD.decode(line["canonical"].as_str().unwrap()).unwrap();
             let hash = hex::decode(line["hash"].as_str().unwrap()).unwrap();
