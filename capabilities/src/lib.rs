@@ -1,4 +1,5 @@
-//! The connectors: typed operations at the vendors an incident is worked with.
+//! The connectors: typed operations at the vendors an incident is worked with, and at the platforms that releases are
+//! deployed to.
 //!
 //! One folder a vendor. A connector speaks one API, knows its limits and oddities, and says of
 //! every failure whether the effect may have happened ([`error::Fate`]). It knows no incident and
@@ -7,6 +8,7 @@
 
 pub mod address;
 pub mod confluence;
+pub mod deployments;
 pub mod descriptor;
 pub mod error;
 pub mod pagerduty;

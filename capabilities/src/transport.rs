@@ -26,7 +26,7 @@ use crate::address::{self, Address, AddressError};
 use crate::error::{CallError, Fate};
 
 /// The longest answer that is read: some ten times the longest page of a list seen.
-const ANSWER_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
 /// Whether a call changes something at the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,44 +161,16 @@ impl Transport {
             let message = "not sent, since an earlier call was answered so";
             return Err(CallError::new(self.vendor, operation.name, fate, None, message));
         }
-        let span = self.span(operation, &request);
-        let sent = self.exchange(operation, request).with_context(span.clone()).await;
-        let status = match &sent {
-            Ok(answer) => Some(answer.status.as_u16()),
-            Err(error) => error.status(),
+        let copy = request.try_clone();
+        let endpoint = || {
+            let request = copy?.build().ok()?;
+            Some(Endpoint {
+                method: request.method().to_string(),
+                host: request.url().host_str().unwrap_or_default().to_owned(),
+                port: request.url().port_or_known_default(),
+            })
         };
-        if let Some(status) = status {
-            span.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
-        }
-        if status.is_none_or(|status| status >= 400) {
-            span.span().set_status(Status::error(if status.is_some() { "refused" } else { "no answer" }));
-        }
-        sent
-    }
-
-    /// The call as a span of whatever is open here: method, host and operation, never a path, query or body.
-    fn span(&self, operation: Operation, request: &RequestBuilder) -> Context {
-        let here = Context::current();
-        if !here.span().span_context().is_valid() {
-            return here;
-        }
-        let Some(request) = request.try_clone().and_then(|copy| copy.build().ok()) else { return here };
-        let mut attributes = vec![
-            KeyValue::new("http.request.method", request.method().to_string()),
-            KeyValue::new("server.address", request.url().host_str().unwrap_or_default().to_owned()),
-            KeyValue::new("harmony.vendor", self.vendor),
-            KeyValue::new("harmony.operation", operation.name),
-        ];
-        attributes.extend(
-            request.url().port_or_known_default().map(|port| KeyValue::new("server.port", i64::from(port))),
-        );
-        let tracer = global::tracer("harmony");
-        let span = tracer
-            .span_builder(format!("{} {}", self.vendor, operation.name))
-            .with_kind(SpanKind::Client)
-            .with_attributes(attributes)
-            .start_with_context(&tracer, &here);
-        here.with_span(span)
+        traced(self.vendor, operation, endpoint, self.exchange(operation, request)).await
     }
 
     async fn exchange(&self, operation: Operation, request: RequestBuilder) -> Result<Answer, CallError> {
@@ -293,6 +265,62 @@ impl Transport {
     }
 }
 
+/// Where a call goes, as far as a span tells it: never a path, query or body.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) method: String,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+}
+
+/// Makes a call as a span of whatever is open here; where nothing is, nobody asks for the endpoint.
+pub(crate) async fn traced(
+    vendor: &'static str,
+    operation: Operation,
+    endpoint: impl FnOnce() -> Option<Endpoint>,
+    call: impl Future<Output = Result<Answer, CallError>>,
+) -> Result<Answer, CallError> {
+    let span = span(vendor, operation, endpoint);
+    let sent = call.with_context(span.clone()).await;
+    let status = match &sent {
+        Ok(answer) => Some(answer.status.as_u16()),
+        Err(error) => error.status(),
+    };
+    if let Some(status) = status {
+        span.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+    }
+    if status.is_none_or(|status| status >= 400) {
+        span.span().set_status(Status::error(if status.is_some() { "refused" } else { "no answer" }));
+    }
+    sent
+}
+
+fn span(
+    vendor: &'static str,
+    operation: Operation,
+    endpoint: impl FnOnce() -> Option<Endpoint>,
+) -> Context {
+    let here = Context::current();
+    if !here.span().span_context().is_valid() {
+        return here;
+    }
+    let Some(Endpoint { method, host, port }) = endpoint() else { return here };
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("server.address", host),
+        KeyValue::new("harmony.vendor", vendor),
+        KeyValue::new("harmony.operation", operation.name),
+    ];
+    attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
+    let tracer = global::tracer("harmony");
+    let span = tracer
+        .span_builder(format!("{vendor} {}", operation.name))
+        .with_kind(SpanKind::Client)
+        .with_attributes(attributes)
+        .start_with_context(&tracer, &here);
+    here.with_span(span)
+}
+
 /// How long the vendor asks to wait. A date is taken relative to the answer's own date, since
 /// there is no clock here.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -324,7 +352,7 @@ pub(crate) fn sensitive(text: &str) -> HeaderValue {
     value
 }
 
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -9,10 +9,14 @@
 //! activities make is held against them by a test there, every example by a test here.
 //!
 //! The types in this folder exist for their schemas alone: what is sent is made by the connectors.
+//!
+//! The adapters that deploy releases have descriptors, too ([`adapters`]). They are called for a service that lists
+//! them, not for an incident, so they are not among the capabilities.
 
 #![expect(dead_code, reason = "nothing reads the fields of a type that exists for its schema")]
 
 mod confluence;
+mod deployments;
 mod pagerduty;
 mod runbook;
 mod slack;
@@ -24,6 +28,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::deployments::AdapterName;
 
 /// First and longest wait between two tries of an operation. Temporal retries no sooner than after 1 s.
 pub const BACKOFF_MS: (u64, u64) = (1_000, 15_000);
@@ -57,7 +63,7 @@ pub struct Metadata {
     pub name: &'static str,
     /// One or two sentences.
     pub description: &'static str,
-    /// `connectors`, `integrations`, `operations` or `transformers`.
+    /// `connectors`, `deployments`, `integrations`, `operations` or `transformers`.
     pub domain: &'static str,
     /// Words to find it by.
     pub tags: &'static [&'static str],
@@ -152,10 +158,16 @@ pub fn all() -> Vec<Descriptor> {
     ]
 }
 
-/// The capability with this id.
+/// Every adapter that deploys releases, by name.
+#[must_use]
+pub fn adapters() -> Vec<Descriptor> {
+    AdapterName::ALL.into_iter().map(deployments::descriptor).collect()
+}
+
+/// The capability or adapter with this id.
 #[must_use]
 pub fn find(id: &str) -> Option<Descriptor> {
-    all().into_iter().find(|one| one.metadata.id == id)
+    all().into_iter().chain(adapters()).find(|one| one.metadata.id == id)
 }
 
 impl Descriptor {
@@ -272,8 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn every_adapter_has_a_descriptor() {
+        let ids: Vec<String> = AdapterName::ALL.iter().map(|name| format!("golden.deployments.{name}")).collect();
+        assert_eq!(adapters().iter().map(|one| one.metadata.id).collect::<Vec<_>>(), ids);
+        let k8s = find("golden.deployments.k8s").unwrap();
+        assert_eq!(k8s.all_settings(), ["HARMONY_KUBECONFIG", "HARMONY_KUBERNETES_CLUSTER"]);
+    }
+
+    #[test]
     fn examples_fit_the_schemas_and_schemas_are_strict() {
-        for one in all() {
+        for one in all().into_iter().chain(adapters()) {
             let id = one.metadata.id;
             let fits = |schema: &Value, value: &Value| {
                 let validator = jsonschema::draft202012::new(schema).unwrap();
