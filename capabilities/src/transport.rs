@@ -295,11 +295,7 @@ pub(crate) async fn traced(
     sent
 }
 
-fn span(
-    vendor: &'static str,
-    operation: Operation,
-    endpoint: impl FnOnce() -> Option<Endpoint>,
-) -> Context {
+fn span(vendor: &'static str, operation: Operation, endpoint: impl FnOnce() -> Option<Endpoint>) -> Context {
     let here = Context::current();
     if !here.span().span_context().is_valid() {
         return here;

@@ -25,7 +25,11 @@ impl Adapter for External {
 
     async fn plan(&self, target: &Target, deployment: &Deployment) -> Result<Plan, DeploymentError> {
         let steps = vec![
-            format!("a pipeline outside Harmony deploys {} to {}", what(target, deployment), target.environment),
+            format!(
+                "a pipeline outside Harmony deploys {} to {}",
+                what(target, deployment),
+                target.environment
+            ),
             "Harmony changes nothing; it waits to be told how the deployment went".to_owned(),
         ];
         Ok(Plan::new(self.name(), steps, json!({ "target": target, "deployment": deployment })))
@@ -52,5 +56,9 @@ impl Adapter for External {
 
 fn what(target: &Target, deployment: &Deployment) -> String {
     let Deployment { version, sha, .. } = deployment;
-    if version.is_empty() { format!("{} at {sha}", target.service) } else { format!("{} {version}", target.service) }
+    if version.is_empty() {
+        format!("{} at {sha}", target.service)
+    } else {
+        format!("{} {version}", target.service)
+    }
 }

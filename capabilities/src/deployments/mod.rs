@@ -34,9 +34,7 @@ use external::External;
 use runbook::Runbook;
 
 /// The names that a service may list as its adapters.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterName {
     /// Amazon Web Services.
@@ -90,7 +88,10 @@ impl FromStr for AdapterName {
     type Err = UnknownAdapter;
 
     fn from_str(text: &str) -> Result<Self, UnknownAdapter> {
-        Self::ALL.into_iter().find(|name| name.as_str() == text).ok_or_else(|| UnknownAdapter(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|name| name.as_str() == text)
+            .ok_or_else(|| UnknownAdapter(text.to_owned()))
     }
 }
 

@@ -14,11 +14,7 @@ fn target() -> Target {
 }
 
 fn deployment() -> Deployment {
-    Deployment {
-        release_id: "rel-2".to_owned(),
-        sha: "4f2c1d0".to_owned(),
-        version: "1.2.3".to_owned(),
-    }
+    Deployment { release_id: "rel-2".to_owned(), sha: "4f2c1d0".to_owned(), version: "1.2.3".to_owned() }
 }
 
 #[test]
@@ -38,7 +34,8 @@ fn every_name_is_read_as_it_is_written_and_no_other_is() {
 #[tokio::test]
 async fn adapters_that_are_not_configured_say_so_and_what_to_do() {
     let adapters = Adapters::default();
-    for name in [AdapterName::Aws, AdapterName::Fly, AdapterName::Gcp, AdapterName::K8s, AdapterName::Render] {
+    for name in [AdapterName::Aws, AdapterName::Fly, AdapterName::Gcp, AdapterName::K8s, AdapterName::Render]
+    {
         let adapter = adapters.get(name).unwrap();
         let plan = Plan { adapter: name, steps: Vec::new(), document: json!({}) };
         let errors = [
@@ -49,7 +46,10 @@ async fn adapters_that_are_not_configured_say_so_and_what_to_do() {
         for error in errors {
             assert_eq!(error.fate(), Fate::Rejected);
             assert!(matches!(&error, DeploymentError::NotConfigured { adapter, .. } if *adapter == name));
-            assert!(error.to_string().starts_with(&format!("the adapter {name} is not configured: ")), "{error}");
+            assert!(
+                error.to_string().starts_with(&format!("the adapter {name} is not configured: ")),
+                "{error}"
+            );
         }
     }
 }

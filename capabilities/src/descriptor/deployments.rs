@@ -68,7 +68,15 @@ pub(super) fn descriptor(adapter: AdapterName) -> Descriptor {
     let Kind { id, name, description, tags } = kind(adapter);
     let is_kubernetes = adapter == AdapterName::K8s;
     Descriptor {
-        metadata: Metadata { id, version: "1.0.0", name, description, domain: "deployments", tags, maintainer: "Harmony" },
+        metadata: Metadata {
+            id,
+            version: "1.0.0",
+            name,
+            description,
+            domain: "deployments",
+            tags,
+            maintainer: "Harmony",
+        },
         schemas: if is_kubernetes {
             schemas::<Input, Output, Kubernetes, Nothing>()
         } else {
@@ -97,7 +105,9 @@ pub(super) fn descriptor(adapter: AdapterName) -> Descriptor {
 fn kind(adapter: AdapterName) -> Kind {
     let absent = "A name that a service may list; this version of Harmony does not deploy there and says so.";
     let (id, name, description, tags): (_, _, _, &[&str]) = match adapter {
-        AdapterName::Aws => ("golden.deployments.aws", "Amazon Web Services", absent, &["deployment", "release"]),
+        AdapterName::Aws => {
+            ("golden.deployments.aws", "Amazon Web Services", absent, &["deployment", "release"])
+        }
         AdapterName::External => (
             "golden.deployments.external",
             "External pipeline",
@@ -124,7 +134,8 @@ fn kind(adapter: AdapterName) -> Kind {
 }
 
 fn error_map(adapter: AdapterName) -> std::collections::BTreeMap<&'static str, ErrorClass> {
-    let refused = ("TargetRefused", false, "the target lacks what the adapter needs, or is not as it must be");
+    let refused =
+        ("TargetRefused", false, "the target lacks what the adapter needs, or is not as it must be");
     match adapter {
         AdapterName::External => errors([]),
         AdapterName::Runbook => errors([

@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn every_adapter_has_a_descriptor() {
-        let ids: Vec<String> = AdapterName::ALL.iter().map(|name| format!("golden.deployments.{name}")).collect();
+        let ids: Vec<String> =
+            AdapterName::ALL.iter().map(|name| format!("golden.deployments.{name}")).collect();
         assert_eq!(adapters().iter().map(|one| one.metadata.id).collect::<Vec<_>>(), ids);
         let k8s = find("golden.deployments.k8s").unwrap();
         assert_eq!(k8s.all_settings(), ["HARMONY_KUBECONFIG", "HARMONY_KUBERNETES_CLUSTER"]);

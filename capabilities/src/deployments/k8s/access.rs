@@ -84,11 +84,14 @@ impl Access {
             return Ok(Arc::clone(known));
         }
         let config = self.config(cluster).await?;
-        let (host, port) = (config.cluster_url.host().unwrap_or_default().to_owned(), config.cluster_url.port_u16());
+        let (host, port) =
+            (config.cluster_url.host().unwrap_or_default().to_owned(), config.cluster_url.port_u16());
         // A credential plugin is a program, and it is waited for.
         let client = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
         let client = client.ok().and_then(Result::ok).ok_or_else(|| {
-            not_configured(format!("the credentials or certificates for the cluster {cluster:?} are of no use"))
+            not_configured(format!(
+                "the credentials or certificates for the cluster {cluster:?} are of no use"
+            ))
         })?;
         let connection = Arc::new(Connection { client, host, port });
         self.connections().insert(cluster.to_owned(), Arc::clone(&connection));
@@ -128,14 +131,16 @@ impl Access {
         let known = self.contexts.iter().any(|one| one == cluster);
         let Some(path) = self.kubeconfig.as_ref().filter(|_| known) else {
             let clusters = self.clusters().join(", ");
-            let reason = format!("the cluster {cluster:?} is not one of those that this process knows ({clusters})");
+            let reason =
+                format!("the cluster {cluster:?} is not one of those that this process knows ({clusters})");
             return Err(DeploymentError::target(NAME, reason));
         };
         let kubeconfig = read(path).map_err(|error| not_configured(error.to_string()))?;
         let has_proxy = proxied(&kubeconfig, cluster);
         let options = KubeConfigOptions { context: Some(cluster.to_owned()), ..KubeConfigOptions::default() };
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let mut config = config.map_err(|error| not_configured(format!("context {cluster:?}: {}", tell(&error))))?;
+        let mut config =
+            config.map_err(|error| not_configured(format!("context {cluster:?}: {}", tell(&error))))?;
         if has_proxy {
             return Err(not_configured(format!("context {cluster:?}: proxy-url is not supported")));
         }
@@ -167,7 +172,9 @@ fn tell(error: &KubeconfigError) -> &'static str {
     match error {
         KubeconfigError::LoadContext(_) | KubeconfigError::CurrentContextNotSet => "it is not there",
         KubeconfigError::LoadClusterOfContext(_) => "its cluster is not there",
-        KubeconfigError::MissingClusterUrl | KubeconfigError::ParseClusterUrl(_) => "its cluster has no address",
+        KubeconfigError::MissingClusterUrl | KubeconfigError::ParseClusterUrl(_) => {
+            "its cluster has no address"
+        }
         KubeconfigError::LoadCertificateAuthority(_) | KubeconfigError::ParseCertificates(_) => {
             "the certificate authority cannot be read"
         }
@@ -184,7 +191,9 @@ fn check(cluster: &str, config: &Config) -> Result<(), DeploymentError> {
     let url = address::check(&config.cluster_url.to_string()).map_err(|error| wrong(&error.to_string()))?;
     let is_here = address::Address::parse(url.as_str()).is_ok_and(|address| address.is_loopback());
     if config.accept_invalid_certs && !is_here {
-        return Err(wrong("insecure-skip-tls-verify is for this machine alone; name a certificate authority"));
+        return Err(wrong(
+            "insecure-skip-tls-verify is for this machine alone; name a certificate authority",
+        ));
     }
     Ok(())
 }

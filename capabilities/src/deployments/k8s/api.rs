@@ -58,7 +58,8 @@ async fn exchange(
         CallError::new(VENDOR, operation.name, operation.effect.when_lost(), status, message)
     };
     let exchange = async {
-        let response = client.send(request.map(Body::from)).await.map_err(|error| unsent(operation, &error))?;
+        let response =
+            client.send(request.map(Body::from)).await.map_err(|error| unsent(operation, &error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| lost(Some(parts.status), &transport::chain(error.as_ref())))?;
@@ -78,7 +79,10 @@ fn unsent(operation: Operation, error: &kube::Error) -> CallError {
     while let Some(link) = next {
         next = link.source();
         if link.is::<AuthError>() {
-            return failed(Fate::Unauthorized, "the kubeconfig's or the service account's credentials are of no use");
+            return failed(
+                Fate::Unauthorized,
+                "the kubeconfig's or the service account's credentials are of no use",
+            );
         }
         if link.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()) {
             return failed(Fate::Unavailable, &transport::chain(link));
@@ -151,15 +155,21 @@ mod tests {
     #[test]
     fn refusals_are_in_the_api_servers_own_words() {
         let status = |message: &str| json!({ "kind": "Status", "message": message, "details": { "retryAfterSeconds": 3 } });
-        let rights = r#"deployments.apps "shop" is forbidden: User "dev" cannot patch resource "deployments""#;
-        let admission = r#"deployments.apps "shop" is forbidden: ValidatingAdmissionPolicy 'x' denied request"#;
+        let rights =
+            r#"deployments.apps "shop" is forbidden: User "dev" cannot patch resource "deployments""#;
+        let admission =
+            r#"deployments.apps "shop" is forbidden: ValidatingAdmissionPolicy 'x' denied request"#;
         let credentials = "Kubernetes does not accept our credentials for deployments.apply:";
         let unknown = "Kubernetes may or may not have carried out deployments.apply:";
         check(401, status("Unauthorized"), &format!("{credentials} 401 Unauthorized"));
         check(403, status(rights), &format!("{credentials} 403 {rights}"));
         check(403, status(admission), &format!("Kubernetes refused deployments.apply: 403 {admission}"));
         check(404, json!("no status"), "Kubernetes refused deployments.apply: 404 Not Found");
-        check(409, status("the object has been modified"), "Kubernetes did not carry out deployments.apply: 409 the object has been modified");
+        check(
+            409,
+            status("the object has been modified"),
+            "Kubernetes did not carry out deployments.apply: 409 the object has been modified",
+        );
         check(429, status("slower"), "Kubernetes asks to wait 3 s before deployments.apply: 429 slower");
         check(500, status("boom"), &format!("{unknown} 500 boom"));
         check(504, Value::Null, &format!("{unknown} 504 Gateway Timeout"));

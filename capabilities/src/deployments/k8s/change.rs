@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::objects::{RollingUpdate, Workload};
 use super::{NAME, Place, RELEASE, is_name};
-use crate::deployments::{
-    Applied, Deployment, DeploymentError, FieldConflict, Plan, Target,
-};
+use crate::deployments::{Applied, Deployment, DeploymentError, FieldConflict, Plan, Target};
 
 /// As long as a repository and a tag may be together.
 const IMAGE_CHARS: usize = 384;
@@ -190,7 +188,9 @@ pub(super) fn container(target: &Target, workload: &Workload) -> Result<String, 
         workload.spec.template.spec.containers.iter().map(|one| one.name.as_str()).collect();
     let name = &workload.metadata.name;
     match (&target.container, names.as_slice()) {
-        (Some(wanted), _) if names.contains(&wanted.as_str()) && is_name(wanted, 63, false) => Ok(wanted.clone()),
+        (Some(wanted), _) if names.contains(&wanted.as_str()) && is_name(wanted, 63, false) => {
+            Ok(wanted.clone())
+        }
         (None, [only]) => Ok((*only).to_owned()),
         (Some(wanted), _) => Err(DeploymentError::target(
             NAME,
@@ -208,7 +208,9 @@ fn image(template: Option<&str>, present: &str, deployment: &Deployment) -> Resu
     let Deployment { sha, version, .. } = deployment;
     let template = match template {
         Some(template) if !template.contains("{version}") && !template.contains("{sha}") => {
-            return Err(format!("the image {template:?} is the same for every release: put {{version}} or {{sha}} in"));
+            return Err(format!(
+                "the image {template:?} is the same for every release: put {{version}} or {{sha}} in"
+            ));
         }
         Some(template) => template.to_owned(),
         None => format!("{}:{{version}}", repository(present)?),
@@ -229,7 +231,9 @@ fn image(template: Option<&str>, present: &str, deployment: &Deployment) -> Resu
 /// An image's name without its tag.
 fn repository(image: &str) -> Result<&str, String> {
     if image.contains('@') {
-        return Err(format!("the present image {image} is pinned by digest: name an image with {{version}} or {{sha}}"));
+        return Err(format!(
+            "the present image {image} is pinned by digest: name an image with {{version}} or {{sha}}"
+        ));
     }
     let last = image.rfind('/').map_or(0, |slash| slash + 1);
     Ok(image[last..].find(':').map_or(image, |colon| &image[..last + colon]))
@@ -260,8 +264,10 @@ pub(super) fn others(before: &Value, after: &Value, container: &str) -> Vec<Stri
         };
         differences(&at(before), &at(after), &path.join("."), &mut changed);
     }
-    let ours =
-        [format!("metadata.annotations[{RELEASE}]"), format!("spec.template.spec.containers[{container}].image")];
+    let ours = [
+        format!("metadata.annotations[{RELEASE}]"),
+        format!("spec.template.spec.containers[{container}].image"),
+    ];
     changed.retain(|path| !ours.contains(path));
     let more = changed.len().saturating_sub(LISTED);
     changed.truncate(LISTED);
@@ -281,7 +287,11 @@ fn differences(before: &Value, after: &Value, path: &str, changed: &mut Vec<Stri
             let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
             for name in names {
                 let nothing = Value::Null;
-                let at = if name.contains(['.', '/']) { format!("{path}[{name}]") } else { format!("{path}.{name}") };
+                let at = if name.contains(['.', '/']) {
+                    format!("{path}[{name}]")
+                } else {
+                    format!("{path}.{name}")
+                };
                 differences(
                     before.get(name).unwrap_or(&nothing),
                     after.get(name).unwrap_or(&nothing),
@@ -364,7 +374,10 @@ mod tests {
                 "the API server also changes spec.template.spec.containers[app].env[TOKEN].value",
             ]
         );
-        assert_eq!(others(&before, &object("b", json!({ "env": [{ "name": "A", "value": "1" }] })), "app").len(), 0);
+        assert_eq!(
+            others(&before, &object("b", json!({ "env": [{ "name": "A", "value": "1" }] })), "app").len(),
+            0
+        );
         assert_eq!(others(&before, &after, "side").len(), 5);
     }
 }

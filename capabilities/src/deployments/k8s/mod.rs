@@ -159,8 +159,7 @@ impl K8s {
         let hash = newest.metadata.labels.get(objects::POD_TEMPLATE_HASH);
         let labels = hash.map(|hash| format!("{}={hash}", objects::POD_TEMPLATE_HASH)).unwrap_or_default();
         let of_set = ListParams::default().labels(&labels).limit(LOOKED_AT);
-        let pods: List<Pod> =
-            self.access.call(&place.cluster, LIST_PODS, place.pods().list(&of_set)).await?;
+        let pods: List<Pod> = self.access.call(&place.cluster, LIST_PODS, place.pods().list(&of_set)).await?;
         let pods: Vec<Pod> = pods.items.into_iter().filter(|pod| pod.belongs_to(&newest)).collect();
         let mut look = Look { failure: newest.failure().cloned(), pods, events: Vec::new() };
         // Only the kubelet's events say why a container that runs is not ready.

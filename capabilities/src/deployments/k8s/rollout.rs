@@ -68,11 +68,8 @@ pub(super) fn standing(workload: &Workload, release: &str, container: &str) -> S
         return running("the Deployment is paused: nothing is rolled out until somebody resumes it");
     }
     let wanted = workload.spec.replicas.unwrap_or(1);
-    let (all, updated, available) = (
-        workload.status.replicas,
-        workload.status.updated_replicas,
-        workload.status.available_replicas,
-    );
+    let (all, updated, available) =
+        (workload.status.replicas, workload.status.updated_replicas, workload.status.available_replicas);
     let counts = if updated < wanted {
         format!("{updated} of {wanted} replicas are updated")
     } else if all > updated {
