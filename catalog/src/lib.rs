@@ -5,3 +5,14 @@
 //! keeps a row of each release and run that `fold::touched(record)` names.
 
 #![deny(clippy::iter_over_hash_type, clippy::wildcard_enum_match_arm)]
+
+pub mod adapters;
+pub mod command;
+pub mod entity;
+pub mod fold;
+pub mod judge;
+pub mod words;
+
+pub use adapters::Adapter;
+pub use command::{Command, NewRelease};
+pub use judge::{EnvironmentFact, Facts, judge_environment, judge_service};

@@ -111,7 +111,8 @@ impl Judged {
         Self::new(Answer::Unchanged, vec![])
     }
 
-    pub(crate) fn new(answer: Answer, kinds: Vec<Kind>) -> Self {
+    /// These records, and this answer.
+    pub fn new(answer: Answer, kinds: Vec<Kind>) -> Self {
         Self {
             payloads: kinds.into_iter().map(payload).collect(),
             answer,
@@ -225,7 +226,9 @@ pub fn judge(
             }
             close(state, context)
         }
-        Command::Redact { seq, field, reason } => redact(state, *seq, field.as_deref(), reason),
+        Command::Redact { seq, field, reason } => {
+            redaction("incident", state.seq, *seq, field.as_deref(), reason)
+        }
     }
 }
 
@@ -287,7 +290,7 @@ fn check_line(what: &str, line: &str) -> Result<(), Refusal> {
 }
 
 /// Everything that a person writes has an end.
-fn bounded(mut judged: Judged) -> Result<Judged, Refusal> {
+pub fn bounded(mut judged: Judged) -> Result<Judged, Refusal> {
     for payload in &mut judged.payloads {
         check_texts(payload)?;
     }
@@ -592,14 +595,21 @@ fn sign_off(state: &IncidentState, digest: &str, context: &Context) -> Result<Ju
     Ok(Judged { step: Some(SIGN_OFF), ..close(state, context)? })
 }
 
-/// Legal in every state. Which texts the record has, and whether they still stand, only the store can tell: it asks
+/// A redaction in the stream of a `subject` (an incident, say) whose last record is `last`. Legal in every state. Which
+/// texts the record has, and whether they still stand, only the store can tell: it asks
 /// [`record::redactable`](crate::record::redactable) in the same transaction.
-fn redact(state: &IncidentState, seq: u64, field: Option<&str>, reason: &str) -> Result<Judged, Refusal> {
+pub fn redaction(
+    subject: &str,
+    last: u64,
+    seq: u64,
+    field: Option<&str>,
+    reason: &str,
+) -> Result<Judged, Refusal> {
     if reason.trim().is_empty() {
         return Err(invalid("a redaction needs a reason"));
     }
-    if seq == 0 || seq > state.seq {
-        return Err(invalid(&format!("there is no record {seq}; this incident has 1 to {}", state.seq)));
+    if seq == 0 || seq > last {
+        return Err(invalid(&format!("there is no record {seq}; this {subject} has 1 to {last}")));
     }
     if field.is_some_and(|field| field.trim().is_empty()) {
         return Err(invalid("the field has no name; leave it out for every text of the record"));
@@ -616,6 +626,7 @@ fn close(state: &IncidentState, context: &Context) -> Result<Judged, Refusal> {
     change_status(state, State::Closed, "", "", None, context)
 }
 
-pub(crate) fn invalid(explanation: &str) -> Refusal {
+/// Something is missing or malformed.
+pub fn invalid(explanation: &str) -> Refusal {
     Refusal::Invalid { explanation: explanation.to_owned() }
 }

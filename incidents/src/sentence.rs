@@ -107,6 +107,9 @@ pub fn of(kind: &Kind) -> String {
         Kind::ReleaseCreated(p) => {
             format!("release {} of {} for {}", p.release_id, p.sha, p.environment_id)
         }
+        Kind::ReleaseStatusChanged(p) if p.from == p.to => {
+            format!("release {} {}", p.release_id, shown(&p.reason))
+        }
         Kind::ReleaseStatusChanged(p) => {
             let change = format!("{} → {}", words::release_status(p.from()), words::release_status(p.to()));
             format!("release {}: {change} {}", p.release_id, shown(&p.reason))

@@ -1,17 +1,16 @@
 //! The statuses of gates, runs and steps, and the names of links. Each word that the log, the wire and the pages know
 //! stands here once; the folded states, which protobuf declares as strings, are read and written through [`HasStatus`].
 
-use std::{fmt, str::FromStr};
-
 use harmony_protos::log::{BlueprintState, GateState, IncidentState, StepState};
-use serde::{Deserialize, Serialize};
 
-use crate::words::{UnknownWord, unknown};
-
+/// An enum whose every value is one word in the log, on the wire and on pages.
+#[macro_export]
 macro_rules! vocabulary {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize,
+        )]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
         }
@@ -25,18 +24,18 @@ macro_rules! vocabulary {
             }
         }
 
-        impl FromStr for $name {
-            type Err = UnknownWord;
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::words::UnknownWord;
+            fn from_str(word: &str) -> Result<Self, $crate::words::UnknownWord> {
                 match word {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(unknown($what, word, [$($word),+].join(", "))),
+                    _ => Err($crate::words::unknown($what, word, [$($word),+].join(", "))),
                 }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 formatter.write_str(self.name())
             }
         }

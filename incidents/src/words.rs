@@ -17,7 +17,8 @@ pub struct UnknownWord {
     known: Cow<'static, str>,
 }
 
-pub(crate) fn unknown(what: &'static str, value: &str, known: impl Into<Cow<'static, str>>) -> UnknownWord {
+/// A word that is none of `known`.
+pub fn unknown(what: &'static str, value: &str, known: impl Into<Cow<'static, str>>) -> UnknownWord {
     UnknownWord { what, value: value.chars().take(40).collect(), known: known.into() }
 }
 
