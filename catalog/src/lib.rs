@@ -11,6 +11,7 @@ pub mod command;
 pub mod entity;
 pub mod fold;
 pub mod judge;
+pub mod windows;
 pub mod words;
 
 pub use adapters::Adapter;

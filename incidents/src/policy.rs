@@ -35,6 +35,17 @@ pub struct LevelRule {
     pub page: bool,
 }
 
+impl LevelRule {
+    /// The level as a gate's record has it.
+    pub fn recorded(&self) -> log::Level {
+        log::Level {
+            roles: self.roles.iter().map(|role| role.name().to_owned()).collect(),
+            timeout_ms: i64::try_from(self.within.as_millis()).unwrap_or(i64::MAX),
+            page: self.page,
+        }
+    }
+}
+
 /// The places where a blueprint may wait for a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -247,17 +258,8 @@ impl Policy {
                 if !default.contains_key(severity) {
                     return Err(wrong("not a severity; use P1, P2, P3 or P4"));
                 }
-                if levels.is_empty() {
-                    return Err(wrong("needs one level at least"));
-                }
-                if levels.iter().any(|level| level.roles.is_empty()) {
-                    return Err(wrong("every level names one role at least"));
-                }
-                if levels
-                    .iter()
-                    .any(|level| level.within <= SignedDuration::ZERO || level.within > LONGEST_LEVEL)
-                {
-                    return Err(wrong("every level has a time above 0 and below a year, such as \"5m\""));
+                if let Some(problem) = levels_problem(levels) {
+                    return Err(wrong(problem));
                 }
             }
             for (severity, levels) in default {
@@ -304,15 +306,7 @@ impl Policy {
         let rules = table.get(severity.as_str_name()).unwrap_or(&empty);
         let stay = severity == Severity::P1 && !auto_escalate_p1;
         let take = if stay { 1 } else { rules.len() };
-        rules
-            .iter()
-            .take(take)
-            .map(|rule| log::Level {
-                roles: rule.roles.iter().map(|role| role.name().to_owned()).collect(),
-                timeout_ms: i64::try_from(rule.within.as_millis()).unwrap_or(i64::MAX),
-                page: rule.page,
-            })
-            .collect()
+        rules.iter().take(take).map(LevelRule::recorded).collect()
     }
 
     /// How many must approve a gate of this kind; 0 is one.
@@ -336,6 +330,21 @@ impl Policy {
     /// Whether the incident's review must be signed off before it closes.
     pub fn needs_review(&self, severity: Severity) -> bool {
         self.review_required.iter().any(|one| one == severity.as_str_name())
+    }
+}
+
+/// What is wrong with the levels of a gate, if anything.
+pub fn levels_problem(levels: &[LevelRule]) -> Option<&'static str> {
+    let is_in_range =
+        |level: &LevelRule| level.within > SignedDuration::ZERO && level.within <= LONGEST_LEVEL;
+    if levels.is_empty() {
+        Some("needs one level at least")
+    } else if levels.iter().any(|level| level.roles.is_empty()) {
+        Some("every level names one role at least")
+    } else if !levels.iter().all(is_in_range) {
+        Some("every level has a time above 0 and below a year, such as \"5m\"")
+    } else {
+        None
     }
 }
 
