@@ -29,6 +29,7 @@ mod mcp;
 mod observed;
 pub mod oidc;
 mod openapi;
+mod people;
 mod query;
 mod responders;
 mod resume;
@@ -288,6 +289,7 @@ fn organisation() -> Router<App> {
         .route("/approvals", get(approvals::list))
         // A gate id holds `#` and `/`: sent percent-encoded it is one segment, otherwise several.
         .route("/approvals/{*gate}", get(approvals::show).post(approvals::decide))
+        .route("/people", get(people::list))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/export", get(log::export))
         .route("/log/replay", get(log::replayed))

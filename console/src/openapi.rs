@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use crate::{
-    acts, approvals, blueprints, candidates, facts, incidents, log, responders, resume, review, status, views,
+    acts, approvals, blueprints, candidates, facts, incidents, log, people, responders, resume, review, status, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
@@ -293,6 +293,13 @@ const OPERATIONS: &[Operation] = &[
         &[(201, "Promoted: there is an incident.", JSON, "")],
     ),
     get(
+        "/people",
+        "People",
+        "Who has a role in the organisation.",
+        &[],
+        &[(200, "The people, as the directory lists them.", JSON, "PersonList")],
+    ),
+    get(
         "/log/checkpoint",
         "Log",
         "A signed note over where every incident ends.",
@@ -471,6 +478,7 @@ fn schemas() -> Value {
         facts::TimelineBody,
         incidents::DeclareBody,
         log::RedactBody,
+        people::Person,
         responders::ResponderBody,
         resume::ResumeBody,
         review::ReviewBody,
@@ -492,7 +500,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 14] {
+fn written() -> [(&'static str, Value); 15] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -510,6 +518,7 @@ fn written() -> [(&'static str, Value); 14] {
         ("IncidentList", list("incidents", "Summary")),
         ("EventList", list("events", "Event")),
         ("GateList", list("approvals", "Gate")),
+        ("PersonList", list("people", "Person")),
         ("TimelineLines", list("lines", "TimelineLine")),
         (
             "TimelineLine",

@@ -40,6 +40,8 @@ pub(crate) struct Summary {
     environment: String,
     project_id: String,
     declared_by: String,
+    /// Who commands; empty where nobody does.
+    commander: String,
     #[schema(value_type = Option<String>, format = DateTime)]
     created_at: Option<Timestamp>,
     seq: u64,
@@ -197,6 +199,12 @@ pub(crate) struct Event {
     stored_at: Timestamp,
 }
 
+/// Who commands an incident; empty where nobody does.
+pub(crate) fn commander(state: &IncidentState) -> &str {
+    let commander = state.responders.iter().find(|one| one.role == "commander");
+    commander.map_or("", |one| one.principal.as_str())
+}
+
 /// An incident for a list.
 pub(crate) fn summary(state: &IncidentState) -> Summary {
     Summary {
@@ -211,6 +219,7 @@ pub(crate) fn summary(state: &IncidentState) -> Summary {
         environment: state.environment.clone(),
         project_id: state.project_id.clone(),
         declared_by: state.declared_by.clone(),
+        commander: commander(state).to_owned(),
         created_at: moment(state.created_at_us),
         seq: state.seq,
     }

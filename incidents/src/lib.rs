@@ -20,6 +20,7 @@ pub mod record;
 pub mod runs;
 pub mod sentence;
 pub mod status;
+pub mod story;
 pub mod ticket;
 pub mod timeline;
 pub mod visible;
