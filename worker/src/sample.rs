@@ -97,8 +97,6 @@ remind = true
 pub(crate) struct Written {
     /// Files that were not there before.
     pub(crate) files: Vec<String>,
-    /// The token, when it was made just now: to be shown this once.
-    pub(crate) new_token: Option<SecretString>,
 }
 
 /// Writes what is missing.
@@ -108,11 +106,7 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
     let directory = config.in_data_dir("directory.toml");
     if !directory.exists() {
         let path = config.in_data_dir("token");
-        let known = keys::read(&path)?;
         let token = keys::read_or_make(&path, new_token)?;
-        if known.is_none() {
-            written.new_token = Some(token.clone());
-        }
         let mut tokens = tokens(config, |path| keys::read_or_make(path, new_token).map(Some))?;
         // Commands of this machine speak as operator.
         keys::write_private(&token_path(config, OPERATOR), token.expose_secret())?;
@@ -138,6 +132,15 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
         }
     }
     Ok(written)
+}
+
+/// Everybody of the sample directory: their id, and who they are in a few words.
+pub(crate) fn people() -> impl Iterator<Item = (&'static str, String)> {
+    PEOPLE.into_iter().map(|(id, name, _, roles)| {
+        let roles = if roles.len() == EVERY_ROLE.len() { "every role".to_owned() } else { roles.join(", ") };
+        let yours = if id == OPERATOR { "; commands of this machine are theirs" } else { "" };
+        (id, format!("{name}, {roles}{yours}"))
+    })
 }
 
 /// The tokens of the sample directory that are still where they were written, by whose they are.
@@ -244,7 +247,6 @@ mod tests {
         let config = Config::new(settings).unwrap();
         let first = write_missing(&config).unwrap();
         assert_eq!(first.files.len(), 7);
-        assert!(first.new_token.is_some());
         // Everybody has a token of their own, and it is theirs.
         let directory = fs::read_to_string(config.in_data_dir("directory.toml")).unwrap();
         let directory = Directory::parse(&directory).unwrap();
@@ -260,7 +262,7 @@ mod tests {
         let promotion = crate::promotion_policies::read(&config.promotion_policies_path()).unwrap();
         assert_eq!(promotion.names(), ["alerts 1", "pagerduty 1"]);
         let second = write_missing(&config).unwrap();
-        assert!(second.files.is_empty() && second.new_token.is_none());
+        assert!(second.files.is_empty());
         assert!(config.governance(crate::flags::FlagService::defaults()).is_ok());
         assert_eq!(config.runbook_root().unwrap().list().unwrap().len(), 3);
     }

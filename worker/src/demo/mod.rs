@@ -45,7 +45,7 @@ pub(crate) async fn run(config: &Config, keep: bool, json: bool) -> anyhow::Resu
     let progress = Progress::new(json);
     let say = |line: &str| progress.line(line);
     let installation = tokio::select! {
-        started = Box::pin(Installation::start(config, StandIns::Everywhere, &say, json)) => started?,
+        started = Box::pin(Installation::start(config, StandIns::Everywhere, &say)) => started?,
         () = stopped() => return Err(interrupted()),
     };
     let walked = tokio::select! {
@@ -67,6 +67,9 @@ pub(crate) async fn run(config: &Config, keep: bool, json: bool) -> anyhow::Resu
         }
         progress.line(&format!("still up: {}  (ctrl-c stops everything)", installation.origin()));
         stopped().await;
+    }
+    if !keep && matches!(walked, Some(Ok(_))) {
+        progress.line("next       harmony demo --keep leaves this one up to look at, harmony dev one of your own");
     }
     installation.stop().await;
     walked.unwrap_or_else(|| Err(interrupted())).map(drop)

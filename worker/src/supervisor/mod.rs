@@ -17,6 +17,8 @@ pub(crate) mod ports;
 mod ready;
 pub(crate) mod reaper;
 mod vendors;
+mod webhooks;
+mod welcome;
 
 use std::{
     collections::BTreeMap,
@@ -44,8 +46,6 @@ use crate::{
 use children::{Child, Plan};
 use reaper::Reaper;
 
-/// How long to wait for a sign-in link; the server answers already.
-const CODE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long worker and server may take to stop; Temporal comes after them.
 const CHILD_PATIENCE: Duration = Duration::from_secs(5);
 const TEMPORAL_PATIENCE: Duration = Duration::from_secs(3);
@@ -78,7 +78,7 @@ pub(crate) struct Installation {
 /// `harmony dev`.
 pub(crate) async fn dev(config: &Config, json: bool) -> anyhow::Result<()> {
     let say = |line: &str| output::say(line);
-    let starting = Installation::start(config, StandIns::WhereNeeded, &say, json);
+    let starting = Installation::start(config, StandIns::WhereNeeded, &say);
     let installation = tokio::select! {
         started = Box::pin(starting) => started?,
         // What was started until now ends with its handles.
@@ -87,7 +87,7 @@ pub(crate) async fn dev(config: &Config, json: bool) -> anyhow::Result<()> {
     if json {
         output::json(&installation.describe());
     } else {
-        installation.print().await;
+        welcome::print(&installation).await;
     }
     tokio::select! {
         () = stopped() => {}
@@ -105,7 +105,6 @@ impl Installation {
         given: &Config,
         stand_ins: StandIns,
         say: &(dyn Fn(&str) + Sync),
-        json: bool,
     ) -> anyhow::Result<Self> {
         keys::close_data_dir(&given.data_dir)?;
         let lock = lock(given)?;
@@ -113,14 +112,14 @@ impl Installation {
         config.data_dir = config::absolute(&given.data_dir)?;
         config.database()?;
         reaper::end_left_over(&config.in_data_dir("temporal.pid"), &config.in_data_dir("temporal.db")).await;
-        prepare(&config, json, say)?;
+        prepare(&config, say)?;
         checks::before_start(&config, &checks::EVERYTHING)?;
         let cli = temporal_cli::find_or_install(&config, say).await?;
 
         let http = ports::http(&config, say)?;
         config.http_addr = http;
         let secret = signing_secret(&config)?;
-        let sandbox = start_sandbox(&secret, &format!("http://{http}")).await?;
+        let sandbox = start_sandbox(&config, &secret, &format!("http://{http}")).await?;
         let temporal_port = ports::remembered(&config.in_data_dir("temporal.port"))?;
         let ui_port = ports::remembered(&config.in_data_dir("temporal-ui.port"))?;
         config.temporal_address = format!("127.0.0.1:{temporal_port}");
@@ -132,7 +131,7 @@ impl Installation {
         // Temporal's own database is made open to others.
         keys::close_data_dir(&config.data_dir)?;
         let environment =
-            child_environment(&config, &format!("http://127.0.0.1:{ui_port}"), stand_ins, &sandbox, &secret);
+            child_environment(&config, &format!("http://127.0.0.1:{ui_port}"), stand_ins, &sandbox, &secret)?;
         say("starting worker and server");
         let own = std::env::current_exe().context("this program cannot find itself")?;
         let health = format!("127.0.0.1:{}", ports::remembered(&config.in_data_dir("serve-health.port"))?);
@@ -179,38 +178,6 @@ impl Installation {
             "pids": { "temporal": self.temporal.pid(), "worker": self.worker.pid(), "serve": self.serve.pid() },
             "sandbox": self.sandbox.origins(),
         })
-    }
-
-    /// A link that signs `operator` in once, or only the console's address where none can be had.
-    async fn sign_in_link(&self) -> String {
-        let code = async {
-            let token = self.config.token().ok().flatten()?;
-            let http = reqwest::Client::builder().no_proxy().timeout(CODE_PATIENCE).build().ok()?;
-            let asked =
-                http.post(format!("{}/sign-in/code", self.origin())).bearer_auth(token.expose_secret());
-            let answer: Value = asked.send().await.ok()?.json().await.ok()?;
-            answer["path"].as_str().map(str::to_owned)
-        };
-        format!("{}{}", self.origin(), code.await.unwrap_or_default())
-    }
-
-    async fn print(&self) {
-        let dir = self.config.data_dir.display();
-        output::data(&format!(
-            "console    {}  (signs you in as operator, once, within ten minutes)",
-            self.sign_in_link().await
-        ));
-        output::data(&format!(
-            "temporal   {}, namespace {}",
-            self.config.temporal_address, self.config.temporal_namespace
-        ));
-        let Origins { slack, pagerduty, statuspage, confluence } = self.sandbox.origins();
-        output::data(&format!(
-            "sandbox    slack {slack}  pagerduty {pagerduty}  statuspage {statuspage}  confluence {confluence}"
-        ));
-        output::data(&format!("data       {dir}  (tokens in {dir}/tokens, logs in {dir}/logs)"));
-        output::data("try        harmony incident declare \"Checkout is down\" --severity P1");
-        output::data("ctrl-c stops everything");
     }
 
     /// The API's origin.
@@ -288,15 +255,12 @@ fn lock(config: &Config) -> anyhow::Result<File> {
     }
 }
 
-fn prepare(config: &Config, json: bool, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
+fn prepare(config: &Config, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
     keys::private_dir(&config.in_data_dir("logs"))?;
     keys::private_dir(&config.in_data_dir("tmp"))?;
     let written = sample::write_missing(config)?;
     for file in &written.files {
         say(&format!("wrote {file}"));
-    }
-    if let (Some(token), false) = (written.new_token, json) {
-        output::data(&format!("token      {}  (of operator; shown this once)", token.expose_secret()));
     }
     config.governance(FlagService::defaults()).map(drop)
 }
@@ -308,9 +272,18 @@ fn signing_secret(config: &Config) -> anyhow::Result<SecretString> {
     }
 }
 
-async fn start_sandbox(secret: &SecretString, harmony: &str) -> anyhow::Result<Sandbox> {
-    let mut options = SandboxOptions::on_free_ports(secret.clone());
-    options.harmony_url = Some(harmony.to_owned());
+/// On the ports of the last time, so that links of old incidents lead somewhere. What the stand-ins were told is not
+/// kept: a text that was redacted must be in no file of the data directory.
+async fn start_sandbox(config: &Config, secret: &SecretString, harmony: &str) -> anyhow::Result<Sandbox> {
+    let port = |vendor: &str| ports::remembered(&config.in_data_dir(&format!("{vendor}.port")));
+    let options = SandboxOptions {
+        slack_port: port("slack")?,
+        pagerduty_port: port("pagerduty")?,
+        statuspage_port: port("statuspage")?,
+        confluence_port: port("confluence")?,
+        harmony_url: Some(harmony.to_owned()),
+        signing_secret: secret.clone(),
+    };
     Sandbox::start(options).await.context("the sandbox does not start")
 }
 
@@ -320,7 +293,7 @@ fn child_environment(
     stand_ins: StandIns,
     sandbox: &Sandbox,
     secret: &SecretString,
-) -> Arc<Vec<(String, String)>> {
+) -> anyhow::Result<Arc<Vec<(String, String)>>> {
     let console = format!("http://{}", config.http_addr);
     let mut pairs = vec![
         ("HARMONY_CONSOLE_URL".to_owned(), console),
@@ -336,7 +309,8 @@ fn child_environment(
     ];
     let all = stand_ins == StandIns::Everywhere;
     pairs.extend(vendors::environment(&config.vendors, all, &sandbox.base_urls()));
-    Arc::new(pairs)
+    pairs.extend(webhooks::environment(config)?);
+    Ok(Arc::new(pairs))
 }
 
 fn temporal_plan(config: &Config, program: PathBuf, port: u16, ui_port: u16) -> Plan {

@@ -10,14 +10,15 @@ use secrecy::ExposeSecret;
 
 use crate::{config::Config, failure::Failure, keys};
 
-/// Where the server is to listen: as named; by default the default, or a free port where that is taken.
+/// Where the server is to listen: as named; by default the default, or where that is taken a free port,
+/// the same each time.
 pub(super) fn http(config: &Config, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<SocketAddr> {
     let wanted = config.http_addr;
     match TcpListener::bind(wanted) {
         Ok(_) if wanted.port() == 0 => Ok(SocketAddr::new(wanted.ip(), free()?)),
         Ok(listener) => listener.local_addr().context("a listener has no address"),
         Err(_) if !config.names_http_addr() => {
-            let port = free()?;
+            let port = remembered(&config.in_data_dir("http.port"))?;
             say(&format!("{wanted} is taken; listening on port {port} instead"));
             Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         }
