@@ -4,20 +4,41 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::{
     checks::{EVERYTHING, Process},
     commands::{
         approval::ApprovalCommand, candidate::CandidateCommand, capability::CapabilityCommand, db::DbCommand,
-        incident_args::IncidentCommand, log::LogCommand, user::UserCommand,
+        incident_args::IncidentCommand, log::LogCommand, runbook::RunbookCommand, user::UserCommand,
     },
     config::{Flags, Queues},
+    help,
 };
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  bad usage or input
+  3  refused by policy
+  4  not found
+
+Try it:
+  harmony demo                     a P1 from declaration to a signed-off review, in seconds
+  harmony dev                      the same installation, left running for you
+  harmony incident declare         asks for what it needs";
 
 /// Incident response on Temporal: from declaration to a signed-off review, with people in control.
 #[derive(Debug, Parser)]
-#[command(name = "harmony", version, about, max_term_width = 110, propagate_version = true)]
+#[command(
+    name = "harmony",
+    version = help::VERSION,
+    about,
+    max_term_width = 110,
+    propagate_version = true,
+    after_help = EXIT_CODES
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) shared: Shared,
@@ -25,18 +46,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Where the options of every command stand in the help.
+const GLOBAL: &str = "Global options";
+
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Shared {
     /// Where the database, the keys and the token are [env: HARMONY_DATA_DIR] [default: .harmony]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Organisation [env: HARMONY_ORG] [default: default]
-    #[arg(long, global = true, value_name = "ORG")]
+    #[arg(long, global = true, value_name = "ORG", help_heading = GLOBAL)]
     pub(crate) org: Option<String>,
-    /// Answer in JSON
-    #[arg(long, global = true)]
+    /// Answer in JSON, errors too
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
+    /// When to colour the output; NO_COLOR in the environment counts for auto
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = GLOBAL)]
+    pub(crate) color: ColorChoice,
 }
 
 /// Everything that Harmony does.
@@ -50,35 +77,49 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Serve the API and the console
     Serve(ServeArgs),
-    /// Incidents
+    /// Declare, lead and close incidents
     #[command(subcommand)]
     Incident(IncidentCommand),
-    /// Approval gates
+    /// Approve or reject what waits for a decision
     #[command(subcommand)]
     Approval(ApprovalCommand),
-    /// Candidates: what may become an incident
+    /// Hand in, look at and promote what may become an incident
     #[command(subcommand)]
     Candidate(CandidateCommand),
-    /// The people and machines of the directory file, and their tokens
+    /// Look at runbooks, and check them
+    #[command(subcommand)]
+    Runbook(RunbookCommand),
+    /// Add people and machines to the directory file, and make their tokens
     #[command(subcommand)]
     User(UserCommand),
-    /// The event log
+    /// Look at the event log, verify and export it
     #[command(subcommand)]
     Log(LogCommand),
-    /// The database of the log
+    /// Bring the database of the log up to date
     #[command(subcommand)]
     Db(DbCommand),
-    /// What Harmony can do outside itself
+    /// Show what Harmony can do outside itself
     #[command(subcommand)]
     Capability(CapabilityCommand),
-    /// Configuration
+    /// Check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Temporal
+    /// Set up Temporal
     #[command(subcommand)]
     Temporal(TemporalCommand),
     /// Run stand-ins for Slack, PagerDuty, Statuspage and Confluence
     Sandbox(SandboxArgs),
+    /// Print the completions of a shell: bash, elvish, fish, powershell, zsh
+    #[command(after_help = "Examples:\n  harmony completions bash > ~/.local/share/bash-completion/completions/harmony\n  harmony completions zsh > ~/.zfunc/_harmony")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write a man page for every command into a directory
+    Man {
+        /// Directory, made where it is not there
+        dir: PathBuf,
+    },
     /// Ends the process groups named on stdin when stdin closes
     #[command(hide = true)]
     Reaper,

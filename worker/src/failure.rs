@@ -30,6 +30,16 @@ impl Exit {
         }
     }
 
+    /// What it is called in a problem document.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Failed => "Failed",
+            Self::Usage => "Bad usage or input",
+            Self::Refused => "Refused by policy",
+            Self::NotFound => "Not found",
+        }
+    }
+
     /// What an HTTP status of the API means for a command.
     pub(crate) fn of_status(status: u16) -> Self {
         match status {
@@ -112,7 +122,7 @@ impl Failures {
     /// Tells each.
     pub(crate) fn tell(found: &[Failure]) {
         for failure in found {
-            output::problem(&failure.what, &failure.hint);
+            output::problem(failure.exit, &failure.what, &failure.hint);
         }
     }
 }
@@ -137,7 +147,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         Some(failure) => (failure.exit, failure.hint.clone()),
         None => (Exit::Failed, "set HARMONY_LOG=debug and try again to see more".to_owned()),
     };
-    output::problem(&format!("{error:#}"), &hint);
+    output::problem(exit, &format!("{error:#}"), &hint);
     ExitCode::from(exit.code())
 }
 

@@ -15,10 +15,13 @@ mod fanout;
 mod flags;
 mod governance;
 mod health;
+mod help;
 mod keys;
 #[cfg(test)]
 mod manifests;
+mod moments;
 mod output;
+mod people;
 mod promotion_policies;
 mod run_worker;
 mod sample;
@@ -27,16 +30,18 @@ mod supervisor;
 mod telemetry;
 mod temporal;
 mod temporal_cli;
+mod terminal;
 mod vendor_settings;
 
 use std::{io::Read, process::ExitCode, thread, time::Duration};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{ColorChoice, FromArgMatches};
 
 use cli::{Cli, Command, ConfigCommand, TemporalCommand};
+use commands::user::UserCommand;
 use config::Config;
-use failure::Failures;
+use failure::{Exit, Failures};
 
 /// How long a process whose parent is gone may take to stop.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(8);
@@ -46,11 +51,33 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(8);
 pub fn main() -> ExitCode {
     withhold_memory();
     install_crypto();
-    let cli = Cli::parse();
+    let cli = match parsed() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    terminal::set_up(cli.shared.color, cli.shared.json);
     match run(&cli) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
+}
+
+/// The command line. What cannot be read is said as clap says it, or as a problem document where JSON was asked for.
+fn parsed() -> Result<Cli, ExitCode> {
+    let matches = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    matches.map_err(|error| {
+        let json = std::env::args().any(|argument| argument == "--json");
+        if error.use_stderr() && json {
+            terminal::set_up(ColorChoice::Never, true);
+            let text = error.render().to_string();
+            let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            output::problem(Exit::Usage, &what, "--help shows what this command takes");
+        } else {
+            // Help and version go to stdout; a reader who closed it wanted no more.
+            drop(error.print());
+        }
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()))
+    })
 }
 
 /// Closes this process's memory and environment to others of the same account, such as a runbook's cells, and keeps both
@@ -68,8 +95,15 @@ pub(crate) fn install_crypto() {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    if matches!(cli.command, Command::Reaper) {
-        return supervisor::reaper::run().map(|()| ExitCode::SUCCESS);
+    // What needs no settings.
+    match &cli.command {
+        Command::Reaper => return supervisor::reaper::run().map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            help::completions(*shell);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Man { dir } => return help::man(dir).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     let (config, wrong) = Config::load(&cli.flags());
     let checking = match &cli.command {
@@ -122,6 +156,10 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Incident(command) => return commands::incident::run(config, command, json).await,
         Command::Approval(command) => return commands::approval::run(config, command, json).await,
         Command::Candidate(command) => return commands::candidate::run(config, command, json).await,
+        Command::Runbook(command) => return commands::runbook::run(config, command, json),
+        Command::User(UserCommand::Link { id }) => {
+            return commands::sign_in_link::run(config, id.as_deref(), json).await;
+        }
         Command::User(command) => return commands::user::run(config, command, json),
         Command::Log(command) => return commands::log::run(config, command, json).await,
         Command::Db(command) => return commands::db::run(config, command, json).await,
@@ -129,7 +167,10 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Temporal(TemporalCommand::Setup) => commands::temporal_setup::run(config, json).await?,
         Command::Sandbox(args) => commands::sandbox::run(config, args, json).await?,
         // Taken before.
-        Command::Config(ConfigCommand::Check(_)) | Command::Reaper => {}
+        Command::Config(ConfigCommand::Check(_))
+        | Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Reaper => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,15 +3,38 @@
 //! Nothing else in this crate prints. A reader who closed the pipe ends the output, not the process. Text for people
 //! loses its control characters here, so that a note from outside cannot move the cursor or recolour a terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
+use console::{measure_text_width, truncate_str};
 use harmony_eventlog::export::escaped;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::{
+    failure::Exit,
+    terminal::{Span, Tone, painted, screen},
+};
+
+/// A column that is cut to fit the terminal keeps this much.
+const LEAST_COLUMN: usize = 10;
+/// Set once the reader of stdout or stderr has gone.
+static NO_READER: AtomicBool = AtomicBool::new(false);
+/// Between two columns.
+const GAP: usize = 2;
 
 /// One line of data for people or scripts.
 pub(crate) fn data(line: &str) {
     write_line(&mut io::stdout().lock(), &plain(line));
+}
+
+/// One line of data, in the colours of what it means where there are any.
+pub(crate) fn spans(line: &[Span]) {
+    let colors = screen().colors;
+    let painted: String = line.iter().map(|span| painted(span.tone, &plain(&span.text), colors)).collect();
+    write_line(&mut io::stdout().lock(), painted.trim_end());
 }
 
 /// One line of JSON.
@@ -26,16 +49,31 @@ pub(crate) fn raw(text: &str) {
     write_line(&mut io::stdout().lock(), &escaped(text.trim_end_matches('\n')));
 }
 
+/// Several lines of our own, as they are.
+pub(crate) fn raw_lines(text: &str) {
+    write_line(&mut io::stdout().lock(), text.trim_end_matches('\n'));
+}
+
 /// One line beside the data: progress, a warning.
 pub(crate) fn say(line: &str) {
     write_line(&mut io::stderr().lock(), &plain(line));
 }
 
-/// An error: what, then what to do.
-pub(crate) fn problem(what: &str, hint: &str) {
+/// An error: what, then what to do. With `--json` it is a problem document in one line.
+pub(crate) fn problem(exit: Exit, what: &str, hint: &str) {
     let mut stderr = io::stderr().lock();
-    write_line(&mut stderr, &format!("error: {}", one_line(what)));
-    write_line(&mut stderr, &format!("hint: {}", one_line(hint)));
+    if screen().json {
+        let document = json!({
+            "title": exit.title(),
+            "detail": one_line(what),
+            "hint": one_line(hint),
+            "exitCode": exit.code(),
+        });
+        return write_line(&mut stderr, &escaped(&document.to_string()));
+    }
+    let colors = screen().error_colors;
+    write_line(&mut stderr, &format!("{} {}", painted(Tone::Bad, "error:", colors), one_line(what)));
+    write_line(&mut stderr, &format!("{} {}", painted(Tone::Busy, "hint:", colors), one_line(hint)));
 }
 
 /// Asks on the terminal; anything but yes is no.
@@ -63,20 +101,50 @@ pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// A table: columns as wide as their widest cell, but for the last.
-pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(head.get(column).map(|cell| cell.chars().count())).max().unwrap_or(0)
+/// A table: columns as wide as their widest cell, and cut where the terminal is narrower than all of them.
+pub(crate) fn table<Cell: Clone + Into<Span>>(head: &[&str], rows: &[Vec<Cell>]) {
+    let clean = |cell: &Cell| {
+        let cell: Span = cell.clone().into();
+        Span { text: one_line(&cell.text), ..cell }
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", one_line(cell)));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    let head: Vec<Span> = head.iter().map(|text| Span { text: (*text).to_owned(), tone: Tone::Faint }).collect();
+    let rows: Vec<Vec<Span>> = rows.iter().map(|row| row.iter().map(clean).collect()).collect();
+    for line in laid_out(&head, &rows, screen().width) {
+        spans(&line);
+    }
+}
+
+/// Head and rows, padded to their columns' widths, and cut to this width.
+fn laid_out(head: &[Span], rows: &[Vec<Span>], width: Option<usize>) -> Vec<Vec<Span>> {
+    let all = || std::iter::once(head).chain(rows.iter().map(Vec::as_slice));
+    let wide = |column: usize| {
+        all().filter_map(|row| row.get(column)).map(|cell| measure_text_width(&cell.text)).max().unwrap_or(0)
     };
-    data(&line(head.to_vec()));
-    for row in rows {
-        data(&line(row.iter().map(String::as_str).collect()));
+    let mut widths: Vec<usize> = (0..head.len()).map(wide).collect();
+    if let Some(width) = width {
+        fit(&mut widths, width);
+    }
+    let padded = |row: &[Span]| {
+        let last = row.len().saturating_sub(1);
+        let cell = |(place, (cell, width)): (usize, (&Span, &usize))| {
+            let text = truncate_str(&cell.text, *width, "…");
+            let fill = width.saturating_sub(measure_text_width(&text));
+            let gap = if place == last { String::new() } else { " ".repeat(fill + GAP) };
+            [Span { text: text.into_owned(), tone: cell.tone }, gap.into()]
+        };
+        row.iter().zip(&widths).enumerate().flat_map(cell).collect()
+    };
+    all().map(padded).collect()
+}
+
+/// Takes from the widest columns, the last first, what the terminal has not; the others stay as they are.
+fn fit(widths: &mut [usize], width: usize) {
+    loop {
+        let whole = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+        let Some(excess) = whole.checked_sub(width).filter(|excess| *excess > 0) else { return };
+        let widest = widths.iter_mut().filter(|width| **width > LEAST_COLUMN).max_by_key(|width| **width);
+        let Some(widest) = widest else { return };
+        *widest -= excess.min(*widest - LEAST_COLUMN).min((*widest / 4).max(1));
     }
 }
 
@@ -90,9 +158,16 @@ pub(crate) fn words(value: &Value) -> String {
     }
 }
 
+/// Whether the reader of stdout has gone: what goes on for their sake alone may end.
+pub(crate) fn has_no_reader() -> bool {
+    NO_READER.load(Ordering::Relaxed)
+}
+
 fn write_line(out: &mut impl Write, line: &str) {
     // A closed pipe is the reader's wish; there is nobody left to tell.
-    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        NO_READER.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Without control characters other than line ends and tabs.
@@ -117,5 +192,27 @@ mod tests {
     fn text_from_outside_cannot_steer_the_terminal() {
         assert_eq!(plain("a\u{1b}[31mred\u{7}\nb\tc"), "a[31mred\nb\tc");
         assert_eq!(one_line("first\r\n  second\n"), "first second");
+    }
+
+    fn lines(rows: &[[&str; 3]], width: Option<usize>) -> Vec<String> {
+        let row = |row: &[&str; 3]| row.iter().map(|cell| Span::from(*cell)).collect::<Vec<_>>();
+        let rows: Vec<_> = rows.iter().map(row).collect();
+        let text = |line: Vec<Span>| line.into_iter().map(|span| span.text).collect::<String>();
+        laid_out(&row(&["ID", "SEV", "TITLE"]), &rows, width).into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_a_pipe_gets_all_of_it() {
+        let rows = [["INC-1", "P1", "Checkout is down for everybody"], ["INC-22", "P2", "結帳"]];
+        assert_eq!(
+            lines(&rows, None),
+            ["ID      SEV  TITLE", "INC-1   P1   Checkout is down for everybody", "INC-22  P2   結帳"]
+        );
+        assert_eq!(
+            lines(&rows, Some(26)),
+            ["ID      SEV  TITLE", "INC-1   P1   Checkout is …", "INC-22  P2   結帳"]
+        );
+        // What is too narrow for every column's least is left to the terminal.
+        assert!(lines(&rows, Some(5))[1].ends_with("Checkout …"));
     }
 }

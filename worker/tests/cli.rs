@@ -149,6 +149,71 @@ fn no_decision_is_made_without_a_terminal_unless_asked_for() {
     assert!(api.accept().is_err(), "nothing is sent");
 }
 
+#[test]
+fn with_json_an_error_is_a_document_of_one_line() {
+    let home = tempfile::tempdir().unwrap();
+    for (line, code, detail) in [
+        (&["incident", "list", "--json"][..], 1, "no API is known"),
+        (&["incident", "show", "checkout", "--json"], 2, "invalid value 'checkout'"),
+        (&["--json", "incident", "declare", "--severity", "P1"], 2, "nothing was declared"),
+        (&["runbook", "show", "a.md", "--json"], 1, "there are no runbooks"),
+    ] {
+        let (exit, stderr) = run(home.path(), line, &[]);
+        assert_eq!((exit, stderr.lines().count()), (code, 1), "{line:?}: {stderr}");
+        let document: Value = serde_json::from_str(&stderr).unwrap();
+        assert_eq!(document["exitCode"], code, "{document}");
+        assert!(document["detail"].as_str().unwrap().contains(detail), "{document}");
+        assert!(!document["hint"].as_str().unwrap().is_empty(), "{document}");
+    }
+}
+
+#[test]
+fn the_shell_gets_completions_man_pages_and_the_build() {
+    let home = tempfile::tempdir().unwrap();
+    let say = |line: &[&str]| {
+        let output = harmony(home.path()).args(line).output().unwrap();
+        assert!(output.status.success(), "{line:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = say(&["completions", shell]);
+        assert!(script.contains("remediate"), "{shell}");
+    }
+    say(&["man", "pages"]);
+    let page = fs::read_to_string(home.path().join("pages/harmony-incident-remediate.1")).unwrap();
+    assert!(page.contains("runbook"), "{page}");
+    let version = say(&["--version"]);
+    assert!(version.starts_with("harmony ") && version.contains("features"), "{version}");
+    let help = say(&["incident", "--help"]);
+    assert!(help.contains("Mitigate:") && help.contains("Global options:"), "{help}");
+    assert!(!help.contains('\u{1b}'), "a pipe gets no colours: {help}");
+}
+
+#[test]
+fn runbooks_are_checked_with_nothing_running() {
+    let home = tempfile::tempdir().unwrap();
+    let books = home.path().join(".harmony/runbooks");
+    fs::create_dir_all(&books).unwrap();
+    fs::write(books.join("good.md"), "# Fix it\n\n```sh { name=fix timeout=5m }\ntrue\n```\n").unwrap();
+    let say = |line: &[&str]| {
+        let output = harmony(home.path()).args(line).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, stdout, stderr) = say(&["runbook", "lint"]);
+    assert_eq!((code, stdout.as_str()), (0, "1 runbooks, 0 problems\n"), "{stderr}");
+    let (_, stdout, _) = say(&["runbook", "list"]);
+    assert_eq!(stdout, "RUNBOOK  CELLS  TITLE\ngood.md  fix    Fix it\n");
+    let (_, stdout, _) = say(&["runbook", "show", "good.md"]);
+    assert!(stdout.contains("fix  runs at most once, at most 5m\n  │ true\n"), "{stdout}");
+    fs::write(home.path().join("bad.md"), "```sh { name=fix interpreter=ruby }\ntrue\n```\n").unwrap();
+    let (code, stdout, _) = say(&["runbook", "lint", "bad.md", "good.md"]);
+    assert_eq!(code, 1);
+    assert!(stdout.starts_with("bad.md: line 1: interpreter is not supported\n"), "{stdout}");
+    let (code, _, stderr) = say(&["runbook", "show", "none.md"]);
+    assert!(code == 4 && stderr.contains("harmony runbook list"), "{stderr}");
+}
+
 /// The first words of what stderr says is wrong.
 fn problems(stderr: &str) -> Vec<&str> {
     let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();

@@ -12,27 +12,30 @@ use serde_json::{Value, json};
 use crate::{
     api::Api,
     commands::{
+        follow::{Awaited, Follower},
         incident::given,
-        incident_args::{KeyArgs, incident_id},
+        incident_args::{KeyArgs, WaitArgs, incident_id},
         show,
     },
     config::Config,
     failure::{Exit, Failure},
     output,
+    people::People,
 };
 
 /// What can be done with gates.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApprovalCommand {
     /// List the gates that wait for a decision
+    #[command(visible_alias = "ls")]
     List,
-    /// Show a gate and everything that its digest covers
+    /// Show everything that a gate's digest covers, and what it comes to last
     Show(GateArgs),
     /// Approve
     Approve(ApproveArgs),
     /// Reject
     Reject(DecideArgs),
-    /// Pass it on to the next level now
+    /// Escalate to the next level now
     Escalate(EscalateArgs),
 }
 
@@ -69,6 +72,8 @@ pub(crate) struct DecideArgs {
 pub(crate) struct ApproveArgs {
     #[command(flatten)]
     decide: DecideArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
     /// Approve as an emergency override: P1 and P2, sre-oncall or above, also by who asked for it
     #[arg(long, requires = "justification")]
     break_glass: bool,
@@ -93,19 +98,24 @@ pub(crate) struct EscalateArgs {
 pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         ApprovalCommand::List => {
-            let body = Api::open(config, None)?.get(&["approvals"], &[]).await?;
-            if json { output::json(&body) } else { show::gates(&body) }
+            let api = Api::open(config, None)?;
+            let body = api.get(&["approvals"], &[]).await?;
+            if json { output::json(&body) } else { show::gates(&body, &People::of(&api).await) }
         }
         ApprovalCommand::Show(args) => {
             let api = Api::open(config, None)?;
             let gate = find(&api, &args.gate).await?;
-            if json { output::json(&gate) } else { show::gate(&gate, args.full) }
+            if json { output::json(&gate) } else { show::gate(&gate, args.full, &People::of(&api).await) }
         }
         ApprovalCommand::Approve(args) => {
             let glass = args.justification.as_deref().filter(|_| args.break_glass);
-            return decide(config, &args.decide, Decision::Approved, glass, json).await;
+            let taken = Taken { decision: Decision::Approved, glass, wait: args.wait.wait };
+            return decide(config, &args.decide, taken, json).await;
         }
-        ApprovalCommand::Reject(args) => return decide(config, args, Decision::Rejected, None, json).await,
+        ApprovalCommand::Reject(args) => {
+            let taken = Taken { decision: Decision::Rejected, glass: None, wait: false };
+            return decide(config, args, taken, json).await;
+        }
         ApprovalCommand::Escalate(args) => return escalate(config, args, json).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -160,12 +170,19 @@ async fn escalate(config: &Config, args: &EscalateArgs, json: bool) -> anyhow::R
     Ok(ExitCode::SUCCESS)
 }
 
-/// Decides. With a justification the approval breaks the glass.
+/// A decision as the command names it.
+struct Taken<'a> {
+    decision: Decision,
+    /// With a justification the approval breaks the glass.
+    glass: Option<&'a str>,
+    /// Whether to follow what goes on with it.
+    wait: bool,
+}
+
 async fn decide(
     config: &Config,
     args: &DecideArgs,
-    decision: Decision,
-    glass: Option<&str>,
+    Taken { decision, glass, wait }: Taken<'_>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let interactive = output::is_interactive();
@@ -177,7 +194,7 @@ async fn decide(
         anyhow::bail!("the API showed a gate without its id or digest");
     };
     if !json {
-        show::gate(&gate, args.full);
+        show::gate(&gate, args.full, &People::of(&api).await);
     }
     if !args.yes {
         let verb = if decision == Decision::Approved { "Approve" } else { "Reject" };
@@ -196,6 +213,11 @@ async fn decide(
     let body = given(
         json!({ "decision": decision, "digest": digest, "reason": reason, "source": "cli", "justification": glass, "breakGlass": glass.map(|_| true) }),
     );
+    // What goes on with the decision is followed from before it.
+    let seen = match gate["incidentId"].as_str().filter(|_| wait) {
+        Some(incident) => api.get(&["incidents", incident], &[]).await?["seq"].as_u64().unwrap_or_default(),
+        None => 0,
+    };
     let reply = api.post(&["approvals", id], &body).await?;
     if json {
         output::json(&reply.body);
@@ -207,7 +229,14 @@ async fn decide(
     if let Some(warning) = reply.body["warning"].as_str() {
         output::say(&format!("warning: {warning}"));
     }
-    Ok(ExitCode::SUCCESS)
+    match (gate["incidentId"].as_str(), gate["workflowId"].as_str()) {
+        (Some(incident), Some(workflow)) if wait => {
+            let attempt = gate["attempt"].as_u64().unwrap_or_default();
+            let awaited = Awaited { workflow_id: workflow.to_owned(), attempt, stops: false };
+            Follower::after(&api, incident, seen, json).await?.until_ended(&[awaited]).await
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Whether a decision can be made here: somebody is asked, or has said on the command line all that is needed.

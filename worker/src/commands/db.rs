@@ -69,6 +69,7 @@ async fn migrate(config: &Config, args: &MigrateArgs, json: bool) -> anyhow::Res
     }
     if is_pending && args.check {
         output::problem(
+            Exit::Failed,
             "the database is not up to date",
             "run `harmony db migrate` with the same DATABASE_URL",
         );

@@ -11,15 +11,20 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{Api, Reply},
     commands::{
+        follow::{Awaited, Follower},
         incident_args::{
-            DeclareArgs, IncidentCommand, KeyArgs, ListArgs, RemediateArgs, ResponderArgs, SignOffArgs,
-            StatusArgs,
+            DeclareArgs, IncidentCommand, KeyArgs, ListArgs, RemediateArgs, ResponderArgs, ShowArgs,
+            SignOffArgs, StatusArgs,
         },
+        incident_view,
+        records::{self, Story},
         show,
     },
     config::Config,
     failure::{Exit, Failure},
     output,
+    people::People,
+    terminal::screen,
 };
 
 /// How long `declare --wait` waits. Opening takes a worker a moment.
@@ -31,6 +36,8 @@ struct Request<'a> {
     verb: &'a str,
     key: &'a KeyArgs,
     body: Value,
+    /// Whether to follow what it starts until that ends.
+    wait: bool,
 }
 
 /// Carries out one command.
@@ -42,11 +49,15 @@ pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) 
             let before = if json { Value::Null } else { api.get(&["incidents", request.id], &[]).await? };
             let posted = api.post(&["incidents", request.id, request.verb], &request.body).await;
             let reply = posted.map_err(|error| opening(error, &before, request.id))?;
-            answer(&request, &before, &reply, json);
+            let after = if json { Value::Null } else { after(&api, request.id, &reply).await? };
+            answer(&request, &before, &after, &reply, json);
+            if request.wait {
+                return wait_for(&api, &request, &before, &reply.body, json).await;
+            }
         }
         (None, IncidentCommand::Declare(args)) => declare(config, args, json).await?,
         (None, IncidentCommand::List(args)) => list(config, args, json).await?,
-        (None, IncidentCommand::Show(args)) => show_one(config, &args.id, json).await?,
+        (None, IncidentCommand::Show(args)) => show_one(config, args, json).await?,
         (None, IncidentCommand::Review(args)) => review(config, &args.id, json).await?,
         (None, IncidentCommand::SignOff(args)) => sign_off(config, args, json).await?,
         (None, _) => anyhow::bail!("this command is not carried out by this build"),
@@ -56,7 +67,8 @@ pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) 
 
 /// The commands that are one POST below the incident; the others do more, or less.
 fn request(command: &IncidentCommand) -> Option<Request<'_>> {
-    let of = |id, verb, key, body| Some(Request { id, verb, key, body });
+    let of = |id, verb, key, body| Some(Request { id, verb, key, body, wait: false });
+    let start = |id, verb, key, body, wait| Some(Request { id, verb, key, body, wait });
     match command {
         IncidentCommand::Note(args) => of(&args.id, "notes", &args.key, json!({ "note": args.text })),
         IncidentCommand::Update(args) => {
@@ -66,9 +78,11 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
                 "title": args.title,
                 "summary": args.summary,
             });
-            of(&args.id, "update", &args.key, given(body))
+            start(&args.id, "update", &args.key, given(body), args.wait.wait)
         }
-        IncidentCommand::Retry(args) => of(&args.id, "retry", &args.key, given(json!({ "step": args.step }))),
+        IncidentCommand::Retry(args) => {
+            start(&args.id, "retry", &args.key, given(json!({ "step": args.step })), args.wait.wait)
+        }
         IncidentCommand::Action(args) => {
             let body = json!({ "action": args.action, "status": args.status, "detail": args.detail });
             of(&args.id, "actions", &args.key, given(body))
@@ -104,13 +118,15 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
         }
         IncidentCommand::Assign(args) => of(&args.id, "responders", &args.key, responder_body(args, false)),
         IncidentCommand::Release(args) => of(&args.id, "responders", &args.key, responder_body(args, true)),
-        IncidentCommand::Remediate(args) => of(&args.id, "remediate", &args.key, remediate_body(args)),
+        IncidentCommand::Remediate(args) => {
+            start(&args.id, "remediate", &args.key, remediate_body(args), args.wait.wait)
+        }
         IncidentCommand::Verify(args) => of(&args.id, "verify", &args.key, json!({})),
         IncidentCommand::Stop(args) => {
-            of(&args.id, "stop", &args.key, given(json!({ "reason": args.reason })))
+            start(&args.id, "stop", &args.key, given(json!({ "reason": args.reason })), args.wait.wait)
         }
         IncidentCommand::Resume(args) => {
-            of(&args.id, "resume", &args.key, given(json!({ "blueprint": args.blueprint })))
+            start(&args.id, "resume", &args.key, given(json!({ "blueprint": args.blueprint })), args.wait.wait)
         }
         IncidentCommand::CloseOut(args) => {
             let body = json!({
@@ -119,9 +135,11 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
                 "archiveChannel": args.archive_channel,
                 "reason": args.reason,
             });
-            of(&args.id, "close-out", &args.key, given(body))
+            start(&args.id, "close-out", &args.key, given(body), args.wait.wait)
         }
-        IncidentCommand::Cancel(args) => of(&args.id, "cancel", &args.key, json!({ "reason": args.reason })),
+        IncidentCommand::Cancel(args) => {
+            start(&args.id, "cancel", &args.key, json!({ "reason": args.reason }), args.wait.wait)
+        }
         IncidentCommand::Review(args) if args.markdown => None,
         IncidentCommand::Review(args) => {
             let body = json!({
@@ -141,7 +159,7 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
                 "labels": args.labels,
                 "reason": args.reason,
             });
-            of(&args.id, "post-mortem", &args.key, given(body))
+            start(&args.id, "post-mortem", &args.key, given(body), args.wait.wait)
         }
         IncidentCommand::Close(args) => of(&args.id, "close", &args.key, json!({})),
         IncidentCommand::Declare(_)
@@ -191,10 +209,11 @@ pub(crate) fn given(mut body: Value) -> Value {
 }
 
 async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Result<()> {
+    let asked = asked(args)?;
     let body = json!({
-        "title": args.title.as_ref().or(args.title_flag.as_ref()),
-        "severity": args.severity,
-        "serviceName": args.service,
+        "title": asked.title,
+        "severity": asked.severity,
+        "serviceName": asked.service,
         "environment": args.environment,
         "summary": args.summary,
         "impactedServices": args.impacted_services,
@@ -215,10 +234,53 @@ async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Res
     if args.wait {
         wait_until_open(&api, id).await?;
     }
+    if screen().width.is_some() && !json {
+        output::say(&format!("page:   {}/orgs/{}/incidents/{id}", api.origin(), config.org));
+        output::say(&format!("follow: harmony incident show {id} --follow"));
+    }
     Ok(())
 }
 
-async fn wait_until_open(api: &Api, id: &str) -> anyhow::Result<()> {
+/// What a declaration cannot be without.
+struct Asked {
+    title: String,
+    severity: String,
+    service: Option<String>,
+}
+
+/// Title and severity, asked for on a terminal where they were not given.
+fn asked(args: &DeclareArgs) -> Result<Asked, Failure> {
+    let title = args.title.clone().or_else(|| args.title_flag.clone());
+    let service = args.service.clone();
+    if let (Some(title), Some(severity)) = (&title, &args.severity) {
+        return Ok(Asked { title: title.clone(), severity: severity.clone(), service });
+    }
+    let missing = || {
+        Failure::usage(
+            "nothing was declared: a title and a severity are needed",
+            "for example: harmony incident declare \"Checkout is down\" --severity P1",
+        )
+    };
+    if !output::is_interactive() {
+        return Err(missing());
+    }
+    let title = title.or_else(|| output::ask("What is wrong, in one line:")).ok_or_else(missing)?;
+    let severity = match &args.severity {
+        Some(severity) => severity.clone(),
+        None => {
+            output::say("P1 critical: everybody is hit    P2 high: many are hit, or it will get worse");
+            output::say("P3 medium: few are hit           P4 low: nobody notices yet");
+            output::ask("Severity:").ok_or_else(missing)?
+        }
+    };
+    let service = service.or_else(|| output::ask("Service (empty for none):"));
+    if !output::confirm(&format!("Declare a {}: {title}?", severity.to_uppercase())) {
+        return Err(Failure::failed("nothing was declared", "run the command again when it is one"));
+    }
+    Ok(Asked { title, severity, service })
+}
+
+pub(crate) async fn wait_until_open(api: &Api, id: &str) -> anyhow::Result<()> {
     let ends = Instant::now() + OPENING;
     loop {
         let incident = api.get(&["incidents", id], &[]).await?;
@@ -238,9 +300,13 @@ async fn wait_until_open(api: &Api, id: &str) -> anyhow::Result<()> {
 
 async fn list(config: &Config, args: &ListArgs, json: bool) -> anyhow::Result<()> {
     let mut query: Vec<(&str, String)> = Vec::new();
+    let mut states = args.state.clone();
+    if args.open {
+        states.extend(["PENDING", "OPEN", "MITIGATING", "RESOLVED"].map(str::to_owned));
+    }
     for (name, values) in [
         ("status", &args.status),
-        ("state", &args.state),
+        ("state", &states),
         ("severity", &args.severity),
         ("serviceName", &args.service),
         ("environment", &args.environment),
@@ -256,23 +322,65 @@ async fn list(config: &Config, args: &ListArgs, json: bool) -> anyhow::Result<()
         ("cursor", args.cursor.clone()),
     ];
     query.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))));
-    let body = Api::open(config, None)?.get(&["incidents"], &query).await?;
+    let api = Api::open(config, None)?;
+    let body = api.get(&["incidents"], &query).await?;
     if json {
         output::json(&body);
-    } else {
-        show::incidents(&body);
+        return Ok(());
+    }
+    // What waits is shown to those who may see it; the list is complete without.
+    let (gates, people) = tokio::join!(api.get(&["approvals"], &[]), People::of(&api));
+    show::incidents(&body, &gates.unwrap_or_default(), &people);
+    Ok(())
+}
+
+async fn show_one(config: &Config, args: &ShowArgs, json: bool) -> anyhow::Result<()> {
+    let api = Api::open(config, None)?;
+    let id = args.id.as_str();
+    let body = api.get(&["incidents", id], &[]).await?;
+    if json {
+        output::json(&body);
+        if args.follow {
+            let seen = body["seq"].as_u64().unwrap_or_default();
+            Follower::after(&api, id, seen, json).await?.until_over().await?;
+        }
+        return Ok(());
+    }
+    let (events, people) = tokio::join!(records::all(&api, id), People::of(&api));
+    let events = events?;
+    incident_view::lines(&body, &events, &people).iter().for_each(|line| output::spans(line));
+    if args.follow {
+        output::say("following; ctrl-c ends it");
+        Follower::going_on(&api, id, Story::new(people), &events).until_over().await?;
     }
     Ok(())
 }
 
-async fn show_one(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
-    let body = Api::open(config, None)?.get(&["incidents", id], &[]).await?;
-    if json {
-        output::json(&body);
-    } else {
-        show::incident(&body);
+/// Follows what was started until it ends.
+async fn wait_for(
+    api: &Api,
+    request: &Request<'_>,
+    before: &Value,
+    reply: &Value,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let stops = request.verb == "stop";
+    let one = |started: &Value| {
+        let workflow_id = started["workflowId"].as_str()?.to_owned();
+        Some(Awaited { workflow_id, attempt: started["attempt"].as_u64().unwrap_or_default(), stops })
+    };
+    let awaited: Vec<Awaited> = match reply["resumed"].as_array() {
+        Some(resumed) => resumed.iter().filter_map(one).collect(),
+        None => one(reply).into_iter().collect(),
+    };
+    if awaited.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(())
+    let seen = match before["seq"].as_u64() {
+        Some(seen) => seen,
+        None => api.get(&["incidents", request.id], &[]).await?["seq"].as_u64().unwrap_or_default(),
+    };
+    Follower::after(api, request.id, seen, json).await?.until_ended(&awaited).await
 }
 
 async fn review(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
@@ -304,7 +412,9 @@ async fn sign_off(config: &Config, args: &SignOffArgs, json: bool) -> anyhow::Re
     let body = json!({ "digest": digest });
     let before = if json { Value::Null } else { api.get(&["incidents", &args.id], &[]).await? };
     let reply = api.post(&["incidents", &args.id, "sign-off"], &body).await?;
-    answer(&Request { id: &args.id, verb: "sign-off", key: &args.key, body }, &before, &reply, json);
+    let after = if json { Value::Null } else { after(&api, &args.id, &reply).await? };
+    let request = Request { id: &args.id, verb: "sign-off", key: &args.key, body, wait: false };
+    answer(&request, &before, &after, &reply, json);
     Ok(())
 }
 
@@ -339,12 +449,12 @@ fn opening(error: anyhow::Error, before: &Value, id: &str) -> anyhow::Error {
     }
 }
 
-/// What a command changed, such as `severity P1 -> P2`; and what was so before.
+/// What a command changed, such as `severity P1 → P2`; and what was so before.
 fn changes(before: &Value, after: &Value) -> Vec<String> {
     let change = |name: &&str| {
         let (was, is) = (before[*name].as_str(), after[*name].as_str()?);
         match was {
-            Some(was) if was != is => Some(format!("{name} {was} -> {is}")),
+            Some(was) if was != is => Some(format!("{name} {was} → {is}")),
             _ => None,
         }
     };
@@ -366,14 +476,21 @@ fn unchanged(verb: &str, before: &Value) -> Option<String> {
     }
 }
 
-fn answer(request: &Request<'_>, before: &Value, reply: &Reply, json: bool) {
+/// The incident as it is after a command that changed it. What only starts something has changed nothing yet.
+async fn after(api: &Api, id: &str, reply: &Reply) -> anyhow::Result<Value> {
+    if reply.body["workflowId"].is_string() || reply.body["answer"] == "unchanged" {
+        return Ok(reply.body.clone());
+    }
+    api.get(&["incidents", id], &[]).await
+}
+
+fn answer(request: &Request<'_>, before: &Value, after: &Value, reply: &Reply, json: bool) {
     if json {
         output::json(&reply.body);
     } else {
         let mut line = format!("{} {}", request.id, request.verb);
-        let changes = changes(before, &reply.body);
-        let same =
-            changes.is_empty() && reply.body["state"].is_string() && !reply.body["workflowId"].is_string();
+        let changes = changes(before, after);
+        let same = changes.is_empty() && !reply.body["workflowId"].is_string();
         match unchanged(request.verb, before).filter(|_| same) {
             Some(unchanged) => line.push_str(&format!("  {unchanged}")),
             None => changes.iter().for_each(|change| line.push_str(&format!("  {change}"))),
@@ -383,7 +500,9 @@ fn answer(request: &Request<'_>, before: &Value, reply: &Reply, json: bool) {
         }
         if reply.body["workflowId"].is_string() {
             line.push_str(if request.verb == "stop" { "  is told to stop" } else { "  starts" });
-            line.push_str(&format!("; `harmony incident show {}` follows it", request.id));
+            if !request.wait {
+                line.push_str(&format!("; `harmony incident show {} --follow` follows it", request.id));
+            }
         }
         output::data(&line);
     }
@@ -436,10 +555,10 @@ mod tests {
     fn a_command_says_what_changed_or_that_nothing_did() {
         let at = |severity: &str, state: &str, phase: &str| json!({ "severity": severity, "state": state, "phase": phase });
         let before = at("P1", "OPEN", "triaging");
-        assert_eq!(changes(&before, &at("P2", "OPEN", "triaging")), ["severity P1 -> P2"]);
+        assert_eq!(changes(&before, &at("P2", "OPEN", "triaging")), ["severity P1 → P2"]);
         assert_eq!(
             changes(&before, &at("P1", "MITIGATING", "verified")),
-            ["state OPEN -> MITIGATING", "phase triaging -> verified"]
+            ["state OPEN → MITIGATING", "phase triaging → verified"]
         );
         assert!(changes(&before, &before).is_empty());
         assert_eq!(unchanged("severity", &before).unwrap(), "already P1; nothing changed");

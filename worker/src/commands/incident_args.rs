@@ -4,16 +4,38 @@
 
 use clap::{Args, Subcommand};
 
+const DECLARE_EXAMPLES: &str = "Examples:
+  harmony incident declare
+  harmony incident declare \"Checkout is down\" --severity P1 --service checkout --wait
+  id=$(harmony incident declare \"Disk full on db-3\" --severity P3)";
+const LIST_EXAMPLES: &str = "Examples:
+  harmony incident list --open
+  harmony incident list --severity P1 --severity P2 --service checkout
+  harmony incident list --json | jq -r '.incidents[].incidentId'";
+const SHOW_EXAMPLES: &str = "Examples:
+  harmony incident show 42
+  harmony incident show INC-2026-0042 --follow";
+const REMEDIATE_EXAMPLES: &str = "Examples:
+  harmony incident remediate 42 --runbook rollback-deployment.md --verify postcheck --reason \"2.4.1 is bad\"
+  harmony incident remediate 42 --runbook restart-service.md --set SERVICE=checkout --wait
+
+Look at a runbook first: harmony runbook show PATH";
+const ASSIGN_EXAMPLES: &str = "Examples:
+  harmony incident assign 42 commander oncall";
+
 /// What can be done with incidents.
 #[derive(Debug, Subcommand)]
 pub(crate) enum IncidentCommand {
-    /// Declare an incident; prints its id
+    /// Declare an incident; prints its id, and asks on a terminal for what is missing
+    #[command(after_help = DECLARE_EXAMPLES)]
     Declare(DeclareArgs),
     /// List incidents, newest first
+    #[command(visible_alias = "ls", after_help = LIST_EXAMPLES)]
     List(ListArgs),
-    /// Show one incident
-    Show(OneArgs),
-    /// Say how it stands: in the channel, and with --public on the status page
+    /// Show one incident: who commands, what waits, what ran and what it printed
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
+    /// Tell how it stands: in the channel, and with --public on the status page
     Update(UpdateArgs),
     /// Add a note
     Note(NoteArgs),
@@ -33,23 +55,25 @@ pub(crate) enum IncidentCommand {
     Status(StatusArgs),
     /// Change the severity
     Severity(SeverityArgs),
-    /// Give somebody a part: commander, communications, operations
+    /// Assign a role: commander, communications, operations
+    #[command(after_help = ASSIGN_EXAMPLES)]
     Assign(ResponderArgs),
-    /// Take it from them again
+    /// Release somebody from a role
     Release(ResponderArgs),
     /// Propose a runbook; it runs once it is approved
+    #[command(after_help = REMEDIATE_EXAMPLES)]
     Remediate(RemediateArgs),
-    /// Say that it was seen to work
+    /// Confirm that the mitigation works
     Verify(OneArgs),
     /// Stop the remediation: cancels its gate or ends its cell
     Stop(StopArgs),
-    /// Try steps again that failed and were not needed
+    /// Retry failed optional steps
     Retry(RetryArgs),
-    /// Start what was lost again: runs that were terminated, or whose namespace is gone
+    /// Resume lost runs: those that were terminated, or whose namespace is gone
     Resume(ResumeArgs),
     /// Close the incident out as resolved
     CloseOut(CloseOutArgs),
-    /// Cancel an incident that is none
+    /// Cancel an incident declared by mistake
     Cancel(CancelArgs),
     /// Write a section of the review, add an action item, or print the rendered review
     Review(ReviewArgs),
@@ -69,10 +93,29 @@ pub(crate) struct KeyArgs {
     pub(crate) idempotency_key: Option<String>,
 }
 
+/// For commands that start something.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Follow what it starts until that has ended; the exit code tells how
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// Options of `show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Such as INC-2026-0042, or 42 for this year's
+    #[arg(value_parser = incident_id)]
+    pub(super) id: String,
+    /// Stay, and show each record as it is made, until the incident is over
+    #[arg(long, short)]
+    pub(super) follow: bool,
+}
+
 /// An incident, and nothing else.
 #[derive(Debug, Args)]
 pub(crate) struct OneArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     #[command(flatten)]
@@ -83,14 +126,14 @@ pub(crate) struct OneArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DeclareArgs {
     /// What is wrong, in one line
-    #[arg(required_unless_present = "title_flag", conflicts_with = "title_flag")]
+    #[arg(conflicts_with = "title_flag")]
     pub(super) title: Option<String>,
     /// The same
     #[arg(long = "title", id = "title_flag", value_name = "TITLE")]
     pub(super) title_flag: Option<String>,
     /// P1..P4, SEV1..SEV4, or critical, high, medium, low
     #[arg(long)]
-    pub(super) severity: String,
+    pub(super) severity: Option<String>,
     /// Wait until the incident is open, at most a minute
     #[arg(long)]
     pub(super) wait: bool,
@@ -100,7 +143,7 @@ pub(crate) struct DeclareArgs {
     /// Such as production
     #[arg(long)]
     pub(super) environment: Option<String>,
-    /// More words
+    /// Longer description
     #[arg(long)]
     pub(super) summary: Option<String>,
     /// Service that suffers from it; repeat for more
@@ -125,6 +168,9 @@ pub(crate) struct DeclareArgs {
 /// Options of `list`.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// Only those that are not over
+    #[arg(long)]
+    pub(super) open: bool,
     /// Only these; repeat for more
     #[arg(long)]
     pub(super) status: Vec<String>,
@@ -163,7 +209,7 @@ pub(crate) struct ListArgs {
 /// Options of `update`.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What is said
@@ -179,17 +225,21 @@ pub(crate) struct UpdateArgs {
     #[arg(long)]
     pub(super) summary: Option<String>,
     #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
     pub(super) key: KeyArgs,
 }
 
 /// Options of `retry`.
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Such as channel, or initiate/channel [default: every failed step]
     pub(super) step: Option<String>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
@@ -197,7 +247,7 @@ pub(crate) struct RetryArgs {
 /// Options of `note`.
 #[derive(Debug, Args)]
 pub(crate) struct NoteArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// The note
@@ -209,7 +259,7 @@ pub(crate) struct NoteArgs {
 /// Options of `action`.
 #[derive(Debug, Args)]
 pub(crate) struct ActionArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What was done, in one line
@@ -217,7 +267,7 @@ pub(crate) struct ActionArgs {
     /// How it ended, such as EXECUTED or FAILED
     #[arg(long)]
     pub(super) status: Option<String>,
-    /// More words
+    /// Longer description
     #[arg(long)]
     pub(super) detail: Option<String>,
     #[command(flatten)]
@@ -227,7 +277,7 @@ pub(crate) struct ActionArgs {
 /// Options of `signal`.
 #[derive(Debug, Args)]
 pub(crate) struct SignalArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What saw it, such as prometheus
@@ -242,7 +292,7 @@ pub(crate) struct SignalArgs {
     /// The signal's own name
     #[arg(long)]
     pub(super) signal_id: Option<String>,
-    /// In words
+    /// Short description
     #[arg(long)]
     pub(super) summary: Option<String>,
     #[command(flatten)]
@@ -252,7 +302,7 @@ pub(crate) struct SignalArgs {
 /// Options of `slo-violation`.
 #[derive(Debug, Args)]
 pub(crate) struct SloViolationArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Which objective
@@ -263,7 +313,7 @@ pub(crate) struct SloViolationArgs {
     /// What was seen
     #[arg(long)]
     pub(super) observed: Option<String>,
-    /// More words
+    /// Longer description
     #[arg(long)]
     pub(super) detail: Option<String>,
     #[command(flatten)]
@@ -273,7 +323,7 @@ pub(crate) struct SloViolationArgs {
 /// Options of `tag` and `untag`.
 #[derive(Debug, Args)]
 pub(crate) struct TagArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Tag
@@ -285,7 +335,7 @@ pub(crate) struct TagArgs {
 /// Options of `ticket`.
 #[derive(Debug, Args)]
 pub(crate) struct TicketArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Where the ticket is, such as jira
@@ -303,7 +353,7 @@ pub(crate) struct TicketArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// The state or status asked for
@@ -327,7 +377,7 @@ pub(crate) struct StatusArgs {
 /// Options of `severity`.
 #[derive(Debug, Args)]
 pub(crate) struct SeverityArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// P1..P4
@@ -342,7 +392,7 @@ pub(crate) struct SeverityArgs {
 /// Options of `assign` and `release`.
 #[derive(Debug, Args)]
 pub(crate) struct ResponderArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// commander, communications or operations
@@ -356,7 +406,7 @@ pub(crate) struct ResponderArgs {
 /// Options of `remediate`.
 #[derive(Debug, Args)]
 pub(crate) struct RemediateArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Relative to the runbook root
@@ -384,18 +434,22 @@ pub(crate) struct RemediateArgs {
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
     #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
     pub(super) key: KeyArgs,
 }
 
 /// Options of `stop`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Why
     #[arg(long)]
     pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
@@ -403,12 +457,14 @@ pub(crate) struct StopArgs {
 /// Options of `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Only this blueprint: initiate, remediate, close-out or post-mortem [default: every one that was lost]
     #[arg(long)]
     pub(super) blueprint: Option<String>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
@@ -416,7 +472,7 @@ pub(crate) struct ResumeArgs {
 /// Options of `close-out`.
 #[derive(Debug, Args)]
 pub(crate) struct CloseOutArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What was done
@@ -432,18 +488,22 @@ pub(crate) struct CloseOutArgs {
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
     #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
     pub(super) key: KeyArgs,
 }
 
 /// Options of `cancel`.
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Why
     #[arg(long)]
     pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
     #[command(flatten)]
     pub(super) key: KeyArgs,
 }
@@ -451,7 +511,7 @@ pub(crate) struct CancelArgs {
 /// Options of `review`.
 #[derive(Debug, Args)]
 pub(crate) struct ReviewArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// summary, impact, contributing-factors, …
@@ -479,7 +539,7 @@ pub(crate) struct ReviewArgs {
 /// Options of `post-mortem`.
 #[derive(Debug, Args)]
 pub(crate) struct PostMortemArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Title of the page
@@ -498,13 +558,15 @@ pub(crate) struct PostMortemArgs {
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
     #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
     pub(super) key: KeyArgs,
 }
 
 /// Options of `sign-off`.
 #[derive(Debug, Args)]
 pub(crate) struct SignOffArgs {
-    /// Such as INC-2026-0042, or 42 for this year\'s
+    /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// SHA-256 of the page that was read; without it the command asks, and needs a terminal to do so

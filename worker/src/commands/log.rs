@@ -22,15 +22,16 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    commands::{incident::given, incident_args::KeyArgs, show},
+    commands::{
+        incident::given,
+        incident_args::{KeyArgs, incident_id},
+        records, show,
+    },
     config::Config,
     failure::{Exit, Failure},
-    keys,
+    keys, moments,
     output::{self, words},
 };
-
-/// Rows read at a time.
-const PAGE: u32 = 500;
 
 /// What can be done with the log.
 #[derive(Debug, Subcommand)]
@@ -52,7 +53,8 @@ pub(crate) enum LogCommand {
 /// Options of `show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year's
+    #[arg(value_parser = incident_id)]
     id: String,
 }
 
@@ -88,7 +90,8 @@ pub(crate) struct CheckpointArgs {
 /// Options of `redact`.
 #[derive(Debug, Args)]
 pub(crate) struct RedactArgs {
-    /// Such as INC-2026-0001
+    /// Such as INC-2026-0042, or 42 for this year's
+    #[arg(value_parser = incident_id)]
     id: String,
     /// The record
     seq: u64,
@@ -214,6 +217,7 @@ fn tell(report: &Value, done: &str, json: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     output::problem(
+        Exit::Failed,
         "the log is not what was written",
         "keep the file as it is; compare it with a backup and with the checkpoints kept elsewhere",
     );
@@ -221,7 +225,8 @@ fn tell(report: &Value, done: &str, json: bool) -> ExitCode {
 }
 
 async fn show_records(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
-    let events = all_events(&Api::open(config, None)?, id).await?;
+    let api = Api::open(config, None)?;
+    let events = records::all(&api, id).await?;
     if json {
         output::json(&json!({ "events": events }));
         return Ok(());
@@ -229,38 +234,14 @@ async fn show_records(config: &Config, id: &str, json: bool) -> anyhow::Result<(
     let rows: Vec<Vec<String>> = events
         .iter()
         .map(|event| {
-            let mut row = ["seq", "occurredAt", "kind", "actor"].map(|name| words(&event[name])).to_vec();
-            row.push(shortened(&event["payload"].to_string()));
+            let at = moments::parsed(&event["occurredAt"]).map(moments::local).unwrap_or_default();
+            let mut row = vec![words(&event["seq"]), at];
+            row.extend(["kind", "actor", "description"].map(|name| words(&event[name])));
             row
         })
         .collect();
-    output::table(&["SEQ", "WHEN", "KIND", "ACTOR", "DETAIL"], &rows);
+    output::table(&["SEQ", "WHEN", "KIND", "ACTOR", "WHAT"], &rows);
     Ok(())
-}
-
-async fn all_events(api: &Api, id: &str) -> anyhow::Result<Vec<Value>> {
-    let mut all: Vec<Value> = Vec::new();
-    let mut after = String::from("0");
-    loop {
-        let query = [("after", after), ("limit", PAGE.to_string())];
-        let page = api.get(&["incidents", id, "events"], &query).await?;
-        all.extend_from_slice(show::items(&page, "events"));
-        match page["nextCursor"].as_str() {
-            Some(next) => after = next.to_owned(),
-            None => return Ok(all),
-        }
-    }
-}
-
-/// A line's worth; `--json` has all of it.
-fn shortened(text: &str) -> String {
-    const WIDTH: usize = 100;
-    if text.chars().count() <= WIDTH {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(WIDTH).collect();
-    short.push('…');
-    short
 }
 
 /// Folds the log in the database itself.
@@ -388,7 +369,7 @@ async fn checkpoint(config: &Config, args: &CheckpointArgs) -> anyhow::Result<()
 
 async fn redact(config: &Config, args: &RedactArgs, json: bool) -> anyhow::Result<()> {
     let api = Api::open(config, args.key.idempotency_key.clone())?;
-    let events = all_events(&api, &args.id).await?;
+    let events = records::all(&api, &args.id).await?;
     let going = Going::of(&events, args);
     if !args.yes {
         going.show();

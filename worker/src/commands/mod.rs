@@ -6,12 +6,17 @@ pub(crate) mod capability;
 pub(crate) mod config_check;
 mod config_live;
 pub(crate) mod db;
+pub(crate) mod follow;
 pub(crate) mod incident;
 pub(crate) mod incident_args;
+mod incident_view;
 pub(crate) mod log;
+mod records;
+pub(crate) mod runbook;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod sign_in_link;
 pub(crate) mod temporal_setup;
 pub(crate) mod user;
 

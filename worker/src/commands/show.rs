@@ -1,131 +1,91 @@
-//! Incidents and gates as people read them. Shows what the API sends and tolerates what it leaves out.
+//! Listings and gates as people read them. Shows what the API sends and tolerates what it leaves out.
+
+use std::collections::BTreeMap;
 
 use harmony_capabilities::runbook;
 use harmony_incidents::visible;
 use serde_json::Value;
 
-use crate::output::{self, words};
+use crate::{
+    moments,
+    output::{self, words},
+    people::People,
+    terminal::{Span, Tone, screen, span},
+};
 
-/// A listing.
-pub(crate) fn incidents(body: &Value) {
-    let rows: Vec<Vec<String>> = items(body, "incidents")
+/// A listing; `gates` are those that wait, as the API lists them.
+pub(crate) fn incidents(body: &Value, gates: &Value, people: &People) {
+    let waits: BTreeMap<&str, &Value> = items(gates, "approvals")
         .iter()
-        .map(|incident| {
-            ["incidentId", "severity", "state", "phase", "title"].map(|name| words(&incident[name])).to_vec()
-        })
+        .filter_map(|gate| Some((gate["incidentId"].as_str()?, gate)))
         .collect();
+    let row = |incident: &Value| -> Vec<Span> {
+        let text = |name: &str| words(&incident[name]);
+        let (id, severity, state) = (text("incidentId"), text("severity"), text("state"));
+        let waits = waits.get(id.as_str()).map(|gate| words(&gate["requiredRoles"]).replace(", ", " or "));
+        let commander = text("commander");
+        vec![
+            id.into(),
+            span(Tone::of_severity(&severity), severity),
+            span(Tone::of_state(&state), state),
+            span(Tone::Faint, moments::ago(&incident["createdAt"])),
+            people.name(&commander).into(),
+            span(Tone::Warn, waits.unwrap_or_default()),
+            text("title").into(),
+        ]
+    };
+    let rows: Vec<Vec<Span>> = items(body, "incidents").iter().map(row).collect();
     if rows.is_empty() {
         output::say("no incidents");
         return;
     }
-    output::table(&["INCIDENT", "SEVERITY", "STATE", "PHASE", "TITLE"], &rows);
+    output::table(&["INCIDENT", "SEV", "STATE", "DECLARED", "COMMANDER", "WAITS FOR", "TITLE"], &rows);
     if let Some(cursor) = body["nextCursor"].as_str() {
         output::say(&format!("more: --cursor {cursor}"));
     }
 }
 
-/// One incident.
-pub(crate) fn incident(body: &Value) {
-    let text = |name: &str| words(&body[name]);
-    output::data(&format!("{}  {}", text("incidentId"), text("title")));
-    output::data(&format!(
-        "{}  {}  {}{}",
-        text("severity"),
-        text("state"),
-        text("phase"),
-        if body["escalated"] == true { "  escalated" } else { "" }
-    ));
-    for (label, name) in [
-        ("summary", "summary"),
-        ("service", "serviceName"),
-        ("environment", "environment"),
-        ("impacted", "impactedServices"),
-    ] {
-        let value = text(name);
-        if !value.is_empty() {
-            output::data(&format!("{label}: {value}"));
+/// Gates that wait. A gate's own id is shown where the incident's does not name it.
+pub(crate) fn gates(body: &Value, people: &People) {
+    let gates = items(body, "approvals");
+    let is_named = |gate: &Value| gates.iter().filter(|one| one["incidentId"] == gate["incidentId"]).count() == 1;
+    let with_ids = screen().width.is_none() || !gates.iter().all(is_named);
+    let row = |gate: &Value| -> Vec<Span> {
+        let text = |name: &str| words(&gate[name]);
+        let requester = text("requester");
+        let mut row: Vec<Span> = vec![text("incidentId").into()];
+        if with_ids {
+            row.push(text("gateId").into());
         }
-    }
-    for responder in items(body, "responders") {
-        let who = [&responder["principalId"], &responder["principal"], &responder["id"]];
-        let who = who.into_iter().find(|value| value.is_string()).map(words).unwrap_or_default();
-        output::data(&format!("{}: {who}", words(&responder["role"])));
-    }
-    if let Some(blueprints) = body["blueprints"].as_object() {
-        for (name, blueprint) in blueprints {
-            let reason = words(&blueprint["reason"]);
-            let reason = if reason.is_empty() { reason } else { format!("  ({reason})") };
-            output::data(&format!(
-                "{name} #{}: {}{reason}",
-                words(&blueprint["attempt"]),
-                words(&blueprint["status"])
-            ));
-            for step in items(blueprint, "steps") {
-                let step_name = [&step["step"], &step["name"]].into_iter().find(|value| value.is_string());
-                output::data(&format!(
-                    "  {} {} {}",
-                    step_name.map(words).unwrap_or_default(),
-                    words(&step["status"]),
-                    words(&step["error"])
-                ));
-            }
-        }
-    }
-    if body["review"]["url"].as_str().is_some_and(|url| !url.is_empty()) {
-        output::data(&format!("review: {}", words(&body["review"]["url"])));
-        let digest = words(&body["review"]["digest"]);
-        if !digest.is_empty() {
-            output::data(&format!("review digest: {digest}"));
-        }
-    }
-    if body["gate"].is_object() {
-        output::data("");
-        gate(&body["gate"], false);
-    }
-}
-
-/// Gates that wait.
-pub(crate) fn gates(body: &Value) {
-    let rows: Vec<Vec<String>> = items(body, "approvals")
-        .iter()
-        .map(|gate| {
-            ["incidentId", "gateId", "level", "deadline", "requiredRoles", "action"]
-                .map(|name| words(&gate[name]))
-                .to_vec()
-        })
-        .collect();
+        row.extend([
+            text("level").into(),
+            span(Tone::Warn, moments::ago(&gate["deadline"])),
+            text("requiredRoles").replace(", ", " or ").into(),
+            people.name(&requester).into(),
+            text("action").into(),
+        ]);
+        row
+    };
+    let rows: Vec<Vec<Span>> = gates.iter().map(row).collect();
     if rows.is_empty() {
         output::say("nothing waits for a decision");
-    } else {
-        output::table(&["INCIDENT", "GATE", "LEVEL", "DEADLINE", "WHO MAY DECIDE", "ACTION"], &rows);
+        return;
     }
+    let head = ["INCIDENT", "GATE", "LEVEL", "DEADLINE", "WHO MAY DECIDE", "ASKED BY", "ACTION"];
+    let head: Vec<&str> = head.into_iter().filter(|name| with_ids || *name != "GATE").collect();
+    output::table(&head, &rows);
 }
 
-/// One gate, with everything that its digest covers. Long texts are shown by length and SHA-256 unless all of it is
-/// asked for.
-pub(crate) fn gate(body: &Value, full: bool) {
-    gate_lines(body, full).iter().for_each(|line| output::data(line));
+/// One gate, with everything that its digest covers, and what it comes to last: what was printed last is what somebody
+/// sees who decides. Long texts are shown by length and SHA-256 unless all of it is asked for.
+pub(crate) fn gate(body: &Value, full: bool, people: &People) {
+    gate_lines(body, full, people).iter().for_each(|line| output::data(line));
 }
 
 /// No value can make a line of its own: those that people wrote are quoted, and lines of a text begin with a bar.
-fn gate_lines(body: &Value, full: bool) -> Vec<String> {
+fn gate_lines(body: &Value, full: bool, people: &People) -> Vec<String> {
     let text = |name: &str| visible::line(&words(&body[name]));
     let mut lines = vec![format!("gate {}", text("gateId"))];
-    for (label, name) in [
-        ("action", "action"),
-        ("why", "requestReason"),
-        ("asked by", "requester"),
-        ("status", "status"),
-        ("level", "level"),
-        ("who may decide", "requiredRoles"),
-        ("until", "deadline"),
-        ("digest", "digest"),
-    ] {
-        let value = text(name);
-        if !value.is_empty() {
-            lines.push(format!("{label}: {value}"));
-        }
-    }
     let parsed = body["covers"].as_str().and_then(|covers| serde_json::from_str(covers).ok());
     let covers = parsed.as_ref().unwrap_or(&body["covers"]);
     match covers {
@@ -135,6 +95,24 @@ fn gate_lines(body: &Value, full: bool) -> Vec<String> {
         covers => {
             lines.push("the digest covers:".to_owned());
             values("", covers, full, &mut lines);
+        }
+    }
+    let requester = text("requester");
+    let decided_by = text("decidedBy");
+    for (label, value) in [
+        ("digest", text("digest")),
+        ("incident", text("incidentId")),
+        ("action", text("action")),
+        ("why", text("requestReason")),
+        ("asked by", visible::line(people.name(&requester))),
+        ("status", text("status")),
+        ("decided by", visible::line(people.name(&decided_by))),
+        ("level", text("level")),
+        ("who may decide", text("requiredRoles").replace(", ", " or ")),
+        ("until", moments::clock_and_ago(&body["deadline"])),
+    ] {
+        if !value.is_empty() {
+            lines.push(format!("{label}: {value}"));
         }
     }
     lines
@@ -177,6 +155,7 @@ fn values(name: &str, value: &Value, full: bool, lines: &mut Vec<String>) {
                 values(&format!("{name}[{place}]"), inner, full, lines);
             }
         }
+        Value::Array(items) if items.is_empty() => lines.push(format!("  {name}: none")),
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(|item| visible::quoted(&words(item))).collect();
             lines.push(format!("  {name}: {}", items.join(", ")));
@@ -230,6 +209,7 @@ mod tests {
         gate_lines(
             &json!({ "gateId": "g", "requestReason": "down\nstatus: approved", "covers": covers.to_string() }),
             full,
+            &People::default(),
         )
     }
 

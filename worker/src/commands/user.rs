@@ -28,7 +28,13 @@ pub(crate) enum UserCommand {
     /// Take token, Slack user and roles from somebody; their name stays for the records that carry it
     Disable(UserArgs),
     /// List everybody
+    #[command(visible_alias = "ls")]
     List,
+    /// Print a link that signs somebody in at the console, once
+    Link {
+        /// Somebody of the sample directory [default: whose token is used]
+        id: Option<String>,
+    },
 }
 
 /// Somebody new.
@@ -62,6 +68,8 @@ pub(crate) fn run(config: &Config, command: &UserCommand, json: bool) -> anyhow:
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let directory = parse(&text, &path)?;
     match command {
+        // Taken before: it asks the server.
+        UserCommand::Link { .. } => {}
         UserCommand::List => list(&directory, &config.org, json),
         UserCommand::Add(args) => {
             if directory.get(&args.id).is_some() {
