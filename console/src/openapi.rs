@@ -12,7 +12,8 @@ use utoipa::{
 };
 
 use crate::{
-    acts, approvals, blueprints, candidates, facts, incidents, log, people, responders, resume, review, status, views,
+    acts, approvals, blueprints, candidates, facts, incidents, log, people, responders, resume, review,
+    status, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.

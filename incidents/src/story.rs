@@ -49,7 +49,10 @@ pub fn mark(kind: &Kind) -> Mark {
         Kind::RunbookCellFinished(finished) => !finished.success,
         Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) | Kind::BlueprintOrphaned(_) => true,
         Kind::BlueprintCompleted(completed) => {
-            matches!(completed.status.parse(), Ok(RunStatus::Failed | RunStatus::Refused | RunStatus::Orphaned))
+            matches!(
+                completed.status.parse(),
+                Ok(RunStatus::Failed | RunStatus::Refused | RunStatus::Orphaned)
+            )
         }
         Kind::ApprovalDecided(decided) if decided.break_glass => return Mark::Override,
         Kind::IncidentStatusChanged(changed) if changed.justification.is_some() => return Mark::Override,
@@ -155,7 +158,10 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         Kind::IncidentLinkedToTicket(p) => person(format!("linked {} {}", p.system, p.ticket)),
         Kind::IncidentResolved(p) => {
             let resolved = format!("resolved it as {}", p.r#type().as_str_name());
-            by(if p.resolved_by.is_empty() { actor } else { &p.resolved_by }, because(resolved, p.summary.as_ref()))
+            by(
+                if p.resolved_by.is_empty() { actor } else { &p.resolved_by },
+                because(resolved, p.summary.as_ref()),
+            )
         }
         Kind::ResponderAssigned(p) if p.principal == actor => person(match p.role.as_str() {
             "commander" => "took command".to_owned(),
@@ -168,7 +174,7 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         }
         Kind::ReviewSectionWritten(p) => {
             person(format!("wrote the {} section of the review", p.section.replace('-', " ")))
-        },
+        }
         Kind::ActionItemAdded(p) => {
             let action = shown(p.action.as_ref());
             person(format!("added a follow-up for {}: {action}", names.person(&p.owner)))
@@ -207,12 +213,15 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
             Weight::Milestone,
             because(format!("could not do {} of {}", p.step, task(&p.blueprint)), p.error.as_ref()),
         ),
-        Kind::StepSkipped(p) => {
-            harmony(Weight::Detail, because(format!("{}: skipped {}", p.blueprint, p.step), p.reason.as_ref()))
-        }
+        Kind::StepSkipped(p) => harmony(
+            Weight::Detail,
+            because(format!("{}: skipped {}", p.blueprint, p.step), p.reason.as_ref()),
+        ),
         Kind::ApprovalRequested(p) => {
-            let roles = p.levels.get(p.level.saturating_sub(1) as usize).map(|level| level.roles.join(" or "));
-            let roles = roles.filter(|roles| !roles.is_empty()).unwrap_or_else(|| "anybody who may".to_owned());
+            let roles =
+                p.levels.get(p.level.saturating_sub(1) as usize).map(|level| level.roles.join(" or "));
+            let roles =
+                roles.filter(|roles| !roles.is_empty()).unwrap_or_else(|| "anybody who may".to_owned());
             harmony(Weight::Milestone, format!("asked {roles} to decide: {}", p.action))
         }
         Kind::ApprovalDecided(p) => {
@@ -251,15 +260,12 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         }
         Kind::ApprovalReplanned(p) => harmony(
             Weight::Detail,
-            format!(
-                "planned the approval again for {}: level {}",
-                p.severity().as_str_name(),
-                p.level
-            ),
+            format!("planned the approval again for {}: level {}", p.severity().as_str_name(), p.level),
         ),
         Kind::ApprovalCancelled(p) => {
             let what = names.gate(&p.gate_id);
-            let what = if what.is_empty() { "the approval".to_owned() } else { format!("the approval of {what}") };
+            let what =
+                if what.is_empty() { "the approval".to_owned() } else { format!("the approval of {what}") };
             harmony(Weight::Milestone, because(format!("cancelled {what}"), p.reason.as_ref()))
         }
         Kind::RunbookCellStarted(p) => harmony(Weight::Detail, format!("started the cell {}", p.cell)),
@@ -280,7 +286,9 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         Kind::PostMortemRendered(p) => {
             harmony(Weight::Detail, format!("rendered the review up to record {}", p.upto_seq))
         }
-        Kind::PostMortemPublished(p) => harmony(Weight::Milestone, format!("published the review: {}", p.url)),
+        Kind::PostMortemPublished(p) => {
+            harmony(Weight::Milestone, format!("published the review: {}", p.url))
+        }
         Kind::CandidateDecided(p) => {
             harmony(Weight::Detail, format!("decided on the candidate {}: {}", p.candidate_id, p.outcome))
         }
@@ -387,7 +395,12 @@ mod tests {
         check(assigned("commander"), "Chris Commander", "took command", Weight::Person);
         check(assigned("oncall"), "Chris Commander", "made oncall commander", Weight::Person);
         let note = IncidentNoteAdded { note: Some(Text::plain("looks like the cache")) };
-        check(Kind::IncidentNoteAdded(note), "Chris Commander", "noted: looks like the cache", Weight::Person);
+        check(
+            Kind::IncidentNoteAdded(note),
+            "Chris Commander",
+            "noted: looks like the cache",
+            Weight::Person,
+        );
     }
 
     #[test]
@@ -400,7 +413,12 @@ mod tests {
                 ..BlueprintStarted::default()
             })
         };
-        check(started("remediate", 2), "Chris Commander", "started the remediation, attempt 2", Weight::Person);
+        check(
+            started("remediate", 2),
+            "Chris Commander",
+            "started the remediation, attempt 2",
+            Weight::Person,
+        );
         check(started("initiate", 1), HARMONY, "started the opening", Weight::Detail);
         let completed = |blueprint: &str, status: &str| {
             Kind::BlueprintCompleted(BlueprintCompleted {
@@ -433,9 +451,19 @@ mod tests {
         );
         let escalated = |by: &str| {
             let by = by.to_owned();
-            Kind::ApprovalEscalated(ApprovalEscalated { from_level: 1, to_level: 2, by, ..Default::default() })
+            Kind::ApprovalEscalated(ApprovalEscalated {
+                from_level: 1,
+                to_level: 2,
+                by,
+                ..Default::default()
+            })
         };
         check(escalated(""), HARMONY, "escalated the decision from level 1 to 2", Weight::Milestone);
-        check(escalated("commander"), "Chris Commander", "escalated the decision from level 1 to 2", Weight::Person);
+        check(
+            escalated("commander"),
+            "Chris Commander",
+            "escalated the decision from level 1 to 2",
+            Weight::Person,
+        );
     }
 }

@@ -110,7 +110,9 @@ pub(crate) enum Command {
     /// Run stand-ins for Slack, PagerDuty, Statuspage and Confluence
     Sandbox(SandboxArgs),
     /// Print the completions of a shell: bash, elvish, fish, powershell, zsh
-    #[command(after_help = "Examples:\n  harmony completions bash > ~/.local/share/bash-completion/completions/harmony\n  harmony completions zsh > ~/.zfunc/_harmony")]
+    #[command(
+        after_help = "Examples:\n  harmony completions bash > ~/.local/share/bash-completion/completions/harmony\n  harmony completions zsh > ~/.zfunc/_harmony"
+    )]
     Completions {
         /// Which shell
         shell: Shell,

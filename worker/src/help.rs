@@ -38,15 +38,27 @@ const fn version() -> &'static str {
         (true, true, false) => concat!(env!("CARGO_PKG_VERSION"), " (features: dynamodb)"),
         (true, false, true) => concat!(env!("CARGO_PKG_VERSION"), " (features: eventbridge)"),
         (true, true, true) => concat!(env!("CARGO_PKG_VERSION"), " (features: dynamodb, eventbridge)"),
-        (false, false, false) => concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HARMONY_COMMIT"), ", no features)"),
+        (false, false, false) => {
+            concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HARMONY_COMMIT"), ", no features)")
+        }
         (false, true, false) => {
             concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HARMONY_COMMIT"), ", features: dynamodb)")
         }
         (false, false, true) => {
-            concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HARMONY_COMMIT"), ", features: eventbridge)")
+            concat!(
+                env!("CARGO_PKG_VERSION"),
+                " (commit ",
+                env!("HARMONY_COMMIT"),
+                ", features: eventbridge)"
+            )
         }
         (false, true, true) => {
-            concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HARMONY_COMMIT"), ", features: dynamodb, eventbridge)")
+            concat!(
+                env!("CARGO_PKG_VERSION"),
+                " (commit ",
+                env!("HARMONY_COMMIT"),
+                ", features: dynamodb, eventbridge)"
+            )
         }
     }
 }
@@ -89,8 +101,13 @@ pub(crate) fn completions(shell: Shell) {
 /// Writes a man page for every command.
 pub(crate) fn man(dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    clap_mangen::generate_to(Cli::command(), dir).with_context(|| format!("cannot write to {}", dir.display()))?;
-    output::say(&format!("read them with: man -M {} harmony, or man {}/harmony.1", dir.display(), dir.display()));
+    clap_mangen::generate_to(Cli::command(), dir)
+        .with_context(|| format!("cannot write to {}", dir.display()))?;
+    output::say(&format!(
+        "read them with: man -M {} harmony, or man {}/harmony.1",
+        dir.display(),
+        dir.display()
+    ));
     Ok(())
 }
 
@@ -119,7 +136,9 @@ mod tests {
     #[test]
     fn help_says_the_exit_codes_and_the_version_what_was_built() {
         let help = command().render_help().to_string();
-        for expected in ["Incidents:", "  approval", "Global options:", "--color", "Exit codes:", "3  refused by policy"] {
+        for expected in
+            ["Incidents:", "  approval", "Global options:", "--color", "Exit codes:", "3  refused by policy"]
+        {
             assert!(help.contains(expected), "{help}");
         }
         assert!(VERSION.starts_with(env!("CARGO_PKG_VERSION")) && VERSION.contains("features"));

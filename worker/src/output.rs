@@ -107,7 +107,8 @@ pub(crate) fn table<Cell: Clone + Into<Span>>(head: &[&str], rows: &[Vec<Cell>])
         let cell: Span = cell.clone().into();
         Span { text: one_line(&cell.text), ..cell }
     };
-    let head: Vec<Span> = head.iter().map(|text| Span { text: (*text).to_owned(), tone: Tone::Faint }).collect();
+    let head: Vec<Span> =
+        head.iter().map(|text| Span { text: (*text).to_owned(), tone: Tone::Faint }).collect();
     let rows: Vec<Vec<Span>> = rows.iter().map(|row| row.iter().map(clean).collect()).collect();
     for line in laid_out(&head, &rows, screen().width) {
         spans(&line);

@@ -43,7 +43,10 @@ mod tests {
             { "principalId": "oncall", "name": "Oskar Oncall" },
             { "principalId": "bot", "name": "" },
         ] }));
-        assert_eq!(["oncall", "bot", "ghost"].map(|id| people.name(id).to_owned()), ["Oskar Oncall", "bot", "ghost"]);
+        assert_eq!(
+            ["oncall", "bot", "ghost"].map(|id| people.name(id).to_owned()),
+            ["Oskar Oncall", "bot", "ghost"]
+        );
         assert_eq!(People::parsed(&Value::Null).name("oncall"), "oncall");
     }
 }

@@ -61,7 +61,8 @@ impl<'a> Follower<'a> {
             if self.show_new().await? || is_first {
                 is_first = false;
                 let incident = self.incident().await?;
-                let is_over = ["CLOSED", "CANCELLED", "ARCHIVED"].iter().any(|state| incident["state"] == *state);
+                let is_over =
+                    ["CLOSED", "CANCELLED", "ARCHIVED"].iter().any(|state| incident["state"] == *state);
                 if is_over && !runs(&incident).any(is_open) {
                     return Ok(());
                 }
@@ -91,7 +92,9 @@ impl<'a> Follower<'a> {
             }
             rounds += 1;
             if rounds == LATE_ROUNDS {
-                output::say("nothing new for a while; whether a worker runs tells: harmony config check --live");
+                output::say(
+                    "nothing new for a while; whether a worker runs tells: harmony config check --live",
+                );
             }
             tokio::time::sleep(PAUSE).await;
         };
@@ -158,11 +161,17 @@ fn outcome(run: &Value, stops: bool) -> Result<(), Failure> {
     let (what, reason) = (words(&run["workflowId"]), words(&run["reason"]));
     let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     let status = words(&run["status"]);
-    let failure = |exit, hint: &str| Failure { exit, what: format!("{what} ended {status}{because}"), hint: hint.to_owned() };
+    let failure = |exit, hint: &str| Failure {
+        exit,
+        what: format!("{what} ended {status}{because}"),
+        hint: hint.to_owned(),
+    };
     match status.as_str() {
         "COMPLETED" => Ok(()),
         "CANCELLED" if stops => Ok(()),
-        "REJECTED" | "REFUSED" => Err(failure(Exit::Refused, "propose it again when what stood against it is gone")),
+        "REJECTED" | "REFUSED" => {
+            Err(failure(Exit::Refused, "propose it again when what stood against it is gone"))
+        }
         "CANCELLED" => Err(failure(Exit::Failed, "it was stopped; start it again when it is wanted")),
         _ => Err(failure(Exit::Failed, "see what it did: harmony incident show")),
     }
@@ -176,15 +185,14 @@ mod tests {
 
     #[test]
     fn a_run_has_ended_when_the_attempt_that_was_started_has() {
-        let incident = |attempt: u32, status: &str| {
-            json!({ "blueprints": { "remediate": { "workflowId": "w", "attempt": attempt, "status": status } } })
-        };
+        let incident = |attempt: u32, status: &str| json!({ "blueprints": { "remediate": { "workflowId": "w", "attempt": attempt, "status": status } } });
         let awaited = Awaited { workflow_id: "w".to_owned(), attempt: 2, stops: false };
         assert_eq!(ended(&incident(1, "COMPLETED"), &awaited), None);
         assert_eq!(ended(&incident(2, "RUNNING"), &awaited), None);
         assert_eq!(ended(&incident(2, "ORPHANED"), &awaited), None);
         let code = |status: &str| {
-            outcome(&ended(&incident(2, status), &awaited).unwrap(), false).map_err(|failure| failure.exit.code())
+            outcome(&ended(&incident(2, status), &awaited).unwrap(), false)
+                .map_err(|failure| failure.exit.code())
         };
         assert_eq!(code("COMPLETED"), Ok(()));
         assert_eq!(code("REJECTED"), Err(3));

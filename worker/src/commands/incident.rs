@@ -125,9 +125,13 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
         IncidentCommand::Stop(args) => {
             start(&args.id, "stop", &args.key, given(json!({ "reason": args.reason })), args.wait.wait)
         }
-        IncidentCommand::Resume(args) => {
-            start(&args.id, "resume", &args.key, given(json!({ "blueprint": args.blueprint })), args.wait.wait)
-        }
+        IncidentCommand::Resume(args) => start(
+            &args.id,
+            "resume",
+            &args.key,
+            given(json!({ "blueprint": args.blueprint })),
+            args.wait.wait,
+        ),
         IncidentCommand::CloseOut(args) => {
             let body = json!({
                 "resolutionSummary": args.summary,

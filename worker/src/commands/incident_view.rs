@@ -48,9 +48,7 @@ fn head(incident: &Value, people: &People) -> Vec<Vec<Span>> {
 }
 
 fn facts(incident: &Value, people: &People) -> Vec<Vec<Span>> {
-    let fact = |label: &str, value: Span| {
-        vec![span(Tone::Faint, format!("{label:<LABELS$}")), value]
-    };
+    let fact = |label: &str, value: Span| vec![span(Tone::Faint, format!("{label:<LABELS$}")), value];
     let mut lines = Vec::new();
     let responders = items(incident, "responders");
     let is_over = ["CLOSED", "CANCELLED", "ARCHIVED"].iter().any(|state| incident["state"] == *state);
@@ -101,11 +99,12 @@ fn facts(incident: &Value, people: &People) -> Vec<Vec<Span>> {
 /// The runs in the order in which they began, with their steps, and the cells of the remediation.
 fn runs(incident: &Value, events: &[Value], people: &People) -> Vec<Vec<Span>> {
     let Some(blueprints) = incident["blueprints"].as_object() else { return Vec::new() };
-    let began = |name: &str, run: &Value| {
-        started_at(events, name, run["attempt"].as_u64().unwrap_or_default())
-    };
-    let mut runs: Vec<(&String, &Value)> =
-        blueprints.iter().filter(|(name, run)| !name.starts_with("act") || run["status"] != "COMPLETED").collect();
+    let began =
+        |name: &str, run: &Value| started_at(events, name, run["attempt"].as_u64().unwrap_or_default());
+    let mut runs: Vec<(&String, &Value)> = blueprints
+        .iter()
+        .filter(|(name, run)| !name.starts_with("act") || run["status"] != "COMPLETED")
+        .collect();
     runs.sort_by_key(|(name, run)| {
         let seq = began(name, run).and_then(|event| event["seq"].as_u64());
         (seq.unwrap_or(u64::MAX), ORDER.iter().position(|one| one == name))
@@ -192,7 +191,14 @@ fn gate(incident: &Value) -> Vec<Vec<Span>> {
     vec![
         Vec::new(),
         vec![span(Tone::Warn, "● waits  "), span(Tone::Strong, text("action"))],
-        vec![format!("  for {} until {until}, level {}", text("requiredRoles").replace(", ", " or "), text("level")).into()],
+        vec![
+            format!(
+                "  for {} until {until}, level {}",
+                text("requiredRoles").replace(", ", " or "),
+                text("level")
+            )
+            .into(),
+        ],
         vec![span(Tone::Faint, format!("  look:   harmony approval show {id}"))],
         vec![span(Tone::Faint, format!("  decide: harmony approval approve {id}"))],
     ]
@@ -206,12 +212,8 @@ mod tests {
 
     #[test]
     fn an_incident_says_who_commands_what_ran_and_what_waits() {
-        let event = |seq: u64, kind: &str, payload: Value| {
-            json!({ "seq": seq, "kind": kind, "occurredAt": "2026-11-29T00:12:53Z", "payload": payload })
-        };
-        let run = |status: &str, attempt: u64| {
-            json!({ "status": status, "attempt": attempt, "starter": "operator", "steps": [] })
-        };
+        let event = |seq: u64, kind: &str, payload: Value| json!({ "seq": seq, "kind": kind, "occurredAt": "2026-11-29T00:12:53Z", "payload": payload });
+        let run = |status: &str, attempt: u64| json!({ "status": status, "attempt": attempt, "starter": "operator", "steps": [] });
         let mut incident = json!({
             "incidentId": "INC-2026-0001", "title": "Checkout is down", "severity": "P1", "state": "MITIGATING",
             "phase": "remediating", "createdAt": "2026-11-29T00:12:00Z", "declaredBy": "operator",
@@ -224,11 +226,17 @@ mod tests {
             event(seq, "BLUEPRINT_STARTED", json!({ "blueprint": blueprint, "attempt": attempt }))
         };
         let cell = json!({ "cell": "rollback", "attempt": 2, "ended": "exited", "exitCode": 1, "stderr": "no such release" });
-        let events =
-            [started(2, "initiate", 1), started(20, "remediate", 2), event(21, "RUNBOOK_CELL_FINISHED", cell)];
+        let events = [
+            started(2, "initiate", 1),
+            started(20, "remediate", 2),
+            event(21, "RUNBOOK_CELL_FINISHED", cell),
+        ];
         let shown = |incident: &Value| -> Vec<String> {
             let text = |line: Vec<Span>| line.into_iter().map(|span| span.text).collect::<String>();
-            lines(incident, &events, &People::default()).into_iter().map(|line| text(line).trim_end().to_owned()).collect()
+            lines(incident, &events, &People::default())
+                .into_iter()
+                .map(|line| text(line).trim_end().to_owned())
+                .collect()
         };
         let lines = shown(&incident);
         let expected = [

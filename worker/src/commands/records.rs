@@ -65,7 +65,9 @@ impl Story {
         ];
         let mut lines = vec![line];
         if let Kind::RunbookCellFinished(cell) = &kind {
-            lines.extend(tail([cell.stdout.as_ref(), cell.stderr.as_ref()].into_iter().flatten().map(Text::shown)));
+            lines.extend(tail(
+                [cell.stdout.as_ref(), cell.stderr.as_ref()].into_iter().flatten().map(Text::shown),
+            ));
         }
         lines
     }
@@ -229,7 +231,8 @@ mod tests {
 
     #[test]
     fn cells_stand_in_the_order_in_which_they_ran_with_how_they_ended() {
-        let of = |attempt: u64, cell: &str| json!({ "blueprint": "remediate", "attempt": attempt, "cell": cell });
+        let of =
+            |attempt: u64, cell: &str| json!({ "blueprint": "remediate", "attempt": attempt, "cell": cell });
         let finished = |cell: &str, more: Value| {
             let mut payload = of(2, cell);
             payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -238,13 +241,17 @@ mod tests {
         let events = [
             event("RUNBOOK_CELL_STARTED", of(1, "earlier")),
             event("RUNBOOK_CELL_STARTED", of(2, "one")),
-            finished("one", json!({ "success": true, "ended": "exited", "stdout": "a\nb", "durationMs": "1200" })),
+            finished(
+                "one",
+                json!({ "success": true, "ended": "exited", "stdout": "a\nb", "durationMs": "1200" }),
+            ),
             event("RUNBOOK_CELL_STARTED", of(2, "two")),
             finished("two", json!({ "ended": "exited", "exitCode": 3, "stderr": "no" })),
             event("RUNBOOK_CELL_STARTED", of(2, "three")),
         ];
         let cells = cells(&events, 2);
-        let told: Vec<_> = cells.iter().map(|one| (one.name.as_str(), one.status, one.ended.as_str())).collect();
+        let told: Vec<_> =
+            cells.iter().map(|one| (one.name.as_str(), one.status, one.ended.as_str())).collect();
         assert_eq!(
             told,
             [("one", "SUCCEEDED", "exit 0"), ("two", "FAILED", "exit 3"), ("three", "RUNNING", "")]

@@ -59,8 +59,10 @@ pub(crate) fn run(config: &Config, command: &RunbookCommand, json: bool) -> anyh
 
 fn list(config: &Config, json: bool) -> anyhow::Result<()> {
     let paths = config.runbook_root()?.list()?;
-    let read: Vec<(String, Result<Runbook, String>)> =
-        paths.into_iter().map(|path| (path.clone(), read(config, &path).map(|(_, runbook)| runbook))).collect();
+    let read: Vec<(String, Result<Runbook, String>)> = paths
+        .into_iter()
+        .map(|path| (path.clone(), read(config, &path).map(|(_, runbook)| runbook)))
+        .collect();
     if json {
         let one = |(path, runbook): &(String, Result<Runbook, String>)| match runbook {
             Ok(runbook) => json!({
@@ -127,7 +129,8 @@ fn cell_json(cell: &Cell) -> Value {
 fn limits(cell: &Cell) -> String {
     let mut limits = vec![if cell.idempotent { "may run again" } else { "runs at most once" }.to_owned()];
     if let Some(timeout) = cell.timeout {
-        limits.push(format!("at most {}", moments::span(i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX))));
+        limits
+            .push(format!("at most {}", moments::span(i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX))));
     }
     if cell.exclude_from_run_all {
         limits.push("only by name".to_owned());
@@ -140,7 +143,9 @@ fn lint(config: &Config, paths: &[String], json: bool) -> anyhow::Result<ExitCod
     let mut found = Vec::new();
     for path in &paths {
         match read(config, path) {
-            Ok((text, runbook)) => found.extend(complaints(&text, &runbook).into_iter().map(|one| (path, one))),
+            Ok((text, runbook)) => {
+                found.extend(complaints(&text, &runbook).into_iter().map(|one| (path, one)))
+            }
             Err(problem) => found.push((path, problem)),
         }
     }
@@ -176,9 +181,10 @@ fn complaints(text: &str, runbook: &Runbook) -> Vec<String> {
 
 /// A runbook's text and cells: a file as named, else one below the root.
 fn read(config: &Config, path: &str) -> Result<(String, Runbook), String> {
-    let below = config.runbook_root().map_err(|error| error.to_string()).and_then(|root| {
-        root.load(path).map(|snapshot| snapshot.text).map_err(|error| error.to_string())
-    });
+    let below = config
+        .runbook_root()
+        .map_err(|error| error.to_string())
+        .and_then(|root| root.load(path).map(|snapshot| snapshot.text).map_err(|error| error.to_string()));
     let text = match below {
         Ok(text) => text,
         Err(problem) if Path::new(path).is_file() => {

@@ -48,7 +48,8 @@ pub(crate) fn incidents(body: &Value, gates: &Value, people: &People) {
 /// Gates that wait. A gate's own id is shown where the incident's does not name it.
 pub(crate) fn gates(body: &Value, people: &People) {
     let gates = items(body, "approvals");
-    let is_named = |gate: &Value| gates.iter().filter(|one| one["incidentId"] == gate["incidentId"]).count() == 1;
+    let is_named =
+        |gate: &Value| gates.iter().filter(|one| one["incidentId"] == gate["incidentId"]).count() == 1;
     let with_ids = screen().width.is_none() || !gates.iter().all(is_named);
     let row = |gate: &Value| -> Vec<Span> {
         let text = |name: &str| words(&gate[name]);

@@ -6,11 +6,7 @@ use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::{
-    config::Config,
-    failure::Failure,
-    output, sample,
-};
+use crate::{config::Config, failure::Failure, output, sample};
 
 /// How long to wait for a link.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,12 +30,17 @@ pub(crate) async fn run(config: &Config, id: Option<&str>, json: bool) -> anyhow
             format!("there is no token of {id} in {}", config.in_data_dir("tokens").display()),
             "it has those that `harmony dev` wrote; with another token: HARMONY_TOKEN=… harmony user link",
         ),
-        None => Failure::usage("no token is known", "set HARMONY_TOKEN, or name somebody of the sample directory"),
+        None => {
+            Failure::usage("no token is known", "set HARMONY_TOKEN, or name somebody of the sample directory")
+        }
     })?;
     let origin = config.api_origin()?.context("no API is known: start `harmony dev` or set HARMONY_API")?;
     let origin = origin.as_str().trim_end_matches('/');
     let link = ask(origin, &token).await.ok_or_else(|| {
-        Failure::failed(format!("{origin} gives no link"), "look whether it runs, and whether it knows the token")
+        Failure::failed(
+            format!("{origin} gives no link"),
+            "look whether it runs, and whether it knows the token",
+        )
     })?;
     if json {
         output::json(&json!({ "link": link }));

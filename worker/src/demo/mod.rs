@@ -69,7 +69,9 @@ pub(crate) async fn run(config: &Config, keep: bool, json: bool) -> anyhow::Resu
         stopped().await;
     }
     if !keep && matches!(walked, Some(Ok(_))) {
-        progress.line("next       harmony demo --keep leaves this one up to look at, harmony dev one of your own");
+        progress.line(
+            "next       harmony demo --keep leaves this one up to look at, harmony dev one of your own",
+        );
     }
     installation.stop().await;
     walked.unwrap_or_else(|| Err(interrupted())).map(drop)

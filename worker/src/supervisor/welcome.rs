@@ -23,7 +23,13 @@ pub(super) async fn print(installation: &Installation) {
     row("Others", &format!("PagerDuty {pagerduty}/  Statuspage {statuspage}/  Confluence {confluence}/"));
     row("Temporal", &format!("{}, namespace {}", config.temporal_address, config.temporal_namespace));
     row("Data", &format!("{dir}  (logs in {dir}/logs)"));
-    row("Webhooks", &format!("{origin}/webhooks/alertmanager, grafana, pagerduty  (secrets in {dir}/{})", webhooks::FOLDER));
+    row(
+        "Webhooks",
+        &format!(
+            "{origin}/webhooks/alertmanager, grafana, pagerduty  (secrets in {dir}/{})",
+            webhooks::FOLDER
+        ),
+    );
     let tokens = sample::known_tokens(config).unwrap_or_default();
     if !tokens.is_empty() {
         output::data("");
