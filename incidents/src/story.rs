@@ -5,9 +5,9 @@
 //! does by itself is Harmony's doing, whoever started it. [`Weight`] says how much of it somebody wants to read who
 //! comes to the incident anew.
 
-use harmony_protos::log::{Text, payload::Kind};
+use harmony_protos::log::{Relation, Text, payload::Kind};
 
-use crate::{status::RunStatus, words};
+use crate::{sentence, status::RunStatus, words};
 
 /// Who acts where no person does.
 pub const HARMONY: &str = "Harmony";
@@ -45,52 +45,19 @@ pub enum Mark {
 
 /// What stands out in a record of this kind.
 pub fn mark(kind: &Kind) -> Mark {
-    let is_failed = match kind {
-        Kind::RunbookCellFinished(finished) => !finished.success,
-        Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) | Kind::BlueprintOrphaned(_) => true,
-        Kind::BlueprintCompleted(completed) => {
-            matches!(
-                completed.status.parse(),
-                Ok(RunStatus::Failed | RunStatus::Refused | RunStatus::Orphaned)
-            )
-        }
-        Kind::ApprovalDecided(decided) if decided.break_glass => return Mark::Override,
-        Kind::IncidentStatusChanged(changed) if changed.justification.is_some() => return Mark::Override,
-        Kind::IncidentCreated(_)
-        | Kind::IncidentUpdated(_)
-        | Kind::IncidentStatusChanged(_)
-        | Kind::IncidentSeverityChanged(_)
-        | Kind::IncidentTagAdded(_)
-        | Kind::IncidentTagRemoved(_)
-        | Kind::IncidentSignalIngested(_)
-        | Kind::IncidentNoteAdded(_)
-        | Kind::IncidentPlaybookActionExecuted(_)
-        | Kind::IncidentSloViolationRecorded(_)
-        | Kind::IncidentLinkedToTicket(_)
-        | Kind::IncidentResolved(_)
-        | Kind::ResponderAssigned(_)
-        | Kind::ResponderReleased(_)
-        | Kind::ReviewSectionWritten(_)
-        | Kind::ActionItemAdded(_)
-        | Kind::RecordRedacted(_)
-        | Kind::BlueprintStarted(_)
-        | Kind::BlueprintResumed(_)
-        | Kind::PhaseChanged(_)
-        | Kind::StepSucceeded(_)
-        | Kind::StepSkipped(_)
-        | Kind::ApprovalRequested(_)
-        | Kind::ApprovalDecided(_)
-        | Kind::ApprovalRefused(_)
-        | Kind::ApprovalTimedOut(_)
-        | Kind::ApprovalEscalated(_)
-        | Kind::ApprovalCancelled(_)
-        | Kind::ApprovalReplanned(_)
-        | Kind::RunbookCellStarted(_)
-        | Kind::PostMortemRendered(_)
-        | Kind::PostMortemPublished(_)
-        | Kind::CandidateDecided(_) => false,
-    };
+    let is_override = matches!(kind, Kind::ApprovalDecided(decided) if decided.break_glass)
+        || matches!(kind, Kind::IncidentStatusChanged(changed) if changed.justification.is_some());
+    let is_failed = matches!(kind, Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) | Kind::BlueprintOrphaned(_))
+        || matches!(kind, Kind::RunbookCellFinished(finished) if !finished.success)
+        || matches!(kind, Kind::BlueprintCompleted(completed) if has_failed(&completed.status));
+    if is_override {
+        return Mark::Override;
+    }
     if is_failed { Mark::Failed } else { Mark::None }
+}
+
+fn has_failed(status: &str) -> bool {
+    matches!(status.parse(), Ok(RunStatus::Failed | RunStatus::Refused | RunStatus::Orphaned))
 }
 
 /// One record, told.
@@ -292,6 +259,26 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         Kind::CandidateDecided(p) => {
             harmony(Weight::Detail, format!("decided on the candidate {}: {}", p.candidate_id, p.outcome))
         }
+        Kind::ChangeLinked(p) if p.relation() == Relation::Suspected => {
+            let what = format!("suspects release {} of {}", p.release_id, p.service_id);
+            harmony(Weight::Milestone, because(what, p.reason.as_ref()))
+        }
+        Kind::ChangeLinked(p) => {
+            let relation = words::relation(p.relation());
+            let what = format!("linked release {} of {} as {relation}", p.release_id, p.service_id);
+            person(because(what, p.reason.as_ref()))
+        }
+        // Of the catalog: an incident has none of them.
+        Kind::ServiceWritten(_)
+        | Kind::ServiceRetired(_)
+        | Kind::EnvironmentWritten(_)
+        | Kind::EnvironmentRetired(_)
+        | Kind::ReleaseCreated(_)
+        | Kind::ReleaseStatusChanged(_)
+        | Kind::RunStarted(_)
+        | Kind::RunLogged(_)
+        | Kind::RunPoliciesJudged(_)
+        | Kind::RunFinished(_) => person(sentence::of(kind)),
     }
 }
 
