@@ -47,9 +47,10 @@ pub enum Mark {
 pub fn mark(kind: &Kind) -> Mark {
     let is_override = matches!(kind, Kind::ApprovalDecided(decided) if decided.break_glass)
         || matches!(kind, Kind::IncidentStatusChanged(changed) if changed.justification.is_some());
-    let is_failed = matches!(kind, Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) | Kind::BlueprintOrphaned(_))
-        || matches!(kind, Kind::RunbookCellFinished(finished) if !finished.success)
-        || matches!(kind, Kind::BlueprintCompleted(completed) if has_failed(&completed.status));
+    let is_failed =
+        matches!(kind, Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) | Kind::BlueprintOrphaned(_))
+            || matches!(kind, Kind::RunbookCellFinished(finished) if !finished.success)
+            || matches!(kind, Kind::BlueprintCompleted(completed) if has_failed(&completed.status));
     if is_override {
         return Mark::Override;
     }
