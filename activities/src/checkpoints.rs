@@ -19,7 +19,7 @@ use harmony_blueprints::contracts::Scope;
 use harmony_eventlog::{
     Checkpoint, CheckpointKey, OutboxItem, OutboxKind, Pending, SharedLog, fanout::CloudEvent, fanout::Sink,
 };
-use harmony_incidents::{Command, IncidentId, OrgId, RulesSource, RunStatus, log::payload::Kind};
+use harmony_incidents::{Command, OrgId, RulesSource, RunStatus, StreamId, log::payload::Kind};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -72,20 +72,20 @@ impl Checkpoints {
             name: format!("make/hour/{heads}"),
             payload: Value::Null,
         };
-        Ok(self.log.enqueue(org, &last.incident, &item).await?)
+        Ok(self.log.enqueue(org, &last.stream, &item).await?)
     }
 
     /// Carries out what was asked for: makes one, or sends one on.
     pub(crate) async fn carry(&self, pending: &Pending) -> anyhow::Result<()> {
         match pending.item.payload["note"].as_str() {
-            None => self.make(&pending.org, pending.incident.as_ref()).await,
+            None => self.make(&pending.org, pending.stream.as_ref()).await,
             Some(note) => self.send(&pending.item.payload, note).await,
         }
     }
 
     /// Over what is on record now.
-    async fn make(&self, org: &OrgId, incident: Option<&IncidentId>) -> anyhow::Result<()> {
-        let incident = incident.context("the wish for a checkpoint names no incident")?;
+    async fn make(&self, org: &OrgId, stream: Option<&StreamId>) -> anyhow::Result<()> {
+        let stream = stream.context("the wish for a checkpoint names no stream")?;
         let checkpoint = Checkpoint::of(self.log.as_ref(), org).await?;
         let note = self.key.sign(&checkpoint);
         if let Some(directory) = &self.directory {
@@ -98,7 +98,7 @@ impl Checkpoints {
                 name: format!("send/{}/{}", sink.name(), digest(&note)),
                 payload: json!({ "sink": sink.name().as_str(), "note": note }),
             };
-            self.log.enqueue(org, incident, &item).await?;
+            self.log.enqueue(org, stream, &item).await?;
         }
         Ok(())
     }

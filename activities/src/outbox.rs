@@ -13,7 +13,7 @@ use harmony_eventlog::{
     Append, CandidateStatus, LogError, OutboxItem, OutboxKind, Pending, SharedLog, Target,
 };
 use harmony_incidents::{
-    Command, GateStatus, HasStatus, IncidentId, RulesSource, RunStatus, WorkflowId,
+    Command, GateStatus, HasStatus, IncidentId, RulesSource, RunStatus, StreamId, WorkflowId,
     command::{Attested, Context, DecisionInput, DecisionPayload},
     judge::{judge, payload},
     log::{Authority, Cause, StepSkipped, Text, payload::Kind},
@@ -123,7 +123,7 @@ impl Dispatcher {
             Err(error) => {
                 let wait = backoff(pending.attempts);
                 tracing::warn!(
-                    incident.id = pending.incident.as_ref().map_or("", IncidentId::as_str),
+                    incident.id = pending.stream.as_ref().map_or("", StreamId::as_str),
                     kind = pending.item.kind.name(),
                     attempts = pending.attempts,
                     error = %format!("{error:#}"),
@@ -138,7 +138,8 @@ impl Dispatcher {
     }
 
     async fn start(&self, pending: &Pending) -> anyhow::Result<Carried> {
-        let Some(incident) = &pending.incident else { return self.start_promotion(pending).await };
+        let Some(stream) = &pending.stream else { return self.start_promotion(pending).await };
+        let incident = &stream.incident().context("what is started is about an incident")?;
         let given = &pending.item.payload;
         let attempt = given["attempt"].as_u64().unwrap_or(1);
         let blueprint = text(given, "workflowId")?.parse::<WorkflowId>()?.blueprint();
@@ -322,7 +323,8 @@ impl Dispatcher {
     /// The workflow has ended: what it decides about is settled, and the refusal belongs on record.
     async fn refuse(&self, pending: &Pending, workflow_id: &str) -> anyhow::Result<Carried> {
         let payload: DecisionPayload = serde_json::from_value(pending.item.payload["decision"].clone())?;
-        let incident = pending.incident.as_ref().context("a decision is about an incident")?;
+        let incident = pending.stream.as_ref().and_then(StreamId::incident);
+        let incident = &incident.context("a decision is about an incident")?;
         let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
         let gate = state.gates.iter().find(|gate| Some(gate.gate_id.as_str()) == payload.gate_id.as_deref());
         anyhow::ensure!(

@@ -238,7 +238,7 @@ impl From<LogError> for ApiError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Refused(refusal) => refusal.into(),
-            LogError::UnknownIncident(_) => Self::NotFound(error.to_string()),
+            LogError::UnknownIncident(_) | LogError::UnknownStream(_) => Self::NotFound(error.to_string()),
             LogError::KeyConflict { fields } => Self::key_conflict(&fields),
             LogError::Stale { .. } => Self::Conflict(error.to_string()),
             LogError::Unwritable { .. } => {

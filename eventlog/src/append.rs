@@ -6,31 +6,194 @@
 //!
 //! A store may run this again after a collision: nothing here remembers anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use harmony_catalog::judge::Facts;
 use harmony_incidents::{
-    Answer, Command, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal,
+    Answer, Context, EnvironmentId, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal, ReleaseId,
+    ServiceId, StreamId,
     judge::{Head, payload},
-    log::{IncidentState, RecordRedacted, Text, payload::Kind},
-    record::{self, ChainHead, SaltKey, SealedRecord},
+    log::{EnvironmentState, IncidentState, RecordRedacted, Text, payload::Kind},
+    record::{self, Folded as _, SaltKey, SealedRecord},
     words,
 };
 use jiff::Timestamp;
 use prost::Message;
 
 use crate::{
+    catalog::{CatalogProjection, CatalogRows},
     entry,
     fanout::SinkName,
     redaction::{self, Copies, Erasure},
     store::{Append, Appended, Entry, LogError, OutboxItem, OutboxKind, Target},
+    stream::{self, ChainHead, StreamState},
 };
+
+/// What is asked of a stream, whichever domain it belongs to.
+pub trait Request: Send + Sync {
+    /// A hash per field, of everything but what derives from time.
+    fn fingerprint(&self) -> BTreeMap<String, String>;
+
+    /// Names of the fields in which it differs from one whose fingerprint is known.
+    fn differing(&self, known: &BTreeMap<String, String>) -> Vec<String>;
+
+    /// Whether it may be the first of its stream.
+    fn begins(&self) -> bool;
+
+    /// Record, field and reason of a redaction.
+    fn redaction(&self) -> Option<(u64, Option<&str>, &str)>;
+
+    /// The release whose owner is to be known.
+    fn release(&self) -> Option<&ReleaseId> {
+        None
+    }
+
+    /// The environments that are to be known.
+    fn environments(&self) -> BTreeSet<EnvironmentId> {
+        BTreeSet::new()
+    }
+}
+
+impl Request for harmony_incidents::Command {
+    fn fingerprint(&self) -> BTreeMap<String, String> {
+        self.fingerprint()
+    }
+
+    fn differing(&self, known: &BTreeMap<String, String>) -> Vec<String> {
+        self.differing(known)
+    }
+
+    fn begins(&self) -> bool {
+        self.declares()
+    }
+
+    fn redaction(&self) -> Option<(u64, Option<&str>, &str)> {
+        match self {
+            Self::Redact { seq, field, reason } => Some((*seq, field.as_deref(), reason)),
+            _ => None,
+        }
+    }
+}
+
+/// Which stream a job is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamTarget {
+    /// A new incident of this year.
+    New {
+        /// UTC.
+        year: i16,
+    },
+    /// This one.
+    Named(StreamId),
+}
+
+/// Judges a request against where its stream stands and what other streams say; called inside the transaction, maybe
+/// more than once.
+pub type JobJudge<'a> = &'a (dyn Fn(&StreamState, &Facts) -> Result<Judged, Refusal> + Send + Sync);
+
+/// An append to a stream of any kind: what [`Append`] and its like of the catalog come down to.
+pub struct Job<'a> {
+    /// Organisation.
+    pub org: &'a OrgId,
+    /// Stream.
+    pub target: StreamTarget,
+    /// Idempotency key.
+    pub key: &'a str,
+    /// What is asked.
+    pub request: &'a dyn Request,
+    /// Who, why, when.
+    pub context: &'a Context,
+    /// The last seq the caller saw, where the caller acted on what they saw.
+    pub expected_seq: Option<u64>,
+    /// Workflow run that asks.
+    pub run_id: Option<&'a str>,
+    /// Rules.
+    pub judge: JobJudge<'a>,
+    /// Outbox.
+    pub follow: &'a (dyn Fn(&StreamId) -> Vec<OutboxItem> + Send + Sync),
+}
+
+/// What a [`Job`] gave; as [`Appended`].
+#[derive(Debug)]
+pub struct Done {
+    /// The stream, allocated by now.
+    pub stream: StreamId,
+    /// The answer; the first one where the request was repeated.
+    pub answer: Answer,
+    /// As stored.
+    pub records: Vec<Entry>,
+    /// Whether the key was known.
+    pub repeated: bool,
+    /// Whether the run that asked first is the run that asks now.
+    pub same_run: bool,
+    /// Where the stream stands after this; `None` where the key was known.
+    pub state: Option<StreamState>,
+    /// What was put into the outbox with it.
+    pub follow_ups: Vec<OutboxItem>,
+}
+
+/// Carries an incident's append out by way of a job.
+pub(crate) async fn incident<L: crate::EventLog + ?Sized>(
+    log: &L,
+    append: &Append<'_>,
+) -> Result<Appended, LogError> {
+    let judge = |state: &StreamState, _: &Facts| match state {
+        StreamState::Incident(state) => (append.judge)(Head { state }),
+        StreamState::Service(_) | StreamState::Environment(_) => Err(Refusal::Invalid {
+            explanation: "this command is for an incident, and the stream is none's".to_owned(),
+        }),
+    };
+    let follow = |stream: &StreamId| {
+        stream.incident().map(|incident| (append.follow)(&incident)).unwrap_or_default()
+    };
+    let done = log
+        .carry_out(Job {
+            org: append.org,
+            target: match &append.target {
+                Target::New { year } => StreamTarget::New { year: *year },
+                Target::Named(incident) => StreamTarget::Named(incident.clone().into()),
+            },
+            key: append.key,
+            request: append.command,
+            context: append.context,
+            expected_seq: append.expected_seq,
+            run_id: append.run_id,
+            judge: &judge,
+            follow: &follow,
+        })
+        .await?;
+    let no_incident = || LogError::KeyConflict { fields: vec!["incident".to_owned()] };
+    Ok(Appended {
+        incident: done.stream.incident().ok_or_else(no_incident)?,
+        answer: done.answer,
+        records: done.records,
+        repeated: done.repeated,
+        same_run: done.same_run,
+        state: done.state.and_then(StreamState::incident),
+        follow_ups: done.follow_ups,
+    })
+}
 
 /// What an append reads and writes, all in one transaction of the store.
 #[async_trait]
 pub(crate) trait Transaction: Send {
-    /// What is known of the key, and of the incident where one is named.
-    async fn find(&mut self, append: &Append<'_>) -> Result<Found, LogError>;
+    /// What is known of the key, and of the stream where one is named.
+    async fn find(&mut self, job: &Job<'_>) -> Result<Found, LogError>;
+
+    /// What a request of the catalog is judged by beside its own stream: whose release this is, if anybody's.
+    async fn release_owner(
+        &mut self,
+        org: &OrgId,
+        release: &ReleaseId,
+    ) -> Result<Option<ServiceId>, LogError>;
+
+    /// And where an environment stands. It is never deleted: what it was when it was read holds.
+    async fn environment(
+        &mut self,
+        org: &OrgId,
+        environment: &EnvironmentId,
+    ) -> Result<Option<EnvironmentState>, LogError>;
 
     /// The highest number of a year, 0 where there is none. Whoever asks allocates the next: nobody else may until
     /// the transaction ends.
@@ -40,16 +203,16 @@ pub(crate) trait Transaction: Send {
     async fn entries(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError>;
 
-    /// A record's texts, and everything of the incident in which they may have been copied.
-    async fn copies(&mut self, org: &OrgId, incident: &IncidentId, seq: u64) -> Result<Copies, LogError>;
+    /// A record's texts, and everything of its stream in which they may have been copied.
+    async fn copies(&mut self, org: &OrgId, stream: &StreamId, seq: u64) -> Result<Copies, LogError>;
 
     /// Writes all of it.
-    async fn write(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError>;
+    async fn write(&mut self, job: &Job<'_>, plan: &Plan) -> Result<(), LogError>;
 }
 
 /// What a store knows before a command is judged.
@@ -57,18 +220,18 @@ pub(crate) trait Transaction: Send {
 pub(crate) struct Found {
     /// The key's row. Where there is one, nothing else is looked at.
     pub(crate) key: Option<KeyRow>,
-    /// Where the named incident stands.
+    /// Where the named stream stands.
     pub(crate) head: Option<ChainHead>,
 }
 
 /// What is kept of a key, for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRow {
-    /// Incident.
-    pub(crate) incident: String,
-    /// JSON of [`Command::fingerprint`].
+    /// Stream.
+    pub(crate) stream: String,
+    /// JSON of [`Request::fingerprint`].
     pub(crate) fingerprint: String,
-    /// JSON of the [`Answer`].
+    /// JSON of the answer.
     pub(crate) answer: String,
     /// Records that the command gave; the first is 0 where it gave none.
     pub(crate) first_seq: u64,
@@ -78,9 +241,36 @@ pub(crate) struct KeyRow {
     pub(crate) run_id: Option<String>,
 }
 
-/// What lists and readers are told of an incident; made of its records and nothing else.
+/// What lists and readers are told of a stream; made of its records and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Projection {
+pub(crate) enum Projection {
+    Incident(Box<IncidentProjection>),
+    Catalog(Box<CatalogProjection>),
+}
+
+impl Projection {
+    /// What the records up to this head fold to; with these rows of releases and runs where it is a service's.
+    pub(crate) fn of(stream: &StreamId, head: &ChainHead, rows: CatalogRows) -> Self {
+        match (&head.state, stream.incident()) {
+            (StreamState::Incident(state), Some(incident)) => {
+                Self::Incident(Box::new(IncidentProjection::of(&incident, state, &head.hash)))
+            }
+            _ => Self::Catalog(Box::new(CatalogProjection::of(stream, head, rows))),
+        }
+    }
+
+    /// Hash of the last record and encoded state, as they are kept.
+    pub(crate) fn head(&self, stream: &StreamId) -> Option<ChainHead> {
+        match self {
+            Self::Incident(one) => head(stream, &one.head_hash, &one.state),
+            Self::Catalog(one) => head(stream, &one.head_hash, &one.state),
+        }
+    }
+}
+
+/// What lists and readers are told of an incident.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IncidentProjection {
     /// Of the id.
     pub(crate) year: i16,
     /// Of the id.
@@ -111,17 +301,17 @@ pub(crate) struct Projection {
     pub(crate) waiting: bool,
 }
 
-impl Projection {
-    /// What the records up to this head fold to.
-    pub(crate) fn of(incident: &IncidentId, head: &ChainHead) -> Self {
+impl IncidentProjection {
+    /// Of this state, whose last record has this hash.
+    pub(crate) fn of(incident: &IncidentId, state: &IncidentState, hash: &record::Hash) -> Self {
         let (year, number) = incident.parts();
-        let mut bare = head.state.clone();
+        let mut bare = state.clone();
         record::strip(&mut bare);
         Self {
             year,
             number,
             seq: bare.seq,
-            head_hash: head.hash.to_vec(),
+            head_hash: hash.to_vec(),
             state: bare.encode_to_vec(),
             state_word: bare.state().as_str_name().to_owned(),
             phase_word: words::phase_name(bare.phase()).to_owned(),
@@ -155,15 +345,15 @@ pub(crate) fn key_line<K: AsRef<str>>(keys: &[K]) -> String {
 }
 
 /// The head that a projection keeps; `None` where it cannot be read.
-pub(crate) fn head(hash: &[u8], state: &[u8]) -> Option<ChainHead> {
-    Some(ChainHead { state: IncidentState::decode(state).ok()?, hash: hash.try_into().ok()? })
+pub(crate) fn head(stream: &StreamId, hash: &[u8], state: &[u8]) -> Option<ChainHead> {
+    Some(ChainHead { state: StreamState::decode(stream, state)?, hash: hash.try_into().ok()? })
 }
 
 /// Everything that one append writes.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Incident.
-    pub(crate) incident: IncidentId,
+    /// Stream.
+    pub(crate) stream: StreamId,
     /// Records, in order.
     pub(crate) sealed: Vec<SealedRecord>,
     /// `None` where there is no record.
@@ -180,51 +370,61 @@ pub(crate) struct Plan {
     pub(crate) stored_at: Timestamp,
 }
 
-/// Appends what the judge makes of a command. The store commits afterwards, or rolls back where this fails.
+/// Appends what the judge makes of a request. The store commits afterwards, or rolls back where this fails.
 pub(crate) async fn append<T: Transaction>(
     tx: &mut T,
-    append: &Append<'_>,
+    job: &Job<'_>,
     salt: &SaltKey,
     sinks: &[SinkName],
-) -> Result<Appended, LogError> {
-    let found = tx.find(append).await?;
+) -> Result<Done, LogError> {
+    let found = tx.find(job).await?;
     if let Some(key) = found.key {
-        return repeated(tx, append, key).await;
+        return repeated(tx, job, key).await;
     }
-    let (incident, head) = match (&append.target, found.head) {
-        (Target::Named(id), Some(head)) => (id.clone(), head),
-        (Target::Named(id), None) if !append.command.declares() => {
-            return Err(LogError::UnknownIncident(id.clone()));
+    let (stream, head) = match (&job.target, found.head) {
+        (StreamTarget::Named(id), Some(head)) => (id.clone(), head),
+        (StreamTarget::Named(id), None) if !job.request.begins() => return Err(unknown(id)),
+        (StreamTarget::Named(id), None) if id.incident().is_none() => (id.clone(), stream::genesis(id)),
+        (StreamTarget::New { .. } | StreamTarget::Named(_), _) => {
+            let stream = allocate(tx, job).await?;
+            let head = stream::genesis(&stream);
+            (stream, head)
         }
-        (Target::New { .. } | Target::Named(_), _) => (allocate(tx, append).await?, ChainHead::default()),
     };
-    if let Some(expected) = append.expected_seq
-        && expected != head.state.seq
+    let seq = head.state.seq();
+    if let Some(expected) = job.expected_seq
+        && expected != seq
     {
-        return Err(LogError::Stale { expected, actual: head.state.seq });
+        return Err(LogError::Stale { expected, actual: seq });
     }
-    let mut judged = (append.judge)(Head { state: &head.state })?;
-    let erasure = match append.command {
-        Command::Redact { seq, field, reason } => {
-            let copies = tx.copies(append.org, &incident, *seq).await?;
-            let erasure = redaction::plan(&incident, (*seq, field.as_deref(), reason), copies)?;
-            match &erasure {
-                Some(erasure) => judged.payloads.extend(erasure.copies.iter().map(|(seq, field)| {
-                    let reason = Some(Text::plain(reason));
-                    payload(Kind::RecordRedacted(RecordRedacted { seq: *seq, field: field.clone(), reason }))
-                })),
-                None => judged = Judged::unchanged(),
-            }
-            erasure
+    let mut facts = Facts::default();
+    if let Some(release) = job.request.release() {
+        facts.taken = tx.release_owner(job.org, release).await?;
+    }
+    for environment in job.request.environments() {
+        if let Some(state) = tx.environment(job.org, &environment).await? {
+            facts.environments.insert(environment, (&state).into());
         }
-        _ => None,
-    };
-    let (mut plan, answer, state) = plan(append, incident, &head, judged, erasure, salt);
+    }
+    let mut judged = (job.judge)(&head.state, &facts)?;
+    let mut erasure = None;
+    if let Some((seq, field, reason)) = job.request.redaction() {
+        let copies = tx.copies(job.org, &stream, seq).await?;
+        erasure = redaction::plan(&stream, (seq, field, reason), copies)?;
+        match &erasure {
+            Some(erasure) => judged.payloads.extend(erasure.copies.iter().map(|(seq, field)| {
+                let reason = Some(Text::plain(reason));
+                payload(Kind::RecordRedacted(RecordRedacted { seq: *seq, field: field.clone(), reason }))
+            })),
+            None => judged = Judged::unchanged(),
+        }
+    }
+    let (mut plan, answer, state) = plan(job, stream, &head, judged, erasure, salt);
     plan.sinks = sinks.to_vec();
-    tx.write(append, &plan).await?;
+    tx.write(job, &plan).await?;
     let records = plan.sealed.into_iter().map(|one| entry::unsealed(one, plan.stored_at)).collect();
-    Ok(Appended {
-        incident: plan.incident,
+    Ok(Done {
+        stream: plan.stream,
         answer,
         records,
         repeated: false,
@@ -234,81 +434,90 @@ pub(crate) async fn append<T: Transaction>(
     })
 }
 
-/// What to write, what to answer, and where the incident then stands.
+/// What to write, and where the stream then stands.
 fn plan(
-    append: &Append<'_>,
-    incident: IncidentId,
+    job: &Job<'_>,
+    stream: StreamId,
     head: &ChainHead,
     judged: Judged,
     erasure: Option<Erasure>,
     salt: &SaltKey,
-) -> (Plan, Answer, IncidentState) {
-    let identity = judged.identity.as_deref().unwrap_or(append.key);
-    let context = judged.context(append.context);
-    let (sealed, next) =
-        record::append(append.org, &incident, head, identity, &context, judged.payloads, salt);
-    let wake = |workflow: String| OutboxItem {
+) -> (Plan, Answer, StreamState) {
+    let identity = judged.identity.as_deref().unwrap_or(job.key);
+    let context = judged.context(job.context);
+    let (sealed, next) = record::append(job.org, &stream, head, identity, &context, judged.payloads, salt);
+    let last_seq = next.state.seq();
+    let mut outbox = (job.follow)(&stream);
+    outbox.extend(judged.wake.into_iter().map(|workflow| OutboxItem {
         kind: OutboxKind::Wake,
-        name: format!("{workflow}/{}", next.state.seq),
+        name: format!("{workflow}/{last_seq}"),
         payload: serde_json::json!({ "workflowId": workflow }),
-    };
-    let mut outbox = (append.follow)(&incident);
-    outbox.extend(judged.wake.into_iter().map(wake));
-    let (first_seq, last_seq) = if sealed.is_empty() { (0, 0) } else { (head.state.seq + 1, next.state.seq) };
+    }));
+    let (first_seq, last_seq) = if sealed.is_empty() { (0, 0) } else { (head.state.seq() + 1, last_seq) };
     let key = KeyRow {
-        incident: incident.to_string(),
-        fingerprint: json(&append.command.fingerprint()),
+        stream: stream.to_string(),
+        fingerprint: json(&job.request.fingerprint()),
         answer: json(&judged.answer),
         first_seq,
         last_seq,
-        run_id: append.run_id.map(str::to_owned),
+        run_id: job.run_id.map(str::to_owned),
     };
-    let projection = (!sealed.is_empty()).then(|| Projection::of(&incident, &next));
-    let plan =
-        Plan { incident, sealed, projection, outbox, erasure, sinks: Vec::new(), key, stored_at: now() };
+    let projection = (!sealed.is_empty())
+        .then(|| Projection::of(&stream, &next, CatalogRows::between(head, sealed.iter().map(|one| &one.record))));
+    let plan = Plan { stream, sealed, projection, outbox, erasure, sinks: Vec::new(), key, stored_at: now() };
     (plan, judged.answer, next.state)
 }
 
 /// The first answer again, if the request is the same.
-async fn repeated<T: Transaction>(
-    tx: &mut T,
-    append: &Append<'_>,
-    row: KeyRow,
-) -> Result<Appended, LogError> {
-    let corrupt = || LogError::Corrupt { place: format!("key {}", append.key) };
-    let incident = incident_id(&row.incident)?;
+async fn repeated<T: Transaction>(tx: &mut T, job: &Job<'_>, row: KeyRow) -> Result<Done, LogError> {
+    let corrupt = || LogError::Corrupt { place: format!("key {}", job.key) };
+    let stream = stream_id(&row.stream)?;
     let known: BTreeMap<String, String> = serde_json::from_str(&row.fingerprint).map_err(|_| corrupt())?;
-    let mut fields = append.command.differing(&known);
-    if let Target::Named(named) = &append.target
-        && *named != incident
+    let mut fields = job.request.differing(&known);
+    if let StreamTarget::Named(named) = &job.target
+        && *named != stream
     {
-        fields.push("incident".to_owned());
+        fields.push(if stream.incident().is_some() { "incident" } else { "subject" }.to_owned());
     }
     if !fields.is_empty() {
         return Err(LogError::KeyConflict { fields });
     }
-    let answer: Answer = serde_json::from_str(&row.answer).map_err(|_| corrupt())?;
     let records = if row.first_seq > 0 && row.last_seq >= row.first_seq {
         let count = u32::try_from(row.last_seq - row.first_seq + 1).unwrap_or(u32::MAX);
-        tx.entries(append.org, &incident, row.first_seq - 1, count).await?
+        tx.entries(job.org, &stream, row.first_seq - 1, count).await?
     } else {
         Vec::new()
     };
-    let same_run = row.run_id.as_deref() == append.run_id;
-    Ok(Appended { incident, answer, records, repeated: true, same_run, state: None, follow_ups: Vec::new() })
+    let same_run = row.run_id.as_deref() == job.run_id;
+    let answer = serde_json::from_str(&row.answer).map_err(|_| corrupt())?;
+    let follow_ups = Vec::new();
+    Ok(Done { stream, answer, records, repeated: true, same_run, state: None, follow_ups })
 }
 
-async fn allocate<T: Transaction>(tx: &mut T, append: &Append<'_>) -> Result<IncidentId, LogError> {
-    let year = match &append.target {
-        Target::New { year } => *year,
-        Target::Named(id) => id.parts().0,
+/// The id of a new incident.
+async fn allocate<T: Transaction>(tx: &mut T, job: &Job<'_>) -> Result<StreamId, LogError> {
+    let named = match &job.target {
+        StreamTarget::New { .. } => None,
+        StreamTarget::Named(stream) => stream.incident(),
     };
-    let id = IncidentId::new(year, tx.last_number(append.org, year).await? + 1);
-    match &append.target {
-        Target::Named(named) if *named != id => Err(LogError::Refused(Refusal::Invalid {
+    let year = match (&job.target, &named) {
+        (StreamTarget::New { year }, _) => *year,
+        (StreamTarget::Named(_), Some(incident)) => incident.parts().0,
+        (StreamTarget::Named(stream), None) => return Err(unknown(stream)),
+    };
+    let id = IncidentId::new(year, tx.last_number(job.org, year).await? + 1);
+    match named {
+        Some(named) if named != id => Err(LogError::Refused(Refusal::Invalid {
             explanation: format!("{named} does not exist, and the next number of its year is {id}"),
         })),
-        Target::Named(_) | Target::New { .. } => Ok(id),
+        Some(_) | None => Ok(id.into()),
+    }
+}
+
+fn unknown(stream: &StreamId) -> LogError {
+    match stream.incident() {
+        Some(incident) => LogError::UnknownIncident(incident),
+        None => LogError::UnknownStream(stream.clone()),
     }
 }
 
@@ -318,9 +527,9 @@ fn now() -> Timestamp {
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
-/// An incident's id as it stands in a row.
-pub(crate) fn incident_id(text: &str) -> Result<IncidentId, LogError> {
-    text.parse().map_err(|_| LogError::Corrupt { place: format!("incident id {text:?}") })
+/// A stream's id as it stands in a row.
+pub(crate) fn stream_id(text: &str) -> Result<StreamId, LogError> {
+    text.parse().map_err(|_| LogError::Corrupt { place: format!("stream {text:?}") })
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {

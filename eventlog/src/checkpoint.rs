@@ -1,4 +1,4 @@
-//! A checkpoint: a signed note over where every incident of an organisation ends, to be kept elsewhere. A log that was
+//! A checkpoint: a signed note over where every stream of an organisation ends, to be kept elsewhere. A log that was
 //! cut, or written anew, does not fit an older checkpoint any more.
 //!
 //! The note has the form of [C2SP signed-note] and [tlog-checkpoint]: lines of text, an empty line, signatures.
@@ -14,10 +14,10 @@
 //! ```
 //!
 //! - Line 1 is the origin, `harmony-log/<org>`; it is the key's name too.
-//! - Line 2 is the number of incidents, in decimal.
+//! - Line 2 is the number of streams, in decimal.
 //! - Line 3 is the base64 of SHA-256 over all the head lines, each with its line end, in the order in which they follow.
-//! - Then one head line an incident, `<incident> <seq> <hash>`: its last record, and that record's hash in hex. They
-//!   stand by year and number.
+//! - Then one head line a stream, `<stream> <seq> <hash>`: its last record, and that record's hash in hex. Incidents
+//!   come first, by year and number, then environments (`env/<id>`) and services (`svc/<id>`), by id.
 //! - The signature is Ed25519 over the text up to and with the line end before the empty line. Its base64 holds the
 //!   key's hash (the first 4 bytes of SHA-256 over name, line end, 0x01, public key) and the 64 bytes of the signature.
 //!
@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use harmony_incidents::{IncidentId, OrgId, record::Hash};
+use harmony_incidents::{StreamId, OrgId, record::Hash};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -41,11 +41,11 @@ use crate::{
 /// The algorithm byte of Ed25519 in signed notes.
 const ED25519: u8 = 0x01;
 
-/// Where one incident ends.
+/// Where one stream ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IncidentHead {
-    /// Incident.
-    pub incident: IncidentId,
+pub struct StreamHead {
+    /// Stream.
+    pub stream: StreamId,
     /// Its last record.
     pub seq: u64,
     /// That record's hash.
@@ -57,8 +57,8 @@ pub struct IncidentHead {
 pub struct Checkpoint {
     /// Organisation.
     pub org: OrgId,
-    /// Invariant: by year and number, no incident twice.
-    heads: Vec<IncidentHead>,
+    /// Invariant: in the order of streams, none twice.
+    heads: Vec<StreamHead>,
 }
 
 /// What is wrong with a note or a key.
@@ -176,14 +176,14 @@ impl std::fmt::Display for VerifierKey {
 
 impl Checkpoint {
     /// Over these heads.
-    pub fn new(org: OrgId, mut heads: Vec<IncidentHead>) -> Self {
-        heads.sort_by_key(|head| head.incident.parts());
-        heads.dedup_by(|one, other| one.incident == other.incident);
+    pub fn new(org: OrgId, mut heads: Vec<StreamHead>) -> Self {
+        heads.sort_by(|one, other| one.stream.cmp(&other.stream));
+        heads.dedup_by(|one, other| one.stream == other.stream);
         Self { org, heads }
     }
 
-    /// Where the incidents end, by year and number.
-    pub fn heads(&self) -> &[IncidentHead] {
+    /// Where the streams end, in their order.
+    pub fn heads(&self) -> &[StreamHead] {
         &self.heads
     }
 
@@ -200,8 +200,8 @@ impl Checkpoint {
     /// Over what is on record now.
     pub async fn of(log: &dyn EventLog, org: &OrgId) -> Result<Self, LogError> {
         let mut heads = Vec::new();
-        for incident in log.incidents(org).await? {
-            heads.extend(log.chain_head(org, &incident).await?);
+        for stream in log.streams(org).await? {
+            heads.extend(log.chain_head(org, &stream).await?);
         }
         Ok(Self::new(org.clone(), heads))
     }
@@ -210,7 +210,7 @@ impl Checkpoint {
     fn text(&self) -> String {
         let mut lines = String::new();
         for head in &self.heads {
-            lines.push_str(&format!("{} {} {}\n", head.incident, head.seq, hex::encode(head.hash)));
+            lines.push_str(&format!("{} {} {}\n", head.stream, head.seq, hex::encode(head.hash)));
         }
         let hash = STANDARD.encode(Sha256::digest(lines.as_bytes()));
         format!("{}\n{}\n{hash}\n{lines}", origin(&self.org), self.heads.len())
@@ -229,10 +229,10 @@ impl Checkpoint {
         for line in lines.skip(2) {
             let mut words = line.split(' ');
             let head = (|| {
-                let incident = words.next()?.parse().ok()?;
+                let stream = words.next()?.parse().ok()?;
                 let seq = words.next()?.parse().ok()?;
                 let hash = hex::decode(words.next()?).ok()?.try_into().ok()?;
-                Some(IncidentHead { incident, seq, hash })
+                Some(StreamHead { stream, seq, hash })
             })();
             heads.push(head.ok_or_else(|| malformed("a line is not INCIDENT SEQ HASH"))?);
         }
@@ -247,12 +247,12 @@ impl Checkpoint {
     pub async fn check(&self, log: &dyn EventLog, report: &mut Report) -> Result<(), LogError> {
         let mut against = Against::new(self);
         for head in &self.heads {
-            let rows = log.rows(&self.org, &head.incident, head.seq.saturating_sub(1), 1).await?;
+            let rows = log.rows(&self.org, &head.stream, head.seq.saturating_sub(1), 1).await?;
             match rows.first().filter(|row| row.seq == head.seq) {
-                Some(row) => against.row(report, &head.incident, row.seq, &row.hash),
+                Some(row) => against.row(report, &head.stream, row.seq, &row.hash),
                 None => {
-                    let last = log.chain_head(&self.org, &head.incident).await?;
-                    against.end(report, &head.incident, last.map_or(0, |last| last.seq));
+                    let last = log.chain_head(&self.org, &head.stream).await?;
+                    against.end(report, &head.stream, last.map_or(0, |last| last.seq));
                 }
             }
         }
@@ -263,41 +263,41 @@ impl Checkpoint {
 
 /// Holds records against a checkpoint as they are read.
 pub(crate) struct Against {
-    waiting: BTreeMap<(i16, u64), IncidentHead>,
+    waiting: BTreeMap<StreamId, StreamHead>,
 }
 
 impl Against {
     pub(crate) fn new(checkpoint: &Checkpoint) -> Self {
-        let by_number = |head: &IncidentHead| (head.incident.parts(), head.clone());
-        Self { waiting: checkpoint.heads.iter().map(by_number).collect() }
+        let by_stream = |head: &StreamHead| (head.stream.clone(), head.clone());
+        Self { waiting: checkpoint.heads.iter().map(by_stream).collect() }
     }
 
-    /// A record of this incident.
-    pub(crate) fn row(&mut self, report: &mut Report, incident: &IncidentId, seq: u64, hash: &[u8]) {
-        if self.waiting.get(&incident.parts()).is_some_and(|head| head.seq == seq)
-            && let Some(head) = self.waiting.remove(&incident.parts())
+    /// A record of this stream.
+    pub(crate) fn row(&mut self, report: &mut Report, stream: &StreamId, seq: u64, hash: &[u8]) {
+        if self.waiting.get(stream).is_some_and(|head| head.seq == seq)
+            && let Some(head) = self.waiting.remove(stream)
             && head.hash.as_slice() != hash
         {
-            report.find(incident, seq, "the record is not the one that the checkpoint was made over");
+            report.find(stream, seq, "the record is not the one that the checkpoint was made over");
         }
     }
 
-    /// The incident has no more records than up to here.
-    pub(crate) fn end(&mut self, report: &mut Report, incident: &IncidentId, last: u64) {
-        if let Some(head) = self.waiting.remove(&incident.parts()) {
+    /// The stream has no more records than up to here.
+    pub(crate) fn end(&mut self, report: &mut Report, stream: &StreamId, last: u64) {
+        if let Some(head) = self.waiting.remove(stream) {
             let problem = match last {
-                0 => format!("the incident is missing; the checkpoint has it up to record {}", head.seq),
+                0 => format!("the {} is missing; the checkpoint has it up to record {}", stream.kind(), head.seq),
                 _ => format!("the log ends at record {last}; the checkpoint has it up to {}", head.seq),
             };
-            report.find(incident, last + 1, problem);
+            report.find(stream, last + 1, problem);
         }
     }
 
-    /// There are no more incidents.
+    /// There are no more streams.
     pub(crate) fn finish(mut self, report: &mut Report) {
-        let left: Vec<IncidentId> = self.waiting.values().map(|head| head.incident.clone()).collect();
-        for incident in left {
-            self.end(report, &incident, 0);
+        let left: Vec<StreamId> = self.waiting.keys().cloned().collect();
+        for stream in left {
+            self.end(report, &stream, 0);
         }
     }
 }

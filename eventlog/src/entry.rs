@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use harmony_incidents::{
-    log::{IncidentState, Record},
+    log::{IncidentState, Record, Text},
     record::{SealedRecord, is_committed},
 };
 use harmony_protos::{state_texts, texts};
@@ -52,17 +52,36 @@ pub(crate) fn stored(
     Ok(Entry { record, canonical, hash, stored_at })
 }
 
+/// Something with texts that stand beside the records of a stream.
+pub(crate) trait Described {
+    /// The stream, as it is written in rows.
+    fn stream(&self) -> String;
+
+    /// Its texts: commitments, to be filled in.
+    fn texts(&mut self) -> Vec<&mut Text>;
+}
+
+impl Described for IncidentState {
+    fn stream(&self) -> String {
+        self.incident.clone()
+    }
+
+    fn texts(&mut self) -> Vec<&mut Text> {
+        state_texts(self)
+    }
+}
+
 /// The commitments of a state's texts, each once.
-pub(crate) fn commitments(state: &mut IncidentState) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = state_texts(state).iter().map(|text| text.commitment.clone()).collect();
+pub(crate) fn commitments<D: Described>(state: &mut D) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = state.texts().iter().map(|text| text.commitment.clone()).collect();
     all.sort_unstable();
     all.dedup();
     all
 }
 
 /// Fills a state's texts in, by commitment.
-pub(crate) fn fill(state: &mut IncidentState, known: &BTreeMap<Vec<u8>, String>) {
-    for text in state_texts(state) {
+pub(crate) fn fill<D: Described>(state: &mut D, known: &BTreeMap<Vec<u8>, String>) {
+    for text in state.texts() {
         match known.get(&text.commitment) {
             Some(found) => text.text.clone_from(found),
             None => text.redacted = true,
@@ -71,21 +90,21 @@ pub(crate) fn fill(state: &mut IncidentState, known: &BTreeMap<Vec<u8>, String>)
 }
 
 /// States whose texts are being looked for.
-pub(crate) struct Filling {
-    states: Vec<IncidentState>,
+pub(crate) struct Filling<D> {
+    states: Vec<D>,
     known: BTreeMap<String, BTreeMap<Vec<u8>, String>>,
 }
 
-impl Filling {
-    pub(crate) fn of(states: Vec<IncidentState>) -> Self {
+impl<D: Described> Filling<D> {
+    pub(crate) fn of(states: Vec<D>) -> Self {
         Self { states, known: BTreeMap::new() }
     }
 
-    /// What is to be looked for: incident and commitment.
+    /// What is to be looked for: stream and commitment.
     pub(crate) fn wanted(&mut self) -> Vec<(String, Vec<u8>)> {
         let each = self.states.iter_mut().map(|state| {
-            let incident = state.incident.clone();
-            commitments(state).into_iter().map(move |one| (incident.clone(), one))
+            let stream = state.stream();
+            commitments(state).into_iter().map(move |one| (stream.clone(), one))
         });
         each.flatten().collect()
     }
@@ -93,22 +112,22 @@ impl Filling {
     /// A text that was found; damage where it is not the one committed to.
     pub(crate) fn know(
         &mut self,
-        incident: String,
+        stream: String,
         commitment: Vec<u8>,
         (salt, text): Salted,
     ) -> Result<(), LogError> {
         if !is_committed(&commitment, &salt, &text) {
-            return Err(LogError::Corrupt { place: incident });
+            return Err(LogError::Corrupt { place: stream });
         }
-        self.known.entry(incident).or_default().insert(commitment, text);
+        self.known.entry(stream).or_default().insert(commitment, text);
         Ok(())
     }
 
     /// What was not found was taken out.
-    pub(crate) fn filled(mut self) -> Vec<IncidentState> {
+    pub(crate) fn filled(mut self) -> Vec<D> {
         let none = BTreeMap::new();
         for state in &mut self.states {
-            fill(state, self.known.get(&state.incident).unwrap_or(&none));
+            fill(state, self.known.get(&state.stream()).unwrap_or(&none));
         }
         self.states
     }

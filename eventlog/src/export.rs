@@ -1,7 +1,8 @@
 //! The whole log of an organisation as JSON Lines, and verifying such a file without the store.
 //!
-//! The first line is `{format, org}`. Then comes every record of every incident, incidents by year and number, records
-//! by seq: `{incident, seq, hash (hex), canonical (base64), texts?}`, where `texts` holds, by field, the text and its
+//! The first line is `{format, org}`. Then comes every record of every stream, incidents by year and number, then
+//! environments and services by id, records by seq: `{incident, seq, hash (hex), canonical (base64), texts?}`, with
+//! `subject` (`svc/<id>`, `env/<id>`) in the place of `incident` where it is none's, where `texts` holds, by field, the text and its
 //! salt (hex) as long as they are there. Whoever has a key ends it with `{checkpoint}`, a signed note over the last
 //! records of this very file, without which nobody sees that its end was cut off; nothing may follow it. Rows are written
 //! as they are stored: damage is exported too, so that it is found at the other end. Characters that would steer a
@@ -18,7 +19,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use harmony_incidents::{IncidentId, OrgId, record};
+use harmony_incidents::{OrgId, StreamId, record, record::Folded as _};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, MapAccess, Visitor},
@@ -26,7 +27,7 @@ use serde::{
 use serde_json::Value;
 
 use crate::{
-    checkpoint::{Against, Checkpoint, CheckpointError, CheckpointKey, IncidentHead, VerifierKey},
+    checkpoint::{Against, Checkpoint, CheckpointError, CheckpointKey, StreamHead, VerifierKey},
     store::{LogError, SharedLog},
     verify::{Chain, Finding, Report, Row, check_numbers},
 };
@@ -49,7 +50,10 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecordLine {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     incident: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    subject: String,
     seq: u64,
     hash: String,
     canonical: String,
@@ -77,19 +81,19 @@ pub struct Export {
     log: SharedLog,
     org: OrgId,
     header_written: bool,
-    waiting: VecDeque<IncidentId>,
-    /// Incident in hand, and the last seq that was written.
-    at: Option<(IncidentId, u64)>,
+    waiting: VecDeque<StreamId>,
+    /// Stream in hand, and the last seq that was written.
+    at: Option<(StreamId, u64)>,
     /// Taken when the checkpoint is written.
     key: Option<CheckpointKey>,
-    /// Last record written of each incident.
-    heads: Vec<IncidentHead>,
+    /// Last record written of each stream.
+    heads: Vec<StreamHead>,
 }
 
 impl Export {
     /// Everything that is on record now. What is appended while it runs may be in it or not.
     pub async fn begin(log: SharedLog, org: OrgId, key: Option<CheckpointKey>) -> Result<Self, LogError> {
-        let waiting = log.incidents(&org).await?.into();
+        let waiting = log.streams(&org).await?.into();
         Ok(Self { log, org, header_written: false, waiting, at: None, key, heads: Vec::new() })
     }
 
@@ -101,29 +105,29 @@ impl Export {
             return Ok(Some(line(&header)));
         }
         loop {
-            let (incident, after) = match self.at.take() {
+            let (stream, after) = match self.at.take() {
                 Some(at) => at,
                 None => match self.waiting.pop_front() {
-                    Some(incident) => (incident, 0),
+                    Some(stream) => (stream, 0),
                     None => return Ok(self.checkpoint()),
                 },
             };
-            let rows = self.log.rows(&self.org, &incident, after, PAGE).await?;
+            let rows = self.log.rows(&self.org, &stream, after, PAGE).await?;
             let Some(last) = rows.last() else { continue };
             let seq = last.seq;
-            self.written(&incident, last);
-            let lines = rows.into_iter().map(|row| record_line(&incident, row)).collect();
-            self.at = Some((incident, seq));
+            self.written(&stream, last);
+            let lines = rows.into_iter().map(|row| record_line(&stream, row)).collect();
+            self.at = Some((stream, seq));
             return Ok(Some(lines));
         }
     }
 
-    fn written(&mut self, incident: &IncidentId, last: &Row) {
-        if self.heads.last().is_some_and(|head| head.incident == *incident) {
+    fn written(&mut self, stream: &StreamId, last: &Row) {
+        if self.heads.last().is_some_and(|head| head.stream == *stream) {
             self.heads.pop();
         }
         match last.hash.as_slice().try_into() {
-            Ok(hash) => self.heads.push(IncidentHead { incident: incident.clone(), seq: last.seq, hash }),
+            Ok(hash) => self.heads.push(StreamHead { stream: stream.clone(), seq: last.seq, hash }),
             // What is damaged is not vouched for.
             Err(_) => self.key = None,
         }
@@ -136,10 +140,15 @@ impl Export {
     }
 }
 
-fn record_line(incident: &IncidentId, row: Row) -> String {
+fn record_line(stream: &StreamId, row: Row) -> String {
     let beside = |(_, salt, text): (Vec<u8>, Vec<u8>, String)| Beside { text, salt: hex::encode(salt) };
+    let (incident, subject) = match stream.incident() {
+        Some(incident) => (incident.to_string(), String::new()),
+        None => (String::new(), stream.to_string()),
+    };
     line(&RecordLine {
-        incident: incident.to_string(),
+        incident,
+        subject,
         seq: row.seq,
         hash: hex::encode(&row.hash),
         canonical: STANDARD.encode(&row.canonical),
@@ -232,7 +241,7 @@ pub fn verify(mut input: impl BufRead, expected: Expected) -> Result<Verified, E
         line: 1,
         report: Report::default(),
         chain: None,
-        incidents: Vec::new(),
+        streams: Vec::new(),
         heads: BTreeMap::new(),
         against: expected.checkpoint.as_ref().map(Against::new),
         verifier: expected.verifier,
@@ -275,10 +284,10 @@ struct Reader {
     line: u64,
     report: Report,
     chain: Option<Chain>,
-    /// Incidents so far, in the file's order.
-    incidents: Vec<IncidentId>,
-    /// Where the incidents so far end; `None` for a chain that broke.
-    heads: BTreeMap<(i16, u64), Option<IncidentHead>>,
+    /// Streams so far, in the file's order.
+    streams: Vec<StreamId>,
+    /// Where they end; `None` for a chain that broke.
+    heads: BTreeMap<StreamId, Option<StreamHead>>,
     /// The checkpoint from elsewhere.
     against: Option<Against>,
     verifier: Option<VerifierKey>,
@@ -299,10 +308,10 @@ impl Reader {
         }
         let known = self.report.findings.len();
         match parsed(line) {
-            Ok((incident, row)) => {
-                self.enter(&incident, row.seq);
+            Ok((stream, row)) => {
+                self.enter(&stream, row.seq);
                 if let Some(against) = &mut self.against {
-                    against.row(&mut self.report, &incident, row.seq, &row.hash);
+                    against.row(&mut self.report, &stream, row.seq, &row.hash);
                 }
                 if let Some(chain) = &mut self.chain {
                     chain.row(&mut self.report, &row);
@@ -332,37 +341,37 @@ impl Reader {
         opened.map_err(|error| ExportError::Checkpoint { line: self.line, error })
     }
 
-    /// Goes on with this incident. One that was left does not come again, and none comes before an earlier one.
-    fn enter(&mut self, incident: &IncidentId, seq: u64) {
-        if self.chain.as_ref().is_some_and(|chain| chain.incident() == incident) {
+    /// Goes on with this stream. One that was left does not come again, and none comes before an earlier one.
+    fn enter(&mut self, stream: &StreamId, seq: u64) {
+        if self.chain.as_ref().is_some_and(|chain| chain.stream() == stream) {
             return;
         }
         self.leave();
-        let last = self.incidents.last().filter(|last| last.parts() >= incident.parts());
+        let last = self.streams.last().filter(|last| *last >= stream);
         let problem =
             last.map(|last| format!("its records stand after those of {last}: the order was changed"));
-        let mut chain = Chain::begin(&mut self.report, &self.org, incident);
+        let mut chain = Chain::begin(&mut self.report, &self.org, stream);
         if let Some(problem) = problem {
-            self.report.find(incident, seq, problem);
+            self.report.find(stream, seq, problem);
             chain.break_off();
         }
         self.chain = Some(chain);
-        self.incidents.push(incident.clone());
+        self.streams.push(stream.clone());
     }
 
     fn leave(&mut self) {
         let Some(chain) = self.chain.take() else { return };
-        let incident = chain.incident().clone();
-        let head = chain.end(&mut self.report);
-        let head = head.map(|head| IncidentHead {
-            incident: incident.clone(),
-            seq: head.state.seq,
-            hash: head.hash,
+        let stream = chain.stream().clone();
+        let folded = chain.end(&mut self.report);
+        let head = folded.map(|folded| StreamHead {
+            stream: stream.clone(),
+            seq: folded.head.state.seq(),
+            hash: folded.head.hash,
         });
         if let (Some(against), Some(head)) = (&mut self.against, &head) {
-            against.end(&mut self.report, &incident, head.seq);
+            against.end(&mut self.report, &stream, head.seq);
         }
-        self.heads.insert(incident.parts(), head);
+        self.heads.insert(stream, head);
     }
 
     /// The file's own checkpoint was made over the file's own last records.
@@ -374,40 +383,40 @@ impl Reader {
             return;
         }
         for head in checkpoint.heads() {
-            match self.heads.remove(&head.incident.parts()) {
+            match self.heads.remove(&head.stream) {
                 Some(None) => {}
                 Some(Some(found)) if found == *head => {}
                 Some(Some(found)) if found.seq < head.seq => {
                     let problem =
                         format!("the file ends at record {}, its checkpoint at {}", found.seq, head.seq);
-                    report.find(&head.incident, found.seq + 1, problem);
+                    report.find(&head.stream, found.seq + 1, problem);
                 }
                 Some(Some(found)) if found.seq > head.seq => {
-                    report.find(&head.incident, head.seq + 1, "the file's checkpoint does not have it");
+                    report.find(&head.stream, head.seq + 1, "the file's checkpoint does not have it");
                 }
                 Some(Some(_)) => {
                     let problem = "the record is not the one that the file's checkpoint was made over";
-                    report.find(&head.incident, head.seq, problem);
+                    report.find(&head.stream, head.seq, problem);
                 }
-                None => report.find(&head.incident, 1, "the file's checkpoint has it, the file has not"),
+                None => report.find(&head.stream, 1, "the file's checkpoint has it, the file has not"),
             }
         }
         for head in std::mem::take(&mut self.heads).into_values().flatten() {
-            report.find(&head.incident, 1, "the file's checkpoint does not have it");
+            report.find(&head.stream, 1, "the file's checkpoint does not have it");
         }
     }
 
     /// Names the place as well as the line lets it; the chain it would have belonged to is given up.
     fn unreadable(&mut self, line: &[u8], problem: &str) {
         let value: Value = serde_json::from_slice(line).unwrap_or_default();
-        if let Some(incident) = value["incident"].as_str().and_then(|text| text.parse().ok()) {
-            self.enter(&incident, value["seq"].as_u64().unwrap_or(1));
+        if let Some(stream) = value["subject"].as_str().or_else(|| value["incident"].as_str()).and_then(|text| text.parse().ok()) {
+            self.enter(&stream, value["seq"].as_u64().unwrap_or(1));
         }
-        let seq = self.chain.as_ref().and_then(Chain::head).map_or(1, |head| head.state.seq + 1);
+        let seq = self.chain.as_ref().and_then(Chain::head).map_or(1, |head| head.state.seq() + 1);
         let incident = match &mut self.chain {
             Some(chain) => {
                 chain.break_off();
-                chain.incident().to_string()
+                chain.stream().to_string()
             }
             None => "?".to_owned(),
         };
@@ -430,17 +439,22 @@ impl Reader {
         if let Some(against) = self.against.take() {
             against.finish(&mut self.report);
         }
-        self.incidents.sort_by_key(IncidentId::parts);
-        self.incidents.dedup();
-        check_numbers(&mut self.report, &self.incidents);
+        self.streams.sort_unstable();
+        self.streams.dedup();
+        check_numbers(&mut self.report, &self.streams);
         self.report.verified = self.report.findings.is_empty();
         Verified { org: self.org, report: self.report, has_checkpoint: checkpoint.is_some() }
     }
 }
 
-fn parsed(line: &[u8]) -> Result<(IncidentId, Row), String> {
+fn parsed(line: &[u8]) -> Result<(StreamId, Row), String> {
     let line: RecordLine = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    let incident = line.incident.parse().map_err(|error| format!("{error}"))?;
+    let stream = match (line.incident.as_str(), line.subject.as_str()) {
+        (incident, "") => incident,
+        ("", subject) => subject,
+        _ => return Err("it names an incident and a subject".to_owned()),
+    };
+    let stream = stream.parse().map_err(|error| format!("{error}"))?;
     let bytes = |name: &str, text: &str| hex::decode(text).map_err(|error| format!("{name}: {error}"));
     let mut texts = BTreeMap::new();
     for (field, Beside { text, salt }) in line.texts {
@@ -449,7 +463,7 @@ fn parsed(line: &[u8]) -> Result<(IncidentId, Row), String> {
         texts.insert(field, (record::commitment(&salt, &text).to_vec(), salt, text));
     }
     let canonical = STANDARD.decode(&line.canonical).map_err(|error| format!("canonical: {error}"))?;
-    Ok((incident, Row { seq: line.seq, canonical, hash: bytes("hash", &line.hash)?, texts }))
+    Ok((stream, Row { seq: line.seq, canonical, hash: bytes("hash", &line.hash)?, texts }))
 }
 
 /// A map that names no key twice: of two texts for one field, readers would believe different ones.

@@ -15,8 +15,10 @@ mod dynamo;
 mod entry;
 mod sql;
 mod store;
+mod stream;
 
 pub mod candidates;
+pub mod catalog;
 pub mod checkpoint;
 pub mod export;
 pub mod fanout;
@@ -33,7 +35,9 @@ pub use candidates::{
     AttemptStatus, CandidateChange, CandidateFilter, CandidateStatus, Changed, PromotionAttempt,
     StoredCandidate,
 };
-pub use checkpoint::{Checkpoint, CheckpointKey, IncidentHead, VerifierKey};
+pub use append::{Done, Job, JobJudge, Request, StreamTarget};
+pub use catalog::{CatalogAppend, CatalogAppended};
+pub use checkpoint::{Checkpoint, CheckpointKey, StreamHead, VerifierKey};
 #[cfg(feature = "dynamodb")]
 pub use dynamo::DynamoLog;
 pub use export::Export;
@@ -45,4 +49,5 @@ pub use store::{
     Append, Appended, Begin, Cause, EffectSubject, Entry, EventLog, Filter, Follow, Judge, KnownEffect,
     LogError, OutboxId, OutboxItem, OutboxKind, Pending, Place, SharedLog, Sort, Target, outcome,
 };
+pub use stream::StreamState;
 pub use verify::{Finding, Report};

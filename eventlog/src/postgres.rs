@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, IncidentId, OrgId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+    Answer, IncidentId, OrgId, StreamId, log::IncidentState, promotion::CandidateId, record::SaltKey,
 };
 use serde_json::Value;
 use sqlx::{
@@ -24,20 +24,23 @@ use sqlx::{
 };
 
 use crate::{
-    append::{self, incident_id},
+    append::{self, Done, Job, stream_id},
+    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
-    checkpoint::IncidentHead,
+    checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
+    stream::StreamState,
     store::{
-        Append, Appended, Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
+        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
         OutboxItem, Pending,
     },
     verify::{self, Audit as _, Report, Row},
 };
 
 mod candidates;
+mod catalog;
 mod effects;
 mod lanes;
 mod outbox;
@@ -144,14 +147,14 @@ impl PostgresLog {
         self.auditors.begin_with(READ).await.map_err(unavailable)
     }
 
-    async fn try_append(&self, append: &Append<'_>) -> Result<Appended, LogError> {
+    async fn try_once(&self, job: &Job<'_>) -> Result<Done, LogError> {
         let salt = self.salt.as_ref().filter(|_| self.is_writable).ok_or(LogError::ReadOnly)?;
         let mut tx = self.write().await?;
-        let appended = append::append(&mut *tx, append, salt, &self.sinks).await?;
-        if !appended.repeated {
+        let done = append::append(&mut *tx, job, salt, &self.sinks).await?;
+        if !done.repeated {
             tx.commit().await.map_err(unavailable)?;
         }
-        Ok(appended)
+        Ok(done)
     }
 }
 
@@ -161,7 +164,7 @@ pub(crate) async fn rebuild(options: &PgConnectOptions, org: &OrgId) -> Result<R
     let mut connection = PgConnection::connect_with(options).await.map_err(failed)?;
     schema::check_own(schema::version(&mut connection).await.map_err(failed)?)?;
     let mut tx = connection.begin_with(WRITE).await.map_err(unavailable)?;
-    sqlx::query("LOCK TABLE incidents IN EXCLUSIVE MODE").execute(&mut *tx).await.map_err(unavailable)?;
+    sqlx::query("LOCK TABLE incidents, catalog IN EXCLUSIVE MODE").execute(&mut *tx).await.map_err(unavailable)?;
     let rebuilt = rebuild::rebuild(&mut *tx, org).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(rebuilt)
@@ -169,14 +172,34 @@ pub(crate) async fn rebuild(options: &PgConnectOptions, org: &OrgId) -> Result<R
 
 #[async_trait]
 impl EventLog for PostgresLog {
-    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
+    async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
         let mut tries = 0;
         loop {
-            match self.try_append(&append).await {
+            match self.try_once(&job).await {
                 Err(LogError::Unavailable(cause)) if tries < COLLISIONS && is_collision(&cause) => tries += 1,
                 other => return other,
             }
         }
+    }
+
+    async fn catalog_state(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamState>, LogError> {
+        catalog::state(&mut *self.read().await?, org, stream).await
+    }
+
+    async fn catalog(&self, org: &OrgId, filter: &CatalogFilter) -> Result<Vec<StreamState>, LogError> {
+        catalog::states(&mut *self.read().await?, org, filter).await
+    }
+
+    async fn releases(&self, org: &OrgId, filter: &ReleaseFilter) -> Result<Vec<StoredRelease>, LogError> {
+        catalog::releases(&mut *self.read().await?, org, filter).await
+    }
+
+    async fn runs(&self, org: &OrgId, filter: &RunFilter) -> Result<Vec<StoredRun>, LogError> {
+        catalog::runs(&mut *self.read().await?, org, filter).await
+    }
+
+    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+        catalog::audit(&mut *self.read().await?, org, filter).await
     }
 
     async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError> {
@@ -186,33 +209,33 @@ impl EventLog for PostgresLog {
     async fn records(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError> {
-        read::entries(&mut *self.read().await?, org, incident, after, limit).await
+        read::entries(&mut *self.read().await?, org, stream, after, limit).await
     }
 
-    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError> {
+    async fn streams(&self, org: &OrgId) -> Result<Vec<StreamId>, LogError> {
         let ids = self.read().await?.traces(org).await?;
-        let mut incidents = ids.iter().map(|id| incident_id(id)).collect::<Result<Vec<_>, _>>()?;
-        incidents.sort_by_key(IncidentId::parts);
-        Ok(incidents)
+        let mut streams = ids.iter().map(|id| stream_id(id)).collect::<Result<Vec<_>, _>>()?;
+        streams.sort_unstable();
+        Ok(streams)
     }
 
     async fn rows(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
-        let page = self.auditing().await?.page(org, incident, after, limit).await?;
+        let page = self.auditing().await?.page(org, stream, after, limit).await?;
         Ok((page.open)()?.rows)
     }
 
-    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {
-        read::chain_head(&self.pool, org, incident).await
+    async fn chain_head(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
+        read::chain_head(&self.pool, org, stream).await
     }
 
     async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError> {
@@ -223,9 +246,9 @@ impl EventLog for PostgresLog {
         verify::log(&mut *self.auditing().await?, org, self.salt.as_ref()).await
     }
 
-    async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
+    async fn enqueue(&self, org: &OrgId, stream: &StreamId, item: &OutboxItem) -> Result<(), LogError> {
         let mut tx = self.write().await?;
-        outbox::enqueue(&mut tx, org, incident, item).await?;
+        outbox::enqueue(&mut tx, org, stream, item).await?;
         tx.commit().await.map_err(unavailable)
     }
 

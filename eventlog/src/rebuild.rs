@@ -5,7 +5,7 @@
 //! damaged records would only hide the damage.
 
 use async_trait::async_trait;
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{OrgId, StreamId, record::Folded as _};
 
 use crate::{
     append::Projection,
@@ -19,8 +19,8 @@ const PAGE: u32 = 500;
 /// What was made again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Incidents looked at.
-    pub incidents: u64,
+    /// Streams looked at.
+    pub streams: u64,
     /// Records folded.
     pub records: u64,
     /// Projections that were not what the records fold to, or stood for no record.
@@ -30,14 +30,14 @@ pub struct Rebuilt {
 /// What rebuilding writes, in the transaction it reads in.
 #[async_trait]
 pub(crate) trait Projections: Audit {
-    /// Takes an incident's projection away, whatever it is.
-    async fn unproject(&mut self, org: &OrgId, incident: &str) -> Result<(), LogError>;
+    /// Takes a stream's projection away, whatever it is.
+    async fn unproject(&mut self, org: &OrgId, stream: &str) -> Result<(), LogError>;
 
-    /// Writes an incident's projection.
+    /// Writes a stream's projection.
     async fn project(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         projection: &Projection,
     ) -> Result<(), LogError>;
 }
@@ -47,16 +47,16 @@ pub(crate) async fn rebuild<P: Projections>(store: &mut P, org: &OrgId) -> Resul
     let mut rebuilt = Rebuilt::default();
     let mut wrong = Vec::new();
     for id in store.traces(org).await? {
-        let folded = match id.parse::<IncidentId>() {
-            Ok(incident) => {
-                let projection = fold(store, org, &incident, &mut rebuilt.records).await?;
-                rebuilt.incidents += u64::from(projection.is_some());
-                projection.map(|projection| (incident, projection))
+        let folded = match id.parse::<StreamId>() {
+            Ok(stream) => {
+                let projection = fold(store, org, &stream, &mut rebuilt.records).await?;
+                rebuilt.streams += u64::from(projection.is_some());
+                projection.map(|projection| (stream, projection))
             }
             Err(_) => None,
         };
         let is_right = match &folded {
-            Some((incident, projection)) => match store.projection(org, incident).await {
+            Some((stream, projection)) => match store.projection(org, stream).await {
                 Ok(kept) => kept.as_ref() == Some(projection),
                 Err(LogError::Corrupt { .. }) => false,
                 Err(other) => return Err(other),
@@ -71,25 +71,25 @@ pub(crate) async fn rebuild<P: Projections>(store: &mut P, org: &OrgId) -> Resul
     for (id, _) in &wrong {
         store.unproject(org, id).await?;
     }
-    for (incident, projection) in wrong.iter().filter_map(|(_, folded)| folded.as_ref()) {
-        store.project(org, incident, projection).await?;
+    for (stream, projection) in wrong.iter().filter_map(|(_, folded)| folded.as_ref()) {
+        store.project(org, stream, projection).await?;
     }
     rebuilt.mended = u64::try_from(wrong.len()).unwrap_or(u64::MAX);
     Ok(rebuilt)
 }
 
-/// What an incident's records fold to; `None` where it has none.
+/// What a stream's records fold to; `None` where it has none.
 async fn fold<P: Projections>(
     store: &mut P,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
     records: &mut u64,
 ) -> Result<Option<Projection>, LogError> {
     let mut report = Report::default();
-    let mut chain = Chain::begin(&mut report, org, incident);
+    let mut chain = Chain::begin(&mut report, org, stream);
     let mut after = 0;
     loop {
-        let page = store.page(org, incident, after, PAGE).await?;
+        let page = store.page(org, stream, after, PAGE).await?;
         let rows = (page.open)()?.rows;
         for row in &rows {
             chain.row(&mut report, row);
@@ -100,10 +100,10 @@ async fn fold<P: Projections>(
         }
     }
     *records += report.records;
-    let head = chain.end(&mut report);
+    let folded = chain.end(&mut report);
     if let Some(finding) = report.findings.first() {
         let place = format!("{} seq {} ({})", finding.incident, finding.seq, finding.problem);
         return Err(LogError::Corrupt { place });
     }
-    Ok(head.filter(|head| head.state.seq > 0).map(|head| Projection::of(incident, &head)))
+    Ok(folded.filter(|folded| folded.head.state.seq() > 0).map(|folded| folded.projection(stream)))
 }

@@ -13,7 +13,7 @@
 //! Pure: a store reads the [`Copies`] in the transaction that records the redaction, and writes the [`Erasure`] in it.
 
 use harmony_incidents::{
-    IncidentId, Refusal,
+    StreamId, Refusal,
     log::{Payload, Record},
     record::redactable,
 };
@@ -120,7 +120,7 @@ pub(crate) struct Erasure {
 
 /// What goes; `None` where there is nothing (left) to take out.
 pub(crate) fn plan(
-    incident: &IncidentId,
+    stream: &StreamId,
     (seq, field, reason): (u64, Option<&str>, &str),
     mut copies: Copies,
 ) -> Result<Option<Erasure>, LogError> {
@@ -129,7 +129,7 @@ pub(crate) fn plan(
     let record = copies
         .canonical
         .and_then(|canonical| Record::decode(canonical.as_slice()).ok())
-        .ok_or_else(|| LogError::Corrupt { place: format!("{incident} seq {seq}") })?;
+        .ok_or_else(|| LogError::Corrupt { place: format!("{stream} seq {seq}") })?;
     let names = copies.texts.iter().filter(|one| one.seq == seq).map(|one| one.field.clone()).collect();
     let gone = redactable(&record, &names, field)?;
     if gone.is_empty() {

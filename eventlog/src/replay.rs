@@ -4,35 +4,40 @@
 //! were written; replaying asks whether this build still makes the same of them, and looks at nothing else: a changed
 //! fold shows here first, and here alone when the hashes are whole.
 
-use harmony_incidents::{IncidentId, OrgId, fold, log::IncidentState, log::Record, record};
+use harmony_incidents::{
+    OrgId, StreamId, fold,
+    log::Record,
+    record::{self, Folded as _},
+};
 use prost::Message;
 
 use crate::{
     store::{EventLog, LogError},
+    stream::StreamState,
     verify::Report,
 };
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
 
-/// Folds every incident of an organisation from nothing. Of each incident the first difference is told, since what
+/// Folds every stream of an organisation from nothing. Of each the first difference is told, since what
 /// follows it rests on it.
 pub async fn replay(log: &dyn EventLog, org: &OrgId) -> Result<Report, LogError> {
     let mut report = Report::default();
-    for incident in log.incidents(org).await? {
-        report.incidents += 1;
-        let mut state = IncidentState::default();
-        'incident: loop {
-            let rows = log.rows(org, &incident, state.seq, PAGE).await?;
+    for stream in log.streams(org).await? {
+        *if stream.incident().is_some() { &mut report.incidents } else { &mut report.catalog } += 1;
+        let mut state = StreamState::before(&stream);
+        'stream: loop {
+            let rows = log.rows(org, &stream, state.seq(), PAGE).await?;
             if rows.is_empty() {
                 break;
             }
             for row in rows {
                 report.records += 1;
-                let place = (&incident, row.seq);
+                let place = (&stream, row.seq);
                 match next(&mut report, place, state, &row.canonical) {
                     Some(folded) => state = folded,
-                    None => break 'incident,
+                    None => break 'stream,
                 }
             }
         }
@@ -44,24 +49,25 @@ pub async fn replay(log: &dyn EventLog, org: &OrgId) -> Result<Report, LogError>
 /// The state after a record; `None` at the first difference.
 fn next(
     report: &mut Report,
-    (incident, seq): (&IncidentId, u64),
-    state: IncidentState,
+    (stream, seq): (&StreamId, u64),
+    state: StreamState,
     canonical: &[u8],
-) -> Option<IncidentState> {
+) -> Option<StreamState> {
     let Ok(record) = Record::decode(canonical) else {
-        report.find(incident, seq, "the bytes are not a record");
+        report.find(stream, seq, "the bytes are not a record");
         return None;
     };
     if record.fold_version > fold::FOLD_VERSION {
         let problem = format!("a newer version folded it (fold {})", record.fold_version);
-        report.find(incident, seq, problem);
+        report.find(stream, seq, problem);
         return None;
     }
-    if record.seq != state.seq + 1 || seq != record.seq {
-        report.find(incident, state.seq + 1, format!("record {} follows record {}", record.seq, state.seq));
+    if record.seq != state.seq() + 1 || seq != record.seq {
+        let last = state.seq();
+        report.find(stream, last + 1, format!("record {} follows record {last}", record.seq));
         return None;
     }
-    let state = fold::fold(state, &record);
+    let state = state.fold(&record);
     let hash = record::state_hash(&state);
     if record.state_hash_after != hash {
         let problem = format!(
@@ -69,7 +75,7 @@ fn next(
             hex::encode(hash),
             hex::encode(&record.state_hash_after)
         );
-        report.find(incident, seq, problem);
+        report.find(stream, seq, problem);
         return None;
     }
     Some(state)

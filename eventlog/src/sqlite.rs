@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, Command, IncidentId, OrgId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+    Answer, IncidentId, OrgId, StreamId, log::IncidentState, promotion::CandidateId, record::SaltKey,
 };
 use serde_json::Value;
 use sqlx::{
@@ -23,20 +23,23 @@ use sqlx::{
 };
 
 use crate::{
-    append::{self, incident_id},
+    append::{self, Done, Job, stream_id},
+    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
-    checkpoint::IncidentHead,
+    checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
+    stream::StreamState,
     store::{
-        Append, Appended, Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
+        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
         OutboxItem, Pending,
     },
     verify::{self, Audit as _, Report, Row},
 };
 
 mod candidates;
+mod catalog;
 mod effects;
 mod lanes;
 mod outbox;
@@ -213,15 +216,40 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 #[async_trait]
 impl EventLog for SqliteLog {
-    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
+    async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
         let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
         let mut turn = self.turn().await?;
-        let appended = append::append(turn.connection(), &append, salt, &self.sinks).await;
-        let appended = turn.end(appended).await?;
-        if matches!(append.command, Command::Redact { .. }) {
+        let done = append::append(turn.connection(), &job, salt, &self.sinks).await;
+        let done = turn.end(done).await?;
+        if job.request.redaction().is_some() {
             write::purge(self.writer()?).await?;
         }
-        Ok(appended)
+        Ok(done)
+    }
+
+    async fn catalog_state(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamState>, LogError> {
+        let mut tx = self.readers.begin().await.map_err(unavailable)?;
+        catalog::state(&mut tx, org, stream).await
+    }
+
+    async fn catalog(&self, org: &OrgId, filter: &CatalogFilter) -> Result<Vec<StreamState>, LogError> {
+        let mut tx = self.readers.begin().await.map_err(unavailable)?;
+        catalog::states(&mut tx, org, filter).await
+    }
+
+    async fn releases(&self, org: &OrgId, filter: &ReleaseFilter) -> Result<Vec<StoredRelease>, LogError> {
+        let mut tx = self.readers.begin().await.map_err(unavailable)?;
+        catalog::releases(&mut tx, org, filter).await
+    }
+
+    async fn runs(&self, org: &OrgId, filter: &RunFilter) -> Result<Vec<StoredRun>, LogError> {
+        let mut tx = self.readers.begin().await.map_err(unavailable)?;
+        catalog::runs(&mut tx, org, filter).await
+    }
+
+    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+        let mut tx = self.readers.begin().await.map_err(unavailable)?;
+        catalog::audit(&mut tx, org, filter).await
     }
 
     async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError> {
@@ -232,37 +260,37 @@ impl EventLog for SqliteLog {
     async fn records(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError> {
         let mut tx = self.readers.begin().await.map_err(unavailable)?;
-        read::entries(&mut tx, org, incident, after, limit).await
+        read::entries(&mut tx, org, stream, after, limit).await
     }
 
-    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError> {
+    async fn streams(&self, org: &OrgId) -> Result<Vec<StreamId>, LogError> {
         let mut connection = self.readers.acquire().await.map_err(unavailable)?;
         let ids = connection.traces(org).await?;
-        let mut incidents = ids.iter().map(|id| incident_id(id)).collect::<Result<Vec<_>, _>>()?;
-        incidents.sort_by_key(IncidentId::parts);
-        Ok(incidents)
+        let mut streams = ids.iter().map(|id| stream_id(id)).collect::<Result<Vec<_>, _>>()?;
+        streams.sort_unstable();
+        Ok(streams)
     }
 
     async fn rows(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
         let mut tx = self.auditors.begin().await.map_err(unavailable)?;
-        let page = tx.page(org, incident, after, limit).await?;
+        let page = tx.page(org, stream, after, limit).await?;
         Ok((page.open)()?.rows)
     }
 
-    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {
+    async fn chain_head(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
         let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        read::chain_head(&mut connection, org, incident).await
+        read::chain_head(&mut connection, org, stream).await
     }
 
     async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError> {
@@ -275,10 +303,10 @@ impl EventLog for SqliteLog {
         verify::log(&mut *tx, org, self.salt.as_ref()).await
     }
 
-    async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
+    async fn enqueue(&self, org: &OrgId, stream: &StreamId, item: &OutboxItem) -> Result<(), LogError> {
         let mut turn = self.turn().await?;
         let written =
-            outbox::insert(turn.connection(), org, Some(incident), item, jiff::Timestamp::now()).await;
+            outbox::insert(turn.connection(), org, Some(stream), item, jiff::Timestamp::now()).await;
         turn.end(written).await
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal,
+    Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal, StreamId,
     log::{IncidentState, Record},
     promotion::CandidateId,
 };
@@ -13,9 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    append::{self, Done, Job},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
-    checkpoint::IncidentHead,
+    catalog::{
+        self, AuditFilter, CatalogAppend, CatalogAppended, CatalogFilter, ReleaseFilter, RunFilter,
+        StoredRelease, StoredRun,
+    },
+    checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
+    stream::StreamState,
     verify::{Report, Row},
 };
 
@@ -154,8 +160,8 @@ pub struct Pending {
     pub id: OutboxId,
     /// Organisation.
     pub org: OrgId,
-    /// Incident; none where it follows something that is no incident, such as a candidate.
-    pub incident: Option<IncidentId>,
+    /// Stream; none where it follows something that has none, such as a candidate.
+    pub stream: Option<StreamId>,
     /// The item.
     pub item: OutboxItem,
     /// Which try this is, from 1.
@@ -302,6 +308,9 @@ pub enum LogError {
     /// No such incident in this organisation.
     #[error("incident {0} does not exist")]
     UnknownIncident(IncidentId),
+    /// No such service or environment in this organisation.
+    #[error("{0} does not exist in the catalog")]
+    UnknownStream(StreamId),
     /// The key was used for another request.
     #[error("this idempotency key was used for another request; these fields differ: {}", fields.join(", "))]
     KeyConflict {
@@ -372,8 +381,33 @@ impl LogError {
 /// A store of the log.
 #[async_trait]
 pub trait EventLog: Send + Sync {
-    /// Appends what the judge makes of a command, in one transaction.
-    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError>;
+    /// Appends what the judge makes of a request, in one transaction.
+    async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError>;
+
+    /// Appends what the judge makes of an incident's command, in one transaction.
+    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
+        append::incident(self, &append).await
+    }
+
+    /// Appends what the judge makes of a command of the catalog, in one transaction.
+    async fn append_catalog(&self, append: CatalogAppend<'_>) -> Result<CatalogAppended, LogError> {
+        catalog::append(self, &append).await
+    }
+
+    /// Where a stream of the catalog stands, its texts filled in.
+    async fn catalog_state(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamState>, LogError>;
+
+    /// Services or environments, by id.
+    async fn catalog(&self, org: &OrgId, filter: &CatalogFilter) -> Result<Vec<StreamState>, LogError>;
+
+    /// Releases, the last created first.
+    async fn releases(&self, org: &OrgId, filter: &ReleaseFilter) -> Result<Vec<StoredRelease>, LogError>;
+
+    /// The runs of these releases, by release and by when they began.
+    async fn runs(&self, org: &OrgId, filter: &RunFilter) -> Result<Vec<StoredRun>, LogError>;
+
+    /// Records of all streams, by when they occurred, then by stream and seq.
+    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError>;
 
     /// An incident's folded state, its texts filled in.
     async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError>;
@@ -382,25 +416,25 @@ pub trait EventLog: Send + Sync {
     async fn records(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError>;
 
-    /// Every incident there is a trace of, oldest first: not only those that the projection knows.
-    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError>;
+    /// Every stream there is a trace of, in order: not only those that the projections know.
+    async fn streams(&self, org: &OrgId) -> Result<Vec<StreamId>, LogError>;
 
     /// Rows after `after` as they are stored, undecoded and with the salts of their texts: for export and audit.
     async fn rows(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError>;
 
-    /// Where an incident's records end; `None` where it has none.
-    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError>;
+    /// Where a stream's records end; `None` where it has none.
+    async fn chain_head(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamHead>, LogError>;
 
     /// Incidents, newest first.
     async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError>;
@@ -409,7 +443,7 @@ pub trait EventLog: Send + Sync {
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError>;
 
     /// Writes an item that follows no record, before it is carried out.
-    async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError>;
+    async fn enqueue(&self, org: &OrgId, stream: &StreamId, item: &OutboxItem) -> Result<(), LogError>;
 
     /// Claims items that are due, for `lease`.
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError>;

@@ -1,23 +1,25 @@
 //! Checking a log again: every byte, every link of every chain, every folded state, every text.
 //!
-//! Store-independent: it is given the rows of one incident in order and says what is wrong with them, naming incident
-//! and seq. Text that was taken out on record is "redacted"; every other mismatch is tampering.
+//! Store-independent: it is given the rows of one stream in order and says what is wrong with them, naming stream and
+//! seq. Text that was taken out on record is "redacted"; every other mismatch is tampering.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    IncidentId, OrgId,
+    IncidentId, OrgId, StreamId,
     log::{Payload, payload::Kind},
-    record::{self, ChainError, ChainHead, Hash, SaltKey},
+    record::{self, ChainError, Folded as _, Hash, SaltKey},
 };
 use harmony_protos::texts;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
-    append::{self, Projection},
+    append::Projection,
+    catalog::CatalogRows,
     store::LogError,
+    stream::{self, ChainHead},
 };
 
 /// Rows read at a time.
@@ -41,7 +43,7 @@ pub struct Row {
 /// Texts of one record: field → (commitment, salt, text).
 pub type Texts = BTreeMap<String, (Vec<u8>, Vec<u8>, String)>;
 
-/// Some rows of one incident with the texts beside them, as they were read: whoever checks them takes them apart, so
+/// Some rows of one stream with the texts beside them, as they were read: whoever checks them takes them apart, so
 /// that the next can be read meanwhile.
 pub(crate) struct Page {
     /// The seq of the last row, where others may follow.
@@ -73,7 +75,7 @@ impl Opened {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// Incident.
+    /// The stream: an incident's id, or `svc/…` and `env/…`.
     pub incident: String,
     /// Seq of the first record it concerns.
     pub seq: u64,
@@ -85,7 +87,7 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Redacted {
-    /// Incident.
+    /// The stream, as in a finding.
     pub incident: String,
     /// Record.
     pub seq: u64,
@@ -101,6 +103,9 @@ pub struct Report {
     pub verified: bool,
     /// Incidents looked at.
     pub incidents: u64,
+    /// Services and environments looked at.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub catalog: u64,
     /// Records looked at.
     pub records: u64,
     /// What is wrong.
@@ -111,9 +116,13 @@ pub struct Report {
 
 impl Report {
     /// Adds a finding.
-    pub fn find(&mut self, incident: &IncidentId, seq: u64, problem: impl Into<String>) {
-        self.findings.push(Finding { incident: incident.to_string(), seq, problem: problem.into() });
+    pub fn find(&mut self, stream: &StreamId, seq: u64, problem: impl Into<String>) {
+        self.findings.push(Finding { incident: stream.to_string(), seq, problem: problem.into() });
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What verifying reads of a store, all of it as it was at one moment. Whatever was put into a row is handed out as it
@@ -127,7 +136,7 @@ pub(crate) trait Audit: Send {
     async fn page(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Page, LogError>;
@@ -136,7 +145,7 @@ pub(crate) trait Audit: Send {
     async fn projection(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
     ) -> Result<Option<Projection>, LogError>;
 }
 
@@ -155,8 +164,8 @@ pub(crate) async fn log<A: Audit>(
     let traces = store.traces(org).await?;
     // Nobody takes them only where the check has stopped, which is told below.
     drop(pieces.send(Piece::Traces(traces.clone())).await);
-    for incident in in_order(&traces) {
-        read_incident(store, org, incident, &pieces).await?;
+    for stream in in_order(&traces) {
+        read_stream(store, org, stream, &pieces).await?;
     }
     drop(pieces);
     checked.await.map_err(|error| LogError::Unavailable(format!("verifying stopped: {error}").into()))?
@@ -166,43 +175,43 @@ pub(crate) async fn log<A: Audit>(
 enum Piece {
     /// Ids as they are written in rows; the first piece.
     Traces(Vec<String>),
-    /// An incident begins.
-    Incident(IncidentId),
+    /// A stream begins.
+    Stream(StreamId),
     /// Its next rows.
     Page(Page),
     /// It ends; what readers are told of it.
     End(Kept),
 }
 
-/// What readers are told of an incident.
+/// What readers are told of a stream.
 enum Kept {
     Nothing,
     Unreadable,
     Projection(Box<Projection>),
 }
 
-fn in_order(traces: &[String]) -> Vec<IncidentId> {
-    let mut incidents: Vec<IncidentId> = traces.iter().filter_map(|id| id.parse().ok()).collect();
-    incidents.sort_by_key(IncidentId::parts);
-    incidents
+fn in_order(traces: &[String]) -> Vec<StreamId> {
+    let mut streams: Vec<StreamId> = traces.iter().filter_map(|id| id.parse().ok()).collect();
+    streams.sort_unstable();
+    streams
 }
 
-async fn read_incident<A: Audit>(
+async fn read_stream<A: Audit>(
     store: &mut A,
     org: &OrgId,
-    incident: IncidentId,
+    stream: StreamId,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), LogError> {
-    drop(pieces.send(Piece::Incident(incident.clone())).await);
+    drop(pieces.send(Piece::Stream(stream.clone())).await);
     let mut after = 0;
     loop {
-        let page = store.page(org, &incident, after, PAGE).await?;
+        let page = store.page(org, &stream, after, PAGE).await?;
         let last = page.next.filter(|last| *last > after);
         drop(pieces.send(Piece::Page(page)).await);
         let Some(last) = last else { break };
         after = last;
     }
-    let kept = match store.projection(org, &incident).await {
+    let kept = match store.projection(org, &stream).await {
         Ok(Some(projection)) => Kept::Projection(Box::new(projection)),
         Ok(None) => Kept::Nothing,
         Err(LogError::Corrupt { .. }) => Kept::Unreadable,
@@ -224,29 +233,29 @@ fn check(
         match piece {
             Piece::Traces(traces) => {
                 for id in &traces {
-                    if let Err(error) = id.parse::<IncidentId>() {
+                    if let Err(error) = id.parse::<StreamId>() {
                         let problem = error.to_string();
                         report.findings.push(Finding { incident: id.clone(), seq: 1, problem });
                     }
                 }
                 check_numbers(&mut report, &in_order(&traces));
             }
-            Piece::Incident(incident) => {
-                under_way = Some(Chain::begin(&mut report, org, &incident).salted_by(salt_key));
+            Piece::Stream(stream) => {
+                under_way = Some(Chain::begin(&mut report, org, &stream).salted_by(salt_key));
             }
             Piece::Page(page) => {
                 let Some(chain) = &mut under_way else { continue };
                 let Opened { rows, strays } = (page.open)()?;
                 for seq in strays {
-                    report.find(&chain.incident, seq, "a text stands where there is no record");
+                    report.find(&chain.stream, seq, "a text stands where there is no record");
                 }
                 rows.iter().for_each(|row| chain.row(&mut report, row));
             }
             Piece::End(kept) => {
                 let Some(chain) = under_way.take() else { continue };
-                let incident = chain.incident().clone();
-                if let Some(head) = chain.end(&mut report) {
-                    check_projection(&mut report, &incident, &head, kept);
+                let stream = chain.stream().clone();
+                if let Some(folded) = chain.end(&mut report) {
+                    check_projection(&mut report, &stream, folded, kept);
                 }
             }
         }
@@ -256,31 +265,31 @@ fn check(
 }
 
 /// Holds what lists and readers are told against what the log folds to.
-fn check_projection(report: &mut Report, incident: &IncidentId, found: &ChainHead, kept: Kept) {
-    let seq = found.state.seq;
+fn check_projection(report: &mut Report, stream: &StreamId, found: WholeChain, kept: Kept) {
+    let (seq, hash) = (found.head.state.seq(), found.head.hash);
     let kept = match kept {
         Kept::Projection(kept) => kept,
-        Kept::Nothing => return report.find(incident, seq, "the incident has no projection"),
-        Kept::Unreadable => return report.find(incident, seq, "the projection is unreadable"),
+        Kept::Nothing => return report.find(stream, seq, format!("the {} has no projection", stream.kind())),
+        Kept::Unreadable => return report.find(stream, seq, "the projection is unreadable"),
     };
-    let expected = Projection::of(incident, found);
-    match append::head(&kept.head_hash, &kept.state) {
-        None => report.find(incident, seq, "the projection is unreadable"),
-        Some(head) if head.hash != found.hash => {
-            let problem = format!("the log ends at {seq}, the projection was made from {}", head.state.seq);
-            report.find(incident, seq + 1, problem);
+    let expected = found.projection(stream);
+    match kept.head(stream) {
+        None => report.find(stream, seq, "the projection is unreadable"),
+        Some(head) if head.hash != hash => {
+            let problem = format!("the log ends at {seq}, the projection was made from {}", head.state.seq());
+            report.find(stream, seq + 1, problem);
         }
         Some(_) if *kept != expected => {
-            report.find(incident, seq, "the projection is not what the log folds to");
+            report.find(stream, seq, "the projection is not what the log folds to");
         }
         Some(_) => {}
     }
 }
 
 /// Checks that no incident was taken out as a whole: numbers are gap-free per year. Given in order of year and number.
-pub fn check_numbers(report: &mut Report, incidents: &[IncidentId]) {
+pub fn check_numbers(report: &mut Report, streams: &[StreamId]) {
     let mut last = (0, 0);
-    for (year, number) in incidents.iter().map(IncidentId::parts) {
+    for (year, number) in streams.iter().filter_map(StreamId::incident).map(|incident| incident.parts()) {
         let expected = if last.0 == year { last.1 + 1 } else { 1 };
         if number != expected {
             let missing = IncidentId::new(year, expected);
@@ -291,41 +300,59 @@ pub fn check_numbers(report: &mut Report, incidents: &[IncidentId]) {
     }
 }
 
-/// Checks one incident's rows in order of seq; gives the head where the chain holds to its end.
-pub fn check_incident(
+/// Checks one stream's rows in order of seq; gives what they fold to where the chain holds to its end.
+pub fn check_stream(
     report: &mut Report,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
     rows: &[Row],
-) -> Option<ChainHead> {
-    let mut chain = Chain::begin(report, org, incident);
+) -> Option<WholeChain> {
+    let mut chain = Chain::begin(report, org, stream);
     for row in rows {
         chain.row(report, row);
     }
     chain.end(report)
 }
 
-/// One incident's rows as they are read, in order of seq. What it remembers grows with what is missing, not with what
+/// One stream's rows as they are read, in order of seq. What it remembers grows with what is missing, not with what
 /// is there.
 #[derive(Debug)]
 pub struct Chain {
     org: OrgId,
-    incident: IncidentId,
+    stream: StreamId,
     /// `None` once it broke: what follows then cannot be judged.
     head: Option<ChainHead>,
+    rows: CatalogRows,
     missing: Vec<(u64, String)>,
     redacted: Vec<(u64, String)>,
     salt_key: Option<SaltKey>,
 }
 
+/// What a whole chain folds to.
+#[derive(Debug)]
+pub struct WholeChain {
+    /// Its end.
+    pub head: ChainHead,
+    /// The releases and runs on the way.
+    rows: CatalogRows,
+}
+
+impl WholeChain {
+    /// What lists and readers are to be told.
+    pub(crate) fn projection(self, stream: &StreamId) -> Projection {
+        Projection::of(stream, &self.head, self.rows)
+    }
+}
+
 impl Chain {
-    /// An incident before its first row.
-    pub fn begin(report: &mut Report, org: &OrgId, incident: &IncidentId) -> Self {
-        report.incidents += 1;
+    /// A stream before its first row.
+    pub fn begin(report: &mut Report, org: &OrgId, stream: &StreamId) -> Self {
+        *if stream.incident().is_some() { &mut report.incidents } else { &mut report.catalog } += 1;
         Self {
             org: org.clone(),
-            incident: incident.clone(),
-            head: Some(ChainHead::default()),
+            stream: stream.clone(),
+            head: Some(stream::genesis(stream)),
+            rows: CatalogRows::default(),
             missing: Vec::new(),
             redacted: Vec::new(),
             salt_key: None,
@@ -340,8 +367,8 @@ impl Chain {
     }
 
     /// Whose rows these are.
-    pub fn incident(&self) -> &IncidentId {
-        &self.incident
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
     }
 
     /// Where it stands; `None` once it broke.
@@ -358,48 +385,49 @@ impl Chain {
     pub fn row(&mut self, report: &mut Report, row: &Row) {
         let Some(head) = self.head.take() else { return };
         report.records += 1;
-        let expected = head.state.seq + 1;
+        let expected = head.state.seq() + 1;
         if row.seq != expected {
             let problem = format!("record {expected} is missing: {} follows", row.seq);
-            return report.find(&self.incident, expected, problem);
+            return report.find(&self.stream, expected, problem);
         }
         let (mut record, next) =
-            match record::check(&self.org, &self.incident, head, &row.canonical, &row.hash) {
+            match record::check(&self.org, &self.stream, head, &row.canonical, &row.hash) {
                 Ok(checked) => checked,
-                Err(error) => return report.find(&self.incident, row.seq, error.to_string()),
+                Err(error) => return report.find(&self.stream, row.seq, error.to_string()),
             };
+        self.rows.touch(&record, &next.state);
         self.head = Some(next);
         let event = std::mem::take(&mut record.event_id);
         let payload = record.payload.get_or_insert_default();
         let expected = |field: &str| self.salt_key.as_ref().map(|key| key.salt(&event, field));
-        check_texts(report, &self.incident, row, payload, &expected, &mut self.missing);
+        check_texts(report, &self.stream, row, payload, &expected, &mut self.missing);
         if let Some(Kind::RecordRedacted(p)) = &payload.kind {
             self.redacted.push((p.seq, p.field.clone()));
         }
     }
 
-    /// Tells what was redacted from what was taken; gives the head where the chain holds to its end.
-    pub fn end(self, report: &mut Report) -> Option<ChainHead> {
+    /// Tells what was redacted from what was taken; gives what it folds to where it holds to its end.
+    pub fn end(self, report: &mut Report) -> Option<WholeChain> {
         let head = self.head?;
-        let incident = &self.incident;
+        let stream = &self.stream;
         for (seq, field) in self.missing {
             if self.redacted.iter().any(|(at, what)| *at == seq && (what.is_empty() || *what == field)) {
-                report.redacted.push(Redacted { incident: incident.to_string(), seq, field });
+                report.redacted.push(Redacted { incident: stream.to_string(), seq, field });
             } else {
                 report.find(
-                    incident,
+                    stream,
                     seq,
                     format!("the text of {field} is missing and no record says it was taken out"),
                 );
             }
         }
-        Some(head)
+        Some(WholeChain { head, rows: self.rows })
     }
 }
 
 fn check_texts(
     report: &mut Report,
-    incident: &IncidentId,
+    stream: &StreamId,
     row: &Row,
     payload: &mut Payload,
     expected_salt: &dyn Fn(&str) -> Option<Hash>,
@@ -420,11 +448,11 @@ fn check_texts(
                 } else {
                     continue;
                 };
-                report.find(incident, row.seq, error.to_string());
+                report.find(stream, row.seq, error.to_string());
             }
         }
     }
     if known < row.texts.len() {
-        report.find(incident, row.seq, "a text stands beside it that it never committed to");
+        report.find(stream, row.seq, "a text stands beside it that it never committed to");
     }
 }

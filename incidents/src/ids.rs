@@ -242,6 +242,15 @@ impl StreamId {
         }
     }
 
+    /// What whose chain it is is called: `incident`, `service` or `environment`.
+    pub fn kind(&self) -> &'static str {
+        match self.subject() {
+            Subject::Incident(_) => "incident",
+            Subject::Service(_) => "service",
+            Subject::Environment(_) => "environment",
+        }
+    }
+
     /// The incident, where it is one's.
     pub fn incident(&self) -> Option<IncidentId> {
         match self.subject() {

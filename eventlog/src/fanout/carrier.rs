@@ -89,7 +89,7 @@ async fn carry(log: &SharedLog, sink: &dyn Sink, lane: Lane) {
     if let Some((_, why)) = &failed {
         tracing::warn!(
             sink = %lane.sink,
-            incident.id = %lane.incident,
+            stream.id = %lane.stream,
             seq = sent + 1,
             attempts = lane.attempts,
             error = %why,
@@ -112,9 +112,9 @@ async fn send(
     let begun = Instant::now();
     while *sent < lane.last && begun.elapsed() < TURN {
         let limit = u32::try_from((lane.last - *sent).min(PAGE)).unwrap_or_default();
-        let entries = log.records(&lane.org, &lane.incident, *sent, limit).await?;
+        let entries = log.records(&lane.org, &lane.stream, *sent, limit).await?;
         if entries.first().is_none_or(|entry| entry.record.seq != *sent + 1) {
-            return Err(LogError::Corrupt { place: format!("{} seq {}", lane.incident, *sent + 1) });
+            return Err(LogError::Corrupt { place: format!("{} seq {}", lane.stream, *sent + 1) });
         }
         for some in entries.chunks(sink.at_once()) {
             let events: Vec<CloudEvent> = some.iter().map(CloudEvent::of_record).collect();

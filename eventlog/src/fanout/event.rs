@@ -1,7 +1,8 @@
 //! A record as a CloudEvent 1.0, in the structured JSON form.
 //!
 //! `id` is the record's event id, so that a repetition is known; `source` the organisation's log; `type`
-//! `io.harmony.incident.<kind>.v1`; `subject` the incident; `time` when it occurred. Beside them stand two extension
+//! `io.harmony.incident.<kind>.v1`, or `io.harmony.catalog.<kind>.v1` of a service's or an environment's stream;
+//! `subject` the incident or the stream; `time` when it occurred. Beside them stand two extension
 //! attributes: `sequence`, the record's seq in 20 digits (it sorts as text), and `recordhash`, its hash, by which it is
 //! found in an export or held against a checkpoint. `data` is the record in the words of the API; a text that was
 //! taken out is `null`.
@@ -51,9 +52,11 @@ impl CloudEvent {
         let kind = kind.map_or("UNKNOWN", kind_name);
         let id = Uuid::from_slice(&record.event_id).unwrap_or_default().to_string();
         let time = record::occurred_at(record).to_string();
+        let of_incident = record.subject.is_empty();
+        let stream = record::stream_of(record);
         let data = json!({
             "org": record.org,
-            "incidentId": record.incident,
+            (if of_incident { "incidentId" } else { "subject" }): stream,
             "seq": record.seq,
             "eventId": id,
             "kind": kind,
@@ -70,8 +73,12 @@ impl CloudEvent {
             specversion: "1.0",
             id,
             source: source(&record.org),
-            kind: format!("{TYPE_PREFIX}.incident.{}.v1", kind.to_ascii_lowercase()),
-            subject: Some(record.incident.clone()),
+            kind: format!(
+                "{TYPE_PREFIX}.{}.{}.v1",
+                if of_incident { "incident" } else { "catalog" },
+                kind.to_ascii_lowercase()
+            ),
+            subject: Some(stream.to_owned()),
             time: Some(time),
             datacontenttype: "application/json",
             sequence: Some(format!("{:020}", record.seq)),

@@ -17,7 +17,7 @@ mod webhook;
 use std::{fmt, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{StreamId, OrgId};
 use jiff::Timestamp;
 
 pub use carrier::FanOut;
@@ -57,15 +57,15 @@ impl FromStr for SinkName {
     }
 }
 
-/// Records of one incident that wait for one sink, claimed.
+/// Records of one stream that wait for one sink, claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {
     /// For whom.
     pub sink: SinkName,
     /// Organisation.
     pub org: OrgId,
-    /// Incident.
-    pub incident: IncidentId,
+    /// Stream.
+    pub stream: StreamId,
     /// The first record that was not sent yet.
     pub first: u64,
     /// The last there was when it was claimed; not before `first`.
@@ -79,7 +79,7 @@ pub struct Lane {
 /// How much waits for a sink.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneBacklog {
-    /// Incidents with records that were not sent.
+    /// Streams with records that were not sent.
     pub lanes: u64,
     /// Those records.
     pub records: u64,

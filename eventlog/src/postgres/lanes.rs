@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
 
 use super::{column, unavailable};
 use crate::{
-    append::{Plan, incident_id},
+    append::{Plan, stream_id},
     fanout::{Lane, LaneBacklog, SinkName},
     sql::{micros, signed, unsigned},
     store::LogError,
@@ -24,7 +24,7 @@ pub(super) async fn extend(connection: &mut PgConnection, org: &OrgId, plan: &Pl
             "INSERT INTO lanes (org, incident, sink, next_seq, last_seq, since_us, due_at_us) VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (org, incident, sink) DO UPDATE SET last_seq = excluded.last_seq, since_us = CASE WHEN lanes.next_seq > lanes.last_seq THEN excluded.since_us ELSE lanes.since_us END, due_at_us = CASE WHEN lanes.next_seq > lanes.last_seq THEN excluded.due_at_us ELSE lanes.due_at_us END",
         )
         .bind(org.as_str())
-        .bind(plan.incident.as_str())
+        .bind(plan.stream.as_str())
         .bind(sink.as_str())
         .bind(signed(plan.key.first_seq))
         .bind(signed(plan.key.last_seq))
@@ -74,7 +74,7 @@ pub(super) async fn settle(
     .bind(failed.map(|(_, why)| why.replace('\0', "")))
     .bind(now)
     .bind(lane.org.as_str())
-    .bind(lane.incident.as_str())
+    .bind(lane.stream.as_str())
     .bind(lane.sink.as_str())
     .bind(signed(lane.first))
     .execute(pool)
@@ -108,7 +108,7 @@ fn lane(row: &PgRow, sink: &SinkName) -> Result<Lane, LogError> {
     Ok(Lane {
         sink: sink.clone(),
         org: org.parse().map_err(|_| corrupt())?,
-        incident: incident_id(column(row, "incident", place)?)?,
+        stream: stream_id(column(row, "incident", place)?)?,
         first: unsigned(column(row, "next_seq", place)?),
         last: unsigned(column(row, "last_seq", place)?),
         attempts: u32::try_from(attempts).map_err(|_| corrupt())?,

@@ -2,13 +2,13 @@
 
 use std::{str::FromStr as _, time::Duration};
 
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{OrgId, StreamId};
 use jiff::Timestamp;
 use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
 
 use super::{column, unavailable};
 use crate::{
-    append::incident_id,
+    append::stream_id,
     sql::{micros, unsigned},
     store::{LogError, OutboxId, OutboxItem, OutboxKind, Pending},
 };
@@ -18,22 +18,22 @@ use crate::{
 pub(super) async fn enqueue(
     connection: &mut PgConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
     item: &OutboxItem,
 ) -> Result<(), LogError> {
     sqlx::query("SELECT 1 FROM incidents WHERE org = $1 AND incident = $2 FOR SHARE")
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
-    insert(connection, org, Some(incident), item, Timestamp::now()).await
+    insert(connection, org, Some(stream), item, Timestamp::now()).await
 }
 
 pub(super) async fn insert(
     connection: &mut PgConnection,
     org: &OrgId,
-    incident: Option<&IncidentId>,
+    stream: Option<&StreamId>,
     item: &OutboxItem,
     now: Timestamp,
 ) -> Result<(), LogError> {
@@ -41,7 +41,7 @@ pub(super) async fn insert(
         "INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us) VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (org, kind, name) DO NOTHING",
     )
     .bind(org.as_str())
-    .bind(incident.map_or("", IncidentId::as_str))
+    .bind(stream.map_or("", StreamId::as_str))
     .bind(item.kind.name())
     .bind(&item.name)
     .bind(item.payload.to_string())
@@ -122,9 +122,9 @@ fn pending(row: &PgRow) -> Result<(i64, Pending), LogError> {
     let pending = Pending {
         id: OutboxId(id.to_string()),
         org: OrgId::from_str(column(row, "org", place)?).map_err(|_| corrupt())?,
-        incident: match column(row, "incident", place)? {
+        stream: match column(row, "incident", place)? {
             "" => None,
-            incident => Some(incident_id(incident)?),
+            stream => Some(stream_id(stream)?),
         },
         item: OutboxItem {
             kind: OutboxKind::from_name(column(row, "kind", place)?).ok_or_else(corrupt)?,

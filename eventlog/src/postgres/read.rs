@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
+use harmony_incidents::{Answer, IncidentId, OrgId, StreamId, log::IncidentState};
+use prost::Message as _;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 
-use super::{column, unavailable};
+use super::{catalog, column, unavailable};
 use crate::{
-    append::{self, Projection, key_line},
-    checkpoint::IncidentHead,
-    entry::{self, Filling, Salted},
+    append::{IncidentProjection, Projection, key_line},
+    checkpoint::StreamHead,
+    entry::{self, Described, Filling, Salted},
     sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
     verify::{Audit, Page},
@@ -34,16 +35,16 @@ pub(super) async fn state(
 
 /// The state in a row that has its columns, without its texts.
 fn state_of(row: &PgRow, place: impl Fn() -> String + Copy) -> Result<IncidentState, LogError> {
-    let head = append::head(column(row, "head_hash", place)?, column(row, "state", place)?);
-    head.map(|ChainHead { state, .. }| state).ok_or_else(|| LogError::Corrupt { place: place() })
+    let state: &[u8] = column(row, "state", place)?;
+    IncidentState::decode(state).map_err(|_| LogError::Corrupt { place: place() })
 }
 
 /// These states with their texts, all of which are asked for together.
-async fn filled(
+pub(super) async fn filled<D: Described>(
     connection: &mut PgConnection,
     org: &OrgId,
-    states: Vec<IncidentState>,
-) -> Result<Vec<IncidentState>, LogError> {
+    states: Vec<D>,
+) -> Result<Vec<D>, LogError> {
     let mut filling = Filling::of(states);
     let (incidents, commitments): (Vec<String>, Vec<Vec<u8>>) = filling.wanted().into_iter().unzip();
     let beside = sqlx::query(
@@ -56,11 +57,11 @@ async fn filled(
     .await
     .map_err(unavailable)?;
     for row in &beside {
-        let incident: String = column(row, "incident", String::new)?;
-        let place = || incident.clone();
+        let stream: String = column(row, "incident", String::new)?;
+        let place = || stream.clone();
         let commitment = column(row, "commitment", place)?;
         let salted = (column(row, "salt", place)?, text(column(row, "text", place)?, place)?);
-        filling.know(incident, commitment, salted)?;
+        filling.know(stream, commitment, salted)?;
     }
     Ok(filling.filled())
 }
@@ -68,7 +69,7 @@ async fn filled(
 pub(super) async fn entries(
     connection: &mut PgConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
     after: u64,
     limit: u32,
 ) -> Result<Vec<Entry>, LogError> {
@@ -76,20 +77,20 @@ pub(super) async fn entries(
         "SELECT seq, canonical, hash, stored_at_us FROM events WHERE org = $1 AND incident = $2 AND seq > $3 ORDER BY seq LIMIT $4",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
+    .bind(stream.as_str())
     .bind(signed(after))
     .bind(i64::from(limit))
     .fetch_all(&mut *connection)
     .await
     .map_err(unavailable)?;
     let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
-    let place = || incident.to_string();
+    let place = || stream.to_string();
     let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
     let beside = sqlx::query(
         "SELECT seq, field, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq BETWEEN $3 AND $4",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
+    .bind(stream.as_str())
     .bind(first)
     .bind(last)
     .fetch_all(connection)
@@ -105,7 +106,7 @@ pub(super) async fn entries(
         .iter()
         .map(|row| {
             let seq: i64 = column(row, "seq", place)?;
-            let place = || format!("{incident} seq {seq}");
+            let place = || format!("{stream} seq {seq}");
             entry::stored(
                 place,
                 column(row, "canonical", place)?,
@@ -120,21 +121,21 @@ pub(super) async fn entries(
 pub(super) async fn chain_head(
     pool: &PgPool,
     org: &OrgId,
-    incident: &IncidentId,
-) -> Result<Option<IncidentHead>, LogError> {
+    stream: &StreamId,
+) -> Result<Option<StreamHead>, LogError> {
     let row = sqlx::query(
         "SELECT seq, hash FROM events WHERE org = $1 AND incident = $2 ORDER BY seq DESC LIMIT 1",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
+    .bind(stream.as_str())
     .fetch_optional(pool)
     .await
     .map_err(unavailable)?;
     row.map(|row| {
-        let place = || incident.to_string();
+        let place = || stream.to_string();
         let hash: &[u8] = column(&row, "hash", place)?;
-        Ok(IncidentHead {
-            incident: incident.clone(),
+        Ok(StreamHead {
+            stream: stream.clone(),
             seq: unsigned(column(&row, "seq", place)?),
             hash: hash.try_into().map_err(|_| LogError::Corrupt { place: place() })?,
         })
@@ -200,8 +201,8 @@ pub(super) async fn list(
     query.push(order).push_bind(i64::from(filter.limit));
     let mut states = Vec::new();
     for row in &query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
-        let incident: String = column(row, "incident", String::new)?;
-        states.push(state_of(row, || incident.clone())?);
+        let stream: String = column(row, "incident", String::new)?;
+        states.push(state_of(row, || stream.clone())?);
     }
     filled(connection, org, states).await
 }
@@ -222,7 +223,7 @@ pub(super) async fn answer(pool: &PgPool, org: &OrgId, key: &str) -> Result<Opti
 impl Audit for PgConnection {
     async fn traces(&mut self, org: &OrgId) -> Result<Vec<String>, LogError> {
         sqlx::query_scalar(
-            "SELECT incident FROM incidents WHERE org = $1 UNION SELECT incident FROM events WHERE org = $1 UNION SELECT incident FROM texts WHERE org = $1",
+            "SELECT incident FROM incidents WHERE org = $1 UNION SELECT stream FROM catalog WHERE org = $1 UNION SELECT stream FROM releases WHERE org = $1 UNION SELECT stream FROM runs WHERE org = $1 UNION SELECT incident FROM events WHERE org = $1 UNION SELECT incident FROM texts WHERE org = $1",
         )
         .bind(org.as_str())
         .fetch_all(self)
@@ -233,16 +234,16 @@ impl Audit for PgConnection {
     async fn page(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Page, LogError> {
-        let place = || incident.to_string();
+        let place = || stream.to_string();
         let found = sqlx::query(
             "SELECT seq, canonical, hash FROM events WHERE org = $1 AND incident = $2 AND seq > $3 ORDER BY seq LIMIT $4",
         )
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .bind(signed(after))
         .bind(i64::from(limit))
         .fetch_all(&mut *self)
@@ -254,31 +255,35 @@ impl Audit for PgConnection {
             "SELECT seq, convert_to(field, 'UTF8') AS field, commitment, salt, text FROM texts WHERE org = $1 AND incident = $2 AND seq > $3 AND seq <= $4",
         )
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .bind(if after == 0 { i64::MIN } else { signed(after) })
         .bind(last.unwrap_or(i64::MAX))
         .fetch_all(self)
         .await
         .map_err(unavailable)?;
-        Ok(sql::page(last, incident, found, beside))
+        Ok(sql::page(last, stream, found, beside))
     }
 
     async fn projection(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
     ) -> Result<Option<Projection>, LogError> {
+        if stream.incident().is_none() {
+            let found = catalog::projection(self, org, stream).await?;
+            return Ok(found.map(|found| Projection::Catalog(Box::new(found))));
+        }
         let row = sqlx::query(
             "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting FROM incidents WHERE org = $1 AND incident = $2",
         )
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .fetch_optional(self)
         .await
         .map_err(unavailable)?;
         row.map(|row| {
-            let place = || incident.to_string();
-            Ok(Projection {
+            let place = || stream.to_string();
+            Ok(Projection::Incident(Box::new(IncidentProjection {
                 year: column(&row, "year", place)?,
                 number: unsigned(column(&row, "number", place)?),
                 seq: unsigned(column(&row, "seq", place)?),
@@ -293,7 +298,7 @@ impl Audit for PgConnection {
                 project: column(&row, "project", place)?,
                 correlation_keys: column(&row, "correlation_keys", place)?,
                 waiting: column(&row, "waiting", place)?,
-            })
+            })))
         })
         .transpose()
     }

@@ -1,5 +1,7 @@
 //! The schema of the database, and bringing it up to date.
 
+use harmony_incidents::log::{IncidentState, Record};
+use prost::Message as _;
 use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 use super::place;
@@ -8,11 +10,12 @@ use crate::{append, sql::reason, store::LogError};
 /// In order; a database's version is how many of them it has seen. Beside each stands the oldest version whose programs
 /// can work on what it leaves: the one before where it only adds what they need not know, so that they run on while the
 /// new ones come, or come back; its own where it takes something away.
-const MIGRATIONS: [(&str, i64); 4] = [
+const MIGRATIONS: [(&str, i64); 5] = [
     (include_str!("../../migrations/postgres/0001_log.sql"), 1),
     (include_str!("../../migrations/postgres/0002_lanes.sql"), 2),
     (include_str!("../../migrations/postgres/0003_waiting.sql"), 3),
     (include_str!("../../migrations/postgres/0004_attempts.sql"), 3),
+    (include_str!("../../migrations/postgres/0005_streams.sql"), 5),
 ];
 /// Held while migrating, so that two who start at once do not both migrate. "harmony" in ASCII.
 const LOCK: i64 = 0x68_61_72_6d_6f_6e_79;
@@ -103,6 +106,9 @@ pub(crate) async fn migrate(options: &PgConnectOptions) -> Result<i64, LogError>
     if (1..3).contains(&found.number) {
         project_again(&mut tx).await.map_err(failed)?;
     }
+    if (1..5).contains(&found.number) {
+        date_again(&mut tx).await.map_err(failed)?;
+    }
     tx.commit().await.map_err(failed)?;
     Ok(found.number)
 }
@@ -113,8 +119,8 @@ async fn project_again(connection: &mut PgConnection) -> Result<(), sqlx::Error>
         .fetch_all(&mut *connection)
         .await?;
     for row in &rows {
-        let head = append::head(row.try_get("head_hash")?, row.try_get("state")?);
-        if head.is_some_and(|head| append::is_waiting(&head.state)) {
+        let state = IncidentState::decode(row.try_get::<&[u8], _>("state")?);
+        if state.is_ok_and(|state| append::is_waiting(&state)) {
             sqlx::query("UPDATE incidents SET waiting = TRUE WHERE org = $1 AND incident = $2")
                 .bind(row.try_get::<&str, _>("org")?)
                 .bind(row.try_get::<&str, _>("incident")?)
@@ -123,4 +129,36 @@ async fn project_again(connection: &mut PgConnection) -> Result<(), sqlx::Error>
         }
     }
     Ok(())
+}
+
+/// Fills the columns that schema 5 brought. A record that cannot be read is left for `verify` to name.
+async fn date_again(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut last = (String::new(), String::new(), 0);
+    loop {
+        let rows = sqlx::query(
+            "SELECT org, incident, seq, canonical FROM events WHERE (org, incident, seq) > ($1, $2, $3) ORDER BY org, incident, seq LIMIT 1000",
+        )
+        .bind(&last.0)
+        .bind(&last.1)
+        .bind(last.2)
+        .fetch_all(&mut *connection)
+        .await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in &rows {
+            last = (row.try_get("org")?, row.try_get("incident")?, row.try_get::<i64, _>("seq")?);
+            let Ok(record) = Record::decode(row.try_get::<&[u8], _>("canonical")?) else { continue };
+            sqlx::query(
+                "UPDATE events SET occurred_at_us = $1, actor = $2 WHERE org = $3 AND incident = $4 AND seq = $5",
+            )
+            .bind(record.occurred_at_us)
+            .bind(&record.actor)
+            .bind(&last.0)
+            .bind(&last.1)
+            .bind(last.2)
+            .execute(&mut *connection)
+            .await?;
+        }
+    }
 }

@@ -1,28 +1,32 @@
 //! Appending: one statement reads and locks, one writes everything, so that an append costs four round trips.
 
 use async_trait::async_trait;
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, log::EnvironmentState};
 use harmony_protos::kind_name;
 use sqlx::PgConnection;
 
-use super::{column, lanes, read, unavailable};
+use super::{catalog, column, lanes, read, unavailable};
 use crate::{
-    append::{self, Found, KeyRow, Plan, Projection, Transaction},
+    append::{self, Found, Job, KeyRow, Plan, Projection, StreamTarget, Transaction},
     rebuild::Projections,
     redaction::{Copies, Erasure, Standing},
     sql::{signed, unsigned},
-    store::{Append, Entry, LogError, Target},
+    store::{Entry, LogError},
+    stream::StreamState,
 };
 
 /// The key, and the head with its row locked until the end.
 const FIND: &str = "WITH head AS MATERIALIZED (SELECT head_hash, state FROM incidents WHERE org = $1 AND incident = $3 FOR UPDATE), key AS (SELECT incident, fingerprint, answer, first_seq, last_seq, run_id FROM idempotency WHERE org = $1 AND key = $2) SELECT head.head_hash, head.state, key.incident, key.fingerprint, key.answer, key.first_seq, key.last_seq, key.run_id FROM (SELECT 1) AS one LEFT JOIN head ON TRUE LEFT JOIN key ON TRUE";
 
+/// The same of a stream of the catalog.
+const FIND_CATALOG: &str = "WITH head AS MATERIALIZED (SELECT head_hash, state FROM catalog WHERE org = $1 AND stream = $3 FOR UPDATE), key AS (SELECT incident, fingerprint, answer, first_seq, last_seq, run_id FROM idempotency WHERE org = $1 AND key = $2) SELECT head.head_hash, head.state, key.incident, key.fingerprint, key.answer, key.first_seq, key.last_seq, key.run_id FROM (SELECT 1) AS one LEFT JOIN head ON TRUE LEFT JOIN key ON TRUE";
+
 /// Records, texts, projection, outbox and key: whatever of it there is.
 const WRITE: &str = "WITH
 records AS (
-    INSERT INTO events (org, incident, seq, event_id, kind, canonical, hash, stored_at_us)
-    SELECT $1, $2, seq, event_id, kind, canonical, hash, $3
-    FROM UNNEST($4::bigint[], $5::bytea[], $6::text[], $7::bytea[], $8::bytea[]) AS r (seq, event_id, kind, canonical, hash)
+    INSERT INTO events (org, incident, seq, event_id, kind, canonical, hash, stored_at_us, occurred_at_us, actor)
+    SELECT $1, $2, seq, event_id, kind, canonical, hash, $3, occurred_at_us, actor
+    FROM UNNEST($4::bigint[], $5::bytea[], $6::text[], $7::bytea[], $8::bytea[], $37::bigint[], $38::text[]) AS r (seq, event_id, kind, canonical, hash, occurred_at_us, actor)
 ),
 beside AS (
     INSERT INTO texts (org, incident, seq, field, commitment, salt, text)
@@ -48,23 +52,24 @@ const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, 
 
 #[async_trait]
 impl Transaction for PgConnection {
-    async fn find(&mut self, append: &Append<'_>) -> Result<Found, LogError> {
-        let incident = match &append.target {
-            Target::Named(incident) => Some(incident),
-            Target::New { .. } => None,
+    async fn find(&mut self, job: &Job<'_>) -> Result<Found, LogError> {
+        let stream = match &job.target {
+            StreamTarget::Named(stream) => Some(stream),
+            StreamTarget::New { .. } => None,
         };
-        let row = sqlx::query(FIND)
-            .bind(append.org.as_str())
-            .bind(append.key)
-            .bind(incident.map(IncidentId::as_str))
+        let is_catalog = stream.is_some_and(|stream| stream.incident().is_none());
+        let row = sqlx::query(if is_catalog { FIND_CATALOG } else { FIND })
+            .bind(job.org.as_str())
+            .bind(job.key)
+            .bind(stream.map(StreamId::as_str))
             .fetch_one(&mut *self)
             .await
             .map_err(unavailable)?;
-        let place = || format!("key {}", append.key);
+        let place = || format!("key {}", job.key);
         let known: Option<String> = column(&row, "incident", place)?;
         let key = match known {
-            Some(incident) => Some(KeyRow {
-                incident,
+            Some(stream) => Some(KeyRow {
+                stream,
                 fingerprint: column(&row, "fingerprint", place)?,
                 answer: column(&row, "answer", place)?,
                 first_seq: unsigned(column(&row, "first_seq", place)?),
@@ -74,8 +79,8 @@ impl Transaction for PgConnection {
             None => None,
         };
         let mut found = Found { key, ..Found::default() };
-        let Some(incident) = incident.filter(|_| found.key.is_none()) else { return Ok(found) };
-        let place = || incident.to_string();
+        let Some(stream) = stream.filter(|_| found.key.is_none()) else { return Ok(found) };
+        let place = || stream.to_string();
         let head: Option<(&[u8], &[u8])> =
             match (column(&row, "head_hash", place)?, column(&row, "state", place)?) {
                 (Some(hash), Some(state)) => Some((hash, state)),
@@ -83,9 +88,26 @@ impl Transaction for PgConnection {
             };
         if let Some((hash, state)) = head {
             let corrupt = || LogError::Corrupt { place: place() };
-            found.head = Some(append::head(hash, state).ok_or_else(corrupt)?);
+            found.head = Some(append::head(stream, hash, state).ok_or_else(corrupt)?);
         }
         Ok(found)
+    }
+
+    async fn release_owner(
+        &mut self,
+        org: &OrgId,
+        release: &ReleaseId,
+    ) -> Result<Option<ServiceId>, LogError> {
+        catalog::owner(self, org, release).await
+    }
+
+    async fn environment(
+        &mut self,
+        org: &OrgId,
+        environment: &EnvironmentId,
+    ) -> Result<Option<EnvironmentState>, LogError> {
+        let head = catalog::head(self, org, &environment.clone().into()).await?;
+        Ok(head.map(|head| head.state).and_then(StreamState::environment))
     }
 
     async fn last_number(&mut self, org: &OrgId, year: i16) -> Result<u64, LogError> {
@@ -108,26 +130,26 @@ impl Transaction for PgConnection {
     async fn entries(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError> {
-        read::entries(self, org, incident, after, limit).await
+        read::entries(self, org, stream, after, limit).await
     }
 
-    async fn copies(&mut self, org: &OrgId, incident: &IncidentId, seq: u64) -> Result<Copies, LogError> {
-        let place = || format!("{incident} seq {seq}");
+    async fn copies(&mut self, org: &OrgId, stream: &StreamId, seq: u64) -> Result<Copies, LogError> {
+        let place = || format!("{stream} seq {seq}");
         let canonical =
             sqlx::query_scalar("SELECT canonical FROM events WHERE org = $1 AND incident = $2 AND seq = $3")
                 .bind(org.as_str())
-                .bind(incident.as_str())
+                .bind(stream.as_str())
                 .bind(signed(seq))
                 .fetch_optional(&mut *self)
                 .await
                 .map_err(unavailable)?;
         let rows = sqlx::query("SELECT seq, field, text FROM texts WHERE org = $1 AND incident = $2")
             .bind(org.as_str())
-            .bind(incident.as_str())
+            .bind(stream.as_str())
             .fetch_all(&mut *self)
             .await
             .map_err(unavailable)?;
@@ -143,36 +165,40 @@ impl Transaction for PgConnection {
             "SELECT payload FROM outbox WHERE org = $1 AND incident = $2 AND done_at_us IS NULL",
         )
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .fetch_all(&mut *self)
         .await
         .map_err(unavailable)?;
         let answers = "SELECT key, answer AS kept FROM idempotency WHERE org = $1 AND incident = $2";
-        let answers = documents(self, answers, org, incident).await?;
+        let answers = documents(self, answers, org, stream).await?;
         let results =
             "SELECT key, result AS kept FROM effects WHERE org = $1 AND incident = $2 AND result IS NOT NULL";
-        let results = documents(self, results, org, incident).await?;
+        let results = documents(self, results, org, stream).await?;
         let candidates =
             "SELECT candidate AS key, document AS kept FROM candidates WHERE org = $1 AND incident = $2";
-        let candidates = documents(self, candidates, org, incident).await?;
+        let candidates = documents(self, candidates, org, stream).await?;
         Ok(Copies { canonical, texts, waiting, answers, results, candidates })
     }
 
-    async fn write(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
+    async fn write(&mut self, job: &Job<'_>, plan: &Plan) -> Result<(), LogError> {
         if let Some(erasure) = &plan.erasure {
-            erase(self, append.org, &plan.incident, erasure).await?;
+            erase(self, job.org, &plan.stream, erasure).await?;
         }
-        lanes::extend(self, append.org, plan).await?;
-        insert(self, append, plan).await
+        lanes::extend(self, job.org, plan).await?;
+        if let Some(Projection::Catalog(projection)) = &plan.projection {
+            catalog::write(self, job.org, &plan.stream, projection, plan.stored_at.as_microsecond()).await?;
+        }
+        insert(self, job, plan).await
     }
 }
 
 #[async_trait]
 impl Projections for PgConnection {
-    async fn unproject(&mut self, org: &OrgId, incident: &str) -> Result<(), LogError> {
+    async fn unproject(&mut self, org: &OrgId, stream: &str) -> Result<(), LogError> {
+        catalog::erase(self, org, stream).await?;
         sqlx::query("DELETE FROM incidents WHERE org = $1 AND incident = $2")
             .bind(org.as_str())
-            .bind(incident)
+            .bind(stream)
             .execute(self)
             .await
             .map(drop)
@@ -182,12 +208,19 @@ impl Projections for PgConnection {
     async fn project(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         projection: &Projection,
     ) -> Result<(), LogError> {
+        let now = jiff::Timestamp::now().as_microsecond();
+        let projection = match projection {
+            Projection::Incident(projection) => projection,
+            Projection::Catalog(projection) => {
+                return catalog::write(self, org, stream, projection, now).await;
+            }
+        };
         sqlx::query(PROJECT)
             .bind(org.as_str())
-            .bind(incident.as_str())
+            .bind(stream.as_str())
             .bind(projection.year)
             .bind(signed(projection.number))
             .bind(signed(projection.seq))
@@ -202,7 +235,7 @@ impl Projections for PgConnection {
             .bind(&projection.project)
             .bind(&projection.correlation_keys)
             .bind(projection.waiting)
-            .bind(jiff::Timestamp::now().as_microsecond())
+            .bind(now)
             .execute(self)
             .await
             .map(drop)
@@ -210,17 +243,20 @@ impl Projections for PgConnection {
     }
 }
 
-async fn insert(connection: &mut PgConnection, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
+async fn insert(connection: &mut PgConnection, job: &Job<'_>, plan: &Plan) -> Result<(), LogError> {
     let sealed = &plan.sealed;
     let kind = |one: &harmony_incidents::record::SealedRecord| {
         one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref()).map_or("", kind_name)
     };
     let texts: Vec<_> =
         sealed.iter().flat_map(|one| one.texts.iter().map(|text| (signed(one.record.seq), text))).collect();
-    let projection = plan.projection.as_ref();
+    let projection = match &plan.projection {
+        Some(Projection::Incident(projection)) => Some(projection),
+        Some(Projection::Catalog(_)) | None => None,
+    };
     sqlx::query(WRITE)
-        .bind(append.org.as_str())
-        .bind(plan.incident.as_str())
+        .bind(job.org.as_str())
+        .bind(plan.stream.as_str())
         .bind(plan.stored_at.as_microsecond())
         .bind(sealed.iter().map(|one| signed(one.record.seq)).collect::<Vec<_>>())
         .bind(sealed.iter().map(|one| one.record.event_id.as_slice()).collect::<Vec<_>>())
@@ -243,7 +279,7 @@ async fn insert(connection: &mut PgConnection, append: &Append<'_>, plan: &Plan)
         .bind(plan.outbox.iter().map(|item| item.kind.name()).collect::<Vec<_>>())
         .bind(plan.outbox.iter().map(|item| item.name.as_str()).collect::<Vec<_>>())
         .bind(plan.outbox.iter().map(|item| item.payload.to_string()).collect::<Vec<_>>())
-        .bind(append.key)
+        .bind(job.key)
         .bind(&plan.key.fingerprint)
         .bind(&plan.key.answer)
         .bind(signed(plan.key.first_seq))
@@ -255,6 +291,8 @@ async fn insert(connection: &mut PgConnection, append: &Append<'_>, plan: &Plan)
         .bind(projection.map(|one| one.project.as_str()))
         .bind(projection.map(|one| one.correlation_keys.as_str()))
         .bind(projection.map(|one| one.waiting))
+        .bind(sealed.iter().map(|one| one.record.occurred_at_us).collect::<Vec<_>>())
+        .bind(sealed.iter().map(|one| one.record.actor.as_str()).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map(drop)
@@ -265,29 +303,29 @@ async fn documents(
     connection: &mut PgConnection,
     query: &'static str,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
 ) -> Result<Vec<(String, String)>, LogError> {
     let rows = sqlx::query(query)
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .fetch_all(connection)
         .await
         .map_err(unavailable)?;
-    let place = || incident.to_string();
+    let place = || stream.to_string();
     rows.iter().map(|row| Ok((column(row, "key", place)?, column(row, "kept", place)?))).collect()
 }
 
 async fn erase(
     connection: &mut PgConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
     erasure: &Erasure,
 ) -> Result<(), LogError> {
     let (seqs, fields): (Vec<i64>, Vec<&str>) =
         erasure.texts.iter().map(|(seq, field)| (signed(*seq), field.as_str())).unzip();
     sqlx::query("DELETE FROM texts WHERE org = $1 AND incident = $2 AND (seq, field) IN (SELECT * FROM UNNEST($3::bigint[], $4::text[]))")
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .bind(seqs)
         .bind(fields)
         .execute(&mut *connection)
@@ -297,7 +335,7 @@ async fn erase(
         "UPDATE outbox SET payload = 'null', last_error = NULL WHERE org = $1 AND incident = $2 AND done_at_us IS NOT NULL",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
+    .bind(stream.as_str())
     .execute(&mut *connection)
     .await
     .map_err(unavailable)?;

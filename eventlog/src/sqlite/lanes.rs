@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{column, unavailable};
 use crate::{
-    append::{Plan, incident_id},
+    append::{Plan, stream_id},
     fanout::{Lane, LaneBacklog, SinkName},
     sql::{micros, signed, unsigned},
     store::LogError,
@@ -28,7 +28,7 @@ pub(super) async fn extend(
             "INSERT INTO lanes (org, incident, sink, next_seq, last_seq, since_us, due_at_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (org, incident, sink) DO UPDATE SET last_seq = excluded.last_seq, since_us = CASE WHEN next_seq > last_seq THEN excluded.since_us ELSE since_us END, due_at_us = CASE WHEN next_seq > last_seq THEN excluded.due_at_us ELSE due_at_us END",
         )
         .bind(org.as_str())
-        .bind(plan.incident.as_str())
+        .bind(plan.stream.as_str())
         .bind(sink.as_str())
         .bind(signed(plan.key.first_seq))
         .bind(signed(plan.key.last_seq))
@@ -89,7 +89,7 @@ pub(super) async fn settle(
     .bind(failed.map(|(_, why)| why))
     .bind(now)
     .bind(lane.org.as_str())
-    .bind(lane.incident.as_str())
+    .bind(lane.stream.as_str())
     .bind(lane.sink.as_str())
     .bind(signed(lane.first))
     .execute(connection)
@@ -122,7 +122,7 @@ fn lane(row: &SqliteRow, sink: &SinkName) -> Result<Lane, LogError> {
     Ok(Lane {
         sink: sink.clone(),
         org: org.parse().map_err(|_| corrupt())?,
-        incident: incident_id(column(row, "incident", place)?)?,
+        stream: stream_id(column(row, "incident", place)?)?,
         first: unsigned(column(row, "next_seq", place)?),
         last: unsigned(column(row, "last_seq", place)?),
         attempts: column(row, "attempts", place)?,

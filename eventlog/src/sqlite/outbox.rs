@@ -2,13 +2,13 @@
 
 use std::{str::FromStr as _, time::Duration};
 
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{OrgId, StreamId};
 use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{column, unavailable};
 use crate::{
-    append::incident_id,
+    append::stream_id,
     sql::{micros, unsigned},
     store::{LogError, OutboxId, OutboxItem, OutboxKind, Pending},
 };
@@ -16,7 +16,7 @@ use crate::{
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     org: &OrgId,
-    incident: Option<&IncidentId>,
+    stream: Option<&StreamId>,
     item: &OutboxItem,
     now: Timestamp,
 ) -> Result<(), LogError> {
@@ -24,7 +24,7 @@ pub(super) async fn insert(
         "INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, kind, name) DO NOTHING",
     )
     .bind(org.as_str())
-    .bind(incident.map_or("", IncidentId::as_str))
+    .bind(stream.map_or("", StreamId::as_str))
     .bind(item.kind.name())
     .bind(&item.name)
     .bind(item.payload.to_string())
@@ -117,9 +117,9 @@ fn pending(row: &SqliteRow) -> Result<(i64, Pending), LogError> {
     let pending = Pending {
         id: OutboxId(id.to_string()),
         org: OrgId::from_str(column(row, "org", place)?).map_err(|_| corrupt())?,
-        incident: match column(row, "incident", place)? {
+        stream: match column(row, "incident", place)? {
             "" => None,
-            incident => Some(incident_id(incident)?),
+            stream => Some(stream_id(stream)?),
         },
         item: OutboxItem {
             kind: OutboxKind::from_name(column(row, "kind", place)?).ok_or_else(corrupt)?,

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use harmony_incidents::{Answer, IncidentId, OrgId, log::IncidentState, record::ChainHead};
+use harmony_incidents::{Answer, IncidentId, OrgId, StreamId, log::IncidentState};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{column, unavailable};
+use super::{catalog, column, unavailable};
 use crate::{
-    append::{self, Projection, incident_id, key_line},
-    checkpoint::IncidentHead,
-    entry::{self, Filling, Salted},
+    append::{self, IncidentProjection, Projection, key_line, stream_id},
+    checkpoint::StreamHead,
+    entry::{self, Described, Filling, Salted},
     sql::{self, signed, unsigned},
     store::{Entry, Filter, LogError, Sort},
+    stream::ChainHead,
     verify::{Audit, Page},
 };
 
@@ -22,24 +23,24 @@ const VARIABLES: usize = 1_000;
 async fn head(
     connection: &mut SqliteConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
 ) -> Result<Option<ChainHead>, LogError> {
     let row = sqlx::query("SELECT head_hash, state FROM incidents WHERE org = ? AND incident = ?")
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .fetch_optional(connection)
         .await
         .map_err(unavailable)?;
-    Ok(row.map(|row| head_of(&row, incident)).transpose()?.flatten())
+    Ok(row.map(|row| head_of(&row, stream)).transpose()?.flatten())
 }
 
 /// The head in a row that has its columns; `None` where they are null.
-pub(super) fn head_of(row: &SqliteRow, incident: &IncidentId) -> Result<Option<ChainHead>, LogError> {
-    let place = || incident.to_string();
+pub(super) fn head_of(row: &SqliteRow, stream: &StreamId) -> Result<Option<ChainHead>, LogError> {
+    let place = || stream.to_string();
     let hash: Option<&[u8]> = column(row, "head_hash", place)?;
     let state: Option<&[u8]> = column(row, "state", place)?;
     let (Some(hash), Some(state)) = (hash, state) else { return Ok(None) };
-    append::head(hash, state).map(Some).ok_or_else(|| LogError::Corrupt { place: place() })
+    append::head(stream, hash, state).map(Some).ok_or_else(|| LogError::Corrupt { place: place() })
 }
 
 pub(super) async fn state(
@@ -47,21 +48,22 @@ pub(super) async fn state(
     org: &OrgId,
     incident: &IncidentId,
 ) -> Result<Option<IncidentState>, LogError> {
-    let Some(ChainHead { state, .. }) = head(connection, org, incident).await? else { return Ok(None) };
-    Ok(filled(connection, org, vec![state]).await?.pop())
+    let Some(head) = head(connection, org, incident).await? else { return Ok(None) };
+    let states = head.state.incident().into_iter().collect();
+    Ok(filled(connection, org, states).await?.pop())
 }
 
 /// These states with their texts, all of which are asked for together.
-async fn filled(
+pub(super) async fn filled<D: Described>(
     connection: &mut SqliteConnection,
     org: &OrgId,
-    states: Vec<IncidentState>,
-) -> Result<Vec<IncidentState>, LogError> {
+    states: Vec<D>,
+) -> Result<Vec<D>, LogError> {
     let mut filling = Filling::of(states);
     for some in filling.wanted().chunks(VARIABLES / 2) {
         let mut query = QueryBuilder::<Sqlite>::new("WITH wanted(incident, commitment) AS (");
-        query.push_values(some, |mut row, (incident, commitment)| {
-            row.push_bind(incident).push_bind(commitment);
+        query.push_values(some, |mut row, (stream, commitment)| {
+            row.push_bind(stream).push_bind(commitment);
         });
         // SQLite keeps the order of a cross join: what is wanted leads, and each is looked up in the index.
         query.push(
@@ -70,11 +72,11 @@ async fn filled(
         query.push_bind(org.as_str());
         query.push(" AND texts.incident = wanted.incident AND texts.commitment = wanted.commitment");
         for row in query.build().persistent(false).fetch_all(&mut *connection).await.map_err(unavailable)? {
-            let incident: String = column(&row, "incident", String::new)?;
-            let place = || incident.clone();
+            let stream: String = column(&row, "incident", String::new)?;
+            let place = || stream.clone();
             let commitment = column(&row, "commitment", place)?;
             let salted = (column(&row, "salt", place)?, column(&row, "text", place)?);
-            filling.know(incident, commitment, salted)?;
+            filling.know(stream, commitment, salted)?;
         }
     }
     Ok(filling.filled())
@@ -83,7 +85,7 @@ async fn filled(
 pub(super) async fn entries(
     connection: &mut SqliteConnection,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
     after: u64,
     limit: u32,
 ) -> Result<Vec<Entry>, LogError> {
@@ -91,20 +93,20 @@ pub(super) async fn entries(
         "SELECT seq, canonical, hash, stored_at_us FROM events WHERE org = ? AND incident = ? AND seq > ? ORDER BY seq LIMIT ?",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
+    .bind(stream.as_str())
     .bind(signed(after))
     .bind(limit)
     .fetch_all(&mut *connection)
     .await
     .map_err(unavailable)?;
     let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(Vec::new()) };
-    let place = || incident.to_string();
+    let place = || stream.to_string();
     let (first, last): (i64, i64) = (column(first, "seq", place)?, column(last, "seq", place)?);
     let beside = sqlx::query(
         "SELECT seq, field, salt, text FROM texts WHERE org = ? AND incident = ? AND seq BETWEEN ? AND ?",
     )
     .bind(org.as_str())
-    .bind(incident.as_str())
+    .bind(stream.as_str())
     .bind(first)
     .bind(last)
     .fetch_all(connection)
@@ -120,7 +122,7 @@ pub(super) async fn entries(
         .iter()
         .map(|row| {
             let seq: i64 = column(row, "seq", place)?;
-            let place = || format!("{incident} seq {seq}");
+            let place = || format!("{stream} seq {seq}");
             entry::stored(
                 place,
                 column(row, "canonical", place)?,
@@ -135,20 +137,20 @@ pub(super) async fn entries(
 pub(super) async fn chain_head(
     connection: &mut SqliteConnection,
     org: &OrgId,
-    incident: &IncidentId,
-) -> Result<Option<IncidentHead>, LogError> {
+    stream: &StreamId,
+) -> Result<Option<StreamHead>, LogError> {
     let row =
         sqlx::query("SELECT seq, hash FROM events WHERE org = ? AND incident = ? ORDER BY seq DESC LIMIT 1")
             .bind(org.as_str())
-            .bind(incident.as_str())
+            .bind(stream.as_str())
             .fetch_optional(connection)
             .await
             .map_err(unavailable)?;
     row.map(|row| {
-        let place = || incident.to_string();
+        let place = || stream.to_string();
         let hash: &[u8] = column(&row, "hash", place)?;
-        Ok(IncidentHead {
-            incident: incident.clone(),
+        Ok(StreamHead {
+            stream: stream.clone(),
             seq: unsigned(column(&row, "seq", place)?),
             hash: hash.try_into().map_err(|_| LogError::Corrupt { place: place() })?,
         })
@@ -219,8 +221,8 @@ pub(super) async fn list(
     query.push(order).push_bind(filter.limit);
     let mut states = Vec::new();
     for row in query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
-        let incident = incident_id(column(&row, "incident", String::new)?)?;
-        states.extend(head_of(&row, &incident)?.map(|head| head.state));
+        let stream = stream_id(column(&row, "incident", String::new)?)?;
+        states.extend(head_of(&row, &stream)?.and_then(|head| head.state.incident()));
     }
     filled(connection, org, states).await
 }
@@ -241,11 +243,11 @@ pub(super) async fn answer(
     answer.map(|text| serde_json::from_str(&text).map_err(corrupt)).transpose()
 }
 
-/// Every incident that a row names. From one to the next through the index, since each has many rows.
+/// Every stream that a row names. From one to the next through the index, since each has many rows.
 const TRACES: &str = "WITH RECURSIVE
     recorded(incident) AS (SELECT MIN(incident) FROM events WHERE org = ?1 UNION ALL SELECT (SELECT MIN(incident) FROM events WHERE org = ?1 AND incident > recorded.incident) FROM recorded WHERE recorded.incident IS NOT NULL),
     described(incident) AS (SELECT MIN(incident) FROM texts WHERE org = ?1 UNION ALL SELECT (SELECT MIN(incident) FROM texts WHERE org = ?1 AND incident > described.incident) FROM described WHERE described.incident IS NOT NULL)
-    SELECT CAST(incident AS BLOB) FROM (SELECT incident FROM incidents WHERE org = ?1 UNION SELECT incident FROM recorded UNION SELECT incident FROM described) WHERE incident IS NOT NULL";
+    SELECT CAST(incident AS BLOB) FROM (SELECT incident FROM incidents WHERE org = ?1 UNION SELECT stream FROM catalog WHERE org = ?1 UNION SELECT stream FROM releases WHERE org = ?1 UNION SELECT stream FROM runs WHERE org = ?1 UNION SELECT incident FROM recorded UNION SELECT incident FROM described) WHERE incident IS NOT NULL";
 
 /// Texts after a seq. One that is no number sorts after all that are, and belongs to no record.
 const TEXTS_ON: &str = "SELECT IIF(typeof(seq) = 'integer', seq, 0) AS seq, CAST(field AS BLOB) AS field, CAST(commitment AS BLOB) AS commitment, CAST(salt AS BLOB) AS salt, CAST(text AS BLOB) AS text FROM texts WHERE org = ?1 AND incident = ?2 AND seq > ?3";
@@ -263,17 +265,17 @@ impl Audit for SqliteConnection {
     async fn page(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Page, LogError> {
-        let place = || incident.to_string();
+        let place = || stream.to_string();
         // A seq that is no number sorts after all that are: it stands nowhere, and is missing where it stood.
         let found = sqlx::query(
             "SELECT seq, CAST(canonical AS BLOB) AS canonical, CAST(hash AS BLOB) AS hash FROM events WHERE org = ? AND incident = ? AND seq BETWEEN ? AND 9223372036854775807 ORDER BY seq LIMIT ?",
         )
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .bind(signed(after).saturating_add(1))
         .bind(limit)
         .fetch_all(&mut *self)
@@ -283,31 +285,35 @@ impl Audit for SqliteConnection {
         let last = last.filter(|_| found.len() == limit as usize);
         let beside = sqlx::query(if last.is_some() { TEXTS_TO } else { TEXTS_ON })
             .bind(org.as_str())
-            .bind(incident.as_str())
+            .bind(stream.as_str())
             .bind(if after == 0 { i64::MIN } else { signed(after) })
             .bind(last)
             .fetch_all(self)
             .await
             .map_err(unavailable)?;
-        Ok(sql::page(last, incident, found, beside))
+        Ok(sql::page(last, stream, found, beside))
     }
 
     async fn projection(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
     ) -> Result<Option<Projection>, LogError> {
+        if stream.incident().is_none() {
+            let found = catalog::projection(self, org, stream).await?;
+            return Ok(found.map(|found| Projection::Catalog(Box::new(found))));
+        }
         let row = sqlx::query(
             "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting FROM incidents WHERE org = ? AND incident = ?",
         )
         .bind(org.as_str())
-        .bind(incident.as_str())
+        .bind(stream.as_str())
         .fetch_optional(self)
         .await
         .map_err(unavailable)?;
         row.map(|row| {
-            let place = || incident.to_string();
-            Ok(Projection {
+            let place = || stream.to_string();
+            Ok(Projection::Incident(Box::new(IncidentProjection {
                 year: column(&row, "year", place)?,
                 number: unsigned(column(&row, "number", place)?),
                 seq: unsigned(column(&row, "seq", place)?),
@@ -322,7 +328,7 @@ impl Audit for SqliteConnection {
                 project: column(&row, "project", place)?,
                 correlation_keys: column(&row, "correlation_keys", place)?,
                 waiting: column(&row, "waiting", place)?,
-            })
+            })))
         })
         .transpose()
     }

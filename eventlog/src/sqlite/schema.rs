@@ -2,23 +2,28 @@
 
 use std::path::Path;
 
-use harmony_incidents::IncidentId;
+use harmony_incidents::{
+    IncidentId,
+    log::{IncidentState, Record},
+};
+use prost::Message as _;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::BUSY_TIMEOUT;
 use crate::{
-    append::{self, Projection},
+    append::IncidentProjection,
     sql::reason,
     store::LogError,
 };
 
 /// In order; a file's version (`user_version`) is how many of them it has seen.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/sqlite/0001_log.sql"),
     include_str!("../../migrations/sqlite/0002_candidates.sql"),
     include_str!("../../migrations/sqlite/0003_lanes.sql"),
     include_str!("../../migrations/sqlite/0004_waiting.sql"),
     include_str!("../../migrations/sqlite/0005_attempts.sql"),
+    include_str!("../../migrations/sqlite/0006_streams.sql"),
 ];
 
 /// Schema of this build; older ones are brought up to it, newer ones are refused.
@@ -64,6 +69,9 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
     if (1..4).contains(&found) {
         project_again(&mut tx).await.map_err(failed)?;
     }
+    if (1..6).contains(&found) {
+        date_again(&mut tx).await.map_err(failed)?;
+    }
     // On a file that may only be read, SQLite makes BEGIN IMMEDIATE a read transaction and says nothing: only a
     // statement that writes is refused, and it must be refused here and not in the first append.
     sqlx::query("DELETE FROM events WHERE FALSE").execute(&mut *tx).await.map_err(failed)?;
@@ -86,9 +94,12 @@ async fn project_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Er
         .await?;
     for row in &rows {
         let (org, incident): (String, String) = (row.try_get("org")?, row.try_get("incident")?);
-        let head = append::head(row.try_get("head_hash")?, row.try_get("state")?);
-        let (Ok(id), Some(head)) = (incident.parse::<IncidentId>(), head) else { continue };
-        let projection = Projection::of(&id, &head);
+        let (Ok(id), Ok(hash)) = (incident.parse::<IncidentId>(), row.try_get::<&[u8], _>("head_hash")?.try_into())
+        else {
+            continue;
+        };
+        let Ok(state) = IncidentState::decode(row.try_get::<&[u8], _>("state")?) else { continue };
+        let projection = IncidentProjection::of(&id, &state, &hash);
         sqlx::query(
             "UPDATE incidents SET status_word = ?, service = ?, environment = ?, project = ?, correlation_keys = ?, waiting = ? WHERE org = ? AND incident = ?",
         )
@@ -104,4 +115,29 @@ async fn project_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Er
         .await?;
     }
     Ok(())
+}
+
+/// Fills the columns that schema 6 brought. A record that cannot be read is left for `verify` to name.
+async fn date_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut last = 0;
+    loop {
+        let rows = sqlx::query("SELECT rowid, canonical FROM events WHERE rowid > ? ORDER BY rowid LIMIT 1000")
+            .bind(last)
+            .fetch_all(&mut *connection)
+            .await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in &rows {
+            last = row.try_get::<i64, _>("rowid")?;
+            let canonical = row.try_get::<&[u8], _>("canonical").unwrap_or_default();
+            let Ok(record) = Record::decode(canonical) else { continue };
+            sqlx::query("UPDATE events SET occurred_at_us = ?, actor = ? WHERE rowid = ?")
+                .bind(record.occurred_at_us)
+                .bind(&record.actor)
+                .bind(last)
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
 }

@@ -116,7 +116,7 @@ async fn candidate_is_taken_once_with_what_follows_it(on: Backend) {
     assert_eq!(kept(&world.other().await, "a").await, first);
     let claimed = world.log.claim(10, Duration::from_secs(60)).await.unwrap();
     let [pending] = claimed.as_slice() else { panic!("{claimed:?}") };
-    assert_eq!((&pending.incident, &pending.item), (&None, &start("a")));
+    assert_eq!((&pending.stream, &pending.item), (&None, &start("a")));
     world.log.done(&pending.id).await.unwrap();
     assert!(world.log.candidate(&OrgId::default(), &candidate_id("b")).await.unwrap().is_none());
 }

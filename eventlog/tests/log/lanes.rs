@@ -40,7 +40,7 @@ async fn told(on: Backend) -> (World, SharedLog) {
 type Waiting = (u64, u64, u64, u32);
 
 fn spans(lanes: &[Lane]) -> Vec<Waiting> {
-    let one = |lane: &Lane| (lane.incident.parts().1, lane.first, lane.last, lane.attempts);
+    let one = |lane: &Lane| (lane.stream.incident().unwrap().parts().1, lane.first, lane.last, lane.attempts);
     let mut spans: Vec<Waiting> = lanes.iter().map(one).collect();
     spans.sort_unstable();
     spans
@@ -51,7 +51,7 @@ async fn claim(log: &SharedLog, name: &str) -> Vec<Lane> {
 }
 
 async fn of(log: &SharedLog, name: &str, number: u64) -> Lane {
-    claim(log, name).await.into_iter().find(|lane| lane.incident == id(number)).unwrap()
+    claim(log, name).await.into_iter().find(|lane| lane.stream == *id(number)).unwrap()
 }
 
 async fn without_a_sink_nothing_waits(on: Backend) {
@@ -82,7 +82,7 @@ async fn claimed_lanes_are_nobody_elses_until_the_lease_ends(on: Backend) {
     let second = other.claim_lanes(&sink("audit"), 10, Duration::ZERO).await.unwrap();
     assert_eq!(second.len(), 1);
     let again = claim(&other, "audit").await;
-    assert_eq!((again[0].incident.clone(), again[0].attempts), (second[0].incident.clone(), 2));
+    assert_eq!((again[0].stream.clone(), again[0].attempts), (second[0].stream.clone(), 2));
     assert!(claim(&log, "audit").await.is_empty());
     // What is appended meanwhile does not free a lane that is claimed.
     say(&log, ask(named(1), "n8", note("more"))).await.unwrap();
@@ -130,7 +130,7 @@ async fn refused_record_waits_and_is_counted(on: Backend) {
 async fn carrier_that_is_too_late_changes_nothing(on: Backend) {
     let (_world, log) = told(on).await;
     let slow = log.claim_lanes(&sink("audit"), 10, Duration::ZERO).await.unwrap();
-    let slow = slow.into_iter().find(|lane| lane.incident == id(1)).unwrap();
+    let slow = slow.into_iter().find(|lane| lane.stream == *id(1)).unwrap();
     let fast = of(&log, "audit", 1).await;
     log.settle_lane(&fast, 4, None).await.unwrap();
     log.settle_lane(&slow, 2, None).await.unwrap();
@@ -181,9 +181,9 @@ async fn organisations_have_lanes_of_their_own(on: Backend) {
     let claimed = claim(&log, "audit").await;
     assert_eq!(claimed.len(), 3);
     let theirs = claimed.iter().find(|lane| lane.org == acme).unwrap();
-    assert_eq!((theirs.incident.clone(), theirs.first, theirs.last), (id(1), 1, 1));
+    assert_eq!((theirs.stream.incident(), theirs.first, theirs.last), (Some(id(1)), 1, 1));
     log.settle_lane(theirs, 1, None).await.unwrap();
-    let ours = claimed.iter().find(|lane| lane.org != acme && lane.incident == id(1)).unwrap();
+    let ours = claimed.iter().find(|lane| lane.org != acme && lane.stream == *id(1)).unwrap();
     log.settle_lane(ours, 0, None).await.unwrap();
     assert_eq!(spans(&claim(&log, "audit").await), [(1, 1, 4, 2)]);
 }

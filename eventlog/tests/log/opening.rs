@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use harmony_eventlog::{EventLog as _, Filter, LogError, SharedLog, SqliteLog};
+use harmony_eventlog::{EventLog as _, Filter, catalog::AuditFilter, LogError, SharedLog, SqliteLog};
 use harmony_incidents::OrgId;
 use tempfile::TempDir;
 
@@ -53,9 +53,9 @@ async fn database_of_a_newer_schema_is_refused() {
     sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
         refused(&file.path()).await,
-        "the database has schema 99, this version knows 5: use a newer Harmony"
+        "the database has schema 99, this version knows 6: use a newer Harmony"
     );
-    sql(&file.path(), "PRAGMA user_version = 5").await;
+    sql(&file.path(), "PRAGMA user_version = 6").await;
     assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
 }
 
@@ -64,6 +64,12 @@ async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     let file = told().await;
     say(&file.open().await, ask(named(1), "gate", gate_request(1))).await.unwrap();
     for statement in [
+        "DROP INDEX events_by_time",
+        "ALTER TABLE events DROP COLUMN occurred_at_us",
+        "ALTER TABLE events DROP COLUMN actor",
+        "DROP TABLE catalog",
+        "DROP TABLE releases",
+        "DROP TABLE runs",
         "DROP INDEX candidates_by_correlation",
         "DROP INDEX promotion_attempts_by_candidate",
         "ALTER TABLE promotion_attempts DROP COLUMN document",
@@ -75,6 +81,9 @@ async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     }
     let log = file.open().await;
     let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
+    let filter = AuditFilter { actor: Some("oncall".to_owned()), newest_first: true, limit: 1, ..AuditFilter::default() };
+    let last = log.audit(&OrgId::default(), &filter).await.unwrap().remove(0).record;
+    assert_eq!((last.incident.as_str(), last.actor.as_str()), ("INC-2026-0001", "oncall"));
     let found = log.list(&OrgId::default(), &waiting).await.unwrap();
     assert_eq!(found.iter().map(|state| state.incident.as_str()).collect::<Vec<_>>(), ["INC-2026-0001"]);
     assert!(log.verify(&OrgId::default()).await.unwrap().verified);
@@ -223,7 +232,7 @@ async fn auditor_does_not_bring_a_file_up_to_date() {
     let file = told().await;
     sql(&file.path(), "PRAGMA user_version = 1").await;
     let error = SqliteLog::audit(&file.path(), None).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 1, this version needs 5: run `harmony db migrate`");
+    assert_eq!(error, "the database has schema 1, this version needs 6: run `harmony db migrate`");
     let missing = file.path().with_file_name("missing.db");
     assert!(matches!(SqliteLog::audit(&missing, None).await, Err(LogError::Open { .. })));
     assert!(!missing.exists());

@@ -21,7 +21,7 @@ async fn rebuilt(world: &World) -> Result<Rebuilt, LogError> {
 async fn damaged_projections_are_made_again(on: Backend) {
     let world = World::told(on).await;
     let listed = world.log.list(&OrgId::default(), &all()).await.unwrap();
-    let whole = Rebuilt { incidents: 2, records: 6, mended: 0 };
+    let whole = Rebuilt { streams: 2, records: 6, mended: 0 };
     assert_eq!(rebuilt(&world).await.unwrap(), whole);
     for (damages, mended) in [
         (vec![Damage::NoProjection { number: 1 }, Damage::NoProjection { number: 2 }], 2),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use harmony_eventlog::{
     Append, Report,
-    verify::{Redacted, Row, check_incident},
+    verify::{Redacted, Row, check_stream},
 };
 use harmony_incidents::{
     Answer, Judged, OrgId,
@@ -62,7 +62,7 @@ fn rows(redacted: Option<Payload>) -> Vec<Row> {
 
 fn checked(rows: &[Row]) -> Report {
     let mut report = Report::default();
-    check_incident(&mut report, &OrgId::default(), &id(1), rows);
+    check_stream(&mut report, &OrgId::default(), &id(1), rows);
     report
 }
 

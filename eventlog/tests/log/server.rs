@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use harmony_eventlog::{Access, Address, Append, Filter, LogError, SharedLog, open};
+use harmony_eventlog::{Access, Address, Append, Filter, LogError, SharedLog, catalog::AuditFilter, open};
 use harmony_incidents::{OrgId, judge, log::Severity};
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
@@ -31,13 +31,13 @@ async fn database_that_was_not_migrated_is_refused_with_what_to_run() {
     let database = Postgres::empty().await;
     let address = database.address();
     let error = opened(&address).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 0, this version needs 4: run `harmony db migrate`");
-    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 4 });
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 4 });
+    assert_eq!(error, "the database has schema 0, this version needs 5: run `harmony db migrate`");
+    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 5 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 5 });
     let log = opened(&address).await.unwrap();
     tell(&log).await;
     // Again it changes nothing.
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 4, known: 4 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 5, known: 5 });
     assert_eq!(database.count(Rows::Records).await, 6);
 }
 
@@ -52,6 +52,9 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     say(&log, ask(named(1), "gate", gate_request(1))).await.unwrap();
     drop(log);
     for statement in [
+        "DROP INDEX events_by_time",
+        "ALTER TABLE events DROP COLUMN occurred_at_us, DROP COLUMN actor",
+        "DROP TABLE catalog, releases, runs",
         "DROP INDEX candidates_by_correlation",
         "ALTER TABLE promotion_attempts DROP COLUMN document",
         "DROP INDEX promotion_attempts_by_candidate",
@@ -63,6 +66,9 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     assert_eq!(open::migrate(&database.address()).await.unwrap().found, 2);
     let log = opened(&database.address()).await.unwrap();
     let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
+    let filter = AuditFilter { actor: Some("oncall".to_owned()), newest_first: true, limit: 1, ..AuditFilter::default() };
+    let last = log.audit(&OrgId::default(), &filter).await.unwrap().remove(0).record;
+    assert_eq!((last.incident.as_str(), last.actor.as_str()), ("INC-2026-0001", "oncall"));
     let found = log.list(&OrgId::default(), &waiting).await.unwrap();
     assert_eq!(found.iter().map(|state| state.incident.as_str()).collect::<Vec<_>>(), ["INC-2026-0001"]);
     assert!(log.verify(&OrgId::default()).await.unwrap().verified);
@@ -81,7 +87,7 @@ async fn those_who_migrate_at_once_migrate_once() {
     }
     let mut found = tasks.join_all().await;
     found.sort_unstable();
-    assert_eq!(found, [0, 4, 4, 4, 4, 4]);
+    assert_eq!(found, [0, 5, 5, 5, 5, 5]);
 }
 
 #[tokio::test]
@@ -91,7 +97,7 @@ async fn database_of_a_newer_schema_is_refused_and_left_alone() {
     }
     let database = Postgres::new().await;
     database.sql("INSERT INTO harmony_schema (version) VALUES (99)").await;
-    let expected = "the database has schema 99, this version knows 4: use a newer Harmony";
+    let expected = "the database has schema 99, this version knows 5: use a newer Harmony";
     assert_eq!(opened(&database.address()).await.err().expect("refused").to_string(), expected);
     let error = open::migrate(&database.address()).await.unwrap_err();
     assert_eq!(error.to_string(), expected);
@@ -106,19 +112,19 @@ async fn newer_schema_that_only_adds_is_worked_on_and_left_as_it_is() {
     let database = Postgres::new().await;
     let next =
         "ALTER TABLE incidents ADD COLUMN of_the_next_release TEXT; CREATE TABLE of_the_next (id BIGINT);";
-    database.sql(&format!("{next} INSERT INTO harmony_schema (version, oldest) VALUES (5, 4)")).await;
+    database.sql(&format!("{next} INSERT INTO harmony_schema (version, oldest) VALUES (6, 5)")).await;
     let log = opened(&database.address()).await.unwrap();
     log.ping().await.unwrap();
     tell(&log).await;
     let report = log.verify(&OrgId::default()).await.unwrap();
     assert!(report.findings.is_empty() && report.records == 6, "{report:?}");
-    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 5);
+    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 6);
     // What makes the projections again has to know all of them.
     let error = open::rebuild(&database.address(), &OrgId::default()).await.unwrap_err();
-    assert!(matches!(error, LogError::NewerSchema { found: 5, known: 4 }), "{error}");
-    database.sql("INSERT INTO harmony_schema (version, oldest) VALUES (6, 5)").await;
+    assert!(matches!(error, LogError::NewerSchema { found: 6, known: 5 }), "{error}");
+    database.sql("INSERT INTO harmony_schema (version, oldest) VALUES (7, 6)").await;
     let error = opened(&database.address()).await.err().expect("refused");
-    assert!(matches!(error, LogError::NewerSchema { found: 6, known: 4 }), "{error}");
+    assert!(matches!(error, LogError::NewerSchema { found: 7, known: 5 }), "{error}");
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn hands_on_the_file_are_found() {
             "the record says it is default INC-2026-0001 seq 3",
         ),
         (
-            "INSERT INTO events SELECT org, incident, 5, x'00', kind, canonical, hash, stored_at_us FROM events
+            "INSERT INTO events SELECT org, incident, 5, x'00', kind, canonical, hash, stored_at_us, occurred_at_us, actor FROM events
              WHERE incident = 'INC-2026-0001' AND seq = 4",
             FIRST,
             5,

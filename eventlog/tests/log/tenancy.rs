@@ -60,8 +60,8 @@ async fn whatever_one_organisation_asks_it_gets_its_own(on: Backend) {
     let (log, acme, nobody) = (&world.log, acme(), nobody());
     let all = Filter { limit: 100, ..Filter::default() };
 
-    assert_eq!(log.incidents(&acme).await.unwrap(), [id(1)]);
-    assert_eq!(log.incidents(&nobody).await.unwrap(), []);
+    assert_eq!(log.streams(&acme).await.unwrap(), [id(1).into()]);
+    assert_eq!(log.streams(&nobody).await.unwrap(), []);
     assert_eq!(log.list(&acme, &all).await.unwrap().len(), 1);
     assert!(log.list(&nobody, &all).await.unwrap().is_empty());
     for search in ["checkout", "search", "slow"] {

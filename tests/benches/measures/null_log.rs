@@ -9,14 +9,15 @@ use std::{
 
 use async_trait::async_trait;
 use harmony_eventlog::{
-    Append, Appended, Begin, CandidateChange, CandidateFilter, Changed, EffectSubject, Entry, EventLog,
-    Filter, IncidentHead, KnownEffect, LogError, OutboxId, OutboxItem, Pending, PromotionAttempt, Report,
-    SinkName, StoredCandidate, Target,
+    Append, Appended, Begin, CandidateChange, CandidateFilter, Changed, Done, EffectSubject, Entry, EventLog,
+    Filter, Job, KnownEffect, LogError, OutboxId, OutboxItem, Pending, PromotionAttempt, Report, SinkName,
+    StoredCandidate, StreamHead, StreamState, Target,
+    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     fanout::{Lane, LaneBacklog},
     verify::Row,
 };
 use harmony_incidents::{
-    Answer, Head, IncidentId, OrgId, fold,
+    Answer, Head, IncidentId, OrgId, StreamId, fold,
     log::{IncidentState, Record},
     promotion::CandidateId,
 };
@@ -86,19 +87,43 @@ impl EventLog for NullLog {
         Ok(self.known().states.get(incident.as_str()).cloned())
     }
 
-    async fn records(&self, _: &OrgId, _: &IncidentId, _: u64, _: u32) -> Result<Vec<Entry>, LogError> {
+    async fn carry_out(&self, _: Job<'_>) -> Result<Done, LogError> {
+        Err(LogError::ReadOnly)
+    }
+
+    async fn catalog_state(&self, _: &OrgId, _: &StreamId) -> Result<Option<StreamState>, LogError> {
+        Ok(None)
+    }
+
+    async fn catalog(&self, _: &OrgId, _: &CatalogFilter) -> Result<Vec<StreamState>, LogError> {
         Ok(vec![])
     }
 
-    async fn incidents(&self, _: &OrgId) -> Result<Vec<IncidentId>, LogError> {
+    async fn releases(&self, _: &OrgId, _: &ReleaseFilter) -> Result<Vec<StoredRelease>, LogError> {
         Ok(vec![])
     }
 
-    async fn rows(&self, _: &OrgId, _: &IncidentId, _: u64, _: u32) -> Result<Vec<Row>, LogError> {
+    async fn runs(&self, _: &OrgId, _: &RunFilter) -> Result<Vec<StoredRun>, LogError> {
         Ok(vec![])
     }
 
-    async fn chain_head(&self, _: &OrgId, _: &IncidentId) -> Result<Option<IncidentHead>, LogError> {
+    async fn audit(&self, _: &OrgId, _: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+        Ok(vec![])
+    }
+
+    async fn records(&self, _: &OrgId, _: &StreamId, _: u64, _: u32) -> Result<Vec<Entry>, LogError> {
+        Ok(vec![])
+    }
+
+    async fn streams(&self, _: &OrgId) -> Result<Vec<StreamId>, LogError> {
+        Ok(vec![])
+    }
+
+    async fn rows(&self, _: &OrgId, _: &StreamId, _: u64, _: u32) -> Result<Vec<Row>, LogError> {
+        Ok(vec![])
+    }
+
+    async fn chain_head(&self, _: &OrgId, _: &StreamId) -> Result<Option<StreamHead>, LogError> {
         Ok(None)
     }
 
@@ -110,7 +135,7 @@ impl EventLog for NullLog {
         Err(LogError::ReadOnly)
     }
 
-    async fn enqueue(&self, _: &OrgId, _: &IncidentId, _: &OutboxItem) -> Result<(), LogError> {
+    async fn enqueue(&self, _: &OrgId, _: &StreamId, _: &OutboxItem) -> Result<(), LogError> {
         Err(LogError::ReadOnly)
     }
 

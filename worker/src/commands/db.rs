@@ -90,12 +90,12 @@ async fn rebuild(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let rebuilt = open::rebuild(&address, &config.org).await.map_err(|error| unreadable(&error))?;
     if json {
         output::json(&json!({
-            "incidents": rebuilt.incidents, "records": rebuilt.records, "mended": rebuilt.mended,
+            "streams": rebuilt.streams, "records": rebuilt.records, "mended": rebuilt.mended,
         }));
     } else {
         output::data(&format!(
-            "{}: {} incidents, {} records folded, {} projections mended",
-            config.org, rebuilt.incidents, rebuilt.records, rebuilt.mended
+            "{}: {} streams, {} records folded, {} projections mended",
+            config.org, rebuilt.streams, rebuilt.records, rebuilt.mended
         ));
     }
     Ok(ExitCode::SUCCESS)

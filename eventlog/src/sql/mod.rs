@@ -1,8 +1,10 @@
 //! What both SQL stores need: columns and pages of rows, numbers as SQL has them, and errors in one line.
 
+pub(crate) mod catalog;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use harmony_incidents::IncidentId;
+use harmony_incidents::StreamId;
 use sqlx::{ColumnIndex, Decode, Type};
 
 use crate::{
@@ -23,16 +25,16 @@ where
 
 /// A page of records (`seq`, `canonical`, `hash`) and the texts beside them (`seq`, and in bytes `field`, `commitment`,
 /// `salt` and `text`), to be taken apart by whoever checks it.
-pub(crate) fn page<R>(next: Option<i64>, incident: &IncidentId, found: Vec<R>, beside: Vec<R>) -> Page
+pub(crate) fn page<R>(next: Option<i64>, stream: &StreamId, found: Vec<R>, beside: Vec<R>) -> Page
 where
     R: sqlx::Row + 'static,
     for<'n> &'n str: ColumnIndex<R>,
     i64: for<'r> Decode<'r, R::Database> + Type<R::Database>,
     Vec<u8>: for<'r> Decode<'r, R::Database> + Type<R::Database>,
 {
-    let incident = incident.to_string();
+    let stream = stream.to_string();
     let open = move || {
-        let place = || incident.clone();
+        let place = || stream.clone();
         let mut rows = Vec::with_capacity(found.len());
         for row in &found {
             rows.push(Row {

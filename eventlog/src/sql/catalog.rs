@@ -1,0 +1,404 @@
+//! The catalog's tables, asked in the same words of SQLite and PostgreSQL.
+
+/// Makes the module of one store: its connection, its database, and how it fills texts in.
+macro_rules! catalog_queries {
+    ($connection:ty, $database:ty) => {
+        use harmony_incidents::{
+            OrgId, ReleaseId, ServiceId, StreamId, Subject,
+            log::{ReleaseState, RunState},
+        };
+        use prost::Message as _;
+        use sqlx::QueryBuilder;
+
+        use super::{column, read, unavailable};
+        use crate::{
+            append,
+            catalog::{
+                AuditFilter, AuditPlace, CatalogFilter, CatalogProjection, CatalogRows, ReleaseFilter, ReleaseRow,
+                RunFilter, RunRow, StoredRelease, StoredRun,
+            },
+            sql::{signed, unsigned},
+            store::{Entry, LogError},
+            stream::{ChainHead, StreamState},
+        };
+
+        pub(super) async fn head(
+            connection: &mut $connection,
+            org: &OrgId,
+            stream: &StreamId,
+        ) -> Result<Option<ChainHead>, LogError> {
+            let place = || stream.to_string();
+            let row = sqlx::query("SELECT head_hash, state FROM catalog WHERE org = $1 AND stream = $2")
+                .bind(org.as_str())
+                .bind(stream.as_str())
+                .fetch_optional(connection)
+                .await
+                .map_err(unavailable)?;
+            let Some(row) = row else { return Ok(None) };
+            let head =
+                append::head(stream, column(&row, "head_hash", place)?, column(&row, "state", place)?);
+            head.map(Some).ok_or_else(|| LogError::Corrupt { place: place() })
+        }
+
+        pub(super) async fn state(
+            connection: &mut $connection,
+            org: &OrgId,
+            stream: &StreamId,
+        ) -> Result<Option<StreamState>, LogError> {
+            let Some(head) = head(connection, org, stream).await? else { return Ok(None) };
+            Ok(read::filled(connection, org, vec![head.state]).await?.pop())
+        }
+
+        pub(super) async fn states(
+            connection: &mut $connection,
+            org: &OrgId,
+            filter: &CatalogFilter,
+        ) -> Result<Vec<StreamState>, LogError> {
+            let mut query = QueryBuilder::<$database>::new("SELECT stream, state FROM catalog WHERE org = ");
+            query.push_bind(org.as_str());
+            query.push(" AND kind = ").push_bind(filter.kind.name());
+            if !filter.ids.is_empty() {
+                query.push(" AND id IN (");
+                let mut list = query.separated(", ");
+                for id in &filter.ids {
+                    list.push_bind(id.as_str());
+                }
+                query.push(")");
+            }
+            if !filter.retired {
+                query.push(" AND NOT retired");
+            }
+            if let Some(search) = &filter.search {
+                let pattern = format!("%{}%", escaped(&search.to_lowercase()));
+                query.push(" AND (lower(name) LIKE ").push_bind(pattern.clone()).push(" ESCAPE '!'");
+                query.push(" OR lower(id) LIKE ").push_bind(pattern).push(" ESCAPE '!')");
+            }
+            if let Some(after) = &filter.after {
+                query.push(" AND id > ").push_bind(after.as_str());
+            }
+            query.push(" ORDER BY id LIMIT ").push_bind(i64::from(filter.limit));
+            let mut states = Vec::new();
+            for row in &query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
+                let stream = append::stream_id(column(row, "stream", String::new)?)?;
+                let corrupt = || LogError::Corrupt { place: stream.to_string() };
+                let state: &[u8] = column(row, "state", || stream.to_string())?;
+                states.push(StreamState::decode(&stream, state).ok_or_else(corrupt)?);
+            }
+            read::filled(connection, org, states).await
+        }
+
+        pub(super) async fn releases(
+            connection: &mut $connection,
+            org: &OrgId,
+            filter: &ReleaseFilter,
+        ) -> Result<Vec<StoredRelease>, LogError> {
+            let mut query =
+                QueryBuilder::<$database>::new("SELECT id, stream, document FROM releases WHERE org = ");
+            query.push_bind(org.as_str());
+            if !filter.ids.is_empty() {
+                query.push(" AND id IN (");
+                let mut list = query.separated(", ");
+                for id in &filter.ids {
+                    list.push_bind(id.as_str());
+                }
+                query.push(")");
+            }
+            if !filter.services.is_empty() {
+                query.push(" AND stream IN (");
+                let mut list = query.separated(", ");
+                for service in &filter.services {
+                    list.push_bind(StreamId::from(service.clone()).to_string());
+                }
+                query.push(")");
+            }
+            if let Some(environment) = &filter.environment {
+                query.push(" AND environment = ").push_bind(environment.as_str());
+            }
+            if let Some(since) = filter.since {
+                query.push(" AND changed_at_us >= ").push_bind(since.as_microsecond());
+            }
+            if let Some((at, id)) = &filter.before {
+                query.push(" AND (created_at_us, id) < (").push_bind(at.as_microsecond());
+                query.push(", ").push_bind(id.as_str()).push(")");
+            }
+            query.push(" ORDER BY created_at_us DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
+            let mut releases = Vec::new();
+            for row in &query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
+                let (service, document) = of_service(row)?;
+                let release = ReleaseState::decode(document)
+                    .map_err(|_| LogError::Corrupt { place: service.to_string() })?;
+                releases.push(StoredRelease { service, release });
+            }
+            read::filled(connection, org, releases).await
+        }
+
+        pub(super) async fn runs(
+            connection: &mut $connection,
+            org: &OrgId,
+            filter: &RunFilter,
+        ) -> Result<Vec<StoredRun>, LogError> {
+            let mut query = QueryBuilder::<$database>::new("SELECT id, stream, document FROM runs WHERE org = ");
+            query.push_bind(org.as_str());
+            if !filter.releases.is_empty() {
+                query.push(" AND release_id IN (");
+                let mut list = query.separated(", ");
+                for release in &filter.releases {
+                    list.push_bind(release.as_str());
+                }
+                query.push(")");
+            }
+            if !filter.ids.is_empty() {
+                query.push(" AND id IN (");
+                let mut list = query.separated(", ");
+                for id in &filter.ids {
+                    list.push_bind(id.as_str());
+                }
+                query.push(")");
+            }
+            query.push(" ORDER BY release_id, started_at_us, id LIMIT ").push_bind(i64::from(filter.limit));
+            let mut runs = Vec::new();
+            for row in &query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
+                let (service, document) = of_service(row)?;
+                let run =
+                    RunState::decode(document).map_err(|_| LogError::Corrupt { place: service.to_string() })?;
+                runs.push(StoredRun { service, run });
+            }
+            read::filled(connection, org, runs).await
+        }
+
+        /// Whose row it is, and its document.
+        fn of_service(row: &<$database as sqlx::Database>::Row) -> Result<(ServiceId, &[u8]), LogError> {
+            let id: String = column(row, "id", String::new)?;
+            let stream = append::stream_id(column(row, "stream", || id.clone())?)?;
+            let Subject::Service(service) = stream.subject() else {
+                return Err(LogError::Corrupt { place: id });
+            };
+            Ok((service, column(row, "document", || id.clone())?))
+        }
+
+        /// Whose release it is.
+        pub(super) async fn owner(
+            connection: &mut $connection,
+            org: &OrgId,
+            release: &ReleaseId,
+        ) -> Result<Option<ServiceId>, LogError> {
+            let filter = ReleaseFilter { ids: vec![release.clone()], limit: 1, ..ReleaseFilter::default() };
+            Ok(releases(connection, org, &filter).await?.pop().map(|found| found.service))
+        }
+
+        pub(super) async fn audit(
+            connection: &mut $connection,
+            org: &OrgId,
+            filter: &AuditFilter,
+        ) -> Result<Vec<Entry>, LogError> {
+            let mut query = QueryBuilder::<$database>::new("SELECT incident, seq FROM events WHERE org = ");
+            query.push_bind(org.as_str());
+            if !filter.streams.is_empty() {
+                query.push(" AND incident IN (");
+                let mut list = query.separated(", ");
+                for stream in &filter.streams {
+                    list.push_bind(stream.as_str());
+                }
+                query.push(")");
+            }
+            if !filter.kinds.is_empty() {
+                query.push(" AND kind IN (");
+                let mut list = query.separated(", ");
+                for kind in &filter.kinds {
+                    list.push_bind(*kind);
+                }
+                query.push(")");
+            }
+            if let Some(actor) = &filter.actor {
+                query.push(" AND actor = ").push_bind(actor.as_str());
+            }
+            if let Some(since) = filter.since {
+                query.push(" AND occurred_at_us >= ").push_bind(since.as_microsecond());
+            }
+            if let Some(AuditPlace { ts_us, stream, seq }) = &filter.beyond {
+                query.push(if filter.newest_first {
+                    " AND (occurred_at_us, incident, seq) < ("
+                } else {
+                    " AND (occurred_at_us, incident, seq) > ("
+                });
+                query.push_bind(*ts_us).push(", ").push_bind(stream.as_str());
+                query.push(", ").push_bind(signed(*seq)).push(")");
+            }
+            query.push(if filter.newest_first {
+                " ORDER BY occurred_at_us DESC, incident DESC, seq DESC LIMIT "
+            } else {
+                " ORDER BY occurred_at_us, incident, seq LIMIT "
+            });
+            query.push_bind(i64::from(filter.limit));
+            let mut places = Vec::new();
+            for row in &query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
+                let stream = append::stream_id(column(row, "incident", String::new)?)?;
+                places.push((stream.clone(), unsigned(column(row, "seq", || stream.to_string())?)));
+            }
+            let mut entries = Vec::with_capacity(places.len());
+            for (stream, first, count) in neighbours(&places, filter.newest_first) {
+                let mut some = read::entries(connection, org, &stream, first - 1, count).await?;
+                if filter.newest_first {
+                    some.reverse();
+                }
+                entries.extend(some);
+            }
+            Ok(entries)
+        }
+
+        /// Records that stand side by side in their stream are read at once.
+        fn neighbours(places: &[(StreamId, u64)], backwards: bool) -> Vec<(StreamId, u64, u32)> {
+            let mut found: Vec<(StreamId, u64, u32)> = Vec::new();
+            for (stream, seq) in places {
+                match found.last_mut() {
+                    Some((last, first, count))
+                        if last == stream && backwards && seq + 1 == *first =>
+                    {
+                        (*first, *count) = (*seq, *count + 1);
+                    }
+                    Some((last, first, count))
+                        if last == stream && !backwards && *first + u64::from(*count) == *seq =>
+                    {
+                        *count += 1;
+                    }
+                    _ => found.push((stream.clone(), *seq, 1)),
+                }
+            }
+            found
+        }
+
+        pub(super) async fn write(
+            connection: &mut $connection,
+            org: &OrgId,
+            stream: &StreamId,
+            projection: &CatalogProjection,
+            now_us: i64,
+        ) -> Result<(), LogError> {
+            sqlx::query("INSERT INTO catalog (org, stream, kind, id, name, retired, seq, head_hash, state, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (org, stream) DO UPDATE SET name = excluded.name, retired = excluded.retired, seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, updated_at_us = excluded.updated_at_us")
+                .bind(org.as_str())
+                .bind(stream.as_str())
+                .bind(projection.kind)
+                .bind(projection.id.as_str())
+                .bind(projection.name.as_str())
+                .bind(projection.retired)
+                .bind(signed(projection.seq))
+                .bind(projection.head_hash.as_slice())
+                .bind(projection.state.as_slice())
+                .bind(now_us)
+                .execute(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            for (id, row) in &projection.rows.releases {
+                sqlx::query("INSERT INTO releases (org, id, stream, environment, created_at_us, changed_at_us, document) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (org, id) DO UPDATE SET changed_at_us = excluded.changed_at_us, document = excluded.document")
+                    .bind(org.as_str())
+                    .bind(id.as_str())
+                    .bind(stream.as_str())
+                    .bind(row.environment.as_str())
+                    .bind(row.created_at_us)
+                    .bind(row.changed_at_us)
+                    .bind(row.document.as_slice())
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(unavailable)?;
+            }
+            for (id, row) in &projection.rows.runs {
+                sqlx::query("INSERT INTO runs (org, id, stream, release_id, started_at_us, document) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (org, id) DO UPDATE SET document = excluded.document")
+                    .bind(org.as_str())
+                    .bind(id.as_str())
+                    .bind(stream.as_str())
+                    .bind(row.release.as_str())
+                    .bind(row.started_at_us)
+                    .bind(row.document.as_slice())
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(unavailable)?;
+            }
+            Ok(())
+        }
+
+        /// Takes what readers are told of a stream away.
+        pub(super) async fn erase(
+            connection: &mut $connection,
+            org: &OrgId,
+            stream: &str,
+        ) -> Result<(), LogError> {
+            for table in [
+                "DELETE FROM catalog WHERE org = $1 AND stream = $2",
+                "DELETE FROM releases WHERE org = $1 AND stream = $2",
+                "DELETE FROM runs WHERE org = $1 AND stream = $2",
+            ] {
+                sqlx::query(table)
+                    .bind(org.as_str())
+                    .bind(stream)
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(unavailable)?;
+            }
+            Ok(())
+        }
+
+        /// All that readers are told of a stream.
+        pub(super) async fn projection(
+            connection: &mut $connection,
+            org: &OrgId,
+            stream: &StreamId,
+        ) -> Result<Option<CatalogProjection>, LogError> {
+            let place = || stream.to_string();
+            let row = sqlx::query("SELECT kind, id, name, retired, seq, head_hash, state FROM catalog WHERE org = $1 AND stream = $2")
+                .bind(org.as_str())
+                .bind(stream.as_str())
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            let Some(row) = row else { return Ok(None) };
+            let kind: String = column(&row, "kind", place)?;
+            let mut rows = CatalogRows::default();
+            let found = sqlx::query("SELECT id, environment, created_at_us, changed_at_us, document FROM releases WHERE org = $1 AND stream = $2")
+                .bind(org.as_str())
+                .bind(stream.as_str())
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            for row in &found {
+                let release = ReleaseRow {
+                    environment: column(row, "environment", place)?,
+                    created_at_us: column(row, "created_at_us", place)?,
+                    changed_at_us: column(row, "changed_at_us", place)?,
+                    document: column(row, "document", place)?,
+                };
+                rows.releases.insert(column(row, "id", place)?, release);
+            }
+            let found = sqlx::query("SELECT id, release_id, started_at_us, document FROM runs WHERE org = $1 AND stream = $2")
+                .bind(org.as_str())
+                .bind(stream.as_str())
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            for row in &found {
+                let run = RunRow {
+                    release: column(row, "release_id", place)?,
+                    started_at_us: column(row, "started_at_us", place)?,
+                    document: column(row, "document", place)?,
+                };
+                rows.runs.insert(column(row, "id", place)?, run);
+            }
+            Ok(Some(CatalogProjection {
+                kind: if kind == "service" { "service" } else { "environment" },
+                id: column(&row, "id", place)?,
+                name: column(&row, "name", place)?,
+                retired: column(&row, "retired", place)?,
+                seq: unsigned(column(&row, "seq", place)?),
+                head_hash: column(&row, "head_hash", place)?,
+                state: column(&row, "state", place)?,
+                rows,
+            }))
+        }
+
+        /// A part of a pattern that stands for itself.
+        fn escaped(part: &str) -> String {
+            part.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+        }
+    };
+}
+
+pub(crate) use catalog_queries;

@@ -1,0 +1,3 @@
+//! The catalog: what readers are told of services, environments, releases and runs, and records of all streams.
+
+crate::sql::catalog::catalog_queries!(sqlx::SqliteConnection, sqlx::Sqlite);
