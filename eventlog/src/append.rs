@@ -144,9 +144,8 @@ pub(crate) async fn incident<L: crate::EventLog + ?Sized>(
             explanation: "this command is for an incident, and the stream is none's".to_owned(),
         }),
     };
-    let follow = |stream: &StreamId| {
-        stream.incident().map(|incident| (append.follow)(&incident)).unwrap_or_default()
-    };
+    let follow =
+        |stream: &StreamId| stream.incident().map(|incident| (append.follow)(&incident)).unwrap_or_default();
     let done = log
         .carry_out(Job {
             org: append.org,
@@ -462,8 +461,9 @@ fn plan(
         last_seq,
         run_id: job.run_id.map(str::to_owned),
     };
-    let projection = (!sealed.is_empty())
-        .then(|| Projection::of(&stream, &next, CatalogRows::between(head, sealed.iter().map(|one| &one.record))));
+    let projection = (!sealed.is_empty()).then(|| {
+        Projection::of(&stream, &next, CatalogRows::between(head, sealed.iter().map(|one| &one.record)))
+    });
     let plan = Plan { stream, sealed, projection, outbox, erasure, sinks: Vec::new(), key, stored_at: now() };
     (plan, judged.answer, next.state)
 }

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use harmony_incidents::{StreamId, OrgId, record::Hash};
+use harmony_incidents::{OrgId, StreamId, record::Hash};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -286,7 +286,11 @@ impl Against {
     pub(crate) fn end(&mut self, report: &mut Report, stream: &StreamId, last: u64) {
         if let Some(head) = self.waiting.remove(stream) {
             let problem = match last {
-                0 => format!("the {} is missing; the checkpoint has it up to record {}", stream.kind(), head.seq),
+                0 => format!(
+                    "the {} is missing; the checkpoint has it up to record {}",
+                    stream.kind(),
+                    head.seq
+                ),
                 _ => format!("the log ends at record {last}; the checkpoint has it up to {}", head.seq),
             };
             report.find(stream, last + 1, problem);

@@ -409,7 +409,11 @@ impl Reader {
     /// Names the place as well as the line lets it; the chain it would have belonged to is given up.
     fn unreadable(&mut self, line: &[u8], problem: &str) {
         let value: Value = serde_json::from_slice(line).unwrap_or_default();
-        if let Some(stream) = value["subject"].as_str().or_else(|| value["incident"].as_str()).and_then(|text| text.parse().ok()) {
+        if let Some(stream) = value["subject"]
+            .as_str()
+            .or_else(|| value["incident"].as_str())
+            .and_then(|text| text.parse().ok())
+        {
             self.enter(&stream, value["seq"].as_u64().unwrap_or(1));
         }
         let seq = self.chain.as_ref().and_then(Chain::head).map_or(1, |head| head.state.seq() + 1);

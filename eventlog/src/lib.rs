@@ -31,11 +31,11 @@ pub mod replay;
 pub mod sqlite;
 pub mod verify;
 
+pub use append::{Done, Job, JobJudge, Request, StreamTarget};
 pub use candidates::{
     AttemptStatus, CandidateChange, CandidateFilter, CandidateStatus, Changed, PromotionAttempt,
     StoredCandidate,
 };
-pub use append::{Done, Job, JobJudge, Request, StreamTarget};
 pub use catalog::{CatalogAppend, CatalogAppended};
 pub use checkpoint::{Checkpoint, CheckpointKey, StreamHead, VerifierKey};
 #[cfg(feature = "dynamodb")]

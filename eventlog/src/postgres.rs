@@ -25,17 +25,16 @@ use sqlx::{
 
 use crate::{
     append::{self, Done, Job, stream_id},
-    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
+    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
-    stream::StreamState,
     store::{
-        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
-        OutboxItem, Pending,
+        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
     },
+    stream::StreamState,
     verify::{self, Audit as _, Report, Row},
 };
 
@@ -164,7 +163,10 @@ pub(crate) async fn rebuild(options: &PgConnectOptions, org: &OrgId) -> Result<R
     let mut connection = PgConnection::connect_with(options).await.map_err(failed)?;
     schema::check_own(schema::version(&mut connection).await.map_err(failed)?)?;
     let mut tx = connection.begin_with(WRITE).await.map_err(unavailable)?;
-    sqlx::query("LOCK TABLE incidents, catalog IN EXCLUSIVE MODE").execute(&mut *tx).await.map_err(unavailable)?;
+    sqlx::query("LOCK TABLE incidents, catalog IN EXCLUSIVE MODE")
+        .execute(&mut *tx)
+        .await
+        .map_err(unavailable)?;
     let rebuilt = rebuild::rebuild(&mut *tx, org).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(rebuilt)

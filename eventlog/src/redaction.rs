@@ -13,7 +13,7 @@
 //! Pure: a store reads the [`Copies`] in the transaction that records the redaction, and writes the [`Erasure`] in it.
 
 use harmony_incidents::{
-    StreamId, Refusal,
+    Refusal, StreamId,
     log::{Payload, Record},
     record::redactable,
 };

@@ -24,17 +24,16 @@ use sqlx::{
 
 use crate::{
     append::{self, Done, Job, stream_id},
-    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
+    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
-    stream::StreamState,
     store::{
-        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
-        OutboxItem, Pending,
+        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
     },
+    stream::StreamState,
     verify::{self, Audit as _, Report, Row},
 };
 

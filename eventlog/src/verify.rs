@@ -142,11 +142,7 @@ pub(crate) trait Audit: Send {
     ) -> Result<Page, LogError>;
 
     /// What readers are told; [`LogError::Corrupt`] where a column is not what it should be.
-    async fn projection(
-        &mut self,
-        org: &OrgId,
-        stream: &StreamId,
-    ) -> Result<Option<Projection>, LogError>;
+    async fn projection(&mut self, org: &OrgId, stream: &StreamId) -> Result<Option<Projection>, LogError>;
 }
 
 /// Checks every record of an organisation: bytes, chain, state, texts, projections, and the salts of texts where their
@@ -301,12 +297,7 @@ pub fn check_numbers(report: &mut Report, streams: &[StreamId]) {
 }
 
 /// Checks one stream's rows in order of seq; gives what they fold to where the chain holds to its end.
-pub fn check_stream(
-    report: &mut Report,
-    org: &OrgId,
-    stream: &StreamId,
-    rows: &[Row],
-) -> Option<WholeChain> {
+pub fn check_stream(report: &mut Report, org: &OrgId, stream: &StreamId, rows: &[Row]) -> Option<WholeChain> {
     let mut chain = Chain::begin(report, org, stream);
     for row in rows {
         chain.row(report, row);
@@ -390,11 +381,11 @@ impl Chain {
             let problem = format!("record {expected} is missing: {} follows", row.seq);
             return report.find(&self.stream, expected, problem);
         }
-        let (mut record, next) =
-            match record::check(&self.org, &self.stream, head, &row.canonical, &row.hash) {
-                Ok(checked) => checked,
-                Err(error) => return report.find(&self.stream, row.seq, error.to_string()),
-            };
+        let (mut record, next) = match record::check(&self.org, &self.stream, head, &row.canonical, &row.hash)
+        {
+            Ok(checked) => checked,
+            Err(error) => return report.find(&self.stream, row.seq, error.to_string()),
+        };
         self.rows.touch(&record, &next.state);
         self.head = Some(next);
         let event = std::mem::take(&mut record.event_id);

@@ -17,7 +17,7 @@ mod webhook;
 use std::{fmt, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
-use harmony_incidents::{StreamId, OrgId};
+use harmony_incidents::{OrgId, StreamId};
 use jiff::Timestamp;
 
 pub use carrier::FanOut;

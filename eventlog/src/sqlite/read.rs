@@ -294,11 +294,7 @@ impl Audit for SqliteConnection {
         Ok(sql::page(last, stream, found, beside))
     }
 
-    async fn projection(
-        &mut self,
-        org: &OrgId,
-        stream: &StreamId,
-    ) -> Result<Option<Projection>, LogError> {
+    async fn projection(&mut self, org: &OrgId, stream: &StreamId) -> Result<Option<Projection>, LogError> {
         if stream.incident().is_none() {
             let found = catalog::projection(self, org, stream).await?;
             return Ok(found.map(|found| Projection::Catalog(Box::new(found))));

@@ -10,11 +10,7 @@ use prost::Message as _;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::BUSY_TIMEOUT;
-use crate::{
-    append::IncidentProjection,
-    sql::reason,
-    store::LogError,
-};
+use crate::{append::IncidentProjection, sql::reason, store::LogError};
 
 /// In order; a file's version (`user_version`) is how many of them it has seen.
 const MIGRATIONS: [&str; 6] = [
@@ -94,7 +90,8 @@ async fn project_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Er
         .await?;
     for row in &rows {
         let (org, incident): (String, String) = (row.try_get("org")?, row.try_get("incident")?);
-        let (Ok(id), Ok(hash)) = (incident.parse::<IncidentId>(), row.try_get::<&[u8], _>("head_hash")?.try_into())
+        let (Ok(id), Ok(hash)) =
+            (incident.parse::<IncidentId>(), row.try_get::<&[u8], _>("head_hash")?.try_into())
         else {
             continue;
         };
@@ -121,10 +118,11 @@ async fn project_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Er
 async fn date_again(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut last = 0;
     loop {
-        let rows = sqlx::query("SELECT rowid, canonical FROM events WHERE rowid > ? ORDER BY rowid LIMIT 1000")
-            .bind(last)
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows =
+            sqlx::query("SELECT rowid, canonical FROM events WHERE rowid > ? ORDER BY rowid LIMIT 1000")
+                .bind(last)
+                .fetch_all(&mut *connection)
+                .await?;
         if rows.is_empty() {
             return Ok(());
         }

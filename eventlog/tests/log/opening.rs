@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use harmony_eventlog::{EventLog as _, Filter, catalog::AuditFilter, LogError, SharedLog, SqliteLog};
+use harmony_eventlog::{EventLog as _, Filter, LogError, SharedLog, SqliteLog, catalog::AuditFilter};
 use harmony_incidents::OrgId;
 use tempfile::TempDir;
 
@@ -81,7 +81,12 @@ async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     }
     let log = file.open().await;
     let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
-    let filter = AuditFilter { actor: Some("oncall".to_owned()), newest_first: true, limit: 1, ..AuditFilter::default() };
+    let filter = AuditFilter {
+        actor: Some("oncall".to_owned()),
+        newest_first: true,
+        limit: 1,
+        ..AuditFilter::default()
+    };
     let last = log.audit(&OrgId::default(), &filter).await.unwrap().remove(0).record;
     assert_eq!((last.incident.as_str(), last.actor.as_str()), ("INC-2026-0001", "oncall"));
     let found = log.list(&OrgId::default(), &waiting).await.unwrap();

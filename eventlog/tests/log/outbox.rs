@@ -56,7 +56,10 @@ async fn what_follows_is_written_with_the_command_and_only_then(on: Backend) {
     let claimed = claim(&world).await;
     assert_eq!(names(&claimed), ["one"]);
     let one = &claimed[0];
-    assert_eq!((one.org.clone(), one.stream.clone(), one.attempts), (OrgId::default(), Some(id(1).into()), 1));
+    assert_eq!(
+        (one.org.clone(), one.stream.clone(), one.attempts),
+        (OrgId::default(), Some(id(1).into()), 1)
+    );
     assert_eq!(one.item, start("one"));
 }
 

@@ -66,7 +66,12 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     assert_eq!(open::migrate(&database.address()).await.unwrap().found, 2);
     let log = opened(&database.address()).await.unwrap();
     let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
-    let filter = AuditFilter { actor: Some("oncall".to_owned()), newest_first: true, limit: 1, ..AuditFilter::default() };
+    let filter = AuditFilter {
+        actor: Some("oncall".to_owned()),
+        newest_first: true,
+        limit: 1,
+        ..AuditFilter::default()
+    };
     let last = log.audit(&OrgId::default(), &filter).await.unwrap().remove(0).record;
     assert_eq!((last.incident.as_str(), last.actor.as_str()), ("INC-2026-0001", "oncall"));
     let found = log.list(&OrgId::default(), &waiting).await.unwrap();
