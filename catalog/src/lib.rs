@@ -7,10 +7,13 @@
 #![deny(clippy::iter_over_hash_type, clippy::wildcard_enum_match_arm)]
 
 pub mod adapters;
+pub mod audit;
 pub mod command;
 pub mod entity;
 pub mod fold;
 pub mod judge;
+pub mod suspects;
+pub mod views;
 pub mod windows;
 pub mod words;
 
