@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use harmony_incidents::{
     self as incidents, EnvironmentId, IncidentId, ReleaseId, RunId, StreamId,
     command::{differing, fingerprint},
-    log::{PolicyVerdict, Relation, ReleaseStatus, RunKind},
+    log::{PolicyVerdict, Relation, ReleaseStatus, RunKind, Text},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ pub use harmony_incidents::{Answer, Context, Refusal};
 
 use crate::{
     entity::{Environment, LogEntry, Service},
+    windows::ReleaseVerdict,
     words::{self, PolicyOutcome, RunOutcome, Source},
 };
 
@@ -186,6 +187,25 @@ pub enum Command {
 }
 
 impl Command {
+    /// What an environment's policies answered to a run, for the record.
+    pub fn policies_judged(run_id: RunId, verdict: &ReleaseVerdict) -> Self {
+        let next_open_us = verdict.next_open.map_or(0, Timestamp::as_microsecond);
+        let verdicts = verdict.policies.iter().map(|one| PolicyVerdict {
+            r#ref: one.reference.clone(),
+            open: one.open,
+            mode: one.mode.name().to_owned(),
+            by: one.version.map(|version| format!("version {version}")).unwrap_or_default(),
+            reason: Text::optional(&one.reason),
+            next_open_us: if one.open { 0 } else { next_open_us },
+        });
+        Self::JudgePolicies {
+            run_id,
+            outcome: verdict.next_step.into(),
+            verdicts: verdicts.collect(),
+            excepted: verdict.excepted.is_some(),
+        }
+    }
+
     /// A hash per field, of everything but what derives from time. Two commands with one key must agree in all.
     pub fn fingerprint(&self) -> BTreeMap<String, String> {
         match self {
@@ -302,9 +322,9 @@ mod tests {
         let verdict = |outcome: &str, run: &str| {
             command(json!({ "type": "judgePolicies", "runId": run, "outcome": outcome, "verdicts": [] }))
         };
-        let first = verdict("open", "run-1").fingerprint();
+        let first = verdict("proceed", "run-1").fingerprint();
         assert!(verdict("wait", "run-1").differing(&first).is_empty());
-        assert_eq!(verdict("open", "run-2").differing(&first), ["runId"]);
+        assert_eq!(verdict("proceed", "run-2").differing(&first), ["runId"]);
     }
 
     #[test]

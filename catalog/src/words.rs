@@ -9,6 +9,8 @@ use harmony_incidents::{
     words::{self, UnknownWord, unknown},
 };
 
+use crate::windows::NextStep;
+
 /// Reads and writes an enum of the log by its word: a function that parses it, and a module for `#[serde(with)]`.
 macro_rules! wire_words {
     ($(#[$doc:meta])* $name:ident: $enum:ident, $what:literal, $word:path, [$($variant:ident),+]) => {
@@ -107,16 +109,27 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What an environment's policies said to a run, taken together.
+    /// What an environment's policies said to a run, taken together ([`NextStep`]).
     PolicyOutcome, "policy outcome" {
-        /// It may go on.
-        Open = "open",
-        /// It may not.
-        Refuse = "refuse",
-        /// It waits until they open.
-        Wait = "wait",
+        /// It goes on.
+        Proceed = "proceed",
         /// It goes on once a gate was approved.
         Gate = "gate",
+        /// It waits until they open.
+        Wait = "wait",
+        /// It may not go on.
+        Refuse = "refuse",
+    }
+}
+
+impl From<NextStep> for PolicyOutcome {
+    fn from(step: NextStep) -> Self {
+        match step {
+            NextStep::Proceed => Self::Proceed,
+            NextStep::Gate => Self::Gate,
+            NextStep::Wait => Self::Wait,
+            NextStep::Refuse => Self::Refuse,
+        }
     }
 }
 

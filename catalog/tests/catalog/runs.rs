@@ -1,6 +1,9 @@
 //! Runs are judged strictly: one at a time, one stage after the other, until they end.
 
-use harmony_catalog::{Command, fold};
+use harmony_catalog::{
+    Command, fold,
+    windows::{EnvironmentPolicies, ReleaseAction, ReleaseQuestion},
+};
 use harmony_incidents::{
     self as incidents, Answer, HasStatus,
     command::GateRequest,
@@ -46,10 +49,17 @@ fn a_run_takes_its_release_from_draft_to_its_end() {
     assert_eq!(world.demo_asks_for(started("run-1", "rel-1")), Ok(Answer::Unchanged));
     world
         .demo_asks_for(json!({
-            "type": "judgePolicies", "runId": "run-1", "outcome": "open",
-            "verdicts": [{ "ref": "policy:change-window:weekday", "open": true, "mode": "wait", "by": "rule 1" }]
+            "type": "judgePolicies", "runId": "run-1", "outcome": "wait",
+            "verdicts": [{ "ref": "policy:change-window:weekday", "mode": "wait", "reason": "outside the window" }]
         }))
         .unwrap();
+    let verdict = EnvironmentPolicies::default().judge(ReleaseQuestion {
+        refs: &[],
+        action: ReleaseAction::Deploy,
+        at: world.now(),
+        rollback: None,
+    });
+    world.demo_asks(&Command::policies_judged("run-1".parse().unwrap(), &verdict)).unwrap();
     says(
         world.demo_asks_for(changed("rel-1", "Active", "run-1")),
         "release rel-1 is Draft and cannot become Active; next is Promoting",
@@ -70,7 +80,7 @@ fn a_run_takes_its_release_from_draft_to_its_end() {
     says(world.demo_asks_for(finished("run-1", "failed")), "run run-1 has ended (succeeded)");
     says(world.demo_asks_for(started("run-2", "rel-1")), end);
     let run = &world.demo_state().runs[0];
-    assert_eq!((run.outcome.as_str(), run.policies.as_str(), run.attempt), ("succeeded", "open", 1));
+    assert_eq!((run.outcome.as_str(), run.policies.as_str(), run.attempt), ("succeeded", "proceed", 1));
     assert_eq!(run.finished_at_us, world.now().as_microsecond());
     assert_eq!(world.demo_state().releases[0].run_id, "run-1");
 }
