@@ -4,7 +4,7 @@
 //! warning. The channel is archived only where asked, behind a gate of its own.
 
 use harmony_incidents::{
-    Command, LinkName, Refusal, command::ResolutionInput, log::State, policy::GateKind, visible, words,
+    Command, GateId, LinkName, Refusal, command::ResolutionInput, log::State, policy::GateKind, visible, words,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -87,7 +87,7 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Plan {
     })
     .to_string();
     Plan {
-        step: "approve".to_owned(),
+        step: GateId::APPROVE.to_owned(),
         kind: GateKind::CloseOut,
         action: format!("{verb} {}", run.scope.incident),
         reason: why(&input.reason, || format!("{} asked to close it out", run.scope.actor)),

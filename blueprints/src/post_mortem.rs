@@ -4,7 +4,7 @@
 //! items. It ends when the page is published; sign-off is a command of its own. Without Confluence the review is published
 //! in the console.
 
-use harmony_incidents::{Command, log::Phase, policy::GateKind};
+use harmony_incidents::{Command, GateId, log::Phase, policy::GateKind};
 use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue};
 
 use crate::{
@@ -60,7 +60,7 @@ async fn render<W: Blueprint>(run: &Run<'_, W>, input: &PostMortemInput) -> Flow
 
 fn plan<W: Blueprint>(run: &Run<'_, W>, input: &PostMortemInput, page: &RenderReply) -> Plan {
     Plan {
-        step: "approve".to_owned(),
+        step: GateId::APPROVE.to_owned(),
         kind: GateKind::PublishReview,
         action: format!("Publish the review \"{}\"", page.title),
         reason: why(&input.reason, || format!("{} asked to publish it", run.scope.actor)),

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use harmony_incidents::{
-    Command,
+    Command, GateId,
     log::{Phase, RunbookCellFinished, RunbookCellStarted, RunbookCellUnknown, State, Text, payload::Kind},
     policy::GateKind,
     ticket::Ticket,
@@ -102,7 +102,7 @@ async fn ask<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Flow<Outcom
 
 fn plan<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Plan {
     Plan {
-        step: "approve".to_owned(),
+        step: GateId::APPROVE.to_owned(),
         kind: GateKind::Remediate,
         action: format!("Run {}", remedy.asked),
         reason: why(remedy.reason, || {

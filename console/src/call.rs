@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, header, request::Parts},
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{
@@ -31,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     pub(crate) query: Query,
     pub(crate) request: RequestId,
+    /// `If-Match`: the last record that the caller had seen of the incident.
+    pub(crate) expected_seq: Option<u64>,
     path: HashMap<String, String>,
     if_none_match: Option<String>,
     body: Bytes,
@@ -61,8 +63,18 @@ impl FromRequest<App> for Call {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let if_none_match = parts.headers.get(header::IF_NONE_MATCH);
         let if_none_match = if_none_match.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let expected_seq = parts.headers.get(header::IF_MATCH).map(seq_of_tag).transpose()?.flatten();
         let body = Bytes::from_request(Request::from_parts(parts, body), app).await?;
-        Ok(Self { app: app.clone(), caller, query, request: request_id, path, if_none_match, body })
+        Ok(Self {
+            app: app.clone(),
+            caller,
+            query,
+            request: request_id,
+            expected_seq,
+            path,
+            if_none_match,
+            body,
+        })
     }
 }
 
@@ -120,7 +132,8 @@ impl Call {
         let path = path.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let request = RequestId { id: request, given: true };
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        Self { app, caller, query: Query::parse(""), request, path, if_none_match: None, body }
+        let query = Query::parse("");
+        Self { app, caller, query, request, expected_seq: None, path, if_none_match: None, body }
     }
 
     /// The key under which the log remembers this request: one caller cannot take another's.
@@ -180,6 +193,25 @@ impl Call {
     }
 }
 
+/// The `ETag` of an incident: what is shown of it changes with a record, and with nothing else.
+pub(crate) fn tag_of_seq(seq: u64) -> String {
+    format!("\"{seq}\"")
+}
+
+/// The seq that an `If-Match` names; none where any will do. A proxy that compresses makes a tag weak, which changes
+/// nothing here.
+fn seq_of_tag(header: &HeaderValue) -> Result<Option<u64>, ApiError> {
+    let tag = header.to_str().unwrap_or_default().trim();
+    if tag == "*" {
+        return Ok(None);
+    }
+    let bare = tag.strip_prefix("W/").unwrap_or(tag);
+    let bare = bare.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(bare);
+    bare.parse().map(Some).map_err(|_| {
+        ApiError::Malformed("If-Match: one ETag of the incident, such as \"12\", or *".to_owned())
+    })
+}
+
 /// A principal's id ends at the first slash, so one within it is escaped; any other id stands as it is.
 fn request_key(principal: &str, request: &str) -> String {
     let principal = principal.replace('%', "%25").replace('/', "%2F");
@@ -206,6 +238,18 @@ pub(crate) fn required(name: &str, value: &str) -> Result<String, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn if_match_names_a_seq() {
+        let read = |text: &str| seq_of_tag(&HeaderValue::from_str(text).unwrap()).ok();
+        assert_eq!(read(&tag_of_seq(12)), Some(Some(12)));
+        for (text, seq) in [("\"3\"", Some(3)), ("W/\"3\"", Some(3)), ("3", Some(3)), ("*", None)] {
+            assert_eq!(read(text), Some(seq), "{text}");
+        }
+        for text in ["", "\"\"", "\"3\", \"4\"", "-1", "\"0.1.0-3\"", "\"3", "99999999999999999999"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn one_principals_key_is_never_anothers() {

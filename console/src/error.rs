@@ -12,8 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{GateStatus, Refusal, approvals::RefusalReason};
+use harmony_incidents::{GateStatus, Refusal, approvals::RefusalReason, timeline::Line};
 use serde_json::{Map, Value, json};
+
+use crate::call::tag_of_seq;
 
 /// Why a request was not carried out.
 #[derive(Debug)]
@@ -30,6 +32,15 @@ pub(crate) enum ApiError {
     MethodNotAllowed,
     /// Not in this state.
     Conflict(String),
+    /// The incident has changed since the caller saw it.
+    Stale {
+        /// The last record that the caller had seen.
+        expected: u64,
+        /// The last one there is.
+        actual: u64,
+        /// What came since, oldest first.
+        changes: Vec<Line>,
+    },
     /// The body is too long.
     TooLarge,
     /// Well-formed, and still wrong.
@@ -70,6 +81,7 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Decision(refused) => refused.status(),
@@ -109,6 +121,11 @@ impl ApiError {
             Self::Conflict(_) => {
                 ("conflict", "Not in this state", "read it again and decide anew; nothing was changed")
             }
+            Self::Stale { .. } => (
+                "stale",
+                "The incident changed since you loaded it",
+                "look at what changed, and send it again with the `ETag` of now as `If-Match` if it still holds",
+            ),
             Self::TooLarge => {
                 ("too-large", "The body is too long", "a body has at most 256 KiB, of a webhook 8 MiB")
             }
@@ -145,6 +162,7 @@ impl ApiError {
             | Self::Conflict(detail)
             | Self::Unavailable(detail)
             | Self::Invalid(detail) => detail.clone(),
+            Self::Stale { expected, actual, changes } => stale_detail(*expected, *actual, changes),
             Self::Unauthorized(detail) => (*detail).to_owned(),
             Self::MethodNotAllowed => "this address does not take this method".to_owned(),
             Self::TooLarge => "the body has more than 256 KiB".to_owned(),
@@ -202,11 +220,20 @@ impl IntoResponse for ApiError {
         if let (Self::Decision(refused), Some(problem)) = (&self, problem.as_object_mut()) {
             problem.extend(refused.members());
         }
+        if let Self::Stale { actual, changes, .. } = &self {
+            problem["actualSeq"] = json!(actual);
+            problem["changes"] = json!(changes);
+        }
         let mut response = (status, problem.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Self::TooMany { retry_after } = self {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+        }
+        if let Self::Stale { actual, .. } = self
+            && let Ok(tag) = HeaderValue::from_str(&tag_of_seq(actual))
+        {
+            headers.insert(header::ETAG, tag);
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -240,7 +267,7 @@ impl From<LogError> for ApiError {
             LogError::Refused(refusal) => refusal.into(),
             LogError::UnknownIncident(_) | LogError::UnknownStream(_) => Self::NotFound(error.to_string()),
             LogError::KeyConflict { fields } => Self::key_conflict(&fields),
-            LogError::Stale { .. } => Self::Conflict(error.to_string()),
+            LogError::Stale { expected, actual } => Self::Stale { expected, actual, changes: Vec::new() },
             LogError::Unwritable { .. } => {
                 tracing::error!(error = chain(&error), "the store cannot be written");
                 Self::Unavailable("the store cannot be written; nothing was recorded".to_owned())
@@ -273,6 +300,18 @@ impl ApiError {
             names.join(", ")
         ))
     }
+}
+
+/// What changed, in one sentence.
+fn stale_detail(expected: u64, actual: u64, changes: &[Line]) -> String {
+    let since = match changes {
+        [] => String::new(),
+        changes => {
+            let told = changes.iter().map(|line| format!("{} {} by {}", line.seq, line.text, line.actor));
+            format!(": {}", told.collect::<Vec<_>>().join("; "))
+        }
+    };
+    format!("you acted on record {expected}, the last one is {actual}; nothing was changed{since}")
 }
 
 /// An error and everything that caused it.

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     App,
-    call::{Call, line, required},
+    call::{Call, line, required, tag_of_seq},
     error::ApiError,
     query::Query,
     starts::{away, initiate_item},
@@ -169,8 +169,7 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
 pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     let (_, state) = call.incident(Right::Read).await?;
-    // What is shown changes with a record, and with nothing else.
-    let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), state.seq);
+    let tag = tag_of_seq(state.seq);
     let tagged = [(header::ETAG, tag.as_str())];
     if call.knows(&tag) {
         return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());

@@ -203,7 +203,16 @@ const OPERATIONS: &[Operation] = &[
         Some("SloViolationBody"),
         SUBMITTED,
     ),
-    post("/incidents/{id}/status", "Incidents", "Change the state.", Some("StatusBody"), SUBMITTED),
+    post(
+        "/incidents/{id}/status",
+        "Incidents",
+        "Change the state. RESOLVED starts the close-out where the policy gates it.",
+        Some("StatusBody"),
+        &[
+            (200, "On record, or so already.", JSON, "Submitted"),
+            (202, "The close-out is recorded; it waits at its gate.", JSON, "Started"),
+        ],
+    ),
     post("/incidents/{id}/stop", "Blueprints", "Stop the running remediation.", Some("ReasonBody"), STARTED),
     post("/incidents/{id}/tags", "Facts", "Add or remove a tag.", Some("TagBody"), SUBMITTED),
     post("/incidents/{id}/tickets", "Facts", "Link a ticket.", Some("TicketBody"), SUBMITTED),
@@ -344,6 +353,13 @@ const PROBLEMS: [(u16, &str); 10] = [
     (503, "The store does not answer; nothing is known to be recorded."),
 ];
 
+/// Beside them, of a POST on one incident.
+const STALE: (u16, &str) = (412, "The incident changed since `If-Match`; the problem says what did.");
+
+fn takes_if_match(operation: &Operation) -> bool {
+    operation.method == "post" && operation.path.starts_with("/incidents/{id}/")
+}
+
 /// `GET /openapi.json`
 pub(crate) async fn openapi() -> Json<&'static Value> {
     Json(document())
@@ -405,6 +421,13 @@ fn described(operation: &Operation, path: &str) -> Value {
             "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
         }));
     }
+    if takes_if_match(operation) {
+        parameters.push(json!({
+            "name": "If-Match", "in": "header", "required": false,
+            "description": "The incident's `ETag` as the caller saw it: another record since then is a 412.",
+            "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$", "example": "\"12\"" },
+        }));
+    }
     let mut described = json!({
         "tags": [operation.tag],
         "summary": operation.summary,
@@ -445,7 +468,8 @@ fn answers(operation: &Operation) -> Value {
         }
         answers.insert(status.to_string(), answer);
     }
-    for (status, description) in PROBLEMS {
+    let stale = takes_if_match(operation).then_some(STALE);
+    for (status, description) in PROBLEMS.into_iter().chain(stale) {
         let schema = json!({ "$ref": "#/components/schemas/Problem" });
         let content = json!({ "application/problem+json": { "schema": schema } });
         answers.insert(status.to_string(), json!({ "description": description, "content": content }));
@@ -555,7 +579,16 @@ fn written() -> [(&'static str, Value); 15] {
             "Started",
             object(
                 &["incidentId", "workflowId"],
-                json!({ "incidentId": text(), "workflowId": text(), "attempt": number(), "warning": text() }),
+                json!({
+                    "incidentId": text(), "workflowId": text(), "attempt": number(), "warning": text(),
+                    "gate": object(
+                        &["gateId", "kind", "requiredRoles"],
+                        json!({
+                            "gateId": text(), "kind": text(),
+                            "requiredRoles": { "type": "array", "items": text() },
+                        }),
+                    ),
+                }),
             ),
         ),
         (
@@ -586,7 +619,11 @@ fn written() -> [(&'static str, Value); 15] {
             "Problem",
             object(
                 &["type", "title", "status", "detail", "hint"],
-                json!({ "type": text(), "title": text(), "status": number(), "detail": text(), "hint": text() }),
+                json!({
+                    "type": text(), "title": text(), "status": number(), "detail": text(), "hint": text(),
+                    "actualSeq": number(),
+                    "changes": { "type": "array", "items": { "$ref": "#/components/schemas/TimelineLine" } },
+                }),
             ),
         ),
     ]

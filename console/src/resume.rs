@@ -8,9 +8,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use harmony_eventlog::{Append, OutboxItem, Target};
+use harmony_eventlog::OutboxItem;
 use harmony_incidents::{
-    Command, HasStatus, IncidentId, Refusal, Right, RunStatus, WorkflowId,
+    Command, HasStatus, Head, IncidentId, Refusal, Right, RunStatus, WorkflowId,
     ids::IdError,
     judge,
     log::{BlueprintState, IncidentState, payload::Kind},
@@ -23,6 +23,7 @@ use crate::{
     call::Call,
     error::ApiError,
     starts::{away, resume_item},
+    submit::append_decided,
 };
 
 #[derive(Deserialize, ToSchema)]
@@ -34,11 +35,12 @@ pub(crate) struct ResumeBody {
 }
 
 /// `POST …/resume`. Answers 202.
-pub(crate) async fn resume(call: Call) -> Result<Response, ApiError> {
+pub(crate) async fn resume(mut call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
     let ResumeBody { blueprint } = call.body()?;
     // Repeated under its own key, a request finds what it resumed already under way.
-    let key = |lost: &BlueprintState| format!("{}/{}", call.key(), lost.blueprint);
+    let own = call.key();
+    let key = |lost: &BlueprintState| format!("{own}/{}", lost.blueprint);
     let mut lost: Vec<&BlueprintState> = Vec::new();
     for one in &state.blueprints {
         let named = blueprint.as_ref().is_none_or(|name| *name == one.blueprint);
@@ -57,6 +59,8 @@ pub(crate) async fn resume(call: Call) -> Result<Response, ApiError> {
     for one in lost {
         if one.is(RunStatus::Orphaned) {
             resume_one(&call, &incident, &state, one, &key(one)).await?;
+            // The next one stands on the record of this.
+            call.expected_seq = None;
         }
         resumed.push(json!({
             "blueprint": one.blueprint,
@@ -95,21 +99,9 @@ async fn resume_one(
             ),
         }));
     }
-    call.app
-        .doors
-        .log
-        .append(Append {
-            org: &call.caller.org,
-            target: Target::Named(incident.clone()),
-            key,
-            command: &command,
-            context: &context,
-            expected_seq: None,
-            run_id: None,
-            judge: &|head| judge(head, &command, &context, call.caller.rules()),
-            follow: &|_| items.clone(),
-        })
-        .await?;
+    let decide =
+        |head: Head<'_>| Ok((judge(head, &command, &context, call.caller.rules())?, items.clone()));
+    append_decided(call, incident, key, &command, &context, &decide).await?;
     Ok(())
 }
 

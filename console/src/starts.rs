@@ -14,11 +14,12 @@ use harmony_blueprints::{
 };
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, Command, Context, HasStatus, Head, IncidentId, Judged, LinkName, Refusal, Rules, RunStatus,
-    WorkflowId, WorkflowType,
+    Answer, Command, Context, GateId, HasStatus, Head, IncidentId, Judged, LinkName, Refusal, Rules,
+    RunStatus, WorkflowId, WorkflowType, approvals,
     ids::IdError,
     judge,
     log::{Authority, BlueprintState, IncidentState, State},
+    policy::GateKind,
     status,
 };
 use jiff::Timestamp;
@@ -49,32 +50,88 @@ pub(crate) async fn start(
     start: Start,
 ) -> Result<Response, ApiError> {
     call.caller.require_listed()?;
-    let org = &call.caller.org;
-    let workflow_id = WorkflowId::new(start.kind, org, incident);
     let context = call.context(Some(state));
-    let golden = golden_context(state, &call.caller.principal.id);
-    let input = attested(
-        &call.app.doors.attestation,
-        org,
-        workflow_id.as_str(),
-        &call.caller.principal.id,
-        context.occurred_at,
-        with_context(start.own.clone(), &golden),
-    );
     let request = json!({ "start": start.kind.name(), "input": start.own });
+    let prepared = Prepared::new(call, incident, state, start, &context);
     let answer = remember(call, incident, &request, &context, &|head| {
-        let answer = may_start(head, &workflow_id, start.kind, start.target, &context, call.caller.rules())?;
-        let Answer::Started { attempt, .. } = answer else { return Ok((answer, vec![])) };
-        let item = item(&workflow_id, start.kind, attempt, &call.request.id, &input);
-        Ok((answer, vec![item]))
+        prepared.judge(head).map(|(answer, item)| (answer, item.into_iter().collect()))
     })
     .await?;
-    let attempt = if let Answer::Started { attempt, .. } = answer { attempt } else { 0 };
-    let mut body = json!({ "incidentId": incident, "workflowId": workflow_id, "attempt": attempt });
-    if let Some(warning) = away(&call.app, "the run") {
-        body["warning"] = json!(warning);
+    Ok(prepared.started(&answer))
+}
+
+/// A start with its attested input, ready to be judged inside a transaction.
+pub(crate) struct Prepared<'a> {
+    call: &'a Call,
+    state: &'a IncidentState,
+    context: &'a Context,
+    kind: WorkflowType,
+    target: Option<State>,
+    workflow_id: WorkflowId,
+    input: Value,
+}
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn new(
+        call: &'a Call,
+        incident: &IncidentId,
+        state: &'a IncidentState,
+        start: Start,
+        context: &'a Context,
+    ) -> Self {
+        let org = &call.caller.org;
+        let workflow_id = WorkflowId::new(start.kind, org, incident);
+        let principal = &call.caller.principal.id;
+        let input = attested(
+            &call.app.doors.attestation,
+            org,
+            workflow_id.as_str(),
+            principal,
+            context.occurred_at,
+            with_context(start.own, &golden_context(state, principal)),
+        );
+        Self { call, state, context, kind: start.kind, target: start.target, workflow_id, input }
     }
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+
+    /// Whether it is legal now, and the item that starts it.
+    pub(crate) fn judge(&self, head: Head<'_>) -> Result<(Answer, Option<OutboxItem>), Refusal> {
+        let rules = self.call.caller.rules();
+        let answer = may_start(head, &self.workflow_id, self.kind, self.target, self.context, rules)?;
+        let item = match answer {
+            Answer::Started { attempt, .. } => {
+                Some(item(&self.workflow_id, self.kind, attempt, &self.call.request.id, &self.input))
+            }
+            _ => None,
+        };
+        Ok((answer, item))
+    }
+
+    /// 202: the workflow, and the gate that a close-out will wait at where the policy asks for one.
+    pub(crate) fn started(&self, answer: &Answer) -> Response {
+        let attempt = if let Answer::Started { attempt, .. } = answer { *attempt } else { 0 };
+        let mut body = json!({
+            "incidentId": self.state.incident, "workflowId": self.workflow_id, "attempt": attempt,
+        });
+        if let Some(gate) = self.gate(attempt) {
+            body["gate"] = gate;
+        }
+        if let Some(warning) = away(&self.call.app, "the run") {
+            body["warning"] = json!(warning);
+        }
+        (StatusCode::ACCEPTED, Json(body)).into_response()
+    }
+
+    fn gate(&self, attempt: u32) -> Option<Value> {
+        if self.kind != WorkflowType::CloseOut {
+            return None;
+        }
+        let kind = GateKind::CloseOut;
+        let Context { actor, authority, .. } = self.context;
+        let rules = self.call.caller.rules();
+        let roles = approvals::first_deciders(self.state, kind, actor, *authority, rules)?;
+        let gate_id = GateId::new(&self.workflow_id, attempt, GateId::APPROVE);
+        Some(json!({ "gateId": gate_id, "kind": kind.name(), "requiredRoles": roles }))
+    }
 }
 
 /// The item that starts initiate with a declaration.
@@ -146,7 +203,7 @@ fn may_start(
         _ => {}
     }
     if kind == WorkflowType::PostMortem {
-        let missing = harmony_incidents::approvals::missing_for_review(head.state, rules);
+        let missing = approvals::missing_for_review(head.state, rules);
         if !missing.is_empty() {
             return illegal(format!("the review cannot be proposed without {}", missing.join(", ")));
         }

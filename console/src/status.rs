@@ -1,23 +1,28 @@
 //! Changes of status, phase and severity by hand.
 //!
 //! `state` and `newState` take the machine's words, `status` and `newStatus` those of the view, in which OPEN means
-//! PENDING. CLOSED is always the command that asks whether a review is due, never a bare transition.
+//! PENDING. CLOSED is always the command that asks whether a review is due, never a bare transition, and RESOLVED goes
+//! through the close-out wherever the policy gates it.
 
 use axum::response::Response;
-use harmony_blueprints::messages::Act;
+use harmony_blueprints::messages::{Act, CloseOutInput};
 use harmony_incidents::{
-    Command, Context, IncidentId, Right,
+    Answer, Command, Context, Head, IncidentId, Right, WorkflowType,
     command::ResolutionInput,
-    log::{Authority, IncidentState, Phase, State},
+    judge,
+    log::{Authority, IncidentState, Phase, ResolutionType, State},
+    policy::GateKind,
     words,
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
     call::Call,
     error::ApiError,
-    submit::{answer, append, submit, submit_told},
+    starts::{Prepared, Start},
+    submit::{answer, append, append_decided, nothing, submit, submit_told, told_items},
 };
 
 #[derive(Deserialize, ToSchema)]
@@ -69,9 +74,10 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     };
     match wish {
         Wish::State(State::Closed) => submit(&call, &incident, &Command::Close, &context).await,
+        Wish::State(State::Resolved) => resolve(&call, &incident, &state, body, &context).await,
         Wish::State(to) => {
             let resolution = resolution(&call, &body)?;
-            let summary = resolution.as_ref().map_or(&body.reason, |one| &one.summary).clone();
+            let summary = body.reason.clone();
             let command = Command::ChangeStatus {
                 to,
                 resolution,
@@ -81,17 +87,69 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
             // By hand nobody else tells; a close-out does so itself.
             let told = |_: &IncidentState| {
                 let cancelled = to == State::Cancelled;
-                (cancelled || to == State::Resolved)
-                    .then(|| Act::Ended { cancelled, summary: summary.clone() })
+                cancelled.then(|| Act::Ended { cancelled, summary: summary.clone() })
             };
             submit_told(&call, &incident, &state, &command, &context, (&|_| None, &told)).await
         }
-        Wish::Verified => mitigated(&call, &incident, &state, body, &context).await,
+        Wish::Verified => mitigated(call, &incident, &state, body, &context).await,
     }
 }
 
-async fn mitigated(
+/// There is one way to RESOLVED: where the policy gates the close-out, this starts it, whatever authority is claimed
+/// here, and answers 202; its gate can be approved under `EMERGENCY_OVERRIDE`. Where nothing is gated it is resolved at
+/// once. Which of the two is decided with the command, so that a severity that changes meanwhile opens no way around.
+async fn resolve(
     call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    body: StatusBody,
+    context: &Context,
+) -> Result<Response, ApiError> {
+    let resolution = resolution(call, &body)?;
+    let summary = resolution.as_ref().map_or(&body.reason, |one| &one.summary).clone();
+    let kind = resolution.as_ref().map_or(ResolutionType::ResolutionUnspecified, |one| one.kind);
+    let why = if body.justification.trim().is_empty() { &body.reason } else { &body.justification };
+    let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    let close_out = CloseOutInput {
+        resolution_summary: summary.clone(),
+        resolution_type: kind.as_str_name().to_owned(),
+        archive_channel: false,
+        cancelled: false,
+        reason: why,
+    };
+    let start = Start {
+        kind: WorkflowType::CloseOut, target: Some(State::Resolved), own: json!(close_out)
+    };
+    // A run has what the directory gives its starter, not what is claimed for one command.
+    let asked = call.context(Some(state));
+    let prepared = Prepared::new(call, incident, state, start, &asked);
+    let command = Command::ChangeStatus {
+        to: State::Resolved,
+        resolution,
+        reason: body.reason,
+        justification: body.justification,
+    };
+    let told = |_: &IncidentState| Some(Act::Ended { cancelled: false, summary: summary.clone() });
+    let rules = call.caller.rules();
+    let decide = |head: Head<'_>| {
+        let judged = judge(head, &command, context, rules)?;
+        let gated = rules.policy.has_gate(GateKind::CloseOut, head.state.severity(), asked.authority);
+        if gated && !judged.payloads.is_empty() {
+            let (answer, item) = prepared.judge(head)?;
+            return Ok((nothing(answer), item.into_iter().collect()));
+        }
+        let items = told_items(call, incident, state, context, head, &judged, &told);
+        Ok((judged, items))
+    };
+    let appended = append_decided(call, incident, &call.key(), &command, context, &decide).await?;
+    if matches!(appended.answer, Answer::Started { .. }) {
+        return Ok(prepared.started(&appended.answer));
+    }
+    answer(call, &appended).await
+}
+
+async fn mitigated(
+    mut call: Call,
     incident: &IncidentId,
     state: &IncidentState,
     body: StatusBody,
@@ -105,11 +163,13 @@ async fn mitigated(
             resolution: None,
         };
         let key = format!("{}/mitigating", call.key());
-        append(call, incident, &key, &command, context, &|_| None).await?;
+        let appended = append(&call, incident, &key, &command, context, &|_| None).await?;
+        let last = appended.records.last().map(|entry| entry.record.seq);
+        call.expected_seq = call.expected_seq.and(last);
     }
     let command = Command::EnterPhase { phase: Phase::Verified };
-    let appended = append(call, incident, &call.key(), &command, context, &|_| None).await?;
-    answer(call, &appended).await
+    let appended = append(&call, incident, &call.key(), &command, context, &|_| None).await?;
+    answer(&call, &appended).await
 }
 
 fn wish(body: &StatusBody, present: &IncidentState) -> Result<Wish, ApiError> {

@@ -16,7 +16,7 @@ use harmony_eventlog::{Append, Appended, LogError, OutboxItem, Target};
 use harmony_incidents::{
     Answer, Command, Context, Head, IncidentId, Judged, Refusal, judge,
     log::{IncidentState, IncidentUpdated, Payload, Text, payload::Kind},
-    words,
+    timeline, words,
 };
 use serde_json::{Value, json};
 
@@ -50,6 +50,77 @@ pub(crate) async fn submit_unless(
 /// What is told outside once a command is on record, made from the head that it was judged against.
 pub(crate) type Told<'a> = &'a (dyn Fn(&IncidentState) -> Option<Act> + Send + Sync);
 
+/// What the door decides inside the transaction: what is recorded and answered, and what follows from the outbox.
+pub(crate) type Decided = (Judged, Vec<OutboxItem>);
+
+/// Decides with the head that the transaction sees.
+pub(crate) type Decide<'a> = &'a (dyn Fn(Head<'_>) -> Result<Decided, Refusal> + Send + Sync);
+
+/// Appends what `decide` makes of the head, where the incident still stands as the caller saw it.
+pub(crate) async fn append_decided(
+    call: &Call,
+    incident: &IncidentId,
+    key: &str,
+    command: &Command,
+    context: &Context,
+    decide: Decide<'_>,
+) -> Result<Appended, ApiError> {
+    match taken(call, incident, key, command, context, decide).await {
+        Ok(appended) => Ok(appended),
+        Err(error) => Err(refused(call, incident, error).await),
+    }
+}
+
+async fn taken(
+    call: &Call,
+    incident: &IncidentId,
+    key: &str,
+    command: &Command,
+    context: &Context,
+    decide: Decide<'_>,
+) -> Result<Appended, LogError> {
+    let items: Mutex<Vec<OutboxItem>> = Mutex::default();
+    let appended = call
+        .app
+        .doors
+        .log
+        .append(Append {
+            org: &call.caller.org,
+            target: Target::Named(incident.clone()),
+            key,
+            command,
+            context,
+            expected_seq: call.expected_seq,
+            run_id: None,
+            judge: &|head| {
+                let (judged, follow) = decide(head)?;
+                // The store may judge more than once: the last time counts.
+                *items.lock().unwrap_or_else(PoisonError::into_inner) = follow;
+                Ok(judged)
+            },
+            follow: &|_| std::mem::take(&mut *items.lock().unwrap_or_else(PoisonError::into_inner)),
+        })
+        .await?;
+    wake(&call.app, &appended);
+    Ok(appended)
+}
+
+/// How many of the records that came meanwhile are told.
+const CHANGES: u32 = 50;
+
+/// Why an append was not taken; where the incident has changed, with what changed since the caller looked.
+async fn refused(call: &Call, incident: &IncidentId, error: LogError) -> ApiError {
+    let LogError::Stale { expected, actual } = error else { return error.into() };
+    let log = &call.app.doors.log;
+    match log.records(&call.caller.org, incident, expected, CHANGES).await {
+        Ok(records) => {
+            let changes = records.iter().filter_map(|entry| timeline::line(&entry.record)).collect();
+            ApiError::Stale { expected, actual, changes }
+        }
+        Err(error) => error.into(),
+    }
+}
+
 /// As [`append`] under the request's own key, with an act that tells of the record; it starts from the outbox.
 pub(crate) async fn append_told(
     call: &Call,
@@ -59,35 +130,29 @@ pub(crate) async fn append_told(
     context: &Context,
     (known, told): (Known<'_>, Told<'_>),
 ) -> Result<Appended, ApiError> {
-    let items: Mutex<Vec<OutboxItem>> = Mutex::default();
-    let appended = call
-        .app
-        .doors
-        .log
-        .append(Append {
-            org: &call.caller.org,
-            target: Target::Named(incident.clone()),
-            key: &call.key(),
-            command,
-            context,
-            expected_seq: None,
-            run_id: None,
-            judge: &|head| {
-                let judged = match known(head) {
-                    Some(answer) => nothing(answer),
-                    None => judge(head, command, context, call.caller.rules())?,
-                };
-                let act = if judged.payloads.is_empty() { None } else { told(head.state) };
-                let item = act.map(|act| act_item(call, incident, state, context, head.state.seq + 1, &act));
-                // The store may judge more than once: the last time counts.
-                *items.lock().unwrap_or_else(PoisonError::into_inner) = item.into_iter().collect();
-                Ok(judged)
-            },
-            follow: &|_| std::mem::take(&mut *items.lock().unwrap_or_else(PoisonError::into_inner)),
-        })
-        .await?;
-    wake(&call.app, &appended);
-    Ok(appended)
+    let decide = |head: Head<'_>| {
+        let judged = match known(head) {
+            Some(answer) => nothing(answer),
+            None => judge(head, command, context, call.caller.rules())?,
+        };
+        let items = told_items(call, incident, state, context, head, &judged, told);
+        Ok((judged, items))
+    };
+    append_decided(call, incident, &call.key(), command, context, &decide).await
+}
+
+/// The act that tells of what was judged, where anything is recorded.
+pub(crate) fn told_items(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    context: &Context,
+    head: Head<'_>,
+    judged: &Judged,
+    told: Told<'_>,
+) -> Vec<OutboxItem> {
+    let act = if judged.payloads.is_empty() { None } else { told(head.state) };
+    act.map(|act| act_item(call, incident, state, context, head.state.seq + 1, &act)).into_iter().collect()
 }
 
 /// Records a command, tells of it outside, and answers how the incident stands then.
@@ -112,27 +177,14 @@ pub(crate) async fn append(
     context: &Context,
     known: Known<'_>,
 ) -> Result<Appended, ApiError> {
-    let appended = call
-        .app
-        .doors
-        .log
-        .append(Append {
-            org: &call.caller.org,
-            target: Target::Named(incident.clone()),
-            key,
-            command,
-            context,
-            expected_seq: None,
-            run_id: None,
-            judge: &|head| match known(head) {
-                Some(answer) => Ok(nothing(answer)),
-                None => judge(head, command, context, call.caller.rules()),
-            },
-            follow: &|_| vec![],
-        })
-        .await?;
-    wake(&call.app, &appended);
-    Ok(appended)
+    let decide = |head: Head<'_>| {
+        let judged = match known(head) {
+            Some(answer) => nothing(answer),
+            None => judge(head, command, context, call.caller.rules())?,
+        };
+        Ok((judged, vec![]))
+    };
+    append_decided(call, incident, key, command, context, &decide).await
 }
 
 /// `{incidentId, seq, answer, state, phase}`: what became of a command and how the incident stands.
@@ -166,36 +218,14 @@ pub(crate) async fn remember(
     context: &Context,
     decide: &(dyn Fn(Head<'_>) -> Result<Carried, Refusal> + Send + Sync),
 ) -> Result<Answer, ApiError> {
-    let items: Mutex<Vec<OutboxItem>> = Mutex::default();
-    let appended = call
-        .app
-        .doors
-        .log
-        .append(Append {
-            org: &call.caller.org,
-            target: Target::Named(incident.clone()),
-            key: &call.key(),
-            command: &compared_only(request),
-            context,
-            expected_seq: None,
-            run_id: None,
-            judge: &|head| {
-                let (answer, carried) = decide(head)?;
-                // The store may judge more than once: the last time counts.
-                *items.lock().unwrap_or_else(PoisonError::into_inner) = carried;
-                Ok(nothing(answer))
-            },
-            follow: &|_| std::mem::take(&mut *items.lock().unwrap_or_else(PoisonError::into_inner)),
-        })
-        .await
-        .map_err(|error| match error {
-            LogError::KeyConflict { .. } => ApiError::Conflict(
-                "this Idempotency-Key was used for another request: its body or its address differs"
-                    .to_owned(),
-            ),
-            other => other.into(),
-        })?;
-    Ok(appended.answer)
+    let decide = |head: Head<'_>| decide(head).map(|(answer, items)| (nothing(answer), items));
+    match taken(call, incident, &call.key(), &compared_only(request), context, &decide).await {
+        Ok(appended) => Ok(appended.answer),
+        Err(LogError::KeyConflict { .. }) => Err(ApiError::Conflict(
+            "this Idempotency-Key was used for another request: its body or its address differs".to_owned(),
+        )),
+        Err(error) => Err(refused(call, incident, error).await),
+    }
 }
 
 /// A command that only carries a request's content to where the log compares keys. It is never judged, and nothing of
@@ -206,6 +236,6 @@ fn compared_only(request: &Value) -> Command {
 }
 
 /// An answer without a record.
-fn nothing(answer: Answer) -> Judged {
+pub(crate) fn nothing(answer: Answer) -> Judged {
     Judged { answer, ..Judged::unchanged() }
 }

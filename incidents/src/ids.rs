@@ -424,6 +424,9 @@ pub struct GateId(String);
 text_id!(GateId);
 
 impl GateId {
+    /// The step at which a blueprint waits for the approval of its whole.
+    pub const APPROVE: &'static str = "approve";
+
     /// The gate that `step` of this attempt waits at.
     pub fn new(workflow: &WorkflowId, attempt: u32, step: &str) -> Self {
         Self(format!("{workflow}#{attempt}/{step}"))

@@ -1,5 +1,6 @@
 //! An incident is resolved, and everybody is told.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::world::{POLICY, World};
@@ -46,6 +47,34 @@ async fn close_out_resolves_the_status_page_and_posts() {
     assert_eq!(world.state("pagerduty").await["incidents"][0]["status"], "resolved");
     let messages = world.state("slack").await["messages"].to_string();
     assert!(messages.contains("Resolved: Payments time out"), "{messages}");
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn status_resolved_goes_through_the_gate_of_the_close_out() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Payments time out", "P2").await;
+    let resolved = ["incident", "status", &id, "resolved", "--summary", "Rolled back to 2.4.0"];
+    let said = world.harmony(&resolved);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let told = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(told.contains(&format!("incident.close-out-{id}")), "{told}");
+    assert!(told.contains("waits for approval by incident-commander"), "{told}");
+    let gate = world.gate(&id).await;
+    assert_eq!(gate["gateId"], format!("incident.close-out-{id}#1/approve"));
+    assert_ne!(world.incident(&id).await["state"], "RESOLVED");
+    // Asked again while it waits, at another door.
+    let again = json!({ "status": "RESOLVED", "resolutionSummary": "Rolled back" });
+    let (status, problem) =
+        world.api(Method::POST, &format!("incidents/{id}/status"), Some(again)).await;
+    assert_eq!(status, 409, "{problem}");
+    world.click(&gate, "approve", "commander").await;
+    let result = world.completed(&id, "close-out").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    let shown = world.incident(&id).await;
+    assert_eq!(shown["state"], "RESOLVED");
+    assert_eq!(shown["resolution"]["summary"], "Rolled back to 2.4.0");
+    assert_eq!(shown["resolution"]["resolvedBy"], "operator");
     world.verified().await;
 }
 

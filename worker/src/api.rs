@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
 use crate::{
+    commands::incident_args::CommandArgs,
     config::Config,
     failure::{Exit, Failure, innermost},
 };
@@ -28,6 +29,8 @@ pub(crate) struct Api {
     token: Option<SecretString>,
     org: String,
     key: String,
+    /// The last record that this command is given after.
+    if_match: Option<u64>,
 }
 
 /// What the API answered.
@@ -52,6 +55,12 @@ impl Api {
         Self::at(origin, config.token()?, config.org.to_string(), idempotency_key)
     }
 
+    /// The same for a command on an incident.
+    pub(crate) fn for_command(config: &Config, args: &CommandArgs) -> anyhow::Result<Self> {
+        let api = Self::open(config, args.once.idempotency_key.clone())?;
+        Ok(Self { if_match: args.if_match, ..api })
+    }
+
     /// The API at this address.
     pub(crate) fn at(
         origin: Url,
@@ -67,7 +76,7 @@ impl Api {
             .build()
             .context("no HTTP client")?;
         let key = idempotency_key.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        Ok(Self { http, origin, token, org, key })
+        Ok(Self { http, origin, token, org, key, if_match: None })
     }
 
     /// Reads. Segments are below `/api/orgs/{org}` and encoded here.
@@ -105,6 +114,7 @@ impl Api {
             token: self.token.clone(),
             org: self.org.clone(),
             key: uuid::Uuid::now_v7().to_string(),
+            if_match: None,
         }
     }
 
@@ -139,6 +149,9 @@ impl Api {
             }
             if let Some(body) = body {
                 request = request.header("Idempotency-Key", &self.key).json(body);
+                if let Some(seq) = self.if_match {
+                    request = request.header(header::IF_MATCH, format!("\"{seq}\""));
+                }
             }
             match request.send().await {
                 Ok(answer) => return Ok(answer),
@@ -173,7 +186,7 @@ fn problem(status: StatusCode, body: &Value) -> Failure {
     };
     // The API's hints are for who writes a program; here a person typed a command.
     let hint = match (status.as_u16(), text("hint")) {
-        (400 | 401 | 403 | 404 | 409 | 422, _) | (_, None) => hint_for(status.as_u16()).to_owned(),
+        (400 | 401 | 403 | 404 | 409 | 412 | 422, _) | (_, None) => hint_for(status.as_u16()).to_owned(),
         (_, Some(hint)) => hint.to_owned(),
     };
     Failure { exit: Exit::of_status(status.as_u16()), what, hint }
@@ -186,6 +199,7 @@ fn hint_for(status: u16) -> &'static str {
         403 => "ask somebody whose role allows it; the roles stand in directory.toml",
         404 => "check the id; `harmony incident list` shows the incidents",
         409 => "look at it again: `harmony incident show ID`",
+        412 => "look at it again: `harmony incident show ID`; then repeat the command, with the new --if-match or without",
         429 => "wait a moment and try again",
         503 => "something that Harmony needs is away; try again, `harmony config check` shows the addresses",
         _ => "look at the server's log",

@@ -44,7 +44,7 @@ impl Exit {
     pub(crate) fn of_status(status: u16) -> Self {
         match status {
             400 | 422 => Self::Usage,
-            401 | 403 | 409 => Self::Refused,
+            401 | 403 | 409 | 412 => Self::Refused,
             404 => Self::NotFound,
             _ => Self::Failed,
         }

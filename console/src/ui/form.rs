@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Page, Pages, Problem, Trouble,
+    changed::ChangedPage,
     session::{Session, is_same_origin},
     sign_in,
     visit::{self, Frame},
@@ -29,7 +30,7 @@ const LISTS: [&str; 6] = ["cells", "impactedServices", "labels", "publicComponen
 /// Fields whose lines are `NAME=value`.
 const PAIRS: [&str; 1] = ["env"];
 /// Fields that are about the form itself.
-const OWN: [&str; 5] = ["csrf", "go", "key", "previewed", "to"];
+pub(super) const OWN: [&str; 6] = ["csrf", "go", "key", "previewed", "seq", "to"];
 
 /// A form that was sent from one of our pages by somebody who is signed in.
 pub(crate) struct Submission {
@@ -37,8 +38,10 @@ pub(crate) struct Submission {
     pub(crate) caller: Caller,
     pub(crate) frame: Frame,
     session: Session,
+    /// Where it was sent to.
+    pub(super) address: String,
     path: HashMap<String, String>,
-    fields: Vec<(String, String)>,
+    pub(super) fields: Vec<(String, String)>,
 }
 
 impl FromRequest<Pages> for Submission {
@@ -47,6 +50,7 @@ impl FromRequest<Pages> for Submission {
     async fn from_request(request: Request, site: &Pages) -> Result<Self, Trouble> {
         let (mut parts, body) = request.into_parts();
         let session = visit::session(site, &parts.headers, "/")?;
+        let address = visit::whole(&parts).to_owned();
         let Path(path) = Path::<HashMap<String, String>>::from_request_parts(&mut parts, site)
             .await
             .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
@@ -65,7 +69,7 @@ impl FromRequest<Pages> for Submission {
         if !session.has_csrf(given.unwrap_or_default()) {
             return Err(framed(sign_in::forged()));
         }
-        Ok(Self { site: site.clone(), caller, frame, session, path, fields })
+        Ok(Self { site: site.clone(), caller, frame, session, address, path, fields })
     }
 }
 
@@ -121,11 +125,16 @@ impl Submission {
             "" => Uuid::now_v7().to_string(),
             key => key.to_owned(),
         };
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("/api/orgs/{}/{path}", self.caller.org))
             .header(header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", key)
+            .header("idempotency-key", key);
+        // The last record that the page showed, where what the form does depends on it.
+        if !self.field("seq").is_empty() {
+            request = request.header(header::IF_MATCH, self.field("seq"));
+        }
+        let request = request
             .extension(SignedIn { principal: self.session.principal.clone() })
             .body(Body::from(body.to_string()))
             .map_err(|error| ApiError::Malformed(error.to_string()))?;
@@ -135,6 +144,9 @@ impl Submission {
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status.is_success() {
             return Ok((status, body));
+        }
+        if status == StatusCode::PRECONDITION_FAILED {
+            return Err(Trouble::Changed(Box::new(ChangedPage::of(self, &body, back))));
         }
         let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let problem = Problem {

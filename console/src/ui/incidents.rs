@@ -26,6 +26,8 @@ const LINES: u32 = 50;
 /// What a list says about an incident.
 pub(crate) struct Line {
     pub(crate) id: String,
+    /// Its last record.
+    pub(crate) seq: u64,
     pub(crate) title: String,
     pub(crate) severity: &'static str,
     pub(crate) state: &'static str,
@@ -49,6 +51,7 @@ impl Line {
         let commander = state.responders.iter().find(|one| one.role == "commander");
         Self {
             id: state.incident.clone(),
+            seq: state.seq,
             title: views::text(state.title.as_ref()),
             severity: state.severity().as_str_name(),
             state: state.state().as_str_name(),

@@ -8,6 +8,7 @@
 mod approvals;
 mod assets;
 mod candidates;
+mod changed;
 mod cover;
 mod declare;
 mod explorer;
@@ -39,6 +40,7 @@ use axum::{
 };
 
 use crate::{App, error::ApiError};
+use changed::ChangedPage;
 use visit::{Frame, Visit};
 
 pub(crate) use form::encoded;
@@ -128,6 +130,8 @@ pub(crate) enum Trouble {
     Api(ApiError, Option<Box<Frame>>),
     /// A problem that the API answered with.
     Problem(Box<Problem>, Box<Frame>),
+    /// A form was sent from a page that had become old.
+    Changed(Box<ChangedPage>),
 }
 
 /// A problem as a person reads it.
@@ -164,6 +168,10 @@ impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         let (problem, frame) = match self {
             Self::SignIn(wish) => return wish.asked(),
+            Self::Changed(page) => {
+                let page = html(page.as_ref()).unwrap_or_else(Self::into_response);
+                return (StatusCode::PRECONDITION_FAILED, page).into_response();
+            }
             Self::Problem(problem, frame) => (*problem, Some(frame)),
             Self::Api(error, frame) => {
                 let (status, title, detail, hint) = error.for_page();

@@ -55,6 +55,11 @@ pub(crate) async fn keep_whole(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// The whole address that a request was sent to.
+pub(crate) fn whole(parts: &Parts) -> &str {
+    parts.extensions.get::<Whole>().map_or("/", |whole| whole.0.as_str())
+}
+
 /// The session of a request, or the wish to sign in and come back.
 pub(crate) fn session(site: &Pages, headers: &HeaderMap, next: &str) -> Result<Session, Trouble> {
     let rules = site.app.doors.rules.current();
@@ -68,8 +73,7 @@ impl FromRequestParts<Pages> for Visit {
     type Rejection = Trouble;
 
     async fn from_request_parts(parts: &mut Parts, site: &Pages) -> Result<Self, Trouble> {
-        let whole = parts.extensions.get::<Whole>().filter(|_| parts.method == Method::GET);
-        let next = whole.map_or("/", |whole| whole.0.as_str());
+        let next = if parts.method == Method::GET { whole(parts) } else { "/" };
         let session = session(site, &parts.headers, next)?;
         let Path(path) = Path::<HashMap<String, String>>::from_request_parts(parts, site)
             .await

@@ -1,5 +1,6 @@
 //! Commands on an incident: what they answer, and what they refuse.
 
+use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -30,6 +31,101 @@ async fn command_tells_how_the_incident_stands() {
         world.post("oncall", &format!("incidents/{id}/close"), json!({})).await.ok(200)["state"],
         "CLOSED"
     );
+}
+
+#[tokio::test]
+async fn resolving_goes_through_the_gate_of_the_close_out() {
+    let world = World::new().await;
+    let id = world.opened("P2").await;
+    let path = format!("incidents/{id}/status");
+    world.outbox().await;
+    let refused = world.post("operator", &path, json!({ "state": "RESOLVED", "resolutionSummary": "x" })).await;
+    assert!(refused.problem(403).contains("sre-oncall"));
+    let unsaid = world.post("oncall", &path, json!({ "status": "RESOLVED" })).await;
+    assert!(unsaid.problem(422).contains("resolving needs a resolution"));
+    assert!(world.outbox().await.is_empty());
+    let resolve = json!({
+        "status": "RESOLVED", "resolution": { "summary": "Rolled back", "type": "FIXED" }, "reason": "Quiet for\nan hour",
+    });
+    let taken = world.post_with_key("oncall", &path, "resolve-1", resolve.clone()).await.ok(202);
+    assert_eq!(
+        taken,
+        json!({
+            "incidentId": id, "workflowId": format!("incident.close-out-{id}"), "attempt": 1,
+            "gate": {
+                "gateId": format!("incident.close-out-{id}#1/approve"), "kind": "close-out",
+                "requiredRoles": ["incident-commander", "sre-oncall", "incident-manager"],
+            },
+        })
+    );
+    assert_eq!(world.post_with_key("oncall", &path, "resolve-1", resolve).await.ok(202), taken);
+    let items = world.outbox().await;
+    assert_eq!(items.len(), 1);
+    let input = &items[0].item.payload["input"];
+    for (name, expected) in [
+        ("resolutionSummary", json!("Rolled back")),
+        ("resolutionType", json!("FIXED")),
+        ("cancelled", json!(false)),
+        ("reason", json!("Quiet for an hour")),
+    ] {
+        assert_eq!(input[name], expected);
+    }
+    assert_eq!(world.get("viewer", &format!("incidents/{id}")).await.ok(200)["state"], "OPEN");
+    // An override is no way around: its gate can be approved under one.
+    let justification = "Nobody who could approve this is awake";
+    let over = json!({
+        "state": "RESOLVED", "resolutionSummary": "x", "justification": justification,
+    });
+    let answer = world.post("oncall", &path, over).await.ok(202);
+    assert_eq!(answer["workflowId"], format!("incident.close-out-{id}"));
+    assert_eq!(world.outbox().await[0].item.payload["input"]["reason"], justification);
+}
+
+#[tokio::test]
+async fn who_acted_on_what_they_saw_is_told_what_changed() {
+    let world = World::new().await;
+    let id = world.opened("P3").await;
+    let tag = world.get("viewer", &format!("incidents/{id}")).await.header("etag").to_owned();
+    assert_eq!(tag, "\"2\"");
+    let post = async |verb: &str, key: &str, seen: &str, body: Value| {
+        let request = Request::post(format!("/api/orgs/default/incidents/{id}/{verb}"))
+            .header("authorization", "Bearer token-manager")
+            .header("idempotency-key", key)
+            .header("if-match", seen);
+        world.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    let severity = json!({ "severity": "P4", "reason": "one region" });
+    post("severity", "a", &tag, severity.clone()).await.ok(200);
+    post("severity", "a", &tag, severity).await.ok(200);
+    world.post("oncall", &format!("incidents/{id}/notes"), json!({ "note": "It falls" })).await.ok(200);
+    world.outbox().await;
+    for (key, verb, body) in [
+        ("b", "notes", json!({ "note": "x" })),
+        ("c", "status", json!({ "status": "MITIGATED" })),
+        ("d", "status", json!({ "state": "RESOLVED", "resolutionSummary": "x" })),
+        ("e", "close-out", json!({ "resolutionSummary": "x" })),
+        ("f", "severity", json!({ "severity": "P3" })),
+        ("g", "responders", json!({ "role": "commander", "principalId": "oncall" })),
+        ("h", "update", json!({ "message": "x" })),
+    ] {
+        let refused = post(verb, key, &tag, body).await;
+        let detail = refused.problem(412);
+        assert!(detail.contains("you acted on record 2, the last one is 4"), "{detail}");
+        let problem = refused.json();
+        assert_eq!(problem["type"], "urn:harmony:problem:stale");
+        assert_eq!(refused.header("etag"), "\"4\"");
+        let changes = problem["changes"].as_array().unwrap();
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[0]["kind"], "INCIDENT_SEVERITY_CHANGED");
+        assert_eq!((&changes[0]["actor"], &changes[1]["actor"]), (&json!("manager"), &json!("oncall")));
+        assert_eq!(changes[1]["seq"], 4);
+    }
+    assert!(world.outbox().await.is_empty());
+    // A command of two records is one to whoever sends it.
+    let mitigated = post("status", "i", "\"4\"", json!({ "status": "MITIGATED" })).await.ok(200);
+    assert_eq!((&mitigated["seq"], &mitigated["phase"]), (&json!(6), &json!("verified")));
+    post("notes", "j", "*", json!({ "note": "x" })).await.ok(200);
+    assert!(post("notes", "k", "\"x\"", json!({ "note": "x" })).await.problem(400).contains("If-Match"));
 }
 
 #[tokio::test]

@@ -84,6 +84,39 @@ async fn token_signs_in_and_signing_out_ends_the_session() {
 }
 
 #[tokio::test]
+async fn form_of_an_old_page_keeps_its_text_and_says_what_changed() {
+    let world = World::new().await;
+    let id = world.opened("P3").await;
+    let oncall = Visitor::new(&world, "oncall").await;
+    let page = format!("/orgs/default/incidents/{id}");
+    assert!(oncall.page(&page).await.contains("<input type=\"hidden\" name=\"seq\" value=\"2\">"));
+    let note = json!({ "note": "Still <b>failing" });
+    world.post("operator", &format!("incidents/{id}/notes"), note).await.ok(200);
+    let close_out =
+        "key=k1&seq=2&resolutionType=FALSE_POSITIVE&resolutionSummary=An+alarm%0Aof+%3Ci%3E+the+past";
+    let kept = oncall.form(&format!("{page}/do/close-out"), close_out).await;
+    assert_eq!(kept.status, 412, "{}", kept.text);
+    for part in [
+        "The incident changed since you loaded it",
+        ">operator<",
+        "An alarm\nof &#60;i&#62; the past</textarea>",
+        "name=\"resolutionType\" value=\"FALSE_POSITIVE\"",
+        "name=\"key\" value=\"k1\"",
+        "name=\"seq\" value=\"3\"",
+        &format!("action=\"{page}/do/close-out\""),
+    ] {
+        assert!(kept.text.contains(part), "{part} in {}", kept.text);
+    }
+    assert!(!kept.text.contains("<b>") && !kept.text.contains("<i>"));
+    let sent = oncall.form(&format!("{page}/do/close-out"), &close_out.replace("seq=2", "seq=3")).await;
+    assert_eq!(sent.status, 303, "{}", sent.text);
+    // A note adds; it depends on nothing that was seen.
+    let shown = oncall.page(&page).await;
+    let notes = shown.split("do/notes\">").nth(1).unwrap().split("</form>").next().unwrap();
+    assert!(!notes.contains("name=\"seq\""), "{notes}");
+}
+
+#[tokio::test]
 async fn wrong_tokens_keep_nobody_out_who_has_a_good_one() {
     let world = World::new().await;
     let mut refused = 0;

@@ -228,8 +228,7 @@ async fn what_is_malformed_is_refused_and_what_is_not_ours_ignored() {
 async fn sign_off_by_click_uses_the_persons_own_rights() {
     let (world, told, url) = world().await;
     let id = world.opened("P1").await;
-    let resolved = json!({ "state": "RESOLVED", "resolutionSummary": "Rolled back" });
-    world.post("oncall", &format!("incidents/{id}/status"), resolved).await.ok(200);
+    world.resolved(&id).await;
     let published = Kind::PostMortemPublished(PostMortemPublished {
         attempt: 1,
         digest: hex::decode(DIGEST).unwrap(),

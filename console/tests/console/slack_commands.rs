@@ -31,6 +31,10 @@ async fn incident_is_run_by_typing() {
             "It was so already. INC-2026-0001 is OPEN (triaging)."
         );
         assert_eq!(
+            says("U0ONCALL", "status INC-2026-0001 resolved Rolled back").await,
+            "The close-out of INC-2026-0001 has begun and waits for approval by incident-commander or sre-oncall or incident-manager."
+        );
+        assert_eq!(
             says("U0OPERATOR", "severity INC-2026-0001 P1").await,
             "Nothing was changed: this needs the role incident-manager at least; operator has incident-responder"
         );

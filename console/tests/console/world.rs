@@ -22,9 +22,9 @@ use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, Sha
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource, WorkflowId, WorkflowType,
     attestation::AttestationKeys,
-    command::{Answer, GateRequest},
+    command::{Answer, GateRequest, ResolutionInput},
     judge,
-    log::{Authority, Cause},
+    log::{Authority, Cause, ResolutionType, State},
     policy::GateKind,
     promotion::{Policies, PromotionPolicy},
     record::SaltKey,
@@ -352,6 +352,22 @@ impl World {
             })
             .await
             .unwrap()
+    }
+
+    /// Resolves an incident as its close-out does.
+    pub(crate) async fn resolved(&self, id: &str) {
+        let resolution = ResolutionInput {
+            summary: "Rolled back".to_owned(),
+            kind: ResolutionType::Fixed,
+            resolved_by: "oncall".to_owned(),
+        };
+        let resolve = Command::ChangeStatus {
+            to: State::Resolved,
+            reason: String::new(),
+            justification: String::new(),
+            resolution: Some(resolution),
+        };
+        self.append(id, "resolved", WorkflowType::CloseOut, resolve).await;
     }
 
     /// A remediation that runs and waits at its gate; the gate's id.

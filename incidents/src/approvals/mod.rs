@@ -15,7 +15,7 @@ mod refusal;
 mod review;
 
 use harmony_protos::log::{
-    ApprovalCancelled, ApprovalRequested, GateState, IncidentState, Level, Severity, Text, payload::Kind,
+    ApprovalCancelled, ApprovalRequested, Authority, GateState, IncidentState, Level, Severity, Text, payload::Kind,
 };
 use jiff::Timestamp;
 
@@ -60,14 +60,7 @@ pub(crate) fn open(
         let settled = cancelled(&format!("the incident is {}", state.state().as_str_name()));
         return Ok(Judged::new(Answer::Settled { settled }, vec![]));
     }
-    let levels = rules.policy.levels(request.kind, state.severity(), rules.auto_escalate_p1);
-    // Four eyes guards what is done to production, where asker and approver must differ.
-    let four_eyes =
-        rules.policy.four_eyes && matches!(request.kind, GateKind::Remediate | GateKind::UnknownCell);
-    let quorum = rules.policy.quorum(request.kind);
-    let ask = GateAsk { kind: request.kind.name(), requester: &request.requester, four_eyes, roles: &[] };
-    let bench = Bench::new(state, ask, quorum, rules);
-    let first = bench.first(&levels);
+    let Ladder { levels, first, four_eyes, quorum } = ladder(state, request.kind, &request.requester, rules);
     let skipped_levels: Vec<u32> = (0..first).map(number).collect();
     let at = context.occurred_at.as_microsecond();
     let due = at + levels.get(first).map_or(0, |level| level.timeout_ms * 1_000);
@@ -96,6 +89,40 @@ pub(crate) fn open(
     };
     let gate = view(&fold::requested(&record, state.seq + 1));
     Ok(Judged::new(Answer::GateOpened { gate }, vec![Kind::ApprovalRequested(record)]))
+}
+
+/// The levels of a gate as it is opened now.
+struct Ladder {
+    levels: Vec<Level>,
+    /// Where it begins: a level that nobody can fill is left out.
+    first: usize,
+    four_eyes: bool,
+    quorum: u32,
+}
+
+fn ladder(state: &IncidentState, kind: GateKind, requester: &str, rules: Rules<'_>) -> Ladder {
+    let levels = rules.policy.levels(kind, state.severity(), rules.auto_escalate_p1);
+    // Four eyes guards what is done to production, where asker and approver must differ.
+    let four_eyes = rules.policy.four_eyes && matches!(kind, GateKind::Remediate | GateKind::UnknownCell);
+    let quorum = rules.policy.quorum(kind);
+    let ask = GateAsk { kind: kind.name(), requester, four_eyes, roles: &[] };
+    let first = Bench::new(state, ask, quorum, rules).first(&levels);
+    Ladder { levels, first, four_eyes, quorum }
+}
+
+/// Who decides first at a gate that `requester` is about to open; `None` where the policy asks for no gate.
+pub fn first_deciders(
+    state: &IncidentState,
+    kind: GateKind,
+    requester: &str,
+    authority: Authority,
+    rules: Rules<'_>,
+) -> Option<Vec<String>> {
+    if !rules.policy.has_gate(kind, state.severity(), authority) {
+        return None;
+    }
+    let Ladder { levels, first, .. } = ladder(state, kind, requester, rules);
+    Some(roles(&levels, first))
 }
 
 /// A gate is opened once: asking again tells how it stands and never takes back how it ended.

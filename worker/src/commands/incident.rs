@@ -13,7 +13,7 @@ use crate::{
     commands::{
         follow::{Awaited, Follower},
         incident_args::{
-            DeclareArgs, IncidentCommand, KeyArgs, ListArgs, RemediateArgs, ResponderArgs, ShowArgs,
+            CommandArgs, DeclareArgs, IncidentCommand, ListArgs, RemediateArgs, ResponderArgs, ShowArgs,
             SignOffArgs, StatusArgs,
         },
         incident_view,
@@ -34,7 +34,7 @@ const OPENING: Duration = Duration::from_secs(60);
 struct Request<'a> {
     id: &'a str,
     verb: &'a str,
-    key: &'a KeyArgs,
+    key: &'a CommandArgs,
     body: Value,
     /// Whether to follow what it starts until that ends.
     wait: bool,
@@ -44,7 +44,7 @@ struct Request<'a> {
 pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) -> anyhow::Result<ExitCode> {
     match (request(command), command) {
         (Some(request), _) => {
-            let api = Api::open(config, request.key.idempotency_key.clone())?;
+            let api = Api::for_command(config, request.key)?;
             // What changed can only be told by who knows what was there before.
             let before = if json { Value::Null } else { api.get(&["incidents", request.id], &[]).await? };
             let posted = api.post(&["incidents", request.id, request.verb], &request.body).await;
@@ -408,7 +408,7 @@ async fn sign_off(config: &Config, args: &SignOffArgs, json: bool) -> anyhow::Re
         )
         .into());
     }
-    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let api = Api::for_command(config, &args.key)?;
     let digest = match &args.digest {
         Some(digest) => digest.clone(),
         None => ask_for_digest(&api, &args.id).await?,
@@ -504,6 +504,10 @@ fn answer(request: &Request<'_>, before: &Value, after: &Value, reply: &Reply, j
         }
         if reply.body["workflowId"].is_string() {
             line.push_str(if request.verb == "stop" { "  is told to stop" } else { "  starts" });
+            if let Some(roles) = reply.body["gate"]["requiredRoles"].as_array() {
+                let roles: Vec<_> = roles.iter().filter_map(Value::as_str).collect();
+                line.push_str(&format!(" and waits for approval by {}", roles.join(" or ")));
+            }
             if !request.wait {
                 line.push_str(&format!("; `harmony incident show {} --follow` follows it", request.id));
             }

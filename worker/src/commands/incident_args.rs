@@ -112,6 +112,16 @@ pub(crate) struct ShowArgs {
     pub(super) follow: bool,
 }
 
+/// What every command on an incident may be given.
+#[derive(Debug, Args)]
+pub(crate) struct CommandArgs {
+    #[command(flatten)]
+    pub(crate) once: KeyArgs,
+    /// Only if this is still the incident's last record, as "seq" of `incident show --json` says
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) if_match: Option<u64>,
+}
+
 /// An incident, and nothing else.
 #[derive(Debug, Args)]
 pub(crate) struct OneArgs {
@@ -119,7 +129,7 @@ pub(crate) struct OneArgs {
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `declare`.
@@ -227,7 +237,7 @@ pub(crate) struct UpdateArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `retry`.
@@ -241,7 +251,7 @@ pub(crate) struct RetryArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `note`.
@@ -253,7 +263,7 @@ pub(crate) struct NoteArgs {
     /// The note
     pub(super) text: String,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `action`.
@@ -271,7 +281,7 @@ pub(crate) struct ActionArgs {
     #[arg(long)]
     pub(super) detail: Option<String>,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `signal`.
@@ -296,7 +306,7 @@ pub(crate) struct SignalArgs {
     #[arg(long)]
     pub(super) summary: Option<String>,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `slo-violation`.
@@ -317,7 +327,7 @@ pub(crate) struct SloViolationArgs {
     #[arg(long)]
     pub(super) detail: Option<String>,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `tag` and `untag`.
@@ -329,7 +339,7 @@ pub(crate) struct TagArgs {
     /// Tag
     pub(super) tag: String,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `ticket`.
@@ -347,7 +357,7 @@ pub(crate) struct TicketArgs {
     #[arg(long)]
     pub(super) url: Option<String>,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `status`.
@@ -371,7 +381,7 @@ pub(crate) struct StatusArgs {
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) kind: Option<String>,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `severity`.
@@ -386,7 +396,7 @@ pub(crate) struct SeverityArgs {
     #[arg(long)]
     pub(super) reason: Option<String>,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `assign` and `release`.
@@ -400,7 +410,7 @@ pub(crate) struct ResponderArgs {
     /// Id in the directory
     pub(super) principal: String,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `remediate`.
@@ -436,7 +446,7 @@ pub(crate) struct RemediateArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `stop`.
@@ -451,7 +461,7 @@ pub(crate) struct StopArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `resume`.
@@ -466,7 +476,7 @@ pub(crate) struct ResumeArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `close-out`.
@@ -490,7 +500,7 @@ pub(crate) struct CloseOutArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `cancel`.
@@ -505,7 +515,7 @@ pub(crate) struct CancelArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `review`.
@@ -533,7 +543,7 @@ pub(crate) struct ReviewArgs {
     #[arg(long, conflicts_with_all = ["section", "action"])]
     pub(super) markdown: bool,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `post-mortem`.
@@ -560,7 +570,7 @@ pub(crate) struct PostMortemArgs {
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// Options of `sign-off`.
@@ -573,7 +583,7 @@ pub(crate) struct SignOffArgs {
     #[arg(long)]
     pub(super) digest: Option<String>,
     #[command(flatten)]
-    pub(super) key: KeyArgs,
+    pub(super) key: CommandArgs,
 }
 
 /// An incident's id in any case, or its number alone, which is one of this year.

@@ -158,6 +158,13 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
         Order::Close => (status::close(on(json!({}))).await, ""),
     };
     let answer = answered(response).await?;
+    if let Some(roles) = answer["gate"]["requiredRoles"].as_array() {
+        let roles: Vec<_> = roles.iter().filter_map(Value::as_str).collect();
+        return Ok(format!(
+            "The close-out of {incident} has begun and waits for approval by {}.",
+            roles.join(" or ")
+        ));
+    }
     let unchanged = answer["answer"] == "unchanged";
     let done = if unchanged { "It was so already. " } else { done };
     Ok(format!("{done}{incident} is {} ({}).", shown(&answer["state"]), shown(&answer["phase"])))
