@@ -55,14 +55,15 @@ impl Services {
         if known.is_none() {
             self.declare(&request, &scope).await?;
         }
-        let right = right_to_start(kind);
+        let missing = |starter: &Principal| {
+            let rights = rights_to_start(kind).iter();
+            rights.copied().find(|right| !rules.access.may(starter, *right, &org, known.as_ref()))
+        };
         let refuse = if !attested && rules.policy.manual_starts == Manual::Refuse {
             Some("workflows started straight at Temporal are not accepted here".to_owned())
-        } else if starter.is_none_or(|starter| rules.access.may(starter, right, &org, known.as_ref())) {
-            // Who is nobody in person starts what a promotion decided: that was checked above.
-            None
         } else {
-            Some(rules.access.needs(right))
+            // Who is nobody in person starts what a promotion decided: that was checked above.
+            starter.and_then(missing).map(|right| rules.access.needs(right))
         };
         let command = Command::StartBlueprint {
             workflow_id: scope.workflow_id.clone(),
@@ -165,8 +166,13 @@ fn identity(request: &BeginRequest) -> Result<(WorkflowId, OrgId, IncidentId), A
 }
 
 /// What whoever starts a blueprint must have the right to.
-fn right_to_start(kind: Option<WorkflowType>) -> Right {
-    if kind == Some(WorkflowType::CloseOut) { Right::Resolve } else { Right::Respond }
+fn rights_to_start(kind: Option<WorkflowType>) -> &'static [Right] {
+    match kind {
+        Some(WorkflowType::CloseOut) => &[Right::Resolve],
+        Some(WorkflowType::PostMortem) => &[Right::Respond, Right::ConfluenceWrite],
+        Some(WorkflowType::Remediate) => &[Right::Respond, Right::OperationsExecute],
+        Some(WorkflowType::Act | WorkflowType::Initiate) | None => &[Right::Respond],
+    }
 }
 
 /// What a blueprint needs to know of its incident.

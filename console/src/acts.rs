@@ -41,6 +41,12 @@ pub(crate) async fn update(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
     let body: UpdateBody = call.body()?;
     let message = body.message.trim().to_owned();
+    if !message.is_empty() {
+        call.caller.require(Right::SlackWrite, Some(&state))?;
+    }
+    if body.public {
+        call.caller.require(Right::StatuspageWrite, Some(&state))?;
+    }
     if message.is_empty() && body.public {
         return Err(ApiError::Invalid("message: say what the public shall read".to_owned()));
     }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::{HeaderMap, header};
 use harmony_incidents::{
-    Directory, OrgId, Principal, Right, Role, RuleSet, Rules,
+    Directory, LinkName, OrgId, Principal, Right, Role, RuleSet, Rules,
     log::{Authority, IncidentState},
 };
 
@@ -70,6 +70,20 @@ impl Caller {
     /// Whether the policies give this right.
     pub(crate) fn may(&self, right: Right, incident: Option<&IncidentState>) -> bool {
         self.rules.access.may(&self.principal, right, &self.org, incident)
+    }
+
+    /// Whether a link to a vendor's side of an incident is theirs to see.
+    pub(crate) fn may_see(&self, link: &str, incident: &IncidentState) -> bool {
+        use LinkName::{
+            SlackChannel, SlackChannelArchived, SlackChannelName, SlackMessageTs, StatuspageIncidentId,
+            StatuspageStatus,
+        };
+        let scope = match link.parse() {
+            Ok(SlackChannel | SlackChannelArchived | SlackChannelName | SlackMessageTs) => Right::SlackRead,
+            Ok(StatuspageIncidentId | StatuspageStatus) => Right::StatuspageRead,
+            _ => return true,
+        };
+        self.may(scope, Some(incident))
     }
 
     /// The authority that the policies give.

@@ -174,7 +174,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     if call.knows(&tag) {
         return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
     }
-    Ok((tagged, Json(views::incident(&state))).into_response())
+    Ok((tagged, Json(views::incident(&state, &call.caller))).into_response())
 }
 
 /// `GET …/incidents`

@@ -8,8 +8,8 @@ use harmony_incidents::{
     GateStatus, HasStatus, RunStatus, approvals,
     command::GateView,
     log::{
-        ActionState, Authority, BlueprintState, GateState, IncidentState, SignalState, SloViolationState,
-        Text,
+        ActionState, Authority, BlueprintState, GateState, IncidentState, Link, SignalState,
+        SloViolationState, Text,
     },
     record, sentence, words,
 };
@@ -19,6 +19,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::auth::Caller;
 
 /// A text as people may read it, empty where there is none.
 pub(crate) fn text(text: Option<&Text>) -> String {
@@ -225,8 +227,9 @@ pub(crate) fn summary(state: &IncidentState) -> Summary {
     }
 }
 
-/// An incident with everything about it but its records.
-pub(crate) fn incident(state: &IncidentState) -> Incident {
+/// An incident with everything about it but its records, and the links that its reader sees.
+pub(crate) fn incident(state: &IncidentState, caller: &Caller) -> Incident {
+    let links = || state.links.iter().filter(|link| caller.may_see(&link.name, state));
     Incident {
         summary: summary(state),
         description: text(state.summary.as_ref()),
@@ -235,7 +238,7 @@ pub(crate) fn incident(state: &IncidentState) -> Incident {
         primary_signal_id: primary_signal(state),
         runbook_path: state.runbook_path.clone(),
         trace_id: state.trace_id.clone(),
-        external_refs: external_refs(state),
+        external_refs: external_refs(links(), state),
         public_title: text(state.public_title.as_ref()),
         public_message: text(state.public_message.as_ref()),
         impacted_services: state.impacted_services.clone(),
@@ -243,7 +246,7 @@ pub(crate) fn incident(state: &IncidentState) -> Incident {
         cost_center: state.cost_center.clone(),
         correlation_keys: state.correlation_keys.clone(),
         tags: state.tags.clone(),
-        links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
+        links: links().map(|link| (link.name.clone(), link.value.clone())).collect(),
         responders: list(&state.responders, |one| json!({"role": one.role, "principalId": one.principal})),
         signals: list(&state.signals, signal),
         actions: list(&state.actions, action),
@@ -299,8 +302,8 @@ fn primary_signal(state: &IncidentState) -> String {
     state.signals.first().map(|one| one.signal_id.clone()).unwrap_or_default()
 }
 
-fn external_refs(state: &IncidentState) -> Vec<Value> {
-    let links = state.links.iter().map(|one| json!({"system": one.name, "ref": one.value, "url": one.url}));
+fn external_refs<'a>(links: impl Iterator<Item = &'a Link>, state: &'a IncidentState) -> Vec<Value> {
+    let links = links.map(|one| json!({"system": one.name, "ref": one.value, "url": one.url}));
     let tickets =
         state.tickets.iter().map(|one| json!({"system": one.system, "ref": one.ticket, "url": one.url}));
     links.chain(tickets).collect()

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{ids::OrgId, promotion::AUTO_ACTOR};
 
-/// A role in an organisation. Ordered: each of the first six may do what the ones before it may.
+/// A role in an organisation. Ordered: each on the [`Role::LADDER`] may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Reads, notes, actions.
@@ -24,23 +24,26 @@ pub enum Role {
     /// Status and close-out; a gate role.
     #[serde(rename = "sre-oncall", alias = "ONCALL_ENGINEER")]
     OnCall,
-    /// Sign-off; a gate role. Also held by assignment, for one incident.
+    /// Severity, the review and its sign-off; a gate role. Also held by assignment, for one incident.
     #[serde(rename = "incident-commander")]
     Commander,
-    /// Severity, Confluence; a gate role.
+    /// A gate role of the second level.
     #[serde(rename = "incident-manager", alias = "SRE_LEAD")]
     Manager,
     /// Redaction; a gate role.
     #[serde(rename = "org-admin", alias = "ORG_ADMIN")]
     Admin,
-    /// Decides gates whose policy names it; nothing else.
+    /// Decides gates; the default policy names it at every level. Nothing else.
     #[serde(rename = "incident-approver")]
     Approver,
+    /// What a viewer may, the catalog, deploying and promoting.
+    #[serde(rename = "deployer")]
+    Deployer,
 }
 
 impl Role {
     /// Every role, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Viewer,
         Self::Responder,
         Self::OnCall,
@@ -48,7 +51,12 @@ impl Role {
         Self::Manager,
         Self::Admin,
         Self::Approver,
+        Self::Deployer,
     ];
+
+    /// Those of which each is also every one before it.
+    pub const LADDER: [Self; 6] =
+        [Self::Viewer, Self::Responder, Self::OnCall, Self::Commander, Self::Manager, Self::Admin];
 
     /// The role's name in files and records.
     pub fn name(self) -> &'static str {
@@ -60,7 +68,18 @@ impl Role {
             Self::Manager => "incident-manager",
             Self::Admin => "org-admin",
             Self::Approver => "incident-approver",
+            Self::Deployer => "deployer",
         }
+    }
+
+    /// Whether it stands on the [`Role::LADDER`].
+    pub fn is_on_ladder(self) -> bool {
+        Self::LADDER.contains(&self)
+    }
+
+    /// The most of these: on the ladder if any is, else the last beside it.
+    pub fn highest(roles: &[Self]) -> Option<Self> {
+        roles.iter().copied().max_by_key(|role| (role.is_on_ladder(), *role))
     }
 }
 

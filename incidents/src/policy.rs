@@ -143,8 +143,10 @@ pub struct Policy {
 
 const FIRST: [Role; 2] = [Role::Commander, Role::OnCall];
 
+/// A level of these roles, and of those whose only part is to approve.
 fn level(roles: &[Role], minutes: i64, page: bool) -> LevelRule {
-    LevelRule { roles: roles.to_vec(), within: SignedDuration::from_mins(minutes), page }
+    let roles = roles.iter().copied().chain([Role::Approver]).collect();
+    LevelRule { roles, within: SignedDuration::from_mins(minutes), page }
 }
 
 fn ladder(minutes: [i64; 3], page_first: bool) -> Vec<LevelRule> {

@@ -34,13 +34,13 @@ const PEOPLE: [(&str, &str, &str, &[&str]); 7] = [
     ("oncall", "Oskar Oncall", "U0000ONCALL", &["sre-oncall"]),
     ("manager", "Mara Manager", "U000MANAGER", &["incident-manager"]),
     ("viewer", "Vera Viewer", "U0000VIEWER", &["incident-viewer"]),
-    ("deployer", "Dora Deployer", "U00DEPLOYER", &["incident-viewer"]),
+    ("deployer", "Dora Deployer", "U00DEPLOYER", &["deployer"]),
 ];
 
 /// Whose token the commands of this machine use.
 const OPERATOR: &str = "operator";
 
-const EVERY_ROLE: [&str; 7] = [
+const EVERY_ROLE: [&str; 8] = [
     "incident-viewer",
     "incident-responder",
     "sre-oncall",
@@ -48,6 +48,7 @@ const EVERY_ROLE: [&str; 7] = [
     "incident-manager",
     "org-admin",
     "incident-approver",
+    "deployer",
 ];
 
 const POLICY: &str = r#"# What has a gate, who may open it, how long each level has. What is not here has its default; an unknown name is an
@@ -212,8 +213,11 @@ mod tests {
         assert!(access.may(operator, Right::Administer, &org, None));
         let commander = directory.by_slack_user("U0COMMANDER").unwrap();
         assert_eq!(commander.roles(&org, None), [Role::Commander]);
-        assert_eq!(directory.get("admin").unwrap().roles(&org, None).len(), 7);
+        assert_eq!(directory.get("admin").unwrap().roles(&org, None).len(), 8);
         assert!(!access.may(directory.get("viewer").unwrap(), Right::Respond, &org, None));
+        let deployer = directory.get("deployer").unwrap();
+        assert!(access.may(deployer, Right::DeployExecute, &org, None));
+        assert!(!access.may(deployer, Right::Respond, &org, None));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use askama::Template;
 use harmony_eventlog::history::state_at;
 use harmony_incidents::{
-    HasStatus, LinkName, RunStatus,
+    HasStatus, LinkName, Right, RunStatus,
     log::{BlueprintState, IncidentState, Phase, State},
     status, words as vocabulary,
 };
@@ -249,6 +249,9 @@ fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
     };
     let mut out = Vec::new();
     for link in &state.links {
+        if !visit.caller.may_see(&link.name, state) {
+            continue;
+        }
         let name = link.name.parse::<LinkName>().ok();
         let label = name.map(label_of);
         // An address that stands beside its id is that id's link.
@@ -353,7 +356,8 @@ struct Choice {
 /// `GET …/incidents/{id}/remediate`: choose a runbook and its cells.
 pub(crate) async fn remediate(visit: Visit) -> Page {
     let (id, state) = visit.incident().await?;
-    visit.require(harmony_incidents::Right::Respond, Some(&state))?;
+    visit.require(Right::Respond, Some(&state))?;
+    visit.require(Right::OperationsExecute, Some(&state))?;
     let wanted = visit.query.one("runbook").unwrap_or_default();
     let runbooks = &visit.app.doors.runbooks;
     let known = runbooks.list();

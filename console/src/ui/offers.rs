@@ -59,8 +59,8 @@ pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
         address: format!("/orgs/{org}/incidents/{}/do/", state.incident),
         key: Uuid::now_v7(),
         note: may(Right::Note),
-        update: respond && active,
-        remediate: respond && active && !runs("remediate"),
+        update: respond && may(Right::SlackWrite) && active,
+        remediate: respond && may(Right::OperationsExecute) && active && !runs("remediate"),
         stop: respond && runs("remediate"),
         verify: resolve
             && held == State::Mitigating

@@ -82,6 +82,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let (id, state) = visit.incident().await?;
     let org = &visit.caller.org;
     let may_write = visit.may(Right::Respond, Some(&state));
+    let may_propose = may_write && visit.may(Right::ConfluenceWrite, Some(&state));
     let missing = offers::missing(&visit, &state);
     let over = state.state() == State::Resolved;
     let running =
@@ -108,7 +109,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
                 seq: item.seq,
             })
             .collect(),
-        may_propose: may_write && over && missing.is_empty() && !running,
+        may_propose: may_propose && over && missing.is_empty() && !running,
         missing,
         may_write,
         is_published: rendered.as_ref().is_some_and(|page| page.published),

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{IncidentId, OrgId, Right, ids::IdError, log::IncidentState};
+use harmony_incidents::{IncidentId, OrgId, Right, Role, ids::IdError, log::IncidentState};
 use jiff::Timestamp;
 
 use super::{Pages, Trouble, assets, session::Session, sign_in};
@@ -128,8 +128,7 @@ pub(crate) fn frame(caller: &Caller, csrf: &str, at: &'static str, done: Option<
     let principal = &caller.principal;
     let name = if principal.name.is_empty() { &principal.id } else { &principal.name };
     let roles = principal.roles(&caller.org, None);
-    let highest =
-        roles.iter().rev().find(|role| **role != harmony_incidents::Role::Approver).or(roles.last());
+    let highest = Role::highest(&roles);
     Frame {
         org: caller.org.to_string(),
         orgs: principal.roles.keys().map(OrgId::to_string).collect(),

@@ -67,7 +67,7 @@ async fn each_role_may_do_what_the_table_says() {
         ("operator", Method::POST, "incidents/ID/responders"),
         ("operator", Method::POST, "incidents/ID/review"),
         ("operator", Method::POST, "incidents/ID/remediate"),
-        ("operator", Method::POST, "incidents/ID/post-mortem"),
+        ("commander", Method::POST, "incidents/ID/post-mortem"),
         ("operator", Method::POST, "incidents/ID/stop"),
         ("oncall", Method::POST, "incidents/ID/status"),
         ("oncall", Method::POST, "incidents/ID/verify"),
@@ -75,7 +75,7 @@ async fn each_role_may_do_what_the_table_says() {
         ("oncall", Method::POST, "incidents/ID/cancel"),
         ("oncall", Method::POST, "incidents/ID/close"),
         ("commander", Method::POST, "incidents/ID/sign-off"),
-        ("manager", Method::POST, "incidents/ID/severity"),
+        ("commander", Method::POST, "incidents/ID/severity"),
     ] {
         let id = world.declared("P2").await;
         let path = path.replace("ID", &id);

@@ -54,7 +54,7 @@ async fn resolving_goes_through_the_gate_of_the_close_out() {
             "incidentId": id, "workflowId": format!("incident.close-out-{id}"), "attempt": 1,
             "gate": {
                 "gateId": format!("incident.close-out-{id}#1/approve"), "kind": "close-out",
-                "requiredRoles": ["incident-commander", "sre-oncall", "incident-manager"],
+                "requiredRoles": ["incident-commander", "sre-oncall", "incident-manager", "incident-approver"],
             },
         })
     );

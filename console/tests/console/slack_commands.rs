@@ -32,11 +32,11 @@ async fn incident_is_run_by_typing() {
         );
         assert_eq!(
             says("U0ONCALL", "status INC-2026-0001 resolved Rolled back").await,
-            "The close-out of INC-2026-0001 has begun and waits for approval by incident-commander or sre-oncall or incident-manager."
+            "The close-out of INC-2026-0001 has begun and waits for approval by incident-commander or sre-oncall or incident-manager or incident-approver."
         );
         assert_eq!(
             says("U0OPERATOR", "severity INC-2026-0001 P1").await,
-            "Nothing was changed: this needs the role incident-manager at least; operator has incident-responder"
+            "Nothing was changed: this needs the role incident-commander at least; operator has incident-responder"
         );
         assert_eq!(
             says("U0MANAGER", "severity INC-2026-0001 P3 Fewer").await,

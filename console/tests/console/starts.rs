@@ -104,7 +104,7 @@ async fn starts_that_are_not_legal_are_refused_before() {
     for (who, verb, body, status, expected) in [
         ("operator", "remediate", json!({ "runbook": "rollback.md" }), 409, "OPEN or MITIGATING"),
         (
-            "operator",
+            "commander",
             "post-mortem",
             json!({}),
             409,
@@ -137,7 +137,7 @@ async fn close_out_cancel_and_post_mortem_carry_their_own_fields() {
         .ok(202);
     world.temporal_is(false);
     let review = json!({ "title": "Checkout", "labels": ["review"] });
-    let answer = world.post("operator", &format!("incidents/{reviewed}/post-mortem"), review).await.ok(202);
+    let answer = world.post("commander", &format!("incidents/{reviewed}/post-mortem"), review).await.ok(202);
     assert_eq!(answer["warning"], "recorded; the run starts when 127.0.0.1:7233 answers");
 
     let inputs: Vec<_> =

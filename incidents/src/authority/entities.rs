@@ -71,10 +71,10 @@ impl Subject {
     }
 }
 
-/// Each of the first six roles is also every one before it.
+/// Each role on the ladder is also every one before it.
 fn with_lesser(held: Vec<Role>) -> Vec<Role> {
     let ladder =
-        |role: Role| Role::ALL.into_iter().filter(move |lesser| role != Role::Approver && *lesser <= role);
+        |role: Role| Role::LADDER.into_iter().filter(move |lesser| role.is_on_ladder() && *lesser <= role);
     let mut roles: Vec<Role> = held.iter().copied().flat_map(ladder).chain(held.iter().copied()).collect();
     roles.sort_unstable();
     roles.dedup();
@@ -128,6 +128,11 @@ pub(super) fn organisation(org: &OrgId) -> EntityUid {
 
 pub(super) fn action(name: &str) -> EntityUid {
     uid(Kind::Action, name)
+}
+
+/// An action that belongs to a scope: a policy that speaks of the scope's actions speaks of it.
+pub(super) fn action_in(name: &str, scope: &str) -> Option<Entity> {
+    Entity::new_with_tags(action(name), [], [action(scope)], []).ok()
 }
 
 fn person(id: &str) -> EntityUid {

@@ -35,7 +35,7 @@ pub enum Right {
     ReadGates,
     /// Add a note or an action.
     Note,
-    /// Declare, update, assign; start initiate, remediate and post-mortem; write review sections; stop.
+    /// Declare, update, assign; start initiate and remediate; write review sections; stop.
     Respond,
     /// Change status, verify, close out, cancel.
     Resolve,
@@ -47,10 +47,37 @@ pub enum Right {
     Administer,
     /// Claim `EMERGENCY_OVERRIDE` on a command.
     Override,
+    /// Be shown the public incident.
+    #[serde(rename = "statuspage:read")]
+    StatuspageRead,
+    /// Send an update to the public.
+    #[serde(rename = "statuspage:write")]
+    StatuspageWrite,
+    /// Be shown the channel.
+    #[serde(rename = "slack:read")]
+    SlackRead,
+    /// Send an update to the channel.
+    #[serde(rename = "slack:write")]
+    SlackWrite,
+    /// Propose a runbook.
+    #[serde(rename = "operations:execute")]
+    OperationsExecute,
+    /// Propose the review for publishing.
+    #[serde(rename = "confluence:write")]
+    ConfluenceWrite,
+    /// Decide gates at all; which of them, the gate's level says.
+    #[serde(rename = "workflow:approve")]
+    WorkflowApprove,
+    /// Change the catalog.
+    #[serde(rename = "catalog:write")]
+    CatalogWrite,
+    /// Deploy and promote releases.
+    #[serde(rename = "deploy:execute")]
+    DeployExecute,
 }
 
 impl Right {
-    /// Every right, in the order of the table.
+    /// Every right on incidents, in the order of the table.
     pub const ALL: [Self; 9] = [
         Self::Read,
         Self::ReadGates,
@@ -61,6 +88,19 @@ impl Right {
         Self::ChangeSeverity,
         Self::Administer,
         Self::Override,
+    ];
+
+    /// The scopes of the capabilities, in the order of the table.
+    pub const SCOPES: [Self; 9] = [
+        Self::StatuspageRead,
+        Self::StatuspageWrite,
+        Self::SlackRead,
+        Self::SlackWrite,
+        Self::OperationsExecute,
+        Self::ConfluenceWrite,
+        Self::WorkflowApprove,
+        Self::CatalogWrite,
+        Self::DeployExecute,
     ];
 
     /// The action's name in policies.
@@ -75,6 +115,15 @@ impl Right {
             Self::ChangeSeverity => "change-severity",
             Self::Administer => "administer",
             Self::Override => "override",
+            Self::StatuspageRead => "statuspage:read",
+            Self::StatuspageWrite => "statuspage:write",
+            Self::SlackRead => "slack:read",
+            Self::SlackWrite => "slack:write",
+            Self::OperationsExecute => "operations:execute",
+            Self::ConfluenceWrite => "confluence:write",
+            Self::WorkflowApprove => "workflow:approve",
+            Self::CatalogWrite => "catalog:write",
+            Self::DeployExecute => "deploy:execute",
         }
     }
 }
@@ -216,11 +265,9 @@ impl Access {
         gate: GateAsk<'_>,
     ) -> Option<Role> {
         let gate = GateAsk { four_eyes: false, ..gate };
-        principal
-            .roles(org, Some(incident))
-            .into_iter()
-            .rev()
-            .find(|role| self.decides(&Subject::holder(*role, org), decision, org, incident, gate).is_ok())
+        let mut roles = principal.roles(org, Some(incident));
+        roles.retain(|role| self.decides(&Subject::holder(*role, org), decision, org, incident, gate).is_ok());
+        Role::highest(&roles)
     }
 
     /// The authority that this principal's commands and runs carry.
@@ -252,7 +299,8 @@ impl Access {
     /// What somebody is told who lacks a right.
     pub fn needs(&self, right: Right) -> String {
         match self.least_role(right) {
-            Some(role) => format!("this needs the role {} at least", role.name()),
+            Some(role) if role.is_on_ladder() => format!("this needs the role {} at least", role.name()),
+            Some(role) => format!("this needs the role {}", role.name()),
             None => format!("no role gives the right {:?} here", right.name()),
         }
     }
@@ -283,6 +331,7 @@ impl Access {
         gate: GateAsk<'_>,
     ) -> Result<(), Denied> {
         let mut known = subject.entities();
+        known.extend(entities::action_in(decision.name(), Right::WorkflowApprove.name()));
         let response = entities::gate(incident, org, gate, &mut known)
             .and_then(|resource| self.ask(subject, decision.name(), resource, known))
             .ok_or(Denied::NotPermitted)?;
@@ -311,7 +360,7 @@ impl Access {
         resource: EntityUid,
         known: Vec<cedar_policy::Entity>,
     ) -> Option<Response> {
-        // Roles and actions have neither attributes nor parents, so they need not be there.
+        // Roles and most actions have neither attributes nor parents, so they need not be there.
         let known = Entities::from_entities(known, None).ok()?;
         let request =
             Request::new(subject.uid.clone(), action(name), resource, Context::empty(), None).ok()?;

@@ -30,15 +30,19 @@ fn commanded_by(id: &str) -> IncidentState {
 
 /// One row for each holder, one column for each right; the last column is the authority.
 fn table(incident: Option<&IncidentState>) -> String {
+    table_of(Right::ALL, incident)
+}
+
+fn table_of(rights: [Right; 9], incident: Option<&IncidentState>) -> String {
     let (access, org) = (Access::built_in(), OrgId::default());
     let mut text = format!("{:20}", "");
-    for right in Right::ALL {
+    for right in rights {
         write!(text, "{} ", right.name()).unwrap();
     }
     for role in Role::ALL {
         let holder = holding("holder", "default", &[role]);
         write!(text, "\n{:20}", role.name()).unwrap();
-        for right in Right::ALL {
+        for right in rights {
             let mark = if access.may(&holder, right, &org, incident) { "yes" } else { "-" };
             write!(text, "{mark:width$} ", width = right.name().len()).unwrap();
         }
@@ -55,25 +59,120 @@ fn every_role_has_exactly_the_rights_of_the_table() {
     incident-viewer     yes  yes        yes  -       -       -        -               -          -        -
     incident-responder  yes  yes        yes  yes     -       -        -               -          -        HUMAN_OPERATOR
     sre-oncall          yes  yes        yes  yes     yes     -        -               -          yes      ON_CALL_SRE
-    incident-commander  yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    incident-commander  yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
     incident-manager    yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
     org-admin           yes  yes        yes  yes     yes     yes      yes             yes        yes      ON_CALL_SRE
     incident-approver   -    yes        -    -       -       -        -               -          -        -
+    deployer            yes  yes        yes  -       -       -        -               -          -        HUMAN_OPERATOR
     ");
     assert_eq!(table(Some(&incident())), table(None), "an incident of theirs changes nothing by itself");
+}
+
+/// The matrix of roles and scopes as the lifecycle's architecture draws it, row by row.
+const MATRIX: [(&str, &[&str]); 4] = [
+    ("incident-viewer", &["statuspage:read", "slack:read"]),
+    (
+        "incident-responder",
+        &["statuspage:read", "statuspage:write", "slack:read", "slack:write", "operations:execute"],
+    ),
+    (
+        "incident-manager",
+        &[
+            "statuspage:read",
+            "statuspage:write",
+            "slack:read",
+            "slack:write",
+            "operations:execute",
+            "confluence:write",
+        ],
+    ),
+    ("incident-approver", &["workflow:approve"]),
+];
+
+#[test]
+fn every_row_of_the_matrix_of_scopes_holds() {
+    let (access, org) = (Access::built_in(), OrgId::default());
+    for (role, scopes) in MATRIX {
+        let role = Role::ALL.into_iter().find(|one| one.name() == role).unwrap();
+        let holder = holding("holder", "default", &[role]);
+        for scope in Right::SCOPES {
+            // A manager is a gate role besides: somebody must decide where there are no approvers.
+            let beside = role == Role::Manager && scope == Right::WorkflowApprove;
+            let expected = scopes.contains(&scope.name()) || beside;
+            assert_eq!(access.may(&holder, scope, &org, None), expected, "{role:?} {}", scope.name());
+        }
+    }
+}
+
+#[test]
+fn every_role_has_exactly_the_scopes_of_the_table() {
+    insta::assert_snapshot!(table_of(Right::SCOPES, None), @r"
+                        statuspage:read statuspage:write slack:read slack:write operations:execute confluence:write workflow:approve catalog:write deploy:execute 
+    incident-viewer     yes             -                yes        -           -                  -                -                -             -              -
+    incident-responder  yes             yes              yes        yes         yes                -                -                -             -              HUMAN_OPERATOR
+    sre-oncall          yes             yes              yes        yes         yes                -                yes              -             -              ON_CALL_SRE
+    incident-commander  yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    incident-manager    yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    org-admin           yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    incident-approver   -               -                -          -           -                  -                yes              -             -              -
+    deployer            yes             -                yes        -           -                  -                -                yes           yes            HUMAN_OPERATOR
+    ");
+    assert_eq!(table_of(Right::SCOPES, Some(&incident())), table_of(Right::SCOPES, None));
+    insta::assert_snapshot!(table_of(Right::SCOPES, Some(&commanded_by("holder"))), @r"
+                        statuspage:read statuspage:write slack:read slack:write operations:execute confluence:write workflow:approve catalog:write deploy:execute 
+    incident-viewer     yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    incident-responder  yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    sre-oncall          yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    incident-commander  yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    incident-manager    yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    org-admin           yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    incident-approver   yes             yes              yes        yes         yes                yes              yes              -             -              ON_CALL_SRE
+    deployer            yes             yes              yes        yes         yes                yes              yes              yes           yes            ON_CALL_SRE
+    ");
+}
+
+#[test]
+fn scope_of_approving_is_every_decision_and_no_gate_by_itself() {
+    let (access, org) = (Access::built_in(), OrgId::default());
+    let approver = holding("approver", "default", &[Role::Approver]);
+    let names = |roles: &[Role]| roles.iter().map(|role| role.name().to_owned()).collect::<Vec<_>>();
+    let decides = |access: &Access, roles: &[String]| {
+        let gate = GateAsk { kind: "remediate", requester: "x", four_eyes: true, roles };
+        access.may_decide(&approver, GateRight::Approve, &org, &incident(), gate).is_ok()
+    };
+    assert!(!decides(&access, &names(&[Role::Commander, Role::Admin])));
+    assert!(decides(&access, &names(&[Role::Commander, Role::Approver])));
+    let file = format!(
+        "{}\nforbid (principal, action in Harmony::Action::\"workflow:approve\", resource);",
+        include_str!("../../src/authority/policies.cedar")
+    );
+    let frozen = Access::parse(&file).unwrap();
+    assert!(!decides(&frozen, &names(&[Role::Approver])));
+    assert!(!frozen.may(&approver, Right::WorkflowApprove, &org, None));
+}
+
+#[test]
+fn default_policy_names_the_approver_at_every_level() {
+    let policy = harmony_incidents::Policy::default();
+    for table in [&policy.urgent, &policy.close_out, &policy.review] {
+        for (severity, level) in table.iter().flat_map(|(severity, levels)| levels.iter().map(move |one| (severity, one))) {
+            assert_eq!(level.roles.last(), Some(&Role::Approver), "{severity}");
+        }
+    }
 }
 
 #[test]
 fn assigned_commander_has_a_commanders_rights_on_that_incident_alone() {
     insta::assert_snapshot!(table(Some(&commanded_by("holder"))), @r"
                         read read-gates note respond resolve sign-off change-severity administer override 
-    incident-viewer     yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
-    incident-responder  yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
-    sre-oncall          yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
-    incident-commander  yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    incident-viewer     yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
+    incident-responder  yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
+    sre-oncall          yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
+    incident-commander  yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
     incident-manager    yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
     org-admin           yes  yes        yes  yes     yes     yes      yes             yes        yes      ON_CALL_SRE
-    incident-approver   yes  yes        yes  yes     yes     yes      -               -          yes      ON_CALL_SRE
+    incident-approver   yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
+    deployer            yes  yes        yes  yes     yes     yes      yes             -          yes      ON_CALL_SRE
     ");
     assert_eq!(table(Some(&commanded_by("somebody else"))), table(None));
 }
@@ -109,7 +208,7 @@ fn assigned_commander_does_not_break_the_glass_on_what_they_asked_for() {
         };
         assert!(breaks("somebody else"), "{role:?}");
         // Who is on call by the directory may, whatever they asked for.
-        assert_eq!(breaks("holder"), role >= Role::OnCall && role != Role::Approver, "{role:?}");
+        assert_eq!(breaks("holder"), role >= Role::OnCall && role.is_on_ladder(), "{role:?}");
     }
 }
 
@@ -154,10 +253,10 @@ fn level_is_filled_by_the_gate_roles_it_names_and_those_above() {
         let roles: Vec<String> = named.iter().map(|role| role.name().to_owned()).collect();
         let gate = GateAsk { kind: "remediate", requester: "somebody else", four_eyes: true, roles: &roles };
         for role in Role::ALL {
-            let expected = if role == Role::Approver {
-                named.contains(&role)
-            } else {
+            let expected = if role.is_on_ladder() {
                 named.iter().any(|least| gate_roles.contains(least) && role >= *least)
+            } else {
+                role == Role::Approver && named.contains(&role)
             };
             let holder = holding("holder", "default", &[role]);
             for decision in [GateRight::Approve, GateRight::Reject] {
@@ -167,7 +266,7 @@ fn level_is_filled_by_the_gate_roles_it_names_and_those_above() {
             let acts_as = access.acts_as(&holder, GateRight::Approve, &org, &incident(), gate);
             assert_eq!(acts_as, expected.then_some(role));
             let breaks = access.may_decide(&holder, GateRight::BreakGlass, &org, &incident(), gate);
-            assert_eq!(breaks.is_ok(), role >= Role::OnCall && role != Role::Approver, "{role:?}");
+            assert_eq!(breaks.is_ok(), role >= Role::OnCall && role.is_on_ladder(), "{role:?}");
         }
     }
 }

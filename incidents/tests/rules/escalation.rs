@@ -83,7 +83,7 @@ fn p1_stays_at_its_first_level_while_the_flag_is_off() {
     world.auto_escalate_p1 = false;
     let answer = world.ask(WorkflowType::Remediate, GateKind::Remediate, "approval");
     let told = story(&mut world, answer);
-    assert_eq!(told, "level 1 5m incident-commander+sre-oncall page -> timed out at 1");
+    assert_eq!(told, "level 1 5m incident-commander+sre-oncall+incident-approver page -> timed out at 1");
     let mut world = World::open(Severity::P2);
     world.auto_escalate_p1 = false;
     let answer = world.ask(WorkflowType::Remediate, GateKind::Remediate, "approval");
@@ -128,6 +128,7 @@ fn level_that_only_the_requester_can_fill_is_skipped_on_record() {
 fn first_level_is_skipped_at_once_when_nobody_but_the_requester_fills_it() {
     let mut world = World::open(Severity::P1);
     world.directory = only(&[("operator", "sre-oncall"), ("approver", "incident-approver")]);
+    world.policy.urgent.get_mut("P1").unwrap()[0].roles = vec![harmony_incidents::Role::OnCall];
     world.policy.urgent.get_mut("P1").unwrap()[1].roles = vec![harmony_incidents::Role::Approver];
     let Answer::GateOpened { gate } = world.ask(WorkflowType::Remediate, GateKind::Remediate, "approval")
     else {

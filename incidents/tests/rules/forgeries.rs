@@ -182,7 +182,7 @@ fn forged(forgery: &Forgery) -> Option<DecisionPayload> {
         }
         Forgery::Replayed => payload = approved.clone(),
         Forgery::Nobody(who) => {
-            let who = ["operator", "viewer", "approver", "stranger", "nobody"][usize::from(*who)];
+            let who = ["operator", "viewer", "responder", "stranger", "nobody"][usize::from(*who)];
             payload = attested(&OURS, "default", gate, who, world);
         }
     }

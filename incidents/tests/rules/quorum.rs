@@ -81,12 +81,12 @@ fn silence_after_some_approvals_approves_nothing() {
 #[test]
 fn approvals_of_those_who_may_still_decide_go_with_the_gate_to_another_level() {
     // Level 2 is the manager's: a commander may not decide there, an admin may.
-    let mut world = waiting(Severity::P1, 3);
+    let mut world = waiting(Severity::P1, 4);
     world.policy.four_eyes = false;
     approve(&mut world, "commander");
     approve(&mut world, "admin");
     world.reach_deadline();
-    assert_eq!(world.expire(), Answer::TimedOut { level: 1 }, "nobody could make three managers");
+    assert_eq!(world.expire(), Answer::TimedOut { level: 1 }, "nobody could make four of three");
 
     let mut world = waiting(Severity::P1, 2);
     approve(&mut world, "commander");
