@@ -101,7 +101,7 @@ impl Walk<'_> {
         browser.script("document.querySelector('input[value=P1]').checked = true").await;
         browser.click("button[value=preview]").await;
         browser.says("What will happen").await;
-        browser.says("incident-commander or sre-oncall within 5 min").await;
+        browser.says("incident-commander or sre-oncall or incident-approver within 5 min").await;
         take(browser, "declare").await;
         fits_a_phone(browser, "declare").await;
         browser.click("button[value=declare]").await;

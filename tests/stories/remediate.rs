@@ -15,7 +15,7 @@ async fn p2_runbook_runs_after_approval_and_is_verified() {
     let (id, _) = world.initiated("Bad release of checkout", "P2").await;
     world.remediate(&id).await;
     let gate = world.gate(&id).await;
-    assert_eq!(gate["requiredRoles"], json!(["incident-commander", "sre-oncall"]));
+    assert_eq!(gate["requiredRoles"], json!(["incident-commander", "sre-oncall", "incident-approver"]));
     assert!(!ran(&world, &id).await, "nothing runs before the decision");
     // Who asked may not approve, and who may not decide changes nothing.
     world.click(&gate, "approve", "operator").await;

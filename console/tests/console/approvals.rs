@@ -18,7 +18,7 @@ async fn gates_are_listed_and_shown_with_what_they_cover() {
         ("digest", json!(DIGEST)),
         ("action", json!("Run rollback.md")),
         ("requestReason", json!("remediation")),
-        ("requiredRoles", json!(["incident-commander", "sre-oncall"])),
+        ("requiredRoles", json!(["incident-commander", "sre-oncall", "incident-approver"])),
         ("level", json!(1)),
         ("requester", json!("operator")),
         ("status", json!("pending")),
@@ -162,7 +162,7 @@ async fn gate_is_passed_on_by_who_may_respond_until_its_last_level() {
     world.outbox().await;
     let first = world.post_with_key("oncall", &path, "e1", body.clone()).await.ok(200);
     assert_eq!((&first["level"], &first["escalated"]), (&json!(2), &json!(true)));
-    assert_eq!(first["requiredRoles"], json!(["incident-manager"]));
+    assert_eq!(first["requiredRoles"], json!(["incident-manager", "incident-approver"]));
     assert_eq!(world.post_with_key("oncall", &path, "e1", body.clone()).await.ok(200)["level"], 2);
     let outbox = world.outbox().await;
     assert_eq!(outbox.len(), 1, "its workflow is woken once: {outbox:?}");
