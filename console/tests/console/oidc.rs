@@ -50,7 +50,7 @@ async fn claims_give_an_id_and_the_roles_that_are_known() {
     let severity = json!({ "severity": "P1" });
     let path = format!("/api/orgs/default/incidents/{id}/severity");
     let detail = call(&world, &token, &path, Some(severity)).await.problem(403);
-    assert_eq!(detail, "this needs the role incident-manager at least; alice has incident-responder");
+    assert_eq!(detail, "this needs the role incident-commander at least; alice has incident-responder");
     // The workflow would look alice up in the directory and not find her: said before anything is declared.
     let declare = json!({ "title": "Checkout fails", "severity": "P3" });
     let detail = call(&world, &token, "/api/orgs/default/incidents", Some(declare)).await.problem(403);

@@ -263,7 +263,7 @@ async fn only_who_may_is_offered_a_decision_and_forging_it_is_refused() {
         ("operator", false, false),
         ("oncall", true, true),
         ("commander", true, true),
-        ("approver", false, false),
+        ("approver", true, true),
     ] {
         let visitor = Visitor::new(&world, who).await;
         let page = visitor.page(&format!("/orgs/default/approvals/{}", encoded(&gate))).await;
@@ -401,7 +401,7 @@ async fn declaration_shows_what_will_happen_before_it_does() {
     for expected in [
         "What will happen",
         "We are investigating an issue with Checkout",
-        "incident-commander or sre-oncall within 5 min",
+        "incident-commander or sre-oncall or incident-approver within 5 min",
     ] {
         assert!(preview.text.contains(expected), "{expected}: {}", preview.text);
     }

@@ -102,7 +102,7 @@ async fn shortcut_asks_in_a_form() {
             "The note is on record.",
         ),
         ("incident-status", json!({ "incident": "INC-2026-0001" }), "INC-2026-0001: P2 is PENDING"),
-        ("incident-severity", json!({ "incident": "INC-2026-0001", "severity": "P1" }), "incident-manager"),
+        ("incident-severity", json!({ "incident": "INC-2026-0001", "severity": "P1" }), "incident-commander"),
         ("incident-close", json!({ "incident": "INC-2026-0001" }), "Nothing was changed"),
     ] {
         workspace.did("shortcut", json!({ "callbackId": name, "userId": "U0OPERATOR" })).await;
