@@ -4,7 +4,8 @@
 //! warning. The channel is archived only where asked, behind a gate of its own.
 
 use harmony_incidents::{
-    Command, GateId, LinkName, Refusal, command::ResolutionInput, log::State, policy::GateKind, visible, words,
+    Command, GateId, LinkName, Refusal, command::ResolutionInput, log::State, policy::GateKind, visible,
+    words,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};

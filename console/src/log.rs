@@ -95,7 +95,8 @@ async fn at(
     let then = state_at(call.app.doors.log.as_ref(), &call.caller.org, incident, seq).await?;
     let (state, entries) = then.ok_or_else(|| LogError::Corrupt { place: incident.to_string() })?;
     let events: Vec<_> = entries.iter().map(views::event).collect();
-    Ok(Json(json!({ "seq": seq, "incident": views::incident(&state, &call.caller), "events": events })).into_response())
+    Ok(Json(json!({ "seq": seq, "incident": views::incident(&state, &call.caller), "events": events }))
+        .into_response())
 }
 
 /// `GET …/log/replay`: every incident folded again, each state compared with the one on record.

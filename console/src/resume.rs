@@ -99,8 +99,7 @@ async fn resume_one(
             ),
         }));
     }
-    let decide =
-        |head: Head<'_>| Ok((judge(head, &command, &context, call.caller.rules())?, items.clone()));
+    let decide = |head: Head<'_>| Ok((judge(head, &command, &context, call.caller.rules())?, items.clone()));
     append_decided(call, incident, key, &command, &context, &decide).await?;
     Ok(())
 }

@@ -117,9 +117,7 @@ async fn resolve(
         cancelled: false,
         reason: why,
     };
-    let start = Start {
-        kind: WorkflowType::CloseOut, target: Some(State::Resolved), own: json!(close_out)
-    };
+    let start = Start { kind: WorkflowType::CloseOut, target: Some(State::Resolved), own: json!(close_out) };
     // A run has what the directory gives its starter, not what is claimed for one command.
     let asked = call.context(Some(state));
     let prepared = Prepared::new(call, incident, state, start, &asked);

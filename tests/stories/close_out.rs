@@ -65,8 +65,7 @@ async fn status_resolved_goes_through_the_gate_of_the_close_out() {
     assert_ne!(world.incident(&id).await["state"], "RESOLVED");
     // Asked again while it waits, at another door.
     let again = json!({ "status": "RESOLVED", "resolutionSummary": "Rolled back" });
-    let (status, problem) =
-        world.api(Method::POST, &format!("incidents/{id}/status"), Some(again)).await;
+    let (status, problem) = world.api(Method::POST, &format!("incidents/{id}/status"), Some(again)).await;
     assert_eq!(status, 409, "{problem}");
     world.click(&gate, "approve", "commander").await;
     let result = world.completed(&id, "close-out").await;

@@ -53,7 +53,10 @@ async fn gate_is_passed_on_by_hand_until_its_last_level() {
         let done = escalate("nobody answers");
         assert!(done.status.success(), "{:?}", refusal(&done));
         let shown = world.gate(&id).await;
-        assert_eq!((&shown["level"], &shown["requiredRoles"]), (&json!(level), &json!([role, "incident-approver"])));
+        assert_eq!(
+            (&shown["level"], &shown["requiredRoles"]),
+            (&json!(level), &json!([role, "incident-approver"]))
+        );
         assert_eq!(shown["escalated"], true);
     }
     let (code, said) = refusal(&escalate("once more"));

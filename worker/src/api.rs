@@ -199,7 +199,9 @@ fn hint_for(status: u16) -> &'static str {
         403 => "ask somebody whose role allows it; the roles stand in directory.toml",
         404 => "check the id; `harmony incident list` shows the incidents",
         409 => "look at it again: `harmony incident show ID`",
-        412 => "look at it again: `harmony incident show ID`; then repeat the command, with the new --if-match or without",
+        412 => {
+            "look at it again: `harmony incident show ID`; then repeat the command, with the new --if-match or without"
+        }
         429 => "wait a moment and try again",
         503 => "something that Harmony needs is away; try again, `harmony config check` shows the addresses",
         _ => "look at the server's log",

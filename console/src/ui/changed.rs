@@ -51,10 +51,10 @@ impl ChangedPage {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let change = |one: &Value| Change {
             seq: one["seq"].to_string(),
-            moment: one["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok()).map_or_else(
-                String::new,
-                words::moment,
-            ),
+            moment: one["at"]
+                .as_str()
+                .and_then(|at| at.parse::<Timestamp>().ok())
+                .map_or_else(String::new, words::moment),
             text: text(&one["text"]),
             actor: text(&one["actor"]),
         };

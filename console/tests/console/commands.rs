@@ -39,7 +39,8 @@ async fn resolving_goes_through_the_gate_of_the_close_out() {
     let id = world.opened("P2").await;
     let path = format!("incidents/{id}/status");
     world.outbox().await;
-    let refused = world.post("operator", &path, json!({ "state": "RESOLVED", "resolutionSummary": "x" })).await;
+    let refused =
+        world.post("operator", &path, json!({ "state": "RESOLVED", "resolutionSummary": "x" })).await;
     assert!(refused.problem(403).contains("sre-oncall"));
     let unsaid = world.post("oncall", &path, json!({ "status": "RESOLVED" })).await;
     assert!(unsaid.problem(422).contains("resolving needs a resolution"));

@@ -131,7 +131,10 @@ async fn whoever_is_refused_is_told_why() {
     world.outbox().await;
     for (user, expected) in [
         ("U0OPERATOR", "This did not count: four-eyes: who asked for it may not approve it"),
-        ("U0VIEWER", "This did not count: missing-role: this level needs incident-commander or sre-oncall or incident-approver"),
+        (
+            "U0VIEWER",
+            "This did not count: missing-role: this level needs incident-commander or sre-oncall or incident-approver",
+        ),
     ] {
         let payload = click(user, user, &url, "approve", &gate_value(&gate_id));
         assert_eq!(interact(&world, &payload, 0).await.status, 200);

@@ -15,7 +15,8 @@ mod refusal;
 mod review;
 
 use harmony_protos::log::{
-    ApprovalCancelled, ApprovalRequested, Authority, GateState, IncidentState, Level, Severity, Text, payload::Kind,
+    ApprovalCancelled, ApprovalRequested, Authority, GateState, IncidentState, Level, Severity, Text,
+    payload::Kind,
 };
 use jiff::Timestamp;
 

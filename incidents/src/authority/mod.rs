@@ -266,7 +266,8 @@ impl Access {
     ) -> Option<Role> {
         let gate = GateAsk { four_eyes: false, ..gate };
         let mut roles = principal.roles(org, Some(incident));
-        roles.retain(|role| self.decides(&Subject::holder(*role, org), decision, org, incident, gate).is_ok());
+        roles
+            .retain(|role| self.decides(&Subject::holder(*role, org), decision, org, incident, gate).is_ok());
         Role::highest(&roles)
     }
 

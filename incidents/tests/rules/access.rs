@@ -155,7 +155,9 @@ fn scope_of_approving_is_every_decision_and_no_gate_by_itself() {
 fn default_policy_names_the_approver_at_every_level() {
     let policy = harmony_incidents::Policy::default();
     for table in [&policy.urgent, &policy.close_out, &policy.review] {
-        for (severity, level) in table.iter().flat_map(|(severity, levels)| levels.iter().map(move |one| (severity, one))) {
+        for (severity, level) in
+            table.iter().flat_map(|(severity, levels)| levels.iter().map(move |one| (severity, one)))
+        {
             assert_eq!(level.roles.last(), Some(&Role::Approver), "{severity}");
         }
     }
