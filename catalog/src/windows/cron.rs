@@ -16,8 +16,8 @@ use super::clock::DAYS;
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
-/// Most beginnings in a day. More often is a way to say always.
-const STARTS: u32 = 48;
+/// Most beginnings in a day, of all rules of a file. More often is a way to say always.
+pub(super) const STARTS: u32 = 48;
 
 /// Longest duration: a month. Dates say what is longer.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 31);
@@ -45,11 +45,12 @@ struct Cron {
 
 impl CronRule {
     pub(super) fn problem(&self) -> Option<(&'static str, &'static str)> {
-        if self.start.minutes.count_ones() * self.start.hours.count_ones() > STARTS {
-            return Some(("start", "begins more than 48 times a day; use fewer and longer ones"));
-        }
         (self.duration < SignedDuration::from_mins(1) || self.duration > LONGEST)
             .then_some(("duration", "a time from \"1m\" to 31 days, such as \"8h\""))
+    }
+
+    pub(super) fn starts_a_day(&self) -> u32 {
+        self.start.minutes.count_ones() * self.start.hours.count_ones()
     }
 
     /// When it began last, not after this instant, if it still lasts.

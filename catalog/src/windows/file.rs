@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::{
     clock::{self, Dates, Weekly},
-    cron::CronRule,
+    cron::{CronRule, STARTS},
     reference::{PolicyKind, PolicyRef},
 };
 
@@ -20,7 +20,7 @@ use super::{
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// Most rules of one kind in a file.
-const RULES: usize = 64;
+const RULES: usize = 16;
 
 /// What happens to a release that comes while a policy closes its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -169,10 +169,8 @@ impl EnvironmentPolicy {
         let document = toml::Deserializer::parse(text)
             .map_err(|error| wrong(start(&error), "", error.message().to_owned()))?;
         let read: File = serde_path_to_error::deserialize(document).map_err(|error| {
-            // `Spanned` adds a key of its own to the path.
-            let key = error.path().to_string().replace(".$__serde_spanned_private_value", "");
-            let key = if key == "." { "" } else { key.as_str() };
-            wrong(start(error.inner()), key, error.inner().message().to_owned())
+            let key = toml_key(error.path());
+            wrong(start(error.inner()), &key, error.inner().message().to_owned())
         })?;
         read.checked().map_err(|Problem { offset, key, problem }| wrong(offset, &key, problem))
     }
@@ -221,6 +219,12 @@ impl EnvironmentPolicy {
     }
 }
 
+/// Where something stands in a TOML file; empty where it is the file as a whole. `Spanned` adds a key of its own.
+pub(crate) fn toml_key(path: &serde_path_to_error::Path) -> String {
+    let key = path.to_string().replace(".$__serde_spanned_private_value", "");
+    if key == "." { String::new() } else { key }
+}
+
 /// What is wrong, and where.
 struct Problem {
     offset: Option<usize>,
@@ -254,6 +258,11 @@ impl File {
         }
         let mode_at = self.mode.as_ref().map(|mode| mode.span().start);
         let mode = self.mode.map(Spanned::into_inner);
+        let starts: u32 = self.cron.iter().map(|rule| rule.get_ref().starts_a_day()).sum();
+        if starts > STARTS {
+            let at = self.cron.first().map(|rule| rule.span().start);
+            return wrong(at, "cron", "begins more than 48 times a day; use fewer and longer ones");
+        }
         let rules = [
             checked("weekly", self.weekly, Weekly::problem, Rule::Weekly)?,
             checked("dates", self.dates, Dates::problem, Rule::Dates)?,

@@ -21,12 +21,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 pub use exception::{NotExcepted, RollbackClaim, RollbackException};
+pub(crate) use file::toml_key;
 pub use file::{EnvironmentPolicy, Mode, PolicyFileError, ReleaseAction};
 pub use reference::{PolicyKind, PolicyRef, PolicyRefError};
-pub use verdict::{NextStep, PolicyGate, PolicyVerdict, ReleaseVerdict};
+pub use verdict::{PolicyGate, PolicyVerdict, ReleaseVerdict};
 
-/// How far ahead an opening is looked for: two years.
-const HORIZON: SignedDuration = SignedDuration::from_hours(24 * 731);
+/// How far ahead an opening is looked for: a year and a month, so that what opens once a year is found.
+const HORIZON: SignedDuration = SignedDuration::from_hours(24 * 400);
 
 /// Every policy of environments that is in force, by reference and version.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -101,21 +102,23 @@ impl EnvironmentPolicies {
 
     /// Whether a release may go out, and when if not now.
     pub fn judge(&self, question: ReleaseQuestion<'_>) -> ReleaseVerdict {
-        let mut policies = Vec::new();
-        let mut unknown = Vec::new();
-        for text in question.refs {
-            match self.named(text) {
-                Ok(policy) if policy.is_about(question.action) => policies.push(policy),
-                Ok(_) => {}
-                Err(problem) => unknown.push((text.clone(), problem)),
+        let mut named: Vec<Named<'_>> = Vec::new();
+        for reference in question.refs {
+            let policy = self.named(reference);
+            let has_nothing_to_say = policy.as_ref().is_ok_and(|policy| !policy.is_about(question.action));
+            // The same policy twice says nothing more.
+            if !has_nothing_to_say && !named.iter().any(|other| other.reference == reference) {
+                named.push(Named { reference, policy });
             }
         }
-        // The same policy twice says nothing more.
-        policies.sort_by(|one, other| one.reference.cmp(&other.reference));
-        policies.dedup_by(|one, other| one.reference == other.reference);
-        let next_open = if unknown.is_empty() { next_open(&policies, question.at) } else { None };
-        ReleaseVerdict::of(&policies, unknown, next_open, question)
+        ReleaseVerdict::of(&named, question)
     }
+}
+
+/// A reference of an environment, with the policy that it names or why there is none.
+struct Named<'a> {
+    reference: &'a str,
+    policy: Result<&'a EnvironmentPolicy, String>,
 }
 
 /// The first instant, not before this one, at which every policy is open.

@@ -9,6 +9,7 @@ use jiff::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::words::PolicyOutcome;
 
 fn policy(text: &str) -> EnvironmentPolicy {
     EnvironmentPolicy::parse("test.toml", text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -147,7 +148,7 @@ mod files {
             ),
             (
                 format!("{head}[[cron]]\nstart = \"* * * * *\"\nduration = \"1h\"\n"),
-                "a.toml:5: cron[0].start: begins more than 48 times a day",
+                "a.toml:5: cron: begins more than 48 times a day",
             ),
             (
                 format!("{head}[[cron]]\nstart = \"0 9 * * *\"\nduration = \"0s\"\n"),
@@ -187,7 +188,7 @@ mod verdicts {
     #[test]
     fn environment_without_policies_is_open() {
         let verdict = EnvironmentPolicies::default().judge(ask(&[], "2026-11-28T03:00:00Z"));
-        assert_eq!((verdict.open, verdict.next_step), (true, NextStep::Proceed));
+        assert_eq!((verdict.open, verdict.outcome), (true, PolicyOutcome::Open));
         assert_eq!((verdict.by, verdict.next_open), (None, None));
     }
 
@@ -203,7 +204,7 @@ mod verdicts {
           "reason": "outside policy:change-window:weekday; the environment opens 2026-11-30 09:00 CET",
           "by": "policy:change-window:weekday",
           "nextOpen": "2026-11-30T08:00:00Z",
-          "nextStep": "refuse",
+          "outcome": "refuse",
           "mode": "refuse",
           "policies": [
             {
@@ -211,13 +212,17 @@ mod verdicts {
               "version": 1,
               "open": false,
               "mode": "refuse",
-              "reason": "outside the window"
+              "reason": "outside the window",
+              "nextOpen": "2026-11-30T08:00:00Z"
             }
           ],
           "action": "deploy",
           "at": "2026-11-28T10:00:00Z"
         }
         "#);
+        let recorded = verdict.recorded();
+        assert_eq!((recorded[0].by.as_str(), recorded[0].mode.as_str()), ("version 1", "refuse"));
+        assert_eq!(recorded[0].next_open_us, 1_796_025_600_000_000);
         assert!(all.judge(ask(&names, "2026-11-30T08:00:00Z")).open);
         assert!(!all.judge(ask(&names, "2026-11-30T16:00:00Z")).open, "the end is not inside");
     }
@@ -244,11 +249,11 @@ mod verdicts {
         let names =
             refs(&["policy:change-window:weekday", "policy:freeze:year-end", "policy:approval:people"]);
         let night = "2026-12-28T22:00:00Z";
-        let step = |texts: &[&str], at| policies(texts).judge(ask(&names, at)).next_step;
-        assert_eq!(step(&[&wait, &gate, PEOPLE], night), NextStep::Wait);
-        assert_eq!(step(&[WEEKDAY, &gate, PEOPLE], night), NextStep::Refuse);
-        assert_eq!(step(&[&wait, &gate, PEOPLE], "2026-12-28T11:00:00Z"), NextStep::Gate);
-        assert_eq!(step(&[&wait, YEAR_END, PEOPLE], night), NextStep::Refuse);
+        let step = |texts: &[&str], at| policies(texts).judge(ask(&names, at)).outcome;
+        assert_eq!(step(&[&wait, &gate, PEOPLE], night), PolicyOutcome::Wait);
+        assert_eq!(step(&[WEEKDAY, &gate, PEOPLE], night), PolicyOutcome::Refuse);
+        assert_eq!(step(&[&wait, &gate, PEOPLE], "2026-12-28T11:00:00Z"), PolicyOutcome::Gate);
+        assert_eq!(step(&[&wait, YEAR_END, PEOPLE], night), PolicyOutcome::Refuse);
     }
 
     #[test]
@@ -259,11 +264,13 @@ mod verdicts {
             refs(&["policy:change-window:weekday", "policy:freeze:year-end", "policy:approval:people"]);
         let verdict = all.judge(ask(&names, "2026-12-28T11:00:00Z"));
         assert_eq!((verdict.open, verdict.mode), (false, Some(Mode::Gate)));
+        let order: Vec<_> = verdict.policies.iter().map(|one| one.reference.clone()).collect();
+        assert_eq!(order, names);
         let by: Vec<_> = verdict.gates.iter().map(|gate| (gate.by.join(" "), gate.levels.len())).collect();
         assert_eq!(by, [("policy:freeze:year-end".to_owned(), 0), ("policy:approval:people".to_owned(), 1)]);
         // With the window open and no freeze the approval is all that is left.
         let verdict = all.judge(ask(&names, "2026-11-30T11:00:00Z"));
-        assert_eq!((verdict.open, verdict.next_step), (true, NextStep::Gate));
+        assert_eq!((verdict.open, verdict.outcome), (true, PolicyOutcome::Gate));
         assert_eq!(verdict.by.as_deref(), Some("policy:approval:people"));
         assert_eq!(verdict.gates.len(), 1);
     }
@@ -274,9 +281,9 @@ mod verdicts {
         let all = policies(&[&only]);
         let names = refs(&["policy:approval:people"]);
         let deploy = ask(&names, "2026-11-30T11:00:00Z");
-        assert_eq!(all.judge(deploy).next_step, NextStep::Proceed);
+        assert_eq!(all.judge(deploy).outcome, PolicyOutcome::Open);
         let promote = ReleaseQuestion { action: ReleaseAction::Promote, ..deploy };
-        assert_eq!(all.judge(promote).next_step, NextStep::Gate);
+        assert_eq!(all.judge(promote).outcome, PolicyOutcome::Gate);
     }
 
     #[test]
@@ -291,7 +298,7 @@ mod verdicts {
         let incident = incident(Severity::P1, State::Open);
         let rollback = Some(RollbackClaim { incident: &incident, actor: "grace" });
         let verdict = all.judge(ReleaseQuestion { rollback, ..ask(&names, "2026-11-30T11:00:00Z") });
-        assert_eq!((verdict.open, verdict.next_step), (false, NextStep::Refuse));
+        assert_eq!((verdict.open, verdict.outcome), (false, PolicyOutcome::Refuse));
         assert_eq!(verdict.by.as_deref(), Some("policy:freeze:gone"));
         assert_eq!((verdict.next_open, verdict.excepted), (None, None));
     }
@@ -318,7 +325,7 @@ mod verdicts {
                 all.judge(ReleaseQuestion { rollback, ..ask(&names, "2026-12-28T11:00:00Z") })
             };
             let verdict = judge(Severity::P2, State::Mitigating, "grace");
-            assert_eq!((verdict.open, verdict.next_step), (false, NextStep::Gate));
+            assert_eq!((verdict.open, verdict.outcome), (false, PolicyOutcome::Gate));
             assert_eq!(verdict.gates[0].by, ["policy:freeze:year-end"]);
             assert!(
                 verdict.reason.contains("INC-2026-0042 (P2) by its responder grace"),
@@ -334,7 +341,7 @@ mod verdicts {
                 (judge(Severity::P1, State::Open, "mallory"), "mallory is no responder of INC-2026-0042"),
                 (judge(Severity::P1, State::Open, ""), " is no responder of INC-2026-0042"),
             ] {
-                assert!(verdict.next_step >= NextStep::Wait, "{expected}");
+                assert!(matches!(verdict.outcome, PolicyOutcome::Refuse | PolicyOutcome::Wait), "{expected}");
                 assert_eq!((verdict.excepted, verdict.gates), (None, vec![]), "{expected}");
                 assert!(verdict.reason.contains(expected), "{}", verdict.reason);
             }
@@ -353,7 +360,7 @@ mod verdicts {
         let names = refs(&["policy:change-window:past"]);
         let verdict = policies(&[past]).judge(ask(&names, "2026-11-28T10:00:00Z"));
         assert_eq!(verdict.next_open, None);
-        assert!(verdict.reason.ends_with("does not open within two years"), "{}", verdict.reason);
+        assert!(verdict.reason.ends_with("does not open within 400 days"), "{}", verdict.reason);
     }
 }
 

@@ -1,24 +1,13 @@
 //! What the policies of an environment say about one release at one instant.
 
-use harmony_incidents::policy::LevelRule;
+use harmony_incidents::{log, policy::LevelRule};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{EnvironmentPolicy, Mode, PolicyKind, ReleaseAction, ReleaseQuestion, RollbackException};
-
-/// What whoever wants to release does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NextStep {
-    /// Go on.
-    Proceed,
-    /// Ask people: every gate of the verdict has to be approved.
-    Gate,
-    /// Wait until `nextOpen`, and ask the policies again then.
-    Wait,
-    /// Give up.
-    Refuse,
-}
+use super::{
+    EnvironmentPolicy, Mode, Named, PolicyKind, ReleaseAction, ReleaseQuestion, RollbackException, next_open,
+};
+use crate::words::PolicyOutcome;
 
 /// The answer about an environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,19 +19,20 @@ pub struct ReleaseVerdict {
     pub reason: String,
     /// The reference that decided; none where the environment is open and nobody has to be asked.
     pub by: Option<String>,
-    /// When every policy lets releases through; none where that is so already, or is not within two years.
+    /// When every policy lets releases through; none where that is so already, or is not within 400 days.
     pub next_open: Option<Timestamp>,
-    /// What follows.
-    pub next_step: NextStep,
+    /// What follows: go on, ask people (every gate of the verdict has to be approved), wait until `next_open` and ask
+    /// the policies again then, or give up.
+    pub outcome: PolicyOutcome,
     /// What closes it does, at its strictest; none where it is open.
     pub mode: Option<Mode>,
     /// Why a rollback gets a gate although the environment is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excepted: Option<RollbackException>,
-    /// Who is asked, where the next step is a gate. All of them have to approve.
+    /// Who is asked, where the outcome is a gate. All of them have to approve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<PolicyGate>,
-    /// What each policy says, by reference.
+    /// What each policy says, in the order in which the environment names them.
     pub policies: Vec<PolicyVerdict>,
     /// What was asked for.
     pub action: ReleaseAction,
@@ -75,26 +65,26 @@ pub struct PolicyVerdict {
     pub mode: Mode,
     /// Why.
     pub reason: String,
+    /// When it lets releases through; none where it does already, or does not within 400 days.
+    pub next_open: Option<Timestamp>,
 }
 
 impl ReleaseVerdict {
-    pub(super) fn of(
-        policies: &[&EnvironmentPolicy],
-        unknown: Vec<(String, String)>,
-        next_open: Option<Timestamp>,
-        question: ReleaseQuestion<'_>,
-    ) -> Self {
+    pub(super) fn of(named: &[Named<'_>], question: ReleaseQuestion<'_>) -> Self {
         let ReleaseQuestion { action, at, rollback, .. } = question;
-        let closed: Vec<&EnvironmentPolicy> =
-            policies.iter().copied().filter(|policy| !policy.is_open(at)).collect();
-        let open = closed.is_empty() && unknown.is_empty();
+        let policies: Vec<&EnvironmentPolicy> =
+            named.iter().filter_map(|one| one.policy.as_ref().ok().copied()).collect();
+        let unknown =
+            named.iter().find_map(|one| one.policy.as_ref().err().map(|problem| (one.reference, problem)));
+        let next_open = if unknown.is_none() { next_open(&policies, at) } else { None };
         // A freeze beats a window, as `PolicyKind` orders them.
-        let strictest = closed.iter().copied().max_by_key(|policy| (policy.mode, policy.reference.kind()));
-        let mode = if unknown.is_empty() { strictest.map(|policy| policy.mode) } else { Some(Mode::Refuse) };
+        let closed = policies.iter().copied().filter(|policy| !policy.is_open(at));
+        let strictest = closed.max_by_key(|policy| (policy.mode, policy.reference.kind()));
+        let open = strictest.is_none() && unknown.is_none();
+        let mode = if unknown.is_some() { Some(Mode::Refuse) } else { strictest.map(|policy| policy.mode) };
         // What a policy that is not there would ask, nobody knows, so nothing is an exception to it.
-        let claim = rollback.filter(|_| unknown.is_empty() && mode.is_some_and(|mode| mode != Mode::Gate));
-        let claimed = claim.map(|claim| claim.exception());
-        let (excepted, not_excepted) = match claimed {
+        let claim = rollback.filter(|_| unknown.is_none() && mode.is_some_and(|mode| mode != Mode::Gate));
+        let (excepted, not_excepted) = match claim.map(|claim| claim.exception()) {
             Some(Ok(exception)) => (Some(exception), None),
             Some(Err(problem)) => (None, Some(problem)),
             None => (None, None),
@@ -104,24 +94,23 @@ impl ReleaseVerdict {
                 || (!policy.is_open(at) && (excepted.is_some() || policy.mode == Mode::Gate))
         };
         let asking: Vec<&EnvironmentPolicy> = policies.iter().copied().filter(asks).collect();
-        let next_step = match mode {
-            Some(Mode::Refuse) if excepted.is_none() => NextStep::Refuse,
-            Some(Mode::Wait) if excepted.is_none() => NextStep::Wait,
-            _ if asking.is_empty() => NextStep::Proceed,
-            _ => NextStep::Gate,
+        let outcome = match mode {
+            Some(Mode::Refuse) if excepted.is_none() => PolicyOutcome::Refuse,
+            Some(Mode::Wait) if excepted.is_none() => PolicyOutcome::Wait,
+            _ if asking.is_empty() => PolicyOutcome::Open,
+            _ => PolicyOutcome::Gate,
         };
-        let by = match (unknown.first(), strictest) {
-            (Some((reference, _)), _) => Some(reference.clone()),
-            (None, Some(policy)) => Some(policy.reference.to_string()),
-            (None, None) => asking.first().map(|policy| policy.reference.to_string()),
-        };
-        let mut reason = match (unknown.first(), strictest) {
-            (Some((reference, problem)), _) => format!("{reference:?}: {problem}"),
-            (None, Some(policy)) => closed_reason(policy, next_open),
-            (None, None) => match &by {
-                Some(approval) => format!("{approval} asks for an approval"),
-                None => "no policy closes the environment".to_owned(),
-            },
+        let (by, mut reason) = match (unknown, strictest, asking.first()) {
+            (Some((reference, problem)), ..) => {
+                (Some(reference.to_owned()), format!("{reference:?}: {problem}"))
+            }
+            (None, Some(policy), _) => (Some(policy.reference.to_string()), closed_reason(policy, next_open)),
+            (None, None, Some(approval)) => {
+                let reference = approval.reference.to_string();
+                let reason = format!("{reference} asks for an approval");
+                (Some(reference), reason)
+            }
+            (None, None, None) => (None, "no policy closes the environment".to_owned()),
         };
         if let Some(RollbackException { incident, severity, responder }) = &excepted {
             reason.push_str(&format!(
@@ -131,20 +120,32 @@ impl ReleaseVerdict {
         if let Some(problem) = not_excepted {
             reason.push_str(&format!("; {problem}"));
         }
-        let gates = if next_step == NextStep::Gate { gates(&asking) } else { vec![] };
         Self {
             open,
             reason,
             by,
             next_open: next_open.filter(|_| !open),
-            next_step,
+            outcome,
             mode,
             excepted,
-            gates,
-            policies: each(policies, unknown, at),
+            gates: if outcome == PolicyOutcome::Gate { gates(&asking) } else { vec![] },
+            policies: named.iter().map(|one| PolicyVerdict::of(one, at)).collect(),
             action,
             at,
         }
+    }
+
+    /// What each policy said, for the record.
+    pub fn recorded(&self) -> Vec<log::PolicyVerdict> {
+        let one = |verdict: &PolicyVerdict| log::PolicyVerdict {
+            r#ref: verdict.reference.clone(),
+            open: verdict.open,
+            mode: verdict.mode.name().to_owned(),
+            by: verdict.version.map(|version| format!("version {version}")).unwrap_or_default(),
+            reason: log::Text::optional(&verdict.reason),
+            next_open_us: verdict.next_open.map(Timestamp::as_microsecond).unwrap_or_default(),
+        };
+        self.policies.iter().map(one).collect()
     }
 }
 
@@ -155,16 +156,27 @@ fn closed_reason(policy: &EnvironmentPolicy, next_open: Option<Timestamp>) -> St
     };
     match next_open {
         Some(at) => format!("{because}; the environment opens {}", policy.shown(at)),
-        None => format!("{because}; the environment does not open within two years"),
+        None => format!("{because}; the environment does not open within 400 days"),
     }
 }
 
-fn each(
-    policies: &[&EnvironmentPolicy],
-    unknown: Vec<(String, String)>,
-    at: Timestamp,
-) -> Vec<PolicyVerdict> {
-    let known = policies.iter().map(|policy| {
+impl PolicyVerdict {
+    fn of(named: &Named<'_>, at: Timestamp) -> Self {
+        let reference = named.reference.to_owned();
+        let policy = match &named.policy {
+            Ok(policy) => *policy,
+            Err(problem) => {
+                let reason = problem.clone();
+                return Self {
+                    reference,
+                    version: None,
+                    open: false,
+                    mode: Mode::Refuse,
+                    reason,
+                    next_open: None,
+                };
+            }
+        };
         let open = policy.is_open(at);
         let reason = match (policy.reference.kind(), open) {
             (PolicyKind::Approval, _) => "asks for an approval",
@@ -173,22 +185,15 @@ fn each(
             (PolicyKind::Freeze, true) => "not in force",
             (PolicyKind::Freeze, false) => "in force",
         };
-        PolicyVerdict {
-            reference: policy.reference.to_string(),
+        Self {
+            reference,
             version: Some(policy.version),
             open,
             mode: policy.mode,
             reason: reason.to_owned(),
+            next_open: if open { None } else { next_open(&[policy], at) },
         }
-    });
-    let unknown = unknown.into_iter().map(|(reference, reason)| PolicyVerdict {
-        reference,
-        version: None,
-        open: false,
-        mode: Mode::Refuse,
-        reason,
-    });
-    known.chain(unknown).collect()
+    }
 }
 
 /// One gate for all that leave the levels to the installation, or name the same.
