@@ -9,9 +9,12 @@
 pub mod adapters;
 pub mod audit;
 pub mod command;
+pub mod descriptions;
 pub mod entity;
 pub mod fold;
+pub mod inbound;
 pub mod judge;
+pub mod outbound;
 pub mod suspects;
 pub mod views;
 pub mod windows;

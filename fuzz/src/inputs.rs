@@ -3,6 +3,11 @@
 use std::str;
 
 use harmony_capabilities::runbook;
+use harmony_catalog::{
+    descriptions::Description,
+    inbound::{self, ChangeReport, DeliveryError, Reading, cdevents::Envelope, github},
+    windows::{EnvironmentPolicies, EnvironmentPolicy, ReleaseAction, ReleaseQuestion},
+};
 use harmony_eventlog::{
     VerifierKey,
     export::{self, Expected},
@@ -25,13 +30,20 @@ pub type Input = fn(&[u8]);
 
 /// Every reader by its name, which is also the name of its corpus. Alphabetical; those of the console are in
 /// [`crate::posted`].
-pub const INPUTS: [(&str, Input); 10] = [
+pub const INPUTS: [(&str, Input); 17] = [
     ("access", access),
+    ("argocd_notification", argocd_notification),
     ("candidate", candidate),
+    ("cdevent", cdevent),
+    ("change_event", change_event),
     ("checkpoint", checkpoint),
     ("decision", decision),
+    ("description", description),
     ("directory", directory),
+    ("environment_policy", environment_policy),
     ("export", export),
+    ("github_webhook", github_webhook),
+    ("gitlab_webhook", gitlab_webhook),
     ("policy", policy),
     ("promotion_policy", promotion_policy),
     ("record", record),
@@ -46,6 +58,78 @@ fn text(bytes: &[u8]) -> Option<&str> {
 fn access(bytes: &[u8]) {
     let Some(file) = text(bytes) else { return };
     let _ = Access::parse(file);
+}
+
+/// What a delivery tells about deployments is short, on one line and safe to follow, whoever wrote it.
+fn is_plain(reading: Result<Reading, DeliveryError>) {
+    let Ok(Reading::Reports(reports)) = reading else { return };
+    assert!(!reports.is_empty(), "a delivery that tells nothing is ignored");
+    for report in &reports {
+        let ChangeReport { subject, delivery_id, service, environment, sha, version, url, summary, .. } = report;
+        assert!(!subject.is_empty() && !delivery_id.is_empty());
+        for line in [&service.name, environment, version, summary] {
+            assert!(line.chars().count() <= 255 && !line.contains('\n'), "{line:?}");
+        }
+        assert!(sha.is_empty() || (sha.len() >= 7 && sha.bytes().all(|byte| byte.is_ascii_hexdigit())));
+        assert!(url.is_empty() || url.starts_with("http"), "{url}");
+        assert!(!report.is_newer_than(report));
+    }
+}
+
+/// A notification of Argo CD.
+fn argocd_notification(bytes: &[u8]) {
+    is_plain(inbound::argocd::read(bytes));
+}
+
+/// A CDEvent, structured and binary.
+fn cdevent(bytes: &[u8]) {
+    is_plain(inbound::cdevents::read(Envelope::Structured, bytes));
+    for event_type in ["dev.cdevents.service.deployed.0.3.0", "dev.cdevents.environment.created.0.3.0"] {
+        let envelope = Envelope::Binary { id: "1", source: "/fuzz", event_type, specversion: "1.0" };
+        is_plain(inbound::cdevents::read(envelope, bytes));
+    }
+}
+
+/// A change event of PagerDuty.
+fn change_event(bytes: &[u8]) {
+    is_plain(inbound::pagerduty::read(bytes, Timestamp::UNIX_EPOCH).map(|enqueued| enqueued.reading));
+}
+
+/// A webhook of GitHub, as each of its events.
+fn github_webhook(bytes: &[u8]) {
+    let workflows = [("test.yml".to_owned(), "production".to_owned())].into();
+    for event in ["deployment", "deployment_status", "release", "workflow_run"] {
+        let headers = github::GitHubHeaders { event, delivery: "1" };
+        is_plain(github::read(headers, &github::DeployWorkflows(workflows.clone()), bytes));
+    }
+}
+
+/// A webhook of GitLab.
+fn gitlab_webhook(bytes: &[u8]) {
+    is_plain(inbound::gitlab::read("1", bytes));
+}
+
+/// Services and environments in a file, in both of its forms.
+fn description(bytes: &[u8]) {
+    let Some(file) = text(bytes) else { return };
+    for name in ["catalog.toml", "catalog-info.yaml"] {
+        let Ok(described) = Description::parse(name, file) else { continue };
+        assert_eq!(Description::merged([(name.to_owned(), described.clone())]), Ok(described));
+    }
+}
+
+/// A change window, a freeze or an approval: what it answers is open when it says that it is.
+fn environment_policy(bytes: &[u8]) {
+    let Some(file) = text(bytes) else { return };
+    let Ok(policy) = EnvironmentPolicy::parse("policy.toml", file) else { return };
+    let refs = [policy.reference.to_string()];
+    let all = EnvironmentPolicies::new([policy]).expect("one policy");
+    let at = "2026-03-29T00:30:00Z".parse().expect("a time");
+    let question = |at| ReleaseQuestion { refs: &refs, action: ReleaseAction::Deploy, at, rollback: None };
+    let verdict = all.judge(question(at));
+    if let Some(next) = verdict.next_open {
+        assert!(next > at && all.judge(question(next)).open, "{verdict:?}");
+    }
 }
 
 /// What a webhook brings is a candidate like any other: it goes through the same door again.
