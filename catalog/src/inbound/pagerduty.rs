@@ -72,7 +72,7 @@ pub fn read(body: &[u8], received_at: Timestamp) -> Result<Enqueued, DeliveryErr
     let fingerprint = if is_sha(&fingerprint) { fingerprint } else { String::new() };
     let version = detail(&["version", "tag", "build"]);
     let environment = detail(&["environment", "env"]);
-    let is_deployment = !environment.is_empty() && !(fingerprint.is_empty() && version.is_empty());
+    let is_deployment = !environment.is_empty() && (!fingerprint.is_empty() || !version.is_empty());
     let status = match detail(&["status", "result", "outcome"]).to_ascii_lowercase().as_str() {
         "failed" | "failure" | "error" => ReleaseStatus::Failed,
         "started" | "running" | "in_progress" => ReleaseStatus::Promoting,

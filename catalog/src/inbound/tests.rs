@@ -446,6 +446,19 @@ mod change_events {
         })
     }
 
+    #[test]
+    fn events_of_these_tests_are_pagerdutys() {
+        let spec = include_str!("../../../capabilities/sandbox/specs/pagerduty-events-v2.json");
+        let spec: Value = serde_json::from_str(spec).unwrap();
+        let operation = &spec["paths"]["/v2/change/enqueue"]["post"];
+        let mut schema = operation["requestBody"]["content"]["application/json"]["schema"].clone();
+        schema["components"] = spec["components"].clone();
+        let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
+        let problems: Vec<String> =
+            validator.iter_errors(&event(json!({"flag": "a"}))).map(|error| error.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?}");
+    }
+
     fn read(payload: &Value) -> Result<pagerduty::Enqueued, DeliveryError> {
         pagerduty::read(&serde_json::to_vec(payload).unwrap(), received())
     }
