@@ -65,7 +65,8 @@ fn is_plain(reading: Result<Reading, DeliveryError>) {
     let Ok(Reading::Reports(reports)) = reading else { return };
     assert!(!reports.is_empty(), "a delivery that tells nothing is ignored");
     for report in &reports {
-        let ChangeReport { subject, delivery_id, service, environment, sha, version, url, summary, .. } = report;
+        let ChangeReport { subject, delivery_id, service, environment, sha, version, url, summary, .. } =
+            report;
         assert!(!subject.is_empty() && !delivery_id.is_empty());
         for line in [&service.name, environment, version, summary] {
             assert!(line.chars().count() <= 255 && !line.contains('\n'), "{line:?}");

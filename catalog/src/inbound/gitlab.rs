@@ -133,7 +133,9 @@ pub fn read(delivery: &str, body: &[u8]) -> Result<Reading, DeliveryError> {
 
 fn status(word: &str) -> Option<ReleaseStatus> {
     match word {
-        "created" | "blocked" | "pending" | "waiting_for_resource" | "preparing" => Some(ReleaseStatus::Draft),
+        "created" | "blocked" | "pending" | "waiting_for_resource" | "preparing" => {
+            Some(ReleaseStatus::Draft)
+        }
         "running" | "canceling" => Some(ReleaseStatus::Promoting),
         "success" => Some(ReleaseStatus::Active),
         "failed" | "canceled" => Some(ReleaseStatus::Failed),

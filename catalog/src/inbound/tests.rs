@@ -453,7 +453,8 @@ mod change_events {
         let operation = &spec["paths"]["/v2/change/enqueue"]["post"];
         let mut schema = operation["requestBody"]["content"]["application/json"]["schema"].clone();
         schema["components"] = spec["components"].clone();
-        let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
+        let validator =
+            jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
         let problems: Vec<String> =
             validator.iter_errors(&event(json!({"flag": "a"}))).map(|error| error.to_string()).collect();
         assert!(problems.is_empty(), "{problems:?}");
