@@ -98,10 +98,10 @@ fn change_event(bytes: &[u8]) {
 
 /// A webhook of GitHub, as each of its events.
 fn github_webhook(bytes: &[u8]) {
-    let workflows = [("test.yml".to_owned(), "production".to_owned())].into();
+    let workflows = github::DeployWorkflows([("test.yml".to_owned(), "production".to_owned())].into());
     for event in ["deployment", "deployment_status", "release", "workflow_run"] {
         let headers = github::GitHubHeaders { event, delivery: "1" };
-        is_plain(github::read(headers, &github::DeployWorkflows(workflows.clone()), bytes));
+        is_plain(github::read(headers, &workflows, bytes));
     }
 }
 

@@ -190,8 +190,7 @@ fn report(id: &str, source: &str, event: &CdEvent) -> Result<Reading, DeliveryEr
     }
     let or = |given: String, read: String| if given.is_empty() { read } else { given };
     let (service, environment) = if is_environment {
-        let name = line(&subject.content.name);
-        (ServiceHint::default(), if name.is_empty() { subject_id.clone() } else { name })
+        (ServiceHint::default(), subject_id.clone())
     } else {
         let environment = subject.content.environment.as_ref().map(|one| one.id.as_str());
         let needed = kind != ReportKind::Remove;
@@ -227,6 +226,7 @@ fn report(id: &str, source: &str, event: &CdEvent) -> Result<Reading, DeliveryEr
         sha: artifact.sha,
         version: or(custom("version"), artifact.version),
         url: or(link(&custom("url")), address),
-        summary: String::new(),
+        // What people call an environment.
+        summary: line(&subject.content.name),
     }))
 }

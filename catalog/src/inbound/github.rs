@@ -43,7 +43,6 @@ impl DeployWorkflows {
 
 #[derive(Deserialize)]
 struct Repository {
-    name: String,
     html_url: String,
 }
 
@@ -181,7 +180,6 @@ fn deployment_report(
     };
     let payload = payload(&deployment.payload);
     let of_payload = |key: &str| payload.get(key).and_then(Value::as_str).map(line).unwrap_or_default();
-    let service = of_payload("service");
     let mut version_name = of_payload("version");
     if version_name.is_empty() {
         version_name = version(&deployment.reference);
@@ -198,10 +196,7 @@ fn deployment_report(
         status: release_status,
         at: status.map_or(deployment.created_at, |status| status.created_at),
         sequence: status.map_or(0, |status| status.id),
-        service: ServiceHint {
-            repo,
-            name: if service.is_empty() { named("repository.name", &repository.name)? } else { service },
-        },
+        service: ServiceHint { repo, name: of_payload("service") },
         environment: named("deployment.environment", environment.unwrap_or(&deployment.environment))?,
         sha: sha("deployment.sha", &deployment.sha)?,
         version: version_name,
@@ -233,7 +228,7 @@ fn release(delivery: &str, event: &ReleaseEvent) -> Result<Reading, DeliveryErro
         status: ReleaseStatus::Draft,
         at,
         sequence: 0,
-        service: ServiceHint { repo, name: named("repository.name", &repository.name)? },
+        service: ServiceHint { repo, name: String::new() },
         environment: String::new(),
         // It is the name of a branch as often as a commit.
         sha: if is_sha(&commit) && commit.len() >= 40 { commit } else { String::new() },
@@ -277,7 +272,7 @@ fn workflow_run(
         status,
         at: run.updated_at,
         sequence: 0,
-        service: ServiceHint { repo, name: named("repository.name", &repository.name)? },
+        service: ServiceHint { repo, name: String::new() },
         environment: environment.clone(),
         sha: sha("workflow_run.head_sha", &run.head_sha)?,
         version: version(&run.head_branch),

@@ -38,7 +38,6 @@ struct Kind {
 
 #[derive(Deserialize)]
 struct Project {
-    name: String,
     web_url: String,
 }
 
@@ -167,7 +166,7 @@ fn deployment(delivery: &str, event: &DeploymentEvent) -> Result<Reading, Delive
         status,
         at: event.status_changed_at.0,
         sequence: 0,
-        service: ServiceHint { repo, name: named("project.name", &event.project.name)? },
+        service: ServiceHint { repo, name: String::new() },
         environment: named("environment", &event.environment)?,
         sha: commit,
         version: version(&event.reference),
@@ -205,7 +204,7 @@ fn pipeline(delivery: &str, event: &PipelineEvent) -> Result<Reading, DeliveryEr
             status,
             at: at.0,
             sequence: 0,
-            service: ServiceHint { repo: repo.clone(), name: named("project.name", &event.project.name)? },
+            service: ServiceHint { repo: repo.clone(), name: String::new() },
             environment: named(&format!("builds[{index}].environment.name"), &environment.name)?,
             sha: sha("object_attributes.sha", &event.object_attributes.sha)?,
             version: version(&event.object_attributes.reference),
@@ -235,7 +234,7 @@ fn release(delivery: &str, event: &ReleaseEvent) -> Result<Reading, DeliveryErro
         status: ReleaseStatus::Draft,
         at: event.released_at.0,
         sequence: 0,
-        service: ServiceHint { repo, name: named("project.name", &event.project.name)? },
+        service: ServiceHint { repo, name: String::new() },
         environment: String::new(),
         sha: sha("commit.id", &event.commit.id)?,
         version: named("tag", &event.tag)?,

@@ -13,6 +13,7 @@ pub mod cdevents;
 pub mod github;
 pub mod gitlab;
 pub mod pagerduty;
+mod place;
 mod purl;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::words::Source;
+pub use place::{KnownCatalog, Placed, place};
 
 /// Longest line that is kept of what a vendor says.
 const LINE_CHARS: usize = 255;
@@ -54,7 +56,7 @@ pub enum ReportKind {
 pub struct ServiceHint {
     /// Such as `github.com/blackroad/demo`; empty where the vendor names none.
     pub repo: String,
-    /// Its name there; empty where the vendor names none.
+    /// As whoever deploys calls it; empty where they name a repository alone.
     pub name: String,
 }
 
@@ -77,7 +79,7 @@ pub struct ChangeReport {
     pub sequence: u64,
     /// Which service.
     pub service: ServiceHint,
-    /// The environment's name; empty where it is about none.
+    /// The environment's name, or its id where it has one; empty where it is about none.
     pub environment: String,
     /// Which commit or artifact, in hexadecimal digits; empty where the vendor does not say.
     pub sha: String,
