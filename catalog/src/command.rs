@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use harmony_incidents::{
     self as incidents, EnvironmentId, IncidentId, ReleaseId, RunId, StreamId,
     command::{differing, fingerprint},
-    log::{PolicyVerdict, Relation, ReleaseStatus, RunKind, Text},
+    log::{PolicyVerdict, Relation, ReleaseStatus, RunKind},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -189,19 +189,10 @@ pub enum Command {
 impl Command {
     /// What an environment's policies answered to a run, for the record.
     pub fn policies_judged(run_id: RunId, verdict: &ReleaseVerdict) -> Self {
-        let next_open_us = verdict.next_open.map_or(0, Timestamp::as_microsecond);
-        let verdicts = verdict.policies.iter().map(|one| PolicyVerdict {
-            r#ref: one.reference.clone(),
-            open: one.open,
-            mode: one.mode.name().to_owned(),
-            by: one.version.map(|version| format!("version {version}")).unwrap_or_default(),
-            reason: Text::optional(&one.reason),
-            next_open_us: if one.open { 0 } else { next_open_us },
-        });
         Self::JudgePolicies {
             run_id,
-            outcome: verdict.next_step.into(),
-            verdicts: verdicts.collect(),
+            outcome: verdict.outcome,
+            verdicts: verdict.recorded(),
             excepted: verdict.excepted.is_some(),
         }
     }

@@ -9,8 +9,6 @@ use harmony_incidents::{
     words::{self, UnknownWord, unknown},
 };
 
-use crate::windows::NextStep;
-
 /// Reads and writes an enum of the log by its word: a function that parses it, and a module for `#[serde(with)]`.
 macro_rules! wire_words {
     ($(#[$doc:meta])* $name:ident: $enum:ident, $what:literal, $word:path, [$($variant:ident),+]) => {
@@ -109,7 +107,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What an environment's policies said to a run, taken together ([`NextStep`]).
+    /// What an environment's policies said to a run, taken together.
     PolicyOutcome, "policy outcome" {
         /// It goes on.
         Proceed = "proceed",
@@ -119,17 +117,6 @@ vocabulary! {
         Wait = "wait",
         /// It may not go on.
         Refuse = "refuse",
-    }
-}
-
-impl From<NextStep> for PolicyOutcome {
-    fn from(step: NextStep) -> Self {
-        match step {
-            NextStep::Proceed => Self::Proceed,
-            NextStep::Gate => Self::Gate,
-            NextStep::Wait => Self::Wait,
-            NextStep::Refuse => Self::Refuse,
-        }
     }
 }
 

@@ -188,7 +188,7 @@ mod verdicts {
     #[test]
     fn environment_without_policies_is_open() {
         let verdict = EnvironmentPolicies::default().judge(ask(&[], "2026-11-28T03:00:00Z"));
-        assert_eq!((verdict.open, verdict.outcome), (true, PolicyOutcome::Open));
+        assert_eq!((verdict.open, verdict.outcome), (true, PolicyOutcome::Proceed));
         assert_eq!((verdict.by, verdict.next_open), (None, None));
     }
 
@@ -281,7 +281,7 @@ mod verdicts {
         let all = policies(&[&only]);
         let names = refs(&["policy:approval:people"]);
         let deploy = ask(&names, "2026-11-30T11:00:00Z");
-        assert_eq!(all.judge(deploy).outcome, PolicyOutcome::Open);
+        assert_eq!(all.judge(deploy).outcome, PolicyOutcome::Proceed);
         let promote = ReleaseQuestion { action: ReleaseAction::Promote, ..deploy };
         assert_eq!(all.judge(promote).outcome, PolicyOutcome::Gate);
     }

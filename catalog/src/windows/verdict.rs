@@ -97,7 +97,7 @@ impl ReleaseVerdict {
         let outcome = match mode {
             Some(Mode::Refuse) if excepted.is_none() => PolicyOutcome::Refuse,
             Some(Mode::Wait) if excepted.is_none() => PolicyOutcome::Wait,
-            _ if asking.is_empty() => PolicyOutcome::Open,
+            _ if asking.is_empty() => PolicyOutcome::Proceed,
             _ => PolicyOutcome::Gate,
         };
         let (by, mut reason) = match (unknown, strictest, asking.first()) {
