@@ -1,22 +1,60 @@
-// The pages work without this. With it an open incident follows its log, countdowns count, buttons that cannot be
-// undone ask first, and record ids can be copied.
+// The pages work without this. With it they follow what happens, times are the reader's own, countdowns and ages run,
+// buttons that cannot be undone ask first, drafts are kept, and the keyboard leads everywhere.
 "use strict";
 
 const pad = (number) => String(number).padStart(2, "0");
+
+// As the server says it: 4 s, 12 min, 3 h 20 min, 5 d 4 h.
+function span(seconds) {
+  const [days, hours, minutes] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+  if (days > 0) return hours > 0 ? `${days} d ${hours} h` : `${days} d`;
+  if (hours > 0) return minutes > 0 ? `${hours} h ${minutes} min` : `${hours} h`;
+  return minutes > 0 ? `${minutes} min` : `${Math.max(0, seconds)} s`;
+}
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
 
 function tick() {
   const now = Date.now();
   for (const clock of document.querySelectorAll("[data-deadline]")) {
     const left = Math.floor((Date.parse(clock.dataset.deadline) - now) / 1000);
     clock.classList.toggle("late", left < 60);
-    if (left < 0) {
-      clock.textContent = "time is over";
-      continue;
-    }
     const [hours, minutes, seconds] = [Math.floor(left / 3600), Math.floor(left / 60) % 60, left % 60];
-    clock.textContent = hours > 0 ? `${hours}:${pad(minutes)}:${pad(seconds)}` : `${minutes}:${pad(seconds)}`;
+    if (left < 0) set(clock, "time is over");
+    else set(clock, hours > 0 ? `${hours}:${pad(minutes)}:${pad(seconds)}` : `${minutes}:${pad(seconds)}`);
+  }
+  for (const age of document.querySelectorAll("[data-since]")) {
+    set(age, span(Math.floor((now - Date.parse(age.dataset.since)) / 1000)));
   }
 }
+
+// Times are the reader's own, or UTC where they choose so; how long ago it was stands in the title.
+function tellTimes() {
+  const inUtc = localStorage.getItem("zone") === "utc";
+  const zone = inUtc ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: zone };
+  const clock = new Intl.DateTimeFormat("en-GB", options);
+  const day = new Intl.DateTimeFormat("en-CA", { timeZone: zone });
+  const today = day.format(Date.now());
+  for (const one of document.querySelectorAll("[data-clock]")) {
+    const at = Date.parse(one.dateTime);
+    const date = day.format(at);
+    set(one, date === today ? clock.format(at) : `${date.slice(5)} ${clock.format(at)}`);
+    one.title = `${date} ${clock.format(at)} ${zone}, ${span(Math.floor((Date.now() - at) / 1000))} ago`;
+  }
+  const button = document.getElementById("zone");
+  if (!button) return;
+  button.hidden = false;
+  set(button, zone);
+  button.title = inUtc ? "Show local times" : "Show times in UTC";
+}
+
+document.getElementById("zone")?.addEventListener("click", () => {
+  localStorage.setItem("zone", localStorage.getItem("zone") === "utc" ? "local" : "utc");
+  tellTimes();
+});
 
 function showCopyButtons() {
   if (!navigator.clipboard) return;
@@ -31,7 +69,12 @@ document.addEventListener("click", async (event) => {
     field.required = field.dataset.requiredFor === button.value;
   }
   if (button.form && !button.form.checkValidity()) return;
-  if (button.dataset.confirm && !window.confirm(button.dataset.confirm)) event.preventDefault();
+  if (button.dataset.confirm) {
+    // What goes to more than the usual place says so.
+    const more = [...(button.form?.querySelectorAll("[data-tells]:checked") ?? [])].map((field) => ` ${field.dataset.tells}`);
+    const question = `${button.dataset.confirm}${more.join("")}`;
+    if (!window.confirm(question.endsWith("?") ? question : `${question}?`)) event.preventDefault();
+  }
   if (button.dataset.copy) {
     await navigator.clipboard.writeText(button.dataset.copy);
     button.textContent = "copied";
@@ -132,21 +175,51 @@ function warn(text) {
 
 const SIGNED_OUT = "Your session has ended. This page is not updated any more: sign in again in another tab, then reload.";
 
+// Says in the bar whether the page follows.
+function say(state) {
+  const link = document.getElementById("link");
+  if (!link) return;
+  link.hidden = false;
+  link.className = `link ${state.replace(" ", "-")}`;
+  set(link, state);
+}
+
+// What a region was, without what differs on every page or runs by itself.
+const told = new WeakMap();
+const outline = (region) =>
+  region.innerHTML.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "").replace(/(<time[^>]*>)[^<]*/g, "$1");
+
 async function refresh() {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
-  if (!answer) return warn("Harmony does not answer. This page is not up to date.");
-  if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname === "/sign-in")) return warn(SIGNED_OUT);
-  if (!answer.ok) return warn(`This page cannot be brought up to date (${answer.status}). Reload it.`);
+  if (!answer) {
+    say("offline");
+    return warn("Harmony does not answer. This page is not up to date.");
+  }
+  if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname === "/sign-in")) {
+    say("signed out");
+    return warn(SIGNED_OUT);
+  }
+  if (!answer.ok) {
+    say("offline");
+    return warn(`This page cannot be brought up to date (${answer.status}). Reload it.`);
+  }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const region of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(region.id);
-    if (!next || next.innerHTML !== region.innerHTML) renew(region, next);
+    const now = next ? outline(next) : "";
+    if (next && told.get(region) === now) continue;
+    told.set(region, now);
+    renew(region, next);
   }
+  if (document.title !== fresh.title) document.title = fresh.title;
+  notify();
+  say("live");
   const head = fresh.querySelector(".headline");
   const shown = document.querySelector(".headline");
   if (head && shown) shown.innerHTML = head.innerHTML;
   warn("");
   tick();
+  tellTimes();
   showCopyButtons();
 }
 
@@ -167,33 +240,82 @@ function follow(address) {
     clearTimeout(lost);
     lost = setTimeout(refresh, stream.readyState === EventSource.CLOSED ? 0 : 4000);
   });
-  stream.addEventListener("open", () => clearTimeout(lost));
+  stream.addEventListener("open", () => {
+    clearTimeout(lost);
+    say("live");
+  });
 }
 
-// What is typed into a longer text is kept in this tab until it is on record, whatever else is sent meanwhile.
+// A page that no stream tells about asks by itself, while somebody looks at it.
+function poll(seconds) {
+  const ask = async () => {
+    if (!document.hidden || mayNotify()) await refresh();
+    setTimeout(ask, seconds * 1000);
+  };
+  setTimeout(ask, seconds * 1000);
+}
+
+// Whoever allowed it is told of a gate that waits for them while they look elsewhere.
+const mayNotify = () => "Notification" in window && Notification.permission === "granted";
+const waiting = () => Number(document.querySelector("#live-waiting .count")?.firstChild?.textContent ?? 0);
+let waited = waiting();
+function notify() {
+  const now = waiting();
+  if (now > waited && document.hidden && mayNotify()) {
+    new Notification("Harmony", { body: now === 1 ? "A decision waits for you." : `${now} decisions wait for you.` });
+  }
+  waited = now;
+}
+
+const notifyButton = document.getElementById("notify");
+if (notifyButton && "Notification" in window && Notification.permission === "default") {
+  notifyButton.hidden = false;
+  notifyButton.addEventListener("click", async () => {
+    await Notification.requestPermission();
+    notifyButton.hidden = true;
+  });
+}
+
+// What is typed is kept in this browser until it is on record: a reload, the way back and a second tab lose nothing.
+const draftName = (field) => `draft ${field.form?.dataset.drafts ?? location.pathname} ${field.dataset.draft}`;
+const plain = (text) => text.replaceAll("\r\n", "\n").trim();
+
+// What was sent is on record when the next page says so.
+function forgetSent() {
+  const sent = JSON.parse(sessionStorage.getItem("sent") ?? "[]");
+  sessionStorage.removeItem("sent");
+  if (new URLSearchParams(location.search).has("done")) for (const name of sent) localStorage.removeItem(name);
+}
+
 function keepDrafts() {
+  forgetSent();
   const fields = [...document.querySelectorAll("[data-draft]")];
-  if (fields.length === 0) return;
-  const name = (field) => `draft ${location.pathname} ${field.dataset.draft}`;
-  const plain = (text) => text.replaceAll("\r\n", "\n").trim();
   for (const field of fields) {
-    const draft = sessionStorage.getItem(name(field));
-    if (draft === null) continue;
-    if (plain(draft) === plain(field.defaultValue)) sessionStorage.removeItem(name(field));
-    else {
-      field.value = draft;
-      const part = field.closest("details");
-      if (part) part.open = true;
-    }
+    const draft = localStorage.getItem(draftName(field));
+    if (draft === null || plain(field.value) !== plain(field.defaultValue)) continue;
+    if (plain(draft) === plain(field.defaultValue)) continue;
+    // A form that came back filled in is newer than what was kept.
+    if (field.form?.dataset.drafts && field.defaultValue !== "") continue;
+    field.value = draft;
+    const part = field.closest("details");
+    if (part) part.open = true;
   }
   document.addEventListener("input", (event) => {
-    if (event.target.dataset.draft) sessionStorage.setItem(name(event.target), event.target.value);
+    const field = event.target;
+    if (!field.dataset?.draft) return;
+    if (field.value === "") localStorage.removeItem(draftName(field));
+    else localStorage.setItem(draftName(field), field.value);
   });
   let sent = false;
-  document.addEventListener("submit", () => (sent = true));
+  document.addEventListener("submit", (event) => {
+    sent = true;
+    const names = [...event.target.querySelectorAll("[data-draft]")].map(draftName);
+    sessionStorage.setItem("sent", JSON.stringify(names));
+  });
   window.addEventListener("pageshow", () => (sent = false));
   window.addEventListener("beforeunload", (event) => {
-    if (!sent && fields.some((field) => plain(field.value) !== plain(field.defaultValue))) event.preventDefault();
+    const unsent = (field) => "warn" in field.dataset && plain(field.value) !== plain(field.defaultValue);
+    if (!sent && fields.some(unsent)) event.preventDefault();
   });
 }
 
@@ -202,14 +324,61 @@ document.querySelector("form[data-previewed]")?.addEventListener("input", (event
   event.currentTarget.querySelector("button[value=declare]")?.remove();
 });
 // Drafts are of whoever is signed in.
-document.querySelector("form[action='/sign-out']")?.addEventListener("submit", () => sessionStorage.clear());
+document.querySelector("form[action='/sign-out']")?.addEventListener("submit", () => {
+  for (const name of Object.keys(localStorage)) if (name.startsWith("draft ")) localStorage.removeItem(name);
+  sessionStorage.clear();
+});
 
+// The keyboard: one key, or g and one key. Never while somebody types.
+let leader = 0;
+function row(step) {
+  const rows = [...document.querySelectorAll("[data-row]")].filter((one) => one.offsetParent !== null);
+  if (rows.length === 0) return;
+  const here = rows.findIndex((one) => one.classList.contains("at"));
+  const next = here < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, here + step));
+  rows[here]?.classList.remove("at");
+  rows[next].classList.add("at");
+  rows[next].scrollIntoView({ block: "nearest" });
+  const target = rows[next].querySelector("[data-open]") ?? rows[next];
+  target.focus({ preventScroll: true });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const target = event.target;
+  if (target.closest?.("input, textarea, select, [contenteditable]")) {
+    if (event.key === "Escape") target.blur();
+    return;
+  }
+  const leads = Date.now() - leader < 1500;
+  leader = event.key === "g" && !leads ? Date.now() : 0;
+  const go = (name) => document.querySelector(`[data-go="${name}"]`)?.click();
+  if (leads) return go(event.key);
+  const search = document.querySelector("[data-search]");
+  const does = {
+    "?": () => document.getElementById("keys")?.showModal(),
+    "/": () => (search ? search.focus() : go("i")),
+    c: () => go("declare"),
+    j: () => row(1),
+    k: () => row(-1),
+    o: () => document.querySelector("[data-row].at [data-open]")?.click(),
+  }[event.key];
+  if (!does || document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  does();
+});
+
+for (const region of document.querySelectorAll("[data-live]")) told.set(region, outline(region));
 keepDrafts();
 tick();
+tellTimes();
 setInterval(tick, 1000);
 showCopyButtons();
-const address = document.querySelector("main")?.dataset.stream;
-if (address) follow(address);
+const page = document.querySelector("main")?.dataset ?? {};
+if (page.stream) follow(page.stream);
+// An incident's own records come by its stream; what else waits is asked for now and then.
+if ("poll" in page) poll(2);
+else if (page.stream) poll(15);
 
 // A page that comes back from the browser's memory may be sent again; the server knows what it has.
 window.addEventListener("pageshow", () => {

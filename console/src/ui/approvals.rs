@@ -12,7 +12,7 @@ use super::{
     html,
     visit::{Frame, Visit},
 };
-use crate::{approvals::waiting, decisions, error::ApiError};
+use crate::{App, approvals::waiting, auth::Caller, decisions, error::ApiError};
 
 #[derive(Template)]
 #[template(path = "approvals.html")]
@@ -74,6 +74,20 @@ struct ApprovalPage {
     decided_by: String,
 }
 
+/// How many gates wait for somebody: what the navigation says. A store that does not answer is told by the page itself.
+pub(crate) async fn waiting_for(app: &App, caller: &Caller) -> usize {
+    if caller.require(Right::ReadGates, None).is_err() {
+        return 0;
+    }
+    let incidents = waiting(app, &caller.org).await.unwrap_or_default();
+    let gates = incidents
+        .iter()
+        .flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)));
+    gates
+        .filter(|(state, gate)| approvals::waits_for(state, gate, &caller.principal, caller.rules()))
+        .count()
+}
+
 /// `GET …/approvals/{gateId}`: a gate by itself, also one that was decided.
 pub(crate) async fn one(visit: Visit) -> Page {
     visit.require(Right::ReadGates, None)?;
@@ -87,6 +101,6 @@ pub(crate) async fn one(visit: Visit) -> Page {
         frame: visit.frame("approvals"),
         gate: card,
         status: gate.status.clone(),
-        decided_by: gate.decided_by.clone(),
+        decided_by: visit.name(&gate.decided_by),
     })
 }

@@ -22,6 +22,8 @@ use crate::{approvals::covers, views};
 pub(crate) struct GateCard {
     /// Where its forms go to.
     pub(crate) address: String,
+    /// What a link on its page leads to.
+    pub(crate) anchor: String,
     pub(crate) incident: String,
     pub(crate) incident_address: String,
     /// What its two buttons are called.
@@ -67,13 +69,14 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
         approve_label,
         reject_label,
         address: format!("/orgs/{org}/approvals/{}", encoded(&gate.gate_id)),
+        anchor: gate.gate_id.replace(|one: char| !one.is_ascii_alphanumeric(), "-"),
         incident: state.incident.clone(),
         title: visible::line(&views::text(state.title.as_ref())),
         severity: state.severity().as_str_name(),
         blueprint: gate.blueprint.clone(),
         action: visible::line(&view.action),
         reason: visible::visible(&view.request_reason),
-        requester: view.requester,
+        requester: visit.name(&view.requester),
         roles: view.required_roles.join(" or "),
         level: view.level,
         levels: gate.levels.len(),

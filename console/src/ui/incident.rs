@@ -19,7 +19,7 @@ use super::{
     incidents::Line,
     markdown::is_web,
     offers::{self, Offers},
-    timeline::{self, Timeline},
+    timeline::{self, LastUpdate, Timeline},
     visit::{Frame, Visit},
     words,
 };
@@ -32,6 +32,15 @@ struct IncidentPage {
     head: Line,
     summary: String,
     at: Option<At>,
+    /// Whether it is not over and not resolved yet.
+    is_active: bool,
+    /// Who commands; empty where nobody does.
+    commanders: String,
+    declared_by: String,
+    last_update: Option<LastUpdate>,
+    /// Where an update goes to, in words.
+    channel: String,
+    public_title: String,
     phases: Vec<PhaseMark>,
     facts: Vec<(&'static str, String)>,
     times: Vec<(&'static str, String)>,
@@ -110,7 +119,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let looks_back = at != 0 && at < last;
     let org = &visit.caller.org;
     let shown = visit.query.one("show").unwrap_or_default();
-    let timeline = timeline::read(&visit.app, org, &id, state.seq, before, shown).await?;
+    let timeline = timeline::read(&visit, &id, &state, before, shown).await?;
     let mut gates = Vec::new();
     for gate in gate_card::pending(&state) {
         let card = gate_card::whole(&visit, &state, gate).await?;
@@ -128,9 +137,16 @@ pub(crate) async fn page(visit: Visit) -> Page {
         });
     }
     let address = format!("/orgs/{org}/incidents/{id}");
+    let last_update = timeline::last_update(&visit, &id, &state).await?;
     html(&IncidentPage {
+        is_active: matches!(state.state(), State::Pending | State::Open | State::Mitigating),
+        commanders: commanders(&visit, &state),
+        declared_by: visit.name(&state.declared_by),
+        last_update,
+        channel: channel(&state),
+        public_title: public_title(&state),
         frame: visit.frame("incidents"),
-        head: Line::of(&state, visit.now),
+        head: Line::of(&visit, &state),
         summary: views::text(state.summary.as_ref()),
         at: looks_back.then(|| At {
             seq: state.seq,
@@ -138,10 +154,14 @@ pub(crate) async fn page(visit: Visit) -> Page {
             moment: timeline.rows.first().map(|row| row.moment.clone()).unwrap_or_default(),
         }),
         phases: phases(&state),
-        facts: facts(&state),
+        facts: facts(&visit, &state),
         times: times(&state, visit.now),
         links: links(&visit, &state),
-        responders: state.responders.iter().map(|one| (one.role.clone(), one.principal.clone())).collect(),
+        responders: state
+            .responders
+            .iter()
+            .map(|one| (one.role.clone(), visit.name(&one.principal)))
+            .collect(),
         gates,
         runs: runs(&visit, &state),
         timeline,
@@ -183,12 +203,39 @@ fn phases(state: &IncidentState) -> Vec<PhaseMark> {
         .collect()
 }
 
-fn facts(state: &IncidentState) -> Vec<(&'static str, String)> {
+fn commanders(visit: &Visit, state: &IncidentState) -> String {
+    let commanders = state.responders.iter().filter(|one| one.role == "commander");
+    commanders.map(|one| visit.name(&one.principal)).collect::<Vec<_>>().join(", ")
+}
+
+/// Where an update goes to.
+fn channel(state: &IncidentState) -> String {
+    match status::link(state, LinkName::SlackChannelName) {
+        Some(name) => format!("the channel #{}", name.trim_start_matches('#')),
+        None => "the incident's channel".to_owned(),
+    }
+}
+
+/// What the incident is called where the public reads.
+fn public_title(state: &IncidentState) -> String {
+    match views::text(state.public_title.as_ref()) {
+        title if title.is_empty() && state.impacted_services.is_empty() => {
+            "We are investigating an issue with our services".to_owned()
+        }
+        title if title.is_empty() => {
+            format!("We are investigating an issue with {}", state.impacted_services.join(", "))
+        }
+        title => title,
+    }
+}
+
+fn facts(visit: &Visit, state: &IncidentState) -> Vec<(&'static str, String)> {
     let resolution = state.resolution.as_ref().map(|one| {
-        format!("{}: {} ({})", one.r#type().as_str_name(), views::text(one.summary.as_ref()), one.resolved_by)
+        let by = visit.name(&one.resolved_by);
+        format!("{}: {} ({by})", one.r#type().as_str_name(), views::text(one.summary.as_ref()))
     });
     [
-        ("Declared by", state.declared_by.clone()),
+        ("Declared by", visit.name(&state.declared_by)),
         ("Service", state.service_name.clone()),
         ("Affected", state.impacted_services.join(", ")),
         ("Environment", state.environment.clone()),
@@ -208,7 +255,7 @@ fn facts(state: &IncidentState) -> Vec<(&'static str, String)> {
         ("Resolution", resolution.unwrap_or_default()),
         (
             "Signed off by",
-            state.review.as_ref().map(|review| review.signed_off_by.clone()).unwrap_or_default(),
+            state.review.as_ref().map(|review| visit.name(&review.signed_off_by)).unwrap_or_default(),
         ),
     ]
     .into_iter()
@@ -304,7 +351,7 @@ fn run_card(visit: &Visit, run: &BlueprintState) -> RunCard {
         attempt: run.attempt,
         status: run.status.clone(),
         class: words::run_class(run.status()),
-        starter: run.starter.clone(),
+        starter: visit.name(&run.starter),
         attested: run.attested,
         workflow_id: run.workflow_id.clone(),
         workflow_href: workflow_href.unwrap_or_default(),
@@ -365,7 +412,7 @@ pub(crate) async fn remediate(visit: Visit) -> Page {
     let address = format!("/orgs/{}/incidents/{id}", visit.caller.org);
     html(&RemediatePage {
         frame: visit.frame("incidents"),
-        head: Line::of(&state, visit.now),
+        head: Line::of(&visit, &state),
         action: format!("{address}/do/remediate"),
         address,
         runbooks: known.into_iter().map(|path| (path.clone(), path == wanted)).collect(),

@@ -130,7 +130,7 @@ pub(crate) async fn record(visit: Visit) -> Page {
     ];
     html(&RecordPage {
         frame: visit.frame("incidents"),
-        head: Line::of(&state, visit.now),
+        head: Line::of(&visit, &state),
         address: format!("/orgs/{org}/incidents/{id}"),
         seq: wanted,
         last: state.seq,

@@ -23,6 +23,9 @@ pub(crate) struct Offers {
     pub(crate) verify: bool,
     pub(crate) severity: bool,
     pub(crate) assign: bool,
+    /// Whether this reader may make themselves commander, and who they are.
+    pub(crate) take_command: bool,
+    pub(crate) reader: String,
     pub(crate) close_out: bool,
     pub(crate) cancel: bool,
     pub(crate) review: bool,
@@ -68,6 +71,10 @@ pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
             && !runs("remediate"),
         severity: may(Right::ChangeSeverity) && (active || held == State::Pending),
         assign: respond && (active || matches!(held, State::Pending | State::Resolved)),
+        take_command: respond
+            && (active || held == State::Pending)
+            && people(visit).iter().any(|(id, _)| *id == visit.caller.principal.id),
+        reader: visit.caller.principal.id.clone(),
         close_out: resolve && active && !runs("close-out"),
         cancel: resolve && matches!(held, State::Pending | State::Open) && !runs("close-out"),
         review: matches!(held, State::Resolved | State::Closed | State::Archived),

@@ -95,16 +95,16 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let rendered = rendered(&visit, &id, &state).await?;
     html(&ReviewPage {
         frame: visit.frame("incidents"),
-        head: Line::of(&state, visit.now),
+        head: Line::of(&visit, &state),
         action: format!("{address}/do/"),
         address,
-        sections: sections(&state),
+        sections: sections(&visit, &state),
         items: state
             .action_items
             .iter()
             .map(|item| Item {
                 action: views::text(item.action.as_ref()),
-                owner: item.owner.clone(),
+                owner: visit.name(&item.owner),
                 due: item.due.clone(),
                 seq: item.seq,
             })
@@ -116,7 +116,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         rendered,
         gates,
         sign_off: sign_off(&visit, &state),
-        timeline: timeline::read(&visit.app, org, &id, state.seq, before(&visit), "").await?,
+        timeline: timeline::read(&visit, &id, &state, before(&visit), "").await?,
         key: Uuid::now_v7(),
         sections_key: Uuid::now_v7(),
     })
@@ -126,7 +126,7 @@ fn before(visit: &Visit) -> u64 {
     visit.query.one("before").and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-fn sections(state: &IncidentState) -> Vec<Section> {
+fn sections(visit: &Visit, state: &IncidentState) -> Vec<Section> {
     let one = |name: &'static str| {
         let written = state.sections.iter().find(|section| section.section == name);
         let text = written.map(|section| views::text(section.text.as_ref())).unwrap_or_default();
@@ -139,7 +139,7 @@ fn sections(state: &IncidentState) -> Vec<Section> {
             label,
             html: markdown::rendered(&text),
             text,
-            author: written.map(|section| section.author.clone()).unwrap_or_default(),
+            author: written.map(|section| visit.name(&section.author)).unwrap_or_default(),
             seq: written.map(|section| section.seq).unwrap_or_default(),
             required: harmony_incidents::approvals::REQUIRED_SECTIONS.contains(&name),
         }
@@ -151,7 +151,7 @@ fn sign_off(visit: &Visit, state: &IncidentState) -> SignOff {
     let review = state.review.as_ref();
     let published = review.is_some_and(|review| review.published);
     SignOff {
-        by: review.map(|review| review.signed_off_by.clone()).unwrap_or_default(),
+        by: review.map(|review| visit.name(&review.signed_off_by)).unwrap_or_default(),
         digest: review.filter(|_| published).map(|review| hex::encode(&review.digest)).unwrap_or_default(),
         offered: published && state.state() == State::Resolved && visit.may(Right::SignOff, Some(state)),
     }

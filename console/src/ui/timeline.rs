@@ -1,16 +1,19 @@
-//! The timeline of an incident: one row a record, newest first, a page at a time.
+//! The timeline of an incident, newest first, a page at a time: what people did and what came of it, with Harmony's own
+//! steps folded under what they followed; or, by a filter, every record by itself.
 
-use harmony_eventlog::{Entry, LogError};
+use harmony_eventlog::Entry;
 use harmony_incidents::{
-    IncidentId, OrgId,
-    log::{RunbookCellFinished, Text, payload::Kind},
-    record, sentence,
+    Directory, IncidentId,
+    log::{IncidentState, RunbookCellFinished, Text, payload::Kind},
+    record,
+    story::{self, Mark, Names, Weight},
+    visible,
 };
 use harmony_protos::kind_name;
 use uuid::Uuid;
 
-use super::words;
-use crate::App;
+use super::{visit::Visit, words};
+use crate::error::ApiError;
 
 /// Rows of one page.
 const ROWS: usize = 50;
@@ -25,12 +28,18 @@ pub(crate) struct Row {
     pub(crate) moment: String,
     pub(crate) kind: &'static str,
     pub(crate) class: &'static str,
+    pub(crate) icon: &'static str,
     /// What stands out: `failed`, `override`, or nothing.
     pub(crate) mark: &'static str,
+    /// Who did it, and their id.
+    pub(crate) who: String,
     pub(crate) actor: String,
+    /// What they did: the rest of the sentence.
     pub(crate) text: String,
     pub(crate) event_id: String,
     pub(crate) output: Option<Output>,
+    /// What Harmony did about it, oldest first.
+    pub(crate) folded: Vec<Row>,
 }
 
 /// What a cell printed.
@@ -47,7 +56,7 @@ pub(crate) struct Timeline {
     /// The next older page begins before this record.
     pub(crate) older: Option<u64>,
     pub(crate) groups: Vec<Group>,
-    /// The group that is shown, empty for all.
+    /// The group that is shown, empty for the story.
     pub(crate) shown: String,
 }
 
@@ -58,15 +67,34 @@ pub(crate) struct Group {
     pub(crate) chosen: bool,
 }
 
-const GROUPS: [(&str, &str); 7] = [
-    ("", "All"),
+const ALL: &str = "all";
+const GROUPS: [(&str, &str); 8] = [
+    ("", "What matters"),
     ("state", "State"),
-    ("steps", "Steps"),
     ("approvals", "Approvals"),
     ("runbook", "Runbook"),
     ("people", "People"),
     ("review", "Review"),
+    ("steps", "Steps"),
+    (ALL, "Every record"),
 ];
+
+/// Names from the directory, and what gates ask for from the incident.
+struct Known<'a> {
+    directory: &'a Directory,
+    state: &'a IncidentState,
+}
+
+impl Names for Known<'_> {
+    fn person(&self, id: &str) -> String {
+        words::person(self.directory, id)
+    }
+
+    fn gate(&self, id: &str) -> String {
+        let gate = self.state.gates.iter().find(|gate| gate.gate_id == id);
+        gate.map(|gate| visible::line(&gate.action)).unwrap_or_default()
+    }
+}
 
 /// The group that a kind belongs to; also its colour.
 fn group(kind: &Kind) -> &'static str {
@@ -98,27 +126,41 @@ fn group(kind: &Kind) -> &'static str {
     }
 }
 
-/// The rows before a record (0: the newest) of a group (empty: all).
+/// The rows before a record (0: the newest) of a group (empty: the story).
 pub(crate) async fn read(
-    app: &App,
-    org: &OrgId,
+    visit: &Visit,
     incident: &IncidentId,
-    head: u64,
+    state: &IncidentState,
     before: u64,
     shown: &str,
-) -> Result<Timeline, LogError> {
+) -> Result<Timeline, ApiError> {
     let shown = GROUPS.iter().find(|(name, _)| *name == shown).map_or("", |(name, _)| *name);
-    let mut end = if before == 0 { head } else { head.min(before.saturating_sub(1)) };
-    let mut rows = Vec::new();
-    // Without a filter one read is a page; with one, reads go back until the page is full.
-    let step = if shown.is_empty() { ROWS as u64 } else { u64::from(READ) };
+    let directory = visit.caller.rules().directory;
+    let known = Known { directory, state };
+    let mut end = if before == 0 { state.seq } else { state.seq.min(before.saturating_sub(1)) };
+    let mut rows: Vec<Row> = Vec::new();
+    // What was passed on the way back and belongs to something older.
+    let mut folded: Vec<Row> = Vec::new();
+    // Where every record is shown one read is a page; otherwise reads go back until the page is full.
+    let step = if shown == ALL { ROWS as u64 } else { u64::from(READ) };
     while end > 0 && rows.len() < ROWS {
         let begin = end.saturating_sub(step);
         let limit = u32::try_from(end - begin).unwrap_or(READ);
-        let entries = app.doors.log.records(org, incident, begin, limit).await?;
+        let entries = visit.app.doors.log.records(&visit.caller.org, incident, begin, limit).await?;
         for entry in entries.iter().rev() {
             end = entry.record.seq.saturating_sub(1);
-            rows.extend(row(entry, shown));
+            let Some((mut row, weight)) = row(entry, &known) else { continue };
+            match shown {
+                "" if weight == Weight::Detail => folded.push(row),
+                "" => {
+                    folded.reverse();
+                    row.folded = std::mem::take(&mut folded);
+                    rows.push(row);
+                }
+                ALL => rows.push(row),
+                group if group == row.class => rows.push(row),
+                _ => {}
+            }
             if rows.len() == ROWS {
                 break;
             }
@@ -132,42 +174,103 @@ pub(crate) async fn read(
     Ok(Timeline { rows, older, groups, shown: shown.to_owned() })
 }
 
-fn row(entry: &Entry, shown: &str) -> Option<Row> {
+fn row(entry: &Entry, known: &Known<'_>) -> Option<(Row, Weight)> {
     let record = &entry.record;
     let kind = record.payload.as_ref()?.kind.as_ref()?;
-    let class = group(kind);
-    if !shown.is_empty() && shown != class {
-        return None;
-    }
     let at = record::occurred_at(record);
-    Some(Row {
+    let told = story::tell(kind, &record.actor, known);
+    let mark = story::mark(kind);
+    let row = Row {
         seq: record.seq,
         at: at.to_string(),
         clock: words::clock(at),
         moment: words::moment(at),
         kind: kind_name(kind),
-        class,
-        mark: mark(kind),
+        class: group(kind),
+        icon: icon(kind, mark),
+        mark: match mark {
+            Mark::None => "",
+            Mark::Failed => "failed",
+            Mark::Override => "override",
+        },
+        who: told.who,
         actor: record.actor.clone(),
-        text: sentence::of(kind),
+        text: visible::visible(&told.did),
         event_id: Uuid::from_slice(&record.event_id).unwrap_or_default().to_string(),
         output: match kind {
             Kind::RunbookCellFinished(finished) => output(finished),
             _ => None,
         },
-    })
+        folded: Vec::new(),
+    };
+    Some((row, told.weight))
 }
 
-fn mark(kind: &Kind) -> &'static str {
+/// A sign for what it is about; the sentence says the same.
+fn icon(kind: &Kind, mark: Mark) -> &'static str {
     match kind {
-        Kind::RunbookCellFinished(finished) if !finished.success => "failed",
-        Kind::RunbookCellUnknown(_) | Kind::StepFailed(_) => "failed",
-        Kind::BlueprintCompleted(completed) if words::run_class(completed.status.parse().ok()) == "hot" => {
-            "failed"
-        }
-        Kind::ApprovalDecided(decided) if decided.break_glass => "override",
-        _ => "",
+        _ if mark == Mark::Failed => "✗",
+        Kind::IncidentCreated(_) => "⚑",
+        Kind::IncidentUpdated(_) => "✉",
+        Kind::IncidentNoteAdded(_) => "✎",
+        Kind::IncidentStatusChanged(_) | Kind::IncidentSeverityChanged(_) | Kind::PhaseChanged(_) => "→",
+        Kind::ResponderAssigned(_) | Kind::ResponderReleased(_) => "★",
+        Kind::ApprovalRequested(_) => "?",
+        Kind::ApprovalDecided(decided) if !decided.approved => "✗",
+        Kind::ApprovalDecided(_) | Kind::IncidentResolved(_) | Kind::RunbookCellFinished(_) => "✓",
+        Kind::ApprovalEscalated(_) | Kind::ApprovalTimedOut(_) => "↑",
+        Kind::BlueprintStarted(_) | Kind::BlueprintResumed(_) | Kind::RunbookCellStarted(_) => "▶",
+        Kind::ReviewSectionWritten(_) | Kind::PostMortemRendered(_) | Kind::PostMortemPublished(_) => "¶",
+        Kind::ActionItemAdded(_) => "☐",
+        _ => "·",
     }
+}
+
+/// The last thing that was told to others.
+pub(crate) struct LastUpdate {
+    pub(crate) text: String,
+    pub(crate) who: String,
+    pub(crate) at: String,
+    pub(crate) age: String,
+    pub(crate) public: bool,
+}
+
+/// How far back an update is looked for. Whoever has not told anybody anything for so long should.
+const LOOK_BACK: u64 = 600;
+
+/// The last update; `None` where there is none, or none lately.
+pub(crate) async fn last_update(
+    visit: &Visit,
+    incident: &IncidentId,
+    state: &IncidentState,
+) -> Result<Option<LastUpdate>, ApiError> {
+    let mut end = state.seq;
+    let stop = state.seq.saturating_sub(LOOK_BACK);
+    while end > stop {
+        let begin = end.saturating_sub(u64::from(READ));
+        let limit = u32::try_from(end - begin).unwrap_or(READ);
+        let entries = visit.app.doors.log.records(&visit.caller.org, incident, begin, limit).await?;
+        for entry in entries.iter().rev() {
+            let Some(Kind::IncidentUpdated(updated)) =
+                entry.record.payload.as_ref().and_then(|payload| payload.kind.as_ref())
+            else {
+                continue;
+            };
+            let Some(message) = updated.message.as_ref().filter(|message| !message.shown().is_empty()) else {
+                continue;
+            };
+            let at = record::occurred_at(&entry.record);
+            return Ok(Some(LastUpdate {
+                text: message.shown().to_owned(),
+                who: visit.name(&entry.record.actor),
+                at: at.to_string(),
+                age: words::age(at.as_microsecond(), visit.now),
+                public: updated.public,
+            }));
+        }
+        end = begin;
+    }
+    Ok(None)
 }
 
 fn output(finished: &RunbookCellFinished) -> Option<Output> {

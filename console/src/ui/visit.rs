@@ -12,7 +12,7 @@ use harmony_eventlog::LogError;
 use harmony_incidents::{IncidentId, OrgId, Right, Role, ids::IdError, log::IncidentState};
 use jiff::Timestamp;
 
-use super::{Pages, Trouble, assets, session::Session, sign_in};
+use super::{Pages, Trouble, approvals, assets, session::Session, sign_in, words};
 use crate::{App, auth::Caller, error::ApiError, query::Query};
 
 /// Who looks, in which organisation, at what.
@@ -23,6 +23,7 @@ pub(crate) struct Visit {
     pub(crate) now: Timestamp,
     session: Session,
     path: HashMap<String, String>,
+    waiting: usize,
 }
 
 /// What stands around every page.
@@ -42,6 +43,8 @@ pub(crate) struct Frame {
     pub(crate) may_declare: bool,
     /// One line about what was just done.
     pub(crate) said: &'static str,
+    /// How many gates wait for this person.
+    pub(crate) waiting: usize,
 }
 
 /// The whole address of a request: nested routes see a shortened one, and people come back to the whole.
@@ -81,7 +84,8 @@ impl FromRequestParts<Pages> for Visit {
         let org = path.get("org").map(String::as_str).unwrap_or_default();
         let caller = Caller::signed_in(&site.app, session.principal.clone(), org)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
-        Ok(Self { app: site.app.clone(), caller, query, now: Timestamp::now(), session, path })
+        let waiting = approvals::waiting_for(&site.app, &caller).await;
+        Ok(Self { app: site.app.clone(), caller, query, now: Timestamp::now(), session, path, waiting })
     }
 }
 
@@ -102,6 +106,11 @@ impl Visit {
         Ok((id, state))
     }
 
+    /// What somebody is called.
+    pub(crate) fn name(&self, id: &str) -> String {
+        words::person(self.caller.rules().directory, id)
+    }
+
     /// Refuses who has not this right.
     pub(crate) fn require(&self, right: Right, state: Option<&IncidentState>) -> Result<(), Trouble> {
         self.caller.require(right, state).map_err(|error| self.trouble(error))
@@ -119,7 +128,7 @@ impl Visit {
 
     /// What stands around the page.
     pub(crate) fn frame(&self, at: &'static str) -> Frame {
-        frame(&self.caller, &self.session.csrf, at, self.query.one("done"))
+        Frame { waiting: self.waiting, ..frame(&self.caller, &self.session.csrf, at, self.query.one("done")) }
     }
 }
 
@@ -139,22 +148,23 @@ pub(crate) fn frame(caller: &Caller, csrf: &str, at: &'static str, done: Option<
         assets: assets::version(),
         may_declare: caller.require(Right::Respond, None).is_ok(),
         said: said(done.unwrap_or_default()),
+        waiting: 0,
     }
 }
 
 /// What a page says after a form: fixed sentences, so that nobody puts words into our mouth by a link.
 fn said(done: &str) -> &'static str {
     match done {
-        "declared" => "Declared. Everybody who must know is being told now.",
+        "declared" => "Declared. Everyone who needs to know is being told now.",
         "decided" => "Your decision is on record.",
         "decided-away" => {
             "Your decision counts. Temporal is not reachable: it is carried out when it is back."
         }
-        "escalated" => "The next level has it now.",
+        "escalated" => "Escalated: the next level decides now.",
         "started" => "Started. Its steps appear below as they run.",
         "stopping" => "Told to stop.",
         "recorded" => "On record.",
-        "unchanged" => "It was so already: nothing was recorded.",
+        "unchanged" => "Nothing changed: it was like this already.",
         _ => "",
     }
 }

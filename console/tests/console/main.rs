@@ -19,6 +19,7 @@ mod pages;
 mod seeds;
 mod sessions;
 mod single_sign_on;
+mod situation;
 mod slack;
 mod slack_commands;
 mod slack_forms;
