@@ -15,6 +15,7 @@ COPY activities activities
 COPY blueprints blueprints
 COPY capabilities capabilities
 COPY console console
+COPY docs/operations.md docs/operations.md
 COPY eventlog eventlog
 COPY incidents incidents
 COPY policies policies
@@ -24,7 +25,8 @@ COPY runbooks runbooks
 COPY telemetry telemetry
 COPY tests tests
 COPY worker worker
-# --locked: what was tested is what is built.
+# --locked: what was tested is what is built. The commit, for `harmony --version`: the image has no repository.
+ARG HARMONY_COMMIT=
 RUN cargo build --locked --release --package harmony --all-features \
     && strip target/release/harmony
 

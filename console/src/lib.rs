@@ -226,7 +226,7 @@ pub fn routers(doors: Doors) -> Routers {
         .merge(pages)
         .merge(mcp::routes(app, api.clone()))
         .merge(api)
-        .fallback(async || ApiError::NotFound("there is nothing at this address".to_owned()))
+        .fallback(ui::nothing_here)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(map_response(guarded))

@@ -38,6 +38,36 @@ async fn page_moves_on_around_what_somebody_is_typing() {
     }
     browser.look_like(1_440, 900, "light").await;
 
+    // A list follows by itself, and the keyboard leads through it.
+    let incidents = format!("{console}/orgs/default/incidents");
+    browser.open(&incidents).await;
+    browser.script("window.untouched = true").await;
+    let body = json!({ "title": "Search is down", "severity": "P1" });
+    world.post("incidents", body).await;
+    browser.says("Search is down").await;
+    assert_eq!(browser.script("return window.untouched").await, true, "the list followed by itself");
+    let key = |key: &str| {
+        format!("document.dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}', bubbles: true }}));")
+    };
+    browser.script(&key("?")).await;
+    let opened = browser.script("return document.getElementById('keys').open").await;
+    assert_eq!(opened, true, "? shows the keys");
+    browser.script("document.getElementById('keys').close()").await;
+    browser.script(&format!("{0}{0}", key("j"))).await;
+    let second = "return [...document.querySelectorAll('[data-row]')].findIndex((one) => one.classList.contains('at'))";
+    assert_eq!(browser.script(second).await, 1, "j goes down the list");
+    browser.script(&key("o")).await;
+    browser.until("o to open the row", "return location.pathname.includes('/incidents/INC-')").await;
+
+    // What was typed is there after a reload.
+    browser.open(&incident).await;
+    browser.fill("[data-key=act-note] textarea", "not sent yet").await;
+    browser.open(&incidents).await;
+    browser.open(&incident).await;
+    let kept = browser.script("return document.querySelector('[data-key=act-note] textarea').value").await;
+    assert_eq!(kept, "not sent yet");
+    browser.script("localStorage.clear()").await;
+
     // A gate that is decided elsewhere while a reason is typed: the words stay, the buttons go, and it says so.
     browser.open(&incident).await;
     browser.fill(".gate input[name=reason]", "my words").await;
@@ -85,7 +115,7 @@ async fn page_moves_on_around_what_somebody_is_typing() {
     assert_eq!(kept, "text of impact");
 
     // The session ends in another tab.
-    browser.script("sessionStorage.clear()").await;
+    browser.script("localStorage.clear()").await;
     browser.open(&incident).await;
     let over = "const csrf = document.querySelector('input[name=csrf]').value;\
         return (await fetch('/sign-out', {method: 'POST', redirect: 'manual', body: new URLSearchParams({csrf})})).type;";

@@ -15,6 +15,7 @@ use crate::{
     },
     config::{Flags, Queues},
     help,
+    settings::FILE,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -101,7 +102,7 @@ pub(crate) enum Command {
     /// Show what Harmony can do outside itself
     #[command(subcommand)]
     Capability(CapabilityCommand),
-    /// Check the configuration
+    /// Check the configuration, or begin one
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Set up Temporal
@@ -132,6 +133,12 @@ pub(crate) enum Command {
 pub(crate) enum ConfigCommand {
     /// Look at every setting and file, and say what is wrong
     Check(CheckArgs),
+    /// Write a harmony.toml that names every setting and sets none
+    Init {
+        /// File to write, which must not be there yet
+        #[arg(default_value = FILE)]
+        path: PathBuf,
+    },
 }
 
 /// Options of `config check`.

@@ -102,6 +102,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             help::completions(*shell);
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Config(ConfigCommand::Init { path }) => {
+            return commands::config_init::run(path).map(|()| ExitCode::SUCCESS);
+        }
         Command::Man { dir } => return help::man(dir).map(|()| ExitCode::SUCCESS),
         _ => {}
     }
@@ -167,7 +170,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Temporal(TemporalCommand::Setup) => commands::temporal_setup::run(config, json).await?,
         Command::Sandbox(args) => commands::sandbox::run(config, args, json).await?,
         // Taken before.
-        Command::Config(ConfigCommand::Check(_))
+        Command::Config(_)
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Reaper => {}

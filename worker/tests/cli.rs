@@ -190,6 +190,20 @@ fn the_shell_gets_completions_man_pages_and_the_build() {
 }
 
 #[test]
+fn a_configuration_is_begun_once() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, stderr) = run(home.path(), &["config", "init"], &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let mode = fs::metadata(home.path().join("harmony.toml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, stderr) = run(home.path(), &["config", "init"], &[]);
+    assert!(code == 2 && stderr.contains("is there already"), "{stderr}");
+    // As it is written it is one that counts.
+    let (_, stderr) = run(home.path(), &["incident", "list"], &[]);
+    assert!(stderr.contains("no API is known"), "{stderr}");
+}
+
+#[test]
 fn runbooks_are_checked_with_nothing_running() {
     let home = tempfile::tempdir().unwrap();
     let books = home.path().join(".harmony/runbooks");

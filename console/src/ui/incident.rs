@@ -130,6 +130,8 @@ pub(crate) async fn page(visit: Visit) -> Page {
                 may_escalate: false,
                 may_break_glass: false,
                 because: "you are looking at the past".to_owned(),
+                // A countdown to a moment that is over by now says nothing of what was then.
+                left: String::new(),
                 ..card
             }
         } else {

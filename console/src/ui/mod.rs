@@ -33,7 +33,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     Router,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{from_fn, map_response},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -101,6 +101,17 @@ async fn guarded(mut response: Response) -> Response {
         response.headers_mut().entry(name).or_insert(value);
     }
     response
+}
+
+/// An address where nothing is: a page for a browser, a problem document for everybody else.
+pub(crate) async fn nothing_here(headers: HeaderMap) -> Response {
+    let error = ApiError::NotFound("there is nothing at this address".to_owned());
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accepts.is_some_and(|accept| accept.contains("text/html")) {
+        guarded(Trouble::from(error).into_response()).await
+    } else {
+        error.into_response()
+    }
 }
 
 async fn home_of(visit: Visit) -> Redirect {

@@ -222,6 +222,7 @@ fn icon(kind: &Kind, mark: Mark) -> &'static str {
         Kind::BlueprintStarted(_) | Kind::BlueprintResumed(_) | Kind::RunbookCellStarted(_) => "▶",
         Kind::ReviewSectionWritten(_) | Kind::PostMortemRendered(_) | Kind::PostMortemPublished(_) => "¶",
         Kind::ActionItemAdded(_) => "☐",
+        Kind::BlueprintCompleted(_) => "■",
         _ => "·",
     }
 }

@@ -1,5 +1,14 @@
 //! What somebody sees first who comes to the pages: what is open, who commands, what waits, what happened.
 
+use axum::{
+    body::Body,
+    http::{Request, header},
+};
+use harmony_incidents::{
+    Command, WorkflowType,
+    judge::payload,
+    log::{StepSucceeded, payload::Kind},
+};
 use serde_json::json;
 
 use crate::{pages::Visitor, world::World};
@@ -78,6 +87,14 @@ async fn timeline_tells_what_people_did_and_folds_what_harmony_did_for_it() {
     let world = World::new().await;
     let id = world.opened("P1").await;
     world.gated(&id).await;
+    let step = StepSucceeded {
+        blueprint: "remediate".to_owned(),
+        attempt: 1,
+        step: "notice".to_owned(),
+        ..StepSucceeded::default()
+    };
+    let record = Command::Record { payload: payload(Kind::StepSucceeded(step)) };
+    world.append(&id, "notice", WorkflowType::Remediate, record).await;
     let viewer = Visitor::new(&world, "viewer").await;
     let path = format!("/orgs/default/incidents/{id}");
     let page = viewer.page(&path).await;
@@ -91,10 +108,10 @@ async fn timeline_tells_what_people_did_and_folds_what_harmony_did_for_it() {
         ],
     );
     // What is not told by itself is folded under what it followed; every record is a click away.
-    assert!(page.contains("by Harmony</summary>"), "{page}");
-    assert!(!page.contains("PHASE_CHANGED"), "{page}");
+    in_order(&page, &["1 step by Harmony</summary>", "remediate: notice", "started the remediation"]);
+    assert!(!page.contains("STEP_SUCCEEDED"), "{page}");
     let page = viewer.page(&format!("{path}?show=all")).await;
-    assert!(page.contains("PHASE_CHANGED") && !page.contains("by Harmony</summary>"), "{page}");
+    assert!(page.contains("STEP_SUCCEEDED") && !page.contains("by Harmony</summary>"), "{page}");
     let page = viewer.page(&format!("{path}?show=approvals")).await;
     assert!(page.contains("to decide: Run rollback.md") && !page.contains("declared a P1"), "{page}");
 }
@@ -108,4 +125,16 @@ async fn people_are_listed_without_what_lets_them_in() {
     assert_eq!(people[0]["roles"], json!(["incident-viewer"]));
     assert!(!reply.text.contains("token") && !reply.text.contains("sha256"), "{}", reply.text);
     assert_eq!(world.get("nobody", "people").await.status, 401);
+}
+
+#[tokio::test]
+async fn address_without_anything_is_a_page_for_a_browser_alone() {
+    let world = World::new().await;
+    for (accept, kind) in [("text/html,*/*", "text/html"), ("*/*", "application/problem+json")] {
+        let request = Request::get("/nonsense").header(header::ACCEPT, accept).body(Body::empty()).unwrap();
+        let reply = world.send(request).await;
+        assert_eq!(reply.status, 404);
+        assert!(reply.content_type.starts_with(kind), "{}", reply.content_type);
+        assert!(reply.text.contains("there is nothing at this address"), "{}", reply.text);
+    }
 }

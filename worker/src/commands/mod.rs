@@ -4,6 +4,7 @@ pub(crate) mod approval;
 pub(crate) mod candidate;
 pub(crate) mod capability;
 pub(crate) mod config_check;
+pub(crate) mod config_init;
 mod config_live;
 pub(crate) mod db;
 pub(crate) mod follow;
