@@ -170,10 +170,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Temporal(TemporalCommand::Setup) => commands::temporal_setup::run(config, json).await?,
         Command::Sandbox(args) => commands::sandbox::run(config, args, json).await?,
         // Taken before.
-        Command::Config(_)
-        | Command::Completions { .. }
-        | Command::Man { .. }
-        | Command::Reaper => {}
+        Command::Config(_) | Command::Completions { .. } | Command::Man { .. } | Command::Reaper => {}
     }
     Ok(ExitCode::SUCCESS)
 }

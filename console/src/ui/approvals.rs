@@ -83,9 +83,7 @@ pub(crate) async fn waiting_for(app: &App, caller: &Caller) -> usize {
     let gates = incidents
         .iter()
         .flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)));
-    gates
-        .filter(|(state, gate)| approvals::waits_for(state, gate, &caller.principal, caller.rules()))
-        .count()
+    gates.filter(|(state, gate)| approvals::waits_for(state, gate, &caller.principal, caller.rules())).count()
 }
 
 /// `GET …/approvals/{gateId}`: a gate by itself, also one that was decided.

@@ -116,7 +116,8 @@ struct View {
 
 const OPEN: [State; 3] = [State::Pending, State::Open, State::Mitigating];
 const OVER: [State; 4] = [State::Resolved, State::Closed, State::Cancelled, State::Archived];
-const VIEWS: [(&str, &str); 3] = [("", "Everything"), ("mine", "Mine"), ("unassigned", "Without a commander")];
+const VIEWS: [(&str, &str); 3] =
+    [("", "Everything"), ("mine", "Mine"), ("unassigned", "Without a commander")];
 
 /// `GET …/incidents`: those that are open first, unless a filter says what is wanted.
 pub(crate) async fn page(visit: Visit) -> Page {
@@ -128,14 +129,12 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let choices = |name: &str, words: &[&'static str]| {
         words.iter().map(|word| Choice { word, chosen: chosen(name, word) }).collect::<Vec<_>>()
     };
-    let states: Vec<&'static str> =
-        OPEN.iter().chain(&OVER).map(|state| state.as_str_name()).collect();
+    let states: Vec<&'static str> = OPEN.iter().chain(&OVER).map(|state| state.as_str_name()).collect();
     let (states, severities) = (choices("state", &states), choices("severity", &["P1", "P2", "P3", "P4"]));
     let given = |name: &str| visit.query.one(name).unwrap_or_default().to_owned();
     let (search, service) = (given("searchQuery"), given("serviceName"));
-    let filtered = !search.is_empty()
-        || !service.is_empty()
-        || states.iter().chain(&severities).any(|one| one.chosen);
+    let filtered =
+        !search.is_empty() || !service.is_empty() || states.iter().chain(&severities).any(|one| one.chosen);
     let names_states = !filter.states.is_empty() || !filter.statuses.is_empty() || filter.after.is_some();
     let (lists, next) = match view {
         "" if names_states => {
@@ -207,7 +206,9 @@ async fn of_view(visit: &Visit, filter: &Filter, view: &str) -> Result<List, Api
     };
     let lines: Vec<Line> = found.iter().filter(is_wanted).map(|state| Line::of(visit, state)).collect();
     let (label, none) = match view {
-        "mine" => ("Open, and yours", "No open incident is yours: you declared none and have a role in none."),
+        "mine" => {
+            ("Open, and yours", "No open incident is yours: you declared none and have a role in none.")
+        }
         _ => ("Open, without a commander", "Every open incident has a commander."),
     };
     Ok(List { label, count: lines.len().to_string(), lines, none })

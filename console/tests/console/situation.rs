@@ -54,7 +54,10 @@ async fn incident_page_says_who_commands_what_was_told_and_what_waits() {
     let id = world.opened("P1").await;
     let path = format!("/orgs/default/incidents/{id}");
     let viewer = Visitor::new(&world, "viewer").await;
-    in_order(&viewer.page(&path).await, &["Commander", "nobody", "Last update", "none yet", "Waits for", "nobody"]);
+    in_order(
+        &viewer.page(&path).await,
+        &["Commander", "nobody", "Last update", "none yet", "Waits for", "nobody"],
+    );
     assert!(!viewer.page(&path).await.contains("Take command"));
 
     let operator = Visitor::new(&world, "operator").await;
@@ -65,7 +68,14 @@ async fn incident_page_says_who_commands_what_was_told_and_what_waits() {
     world.post("operator", &format!("incidents/{id}/update"), update).await.ok(200);
     world.gated(&id).await;
     let page = operator.page(&path).await;
-    let band = ["Commander", "operator", "Rolling back", "on the status page too", "Run rollback.md", "incident-commander"];
+    let band = [
+        "Commander",
+        "operator",
+        "Rolling back",
+        "on the status page too",
+        "Run rollback.md",
+        "incident-commander",
+    ];
     in_order(&page, &band);
     assert!(!page.contains("Take command"), "{page}");
 }

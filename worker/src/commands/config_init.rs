@@ -30,7 +30,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let mut file = match opened {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let what = format!("{} is there already; nothing was written", path.display());
-            return Err(Failure::usage(what, "name another file, or look at it with `harmony config check`").into());
+            return Err(
+                Failure::usage(what, "name another file, or look at it with `harmony config check`").into()
+            );
         }
         opened => opened.with_context(|| format!("cannot write {}", path.display()))?,
     };
