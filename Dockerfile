@@ -14,6 +14,7 @@ COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY activities activities
 COPY blueprints blueprints
 COPY capabilities capabilities
+COPY catalog catalog
 COPY console console
 COPY docs/operations.md docs/operations.md
 COPY eventlog eventlog

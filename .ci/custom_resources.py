@@ -9,7 +9,7 @@ import sys
 import jsonschema
 import yaml
 
-BUILT_IN = ("v1", "apps/", "autoscaling/", "batch/", "networking.k8s.io/", "policy/")
+BUILT_IN = ("v1", "apps/", "autoscaling/", "batch/", "networking.k8s.io/", "policy/", "rbac.authorization.k8s.io/")
 
 
 def strict(schema):

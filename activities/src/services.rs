@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use harmony_blueprints::contracts::Scope;
 use harmony_capabilities::{
-    confluence::Confluence, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
+    confluence::Confluence, deployments::Adapters, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack,
+    statuspage::Statuspage,
 };
 use harmony_eventlog::SharedLog;
 use harmony_incidents::{
@@ -44,6 +45,8 @@ pub struct Services {
     pub timing: EffectTiming,
     /// Where runbooks are proposed from.
     pub runbooks: RunbookRoot,
+    /// What releases are deployed with.
+    pub adapters: Adapters,
     /// Replaces the built-in template of reviews.
     pub review_template: Option<String>,
 }

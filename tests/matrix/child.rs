@@ -16,7 +16,8 @@ use harmony_activities::{
 };
 use harmony_blueprints::contracts::StepReply;
 use harmony_capabilities::{
-    confluence::Confluence, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
+    confluence::Confluence, deployments::Adapters, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack,
+    statuspage::Statuspage,
 };
 use harmony_incidents::ticket::TicketKey;
 use harmony_incidents::{RuleSet, RulesSource, attestation::AttestationKeys};
@@ -127,6 +128,7 @@ async fn services(job: &Job) -> Services {
             before_sweep: Duration::from_millis(job.before_sweep_ms),
         },
         runbooks: RunbookRoot::new(&job.dir).unwrap(),
+        adapters: Adapters::default(),
         review_template: None,
     }
 }

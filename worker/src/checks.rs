@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::Config,
+    deployments,
     failure::{Failure, Failures},
     flags::FlagService,
     keys, promotion_policies,
@@ -73,6 +74,7 @@ pub(crate) fn of(config: &Config, processes: &[Process]) -> Vec<Check> {
         Ok(format!("{}: {} runbooks", config.runbooks_path().display(), found.len()))
     });
     look(&[Runbooks], "runbook secrets", &|| folder(config, "HARMONY_RUNBOOK_SECRETS", "none"));
+    look(&[Worker], "deployments", &|| deployments::told(config));
     look(&[Worker], "checkpoints", &|| folder(config, "HARMONY_CHECKPOINT_DIR", "kept in no folder"));
     look(&doors, "attestation key", &|| {
         key(config, "HARMONY_ATTESTATION_KEY", "attestation.key", AttestationKeys::parse)

@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod deployments;
 mod failure;
 mod fanout;
 mod flags;

@@ -224,6 +224,36 @@ fn the_runbook_pool_holds_no_secret_and_no_token() {
 }
 
 #[test]
+fn role_for_deployments_makes_deletes_and_executes_nothing() {
+    let roles: Vec<Value> = documents()
+        .into_iter()
+        .map(|(_, one)| one)
+        .filter(|one| one["kind"] == "ClusterRole" && word(one, "/metadata/name") == "harmony-deployments")
+        .collect();
+    assert_eq!(roles.len(), 1);
+    let mut rights = BTreeSet::new();
+    for rule in array(&roles[0], "/rules") {
+        for resource in array(rule, "/resources") {
+            rights.extend(
+                array(rule, "/verbs").map(|verb| (resource.as_str().unwrap(), verb.as_str().unwrap())),
+            );
+        }
+    }
+    let expected = [
+        ("deployments", "get"),
+        ("deployments", "patch"),
+        ("events", "list"),
+        ("pods", "list"),
+        ("replicasets", "list"),
+    ];
+    assert_eq!(
+        rights,
+        BTreeSet::from(expected),
+        "what the adapter k8s asks of the API server, and nothing else"
+    );
+}
+
+#[test]
 fn every_pod_is_restricted() {
     for (name, pod, container) in pods() {
         assert_eq!(pod["automountServiceAccountToken"], false, "{name}");

@@ -27,6 +27,7 @@ use crate::{
     checks::{self, Process},
     commands::temporal_setup::missing_search_attributes,
     config::{Build, Config, Queues},
+    deployments,
     flags::FlagService,
     health::{self, Parts},
     temporal::Probe,
@@ -275,6 +276,7 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         console: config.console_url()?,
         timing: EffectTiming::for_requests_of(limit),
         runbooks: config.runbook_root()?,
+        adapters: deployments::adapters(config)?,
         review_template: None,
     })
 }

@@ -41,6 +41,8 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("HARMONY_EVENTBRIDGE_BUS", Kind::Open),
     ("HARMONY_GRAFANA_SECRET", Kind::Secret),
     ("HARMONY_HTTP_ADDR", Kind::Open),
+    ("HARMONY_KUBECONFIG", Kind::Open),
+    ("HARMONY_KUBERNETES_CLUSTER", Kind::Open),
     ("HARMONY_LOG", Kind::Open),
     ("HARMONY_LOG_FORMAT", Kind::Open),
     ("HARMONY_METRICS_ADDR", Kind::Open),

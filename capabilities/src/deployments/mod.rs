@@ -130,6 +130,39 @@ pub struct Target {
     pub runbook: Option<String>,
 }
 
+impl Target {
+    /// The same with what a service's target in the catalog says, by the names that people write there: `container`,
+    /// `deployment`, `image`, `namespace`, `runbook`, and `takeOverFrom` with commas between several. A name that
+    /// nobody knows is refused: it would be a setting that does nothing.
+    pub fn with_settings(
+        mut self,
+        adapter: AdapterName,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Self, DeploymentError> {
+        for (name, value) in settings {
+            let field = match name.as_str() {
+                "container" => &mut self.container,
+                "deployment" => &mut self.workload,
+                "image" => &mut self.image,
+                "namespace" => &mut self.namespace,
+                "runbook" => &mut self.runbook,
+                "takeOverFrom" => {
+                    let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+                    self.take_over_from = names.map(str::to_owned).collect();
+                    continue;
+                }
+                _ => {
+                    let known = "container, deployment, image, namespace, runbook, takeOverFrom";
+                    let reason = format!("there is no setting {name:?} of a target; there are {known}");
+                    return Err(DeploymentError::target(adapter, reason));
+                }
+            };
+            *field = Some(value.clone());
+        }
+        Ok(self)
+    }
+}
+
 /// What goes there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

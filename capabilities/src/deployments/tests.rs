@@ -102,6 +102,29 @@ fn digest_covers_steps_and_document_and_no_order() {
 }
 
 #[test]
+fn settings_of_the_catalog_are_read_by_their_names() {
+    let settings = [
+        ("container", "app"),
+        ("deployment", "shop"),
+        ("image", "shop:{sha}"),
+        ("namespace", "shop"),
+        ("runbook", "deploy.md"),
+        ("takeOverFrom", "kubectl, argocd-controller"),
+    ];
+    let settings = |more: &[(&str, &str)]| -> BTreeMap<String, String> {
+        settings.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let read = target().with_settings(AdapterName::K8s, &settings(&[])).unwrap();
+    assert_eq!(read.service, "checkout");
+    assert_eq!(read.workload.as_deref(), Some("shop"));
+    assert_eq!(read.image.as_deref(), Some("shop:{sha}"));
+    assert_eq!(read.runbook.as_deref(), Some("deploy.md"));
+    assert_eq!(read.take_over_from, ["kubectl", "argocd-controller"]);
+    let error = target().with_settings(AdapterName::K8s, &settings(&[("replicas", "2")])).unwrap_err();
+    assert!(error.to_string().contains("there is no setting \"replicas\" of a target"), "{error}");
+}
+
+#[test]
 fn target_takes_no_field_that_nobody_knows() {
     let known = json!({ "service": "checkout", "environment": "prod", "takeOverFrom": ["kubectl"] });
     let target: Target = serde_json::from_value(known).unwrap();

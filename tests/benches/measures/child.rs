@@ -11,7 +11,7 @@ use std::{
 
 use harmony_activities::{ConnectorActivities, DefaultFlags, EffectTiming, LogActivities, Services};
 use harmony_blueprints::{CloseOut, Initiate, Remediate};
-use harmony_capabilities::runbook::RunbookRoot;
+use harmony_capabilities::{deployments::Adapters, runbook::RunbookRoot};
 use harmony_eventlog::{Append, SharedLog, SqliteLog, Target};
 use harmony_incidents::ticket::TicketKey;
 use harmony_incidents::{
@@ -203,6 +203,7 @@ async fn services(job: &Job) -> Services {
         console: None,
         timing: EffectTiming::for_requests_of(Duration::from_secs(20)),
         runbooks: RunbookRoot::new(std::env::temp_dir()).unwrap(),
+        adapters: Adapters::default(),
         review_template: None,
     }
 }

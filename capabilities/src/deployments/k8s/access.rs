@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::client::AuthError;
+use kube::config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::NAME;
@@ -88,11 +89,10 @@ impl Access {
             (config.cluster_url.host().unwrap_or_default().to_owned(), config.cluster_url.port_u16());
         // A credential plugin is a program, and it is waited for.
         let client = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
-        let client = client.ok().and_then(Result::ok).ok_or_else(|| {
-            not_configured(format!(
-                "the credentials or certificates for the cluster {cluster:?} are of no use"
-            ))
-        })?;
+        let client = client
+            .map_err(|_| "its client cannot be made".to_owned())
+            .and_then(|made| made.map_err(|error| useless(&error)))
+            .map_err(|why| not_configured(format!("cluster {cluster:?}: {why}")))?;
         let connection = Arc::new(Connection { client, host, port });
         self.connections().insert(cluster.to_owned(), Arc::clone(&connection));
         Ok(connection)
@@ -144,6 +144,10 @@ impl Access {
         if has_proxy {
             return Err(not_configured(format!("context {cluster:?}: proxy-url is not supported")));
         }
+        if let Some(program) = &mut config.auth_info.exec {
+            // It asks nobody, and what it prints is not our output.
+            program.interactive_mode = Some(ExecInteractiveMode::Never);
+        }
         // Of the environment: it is meant for the vendors, and nothing says whether it leads to this cluster.
         config.proxy_url = None;
         Ok(config)
@@ -182,6 +186,20 @@ fn tell(error: &KubeconfigError) -> &'static str {
             "the client's certificate or key cannot be read"
         }
         _ => "it cannot be read",
+    }
+}
+
+/// Why no client can be made, without what stands in the kubeconfig or a credential program printed.
+fn useless(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Auth(AuthError::AuthExecStart(source)) => {
+            format!("its credential program does not start: {}", source.kind())
+        }
+        kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
+            format!("its credential program ended with {}", out.status)
+        }
+        kube::Error::Auth(_) => "its credentials are of no use".to_owned(),
+        _ => "its certificates are of no use".to_owned(),
     }
 }
 

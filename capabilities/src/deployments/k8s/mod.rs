@@ -43,7 +43,7 @@ use super::{
 use crate::transport::Operation;
 use access::Access;
 use change::Change;
-use objects::{Event, List, Pod, ReplicaSet, Workload};
+use objects::{Event, List, POD_TEMPLATE_HASH, Pod, ReplicaSet, Workload};
 use rollout::{Look, Standing};
 
 pub use access::AccessError;
@@ -152,12 +152,12 @@ impl K8s {
 
     /// What is known about why a rollout does not go on.
     async fn look(&self, place: &Place, workload: &Workload) -> Result<Look, DeploymentError> {
-        let selected = ListParams::default().labels(&workload.spec.selector.to_string());
-        let request = place.replica_sets().list(&selected);
+        let selector = workload.spec.selector.to_string();
+        let request = place.replica_sets().list(&ListParams::default().labels(&selector));
         let sets: List<ReplicaSet> = self.access.call(&place.cluster, LIST_REPLICA_SETS, request).await?;
         let Some(newest) = workload.newest(sets.items) else { return Ok(Look::default()) };
-        let hash = newest.metadata.labels.get(objects::POD_TEMPLATE_HASH);
-        let labels = hash.map(|hash| format!("{}={hash}", objects::POD_TEMPLATE_HASH)).unwrap_or_default();
+        let hash = newest.metadata.labels.get(POD_TEMPLATE_HASH).map_or("", String::as_str);
+        let labels = format!("{selector},{POD_TEMPLATE_HASH}={hash}");
         let of_set = ListParams::default().labels(&labels).limit(LOOKED_AT);
         let pods: List<Pod> = self.access.call(&place.cluster, LIST_PODS, place.pods().list(&of_set)).await?;
         let pods: Vec<Pod> = pods.items.into_iter().filter(|pod| pod.belongs_to(&newest)).collect();

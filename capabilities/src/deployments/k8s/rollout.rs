@@ -73,7 +73,7 @@ pub(super) fn standing(workload: &Workload, release: &str, container: &str) -> S
     let counts = if updated < wanted {
         format!("{updated} of {wanted} replicas are updated")
     } else if all > updated {
-        format!("{} replicas of the release before are still there", all - updated)
+        format!("replicas of the release before that are still there: {}", all - updated)
     } else if available < updated {
         format!("{available} of {updated} updated replicas are available")
     } else {
