@@ -1,0 +1,15 @@
+//! The adapter `k8s` against a real API server and its controllers, with the rights of the role that is shipped and no
+//! more. Each test has a namespace of its own; all share one control plane. Where none can be built the tests say so
+//! and are left out; on CI they fail.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
+mod access;
+mod conflicts;
+mod failures;
+mod lost_answers;
+mod releases;
+mod world;
+
+#[path = "../support/control_plane/mod.rs"]
+mod control_plane;
