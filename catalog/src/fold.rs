@@ -212,7 +212,7 @@ fn apply(state: &mut ServiceState, record: &Record, kind: &Kind) {
             if settled {
                 state.settled_releases += 1;
             }
-            forget(state, &p.environment_id);
+            forget(state, &p.environment_id, &p.release_id);
         }
         Kind::ReleaseStatusChanged(p) => {
             let Some(release) = state.releases.iter_mut().find(|one| one.release_id == p.release_id) else {
@@ -229,7 +229,7 @@ fn apply(state: &mut ServiceState, record: &Record, kind: &Kind) {
                 release.settled_at_us = told_at(p.at_us, at);
                 let environment = release.environment_id.clone();
                 state.settled_releases += 1;
-                forget(state, &environment);
+                forget(state, &environment, &p.release_id);
             }
         }
         Kind::RunStarted(p) => {
@@ -265,7 +265,7 @@ fn apply(state: &mut ServiceState, record: &Record, kind: &Kind) {
                 run.reason.clone_from(&p.reason);
                 run.finished_at_us = at;
                 let release = run.release_id.clone();
-                forget_runs(state, &release);
+                forget_runs(state, &release, &p.run_id);
             }
         }
         Kind::ChangeLinked(p) => {
@@ -339,8 +339,9 @@ fn run<'a>(state: &'a mut ServiceState, id: &str) -> Option<&'a mut RunState> {
     state.runs.iter_mut().find(|run| run.run_id == id)
 }
 
-/// Lets go of the releases of an environment that are neither under way nor among its last.
-fn forget(state: &mut ServiceState, environment: &str) {
+/// Lets go of the releases of an environment that are neither under way nor among its last. The one that the record is
+/// about stays this once, however long ago it was settled: its row is made from the state after the record.
+fn forget(state: &mut ServiceState, environment: &str, present: &str) {
     let here = |one: &&ReleaseState| one.environment_id == environment;
     let mut settled: Vec<&ReleaseState> =
         state.releases.iter().filter(here).filter(|one| is_settled(one.status())).collect();
@@ -357,7 +358,12 @@ fn forget(state: &mut ServiceState, environment: &str) {
     };
     let drafts = state.releases.iter().rev().filter(here).filter(|one| one.status() == ReleaseStatus::Draft);
     let stale = drafts.skip(DRAFTS_KEPT).filter(|one| !runs_on(one));
-    let gone: BTreeSet<String> = old.copied().chain(stale).map(|one| one.release_id.clone()).collect();
+    let gone: BTreeSet<String> = old
+        .copied()
+        .chain(stale)
+        .map(|one| one.release_id.clone())
+        .filter(|release| release != present)
+        .collect();
     if gone.is_empty() {
         return;
     }
@@ -374,11 +380,12 @@ fn forget(state: &mut ServiceState, environment: &str) {
     }
 }
 
-/// Lets go of the runs of a release that ended and are not among its last.
-fn forget_runs(state: &mut ServiceState, release: &str) {
-    let ended = |one: &&RunState| one.release_id == release && one.finished_at_us != 0;
+/// Lets go of the runs of a release that ended and are not among its last; the one that the record is about stays.
+fn forget_runs(state: &mut ServiceState, release: &str, present: &str) {
+    let ended =
+        |one: &&RunState| one.release_id == release && one.finished_at_us != 0 && one.run_id != present;
     let old: BTreeSet<String> =
-        state.runs.iter().rev().filter(ended).skip(RUNS_KEPT).map(|one| one.run_id.clone()).collect();
+        state.runs.iter().rev().filter(ended).skip(RUNS_KEPT - 1).map(|one| one.run_id.clone()).collect();
     state.runs.retain(|one| !old.contains(&one.run_id));
 }
 

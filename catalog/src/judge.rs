@@ -23,7 +23,7 @@ use harmony_incidents::{
 
 pub use run::flow_of;
 
-use release::{Change, change_release, create, link_change};
+use release::{Change, change_release, create, link_change, not_after};
 use run::{finish_run, flow, judge_policies, log_run, start_run};
 use written::{retire_environment, retire_service, write_environment, write_service};
 
@@ -100,9 +100,9 @@ pub fn judge_service(
     let judged = match command {
         Command::WriteService { service } => write_service(state, service, facts)?,
         Command::RetireService { reason } => retire_service(state, reason)?,
-        Command::CreateRelease { release } => create(state, release, facts)?,
+        Command::CreateRelease { release } => create(state, release, context, facts)?,
         Command::ChangeRelease { release, to, reason, at, run_id } => {
-            let change = Change { to: *to, reason, at: *at, run: run_id.as_ref() };
+            let change = Change { to: *to, reason, at: not_after(*at, context), run: run_id.as_ref() };
             change_release(state, release, &change, facts)?
         }
         Command::StartRun { run_id, kind, release, env, workflow_id, adapter, dry_run, attempt } => {

@@ -49,7 +49,13 @@ fn check_url(url: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) fn create(state: &ServiceState, release: &NewRelease, facts: &Facts) -> Result<Judged, Refusal> {
+pub(super) fn create(
+    state: &ServiceState,
+    release: &NewRelease,
+    context: &Context,
+    facts: &Facts,
+) -> Result<Judged, Refusal> {
+    let at = not_after(release.at, context);
     if release.status == ReleaseStatus::Unspecified {
         return Err(invalid("a release is Draft, Promoting, Active or Failed"));
     }
@@ -57,7 +63,7 @@ pub(super) fn create(state: &ServiceState, release: &NewRelease, facts: &Facts) 
     line("the version", &release.version, NAME_LIMIT_CHARS)?;
     check_url(&release.url)?;
     if let Some(known) = find(state, release.id.as_str()) {
-        return told_again(state, known, release, facts);
+        return told_again(state, known, release, at, facts);
     }
     match &facts.taken {
         Some(owner) if owner.as_str() != state.id => {
@@ -80,7 +86,7 @@ pub(super) fn create(state: &ServiceState, release: &NewRelease, facts: &Facts) 
             return Err(one_at_a_time(other));
         }
         status = ReleaseStatus::Draft;
-        kinds.push(waits(release.id.as_str(), other, release.at));
+        kinds.push(waits(release.id.as_str(), other, at));
     }
     let created = ReleaseCreated {
         release_id: release.id.to_string(),
@@ -93,7 +99,7 @@ pub(super) fn create(state: &ServiceState, release: &NewRelease, facts: &Facts) 
         source: release.source.into(),
         url: release.url.clone(),
         incident: release.incident.as_ref().map(ToString::to_string).unwrap_or_default(),
-        at_us: microseconds(release.at),
+        at_us: microseconds(at),
     };
     kinds.insert(0, Kind::ReleaseCreated(created));
     Ok(Judged::new(Answer::Recorded, kinds))
@@ -133,6 +139,7 @@ fn told_again(
     state: &ServiceState,
     known: &ReleaseState,
     release: &NewRelease,
+    at: Option<Timestamp>,
     facts: &Facts,
 ) -> Result<Judged, Refusal> {
     if known.sha != release.sha {
@@ -148,7 +155,7 @@ fn told_again(
         )));
     }
     if release.source != Source::Api {
-        let change = Change { to: release.status, reason: "", at: release.at, run: None };
+        let change = Change { to: release.status, reason: "", at, run: None };
         return change_from_outside(state, known, &change, facts);
     }
     if rank(release.status) <= rank(known.status()) {
@@ -338,6 +345,11 @@ pub(super) fn settled(known: &ReleaseState) -> Refusal {
         known.release_id,
         release_status(known.status())
     ))
+}
+
+/// A door's clock may be ahead of ours; what it tells of has happened all the same.
+pub(super) fn not_after(at: Option<Timestamp>, context: &Context) -> Option<Timestamp> {
+    at.map(|at| at.min(context.occurred_at))
 }
 
 fn microseconds(at: Option<Timestamp>) -> i64 {

@@ -175,9 +175,6 @@ pub(super) fn flow(
 ) -> Result<Judged, Refusal> {
     use incidents::Command as Asked;
     let of_a_run = match command {
-        Asked::StartBlueprint { .. } if state.retired => {
-            return not_retired(state).map(|()| Judged::unchanged());
-        }
         Asked::StartBlueprint { .. }
         | Asked::MarkOrphaned { .. }
         | Asked::ResumeBlueprint { .. }
@@ -212,5 +209,10 @@ pub(super) fn flow(
         return Err(invalid("this is a command for an incident, and this is a service"));
     }
     let flow = flow_of(state);
-    incidents::judge(Head { state: &flow }, command, context, rules)
+    let mut command = command.clone();
+    // It is refused on record, as every start is that may not go on.
+    if let (Asked::StartBlueprint { refuse, .. }, Err(retired)) = (&mut command, not_retired(state)) {
+        refuse.get_or_insert_with(|| retired.to_string());
+    }
+    incidents::judge(Head { state: &flow }, &command, context, rules)
 }

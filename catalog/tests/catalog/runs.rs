@@ -225,6 +225,19 @@ fn a_runs_gate_stands_in_its_services_stream_and_is_judged_as_an_incidents() {
     // The service goes on beside it.
     assert_eq!(world.write_service(demo_service()), Ok(Answer::Unchanged));
     assert_eq!(world.demo_state().seq, 4);
+
+    // Once it is retired, no blueprint begins.
+    world.demo_asks_for(json!({ "type": "retireService" })).unwrap();
+    let begin = asks(incidents::Command::StartBlueprint {
+        workflow_id: "incident.remediate-INC-2026-0001".parse().unwrap(),
+        starter: "alice@blackroad.io".to_owned(),
+        attested: true,
+        target: None,
+        refuse: None,
+        input_text: String::new(),
+    });
+    let reason = "service svc-demo is retired: nothing new happens to it".to_owned();
+    assert_eq!(world.demo_asks(&begin), Ok(Answer::Refused { attempt: 1, reason }));
 }
 
 #[test]
@@ -292,4 +305,41 @@ fn a_record_names_the_rows_that_it_changes() {
         matches!(record.payload.as_ref().and_then(|one| one.kind.as_ref()), Some(Kind::RunStarted(_)))
     });
     assert_eq!(kinds.count(), 1);
+}
+
+#[test]
+fn what_a_record_is_about_is_in_the_state_after_it() {
+    let mut world = World::demo();
+    for number in 0..40 {
+        world.activate(&format!("rel-{number}"), "env-prod", "aaa");
+    }
+    // Told of late: it was settled before all of those that are left.
+    let Command::CreateRelease { mut release } = told("github", "rel-old", "env-prod", "bbb", "Failed")
+    else {
+        unreachable!()
+    };
+    release.at = Some("2025-01-01T00:00:00Z".parse().unwrap());
+    world.demo_asks(&Command::CreateRelease { release }).unwrap();
+    assert_eq!(world.status("rel-old"), ReleaseStatus::Failed);
+    world.activate("rel-new", "env-prod", "ccc");
+    let state = world.demo_state();
+    assert!(state.releases.iter().all(|one| one.release_id != "rel-old"));
+    assert_eq!(state.releases.len(), fold::SETTLED_KEPT);
+
+    // And a run that ends after twenty that began later have.
+    let mut world = drafted();
+    let dry = |number: usize| {
+        let mut dry = started(&format!("run-{number}"), "rel-1");
+        dry["dryRun"] = json!(true);
+        dry
+    };
+    for number in 0..30 {
+        world.demo_asks_for(dry(number)).unwrap();
+    }
+    for number in (0..30).rev() {
+        world.demo_asks_for(finished(&format!("run-{number}"), "planned")).unwrap();
+        let ended = world.demo_state().runs.iter().find(|run| run.run_id == format!("run-{number}"));
+        assert_eq!(ended.unwrap().outcome, "planned");
+    }
+    assert_eq!(world.demo_state().runs.len(), fold::RUNS_KEPT);
 }

@@ -73,6 +73,14 @@ fn the_latest_release_is_the_one_on_its_way_then_the_last_that_was_settled() {
     world.demo_asks(&Command::CreateRelease { release }).unwrap();
     assert_eq!(latest_id(&world), "rel-2");
     assert_eq!(active(world.demo_state(), "env-prod").unwrap().release_id, "rel-2");
+    // By a clock that is ahead: nothing is active tomorrow.
+    let Command::CreateRelease { mut release } = told("github", "rel-x", "env-staging", "xxx", "Active")
+    else {
+        unreachable!()
+    };
+    release.at = Some("2099-01-01T00:00:00Z".parse().unwrap());
+    world.demo_asks(&Command::CreateRelease { release }).unwrap();
+    assert_eq!(find(world.demo_state(), "rel-x").settled_at_us, world.now().as_microsecond());
     world.demo_asks(&told("github", "rel-4", "env-prod", "ddd", "Promoting")).unwrap();
     assert_eq!(latest_id(&world), "rel-4");
     // A rollback of what is on its way, or has failed, deploys what is active.
@@ -84,7 +92,7 @@ fn the_latest_release_is_the_one_on_its_way_then_the_last_that_was_settled() {
     assert_eq!(active_before(state, find(state, "rel-4")).unwrap().release_id, "rel-2");
     assert_eq!(standing(state, find(state, "rel-4")), None);
     let by_environment = latest_by_environment(state);
-    assert_eq!(by_environment.keys().copied().collect::<Vec<_>>(), ["env-prod"]);
+    assert_eq!(by_environment.keys().copied().collect::<Vec<_>>(), ["env-prod", "env-staging"]);
 }
 
 #[test]
