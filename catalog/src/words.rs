@@ -25,8 +25,6 @@ macro_rules! wire_words {
             use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
             use super::$enum;
-
-            #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
             pub(crate) fn serialize<S: Serializer>(value: &$enum, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str($word(*value))
             }
