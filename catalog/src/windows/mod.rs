@@ -5,6 +5,9 @@
 //! environment is open, why not, by which policy, and when it opens next. Each policy that is named may close the
 //! environment and none opens it against another: deny beats allow. An environment without policies is open.
 //!
+//! The verdict is handed to Cedar as the context of the actions `deploy` and `promote`
+//! ([`ReleaseVerdict::request`]), so that an installation's own policies may go further.
+//!
 //! Zones and their changes of the clock are those that are built into the program.
 
 mod clock;

@@ -1,6 +1,11 @@
 //! Windows against an oracle that looks at every minute, and verdicts of several policies together.
 
-use harmony_incidents::log::{IncidentState, Responder, Severity, State};
+use harmony_incidents::{
+    authority::{Access, Denied, EnvironmentAsk},
+    directory::Directory,
+    ids::OrgId,
+    log::{IncidentState, Responder, Severity, State},
+};
 use jiff::{
     Timestamp, ToSpan,
     civil::{DateTime, Weekday},
@@ -361,6 +366,53 @@ mod verdicts {
         let verdict = policies(&[past]).judge(ask(&names, "2026-11-28T10:00:00Z"));
         assert_eq!(verdict.next_open, None);
         assert!(verdict.reason.ends_with("does not open within 400 days"), "{}", verdict.reason);
+    }
+
+    #[test]
+    fn cedar_has_the_last_word() {
+        let all = policies(&[YEAR_END]);
+        let names = refs(&["policy:freeze:year-end"]);
+        let access = Access::default();
+        let file = "[[principal]]\nid = \"grace\"\nroles = { default = [\"deployer\"] }\n\n\
+                    [[principal]]\nid = \"rosa\"\nroles = { default = [\"incident-responder\"] }\n\n\
+                    [[principal]]\nid = \"vera\"\nroles = { default = [\"incident-viewer\"] }\n";
+        let directory = Directory::parse(file).unwrap();
+        let org = OrgId::default();
+        let may = |access: &Access, who: &str, verdict: &ReleaseVerdict| {
+            access.may_release(directory.get(who).unwrap(), &org, verdict.request("env-prod", true, false))
+        };
+        let open = all.judge(ask(&names, "2026-11-28T11:00:00Z"));
+        let frozen = all.judge(ask(&names, "2026-12-28T11:00:00Z"));
+        assert_eq!(may(&access, "grace", &open), Ok(()));
+        assert_eq!(may(&access, "vera", &open), Err(Denied::NotPermitted));
+        let Err(Denied::Forbidden { because, .. }) = may(&access, "grace", &frozen) else { panic!("frozen") };
+        assert_eq!(because, "closed-environment");
+        let incident = incident(Severity::P1, State::Open);
+        let rollback = Some(RollbackClaim { incident: &incident, actor: "grace" });
+        let excepted = all.judge(ReleaseQuestion { rollback, ..ask(&names, "2026-12-28T11:00:00Z") });
+        assert_eq!(may(&access, "grace", &excepted), Ok(()), "at its gate people decide");
+        // A responder may not deploy, and may roll back.
+        let rollback = |verdict: &ReleaseVerdict, rollback: bool| {
+            let ask = EnvironmentAsk { rollback, ..verdict.request("env-prod", true, false) };
+            access.may_release(directory.get("rosa").unwrap(), &org, ask)
+        };
+        assert_eq!(rollback(&open, false), Err(Denied::NotPermitted));
+        assert_eq!(rollback(&open, true), Ok(()));
+        assert_eq!(rollback(&excepted, true), Ok(()));
+        assert!(matches!(rollback(&frozen, true), Err(Denied::Forbidden { .. })));
+        // Nobody deploys in another organisation.
+        let elsewhere = "elsewhere".parse().unwrap();
+        let other = access.may_release(directory.get("grace").unwrap(), &elsewhere, open.request("env-prod", true, false));
+        assert!(matches!(other, Err(Denied::Forbidden { because, .. }) if because == "missing-role"));
+        // An installation's own policy may go further.
+        let own = format!(
+            "{}\n@because(\"house-rule: no\")\nforbid (principal, action == Harmony::Action::\"deploy\", resource is Harmony::Environment)\nwhen {{ context.production && context.excepted }};\n",
+            include_str!("../../../incidents/src/authority/policies.cedar")
+        );
+        let own = Access::parse(&own).unwrap();
+        assert!(
+            matches!(may(&own, "grace", &excepted), Err(Denied::Forbidden { because, .. }) if because == "house-rule")
+        );
     }
 }
 

@@ -1,6 +1,10 @@
 //! What the policies of an environment say about one release at one instant.
 
-use harmony_incidents::{log, policy::LevelRule};
+use harmony_incidents::{
+    authority::{EnvironmentAsk, ReleaseRight},
+    log,
+    policy::LevelRule,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +136,23 @@ impl ReleaseVerdict {
             policies: named.iter().map(|one| PolicyVerdict::of(one, at)).collect(),
             action,
             at,
+        }
+    }
+
+    /// The question for Cedar about this verdict. Both have to permit it: what is refused here stays refused under a
+    /// policy file that says nothing about closed environments.
+    pub fn request<'a>(&self, environment: &'a str, production: bool, rollback: bool) -> EnvironmentAsk<'a> {
+        EnvironmentAsk {
+            environment,
+            right: match self.action {
+                ReleaseAction::Deploy => ReleaseRight::Deploy,
+                ReleaseAction::Promote => ReleaseRight::Promote,
+            },
+            production,
+            open: self.open,
+            mode: self.mode.map_or("none", Mode::name),
+            excepted: self.excepted.is_some(),
+            rollback,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use harmony_protos::log::IncidentState;
 
-use super::GateAsk;
+use super::{EnvironmentAsk, GateAsk};
 use crate::{
     directory::{Principal, Role},
     ids::OrgId,
@@ -18,6 +18,7 @@ const GATE_ROLES: [Role; 5] = [Role::OnCall, Role::Commander, Role::Manager, Rol
 #[derive(Clone, Copy)]
 enum Kind {
     Action,
+    Environment,
     Gate,
     Incident,
     Organisation,
@@ -26,8 +27,8 @@ enum Kind {
 }
 
 /// Their names, in the order of [`Kind`].
-static KINDS: LazyLock<[EntityTypeName; 6]> = LazyLock::new(|| {
-    ["Action", "Gate", "Incident", "Organisation", "Person", "Role"]
+static KINDS: LazyLock<[EntityTypeName; 7]> = LazyLock::new(|| {
+    ["Action", "Environment", "Gate", "Incident", "Organisation", "Person", "Role"]
         .map(|name| format!("Harmony::{name}").parse().expect("these are names"))
 });
 
@@ -106,6 +107,26 @@ pub(super) fn gate(
     ]);
     known.push(Entity::new_with_tags(id.clone(), attributes, [of(state, org)], []).ok()?);
     Some(id)
+}
+
+/// An environment of the catalog as a resource; adds it to what is known.
+pub(super) fn environment(id: &str, org: &OrgId, known: &mut Vec<Entity>) -> Option<EntityUid> {
+    let id = uid(Kind::Environment, id);
+    known.push(Entity::new_with_tags(id.clone(), [], [organisation(org)], []).ok()?);
+    Some(id)
+}
+
+/// What is known about the environment at the instant of the question.
+pub(super) fn release_context(ask: &EnvironmentAsk<'_>) -> Option<Context> {
+    let flag = RestrictedExpression::new_bool;
+    let pairs = [
+        ("production", flag(ask.production)),
+        ("open", flag(ask.open)),
+        ("mode", RestrictedExpression::new_string(ask.mode.to_owned())),
+        ("excepted", flag(ask.excepted)),
+        ("rollback", flag(ask.rollback)),
+    ];
+    Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value))).ok()
 }
 
 fn of_incident(state: &IncidentState) -> Vec<(String, RestrictedExpression)> {

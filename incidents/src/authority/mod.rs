@@ -179,7 +179,48 @@ impl<'a> GateAsk<'a> {
     }
 }
 
-/// Why a decision on a gate may not be made.
+/// What somebody wants to do to an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseRight {
+    /// Deploy a release.
+    Deploy,
+    /// Promote a release from another environment.
+    Promote,
+}
+
+impl ReleaseRight {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Deploy, Self::Promote];
+
+    /// The action's name in policies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Promote => "promote",
+        }
+    }
+}
+
+/// What is asked about an environment, with what its change windows and freezes say at that instant.
+#[derive(Debug, Clone, Copy)]
+pub struct EnvironmentAsk<'a> {
+    /// Its id.
+    pub environment: &'a str,
+    /// What somebody wants to do.
+    pub right: ReleaseRight,
+    /// Whether it is a production environment.
+    pub production: bool,
+    /// Whether nothing closes it.
+    pub open: bool,
+    /// What follows from its being closed: `refuse`, `wait` or `gate`; `none` where it is open.
+    pub mode: &'a str,
+    /// Whether a rollback for an open P1 or P2 gets a gate although it is closed.
+    pub excepted: bool,
+    /// Whether a release is rolled back for an incident, through that incident's gate.
+    pub rollback: bool,
+}
+
+/// Why a decision on a gate, or a release, is not permitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     /// A policy forbids it: what its `@because` says, a stable word and a sentence.
@@ -306,6 +347,22 @@ impl Access {
         }
     }
 
+    /// Whether this principal may do this to an environment, as things stand there.
+    pub fn may_release(
+        &self,
+        principal: &Principal,
+        org: &OrgId,
+        ask: EnvironmentAsk<'_>,
+    ) -> Result<(), Denied> {
+        let subject = Subject::of(principal, org);
+        let mut known = subject.entities();
+        known.extend(entities::action_in(ask.right.name(), Right::DeployExecute.name()));
+        let response = entities::environment(ask.environment, org, &mut known)
+            .zip(entities::release_context(&ask))
+            .and_then(|(resource, context)| self.ask_in(&subject, ask.right.name(), resource, known, context));
+        self.answer(response)
+    }
+
     fn permits(
         &self,
         subject: &Subject,
@@ -334,8 +391,13 @@ impl Access {
         let mut known = subject.entities();
         known.extend(entities::action_in(decision.name(), Right::WorkflowApprove.name()));
         let response = entities::gate(incident, org, gate, &mut known)
-            .and_then(|resource| self.ask(subject, decision.name(), resource, known))
-            .ok_or(Denied::NotPermitted)?;
+            .and_then(|resource| self.ask(subject, decision.name(), resource, known));
+        self.answer(response)
+    }
+
+    /// Why it is denied, where it is.
+    fn answer(&self, response: Option<Response>) -> Result<(), Denied> {
+        let response = response.ok_or(Denied::NotPermitted)?;
         if response.decision() == Decision::Allow {
             return Ok(());
         }
@@ -361,10 +423,20 @@ impl Access {
         resource: EntityUid,
         known: Vec<cedar_policy::Entity>,
     ) -> Option<Response> {
+        self.ask_in(subject, name, resource, known, Context::empty())
+    }
+
+    fn ask_in(
+        &self,
+        subject: &Subject,
+        name: &str,
+        resource: EntityUid,
+        known: Vec<cedar_policy::Entity>,
+        context: Context,
+    ) -> Option<Response> {
         // Roles and most actions have neither attributes nor parents, so they need not be there.
         let known = Entities::from_entities(known, None).ok()?;
-        let request =
-            Request::new(subject.uid.clone(), action(name), resource, Context::empty(), None).ok()?;
+        let request = Request::new(subject.uid.clone(), action(name), resource, context, None).ok()?;
         Some(self.authorizer.is_authorized(&request, &self.policies, &known))
     }
 }
