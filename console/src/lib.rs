@@ -57,6 +57,7 @@ use harmony_eventlog::{CheckpointKey, OutboxItem, SharedLog};
 use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
 
+pub use callbacks::deploys::DeployWebhooks;
 use callbacks::seen::Seen;
 use error::ApiError;
 use limits::Limits;
@@ -127,6 +128,8 @@ pub struct Webhooks {
     pub alertmanager: Vec<SecretString>,
     /// Grafana's contact points.
     pub grafana: Vec<SecretString>,
+    /// Those who tell about deployments.
+    pub deploys: DeployWebhooks,
 }
 
 /// Looks at a runbook before a remediation is started with it.

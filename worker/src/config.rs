@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context;
 use harmony_capabilities::{address::REQUEST_TIMEOUT, runbook::RunbookRoot};
 use harmony_console::{
-    Webhooks,
+    DeployWebhooks, Webhooks,
     oidc::{BrowserSettings, OidcSettings},
 };
 use harmony_eventlog::{Access, Address, CheckpointKey, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
@@ -481,12 +481,24 @@ impl Config {
             }
             secrets.into_iter().map(SecretString::from).collect()
         };
-        let webhooks = Webhooks {
+        let mut webhooks = Webhooks {
             org: self.org.clone(),
             pagerduty: secrets("PAGERDUTY_WEBHOOK_SECRET"),
             alertmanager: secrets("HARMONY_ALERTMANAGER_SECRET"),
             grafana: secrets("HARMONY_GRAFANA_SECRET"),
+            deploys: DeployWebhooks {
+                github: secrets("HARMONY_GITHUB_SECRET"),
+                gitlab: secrets("HARMONY_GITLAB_SECRET"),
+                argocd: secrets("HARMONY_ARGOCD_SECRET"),
+                cdevents: secrets("HARMONY_EVENTS_SECRET"),
+                changes: secrets("HARMONY_CHANGES_KEY"),
+                ..DeployWebhooks::default()
+            },
         };
+        match self.settings.get("HARMONY_DEPLOY_WORKFLOWS").unwrap_or_default().parse() {
+            Ok(workflows) => webhooks.deploys.workflows = workflows,
+            Err(error) => wrong.push(bad("HARMONY_DEPLOY_WORKFLOWS", &error.to_string())),
+        }
         Failures::none(wrong).map(|()| webhooks)
     }
 

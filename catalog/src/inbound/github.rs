@@ -8,7 +8,7 @@
 //! publishes a version and deploys nothing. Where a repository holds several services, the deployment's `payload` may
 //! name one: `{"service": "checkout", "version": "1.2.3"}`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use harmony_incidents::log::ReleaseStatus;
 use jiff::Timestamp;
@@ -33,6 +33,29 @@ pub struct GitHubHeaders<'a> {
 /// Which workflows deploy, and to which environment: by the name of their file (`deploy.yml`) or their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeployWorkflows(pub BTreeMap<String, String>);
+
+/// Text that names no workflow and environment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no WORKFLOW=ENVIRONMENT, such as deploy.yml=prod; several are separated by commas")]
+pub struct DeployWorkflowsError(String);
+
+impl FromStr for DeployWorkflows {
+    type Err = DeployWorkflowsError;
+
+    /// Reads `deploy.yml=prod, Release to staging=staging`.
+    fn from_str(text: &str) -> Result<Self, DeployWorkflowsError> {
+        let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+        let read = |pair: &str| {
+            let (workflow, environment) = pair.split_once('=').unwrap_or_default();
+            let (workflow, environment) = (workflow.trim(), environment.trim());
+            if workflow.is_empty() || environment.is_empty() {
+                return Err(DeployWorkflowsError(line(pair)));
+            }
+            Ok((workflow.to_owned(), environment.to_owned()))
+        };
+        pairs.map(read).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 impl DeployWorkflows {
     fn environment(&self, run: &WorkflowRun) -> Option<&String> {

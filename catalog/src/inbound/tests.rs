@@ -90,6 +90,15 @@ mod github_webhooks {
 
     const EXAMPLES: &str = include_str!("fixtures/octokit.json");
 
+    #[test]
+    fn workflows_are_read_from_a_setting() {
+        assert_eq!(" test.yml=production, Manually triggered workflow = staging,".parse(), Ok(workflows()));
+        assert_eq!("".parse(), Ok(DeployWorkflows::default()));
+        for wrong in ["deploy.yml", "=prod", "deploy.yml="] {
+            assert!(wrong.parse::<DeployWorkflows>().is_err(), "{wrong}");
+        }
+    }
+
     fn workflows() -> DeployWorkflows {
         let named = [("test.yml", "production"), ("Manually triggered workflow", "staging")];
         DeployWorkflows(

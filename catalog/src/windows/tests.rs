@@ -402,7 +402,11 @@ mod verdicts {
         assert!(matches!(rollback(&frozen, true), Err(Denied::Forbidden { .. })));
         // Nobody deploys in another organisation.
         let elsewhere = "elsewhere".parse().unwrap();
-        let other = access.may_release(directory.get("grace").unwrap(), &elsewhere, open.request("env-prod", true, false));
+        let other = access.may_release(
+            directory.get("grace").unwrap(),
+            &elsewhere,
+            open.request("env-prod", true, false),
+        );
         assert!(matches!(other, Err(Denied::Forbidden { because, .. }) if because == "missing-role"));
         // An installation's own policy may go further.
         let own = format!(

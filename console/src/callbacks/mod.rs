@@ -1,6 +1,7 @@
 //! What others send to us: verified over the raw bytes before anything is read.
 
 pub(crate) mod alerts;
+pub(crate) mod deploys;
 pub(crate) mod pagerduty;
 pub(crate) mod seen;
 mod signed;
@@ -24,7 +25,13 @@ const WEBHOOK_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 /// Who posts without an account.
 pub(crate) fn webhooks() -> Router<App> {
     Router::new()
+        .route("/events", post(deploys::cdevents))
+        // The path that whatever posts to PagerDuty has already.
+        .route("/v2/change/enqueue", post(deploys::changes))
         .route("/webhooks/alertmanager", post(alerts::alertmanager))
+        .route("/webhooks/argocd", post(deploys::argocd))
+        .route("/webhooks/github", post(deploys::github))
+        .route("/webhooks/gitlab", post(deploys::gitlab))
         // A contact point of Grafana may be set to PUT.
         .route("/webhooks/grafana", post(alerts::grafana).put(alerts::grafana))
         .route("/webhooks/pagerduty", post(pagerduty::take))

@@ -28,9 +28,12 @@ pub(crate) fn is_signed<'a>(
 pub(crate) fn is_bearer(secrets: &[SecretString], headers: &HeaderMap) -> bool {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some((scheme, token)) = header.and_then(|header| header.split_once(' ')) else { return false };
-    let is =
-        |secret: &SecretString| bool::from(secret.expose_secret().as_bytes().ct_eq(token.trim().as_bytes()));
-    scheme.eq_ignore_ascii_case("bearer") && secrets.iter().any(is)
+    scheme.eq_ignore_ascii_case("bearer") && is_secret(secrets, token.trim())
+}
+
+/// Whether this is one of the secrets.
+pub(crate) fn is_secret(secrets: &[SecretString], given: &str) -> bool {
+    secrets.iter().any(|secret| bool::from(secret.expose_secret().as_bytes().ct_eq(given.as_bytes())))
 }
 
 /// A header as text; empty where it is missing.

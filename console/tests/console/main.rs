@@ -8,6 +8,7 @@ mod candidates;
 mod commands;
 mod connections;
 mod declare;
+mod deploys;
 mod described;
 mod forgeries;
 mod issuer;

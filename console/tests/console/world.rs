@@ -16,7 +16,8 @@ use axum::{
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_console::{
-    Capacity, Cell, Doors, Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
+    Capacity, Cell, DeployWebhooks, Doors, Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc,
+    routers, serve,
 };
 use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
@@ -112,7 +113,7 @@ pub(crate) struct World {
     health: Router,
     /// Holds the store until the world ends.
     dir: TempDir,
-    rules: Arc<RuleSet>,
+    pub(crate) rules: Arc<RuleSet>,
     temporal: Arc<AtomicBool>,
 }
 
@@ -195,6 +196,14 @@ impl World {
                 pagerduty: vec!["new-pagerduty-secret".into(), "old-pagerduty-secret".into()],
                 alertmanager: vec!["alertmanager-secret".into()],
                 grafana: vec!["grafana-secret".into()],
+                deploys: DeployWebhooks {
+                    github: vec!["github-secret".into()],
+                    gitlab: vec!["gitlab-secret".into()],
+                    argocd: vec!["argocd-secret".into()],
+                    cdevents: vec!["events-secret".into()],
+                    changes: vec!["changes-secret".into()],
+                    ..DeployWebhooks::default()
+                },
             },
             oidc,
             runbooks: Arc::new(Shelf),

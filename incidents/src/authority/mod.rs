@@ -359,7 +359,9 @@ impl Access {
         known.extend(entities::action_in(ask.right.name(), Right::DeployExecute.name()));
         let response = entities::environment(ask.environment, org, &mut known)
             .zip(entities::release_context(&ask))
-            .and_then(|(resource, context)| self.ask_in(&subject, ask.right.name(), resource, known, context));
+            .and_then(|(resource, context)| {
+                self.ask_in(&subject, ask.right.name(), resource, known, context)
+            });
         self.answer(response)
     }
 

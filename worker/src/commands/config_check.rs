@@ -81,6 +81,11 @@ fn described(config: &Config, processes: &[Process]) -> Vec<Check> {
             ("pagerduty", hooks.pagerduty.len()),
             ("alertmanager", hooks.alertmanager.len()),
             ("grafana", hooks.grafana.len()),
+            ("github", hooks.deploys.github.len()),
+            ("gitlab", hooks.deploys.gitlab.len()),
+            ("argocd", hooks.deploys.argocd.len()),
+            ("cdevents", hooks.deploys.cdevents.len()),
+            ("change events", hooks.deploys.changes.len()),
         ];
         let taken: Vec<&str> =
             senders.iter().filter(|(_, secrets)| *secrets > 0).map(|(name, _)| *name).collect();
