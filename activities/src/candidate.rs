@@ -61,8 +61,9 @@ impl Services {
                 return Ok(reply(Evaluated::Refused { reason: decision.because, page: false }));
             }
             Ruling::Refused(refusal) => {
-                // Whoever set the policy up believes that somebody hears of it.
-                let page = self.names_a_policy(&org, &candidate_id).await?;
+                let kept = self.kept(&org, &candidate_id).await?;
+                // The page of one that was dismissed ends. Whoever set a policy up believes that somebody hears of it.
+                let page = kept.status == CandidateStatus::Dismissed || kept.candidate.policy_id.is_some();
                 return Ok(reply(Evaluated::Refused { reason: refusal.to_string(), page }));
             }
         };
@@ -83,11 +84,6 @@ impl Services {
                 Evaluated::Suppressed { decided, incident: noted }
             }
         }))
-    }
-
-    /// Whether the candidate counts on a policy.
-    async fn names_a_policy(&self, org: &OrgId, id: &CandidateId) -> Result<bool, ActivityError> {
-        Ok(self.kept(org, id).await?.candidate.policy_id.is_some())
     }
 
     /// Who asks, with what authority; none where a start past our doors is not accepted.
@@ -136,7 +132,8 @@ impl Services {
             .map_err(|error| failure::log(&error))
     }
 
-    /// Pages who is on call. The incident at PagerDuty that a candidate came from is paging already: it gets a note.
+    /// Pages who is on call. The incident at PagerDuty that a candidate came from is paging already: it gets a note. The
+    /// page of one that was dismissed ends.
     pub(crate) async fn page_candidate(
         &self,
         ctx: &ActivityContext,
@@ -144,7 +141,9 @@ impl Services {
     ) -> Result<StepReply, ActivityError> {
         let CandidateRef { org, candidate_id } = &candidate;
         let stored = self.kept(org, candidate_id).await?;
-        let skipped = |reason: &str| StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() };
+        if stored.status == CandidateStatus::Dismissed {
+            return self.end_page_of(ctx, org, &stored).await;
+        }
         if !stored.page_id.is_empty() {
             return Ok(made(&stored.page_id, &[], ""));
         }
@@ -183,6 +182,33 @@ impl Services {
         };
         self.remember_page(&candidate, &paged.external_ref).await?;
         Ok(paged)
+    }
+
+    /// Resolves the page that asked for somebody, unless others still wait with it.
+    async fn end_page_of(
+        &self,
+        ctx: &ActivityContext,
+        org: &OrgId,
+        dismissed: &StoredCandidate,
+    ) -> Result<StepReply, ActivityError> {
+        if dismissed.page_id.is_empty() {
+            return Ok(skipped("nobody was paged about it"));
+        }
+        if dismissed.candidate.pagerduty_incident_id.is_some() {
+            return Ok(skipped("its incident at PagerDuty is its sender's to resolve"));
+        }
+        let waited_with = promotion::is_waited_with(self.log.as_ref(), org, dismissed);
+        if waited_with.await.map_err(|error| failure::log(&error))? {
+            return Ok(skipped("others wait with its page"));
+        }
+        if !self.flags.value(&capability_flag(capability::PAGERDUTY), true).await.on {
+            return Ok(skipped("PagerDuty is switched off"));
+        }
+        let Some(paging) = &self.paging else { return Ok(skipped("PagerDuty is not configured")) };
+        // Resolved twice it is resolved once.
+        let resolved = heard_of(ctx, async { paging.pagerduty.resolve(&dismissed.page_id).await }).await;
+        let resolved = resolved.map_err(|error| failure::call(&error))?;
+        Ok(made(&resolved.id, &[], &resolved.html_url))
     }
 
     async fn remember_page(&self, candidate: &CandidateRef, page_id: &str) -> Result<(), ActivityError> {
@@ -275,6 +301,10 @@ impl Services {
         let found = self.log.candidate(org, id).await.map_err(|error| failure::log(&error))?;
         found.ok_or_else(|| failure::log(&LogError::Corrupt { place: format!("candidate {id}") }))
     }
+}
+
+fn skipped(reason: &str) -> StepReply {
+    StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() }
 }
 
 /// What came of a page, from its row in the ledger.

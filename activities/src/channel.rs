@@ -606,9 +606,14 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool
         "gateId": gate.gate_id,
         "digest": gate.digest,
     });
-    let mut buttons = vec![button("reject", "Reject", Some("danger"), &value)];
+    let (approve, reject) =
+        if gate.skippable { ("Run it again", "Abort the remediation") } else { ("Approve", "Reject") };
+    let mut buttons = vec![button("reject", reject, Some("danger"), &value)];
+    if whole && gate.skippable {
+        buttons.insert(0, button("skip", "Skip it", None, &value));
+    }
     if whole {
-        buttons.insert(0, button("approve", "Approve", Some("primary"), &value));
+        buttons.insert(0, button("approve", approve, Some("primary"), &value));
     }
     let actions = json!({ "type": "actions", "block_id": "decide", "elements": buttons });
     [section(&asked), section(&bound), actions]
@@ -723,6 +728,7 @@ mod tests {
             quorum: 1,
             approvals: Vec::new(),
             remind: false,
+            skippable: false,
         }
     }
 
@@ -745,6 +751,25 @@ mod tests {
         }
         let (_, buttons) = asked("Run a.md", &[&"x".repeat(3_000)]);
         assert_eq!(buttons, ["reject"]);
+    }
+
+    #[test]
+    fn three_answers_are_offered_where_three_are_taken() {
+        let setting = Setting { directory: &Directory::default(), console: None, about: String::new() };
+        let offered = |skippable: bool, whole: bool| -> Vec<(String, String)> {
+            let gate = GateView { skippable, ..gate() };
+            let [_, _, actions] = ask_blocks(&scope("default"), &gate, &setting, whole);
+            let elements = actions["elements"].as_array().unwrap();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            elements.iter().map(|one| (text(&one["action_id"]), text(&one["text"]["text"]))).collect()
+        };
+        let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(id, label)| ((*id).to_owned(), (*label).to_owned())).collect()
+        };
+        assert_eq!(offered(false, true), own(&[("approve", "Approve"), ("reject", "Reject")]));
+        let abort = ("reject", "Abort the remediation");
+        assert_eq!(offered(true, true), own(&[("approve", "Run it again"), ("skip", "Skip it"), abort]));
+        assert_eq!(offered(true, false), own(&[abort]));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Checkpoints {
             name: format!("make/hour/{heads}"),
             payload: Value::Null,
         };
-        Ok(self.log.enqueue(org, &last.stream, &item).await?)
+        Ok(self.log.enqueue(org, Some(&last.stream), &item).await?)
     }
 
     /// Carries out what was asked for: makes one, or sends one on.
@@ -98,7 +98,7 @@ impl Checkpoints {
                 name: format!("send/{}/{}", sink.name(), digest(&note)),
                 payload: json!({ "sink": sink.name().as_str(), "note": note }),
             };
-            self.log.enqueue(org, stream, &item).await?;
+            self.log.enqueue(org, Some(stream), &item).await?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod admission;
 mod approvals;
 mod begin;
 mod candidate;
+mod candidate_events;
 mod channel;
 mod checkpoints;
 mod effects;
@@ -25,6 +26,7 @@ mod services;
 mod trace;
 
 pub use admission::Admission;
+pub use candidate_events::CandidateEvents;
 pub use channel::ConnectorActivities;
 pub use checkpoints::Checkpoints;
 pub use effects::EffectTiming;

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use std::sync::Arc;
 
-use crate::{checkpoints::Checkpoints, trace::start_span};
+use crate::{candidate_events::CandidateEvents, checkpoints::Checkpoints, trace::start_span};
 
 /// How often an idle dispatcher looks.
 const IDLE: Duration = Duration::from_millis(150);
@@ -61,6 +61,7 @@ pub struct Dispatcher {
     client: Client,
     rules: Arc<dyn RulesSource>,
     checkpoints: Option<Arc<Checkpoints>>,
+    events: Arc<CandidateEvents>,
 }
 
 /// What became of an item.
@@ -77,8 +78,9 @@ impl Dispatcher {
         client: Client,
         rules: Arc<dyn RulesSource>,
         checkpoints: Option<Arc<Checkpoints>>,
+        events: CandidateEvents,
     ) -> Self {
-        Self { log, client, rules, checkpoints }
+        Self { log, client, rules, checkpoints, events: Arc::new(events) }
     }
 
     /// Carries items out until told to stop.
@@ -116,6 +118,7 @@ impl Dispatcher {
             OutboxKind::Cancel => self.cancel(&pending).await,
             OutboxKind::Wake => self.wake(&pending).await,
             OutboxKind::Checkpoint => self.checkpoint(&pending).await,
+            OutboxKind::Event => self.events.carry(&pending).await.map(|()| Carried::Done),
         };
         let marked = match outcome {
             Ok(Carried::Done) => self.log.done(&pending.id).await,
@@ -188,16 +191,28 @@ impl Dispatcher {
         let payload = &pending.item.payload;
         let candidate = text(&payload["input"], "candidateId")?;
         let stored = self.log.candidate(&pending.org, &candidate.parse()?).await?;
-        if stored.is_none_or(|stored| stored.status != CandidateStatus::Received) {
-            return Ok(Carried::Done);
-        }
+        // What was dismissed is looked at once more, so that its page ends.
+        let dismissed = match stored.map(|stored| stored.status) {
+            Some(CandidateStatus::Received) => false,
+            Some(CandidateStatus::Dismissed) => true,
+            Some(
+                CandidateStatus::Promoted
+                | CandidateStatus::Deferred
+                | CandidateStatus::Suppressed
+                | CandidateStatus::Refused,
+            )
+            | None => return Ok(Carried::Done),
+        };
         let keyword = SearchAttributeKey::<String>::keyword;
         let attributes = SearchAttributes::new([
             keyword("HarmonyOrg").value_set(pending.org.to_string()),
             keyword("HarmonyBlueprint").value_set(WORKFLOW_TYPE.to_owned()),
         ]);
         let (memo, summary) = (MemoValues::new(), format!("candidate {candidate}"));
-        self.start_workflow(payload, memo, attributes, summary, WorkflowIdConflictPolicy::Fail).await?;
+        let started =
+            self.start_workflow(payload, memo, attributes, summary, WorkflowIdConflictPolicy::Fail).await?;
+        // A run that is about to page may not know of it.
+        anyhow::ensure!(started || !dismissed, "the run that decides about it has not ended yet");
         Ok(Carried::Done)
     }
 

@@ -62,6 +62,8 @@ pub(crate) enum Outcome {
     NotNeeded,
     /// Go on.
     Approved { by: String },
+    /// Go on without what was asked about.
+    Skipped { reason: String },
     /// Do not: somebody said so, or nobody said yes.
     Rejected { reason: String },
     /// Stopped, or the incident moved on.
@@ -79,7 +81,7 @@ impl Outcome {
         match self {
             Self::Rejected { reason } => (Status::Rejected, reason.clone()),
             Self::Cancelled { reason } => (Status::Cancelled, reason.clone()),
-            Self::NotNeeded | Self::Approved { .. } => (Status::Failed, String::new()),
+            Self::NotNeeded | Self::Approved { .. } | Self::Skipped { .. } => (Status::Failed, String::new()),
         }
     }
 
@@ -88,7 +90,7 @@ impl Outcome {
         match self {
             Self::NotNeeded => ApprovalResult::default(),
             Self::Approved { .. } => ApprovalResult { was_required: true, was_approved: true, reason: None },
-            Self::Rejected { reason } | Self::Cancelled { reason } => {
+            Self::Rejected { reason } | Self::Cancelled { reason } | Self::Skipped { reason } => {
                 ApprovalResult { was_required: true, was_approved: false, reason: Some(reason.clone()) }
             }
         }
@@ -213,6 +215,10 @@ fn outcome(settled: Settled) -> Outcome {
     match status {
         GateStatus::Approved => Outcome::Approved { by },
         GateStatus::Timeout => Outcome::Rejected { reason: status.into() },
+        GateStatus::Skipped => {
+            let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            Outcome::Skipped { reason: format!("skipped by {by}{why}") }
+        }
         GateStatus::Rejected => {
             Outcome::Rejected { reason: reason.unwrap_or_else(|| format!("rejected by {by}")) }
         }

@@ -498,6 +498,7 @@ async fn settle_message<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, settled: &S
             }
             GateStatus::Approved => format!("Approved by {}", settled.by),
             GateStatus::Rejected => format!("Rejected by {}", settled.by),
+            GateStatus::Skipped => format!("Skipped by {}", settled.by),
             GateStatus::Timeout => "Nobody decided in time: not done".to_owned(),
             GateStatus::Cancelled | GateStatus::Pending | GateStatus::Escalated | GateStatus::None => {
                 "Cancelled: nobody needs to decide this any more".to_owned()

@@ -164,12 +164,30 @@ async fn phase<W: Blueprint>(run: &Run<'_, W>, step: &str, phase: Phase) -> Flow
     Ok(())
 }
 
+/// A cell that was run, or left out.
+struct Done {
+    report: CellReport,
+    reply: CellReply,
+    /// Somebody decided to go on without it.
+    skipped: bool,
+}
+
+impl Done {
+    /// Whether what comes after it may run.
+    fn passed(&self) -> bool {
+        self.report.success || self.skipped
+    }
+}
+
+impl From<(CellReport, CellReply)> for Done {
+    fn from((report, reply): (CellReport, CellReply)) -> Self {
+        Self { report, reply, skipped: false }
+    }
+}
+
 /// Runs the cells, then those of the verification; the first failure stops.
-async fn run_cells<W: Blueprint>(
-    run: &Run<'_, W>,
-    remedy: &Remedy<'_>,
-) -> Flow<Vec<(CellReport, CellReply)>> {
-    let mut done: Vec<(CellReport, CellReply)> = Vec::new();
+async fn run_cells<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Flow<Vec<Done>> {
+    let mut done: Vec<Done> = Vec::new();
     let mut carried = BTreeMap::new();
     for (purpose, cells) in
         [("remediation", &remedy.covered.cells), ("verification", &remedy.covered.verification)]
@@ -178,11 +196,11 @@ async fn run_cells<W: Blueprint>(
             phase(run, "verifying", Phase::Verifying).await?;
         }
         for cell in cells {
-            let (report, reply) = run_cell(run, remedy, cell, purpose, &carried).await?;
-            let success = report.success;
-            carried.extend(reply.exported.clone());
-            done.push((report, reply));
-            if !success {
+            let one = run_cell(run, remedy, cell, purpose, &carried).await?;
+            let passed = one.passed();
+            carried.extend(one.reply.exported.clone());
+            done.push(one);
+            if !passed {
                 return Ok(done);
             }
         }
@@ -197,15 +215,15 @@ async fn run_cell<W: Blueprint>(
     cell: &CellPlan,
     purpose: &str,
     carried: &BTreeMap<String, String>,
-) -> Flow<(CellReport, CellReply)> {
+) -> Flow<Done> {
     let mut number = 1_u32;
     loop {
         if run.is_stopped() {
-            return Ok(unfinished(cell, purpose, "cancelled", "the run was stopped before this cell"));
+            return Ok(unfinished(cell, purpose, "cancelled", "the run was stopped before this cell").into());
         }
         let (report, reply) = try_cell(run, remedy, cell, purpose, carried, number).await?;
         if report.ended != "unknown" || run.is_stopped() {
-            return Ok((report, reply));
+            return Ok((report, reply).into());
         }
         let plan = Plan {
             step: format!("unknown/{purpose}/{}", cell.name),
@@ -214,13 +232,25 @@ async fn run_cell<W: Blueprint>(
             reason: "its worker was lost while it ran: nobody knows whether it did its work".to_owned(),
             digest: remedy.proposal.digest.clone(),
             covers: remedy.proposal.covers.clone(),
-            lines: vec!["Approve to run it again, reject to give up.".to_owned()],
+            lines: vec![
+                "Run it again, skip it and go on with the next cell, or abort the remediation.".to_owned(),
+            ],
         };
         // One gate a cell: a cell that is lost twice is given up.
-        if number > 1 || !await_decision(run, plan).await?.may_go_on() {
-            return Ok((report, reply));
+        if number > 1 {
+            return Ok((report, reply).into());
         }
-        number += 1;
+        match await_decision(run, plan).await? {
+            Outcome::NotNeeded | Outcome::Approved { .. } => number += 1,
+            Outcome::Skipped { reason } => {
+                let step = format!("{purpose}/{}/{number}", cell.name);
+                run.skip(&step, capability::RUNBOOK, &reason).await?;
+                run.warn(format!("{step}: {reason}"));
+                let (report, reply) = unfinished(cell, purpose, "skipped", &reason);
+                return Ok(Done { report, reply, skipped: true });
+            }
+            Outcome::Rejected { .. } | Outcome::Cancelled { .. } => return Ok((report, reply).into()),
+        }
     }
 }
 
@@ -368,35 +398,39 @@ async fn conclude<W: Blueprint>(
     run: &Run<'_, W>,
     remedy: &Remedy<'_>,
     outcome: Outcome,
-    cells: Vec<(CellReport, CellReply)>,
+    cells: Vec<Done>,
 ) -> Flow {
-    let success = cells.iter().all(|(report, _)| report.success)
+    let success = cells.iter().all(Done::passed)
         && cells.len() == remedy.covered.cells.len() + remedy.covered.verification.len();
     let stopped = run.is_stopped();
-    let left_out = cells.iter().any(|(report, _)| report.ended == "skipped");
+    let left_out = cells.iter().any(|one| one.report.ended == "skipped" && !one.skipped);
+    let checked = |one: &Done| one.report.purpose == "verification" && !one.skipped;
+    let verified = !remedy.covered.verification.is_empty()
+        && cells.iter().filter(|one| checked(one)).count() == remedy.covered.verification.len();
     let (headline, status) = match (success, stopped) {
         (false, _) if left_out => ("The runbook was not run to its end", Status::Cancelled),
-        (true, _) if remedy.covered.verification.is_empty() => {
-            ("The runbook succeeded; not verified yet", Status::Completed)
-        }
+        (true, _) if !verified => ("The runbook succeeded; not verified yet", Status::Completed),
         (true, _) => ("The runbook succeeded and was verified", Status::Completed),
         (false, true) => ("The runbook was stopped", Status::Cancelled),
         (false, false) => ("The runbook failed", Status::Failed),
     };
-    match (success, remedy.covered.verification.is_empty()) {
-        (true, true) => phase(run, "verifying", Phase::Verifying).await?,
-        (true, false) => phase(run, "verified", Phase::Verified).await?,
+    match (success, verified) {
+        (true, false) => phase(run, "verifying", Phase::Verifying).await?,
+        (true, true) => phase(run, "verified", Phase::Verified).await?,
         (false, _) => phase(run, "triaging", Phase::Triaging).await?,
     }
     let by = match &outcome {
         Outcome::Approved { by } => format!("Approved by {by}."),
-        Outcome::NotNeeded | Outcome::Rejected { .. } | Outcome::Cancelled { .. } => String::new(),
+        Outcome::NotNeeded
+        | Outcome::Rejected { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Skipped { .. } => String::new(),
     };
-    let mut lines: Vec<String> = cells.iter().map(|(report, reply)| describe(report, reply)).collect();
+    let mut lines: Vec<String> = cells.iter().map(describe).collect();
     lines.push(by);
     lines.retain(|line| !line.is_empty());
     let output =
-        cells.last().map(|(_, reply)| tail(&reply.stdout, &reply.stderr)).filter(|text| !text.is_empty());
+        cells.last().map(|one| tail(&one.reply.stdout, &one.reply.stderr)).filter(|text| !text.is_empty());
     let notice = Notice {
         channel: None,
         headline: format!("{headline}: {}", remedy.asked),
@@ -406,14 +440,13 @@ async fn conclude<W: Blueprint>(
         ask: None,
     };
     run.notice("outcome", notice).await?;
-    let failed =
-        cells.iter().find(|(report, _)| !report.success).map(|(report, reply)| describe(report, reply));
-    let reports = cells.into_iter().map(|(report, _)| report).collect();
+    let failed = cells.iter().find(|one| !one.passed()).map(describe);
+    let reports = cells.into_iter().map(|one| one.report).collect();
     let reason = if success { None } else { failed.or_else(|| Some(headline.to_owned())) };
     end(run, status, reason, outcome.result(), reports).await
 }
 
-fn describe(report: &CellReport, reply: &CellReply) -> String {
+fn describe(Done { report, reply, .. }: &Done) -> String {
     let how = match (report.success, report.exit_code) {
         (true, _) => "succeeded".to_owned(),
         (false, Some(code)) => format!("exited with {code}"),
@@ -438,7 +471,13 @@ async fn end<W: Blueprint>(
 ) -> Flow {
     let message = match (&reason, status) {
         (Some(reason), _) => reason.clone(),
-        (None, _) => format!("{} cells succeeded", cells.len()),
+        (None, _) => {
+            let succeeded = cells.iter().filter(|cell| cell.success).count();
+            match cells.len() - succeeded {
+                0 => format!("{succeeded} cells succeeded"),
+                skipped => format!("{succeeded} cells succeeded, {skipped} skipped"),
+            }
+        }
     };
     let result = RemediateResult {
         status,

@@ -85,9 +85,9 @@ pub(crate) async fn covers(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct DecisionBody {
-    /// Instead of `escalate`.
+    /// Instead of `escalate`. `skipped` is for a cell of which nobody knows whether it ran.
     #[serde(default)]
-    #[schema(value_type = Option<String>, pattern = "^(approved|rejected)$")]
+    #[schema(value_type = Option<String>, pattern = "^(approved|rejected|skipped)$")]
     decision: Option<Decision>,
     /// Instead of `decision`.
     #[serde(default)]
@@ -137,7 +137,9 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
         return escalate(&call, body).await;
     }
     let Some(decision) = body.decision else {
-        return Err(ApiError::Invalid("decision is missing: approved or rejected".to_owned()));
+        return Err(ApiError::Invalid(
+            "decision is missing: approved or rejected (of a cell that may have run also skipped)".to_owned(),
+        ));
     };
     if decision == Decision::Rejected && body.reason.as_ref().is_none_or(|text| text.trim().is_empty()) {
         return Err(ApiError::Invalid("reason is missing: a rejection needs one".to_owned()));

@@ -1,4 +1,4 @@
-//! Candidates: hand one in, look at them, promote one that was deferred.
+//! Candidates: hand one in, look at them, promote or dismiss one that was deferred.
 //!
 //! Every door hands candidates in by [`take`]: one row, and the start of `candidate.promote` in the outbox, in one
 //! transaction. A person's promotion is decided here and at once, with the person's own authority: it needs nobody but
@@ -10,14 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use harmony_eventlog::{CandidateFilter, CandidateStatus, LogError, StoredCandidate};
+use harmony_eventlog::{CandidateFilter, CandidateStatus, Dismissal, LogError, StoredCandidate};
 use harmony_incidents::{
     Right, WorkflowId, WorkflowType,
     log::Authority,
     promotion::{Candidate, CandidateId, Decision, Reason, workflow_id},
     words,
 };
-use harmony_promotion::{self as promotion, Asker, Ruling};
+use harmony_promotion::{self as promotion, Asker, Dismissed, Ruling};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,6 +30,9 @@ use crate::{
     query::Query,
     starts::away,
 };
+
+/// Longest reason of a dismissal.
+const REASON_CHARS: usize = 2_000;
 
 /// `POST …/candidates`
 pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
@@ -185,6 +188,44 @@ pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DismissBody {
+    /// Why nothing becomes of it.
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST …/candidates/{id}/dismiss`: nothing becomes of it, nor of what waits with it, and its page ends.
+pub(crate) async fn dismiss(call: Call) -> Result<Response, ApiError> {
+    call.caller.require(Right::Respond, None)?;
+    let id = candidate_id(&call)?;
+    let DismissBody { reason } = call.body()?;
+    let reason = reason.trim().to_owned();
+    if reason.is_empty() {
+        return Err(ApiError::Invalid("reason is missing: dismissing a candidate needs one".to_owned()));
+    }
+    if reason.chars().count() > REASON_CHARS {
+        return Err(ApiError::Invalid(format!("reason has more than {REASON_CHARS} characters")));
+    }
+    let said = Dismissal { by: call.caller.principal.id.clone(), at: Timestamp::now(), reason };
+    let Doors { log, attestation, .. } = &call.app.doors;
+    let policies = call.caller.rules().promotion;
+    let done = promotion::dismiss(log.as_ref(), attestation, &call.caller.org, &id, said, policies).await?;
+    let Dismissed { stored, unchanged, with_it } = done.ok_or_else(|| unknown(&id))?;
+    let mut body = json!({
+        "candidateId": id,
+        "status": stored.status.name(),
+        "answer": if unchanged { "unchanged" } else { "recorded" },
+        "dismissedBy": stored.dismissed.as_ref().map(|said| &said.by),
+        "withIt": with_it,
+    });
+    if let Some(warning) = away(&call.app, "what ends its page") {
+        body["warning"] = json!(warning);
+    }
+    Ok(Json(body).into_response())
+}
+
 fn declined(id: &CandidateId, decision: &Decision) -> ApiError {
     let because = format!("candidate {id} is not promoted: {}", decision.because);
     if decision.reasons.contains(&Reason::Authority) {
@@ -234,6 +275,7 @@ fn view(stored: &StoredCandidate) -> Value {
         ("decidedBy", json!(Some(&stored.decided_by).filter(|who| !who.is_empty()))),
         ("refusedBecause", json!(Some(&stored.refused_because).filter(|why| !why.is_empty()))),
         ("decision", json!(stored.decision.as_ref().map(decision))),
+        ("dismissed", json!(stored.dismissed)),
     ] {
         if !value.is_null() {
             view[name] = value;

@@ -28,6 +28,20 @@ pub(crate) enum ApiError {
     Forbidden(String),
     /// Not there, or not for this caller.
     NotFound(String),
+    /// A door that is shut because nobody gave it a secret.
+    NotConfigured {
+        /// What is not there.
+        detail: String,
+        /// The setting that opens it, in a sentence.
+        hint: &'static str,
+    },
+    /// A webhook that is not signed with a secret that is known here.
+    Unsigned {
+        /// What is wrong.
+        detail: &'static str,
+        /// Which setting holds the secret, in a sentence.
+        hint: &'static str,
+    },
     /// There, but not for this method.
     MethodNotAllowed,
     /// Not in this state.
@@ -78,7 +92,8 @@ impl ApiError {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Unsigned { .. } => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) | Self::NotConfigured { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
@@ -115,6 +130,8 @@ impl ApiError {
             Self::NotFound(_) => {
                 ("not-found", "Not found", "check the address, the organisation and your roles in it")
             }
+            Self::NotConfigured { hint, .. } => ("not-configured", "Not configured here", hint),
+            Self::Unsigned { hint, .. } => ("unauthorized", "Who sends is not known", hint),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", "Not with this method", "commands are POST, everything else is GET")
             }
@@ -159,11 +176,12 @@ impl ApiError {
             Self::Malformed(detail)
             | Self::Forbidden(detail)
             | Self::NotFound(detail)
+            | Self::NotConfigured { detail, .. }
             | Self::Conflict(detail)
             | Self::Unavailable(detail)
             | Self::Invalid(detail) => detail.clone(),
             Self::Stale { expected, actual, changes } => stale_detail(*expected, *actual, changes),
-            Self::Unauthorized(detail) => (*detail).to_owned(),
+            Self::Unauthorized(detail) | Self::Unsigned { detail, .. } => (*detail).to_owned(),
             Self::MethodNotAllowed => "this address does not take this method".to_owned(),
             Self::TooLarge => "the body has more than 256 KiB".to_owned(),
             Self::TooMany { retry_after } => {

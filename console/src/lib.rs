@@ -288,6 +288,7 @@ fn organisation() -> Router<App> {
         .route("/candidates", get(candidates::list).post(candidates::submit))
         .route("/candidates/{id}", get(candidates::show))
         .route("/candidates/{id}/attempts", get(candidates::attempts))
+        .route("/candidates/{id}/dismiss", post(candidates::dismiss))
         .route("/candidates/{id}/promote", post(candidates::promote))
         .route("/approvals", get(approvals::list))
         // A gate id holds `#` and `/`: sent percent-encoded it is one segment, otherwise several.

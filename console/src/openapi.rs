@@ -296,6 +296,13 @@ const OPERATIONS: &[Operation] = &[
         &[(200, "The attempts, oldest first.", JSON, "")],
     ),
     post(
+        "/candidates/{id}/dismiss",
+        "Candidates",
+        "Say that nothing becomes of a candidate that waits for a person.",
+        Some("DismissBody"),
+        &[(200, "Dismissed, or so already.", JSON, "")],
+    ),
+    post(
         "/candidates/{id}/promote",
         "Candidates",
         "Promote a candidate that was deferred.",
@@ -489,6 +496,7 @@ fn schemas() -> Value {
         acts::RetryBody,
         acts::UpdateBody,
         approvals::DecisionBody,
+        candidates::DismissBody,
         candidates::PromoteBody,
         blueprints::CloseOutBody,
         blueprints::PostMortemBody,

@@ -34,12 +34,14 @@ pub enum CandidateStatus {
     Suppressed,
     /// No policy could decide about it.
     Refused,
+    /// A person said that nothing becomes of it.
+    Dismissed,
 }
 
 impl CandidateStatus {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Received, Self::Promoted, Self::Deferred, Self::Suppressed, Self::Refused];
+    pub const ALL: [Self; 6] =
+        [Self::Received, Self::Promoted, Self::Deferred, Self::Suppressed, Self::Refused, Self::Dismissed];
 
     /// The word in stores and answers.
     pub fn name(self) -> &'static str {
@@ -49,6 +51,7 @@ impl CandidateStatus {
             Self::Deferred => "DEFERRED",
             Self::Suppressed => "SUPPRESSED",
             Self::Refused => "REFUSED",
+            Self::Dismissed => "DISMISSED",
         }
     }
 
@@ -56,6 +59,18 @@ impl CandidateStatus {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
+}
+
+/// Why nothing becomes of a candidate that waited for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dismissal {
+    /// Who said so.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
 }
 
 /// A candidate as it is kept. A store keeps it as this JSON, and the members it looks for beside it.
@@ -93,6 +108,9 @@ pub struct StoredCandidate {
     /// The page that asks somebody to promote it, in the words of the paging vendor.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub page_id: String,
+    /// Of one that was dismissed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dismissed: Option<Dismissal>,
 }
 
 impl StoredCandidate {
@@ -111,6 +129,7 @@ impl StoredCandidate {
             incident: None,
             refused_because: String::new(),
             page_id: String::new(),
+            dismissed: None,
         }
     }
 

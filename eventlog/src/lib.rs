@@ -33,7 +33,7 @@ pub mod verify;
 
 pub use append::{Done, Job, JobJudge, Request, StreamTarget};
 pub use candidates::{
-    AttemptStatus, CandidateChange, CandidateFilter, CandidateStatus, Changed, PromotionAttempt,
+    AttemptStatus, CandidateChange, CandidateFilter, CandidateStatus, Changed, Dismissal, PromotionAttempt,
     StoredCandidate,
 };
 pub use catalog::{CatalogAppend, CatalogAppended};

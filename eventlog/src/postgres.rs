@@ -248,7 +248,12 @@ impl EventLog for PostgresLog {
         verify::log(&mut *self.auditing().await?, org, self.salt.as_ref()).await
     }
 
-    async fn enqueue(&self, org: &OrgId, stream: &StreamId, item: &OutboxItem) -> Result<(), LogError> {
+    async fn enqueue(
+        &self,
+        org: &OrgId,
+        stream: Option<&StreamId>,
+        item: &OutboxItem,
+    ) -> Result<(), LogError> {
         let mut tx = self.write().await?;
         outbox::enqueue(&mut tx, org, stream, item).await?;
         tx.commit().await.map_err(unavailable)

@@ -302,10 +302,14 @@ impl EventLog for SqliteLog {
         verify::log(&mut *tx, org, self.salt.as_ref()).await
     }
 
-    async fn enqueue(&self, org: &OrgId, stream: &StreamId, item: &OutboxItem) -> Result<(), LogError> {
+    async fn enqueue(
+        &self,
+        org: &OrgId,
+        stream: Option<&StreamId>,
+        item: &OutboxItem,
+    ) -> Result<(), LogError> {
         let mut turn = self.turn().await?;
-        let written =
-            outbox::insert(turn.connection(), org, Some(stream), item, jiff::Timestamp::now()).await;
+        let written = outbox::insert(turn.connection(), org, stream, item, jiff::Timestamp::now()).await;
         turn.end(written).await
     }
 

@@ -122,6 +122,8 @@ pub enum OutboxKind {
     Wake,
     /// Make a checkpoint, or send one to a sink.
     Checkpoint,
+    /// Tell the sinks what happened to a candidate, or one of them.
+    Event,
 }
 
 impl OutboxKind {
@@ -133,12 +135,13 @@ impl OutboxKind {
             Self::Cancel => "cancel",
             Self::Wake => "wake",
             Self::Checkpoint => "checkpoint",
+            Self::Event => "event",
         }
     }
 
     /// The kind of this word, `None` where no kind has it: a newer Harmony may have written it.
     pub fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::Start, Self::Decision, Self::Cancel, Self::Wake, Self::Checkpoint];
+        let all = [Self::Start, Self::Decision, Self::Cancel, Self::Wake, Self::Checkpoint, Self::Event];
         all.into_iter().find(|kind| kind.name() == name)
     }
 }
@@ -442,8 +445,13 @@ pub trait EventLog: Send + Sync {
     /// Checks every record of an organisation: bytes, chain, state, texts, projections.
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError>;
 
-    /// Writes an item that follows no record, before it is carried out.
-    async fn enqueue(&self, org: &OrgId, stream: &StreamId, item: &OutboxItem) -> Result<(), LogError>;
+    /// Writes an item that follows no record, before it is carried out. Without a stream it is about a candidate.
+    async fn enqueue(
+        &self,
+        org: &OrgId,
+        stream: Option<&StreamId>,
+        item: &OutboxItem,
+    ) -> Result<(), LogError>;
 
     /// Claims items that are due, for `lease`.
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError>;

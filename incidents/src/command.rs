@@ -114,7 +114,7 @@ pub struct DecisionPayload {
     pub justification: Option<String>,
 }
 
-/// Yes or no.
+/// Yes, no, or on without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
@@ -122,6 +122,8 @@ pub enum Decision {
     Approved,
     /// Do not.
     Rejected,
+    /// Leave out what is asked about and go on: a cell of which nobody knows whether it ran.
+    Skipped,
 }
 
 impl Decision {
@@ -136,6 +138,7 @@ impl From<Decision> for GateStatus {
         match decision {
             Decision::Approved => Self::Approved,
             Decision::Rejected => Self::Rejected,
+            Decision::Skipped => Self::Skipped,
         }
     }
 }
@@ -477,6 +480,9 @@ pub struct GateView {
     /// Whether each level is reminded at half its time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remind: bool,
+    /// Whether `skipped` is an answer to it, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skippable: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]

@@ -9,10 +9,10 @@
 //! | 2 | all of a signal, an action and a violated objective; changes of status and severity as actions; the time of a gate's decision |
 
 use harmony_protos::log::{
-    ActionItem, ActionKind, ActionState, ActorType, ApprovalRequested, Authority, BlueprintState,
-    CandidateState, ChangeLinked, GateState, IncidentState, Link, Phase, Record, RefusalTally, Resolution,
-    Responder, Review, ReviewSection, SignalState, SloViolationState, State, StepState, Text, TicketState,
-    payload::Kind,
+    ActionItem, ActionKind, ActionState, ActorType, ApprovalDecided, ApprovalRequested, Authority,
+    BlueprintState, CandidateState, ChangeLinked, GateState, IncidentState, Link, Phase, Record,
+    RefusalTally, Resolution, Responder, Review, ReviewSection, SignalState, SloViolationState, State,
+    StepState, Text, TicketState, payload::Kind,
 };
 
 use crate::{
@@ -328,7 +328,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 if p.quorum > 0 {
                     gate.approvals.push(p.approver.clone());
                 }
-                gate.set_status(if p.approved { GateStatus::Approved } else { GateStatus::Rejected });
+                gate.set_status(decided(p));
                 gate.decided_by.clone_from(&p.approver);
                 if whole {
                     gate.decided_at_us = p.decided_at_us;
@@ -447,6 +447,15 @@ fn acted(record: &Record, mut action: ActionState) -> ActionState {
     action.actor_ref.clone_from(&record.actor);
     action.at_us = record.occurred_at_us;
     action
+}
+
+/// What a decision said.
+pub(crate) fn decided(decision: &ApprovalDecided) -> GateStatus {
+    match (decision.approved, decision.skipped) {
+        (true, _) => GateStatus::Approved,
+        (false, true) => GateStatus::Skipped,
+        (false, false) => GateStatus::Rejected,
+    }
 }
 
 /// The gate that this record opens.

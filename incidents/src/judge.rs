@@ -216,6 +216,10 @@ pub fn judge(
         Command::CancelGate { gate_id, reason } => Ok(approvals::cancel(state, gate_id, reason)),
         Command::SignOff { digest } => sign_off(state, digest, context),
         Command::Close => {
+            // The nearest obstacle first: what is not RESOLVED has nothing to sign off yet.
+            if transition(state, State::Closed, context, false)?.is_none() {
+                return Ok(Judged::unchanged());
+            }
             if rules.policy.needs_review(state.severity()) {
                 return Err(Refusal::Illegal {
                     explanation: format!(

@@ -2,7 +2,7 @@
 
 use harmony_protos::log::{Text, payload::Kind};
 
-use crate::{status::GateStatus, words};
+use crate::{fold, words};
 
 /// A sentence about a record.
 pub fn of(kind: &Kind) -> String {
@@ -58,7 +58,7 @@ pub fn of(kind: &Kind) -> String {
         Kind::StepSkipped(p) => format!("{}: {} skipped: {}", p.blueprint, p.step, shown(&p.reason)),
         Kind::ApprovalRequested(p) => format!("approval asked by {}: {}", p.requester, p.action),
         Kind::ApprovalDecided(p) => {
-            let verb = if p.approved { GateStatus::Approved } else { GateStatus::Rejected };
+            let verb = fold::decided(p);
             let by_hand = if p.attested { "" } else { ", by hand" };
             let glass = if p.break_glass {
                 format!(", breaking the glass (EMERGENCY_OVERRIDE): {}", shown(&p.justification))

@@ -49,7 +49,7 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
-    /// How an approval gate stands. In the log a gate is pending, or has ended in one of four ways; the other two words
+    /// How an approval gate stands. In the log a gate is pending, or has ended in one of five ways; the other two words
     /// are what workflows and verdicts say of it.
     GateStatus, "gate status" {
         /// A decision is awaited.
@@ -60,6 +60,8 @@ vocabulary! {
         Approved = "approved",
         /// Somebody said no.
         Rejected = "rejected",
+        /// Somebody said to go on without it.
+        Skipped = "skipped",
         /// Nobody decided before the last level's deadline.
         Timeout = "timeout",
         /// The decision is not needed any more.

@@ -103,12 +103,13 @@ fn grows(stored: &StoredCandidate, since: Timestamp) -> bool {
             let reasons = stored.decision.as_ref().map(|decision| decision.reasons.as_slice());
             lately && reasons == Some(&[Reason::Ineligible])
         }
-        CandidateStatus::Promoted => false,
+        CandidateStatus::Promoted | CandidateStatus::Dismissed => false,
     };
     waits && stored.candidate.signals.len() < DETECTIONS
 }
 
-fn start(
+/// The start of `candidate.promote`.
+pub(crate) fn start(
     keys: &AttestationKeys,
     org: &OrgId,
     candidate: &CandidateId,

@@ -8,17 +8,22 @@
 //! of them take a candidate and promote it the same way.
 
 mod attempts;
+mod dismissal;
 mod duplicates;
+mod events;
 mod intake;
 mod opening;
 mod paging;
 
 pub use attempts::attempts;
+pub use dismissal::{Dismissed, dismiss};
 pub use intake::{take, take_detections};
 pub use opening::{note, open};
-pub use paging::{Page, page};
+pub use paging::{Page, is_waited_with, page};
 
-use harmony_eventlog::{CandidateChange, CandidateStatus, Changed, EventLog, LogError, StoredCandidate};
+use harmony_eventlog::{
+    CandidateChange, CandidateStatus, Changed, EventLog, LogError, OutboxItem, StoredCandidate,
+};
 use harmony_incidents::{
     OrgId, Refusal,
     log::Authority,
@@ -65,8 +70,15 @@ pub async fn decide(
     loop {
         let Some(stored) = log.candidate(org, id).await? else { return Ok(None) };
         let person = asker.authority >= Authority::HumanOperator;
-        if stored.status == CandidateStatus::Promoted || (stored.decision.is_some() && !person) {
+        let is_dismissed = stored.status == CandidateStatus::Dismissed;
+        if stored.status == CandidateStatus::Promoted
+            || (stored.decision.is_some() && !person && !is_dismissed)
+        {
             return Ok(Some(Ruling::Decided(Box::new(stored))));
+        }
+        if let Some(said) = stored.dismissed.as_ref().filter(|_| is_dismissed && !person) {
+            let explanation = format!("dismissed by {}: {}", said.by, said.reason);
+            return Ok(Some(Ruling::Refused(Refusal::Illegal { explanation })));
         }
         let attempt = Attempt::begin(asker, &stored);
         let known = match Known::of(log, org, &stored, policies, asker.now).await {
@@ -113,7 +125,8 @@ async fn keep(
     let promotes = change.status == CandidateStatus::Promoted;
     let overrides = asker.authority == Authority::EmergencyOverride;
     let alone_since = if promotes && !overrides { known.alone_since } else { None };
-    let changing = CandidateChange { alone_since, ..CandidateChange::to(&change) };
+    let follow: Vec<OutboxItem> = events::following(&change, asker.now).into_iter().collect();
+    let changing = CandidateChange { alone_since, follow: &follow, ..CandidateChange::to(&change) };
     Ok(match log.change_candidate(org, changing).await? {
         Changed::Stored => Some(match refusal {
             Some(refusal) => Ruling::Refused(refusal),
@@ -164,6 +177,7 @@ fn decided(stored: &StoredCandidate, decision: Decision, asker: Asker<'_>) -> St
         decided_by: asker.actor.to_owned(),
         justification: asker.justification.to_owned(),
         refused_because: String::new(),
+        dismissed: None,
         version: stored.version + 1,
         ..stored.clone()
     }

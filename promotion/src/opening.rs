@@ -11,17 +11,19 @@ use harmony_incidents::{
     attestation::AttestationKeys,
     judge::{judge, payload},
     log::{
-        Authority, CandidateDecided, Cause, IncidentSignalIngested, Link, SignalType, StepSucceeded, Text,
-        payload::Kind,
+        Authority, CandidateDecided, Cause, IncidentSignalIngested, Link, Severity, SignalType,
+        StepSucceeded, Text, payload::Kind,
     },
-    promotion::{self, AUTO_ACTOR, AUTO_JUSTIFICATION, CandidateId, Decision, Facts, WORKFLOW_TYPE},
+    promotion::{
+        self, AUTO_ACTOR, AUTO_JUSTIFICATION, CandidateId, Decision, Facts, Policies, WORKFLOW_TYPE,
+    },
 };
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     Asker, ask, decided,
     duplicates::{is_as_severe, policy, severity},
-    remember,
+    events, remember,
 };
 
 /// Candidates that are looked at at once: as many as may have come within the moment that an incident takes.
@@ -48,7 +50,8 @@ pub async fn open(
             explanation: format!("candidate {} is {}, not PROMOTED", stored.id(), stored.status.name()),
         }));
     };
-    let waiting = waiting(log, org, stored, decision, rules).await?;
+    let waiting =
+        waiting(log, org, stored, decision.severity, &[CandidateStatus::Deferred], rules.promotion).await?;
     let mut stored = stored.clone();
     if stored.pagerduty_incident_id().is_empty()
         && let Some(paged) = waiting.iter().find(|one| !one.page_id.is_empty())
@@ -106,7 +109,10 @@ async fn append(
     let initiate = |made: &IncidentId| {
         let paged = stored.pagerduty_incident_id();
         let payload = starts::promoted(keys, org, made, &created, &stored.decided_by, paged, decided_at);
-        vec![OutboxItem { kind: OutboxKind::Start, name: format!("promotion/{}", stored.id()), payload }]
+        vec![
+            OutboxItem { kind: OutboxKind::Start, name: format!("promotion/{}", stored.id()), payload },
+            events::created(made, stored, decision, decided_at),
+        ]
     };
     let appended = log
         .append(Append {
@@ -124,20 +130,18 @@ async fn append(
     Ok(appended.incident)
 }
 
-/// Candidates about the same that wait for a person, and are no more severe than what was promoted.
-async fn waiting(
+/// Candidates about the same that stand so, and are no more severe than that.
+pub(crate) async fn waiting(
     log: &dyn EventLog,
     org: &OrgId,
-    promoted: &StoredCandidate,
-    decision: &Decision,
-    rules: Rules<'_>,
+    settled: &StoredCandidate,
+    most: Severity,
+    statuses: &[CandidateStatus],
+    policies: &Policies,
 ) -> Result<Vec<StoredCandidate>, LogError> {
-    let candidate = &promoted.candidate;
-    let deferred = || CandidateFilter {
-        statuses: vec![CandidateStatus::Deferred],
-        limit: PAGE,
-        ..CandidateFilter::default()
-    };
+    let candidate = &settled.candidate;
+    let deferred =
+        || CandidateFilter { statuses: statuses.to_vec(), limit: PAGE, ..CandidateFilter::default() };
     let mut filters = Vec::new();
     if let Some(key) = &candidate.correlation_key {
         filters.push(CandidateFilter { correlation_key: Some(key.clone()), ..deferred() });
@@ -151,11 +155,11 @@ async fn waiting(
             let page = log.candidates(org, &filter).await?;
             let Some(last) = page.last() else { break };
             filter.after = Some((last.received_at, last.id().clone()));
-            let settled = page.into_iter().filter(|one| {
-                let own = severity(&one.candidate, policy(&one.candidate, rules.promotion));
-                one.id() != promoted.id() && is_as_severe(decision.severity, own)
+            let with_it = page.into_iter().filter(|one| {
+                let own = severity(&one.candidate, policy(&one.candidate, policies));
+                one.id() != settled.id() && is_as_severe(most, own)
             });
-            for one in settled {
+            for one in with_it {
                 if waiting.iter().all(|known| known.id() != one.id()) {
                     waiting.push(one);
                 }
@@ -186,7 +190,9 @@ async fn settle(
             }
         };
         let settled = decided(&one, decision, asker);
-        match log.change_candidate(org, CandidateChange::to(&settled)).await? {
+        let follow: Vec<OutboxItem> = events::following(&settled, at).into_iter().collect();
+        let change = CandidateChange { follow: &follow, ..CandidateChange::to(&settled) };
+        match log.change_candidate(org, change).await? {
             Changed::Stored => break settled,
             Changed::Stale(now) if now.status == CandidateStatus::Deferred => one = *now,
             Changed::Stale(_) | Changed::Duplicate(_) => return Ok(()),

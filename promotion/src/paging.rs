@@ -28,6 +28,23 @@ pub enum Page {
     Key(Uuid),
 }
 
+/// Whether somebody else still waits for a person with the page of a candidate that was dismissed.
+pub async fn is_waited_with(
+    log: &dyn EventLog,
+    org: &OrgId,
+    dismissed: &StoredCandidate,
+) -> Result<bool, LogError> {
+    let Some(key) = &dismissed.candidate.correlation_key else { return Ok(false) };
+    let filter = CandidateFilter {
+        statuses: vec![CandidateStatus::Deferred, CandidateStatus::Refused],
+        correlation_key: Some(key.clone()),
+        limit: LOOKED_AT,
+        ..CandidateFilter::default()
+    };
+    let others = log.candidates(org, &filter).await?;
+    Ok(others.iter().any(|one| one.page_id == dismissed.page_id))
+}
+
 /// The page of a candidate.
 pub async fn page(
     log: &dyn EventLog,
@@ -43,7 +60,12 @@ pub async fn page(
     let window = own_policy.map_or(WINDOW, |policy| policy.dedup_window);
     let asked_at = |one: &StoredCandidate| one.decided_at.unwrap_or(one.received_at);
     let filter = CandidateFilter {
-        statuses: vec![CandidateStatus::Deferred, CandidateStatus::Refused, CandidateStatus::Promoted],
+        statuses: vec![
+            CandidateStatus::Deferred,
+            CandidateStatus::Refused,
+            CandidateStatus::Promoted,
+            CandidateStatus::Dismissed,
+        ],
         correlation_key: Some(key.clone()),
         limit: LOOKED_AT,
         ..CandidateFilter::default()
@@ -52,7 +74,7 @@ pub async fn page(
     others.retain(|one| one.id() != stored.id() && one.candidate.pagerduty_incident_id.is_none());
     let joined = others.iter().find(|one| {
         let theirs = severity(&one.candidate, policy(&one.candidate, policies));
-        one.status != CandidateStatus::Promoted
+        matches!(one.status, CandidateStatus::Deferred | CandidateStatus::Refused)
             && !one.page_id.is_empty()
             && is_as_severe(theirs, own)
             && asked_at(stored).duration_since(asked_at(one)) <= window

@@ -47,6 +47,8 @@ async fn records_and_a_checkpoint_reach_a_receiver_though_a_worker_is_killed() {
     )
     .await;
     let (id, _) = world.initiated("Payments time out", "P2").await;
+    let candidate = json!({ "candidateId": "mail-1", "source": "mail", "title": "Slow", "severity": "P3" });
+    world.post("candidates", candidate).await;
     world.kill("worker");
     let wish = json!({ "resolutionSummary": "Rolled back to 2.4.0" });
     world.post(&format!("incidents/{id}/close-out"), wish).await;
@@ -69,6 +71,17 @@ async fn records_and_a_checkpoint_reach_a_receiver_though_a_worker_is_killed() {
             (seqs.len() == all && has_checkpoint).then_some(taken)
         })
         .await;
+    let failed = world
+        .until("the event of a candidate that no policy decides about", async || {
+            let of = |event: &&Value| event["type"] == "io.harmony.orchestration.orchestration_failed.v1";
+            taken.lock().unwrap().iter().find(of).cloned()
+        })
+        .await;
+    assert_eq!(
+        (&failed["subject"], &failed["data"]["eventType"]),
+        (&json!("mail-1"), &json!("OrchestrationFailed"))
+    );
+    assert!(failed["data"]["error"].as_str().unwrap().contains("no policy"), "{failed}");
     let mut firsts: Vec<u64> = Vec::new();
     for seq in seqs(&events, &id) {
         if !firsts.contains(&seq) {

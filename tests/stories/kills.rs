@@ -121,6 +121,48 @@ async fn cell_whose_worker_was_killed_is_unknown_and_a_gate_asks() {
 }
 
 #[tokio::test]
+async fn unknown_cell_is_skipped_on_record_and_the_runbook_goes_on() {
+    let world = World::start(POLICY).await;
+    let trace = slow_runbook(&world, 4);
+    let file = world.dir.path().join("runbooks/slow.md");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let after = format!("{text}\n```bash {{ name=after }}\necho after >> {}\n```\n", trace.display());
+    std::fs::write(&file, after).unwrap();
+    let (id, _) = world.initiated("Killed in the first cell", "P2").await;
+    world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "runbooks/slow.md" })).await;
+    let gate = world.gate(&id).await;
+    // There is nothing to skip yet, whoever asks.
+    let (status, refused) = world.decide(&gate, json!({ "decision": "skipped" })).await;
+    assert_eq!(status, 422, "{refused}");
+    assert!(refused["refusedBecause"].as_str().unwrap().starts_with("malformed: only a cell"), "{refused}");
+    world.click(&gate, "approve", "commander").await;
+    cell_begins(&world, &trace).await;
+    world.kill("worker");
+    let asked = world
+        .until("the gate that asks about the cell", async || {
+            let gate = world.incident(&id).await["gate"].clone();
+            gate["gateId"].as_str().is_some_and(|id| id.contains("unknown")).then_some(gate)
+        })
+        .await;
+    world.click(&asked, "skip", "commander").await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    let cells = &result["remediation"]["runbook"]["cells"];
+    assert_eq!((&cells[0]["ended"], &cells[0]["success"]), (&json!("skipped"), &json!(false)));
+    assert_eq!((&cells[1]["name"], &cells[1]["success"]), (&json!("after"), &json!(true)));
+    assert!(result["warnings"].to_string().contains("skipped by commander"), "{result}");
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), "began\nafter\n");
+    let records = world.records(&id).await;
+    let skipped = records.iter().find(|record| record["kind"] == "STEP_SKIPPED").unwrap();
+    assert_eq!(skipped["payload"]["step"], "remediation/slow/1");
+    let decided = records.iter().rev().find(|record| record["kind"] == "APPROVAL_DECIDED").unwrap();
+    assert_eq!((&decided["payload"]["skipped"], &decided["actor"]), (&json!(true), &json!("commander")));
+    let messages = world.state("slack").await["messages"].to_string();
+    assert!(messages.contains("Skipped by commander"), "{messages}");
+    world.verified().await;
+}
+
+#[tokio::test]
 async fn stopping_ends_the_cell_that_runs() {
     let world = World::start(POLICY).await;
     let trace = slow_runbook(&world, 300);

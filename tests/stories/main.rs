@@ -30,6 +30,7 @@ mod on_postgres;
 mod post_mortem;
 mod promote;
 mod races;
+mod redaction;
 mod remediate;
 mod rotation;
 mod secrets;

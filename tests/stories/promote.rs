@@ -145,6 +145,40 @@ async fn candidate_that_lacks_only_authority_pages_and_a_person_promotes_it() {
 }
 
 #[tokio::test]
+async fn dismissed_candidate_ends_its_page_and_the_next_alert_pages_again() {
+    let world = World::start(POLICY).await;
+    let paged = async |world: &World, count: usize| {
+        world
+            .until(&format!("{count} pages"), async || {
+                let pages = world.state("pagerduty").await["incidents"].as_array().unwrap().clone();
+                (pages.len() == count).then_some(pages)
+            })
+            .await
+    };
+    world.post("candidates", alert("am-1", "critical")).await;
+    assert_eq!(decided(&world, "am-1").await["status"], "DEFERRED");
+    assert_eq!(paged(&world, 1).await[0]["status"], "triggered");
+    let bare = world.harmony(&["candidate", "dismiss", "am-1"]);
+    assert_eq!(bare.status.code(), Some(2), "a reason is required");
+    let done = world.harmony(&["candidate", "dismiss", "am-1", "--reason", "load test"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("DISMISSED"));
+    world
+        .until("the page to end", async || {
+            (world.state("pagerduty").await["incidents"][0]["status"] == "resolved").then_some(())
+        })
+        .await;
+    let shown = world.get("candidates/am-1").await;
+    assert_eq!(shown["dismissed"]["by"], "operator");
+    assert_eq!(incidents(&world).await, 0);
+    // What is seen again is news.
+    world.post("candidates", alert("am-2", "critical")).await;
+    assert_eq!(decided(&world, "am-2").await["status"], "DEFERRED");
+    let pages = paged(&world, 2).await;
+    assert!(pages.iter().any(|page| page["status"] == "triggered"), "{pages:?}");
+}
+
+#[tokio::test]
 async fn worker_killed_in_the_middle_of_a_promotion_makes_one_incident() {
     let world = World::start(POLICY).await;
     world.post("candidates", alert("am-1", "warning")).await;

@@ -2,11 +2,27 @@
 //! What is sent is what a collector received here, decoded.
 
 use std::{
+    convert::Infallible,
     future::IntoFuture,
     sync::{Arc, Mutex},
 };
 
-use axum::{Router, body::Bytes, extract::State, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue},
+    routing::post,
+};
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{
+    Request, Response,
+    body::{Frame, Incoming},
+    server::conn::http2,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value as Any, trace::v1::Span,
 };
@@ -24,15 +40,71 @@ type Received = Arc<Mutex<Vec<Span>>>;
 async fn collector() -> (String, Received) {
     let received = Received::default();
     let take = async |State(received): State<Received>, body: Bytes| {
-        let request = ExportTraceServiceRequest::decode(body).unwrap();
-        let spans = request.resource_spans.into_iter().flat_map(|one| one.scope_spans);
-        received.lock().unwrap().extend(spans.flat_map(|one| one.spans));
+        keep(&received, body);
     };
     let router = Router::new().route("/v1/traces", post(take)).with_state(received.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, router).into_future());
     (origin, received)
+}
+
+/// A collector that speaks gRPC, which is how spans go out where no protocol is named.
+async fn grpc_collector() -> (String, Received) {
+    let received = Received::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let taken = received.clone();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let taken = taken.clone();
+            let service = service_fn(move |request| export(taken.clone(), request));
+            let connection =
+                http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service);
+            tokio::spawn(connection);
+        }
+    });
+    (origin, received)
+}
+
+type Frames = StreamBody<stream::Iter<std::array::IntoIter<Result<Frame<Bytes>, Infallible>, 2>>>;
+
+/// The one call of the service.
+async fn export(received: Received, request: Request<Incoming>) -> Result<Response<Frames>, Infallible> {
+    assert_eq!(request.uri().path(), "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    // A byte that says whether it is compressed, and four for its length.
+    assert_eq!(body[0], 0, "nobody asked for compression");
+    keep(&received, body.slice(5..));
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(0))]);
+    let frames = [Ok(Frame::data(Bytes::from_static(&[0; 5]))), Ok(Frame::trailers(trailers))];
+    let response = Response::builder().header("content-type", "application/grpc");
+    Ok(response.body(StreamBody::new(stream::iter(frames))).unwrap())
+}
+
+fn keep(received: &Received, body: Bytes) {
+    let request = ExportTraceServiceRequest::decode(body).unwrap();
+    let spans = request.resource_spans.into_iter().flat_map(|one| one.scope_spans);
+    received.lock().unwrap().extend(spans.flat_map(|one| one.spans));
+}
+
+#[tokio::test]
+async fn spans_go_out_by_grpc_where_no_protocol_is_named() {
+    let (origin, received) = grpc_collector().await;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", origin.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
+    let world = World::start_with(POLICY, &environment).await;
+    let (id, _) = world.initiated("Payments time out", "P2").await;
+    for name in ["POST /api/orgs/{org}/incidents", "incident.initiate", "Slack conversations.create"] {
+        world
+            .until(&format!("the span {name}"), async || {
+                received.lock().unwrap().iter().any(|span| span.name == name).then_some(())
+            })
+            .await;
+    }
+    let spans = received.lock().unwrap().clone();
+    let initiate = spans.iter().find(|span| span.name == "incident.initiate").unwrap();
+    assert_eq!(attribute(initiate, "temporal.workflow.id").unwrap(), format!("incident.initiate-{id}"));
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,13 +1,15 @@
 //! A world: `harmony dev` in a data directory of its own, and hands to work it with.
 
 use std::{
-    io::{BufRead, BufReader},
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use nix::{
+    pty::{OpenptyResult, openpty},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -296,6 +298,27 @@ impl World {
         let mut command = Command::new(HARMONY);
         command.args(arguments).arg("--data-dir").arg(self.dir.path());
         command.envs(environment.iter().copied()).output().unwrap()
+    }
+
+    /// The same on a terminal, where somebody answers this. Gives the exit code, and what the terminal showed.
+    pub(crate) async fn harmony_answered(&self, arguments: &[&str], answer: &str) -> (Option<i32>, String) {
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        let mut command = Command::new(HARMONY);
+        command.args(arguments).arg("--data-dir").arg(self.dir.path());
+        command.stdin(slave.try_clone().unwrap()).stdout(Stdio::null()).stderr(slave);
+        let mut child = command.spawn().unwrap();
+        // Its ends of the terminal are its own alone: when it ends, reading ends.
+        drop(command);
+        let mut terminal = File::from(master);
+        terminal.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        let shown = tokio::task::spawn_blocking(move || {
+            let mut shown = Vec::new();
+            // A terminal that nobody holds any more ends with an error.
+            drop(terminal.read_to_end(&mut shown));
+            String::from_utf8_lossy(&shown).into_owned()
+        });
+        let shown = shown.await.unwrap();
+        (child.wait().unwrap().code(), shown)
     }
 
     /// The public Temporal command line.

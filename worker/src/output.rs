@@ -1,7 +1,8 @@
 //! What people and programs see: data on stdout, everything else on stderr.
 //!
 //! Nothing else in this crate prints. A reader who closed the pipe ends the output, not the process. Text for people
-//! loses its control characters here, so that a note from outside cannot move the cursor or recolour a terminal.
+//! shows its control, bidirectional and zero-width characters by their code point, so that a note from outside can
+//! neither steer a terminal nor pass for something else.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -10,6 +11,7 @@ use std::{
 
 use console::{measure_text_width, truncate_str};
 use harmony_eventlog::export::escaped;
+use harmony_incidents::visible;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -171,18 +173,14 @@ fn write_line(out: &mut impl Write, line: &str) {
     }
 }
 
-/// Without control characters other than line ends and tabs.
+/// With every character that cannot be seen, or that changes what is seen, by its code point; line ends and tabs stay.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control() || matches!(character, '\n' | '\t')).collect()
+    visible::visible(&text.replace("\r\n", "\n"))
 }
 
 fn one_line(text: &str) -> String {
-    plain(text)
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let parts = text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty());
+    plain(&parts.collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -191,7 +189,8 @@ mod tests {
 
     #[test]
     fn text_from_outside_cannot_steer_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31mred\u{7}\nb\tc"), "a[31mred\nb\tc");
+        assert_eq!(plain("a\u{1b}[31mred\u{7}\r\nb\tc"), "a<U+001B>[31mred<U+0007>\nb\tc");
+        assert_eq!(plain("pay\u{202e}stnem\u{200b}"), "pay<U+202E>stnem<U+200B>");
         assert_eq!(one_line("first\r\n  second\n"), "first second");
     }
 

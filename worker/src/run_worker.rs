@@ -7,8 +7,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
-    Admission, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities, PagingService,
-    Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
+    Admission, CandidateEvents, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities,
+    PagingService, Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
@@ -16,7 +16,10 @@ use harmony_blueprints::{
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
 };
-use harmony_eventlog::{SharedLog, fanout::FanOut};
+use harmony_eventlog::{
+    SharedLog,
+    fanout::{FanOut, Sink},
+};
 use temporalio_client::Client;
 use temporalio_common::worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
@@ -72,7 +75,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("the Temporal runtime does not start: {error}"))?;
     let mut running: Vec<LocalBoxFuture<'_, anyhow::Result<()>>> = Vec::new();
     let mut dispatching = None;
-    if let Some(Keeping { log, checkpoints, .. }) = &keeping {
+    if let Some(Keeping { log, sinks, checkpoints, .. }) = &keeping {
         config.publish_ticket_key()?;
         let services = Arc::new(services(config, log.clone()).await?);
         parts.send_modify(|parts| {
@@ -87,6 +90,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             client.clone(),
             services.rules.clone(),
             checkpoints.clone(),
+            CandidateEvents::new(services.log.clone(), sinks.clone()),
         );
         let reconciler = Reconciler::new(services.log.clone(), client.clone(), services.rules.clone());
         dispatching =
@@ -153,6 +157,7 @@ fn versioned(build: &Build) -> WorkerDeploymentOptions {
 /// The log, and what goes on with it while Temporal is away.
 struct Keeping {
     log: SharedLog,
+    sinks: Vec<Arc<dyn Sink>>,
     checkpoints: Option<Arc<Checkpoints>>,
     carrying: tokio::task::JoinHandle<()>,
 }
@@ -169,8 +174,8 @@ impl Keeping {
         } else {
             None
         };
-        let carrying = tokio::spawn(FanOut::new(log.clone(), sinks).run(stop.clone()));
-        Ok(Self { log, checkpoints, carrying })
+        let carrying = tokio::spawn(FanOut::new(log.clone(), sinks.clone()).run(stop.clone()));
+        Ok(Self { log, sinks, checkpoints, carrying })
     }
 }
 

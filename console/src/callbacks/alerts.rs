@@ -98,10 +98,25 @@ async fn take(
     body: &Bytes,
 ) -> Result<Response, ApiError> {
     if secrets.is_empty() {
-        return Err(ApiError::NotFound(format!("webhooks of {source} are not configured here")));
+        let hint = match source {
+            "grafana" => {
+                "set HARMONY_GRAFANA_SECRET where `harmony serve` runs, and the same in the contact point"
+            }
+            _ => "set HARMONY_ALERTMANAGER_SECRET where `harmony serve` runs, and the same in the receiver",
+        };
+        return Err(ApiError::NotConfigured {
+            detail: format!("webhooks of {source} are not configured here"),
+            hint,
+        });
     }
     if !is_signed(secrets, headers, body) && !signed::is_bearer(secrets, headers) {
-        return Err(ApiError::Unauthorized("neither signed nor sent with a secret that is known here"));
+        return Err(ApiError::Unsigned {
+            detail: "neither signed nor sent with a secret that is known here",
+            hint: match source {
+                "grafana" => "HARMONY_GRAFANA_SECRET holds the secret that the contact point signs with",
+                _ => "HARMONY_ALERTMANAGER_SECRET holds the token of the receiver's http_config",
+            },
+        });
     }
     let notification = read(source, body, Timestamp::now())
         .map_err(|error| ApiError::Invalid(format!("this is no notification of alerts: {error}")))?;

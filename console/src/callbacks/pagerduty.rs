@@ -114,14 +114,18 @@ pub(crate) async fn take(
     let body = body?;
     let webhooks = &app.doors.webhooks;
     if webhooks.pagerduty.is_empty() {
-        return Err(ApiError::NotFound("PagerDuty's webhooks are not configured here".to_owned()));
+        return Err(ApiError::NotConfigured {
+            detail: "PagerDuty's webhooks are not configured here".to_owned(),
+            hint: "set PAGERDUTY_WEBHOOK_SECRET where `harmony serve` runs, to the secret of the subscription",
+        });
     }
     let header = signed::text(&headers, "x-pagerduty-signature");
     let signatures = header.split(',').filter_map(|one| one.trim().strip_prefix("v1="));
     if !signed::is_signed(&webhooks.pagerduty, signatures, &body) {
-        return Err(ApiError::Unauthorized(
-            "this is not signed by PagerDuty with a secret that is known here",
-        ));
+        return Err(ApiError::Unsigned {
+            detail: "this is not signed by PagerDuty with a secret that is known here",
+            hint: "PAGERDUTY_WEBHOOK_SECRET holds the secret of the subscription; two while it is replaced",
+        });
     }
     let event = match read(&body) {
         Ok(event) => event,

@@ -53,7 +53,7 @@ impl Line {
                 CandidateStatus::Received => "new",
                 CandidateStatus::Promoted => "good",
                 CandidateStatus::Deferred => "warm",
-                CandidateStatus::Suppressed => "",
+                CandidateStatus::Suppressed | CandidateStatus::Dismissed => "",
                 CandidateStatus::Refused => "hot",
             },
             because: decision.unwrap_or_else(|| stored.refused_because.clone()),
@@ -115,6 +115,7 @@ struct CandidatePage {
     signals: Vec<(String, String)>,
     may_promote: bool,
     may_override: bool,
+    may_dismiss: bool,
     /// Why it cannot be promoted any more, or by this reader.
     because: &'static str,
     key: Uuid,
@@ -152,6 +153,8 @@ pub(crate) async fn one(visit: Visit) -> Page {
         signals: signals(&stored),
         may_promote,
         may_override: may_promote && visit.may(Right::Override, None),
+        may_dismiss: may_promote
+            && matches!(stored.status, CandidateStatus::Deferred | CandidateStatus::Refused),
         because: match (is_open, may_promote) {
             (false, _) => "It was promoted.",
             (true, false) => "Promoting it needs incident-responder at least.",
@@ -182,8 +185,14 @@ fn facts(stored: &StoredCandidate) -> Vec<(&'static str, String)> {
         ("Correlation key", candidate.correlation_key.clone().unwrap_or_default()),
         ("Same as", candidate.dedup_key.clone().unwrap_or_default()),
         ("At PagerDuty", stored.pagerduty_incident_id().to_owned()),
+        ("Dismissed", said(stored)),
     ];
     all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn said(stored: &StoredCandidate) -> String {
+    let said = stored.dismissed.as_ref();
+    said.map(|said| format!("by {}: {}", said.by, said.reason)).unwrap_or_default()
 }
 
 fn signals(stored: &StoredCandidate) -> Vec<(String, String)> {
@@ -239,4 +248,12 @@ pub(crate) async fn promote(form: Submission) -> Page {
     let (_, answer) = form.send(&format!("candidates/{id}/promote"), &form.json(), &back).await?;
     let incident = answer["incidentId"].as_str().ok_or(ApiError::Internal)?;
     Ok(see(&format!("/orgs/{org}/incidents/{incident}"), "declared"))
+}
+
+/// `POST …/candidates/{id}/dismiss`
+pub(crate) async fn dismiss(form: Submission) -> Page {
+    let id = encoded(form.path("id"));
+    let back = format!("/orgs/{}/candidates/{id}", form.caller.org);
+    form.send(&format!("candidates/{id}/dismiss"), &form.json(), &back).await?;
+    Ok(see(&back, "recorded"))
 }

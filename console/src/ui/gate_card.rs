@@ -26,9 +26,11 @@ pub(crate) struct GateCard {
     pub(crate) anchor: String,
     pub(crate) incident: String,
     pub(crate) incident_address: String,
-    /// What its two buttons are called.
+    /// What its buttons are called.
     pub(crate) approve_label: &'static str,
     pub(crate) reject_label: &'static str,
+    /// Whether this reader may go on without what it asks about.
+    pub(crate) may_skip: bool,
     pub(crate) title: String,
     pub(crate) severity: &'static str,
     pub(crate) blueprint: String,
@@ -68,6 +70,7 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
         incident_address: format!("/orgs/{org}/incidents/{}", encoded(&state.incident)),
         approve_label,
         reject_label,
+        may_skip: offered.skip,
         address: format!("/orgs/{org}/approvals/{}", encoded(&gate.gate_id)),
         anchor: gate.gate_id.replace(|one: char| !one.is_ascii_alphanumeric(), "-"),
         incident: state.incident.clone(),

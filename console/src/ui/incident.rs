@@ -127,6 +127,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
             GateCard {
                 may_approve: false,
                 may_reject: false,
+                may_skip: false,
                 may_escalate: false,
                 may_break_glass: false,
                 because: "you are looking at the past".to_owned(),

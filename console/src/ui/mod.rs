@@ -66,6 +66,7 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/approvals/{*gate}", get(approvals::one).post(form::decide))
         .route("/candidates", get(candidates::page))
         .route("/candidates/{id}", get(candidates::one))
+        .route("/candidates/{id}/dismiss", post(candidates::dismiss))
         .route("/candidates/{id}/promote", post(candidates::promote))
         .route("/incidents", get(incidents::page).post(declare::submit))
         .route("/incidents/new", get(declare::page))

@@ -54,6 +54,7 @@ async fn each_role_may_do_what_the_table_says() {
         ("viewer", Method::GET, "candidates"),
         ("operator", Method::POST, "candidates"),
         ("operator", Method::POST, "candidates/x/promote"),
+        ("operator", Method::POST, "candidates/x/dismiss"),
         ("viewer", Method::GET, "log/verify"),
         ("viewer", Method::GET, "log/export"),
         ("approver", Method::GET, "approvals"),

@@ -151,6 +151,74 @@ async fn person_promotes_within_their_own_limit() {
 }
 
 #[tokio::test]
+async fn dismissed_candidate_takes_along_what_waits_with_it_and_others_are_told() {
+    let world = World::new().await;
+    for (id, severity) in [("first", "critical"), ("second", "critical"), ("elsewhere", "critical")] {
+        let mut candidate = alert(id, severity);
+        if id != "elsewhere" {
+            candidate["correlationKey"] = json!("checkout");
+            candidate["dedupKey"] = json!(id);
+        }
+        world.post("operator", "candidates", candidate).await.ok(201);
+        decide(&world, id).await;
+    }
+    let events = |outbox: &[harmony_eventlog::Pending]| -> Vec<Value> {
+        let of = outbox.iter().filter(|one| one.item.kind == harmony_eventlog::OutboxKind::Event);
+        of.map(|one| one.item.payload["event"].clone()).collect()
+    };
+    let told = events(&world.outbox().await);
+    assert_eq!(told.len(), 3);
+    assert_eq!(
+        (&told[0]["eventType"], &told[0]["candidateId"]),
+        (&json!("CandidateDeferred"), &json!("first"))
+    );
+    assert!(told[0]["decisionId"].as_str().unwrap().len() == 64 && told[0]["deferredAt"].is_string());
+    let dismiss = "candidates/first/dismiss";
+    world.post("viewer", dismiss, json!({ "reason": "a drill" })).await.problem(403);
+    assert!(world.post("operator", dismiss, json!({ "reason": " " })).await.problem(422).contains("reason"));
+    world.post("operator", "candidates/nobody/dismiss", json!({ "reason": "x" })).await.problem(404);
+    let done = world.post("operator", dismiss, json!({ "reason": "a drill" })).await.ok(200);
+    assert_eq!(
+        done,
+        json!({
+            "candidateId": "first", "status": "DISMISSED", "answer": "recorded", "dismissedBy": "operator",
+            "withIt": ["second"],
+        })
+    );
+    let again = world.post("oncall", dismiss, json!({ "reason": "another" })).await.ok(200);
+    assert_eq!((&again["answer"], &again["dismissedBy"]), (&json!("unchanged"), &json!("operator")));
+    let outbox = world.outbox().await;
+    let told = events(&outbox);
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0]["eventType"], "CandidateSuppressed");
+    assert_eq!(told[0]["reason"], "dismissed by operator: a drill");
+    // The run that ends its page follows, for each.
+    assert_eq!(outbox.len(), 4);
+    let shown = world.get("viewer", "candidates/second").await.ok(200);
+    assert_eq!((&shown["status"], &shown["dismissed"]["reason"]), (&json!("DISMISSED"), &json!("a drill")));
+    assert_eq!(world.get("viewer", "candidates/elsewhere").await.ok(200)["status"], "DEFERRED");
+    // A machine that asks again changes nothing; a person may think better of it.
+    let asker = Asker {
+        actor: AUTO_ACTOR,
+        authority: Authority::AutoEngine,
+        justification: "",
+        now: Timestamp::now(),
+    };
+    let (org, id) = (OrgId::default(), "first".parse().unwrap());
+    let asked = promotion::decide(world.log.as_ref(), &org, &id, asker, &world.policies()).await.unwrap();
+    assert!(matches!(asked, Some(promotion::Ruling::Refused(_))), "{asked:?}");
+    let promoted = world.post("oncall", "candidates/first/promote", json!({})).await.ok(201);
+    let told = events(&world.outbox().await);
+    assert_eq!(
+        (&told[0]["eventType"], &told[0]["incidentId"]),
+        (&json!("IncidentCreated"), &promoted["incidentId"])
+    );
+    assert!(
+        world.post("operator", dismiss, json!({ "reason": "x" })).await.problem(409).contains("PROMOTED")
+    );
+}
+
+#[tokio::test]
 async fn other_organisation_has_no_such_candidate() {
     let world = World::new().await;
     world.post("operator", "candidates", alert("am-1", "critical")).await.ok(201);
@@ -218,10 +286,19 @@ async fn page_shows_how_a_candidate_was_decided_and_who_may_promotes_it() {
     {
         assert!(shown.contains(words), "{words}: {shown}");
     }
-    assert!(!shown.contains("/promote"), "a viewer is offered nothing");
+    assert!(!shown.contains("/promote") && !shown.contains("/dismiss"), "a viewer is offered nothing");
+    assert_eq!(viewer.form(&format!("{page}/dismiss"), "reason=x").await.status, 403);
     assert_eq!(viewer.form(&format!("{page}/promote"), "").await.status, 403);
     let operator = Visitor::new(&world, "operator").await;
     assert!(!operator.page(page).await.contains("EMERGENCY_OVERRIDE"), "nor a responder the override");
+    assert_eq!(operator.form(&format!("{page}/dismiss"), "reason=").await.status, 422);
+    assert_eq!(operator.form(&format!("{page}/dismiss"), "reason=It+was+a+drill").await.status, 303);
+    let dismissed = operator.page(page).await;
+    assert!(
+        dismissed.contains("DISMISSED") && dismissed.contains("by operator: It was a drill"),
+        "{dismissed}"
+    );
+    assert!(!dismissed.contains("/dismiss"), "it is dismissed already");
     let claimed = "emergencyOverride=true&justification=because I am in a great hurry";
     assert_eq!(operator.form(&format!("{page}/promote"), claimed).await.status, 403);
     let oncall = Visitor::new(&world, "oncall").await;

@@ -207,7 +207,12 @@ impl EventLog for DynamoLog {
         verify::log(&mut audit::Snapshots::of(self), org, self.salt.as_ref()).await
     }
 
-    async fn enqueue(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<(), LogError> {
+    async fn enqueue(
+        &self,
+        org: &OrgId,
+        incident: Option<&IncidentId>,
+        item: &OutboxItem,
+    ) -> Result<(), LogError> {
         self.writable()?;
         self.put_outbox(org, incident, item).await
     }

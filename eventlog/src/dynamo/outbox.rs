@@ -31,7 +31,7 @@ impl DynamoLog {
     pub(super) async fn put_outbox(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        incident: Option<&IncidentId>,
         item: &OutboxItem,
     ) -> Result<(), LogError> {
         let mut collisions = Collisions::none();
@@ -42,16 +42,18 @@ impl DynamoLog {
     }
 
     /// One try: `false` where somebody else was faster.
-    async fn try_put(&self, org: &OrgId, incident: &IncidentId, item: &OutboxItem) -> Result<bool, LogError> {
-        let key = outbox_key(org, Some(incident), item.kind, &item.name);
+    async fn try_put(
+        &self,
+        org: &OrgId,
+        incident: Option<&IncidentId>,
+        item: &OutboxItem,
+    ) -> Result<bool, LogError> {
+        let key = outbox_key(org, incident, item.kind, &item.name);
         if self.get(&self.tables.incidents, key.item()).await?.is_some() {
             return Ok(true);
         }
         let mut writing = Transaction::default();
-        writing.insert(
-            &self.tables.incidents,
-            outbox_row(&key, Some(incident), org, item, Timestamp::now(), 0),
-        )?;
+        writing.insert(&self.tables.incidents, outbox_row(&key, incident, org, item, Timestamp::now(), 0))?;
         writing.commit(&self.client).await
     }
 

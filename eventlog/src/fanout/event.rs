@@ -7,7 +7,9 @@
 //! found in an export or held against a checkpoint. `data` is the record in the words of the API; a text that was
 //! taken out is `null`.
 
-use harmony_incidents::{ids::NAMESPACE, log::Authority, record, words};
+use harmony_incidents::{
+    OrgId, ids::NAMESPACE, log::Authority, promotion::OrchestrationEvent, record, words,
+};
 use harmony_protos::kind_name;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -107,6 +109,23 @@ impl CloudEvent {
                 "records": checkpoint.records(),
                 "note": note,
             }),
+        }
+    }
+
+    /// What happened to a candidate. `name` is the same for every repetition.
+    pub fn of_candidate(org: &OrgId, name: &str, event: &OrchestrationEvent) -> Self {
+        Self {
+            specversion: "1.0",
+            id: Uuid::new_v5(&NAMESPACE, format!("{org}/{name}").as_bytes()).to_string(),
+            source: format!("/harmony/orgs/{org}/candidates"),
+            kind: format!("{TYPE_PREFIX}.orchestration.{}.v1", event.name()),
+            subject: Some(event.candidate().to_string()),
+            time: Some(event.at().to_string()),
+            datacontenttype: "application/json",
+            sequence: None,
+            recordhash: None,
+            payloadomitted: None,
+            data: json!(event),
         }
     }
 

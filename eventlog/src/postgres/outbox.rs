@@ -18,16 +18,16 @@ use crate::{
 pub(super) async fn enqueue(
     connection: &mut PgConnection,
     org: &OrgId,
-    stream: &StreamId,
+    stream: Option<&StreamId>,
     item: &OutboxItem,
 ) -> Result<(), LogError> {
     sqlx::query("SELECT 1 FROM incidents WHERE org = $1 AND incident = $2 FOR SHARE")
         .bind(org.as_str())
-        .bind(stream.as_str())
+        .bind(stream.map_or("", StreamId::as_str))
         .execute(&mut *connection)
         .await
         .map_err(unavailable)?;
-    insert(connection, org, Some(stream), item, Timestamp::now()).await
+    insert(connection, org, stream, item, Timestamp::now()).await
 }
 
 pub(super) async fn insert(

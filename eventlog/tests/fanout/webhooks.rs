@@ -124,7 +124,7 @@ async fn sink_that_is_down_delays_neither_another_sink_nor_a_command() {
     }
     let begun = Instant::now();
     let wake = OutboxItem { kind: OutboxKind::Wake, name: "w".to_owned(), payload: json!({}) };
-    world.log.enqueue(&OrgId::default(), &id(1), &wake).await.unwrap();
+    world.log.enqueue(&OrgId::default(), Some(&id(1)), &wake).await.unwrap();
     let claimed = world.log.claim(10, Duration::from_secs(9)).await.unwrap();
     assert_eq!(claimed.len(), 1, "what follows a command is claimed apart from the sinks");
     healthy.until(|taken| taken.len() == 10).await;

@@ -63,7 +63,7 @@ async fn auditor_reads_and_changes_nothing() {
     let refused = say(&log, ask(named(1), "n9", note("x"))).await.unwrap_err();
     assert!(matches!(refused, LogError::ReadOnly), "{refused}");
     let item = OutboxItem { kind: OutboxKind::Wake, name: "w".to_owned(), payload: json!({}) };
-    let refused = log.enqueue(&OrgId::default(), &id(1), &item).await.unwrap_err();
+    let refused = log.enqueue(&OrgId::default(), Some(&id(1)), &item).await.unwrap_err();
     assert!(matches!(refused, LogError::ReadOnly), "{refused}");
 }
 

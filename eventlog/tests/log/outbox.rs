@@ -66,7 +66,7 @@ async fn what_follows_is_written_with_the_command_and_only_then(on: Backend) {
 async fn claimed_items_are_nobody_elses_until_the_lease_ends(on: Backend) {
     let world = World::told(on).await;
     for name in ["one", "two", "three"] {
-        world.log.enqueue(&OrgId::default(), &id(1), &start(name)).await.unwrap();
+        world.log.enqueue(&OrgId::default(), Some(&id(1)), &start(name)).await.unwrap();
     }
     let other = world.other().await;
     assert_eq!(names(&world.log.claim(2, LEASE).await.unwrap()), ["one", "two"]);
@@ -82,7 +82,7 @@ async fn claimed_items_are_nobody_elses_until_the_lease_ends(on: Backend) {
 async fn many_dispatchers_claim_each_item_once(on: Backend) {
     let world = World::told(on).await;
     for number in 0..40 {
-        world.log.enqueue(&OrgId::default(), &id(1), &start(&number.to_string())).await.unwrap();
+        world.log.enqueue(&OrgId::default(), Some(&id(1)), &start(&number.to_string())).await.unwrap();
     }
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -105,7 +105,7 @@ async fn many_dispatchers_claim_each_item_once(on: Backend) {
 async fn done_is_for_good_and_later_is_not_now(on: Backend) {
     let world = World::told(on).await;
     for name in ["one", "two"] {
-        world.log.enqueue(&OrgId::default(), &id(1), &start(name)).await.unwrap();
+        world.log.enqueue(&OrgId::default(), Some(&id(1)), &start(name)).await.unwrap();
     }
     let claimed = world.log.claim(10, Duration::ZERO).await.unwrap();
     world.log.done(&claimed[0].id).await.unwrap();
@@ -130,7 +130,7 @@ async fn second_item_of_a_name_is_the_first_per_kind_and_organisation(on: Backen
         (&OrgId::default(), cancel),
         (&acme, start("one")),
     ] {
-        world.log.enqueue(org, &id(1), &item).await.unwrap();
+        world.log.enqueue(org, Some(&id(1)), &item).await.unwrap();
     }
     let claimed = claim(&world).await;
     let told: Vec<(String, OutboxKind)> =
@@ -144,14 +144,14 @@ async fn second_item_of_a_name_is_the_first_per_kind_and_organisation(on: Backen
     assert_eq!(told, kinds);
     assert_eq!(claimed[0].item, start("one"), "the first payload stands");
     world.log.done(&claimed[0].id).await.unwrap();
-    world.log.enqueue(&OrgId::default(), &id(1), &start("one")).await.unwrap();
+    world.log.enqueue(&OrgId::default(), Some(&id(1)), &start("one")).await.unwrap();
     assert_eq!(world.log.backlog().await.unwrap().0, 2, "what was done is not done again");
 }
 
 async fn item_that_cannot_be_read_holds_nobody_up(on: Backend) {
     let world = World::told(on).await;
     for name in ["one", "two"] {
-        world.log.enqueue(&OrgId::default(), &id(1), &start(name)).await.unwrap();
+        world.log.enqueue(&OrgId::default(), Some(&id(1)), &start(name)).await.unwrap();
     }
     world.damage(Damage::Kind { name: "one", kind: "of a newer version" }).await;
     assert_eq!(names(&claim(&world).await), ["two"]);

@@ -254,6 +254,6 @@ async fn audited_log_takes_nothing() {
         name: "w".to_owned(),
         payload: serde_json::Value::Null,
     };
-    assert!(log.enqueue(&OrgId::default(), &id(1), &item).await.is_err());
+    assert!(log.enqueue(&OrgId::default(), Some(&id(1)), &item).await.is_err());
     assert_eq!(database.count(Rows::Records).await, 6);
 }

@@ -124,8 +124,8 @@ async fn whatever_one_organisation_does_the_others_rows_stay(on: Backend) {
         name: name.to_owned(),
         payload: json!({ "of": name }),
     };
-    log.enqueue(&acme, &id(1), &item("one")).await.unwrap();
-    log.enqueue(&own, &id(1), &item("one")).await.unwrap();
+    log.enqueue(&acme, Some(&id(1)), &item("one")).await.unwrap();
+    log.enqueue(&own, Some(&id(1)), &item("one")).await.unwrap();
     let claimed = log.claim(10, LEASE).await.unwrap();
     let mut orgs: Vec<&str> = claimed.iter().map(|pending| pending.org.as_str()).collect();
     orgs.sort_unstable();

@@ -7,7 +7,7 @@ use harmony_protos::log::{
 use jiff::Timestamp;
 
 use super::{
-    cancel, org_of,
+    cancel, is_skippable, org_of,
     refusal::{GateRefusal, RefusalReason},
     time,
 };
@@ -69,7 +69,7 @@ pub(crate) fn decide(
 fn accepted(gate: &GateState, acted_as: String, payload: &DecisionPayload, input: &DecisionInput) -> Judged {
     let approved = payload.decision == Decision::Approved;
     let authority = if payload.break_glass { Authority::EmergencyOverride } else { Authority::None };
-    // One rejection rejects, and broken glass waits for nobody.
+    // One rejection rejects, who skips repeats nothing, and broken glass waits for nobody.
     let (quorum, approvals) = if gate.quorum > 1 && approved && !payload.break_glass {
         (gate.quorum, [gate.approvals.as_slice(), std::slice::from_ref(&payload.approver_id)].concat())
     } else {
@@ -108,6 +108,7 @@ fn accepted(gate: &GateState, acted_as: String, payload: &DecisionPayload, input
         authority: authority.into(),
         approvals: given,
         quorum,
+        skipped: payload.decision == Decision::Skipped,
     });
     let actor = Some(payload.approver_id.clone());
     Judged { actor, ..Judged::new(Answer::Judged { verdict }, vec![record]) }
@@ -260,6 +261,9 @@ fn accept<'a>(
     if payload.digest.as_ref().is_some_and(|digest| *digest != hex::encode(&gate.digest)) {
         return Err(GateRefusal::AnotherDigest);
     }
+    if payload.decision == Decision::Skipped && !is_skippable(gate) {
+        return Err(GateRefusal::NothingToSkip);
+    }
     let acted_as = may_decide(state, gate, principal, payload, rules)?;
     if input.decided_at.as_microsecond() > gate.due_us {
         return Err(GateRefusal::AfterDeadline);
@@ -281,7 +285,8 @@ fn may_decide(
 ) -> Result<String, GateRefusal> {
     let decision = match (payload.decision, payload.break_glass) {
         (Decision::Approved, true) => GateRight::BreakGlass,
-        (Decision::Approved, false) => GateRight::Approve,
+        // Whoever skips lets what was asked for go on.
+        (Decision::Approved, false) | (Decision::Skipped, _) => GateRight::Approve,
         (Decision::Rejected, _) => GateRight::Reject,
     };
     let (org, ask) = (org_of(state), GateAsk::of(gate));

@@ -212,7 +212,13 @@ pub fn view(gate: &GateState) -> GateView {
         quorum: gate.quorum,
         approvals: gate.approvals.clone(),
         remind: gate.remind,
+        skippable: is_skippable(gate),
     }
+}
+
+/// Whether one may go on without what the gate asks about.
+pub(crate) fn is_skippable(gate: &GateState) -> bool {
+    gate.kind == GateKind::UnknownCell.name()
 }
 
 /// The flag's value, where it decided how many levels there are.

@@ -9,7 +9,7 @@ use crate::{
     status::{GateStatus, HasStatus},
 };
 
-use super::org_of;
+use super::{is_skippable, org_of};
 
 /// What a page offers somebody at a gate as it stands. Judged again when they decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Offered {
     pub not_approve: Option<String>,
     /// Whether they may reject.
     pub reject: bool,
+    /// Whether they may skip what it asks about.
+    pub skip: bool,
     /// Whether they may break the glass.
     pub break_glass: bool,
 }
@@ -26,7 +28,7 @@ pub struct Offered {
 pub fn offered(state: &IncidentState, gate: &GateState, principal: &Principal, rules: Rules<'_>) -> Offered {
     if !gate.is(GateStatus::Pending) {
         let why = format!("it is {} already", gate.status);
-        return Offered { not_approve: Some(why), reject: false, break_glass: false };
+        return Offered { not_approve: Some(why), reject: false, skip: false, break_glass: false };
     }
     let (org, ask) = (org_of(state), GateAsk::of(gate));
     let may = |right| rules.access.may_decide(principal, right, &org, state, ask);
@@ -35,6 +37,7 @@ pub fn offered(state: &IncidentState, gate: &GateState, principal: &Principal, r
         Denied::NotPermitted => format!("this level needs {}", ask.roles.join(" or ")),
     });
     Offered {
+        skip: not_approve.is_none() && is_skippable(gate),
         not_approve,
         reject: may(GateRight::Reject).is_ok(),
         break_glass: rules.policy.break_glass

@@ -114,6 +114,7 @@ pub(crate) enum GateRefusal {
     AfterDeadline,
     TimeOver,
     NotNeeded,
+    NothingToSkip,
     DecidedAlready { by: String, status: String },
     ApprovedAlready,
     LevelNeeds(String),
@@ -137,6 +138,7 @@ impl GateRefusal {
                 | GateStatus::Escalated
                 | GateStatus::Approved
                 | GateStatus::Rejected
+                | GateStatus::Skipped
                 | GateStatus::None,
             )
             | None => Self::DecidedAlready { by: gate.decided_by.clone(), status: gate.status.clone() },
@@ -158,6 +160,7 @@ impl GateRefusal {
             | Self::ReasonTooLong
             | Self::JustificationTooLong
             | Self::NamesNoGate
+            | Self::NothingToSkip
             | Self::JustificationWithoutGlass => RefusalReason::Malformed,
             Self::Forged => RefusalReason::Attestation,
             Self::SentByHand => RefusalReason::Manual,
@@ -202,9 +205,12 @@ impl GateRefusal {
             Self::AfterDeadline => "it was decided after the deadline",
             Self::TimeOver => "its time is over",
             Self::NotNeeded => "nobody needs to decide this any more",
+            Self::NothingToSkip => {
+                "only a cell of which nobody knows whether it ran can be skipped; approve or reject this"
+            }
             Self::ApprovedAlready => "they have approved it already: somebody else must, too",
             Self::GlassByHand => "the glass is broken only through the console's API and harmony approval",
-            Self::GlassToReject => "only an approval breaks the glass; a rejection needs no emergency",
+            Self::GlassToReject => "only an approval breaks the glass",
             Self::GlassForbidden => "the policy forbids it",
             Self::GlassWithoutUrgency => "only a P1 or P2 allows it",
             Self::GlassWithoutJustification => "it needs a justification of at least 20 characters",

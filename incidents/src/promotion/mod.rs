@@ -9,6 +9,7 @@
 
 mod candidate;
 mod engine;
+mod events;
 mod policy;
 
 pub use candidate::{Candidate, CandidateError, CandidateId, CandidateSignal};
@@ -16,6 +17,7 @@ pub use engine::{
     Decision, Facts, Outcome, Question, Reason, Step, TraceStep, Verdict, evaluate, identity,
     parse_workflow_id, workflow_id,
 };
+pub use events::OrchestrationEvent;
 pub use policy::{
     Deferral, Eligibility, Policies, PromotionPolicy, PromotionPolicyError, SeverityRule, known_severity,
 };

@@ -356,6 +356,35 @@ fn approval_of_a_remediation_whose_incident_is_over_cancels_its_gate() {
 }
 
 #[test]
+fn unknown_cell_is_skipped_by_who_may_approve_and_nothing_else_is() {
+    let (mut world, gate) = world_with("pending");
+    let Answer::Judged { verdict } = world.decide(decision(&gate, "commander", Decision::Skipped, world.now))
+    else {
+        panic!("not judged")
+    };
+    let refused = verdict.refused_because.unwrap();
+    assert!(refused.starts_with("malformed: only a cell of which nobody knows"), "{refused}");
+    assert_eq!(world.gate().status, "pending");
+
+    for (who, expected) in [("operator", "four-eyes"), ("viewer", "missing-role"), ("oncall", "")] {
+        let mut world = World::open(Severity::P2);
+        let answer = world.ask(WorkflowType::Remediate, GateKind::UnknownCell, "unknown/remediation/a");
+        let Answer::GateOpened { gate: asked } = answer else { panic!("not opened") };
+        assert!(asked.skippable);
+        let input = decision(&world.gate().clone(), who, Decision::Skipped, world.now);
+        let Answer::Judged { verdict } = world.decide(input) else { panic!("not judged") };
+        let refused = verdict.refused_because.unwrap_or_default();
+        assert!(
+            refused.starts_with(expected) && refused.is_empty() == expected.is_empty(),
+            "{who}: {refused}"
+        );
+        let status = if expected.is_empty() { GateStatus::Skipped } else { GateStatus::Pending };
+        assert_eq!((verdict.status, world.gate().status.as_str()), (status, status.name()));
+        assert_eq!(verdict.settled.is_some(), expected.is_empty());
+    }
+}
+
+#[test]
 fn policy_asks_for_no_close_out_gate_at_low_severity() {
     let mut world = World::open(Severity::P4);
     let answer = world.ask(WorkflowType::CloseOut, GateKind::CloseOut, "approval");

@@ -135,7 +135,7 @@ impl EventLog for NullLog {
         Err(LogError::ReadOnly)
     }
 
-    async fn enqueue(&self, _: &OrgId, _: &StreamId, _: &OutboxItem) -> Result<(), LogError> {
+    async fn enqueue(&self, _: &OrgId, _: Option<&StreamId>, _: &OutboxItem) -> Result<(), LogError> {
         Err(LogError::ReadOnly)
     }
 

@@ -35,6 +35,8 @@ pub(crate) enum ApprovalCommand {
     Approve(ApproveArgs),
     /// Reject
     Reject(DecideArgs),
+    /// Go on without a cell of which nobody knows whether it ran (approve runs it again, reject aborts)
+    Skip(DecideArgs),
     /// Escalate to the next level now
     Escalate(EscalateArgs),
 }
@@ -114,6 +116,10 @@ pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) 
         }
         ApprovalCommand::Reject(args) => {
             let taken = Taken { decision: Decision::Rejected, glass: None, wait: false };
+            return decide(config, args, taken, json).await;
+        }
+        ApprovalCommand::Skip(args) => {
+            let taken = Taken { decision: Decision::Skipped, glass: None, wait: false };
             return decide(config, args, taken, json).await;
         }
         ApprovalCommand::Escalate(args) => return escalate(config, args, json).await,
@@ -197,7 +203,11 @@ async fn decide(
         show::gate(&gate, args.full, &People::of(&api).await);
     }
     if !args.yes {
-        let verb = if decision == Decision::Approved { "Approve" } else { "Reject" };
+        let verb = match decision {
+            Decision::Approved => "Approve",
+            Decision::Rejected => "Reject",
+            Decision::Skipped => "Go on without",
+        };
         if !output::confirm(&format!("{verb} this?")) {
             return Err(Failure::failed(
                 "not decided: nothing was sent",

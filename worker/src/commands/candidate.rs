@@ -29,6 +29,8 @@ pub(crate) enum CandidateCommand {
     Show(ShowArgs),
     /// Make an incident of a candidate that waits for a person
     Promote(PromoteArgs),
+    /// Say that nothing becomes of a candidate that waits for a person, nor of what waits with it; its page ends
+    Dismiss(DismissArgs),
     /// What the promotion engine was asked about a candidate, and what it said
     Attempts(ShowArgs),
 }
@@ -46,7 +48,7 @@ pub(crate) struct SubmitArgs {
 /// Options of `list`.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// RECEIVED, PROMOTED, DEFERRED, SUPPRESSED or REFUSED; repeat for more
+    /// RECEIVED, PROMOTED, DEFERRED, SUPPRESSED, REFUSED or DISMISSED; repeat for more
     #[arg(long)]
     status: Vec<String>,
     /// At most this many
@@ -79,6 +81,18 @@ pub(crate) struct PromoteArgs {
     key: KeyArgs,
 }
 
+/// Options of `dismiss`.
+#[derive(Debug, Args)]
+pub(crate) struct DismissArgs {
+    /// Candidate
+    id: String,
+    /// Why nothing becomes of it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
 /// Carries out one command.
 pub(crate) async fn run(config: &Config, command: &CandidateCommand, json: bool) -> anyhow::Result<ExitCode> {
     match command {
@@ -89,6 +103,7 @@ pub(crate) async fn run(config: &Config, command: &CandidateCommand, json: bool)
             if json { output::json(&body) } else { show_one(&body) }
         }
         CandidateCommand::Promote(args) => promote(config, args, json).await?,
+        CandidateCommand::Dismiss(args) => dismiss(config, args, json).await?,
         CandidateCommand::Attempts(args) => {
             let body = Api::open(config, None)?.get(&["candidates", &args.id, "attempts"], &[]).await?;
             if json { output::json(&body) } else { show_attempts(&body) }
@@ -253,6 +268,27 @@ async fn promote(config: &Config, args: &PromoteArgs, json: bool) -> anyhow::Res
         output::json(&reply);
     } else {
         output::data(&format!("{}  {}", words(&reply["incidentId"]), words(&reply["state"])));
+    }
+    if let Some(warning) = reply["warning"].as_str() {
+        output::say(&format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+async fn dismiss(config: &Config, args: &DismissArgs, json: bool) -> anyhow::Result<()> {
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let reply = api.post(&["candidates", &args.id, "dismiss"], &json!({ "reason": args.reason })).await?.body;
+    if json {
+        output::json(&reply);
+    } else {
+        let mut line = format!("{}  {}", words(&reply["candidateId"]), words(&reply["status"]));
+        if reply["answer"] == "unchanged" {
+            line.push_str(&format!(", by {} before", words(&reply["dismissedBy"])));
+        }
+        if reply["withIt"].as_array().is_some_and(|others| !others.is_empty()) {
+            line.push_str(&format!("; with it {}", words(&reply["withIt"])));
+        }
+        output::data(&line);
     }
     if let Some(warning) = reply["warning"].as_str() {
         output::say(&format!("warning: {warning}"));

@@ -176,6 +176,7 @@ fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {
     let decision = match action.action_id.as_str() {
         "approve" => Decision::Approved,
         "reject" => Decision::Rejected,
+        "skip" => Decision::Skipped,
         "sign-off" => {
             let SignOffButton { org, incident_id, digest } =
                 serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
