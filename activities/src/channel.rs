@@ -639,13 +639,17 @@ pub(crate) fn review_page(console: Option<&Url>, scope: &Scope) -> String {
 }
 
 fn button(action: &str, label: &str, style: Option<&str>, value: &Value) -> Value {
-    json!({
+    let mut button = json!({
         "type": "button",
         "action_id": action,
         "text": { "type": "plain_text", "text": label },
-        "style": style,
         "value": value.to_string(),
-    })
+    });
+    // Slack refuses a style that is null.
+    if let Some(style) = style {
+        button["style"] = json!(style);
+    }
+    button
 }
 
 fn section(text: &str) -> Value {
@@ -760,6 +764,7 @@ mod tests {
             let gate = GateView { skippable, ..gate() };
             let [_, _, actions] = ask_blocks(&scope("default"), &gate, &setting, whole);
             let elements = actions["elements"].as_array().unwrap();
+            assert!(elements.iter().all(|one| one.get("style").is_none_or(Value::is_string)), "{elements:?}");
             let text = |value: &Value| value.as_str().unwrap().to_owned();
             elements.iter().map(|one| (text(&one["action_id"]), text(&one["text"]["text"]))).collect()
         };
