@@ -132,7 +132,8 @@ async fn unknown_cell_is_skipped_on_record_and_the_runbook_goes_on() {
     world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "runbooks/slow.md" })).await;
     let gate = world.gate(&id).await;
     // There is nothing to skip yet, whoever asks.
-    let (status, refused) = world.decide(&gate, json!({ "decision": "skipped", "digest": gate["digest"] })).await;
+    let (status, refused) =
+        world.decide(&gate, json!({ "decision": "skipped", "digest": gate["digest"] })).await;
     assert_eq!(status, 422, "{refused}");
     assert!(refused["refusedBecause"].as_str().unwrap().starts_with("malformed: only a cell"), "{refused}");
     world.click(&gate, "approve", "commander").await;
