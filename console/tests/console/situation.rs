@@ -111,7 +111,8 @@ async fn timeline_tells_what_people_did_and_folds_what_harmony_did_for_it() {
     in_order(
         &page,
         &[
-            "<b title=\"operator\">Harmony</b> asked incident-commander or sre-oncall to decide: Run rollback.md",
+            "<b title=\"operator\">Harmony</b> asked incident-commander or sre-oncall",
+            " to decide: Run rollback.md",
             "<b title=\"operator\">operator</b> started the remediation",
             "<b title=\"oncall\">oncall</b> moved it from PENDING to OPEN",
             "<b title=\"operator\">operator</b> declared a P1: Checkout fails",

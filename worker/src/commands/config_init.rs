@@ -3,7 +3,6 @@
 //! What each is for comes from docs/operations.md, which a test holds against the settings that there are.
 
 use std::{
-    fmt::Write as _,
     fs::OpenOptions,
     io::{ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt,
@@ -56,12 +55,11 @@ fn text() -> String {
         let default = if default == "–" { String::new() } else { format!(" [default: {default}]") };
         text.push('\n');
         for line in wrapped(&format!("{what}{default}")) {
-            // Writing to a string does not fail.
-            drop(writeln!(text, "# {line}"));
+            text.push_str(&format!("# {line}\n"));
         }
         for (key, kind) in keys {
             let secret = if *kind == Kind::Secret { "  # a secret: better in the environment" } else { "" };
-            drop(writeln!(text, "#{key} = \"\"{secret}"));
+            text.push_str(&format!("#{key} = \"\"{secret}\n"));
         }
     }
     text
