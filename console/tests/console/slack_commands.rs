@@ -58,6 +58,42 @@ async fn incident_is_run_by_typing() {
 }
 
 #[tokio::test]
+async fn incident_is_led_by_typing() {
+    let workspace = Workspace::new(By::Http).await;
+    let says = async |user: &str, text: &str| workspace.types(user, text, "").await;
+    assert_eq!(says("U0VIEWER", "list").await, "No incident is open.");
+    says("U0OPERATOR", "declare P2 Checkout fails").await;
+    says("U0ONCALL", "status INC-2026-0001 open").await;
+    says("U0OPERATOR", "assign INC-2026-0001 commander operator").await;
+    assert_eq!(says("U0VIEWER", "list").await, "INC-2026-0001: P2 OPEN, operator commands: Checkout fails");
+    assert!(says("U0VIEWER", "status INC-2026-0001").await.contains("Commander: operator"));
+    assert!(says("U0OPERATOR", "update --public We know it").await.contains("name the incident"));
+    assert_eq!(
+        says("U0OPERATOR", "update INC-2026-0001 We are rolling back").await,
+        "INC-2026-0001: The update is on its way."
+    );
+    assert!(
+        says("U0OPERATOR", "remediate INC-2026-0001 none.md").await.contains("there is no runbook none.md")
+    );
+    assert_eq!(
+        says("U0OPERATOR", "remediate INC-2026-0001 rollback.md 2.4.1 is bad").await,
+        "INC-2026-0001: The remediation is proposed: it runs once it is approved."
+    );
+    assert!(says("U0OPERATOR", "stop INC-2026-0001").await.contains("nothing is running"));
+    assert!(says("U0VIEWER", "close-out INC-2026-0001 done").await.contains("this needs the role"));
+    let begun = says("U0ONCALL", "close-out INC-2026-0001 Rolled back").await;
+    assert!(
+        begun.starts_with("The close-out of INC-2026-0001 has begun and waits for approval by"),
+        "{begun}"
+    );
+    let started = workspace.world.outbox().await;
+    let names: Vec<&str> = started.iter().map(|item| item.item.name.as_str()).collect();
+    for expected in ["incident.remediate-INC-2026-0001", "incident.close-out-INC-2026-0001"] {
+        assert!(names.iter().any(|name| name.starts_with(expected)), "{names:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_said() {
     let workspace = Workspace::new(By::Http).await;
     for (user, text, expected) in [

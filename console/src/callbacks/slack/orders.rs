@@ -7,11 +7,16 @@ use axum::{
     body::to_bytes,
     response::{IntoResponse, Response},
 };
-use harmony_eventlog::Filter;
-use harmony_incidents::{IncidentId, LinkName, OrgId, RuleSet, machine, status::link};
+use harmony_eventlog::{Filter, Sort};
+use harmony_incidents::{
+    IncidentId, LinkName, OrgId, Right, RuleSet, log::IncidentState, machine, status::link,
+};
 use serde_json::{Value, json};
 
-use crate::{App, auth::Caller, call::Call, error::ApiError, facts, incidents, responders, status};
+use crate::{
+    App, acts, auth::Caller, blueprints, call::Call, error::ApiError, facts, incidents, responders, status,
+    views,
+};
 
 /// What `/incident help` says.
 pub(super) const HELP: &str = "\
@@ -19,10 +24,18 @@ pub(super) const HELP: &str = "\
 /incident status INC-2026-0001
 /incident status INC-2026-0001 resolved Rolled back
 /incident note INC-2026-0001 Error rate is falling
+/incident update INC-2026-0001 We are rolling back (--public before it: on the status page, too)
 /incident severity INC-2026-0001 P1 All regions now
 /incident assign INC-2026-0001 commander @somebody (or communications, operations)
 /incident release INC-2026-0001 commander @somebody
+/incident remediate INC-2026-0001 rollback-deployment.md 2.4.1 is bad (it runs once approved)
+/incident stop INC-2026-0001 Wrong service
+/incident verify INC-2026-0001
+/incident close-out INC-2026-0001 Rolled back to 2.4.0
+/incident cancel INC-2026-0001 A test
+/incident publish INC-2026-0001 All of it is known (the review)
 /incident close INC-2026-0001
+/incident list
 In an incident's own channel its id can be left out. With roles in more than one organisation, begin with --org NAME.";
 
 /// An order that was understood.
@@ -33,6 +46,14 @@ pub(super) enum Order {
     Show,
     Status { word: String, text: String },
     Note { text: String },
+    Update { text: String, public: bool },
+    Remediate { runbook: String, reason: String },
+    Stop { reason: String },
+    Verify,
+    CloseOut { summary: String },
+    Cancel { reason: String },
+    Publish { reason: String },
+    List,
     Severity { to: String, reason: String },
     Responder { part: String, who: String, release: bool },
     Close,
@@ -77,6 +98,28 @@ pub(super) fn read(text: &str) -> Result<Line, String> {
         "status" => Order::Status { word: first.to_owned(), text: after.to_owned() },
         "note" if rest.is_empty() => return Err("/incident note wants a text".to_owned()),
         "note" => Order::Note { text: rest.to_owned() },
+        "update" => {
+            let public = first == "--public";
+            let text = if public { after } else { rest };
+            if text.is_empty() {
+                return Err("/incident update wants a message".to_owned());
+            }
+            Order::Update { text: text.to_owned(), public }
+        }
+        "remediate" if rest.is_empty() => {
+            return Err("/incident remediate wants a runbook, such as rollback-deployment.md".to_owned());
+        }
+        "remediate" => Order::Remediate { runbook: first.to_owned(), reason: after.to_owned() },
+        "stop" => Order::Stop { reason: rest.to_owned() },
+        "verify" => Order::Verify,
+        "close-out" if rest.is_empty() => {
+            return Err("/incident close-out wants what was done".to_owned());
+        }
+        "close-out" => Order::CloseOut { summary: rest.to_owned() },
+        "cancel" if rest.is_empty() => return Err("/incident cancel wants a reason".to_owned()),
+        "cancel" => Order::Cancel { reason: rest.to_owned() },
+        "publish" => Order::Publish { reason: rest.to_owned() },
+        "list" => Order::List,
         "severity" if rest.is_empty() => return Err("/incident severity wants P1, P2, P3 or P4".to_owned()),
         "severity" => Order::Severity { to: first.to_owned(), reason: after.to_owned() },
         "assign" | "release" => {
@@ -133,19 +176,49 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
         let warning = declared["warning"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();
         return Ok(format!("{} is declared.{warning}", shown(&declared["incidentId"])));
     }
+    if line.order == Order::List {
+        caller.require(Right::Read, None)?;
+        return listed(app, &org).await;
+    }
     let incident = match line.incident {
         Some(incident) => incident,
         None => of_channel(app, &org, &asker.channel).await?,
     };
     let on = |body: Value| call(&[("id", incident.as_str())], body);
     let (response, done) = match line.order {
-        Order::Help | Order::Declare { .. } => return Ok(HELP.to_owned()),
+        Order::Help | Order::Declare { .. } | Order::List => return Ok(HELP.to_owned()),
         Order::Show => {
             let found = answered(incidents::show(on(Value::Null)).await).await?;
             return Ok(described(&found));
         }
         Order::Status { word, text } => (status::change(on(status_body(&word, &text))).await, ""),
         Order::Note { text } => (facts::note(on(json!({ "note": text }))).await, "The note is on record. "),
+        Order::Update { text, public } => (
+            acts::update(on(json!({ "message": text, "public": public }))).await,
+            "The update is on its way.",
+        ),
+        Order::Remediate { runbook, reason } => {
+            let body = json!({ "runbook": runbook, "reason": reason });
+            (
+                blueprints::remediate(on(body)).await,
+                "The remediation is proposed: it runs once it is approved.",
+            )
+        }
+        Order::Stop { reason } => {
+            (blueprints::stop(on(json!({ "reason": reason }))).await, "The remediation is told to stop.")
+        }
+        Order::Verify => (status::verify(on(json!({}))).await, ""),
+        Order::CloseOut { summary } => (
+            blueprints::close_out(on(json!({ "resolutionSummary": summary }))).await,
+            "The close-out is started.",
+        ),
+        Order::Cancel { reason } => {
+            (blueprints::cancel(on(json!({ "reason": reason }))).await, "The cancellation is started.")
+        }
+        Order::Publish { reason } => (
+            blueprints::post_mortem(on(json!({ "reason": reason }))).await,
+            "The review is proposed for publishing.",
+        ),
         Order::Severity { to, reason } => (
             status::severity(on(json!({ "severity": to, "reason": reason }))).await,
             "The severity is changed. ",
@@ -164,6 +237,11 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
             "The close-out of {incident} has begun and waits for approval by {}.",
             roles.join(" or ")
         ));
+    }
+    let warning = answer["warning"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();
+    // What only starts something has changed no state yet.
+    if !answer["state"].is_string() {
+        return Ok(format!("{incident}: {}{warning}", done.trim_end()));
     }
     let unchanged = answer["answer"] == "unchanged";
     let done = if unchanged { "It was so already. " } else { done };
@@ -241,6 +319,36 @@ async fn of_channel(app: &App, org: &OrgId, channel: &str) -> Result<IncidentId,
         })
 }
 
+/// How many incidents a list in Slack has; the console has all of them.
+const LISTED: usize = 15;
+
+/// What is not over, the most severe first.
+async fn listed(app: &App, org: &OrgId) -> Result<String, ApiError> {
+    let live = Filter { states: machine::live_words(), sort: Sort::MostSevereFirst, ..Filter::default() };
+    let found = incidents::every(app, org, live).await?;
+    if found.is_empty() {
+        return Ok("No incident is open.".to_owned());
+    }
+    let line = |state: &IncidentState| {
+        let commander = match views::commander(state) {
+            "" => "nobody commands".to_owned(),
+            commander => format!("{commander} commands"),
+        };
+        format!(
+            "{}: {} {}, {commander}: {}",
+            state.incident,
+            state.severity().as_str_name(),
+            state.state().as_str_name(),
+            views::text(state.title.as_ref())
+        )
+    };
+    let mut lines: Vec<String> = found.iter().take(LISTED).map(line).collect();
+    if found.len() > LISTED {
+        lines.push(format!("and {} more", found.len() - LISTED));
+    }
+    Ok(lines.join("\n"))
+}
+
 /// What a handler answered, or why it refused.
 async fn answered(response: Result<Response, ApiError>) -> Result<Value, ApiError> {
     let body = response?.into_response().into_body();
@@ -258,6 +366,9 @@ fn described(incident: &Value) -> String {
         shown(&incident["phase"]),
         shown(&incident["title"]),
     );
+    if let Some(commander) = incident["commander"].as_str().filter(|commander| !commander.is_empty()) {
+        text.push_str(&format!("\nCommander: {commander}"));
+    }
     if let Some(action) = incident["gate"]["action"].as_str() {
         text.push_str(&format!("\nAn approval waits: {action}"));
     }
@@ -302,6 +413,20 @@ mod tests {
             Order::Responder { part: own("commander"), who: own("<@U1|ada>"), release: false },
         );
         check("close INC-2026-0001", ID, Order::Close);
+        check("update --public INC", None, Order::Update { text: own("INC"), public: true });
+        check(
+            "update INC-2026-0001 Rolling back",
+            ID,
+            Order::Update { text: own("Rolling back"), public: false },
+        );
+        check(
+            "remediate rollback.md 2.4.1 is bad",
+            None,
+            Order::Remediate { runbook: own("rollback.md"), reason: own("2.4.1 is bad") },
+        );
+        check("stop", None, Order::Stop { reason: String::new() });
+        check("close-out rolled back", None, Order::CloseOut { summary: own("rolled back") });
+        check("list", None, Order::List);
         let line = read("--org acme close INC-2026-0001").unwrap();
         assert_eq!((line.org.as_deref(), line.order), (Some("acme"), Order::Close));
     }
@@ -312,6 +437,9 @@ mod tests {
             ("declare P2", "a severity and a title"),
             ("note INC-2026-0001", "wants a text"),
             ("severity", "wants P1, P2, P3 or P4"),
+            ("update --public", "wants a message"),
+            ("remediate INC-2026-0001", "wants a runbook"),
+            ("close-out", "wants what was done"),
             ("assign INC-2026-0001 commander", "a part"),
             ("approve everything", "there is no /incident approve"),
         ] {
