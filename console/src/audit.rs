@@ -88,6 +88,9 @@ fn subject(path: &str) -> (&str, &'static str, &str, &str) {
         "incidents" => "incident",
         "approvals" => return (org, "approval", rest, "decide"),
         "candidates" => "candidate",
+        "environments" => "environment",
+        "releases" => "release",
+        "services" => "service",
         _ => "organisation",
     };
     match rest.split_once('/') {

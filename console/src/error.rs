@@ -17,6 +17,9 @@ use serde_json::{Map, Value, json};
 
 use crate::call::tag_of_seq;
 
+/// What the type of every problem begins with.
+const PROBLEM: &str = "urn:harmony:problem:";
+
 /// Why a request was not carried out.
 #[derive(Debug)]
 pub(crate) enum ApiError {
@@ -199,6 +202,12 @@ impl ApiError {
         (self.status(), title.to_owned(), self.detail(), hint.to_owned())
     }
 
+    /// The problem's type, what went wrong, and what to do, for whoever gets no problem document.
+    pub(crate) fn told(&self) -> (String, String, &'static str) {
+        let (kind, _, hint) = self.kind();
+        (format!("{PROBLEM}{kind}"), self.detail(), hint)
+    }
+
     /// What went wrong, for a person who gets no problem document.
     pub(crate) fn for_people(&self) -> String {
         self.detail()
@@ -229,7 +238,7 @@ impl IntoResponse for ApiError {
         let status = self.status();
         let (kind, title, hint) = self.kind();
         let mut problem = json!({
-            "type": format!("urn:harmony:problem:{kind}"),
+            "type": format!("{PROBLEM}{kind}"),
             "title": title,
             "status": status.as_u16(),
             "detail": self.detail(),
@@ -294,6 +303,7 @@ impl From<LogError> for ApiError {
             | LogError::NewerSchema { .. }
             | LogError::OlderSchema { .. }
             | LogError::ReadOnly
+            | LogError::NoCatalog
             | LogError::Open { .. } => {
                 tracing::error!(error = chain(&error), "the store does not answer");
                 Self::Unavailable("the store does not answer; nothing is known to be recorded".to_owned())

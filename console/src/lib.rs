@@ -18,9 +18,11 @@ pub mod bodies;
 mod call;
 mod callbacks;
 mod candidates;
+mod catalog;
 mod decisions;
 mod error;
 mod facts;
+mod graphql;
 pub mod health;
 mod incidents;
 mod limits;
@@ -227,6 +229,7 @@ pub fn routers(doors: Doors) -> Routers {
         .merge(own)
         .merge(callbacks::webhooks().with_state(app.clone()))
         .merge(pages)
+        .merge(graphql::routes(app.clone()))
         .merge(mcp::routes(app, api.clone()))
         .merge(api)
         .fallback(ui::nothing_here)
@@ -293,7 +296,21 @@ fn organisation() -> Router<App> {
         .route("/approvals", get(approvals::list))
         // A gate id holds `#` and `/`: sent percent-encoded it is one segment, otherwise several.
         .route("/approvals/{*gate}", get(approvals::show).post(approvals::decide))
+        .route("/audit", get(catalog::audit::list))
+        .route("/environments", get(catalog::environments::list).post(catalog::environments::write))
+        .route("/environments/{id}", get(catalog::environments::show))
+        .route("/environments/{id}/retire", post(catalog::environments::retire))
+        .route("/incidents/{id}/changes", get(catalog::changes::list).post(catalog::changes::link))
         .route("/people", get(people::list))
+        .route("/releases", get(catalog::releases::list).post(catalog::releases::create))
+        .route("/releases/{id}", get(catalog::releases::show))
+        .route("/releases/{id}/promote", post(catalog::releases::promote))
+        .route("/releases/{id}/status", post(catalog::releases::change))
+        .route("/runs", get(catalog::releases::runs))
+        .route("/runs/{id}", get(catalog::releases::run))
+        .route("/services", get(catalog::services::list).post(catalog::services::write))
+        .route("/services/{id}", get(catalog::services::show))
+        .route("/services/{id}/retire", post(catalog::services::retire))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/export", get(log::export))
         .route("/log/replay", get(log::replayed))

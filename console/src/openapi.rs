@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use crate::{
-    acts, approvals, blueprints, candidates, facts, incidents, log, people, responders, resume, review,
+    acts, approvals, blueprints, candidates, catalog, facts, incidents, log, people, responders, resume, review,
     status, views,
 };
 
@@ -310,6 +310,140 @@ const OPERATIONS: &[Operation] = &[
         &[(201, "Promoted: there is an incident.", JSON, "")],
     ),
     get(
+        "/incidents/{id}/changes",
+        "Catalog",
+        "What changed before an incident: linked by people, and suspected.",
+        &[],
+        &[(200, "The releases, the likeliest first.", JSON, "Changes")],
+    ),
+    post(
+        "/incidents/{id}/changes",
+        "Catalog",
+        "Say how a release stands to an incident.",
+        Some("ChangeBody"),
+        &[(200, "On record at the incident and at the service.", JSON, "")],
+    ),
+    get(
+        "/services",
+        "Catalog",
+        "Services with their latest releases and open incidents, by id.",
+        &[
+            ("searchQuery", "Part of an id or a name.", "string"),
+            ("retired", "`true`: those that are retired, too.", "string"),
+            ("limit", "1 to 200, 50 by default.", "integer"),
+            ("cursor", "`nextCursor` of the page before.", "string"),
+        ],
+        &[(200, "A page of services.", JSON, "ServiceList")],
+    ),
+    post(
+        "/services",
+        "Catalog",
+        "Write a service: all of it as it is from now on.",
+        Some("ServiceBody"),
+        &[(200, "Written.", JSON, "ServiceBody"), (201, "New.", JSON, "ServiceBody")],
+    ),
+    get("/services/{id}", "Catalog", "One service.", &[], &[(200, "The service.", JSON, "ServiceBody")]),
+    post(
+        "/services/{id}/retire",
+        "Catalog",
+        "Retire a service: nothing new happens to it.",
+        Some("RetireBody"),
+        &[(200, "Retired.", JSON, "ServiceBody")],
+    ),
+    get(
+        "/environments",
+        "Catalog",
+        "Environments, by id.",
+        &[
+            ("searchQuery", "Part of an id or a name.", "string"),
+            ("retired", "`true`: those that are retired, too.", "string"),
+            ("limit", "1 to 200, 50 by default.", "integer"),
+            ("cursor", "`nextCursor` of the page before.", "string"),
+        ],
+        &[(200, "A page of environments.", JSON, "EnvironmentList")],
+    ),
+    post(
+        "/environments",
+        "Catalog",
+        "Write an environment: all of it as it is from now on.",
+        Some("EnvironmentBody"),
+        &[(200, "Written.", JSON, "EnvironmentBody"), (201, "New.", JSON, "EnvironmentBody")],
+    ),
+    get(
+        "/environments/{id}",
+        "Catalog",
+        "One environment.",
+        &[],
+        &[(200, "The environment.", JSON, "EnvironmentBody")],
+    ),
+    post(
+        "/environments/{id}/retire",
+        "Catalog",
+        "Retire an environment: nothing new happens in it.",
+        Some("RetireBody"),
+        &[(200, "Retired.", JSON, "EnvironmentBody")],
+    ),
+    get(
+        "/releases",
+        "Catalog",
+        "Releases, the last created first.",
+        &[
+            ("serviceId", "Of these services; repeatable.", "string"),
+            ("envId", "To this environment.", "string"),
+            ("since", "Created or settled at this time or later, RFC 3339.", "string"),
+            ("limit", "1 to 200, 50 by default.", "integer"),
+            ("cursor", "`nextCursor` of the page before.", "string"),
+        ],
+        &[(200, "A page of releases.", JSON, "ReleaseList")],
+    ),
+    post(
+        "/releases",
+        "Catalog",
+        "Record a release of a service to an environment.",
+        Some("ReleaseBody"),
+        &[(201, "On record.", JSON, "Release")],
+    ),
+    get("/releases/{id}", "Catalog", "One release.", &[], &[(200, "The release.", JSON, "Release")]),
+    post(
+        "/releases/{id}/promote",
+        "Catalog",
+        "Record that a release's artifact goes on to another environment.",
+        Some("ReleasePromoteBody"),
+        &[(201, "The new release, and what the audit says of it.", JSON, "")],
+    ),
+    post(
+        "/releases/{id}/status",
+        "Catalog",
+        "Tell what became of a release.",
+        Some("ReleaseStatusBody"),
+        &[(200, "The release.", JSON, "Release")],
+    ),
+    get(
+        "/runs",
+        "Catalog",
+        "Runs that deployed and promoted releases, in time.",
+        &[
+            ("releaseId", "Of these releases, at least one; repeatable.", "string"),
+            ("limit", "1 to 200, 50 by default.", "integer"),
+        ],
+        &[(200, "The runs with what they said.", JSON, "RunList")],
+    ),
+    get("/runs/{id}", "Catalog", "One run with what it said.", &[], &[(200, "The run.", JSON, "WorkflowRun")]),
+    get(
+        "/audit",
+        "Log",
+        "Who did what when, over all streams, the latest first.",
+        &[
+            ("subject", "About this: an id, or a stream (`svc/<id>`, `env/<id>`, an incident).", "string"),
+            ("actor", "By this principal.", "string"),
+            ("action", "This action, or those below it: `release` finds `release.create`.", "string"),
+            ("since", "At this time or later, RFC 3339.", "string"),
+            ("limit", "1 to 200, 50 by default.", "integer"),
+            ("cursor", "`nextCursor` of the page before.", "string"),
+        ],
+        &[(200, "A page of events.", JSON, "AuditList")],
+    ),
+    get(
         "/people",
         "People",
         "Who has a role in the organisation.",
@@ -410,6 +544,9 @@ fn described(operation: &Operation, path: &str) -> Value {
             let (description, schema) = match name {
                 "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
                 "id" if path.contains("/candidates/") => ("Candidate.", json!({ "type": "string" })),
+                "id" if !path.contains("/incidents/") => {
+                    ("An id of the catalog.", json!({ "type": "string", "minLength": 1, "maxLength": 100 }))
+                }
                 "id" => ("Incident.", json!({ "type": "string", "pattern": "^INC-[0-9]{4}-[0-9]{4,}$" })),
                 _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
             };
@@ -498,6 +635,11 @@ fn schemas() -> Value {
         approvals::DecisionBody,
         candidates::DismissBody,
         candidates::PromoteBody,
+        catalog::changes::ChangeBody,
+        catalog::releases::ReleaseBody,
+        catalog::releases::ReleasePromoteBody,
+        catalog::releases::ReleaseStatusBody,
+        catalog::services::RetireBody,
         blueprints::CloseOutBody,
         blueprints::PostMortemBody,
         blueprints::ReasonBody,
@@ -533,7 +675,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 15] {
+fn written() -> [(&'static str, Value); 26] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -564,6 +706,79 @@ fn written() -> [(&'static str, Value); 15] {
             ),
         ),
         ("CandidateList", list("candidates", "CandidateBody")),
+        ("ServiceList", list("services", "ServiceBody")),
+        (
+            "ServiceBody",
+            object(
+                &["id", "name"],
+                json!({
+                    "id": text(), "name": text(), "repo": text(),
+                    "adapters": object(&[], json!({ "deployments": { "type": "array", "items": text() } })),
+                    "environments": {
+                        "type": "array", "items": object(&["id", "name"], json!({ "id": text(), "name": text() })),
+                    },
+                    "dependsOn": { "type": "array", "items": text() }, "owner": text(),
+                }),
+            ),
+        ),
+        ("EnvironmentList", list("environments", "EnvironmentBody")),
+        (
+            "EnvironmentBody",
+            object(
+                &["id", "name"],
+                json!({
+                    "id": text(), "name": text(), "region": text(), "cluster": text(),
+                    "policyRefs": { "type": "array", "items": text() }, "production": { "type": "boolean" },
+                }),
+            ),
+        ),
+        ("ReleaseList", list("releases", "Release")),
+        (
+            "Release",
+            object(
+                &["id", "serviceId", "sha", "version", "envId", "status"],
+                json!({
+                    "id": text(), "serviceId": text(), "sha": text(), "version": text(), "envId": text(),
+                    "status": { "enum": ["Draft", "Promoting", "Active", "Failed"] },
+                    "promotedFrom": text(), "rollsBack": text(), "source": text(), "url": text(),
+                }),
+            ),
+        ),
+        ("RunList", list("runs", "WorkflowRun")),
+        (
+            "WorkflowRun",
+            object(
+                &["id", "kind", "actor", "startedAt", "logs"],
+                json!({
+                    "id": text(), "kind": { "enum": ["Deploy", "Promote"] }, "actor": text(),
+                    "startedAt": { "type": "string", "format": "date-time" },
+                    "finishedAt": { "type": "string", "format": "date-time" },
+                    "logs": { "type": "array", "items": { "type": "object" } },
+                }),
+            ),
+        ),
+        ("AuditList", list("events", "AuditEvent")),
+        (
+            "AuditEvent",
+            object(
+                &["ts", "actor", "action", "subjectType", "subjectId", "metadata"],
+                json!({
+                    "ts": { "type": "string", "format": "date-time" }, "actor": text(), "action": text(),
+                    "subjectType": text(), "subjectId": text(), "metadata": { "type": "object" },
+                    "stream": text(), "seq": number(),
+                }),
+            ),
+        ),
+        (
+            "Changes",
+            object(
+                &["linked", "suspected"],
+                json!({
+                    "linked": { "type": "array", "items": { "$ref": "#/components/schemas/Release" } },
+                    "suspected": { "type": "array", "items": { "$ref": "#/components/schemas/Release" } },
+                }),
+            ),
+        ),
         // Its fields are the promotion engine's own; what is missing or wrong is named in the answer.
         ("CandidateBody", object(&[], json!({ "candidateId": text() }))),
         (

@@ -5,6 +5,7 @@
 mod access;
 mod approvals;
 mod candidates;
+mod catalog;
 mod commands;
 mod connections;
 mod declare;

@@ -44,7 +44,7 @@ pub(crate) const SESSION_KEY: &str = "44";
 pub(crate) const DIGEST: &str = "abababababababababababababababababababababababababababababababab";
 
 /// Id, roles in `default`, Slack user. The token is `token-<id>`.
-const PEOPLE: [(&str, &str, &str); 7] = [
+const PEOPLE: [(&str, &str, &str); 8] = [
     ("viewer", "incident-viewer", "U0VIEWER"),
     ("operator", "incident-responder", "U0OPERATOR"),
     ("oncall", "sre-oncall", "U0ONCALL"),
@@ -52,6 +52,7 @@ const PEOPLE: [(&str, &str, &str); 7] = [
     ("manager", "incident-manager", "U0MANAGER"),
     ("admin", "org-admin", "U0ADMIN"),
     ("approver", "incident-approver", "U0APPROVER"),
+    ("deployer", "deployer", "U0DEPLOYER"),
 ];
 
 struct Fixed(Arc<RuleSet>);

@@ -4,7 +4,7 @@
 //! appended meanwhile, and they are read again.
 
 use async_trait::async_trait;
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{OrgId, StreamId};
 
 use super::{
     DynamoLog,
@@ -12,7 +12,7 @@ use super::{
     read::{raw, waits},
 };
 use crate::{
-    append::{self, Projection},
+    append::{self, IncidentProjection, Projection},
     store::LogError,
     verify::{Audit, Opened, Page, Row},
 };
@@ -28,7 +28,7 @@ pub(super) struct Snapshots<'a> {
 
 struct Snapshot {
     org: OrgId,
-    incident: IncidentId,
+    stream: StreamId,
     head: Option<Item>,
     rows: Vec<Row>,
     /// Where texts stand that belong to no record.
@@ -40,31 +40,31 @@ impl<'a> Snapshots<'a> {
         Self { log, held: None }
     }
 
-    async fn hold(&mut self, org: &OrgId, incident: &IncidentId) -> Result<&Snapshot, LogError> {
-        let is_held = self.held.as_ref().is_some_and(|held| held.org == *org && held.incident == *incident);
+    async fn hold(&mut self, org: &OrgId, stream: &StreamId) -> Result<&Snapshot, LogError> {
+        let is_held = self.held.as_ref().is_some_and(|held| held.org == *org && held.stream == *stream);
         if !is_held {
             self.held = None;
         }
         match self.held.take() {
             Some(held) => Ok(self.held.insert(held)),
             None => {
-                let held = self.read(org, incident).await?;
+                let held = self.read(org, stream).await?;
                 Ok(self.held.insert(held))
             }
         }
     }
 
-    async fn read(&self, org: &OrgId, incident: &IncidentId) -> Result<Snapshot, LogError> {
-        let place = || incident.to_string();
+    async fn read(&self, org: &OrgId, stream: &StreamId) -> Result<Snapshot, LogError> {
+        let place = || stream.to_string();
         let version =
             |head: &Option<Item>| head.as_ref().and_then(|head| number::<u64>(head, "version", place).ok());
-        let mut head = self.log.whole_head(org, incident).await?;
+        let mut head = self.log.whole_head(org, stream).await?;
         let mut round = 0;
         loop {
             round += 1;
-            let mut found = self.log.event_rows(org, incident, 0, u32::MAX).await?;
-            let mut beside = self.log.beside(org, incident).await?;
-            let after = self.log.whole_head(org, incident).await?;
+            let mut found = self.log.event_rows(org, stream, 0, u32::MAX).await?;
+            let mut beside = self.log.beside(org, stream).await?;
+            let after = self.log.whole_head(org, stream).await?;
             if version(&head) != version(&after) && round < ROUNDS {
                 head = after;
                 continue;
@@ -75,9 +75,9 @@ impl<'a> Snapshots<'a> {
                 found.retain(|row| number::<u64>(row, "seq", place).is_ok_and(|seq| seq <= last));
                 beside.retain(|seq, _| *seq <= last);
             }
-            let rows = found.iter().map(|row| raw(row, incident, &mut beside)).collect::<Result<_, _>>()?;
+            let rows = found.iter().map(|row| raw(row, stream, &mut beside)).collect::<Result<_, _>>()?;
             let strays = beside.into_keys().collect();
-            return Ok(Snapshot { org: org.clone(), incident: incident.clone(), head, rows, strays });
+            return Ok(Snapshot { org: org.clone(), stream: stream.clone(), head, rows, strays });
         }
     }
 }
@@ -91,11 +91,11 @@ impl Audit for Snapshots<'_> {
     async fn page(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Page, LogError> {
-        let held = self.hold(org, incident).await?;
+        let held = self.hold(org, stream).await?;
         let wanted = held.rows.iter().filter(|row| row.seq > after).take(limit as usize);
         let rows: Vec<Row> = wanted.cloned().collect();
         let strays = if after == 0 { held.strays.clone() } else { Vec::new() };
@@ -106,11 +106,11 @@ impl Audit for Snapshots<'_> {
     async fn projection(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
     ) -> Result<Option<Projection>, LogError> {
-        let place = || incident.to_string();
-        let Some(row) = &self.hold(org, incident).await?.head else { return Ok(None) };
-        Ok(Some(Projection {
+        let place = || stream.to_string();
+        let Some(row) = &self.hold(org, stream).await?.head else { return Ok(None) };
+        Ok(Some(Projection::Incident(Box::new(IncidentProjection {
             year: number(row, "incident_year", place)?,
             number: number(row, "incident_number", place)?,
             seq: number(row, "seq", place)?,
@@ -126,9 +126,10 @@ impl Audit for Snapshots<'_> {
             correlation_keys: text(row, "correlation_keys", place)?.to_owned(),
             waiting: match waits(row) {
                 Some(waiting) => waiting,
-                None => append::head(bytes(row, "head_hash", place)?, bytes(row, "folded", place)?)
-                    .is_some_and(|head| append::is_waiting(&head.state)),
+                None => append::head(stream, bytes(row, "head_hash", place)?, bytes(row, "folded", place)?)
+                    .and_then(|head| head.state.incident())
+                    .is_some_and(|state| append::is_waiting(&state)),
             },
-        }))
+        }))))
     }
 }

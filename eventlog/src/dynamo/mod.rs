@@ -5,7 +5,7 @@
 //! against the new head. A transaction is durable when it is acknowledged; a request whose answer was lost is sent again
 //! under the same token. Within one process writers of one incident, and those who declare, queue instead of colliding.
 //!
-//! What differs from the SQL stores: a command writes at most 100 items (each record, text, outbox item and sink is
+//! What differs from the SQL stores: it keeps incidents alone, no catalog; a command writes at most 100 items (each record, text, outbox item and sink is
 //! one) and 4 MB, and is refused beyond; the names of outbox items are unique per incident; verifying reads one incident
 //! at a time as it was at one moment, not all of them. See `tables.rs` for the keys.
 
@@ -14,20 +14,22 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use harmony_incidents::{
-    Answer, IncidentId, OrgId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+    Answer, IncidentId, OrgId, StreamId, log::IncidentState, promotion::CandidateId, record::SaltKey,
 };
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::{
-    append, aws,
+    append::{self, Done, Job, StreamTarget},
+    aws,
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
-    checkpoint::IncidentHead,
+    catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
+    checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
     store::{
-        Append, Appended, Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId,
-        OutboxItem, Pending, Target,
+        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
     },
+    stream::StreamState,
     verify::{self, Report, Row},
 };
 
@@ -114,14 +116,14 @@ impl DynamoLog {
         if self.is_writable { Ok(()) } else { Err(LogError::ReadOnly) }
     }
 
-    fn queue(&self, append: &Append<'_>) -> &Mutex<()> {
-        let name = match &append.target {
-            Target::New { year } => format!("{}|{year}", append.org),
-            // A declaration of a named incident takes a number, too.
-            Target::Named(id) if append.command.declares() => {
-                format!("{}|{}", append.org, id.parts().0)
-            }
-            Target::Named(id) => format!("{}|{id}", append.org),
+    fn queue(&self, job: &Job<'_>) -> &Mutex<()> {
+        let name = match &job.target {
+            StreamTarget::New { year } => format!("{}|{year}", job.org),
+            StreamTarget::Named(stream) => match stream.incident().filter(|_| job.request.begins()) {
+                // A declaration of a named incident takes a number, too.
+                Some(incident) => format!("{}|{}", job.org, incident.parts().0),
+                None => format!("{}|{stream}", job.org),
+            },
         };
         let sum =
             name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
@@ -129,15 +131,15 @@ impl DynamoLog {
     }
 
     /// One try: `None` where somebody else was faster.
-    async fn try_append(&self, append: &Append<'_>) -> Result<Option<Appended>, LogError> {
+    async fn try_once(&self, job: &Job<'_>) -> Result<Option<Done>, LogError> {
         let salt = self.salt.as_ref().filter(|_| self.is_writable).ok_or(LogError::ReadOnly)?;
         let mut tx = write::Tx::new(self);
-        match append::append(&mut tx, append, salt, &self.sinks).await {
-            Ok(appended) if appended.repeated => Ok(Some(appended)),
-            Ok(appended) => Ok(tx.commit().await?.then_some(appended)),
+        match append::append(&mut tx, job, salt, &self.sinks).await {
+            Ok(done) if done.repeated => Ok(Some(done)),
+            Ok(done) => Ok(tx.commit().await?.then_some(done)),
             // Key and head were read one after the other: a refusal may be of what the same command has just done.
             Err(LogError::Refused(_) | LogError::Stale { .. } | LogError::UnknownIncident(_))
-                if self.knows(append).await? =>
+                if self.knows(job).await? =>
             {
                 Ok(None)
             }
@@ -145,23 +147,46 @@ impl DynamoLog {
         }
     }
 
-    async fn knows(&self, append: &Append<'_>) -> Result<bool, LogError> {
-        let key = answer_key(append.org, &key_hash(append.key));
+    async fn knows(&self, job: &Job<'_>) -> Result<bool, LogError> {
+        let key = answer_key(job.org, &key_hash(job.key));
         Ok(self.get(&self.tables.idempotency, key).await?.is_some())
     }
 }
 
 #[async_trait]
 impl EventLog for DynamoLog {
-    async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
-        let _turn = self.queue(&append).lock().await;
+    async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
+        if matches!(&job.target, StreamTarget::Named(stream) if stream.incident().is_none()) {
+            return Err(LogError::NoCatalog);
+        }
+        let _turn = self.queue(&job).lock().await;
         let mut collisions = Collisions::none();
         loop {
-            if let Some(appended) = self.try_append(&append).await? {
-                return Ok(appended);
+            if let Some(done) = self.try_once(&job).await? {
+                return Ok(done);
             }
             collisions.pause().await?;
         }
+    }
+
+    async fn catalog_state(&self, _: &OrgId, _: &StreamId) -> Result<Option<StreamState>, LogError> {
+        Err(LogError::NoCatalog)
+    }
+
+    async fn catalog(&self, _: &OrgId, _: &CatalogFilter) -> Result<Vec<StreamState>, LogError> {
+        Err(LogError::NoCatalog)
+    }
+
+    async fn releases(&self, _: &OrgId, _: &ReleaseFilter) -> Result<Vec<StoredRelease>, LogError> {
+        Err(LogError::NoCatalog)
+    }
+
+    async fn runs(&self, _: &OrgId, _: &RunFilter) -> Result<Vec<StoredRun>, LogError> {
+        Err(LogError::NoCatalog)
+    }
+
+    async fn audit(&self, _: &OrgId, _: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+        Err(LogError::NoCatalog)
     }
 
     async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError> {
@@ -171,32 +196,32 @@ impl EventLog for DynamoLog {
     async fn records(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError> {
-        self.read_records(org, incident, after, limit).await
+        self.read_records(org, stream, after, limit).await
     }
 
-    async fn incidents(&self, org: &OrgId) -> Result<Vec<IncidentId>, LogError> {
+    async fn streams(&self, org: &OrgId) -> Result<Vec<StreamId>, LogError> {
         let traces = self.traced(org).await?;
-        let mut incidents = traces.iter().map(|id| append::incident_id(id)).collect::<Result<Vec<_>, _>>()?;
-        incidents.sort_by_key(IncidentId::parts);
-        Ok(incidents)
+        let mut streams = traces.iter().map(|id| append::stream_id(id)).collect::<Result<Vec<_>, _>>()?;
+        streams.sort_unstable();
+        Ok(streams)
     }
 
     async fn rows(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
-        self.read_rows(org, incident, after, limit).await
+        self.read_rows(org, stream, after, limit).await
     }
 
-    async fn chain_head(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentHead>, LogError> {
-        self.read_chain_head(org, incident).await
+    async fn chain_head(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
+        self.read_chain_head(org, stream).await
     }
 
     async fn list(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentState>, LogError> {
@@ -210,11 +235,11 @@ impl EventLog for DynamoLog {
     async fn enqueue(
         &self,
         org: &OrgId,
-        incident: Option<&IncidentId>,
+        stream: Option<&StreamId>,
         item: &OutboxItem,
     ) -> Result<(), LogError> {
         self.writable()?;
-        self.put_outbox(org, incident, item).await
+        self.put_outbox(org, stream, item).await
     }
 
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {

@@ -7,7 +7,7 @@
 use std::{str::FromStr, time::Duration};
 
 use aws_sdk_dynamodb::types::{ReturnValue, Select};
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{OrgId, StreamId};
 use jiff::Timestamp;
 
 use super::{
@@ -31,11 +31,11 @@ impl DynamoLog {
     pub(super) async fn put_outbox(
         &self,
         org: &OrgId,
-        incident: Option<&IncidentId>,
+        stream: Option<&StreamId>,
         item: &OutboxItem,
     ) -> Result<(), LogError> {
         let mut collisions = Collisions::none();
-        while !self.try_put(org, incident, item).await? {
+        while !self.try_put(org, stream, item).await? {
             collisions.pause().await?;
         }
         Ok(())
@@ -45,15 +45,15 @@ impl DynamoLog {
     async fn try_put(
         &self,
         org: &OrgId,
-        incident: Option<&IncidentId>,
+        stream: Option<&StreamId>,
         item: &OutboxItem,
     ) -> Result<bool, LogError> {
-        let key = outbox_key(org, incident, item.kind, &item.name);
+        let key = outbox_key(org, stream, item.kind, &item.name);
         if self.get(&self.tables.incidents, key.item()).await?.is_some() {
             return Ok(true);
         }
         let mut writing = Transaction::default();
-        writing.insert(&self.tables.incidents, outbox_row(&key, incident, org, item, Timestamp::now(), 0))?;
+        writing.insert(&self.tables.incidents, outbox_row(&key, stream, org, item, Timestamp::now(), 0))?;
         writing.commit(&self.client).await
     }
 
@@ -211,7 +211,7 @@ impl DynamoLog {
         sent: u64,
         failed: Option<(Duration, &str)>,
     ) -> Result<(), LogError> {
-        let key = lane_key(&lane.org, &lane.incident, &lane.sink);
+        let key = lane_key(&lane.org, &lane.stream, &lane.sink);
         let now = Timestamp::now();
         let next = sent + 1;
         let due = due_at(later_by(now, failed.map_or(Duration::ZERO, |(wait, _)| wait)), "");
@@ -261,11 +261,11 @@ impl DynamoLog {
         if plan.sealed.is_empty() {
             return Ok(());
         }
-        let (incident, now) = (&plan.incident, plan.stored_at);
+        let (stream, now) = (&plan.stream, plan.stored_at);
         for sink in &plan.sinks {
             let values = vec![
                 (":org", s(org.as_str())),
-                (":incident", s(incident.as_str())),
+                (":incident", s(stream.as_str())),
                 (":sink", s(sink.as_str())),
                 (":queue", s(lane_queue(sink))),
                 (":first", n(plan.key.first_seq)),
@@ -278,22 +278,22 @@ impl DynamoLog {
                 "SET org = :org, incident = :incident, sink_name = :sink, work_queue = :queue, last_seq = :last, next_seq = if_not_exists(next_seq, :first), due_at = if_not_exists(due_at, :due), since_us = if_not_exists(since_us, :now), attempts = if_not_exists(attempts, :none)",
                 values,
             );
-            writing.update(&self.tables.incidents, lane_key(org, incident, sink).item(), change, None)?;
+            writing.update(&self.tables.incidents, lane_key(org, stream, sink).item(), change, None)?;
         }
         Ok(())
     }
 }
 
 /// Where an outbox item lies.
-pub(super) fn outbox_key(org: &OrgId, incident: Option<&IncidentId>, kind: OutboxKind, name: &str) -> Key {
-    let pk = incident.map_or_else(|| candidates(org), |incident| partition(org, incident));
+pub(super) fn outbox_key(org: &OrgId, stream: Option<&StreamId>, kind: OutboxKind, name: &str) -> Key {
+    let pk = stream.map_or_else(|| candidates(org), |stream| partition(org, stream));
     Key { pk, sk: format!("outbox|{}|{name}", kind.name()) }
 }
 
 /// An outbox item as it is stored; `place` tells those apart that one command wrote.
 pub(super) fn outbox_row(
     key: &Key,
-    incident: Option<&IncidentId>,
+    stream: Option<&StreamId>,
     org: &OrgId,
     outbox: &OutboxItem,
     now: Timestamp,
@@ -302,7 +302,7 @@ pub(super) fn outbox_row(
     let written = format!("{}|{place:04}", moment(now.as_microsecond()));
     item(key.pairs().into_iter().chain([
         ("org", s(org.as_str())),
-        ("incident", s(incident.map_or("", IncidentId::as_str))),
+        ("incident", s(stream.map_or("", StreamId::as_str))),
         ("item_kind", s(outbox.kind.name())),
         ("item_name", s(&outbox.name)),
         ("payload", s(outbox.payload.to_string())),
@@ -322,9 +322,9 @@ fn pending(row: &Item) -> Result<Pending, LogError> {
     Ok(Pending {
         id: OutboxId(format!("{}\n{}", text(row, "pk", place)?, text(row, "sk", place)?)),
         org: OrgId::from_str(text(row, "org", place)?).map_err(|_| corrupt())?,
-        incident: match text(row, "incident", place)? {
+        stream: match text(row, "incident", place)? {
             "" => None,
-            incident => Some(IncidentId::from_str(incident).map_err(|_| corrupt())?),
+            stream => Some(StreamId::from_str(stream).map_err(|_| corrupt())?),
         },
         item: OutboxItem {
             kind,
@@ -341,8 +341,8 @@ fn key_of(id: &OutboxId) -> Option<Key> {
     Some(Key { pk: pk.to_owned(), sk: sk.to_owned() })
 }
 
-fn lane_key(org: &OrgId, incident: &IncidentId, sink: &SinkName) -> Key {
-    of_incident(org, incident, format!("lane|{sink}"))
+fn lane_key(org: &OrgId, stream: &StreamId, sink: &SinkName) -> Key {
+    of_incident(org, stream, format!("lane|{sink}"))
 }
 
 fn lane_queue(sink: &SinkName) -> String {
@@ -356,7 +356,7 @@ fn lane(row: &Item) -> Result<Lane, LogError> {
     let lane = Lane {
         sink: text(row, "sink_name", place)?.parse().map_err(|_| corrupt())?,
         org: text(row, "org", place)?.parse().map_err(|_| corrupt())?,
-        incident: text(row, "incident", place)?.parse().map_err(|_| corrupt())?,
+        stream: text(row, "incident", place)?.parse().map_err(|_| corrupt())?,
         first: number(row, "next_seq", place)?,
         last: number(row, "last_seq", place)?,
         attempts: number(row, "attempts", place)?,

@@ -7,9 +7,7 @@ use std::{
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use harmony_incidents::{
-    Answer, IncidentId, OrgId,
-    log::IncidentState,
-    record::{ChainHead, is_committed},
+    Answer, IncidentId, OrgId, StreamId, log::IncidentState, record::is_committed,
 };
 use harmony_protos::{log::Record, texts};
 use prost::Message;
@@ -21,9 +19,10 @@ use super::{
 };
 use crate::{
     append::{self, key_line},
-    checkpoint::IncidentHead,
+    checkpoint::StreamHead,
     entry::{self, Salted},
     store::{Entry, Filter, LogError, Sort},
+    stream::ChainHead,
     verify::Row,
 };
 
@@ -34,9 +33,9 @@ const BATCH: usize = 100;
 pub(super) type Beside = BTreeMap<u64, BTreeMap<String, (Vec<u8>, Vec<u8>, String)>>;
 
 /// The head that an item holds.
-pub(super) fn head_of(row: &Item, incident: &IncidentId) -> Result<ChainHead, LogError> {
-    let place = || incident.to_string();
-    append::head(bytes(row, "head_hash", place)?, bytes(row, "folded", place)?)
+pub(super) fn head_of(row: &Item, stream: &StreamId) -> Result<ChainHead, LogError> {
+    let place = || stream.to_string();
+    append::head(stream, bytes(row, "head_hash", place)?, bytes(row, "folded", place)?)
         .ok_or_else(|| LogError::Corrupt { place: place() })
 }
 
@@ -44,22 +43,23 @@ impl DynamoLog {
     pub(super) async fn read_state(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
     ) -> Result<Option<IncidentState>, LogError> {
-        let Some(row) = self.whole_head(org, incident).await? else {
+        let Some(row) = self.whole_head(org, stream).await? else {
             return Ok(None);
         };
-        let mut states = vec![(incident.clone(), head_of(&row, incident)?.state)];
+        let state = head_of(&row, stream)?.state.incident().unwrap_or_default();
+        let mut states = vec![(stream.clone(), state)];
         self.fill(org, &mut states).await?;
         Ok(states.pop().map(|(_, state)| state))
     }
 
     /// Fills the texts of states in, all of them with as few calls as there can be.
-    async fn fill(&self, org: &OrgId, states: &mut [(IncidentId, IncidentState)]) -> Result<(), LogError> {
+    async fn fill(&self, org: &OrgId, states: &mut [(StreamId, IncidentState)]) -> Result<(), LogError> {
         let mut wanted = Vec::new();
-        for (incident, state) in &mut *states {
+        for (stream, state) in &mut *states {
             for commitment in entry::commitments(state) {
-                wanted.push(text_key(org, incident, &commitment));
+                wanted.push(text_key(org, stream, &commitment));
             }
         }
         let mut known = BTreeMap::<String, BTreeMap<Vec<u8>, String>>::new();
@@ -74,8 +74,8 @@ impl DynamoLog {
             known.entry(pk.to_owned()).or_default().insert(commitment.to_vec(), words.to_owned());
         }
         let nothing = BTreeMap::new();
-        for (incident, state) in states {
-            entry::fill(state, known.get(&partition(org, incident)).unwrap_or(&nothing));
+        for (stream, state) in states {
+            entry::fill(state, known.get(&partition(org, stream)).unwrap_or(&nothing));
         }
         Ok(())
     }
@@ -83,31 +83,31 @@ impl DynamoLog {
     pub(super) async fn read_records(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError> {
-        let rows = self.event_rows(org, incident, after, limit).await?;
+        let rows = self.event_rows(org, stream, after, limit).await?;
         let mut wanted = BTreeSet::new();
         for row in &rows {
-            let place = || incident.to_string();
+            let place = || stream.to_string();
             let decoded = Record::decode(bytes(row, "canonical", place)?);
             if let Some(mut payload) = decoded.ok().and_then(|record| record.payload) {
                 wanted.extend(texts(&mut payload).into_iter().map(|field| field.text.commitment.clone()));
             }
         }
-        let wanted = wanted.iter().map(|commitment| text_key(org, incident, commitment)).collect();
+        let wanted = wanted.iter().map(|commitment| text_key(org, stream, commitment)).collect();
         let mut beside = BTreeMap::<u64, BTreeMap<String, Salted>>::new();
         for row in self.get_many(&self.tables.incidents, wanted).await? {
-            let place = || incident.to_string();
+            let place = || stream.to_string();
             let fields = beside.entry(number(&row, "at_seq", place)?).or_default();
             let salted = (bytes(&row, "salt", place)?.to_vec(), text(&row, "words", place)?.to_owned());
             fields.insert(text(&row, "field_name", place)?.to_owned(), salted);
         }
         rows.iter()
             .map(|row| {
-                let seq: u64 = number(row, "seq", || incident.to_string())?;
-                let place = || format!("{incident} seq {seq}");
+                let seq: u64 = number(row, "seq", || stream.to_string())?;
+                let place = || format!("{stream} seq {seq}");
                 entry::stored(
                     place,
                     bytes(row, "canonical", place)?.to_vec(),
@@ -122,23 +122,23 @@ impl DynamoLog {
     pub(super) async fn read_rows(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Row>, LogError> {
-        let found = self.event_rows(org, incident, after, limit).await?;
+        let found = self.event_rows(org, stream, after, limit).await?;
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let mut beside = self.beside(org, incident).await?;
-        found.iter().map(|row| raw(row, incident, &mut beside)).collect()
+        let mut beside = self.beside(org, stream).await?;
+        found.iter().map(|row| raw(row, stream, &mut beside)).collect()
     }
 
     /// Every text of an incident that there is.
-    pub(super) async fn beside(&self, org: &OrgId, incident: &IncidentId) -> Result<Beside, LogError> {
+    pub(super) async fn beside(&self, org: &OrgId, stream: &StreamId) -> Result<Beside, LogError> {
         let mut beside = Beside::new();
-        for row in self.below(&partition(org, incident), "text|").await? {
-            let place = || incident.to_string();
+        for row in self.below(&partition(org, stream), "text|").await? {
+            let place = || stream.to_string();
             let words = match row.get("words") {
                 Some(AttributeValue::S(text)) => text.clone(),
                 // Bytes that are no text match no commitment.
@@ -156,7 +156,7 @@ impl DynamoLog {
     pub(super) async fn event_rows(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Item>, LogError> {
@@ -171,7 +171,7 @@ impl DynamoLog {
                 .table_name(&self.tables.events)
                 .consistent_read(true)
                 .key_condition_expression("pk = :pk AND seq > :after")
-                .expression_attribute_values(":pk", s(partition(org, incident)))
+                .expression_attribute_values(":pk", s(partition(org, stream)))
                 .expression_attribute_values(":after", n(after))
                 .limit(left)
                 .set_exclusive_start_key(start)
@@ -190,15 +190,15 @@ impl DynamoLog {
     pub(super) async fn read_chain_head(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
-    ) -> Result<Option<IncidentHead>, LogError> {
+        stream: &StreamId,
+    ) -> Result<Option<StreamHead>, LogError> {
         let last = self
             .client
             .query()
             .table_name(&self.tables.events)
             .consistent_read(true)
             .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", s(partition(org, incident)))
+            .expression_attribute_values(":pk", s(partition(org, stream)))
             .scan_index_forward(false)
             .limit(1)
             .send()
@@ -207,10 +207,10 @@ impl DynamoLog {
         last.items()
             .first()
             .map(|row| {
-                let place = || incident.to_string();
+                let place = || stream.to_string();
                 let hash = bytes(row, "record_hash", place)?;
-                Ok(IncidentHead {
-                    incident: incident.clone(),
+                Ok(StreamHead {
+                    stream: stream.clone(),
                     seq: number(row, "seq", place)?,
                     hash: hash.try_into().map_err(|_| LogError::Corrupt { place: place() })?,
                 })
@@ -222,24 +222,24 @@ impl DynamoLog {
     pub(super) async fn whole_head(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
     ) -> Result<Option<Item>, LogError> {
         let mut collisions = Collisions::none();
         loop {
-            let Some(mut row) = self.get(&self.tables.incidents, head_key(org, incident).item()).await?
+            let Some(mut row) = self.get(&self.tables.incidents, head_key(org, stream).item()).await?
             else {
                 return Ok(None);
             };
-            let parts: usize = number(&row, "parts", || incident.to_string())?;
+            let parts: usize = number(&row, "parts", || stream.to_string())?;
             if parts <= 1 {
                 return Ok(Some(row));
             }
-            let keys = (1..parts).map(|place| part_key(org, incident, place).item()).collect();
+            let keys = (1..parts).map(|place| part_key(org, stream, place).item()).collect();
             let mut rest = self.get_many(&self.tables.incidents, keys).await?;
             // A part of another version: somebody appended between the two reads.
             if rest.len() == parts - 1 && rest.iter().all(|part| part.get("version") == row.get("version")) {
                 rest.sort_by(|one, other| text_if(one, "sk").cmp(&text_if(other, "sk")));
-                let place = || incident.to_string();
+                let place = || stream.to_string();
                 let mut folded = bytes(&row, "folded", place)?.to_vec();
                 for part in &rest {
                     folded.extend_from_slice(bytes(part, "folded", place)?);
@@ -261,17 +261,17 @@ impl DynamoLog {
         let mut listed: Vec<IncidentState> = Vec::new();
         if filter.sort == Sort::MostSevereFirst {
             // Severity is in the heads alone: all of them are read before the first is known.
-            let all: Vec<IncidentId> = waiting.collect();
+            let all: Vec<StreamId> = waiting.collect();
             let mut found = Vec::new();
             for some in all.chunks(BATCH) {
                 found.extend(self.fitting(org, filter, some).await?);
             }
             let severity = |row: &Item| text_if(row, "severity").unwrap_or_default().to_owned();
-            let newest = |incident: &IncidentId| Reverse(incident.parts());
-            found.sort_by_cached_key(|(incident, row)| (severity(row), newest(incident)));
+            let newest = |stream: &StreamId| Reverse(stream.incident().map(|incident| incident.parts()));
+            found.sort_by_cached_key(|(stream, row)| (severity(row), newest(stream)));
             if let Some(after) = &filter.after {
                 let place = (after.severity.clone(), newest(&after.incident));
-                found.retain(|(incident, row)| (severity(row), newest(incident)) > place);
+                found.retain(|(stream, row)| (severity(row), newest(stream)) > place);
             }
             for some in found.chunks(BATCH) {
                 if listed.len() >= limit {
@@ -281,7 +281,7 @@ impl DynamoLog {
             }
         } else {
             while listed.len() < limit && waiting.peek().is_some() {
-                let some: Vec<IncidentId> = waiting.by_ref().take(BATCH).collect();
+                let some: Vec<StreamId> = waiting.by_ref().take(BATCH).collect();
                 let found = self.fitting(org, filter, &some).await?;
                 listed.extend(self.shown(org, filter, &found).await?);
             }
@@ -295,19 +295,19 @@ impl DynamoLog {
         &self,
         org: &OrgId,
         filter: &Filter,
-        some: &[IncidentId],
-    ) -> Result<Vec<(IncidentId, Item)>, LogError> {
-        let keys = some.iter().map(|incident| head_key(org, incident).item()).collect();
+        some: &[StreamId],
+    ) -> Result<Vec<(StreamId, Item)>, LogError> {
+        let keys = some.iter().map(|stream| head_key(org, stream).item()).collect();
         let mut by_place: BTreeMap<String, Item> = BTreeMap::new();
         for row in self.get_many(&self.tables.incidents, keys).await? {
             by_place.insert(text(&row, "pk", || "a head".to_owned())?.to_owned(), row);
         }
         let mut found = Vec::new();
-        for incident in some {
-            if let Some(row) = by_place.remove(&partition(org, incident))
+        for stream in some {
+            if let Some(row) = by_place.remove(&partition(org, stream))
                 && fits(&row, filter)
             {
-                found.push((incident.clone(), row));
+                found.push((stream.clone(), row));
             }
         }
         Ok(found)
@@ -318,13 +318,14 @@ impl DynamoLog {
         &self,
         org: &OrgId,
         filter: &Filter,
-        found: &[(IncidentId, Item)],
+        found: &[(StreamId, Item)],
     ) -> Result<Vec<IncidentState>, LogError> {
         let mut states = Vec::with_capacity(found.len());
-        for (incident, row) in found {
-            let is_whole = number::<usize>(row, "parts", || incident.to_string())? <= 1;
-            let whole = if is_whole { None } else { self.whole_head(org, incident).await? };
-            states.push((incident.clone(), head_of(whole.as_ref().unwrap_or(row), incident)?.state));
+        for (stream, row) in found {
+            let is_whole = number::<usize>(row, "parts", || stream.to_string())? <= 1;
+            let whole = if is_whole { None } else { self.whole_head(org, stream).await? };
+            let head = head_of(whole.as_ref().unwrap_or(row), stream)?;
+            states.push((stream.clone(), head.state.incident().unwrap_or_default()));
         }
         self.fill(org, &mut states).await?;
         Ok(states.into_iter().map(|(_, state)| state).filter(|state| is_found(state, filter)).collect())
@@ -332,7 +333,7 @@ impl DynamoLog {
 
     /// Ids of incidents in the order asked for (newest first where severity decides), those behind the place asked for.
     /// The numbers of a year are gap-free, so the incidents are known without an index.
-    async fn numbered(&self, org: &OrgId, filter: &Filter) -> Result<Vec<IncidentId>, LogError> {
+    async fn numbered(&self, org: &OrgId, filter: &Filter) -> Result<Vec<StreamId>, LogError> {
         let mut all = Vec::new();
         for row in self.below(&format!("{org}|numbers"), "").await? {
             let place = || format!("{org}|numbers");
@@ -351,7 +352,7 @@ impl DynamoLog {
             (Sort::OldestFirst, Some(after)) => *parts > after,
             (Sort::MostSevereFirst, _) | (_, None) => true,
         };
-        Ok(all.into_iter().filter(behind).map(|(year, number)| IncidentId::new(year, number)).collect())
+        Ok(all.into_iter().filter(behind).map(|(year, number)| IncidentId::new(year, number).into()).collect())
     }
 
     pub(super) async fn read_answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
@@ -458,8 +459,8 @@ impl DynamoLog {
 }
 
 /// A record as it is stored, with the texts beside it.
-pub(super) fn raw(row: &Item, incident: &IncidentId, beside: &mut Beside) -> Result<Row, LogError> {
-    let place = || incident.to_string();
+pub(super) fn raw(row: &Item, stream: &StreamId, beside: &mut Beside) -> Result<Row, LogError> {
+    let place = || stream.to_string();
     let seq = number(row, "seq", place)?;
     Ok(Row {
         seq,
@@ -470,8 +471,8 @@ pub(super) fn raw(row: &Item, incident: &IncidentId, beside: &mut Beside) -> Res
 }
 
 /// Where a text lies.
-pub(super) fn text_key(org: &OrgId, incident: &IncidentId, commitment: &[u8]) -> Item {
-    of_incident(org, incident, format!("text|{}", hex::encode(commitment))).item()
+pub(super) fn text_key(org: &OrgId, stream: &StreamId, commitment: &[u8]) -> Item {
+    of_incident(org, stream, format!("text|{}", hex::encode(commitment))).item()
 }
 
 fn fits(row: &Item, filter: &Filter) -> bool {

@@ -32,7 +32,7 @@ use aws_sdk_dynamodb::{
         ProjectionType, ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
     },
 };
-use harmony_incidents::{IncidentId, OrgId};
+use harmony_incidents::{StreamId, OrgId};
 use sha2::{Digest, Sha256};
 
 use super::item::{Key, broken, item, n, number, s, unavailable};
@@ -203,23 +203,23 @@ fn schema_key() -> Key {
 }
 
 /// Where everything of an incident lies.
-pub(super) fn partition(org: &OrgId, incident: &IncidentId) -> String {
-    format!("{org}|{incident}")
+pub(super) fn partition(org: &OrgId, stream: &StreamId) -> String {
+    format!("{org}|{stream}")
 }
 
 /// An item of an incident.
-pub(super) fn of_incident(org: &OrgId, incident: &IncidentId, sk: impl Into<String>) -> Key {
-    Key { pk: partition(org, incident), sk: sk.into() }
+pub(super) fn of_incident(org: &OrgId, stream: &StreamId, sk: impl Into<String>) -> Key {
+    Key { pk: partition(org, stream), sk: sk.into() }
 }
 
 /// The head of an incident's chain, with its projection.
-pub(super) fn head_key(org: &OrgId, incident: &IncidentId) -> Key {
-    of_incident(org, incident, "head")
+pub(super) fn head_key(org: &OrgId, stream: &StreamId) -> Key {
+    of_incident(org, stream, "head")
 }
 
 /// A further part of a state that is too large for the head's item.
-pub(super) fn part_key(org: &OrgId, incident: &IncidentId, place: usize) -> Key {
-    of_incident(org, incident, format!("folded|{place:04}"))
+pub(super) fn part_key(org: &OrgId, stream: &StreamId, place: usize) -> Key {
+    of_incident(org, stream, format!("folded|{place:04}"))
 }
 
 /// The last number of a year.

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use harmony_incidents::{IncidentId, OrgId, promotion::CandidateId, record::SealedRecord};
+use harmony_incidents::{
+    EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, log::EnvironmentState, promotion::CandidateId,
+    record::SealedRecord,
+};
 use harmony_protos::kind_name;
 
 use super::{
@@ -18,9 +21,9 @@ use super::{
     },
 };
 use crate::{
-    append::{Found, KeyRow, Plan, Projection, Transaction},
+    append::{Found, IncidentProjection, Job, KeyRow, Plan, Projection, StreamTarget, Transaction},
     redaction::{Copies, Erasure, Standing},
-    store::{Append, Entry, LogError, Target},
+    store::{Entry, LogError},
 };
 
 /// One try of an append.
@@ -51,11 +54,11 @@ impl<'a> Tx<'a> {
         self.writing.commit(&self.log.client).await
     }
 
-    fn erase(&mut self, org: &OrgId, incident: &IncidentId, erasure: &Erasure) -> Result<(), LogError> {
+    fn erase(&mut self, org: &OrgId, stream: &StreamId, erasure: &Erasure) -> Result<(), LogError> {
         let tables = &self.log.tables;
         for place in &erasure.texts {
             if let Some(commitment) = self.commitments.get(place) {
-                self.writing.delete(&tables.incidents, text_key(org, incident, commitment))?;
+                self.writing.delete(&tables.incidents, text_key(org, stream, commitment))?;
             }
         }
         for (key, answer) in &erasure.answers {
@@ -80,7 +83,7 @@ impl<'a> Tx<'a> {
     fn record(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         one: &SealedRecord,
         stored_at_us: i64,
     ) -> Result<(), LogError> {
@@ -88,7 +91,7 @@ impl<'a> Tx<'a> {
         let kind =
             one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref()).map_or("", kind_name);
         let row = item([
-            ("pk", s(partition(org, incident))),
+            ("pk", s(partition(org, stream))),
             ("seq", n(one.record.seq)),
             ("event_id", b(one.record.event_id.clone())),
             ("record_kind", s(kind)),
@@ -98,7 +101,7 @@ impl<'a> Tx<'a> {
         ]);
         self.writing.insert(&tables.events, row)?;
         for text in &one.texts {
-            let mut row = text_key(org, incident, &text.commitment);
+            let mut row = text_key(org, stream, &text.commitment);
             row.extend(item([
                 ("at_seq", n(one.record.seq)),
                 ("field_name", s(&text.field)),
@@ -115,18 +118,18 @@ impl<'a> Tx<'a> {
     fn head(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
-        projection: Option<&Projection>,
+        stream: &StreamId,
+        projection: Option<&IncidentProjection>,
         stored_at_us: i64,
     ) -> Result<(), LogError> {
-        let key = head_key(org, incident).item();
+        let key = head_key(org, stream).item();
         let version = self.version.unwrap_or_default() + 1;
         let mut sets = Vec::new();
         let mut values = Vec::new();
         if let Some(projection) = projection {
             let parts: Vec<&[u8]> = projection.state.chunks(PART_BYTES).collect();
             for (place, part) in parts.iter().enumerate().skip(1) {
-                let mut row = part_key(org, incident, place).item();
+                let mut row = part_key(org, stream, place).item();
                 row.extend(item([("folded", b(*part)), ("version", n(version))]));
                 self.writing.put(&self.log.tables.incidents, row)?;
             }
@@ -167,8 +170,8 @@ impl<'a> Tx<'a> {
         self.writing.update(&self.log.tables.incidents, key, change, Some(condition))
     }
 
-    fn number(&mut self, org: &OrgId, incident: &IncidentId) -> Result<(), LogError> {
-        let Some(last) = self.last_number else { return Ok(()) };
+    fn number(&mut self, org: &OrgId, stream: &StreamId) -> Result<(), LogError> {
+        let (Some(last), Some(incident)) = (self.last_number, stream.incident()) else { return Ok(()) };
         let (year, number) = incident.parts();
         let mut values = vec![(":number", n(number))];
         let condition = if last == 0 {
@@ -187,7 +190,7 @@ impl<'a> Tx<'a> {
         let mut wanted = Vec::new();
         let mut names = BTreeSet::new();
         for outbox in &plan.outbox {
-            let key = outbox_key(org, Some(&plan.incident), outbox.kind, &outbox.name);
+            let key = outbox_key(org, Some(&plan.stream), outbox.kind, &outbox.name);
             if names.insert(key.sk.clone()) {
                 wanted.push((key, outbox));
             }
@@ -197,19 +200,19 @@ impl<'a> Tx<'a> {
         let is_there = |sk: &str| there.iter().any(|row| text_if(row, "sk") == Some(sk));
         for (place, (key, outbox)) in wanted.into_iter().enumerate() {
             if !is_there(&key.sk) {
-                let row = outbox_row(&key, Some(&plan.incident), org, outbox, plan.stored_at, place);
+                let row = outbox_row(&key, Some(&plan.stream), org, outbox, plan.stored_at, place);
                 self.writing.insert(table, row)?;
             }
         }
         Ok(())
     }
 
-    fn key(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
-        let hash = key_hash(append.key);
+    fn key(&mut self, job: &Job<'_>, plan: &Plan) -> Result<(), LogError> {
+        let hash = key_hash(job.key);
         let mut row = item([
-            ("pk", s(answer_pk(append.org, &hash))),
-            ("key_text", s(append.key)),
-            ("incident", s(&plan.key.incident)),
+            ("pk", s(answer_pk(job.org, &hash))),
+            ("key_text", s(job.key)),
+            ("incident", s(&plan.key.stream)),
             ("fingerprint", s(&plan.key.fingerprint)),
             ("answer", s(&plan.key.answer)),
             ("first_seq", n(plan.key.first_seq)),
@@ -219,14 +222,14 @@ impl<'a> Tx<'a> {
             row.extend(item([("run_id", s(run_id))]));
         }
         self.writing.insert(&self.log.tables.idempotency, row)?;
-        let mut pointer = of_incident(append.org, &plan.incident, format!("key|{hash}")).item();
-        pointer.extend(item([("key_text", s(append.key))]));
+        let mut pointer = of_incident(job.org, &plan.stream, format!("key|{hash}")).item();
+        pointer.extend(item([("key_text", s(job.key))]));
         self.writing.insert(&self.log.tables.incidents, pointer)
     }
 
     /// Documents that lie elsewhere, by the key under which an incident points to them.
-    async fn pointed(&self, org: &OrgId, incident: &IncidentId, prefix: &str) -> Result<Vec<Item>, LogError> {
-        let pointers = self.log.below(&partition(org, incident), prefix).await?;
+    async fn pointed(&self, org: &OrgId, stream: &StreamId, prefix: &str) -> Result<Vec<Item>, LogError> {
+        let pointers = self.log.below(&partition(org, stream), prefix).await?;
         let rest = pointers.iter().filter_map(|row| text_if(row, "sk")?.strip_prefix(prefix));
         let tables = &self.log.tables;
         match prefix {
@@ -249,21 +252,29 @@ impl<'a> Tx<'a> {
 
 #[async_trait]
 impl Transaction for Tx<'_> {
-    async fn find(&mut self, append: &Append<'_>) -> Result<Found, LogError> {
+    async fn find(&mut self, job: &Job<'_>) -> Result<Found, LogError> {
         let tables = &self.log.tables;
-        let key = self.log.get(&tables.idempotency, answer_key(append.org, &key_hash(append.key)));
-        let Target::Named(incident) = &append.target else {
-            let key = key.await?.map(|row| key_row(&row, append.key)).transpose()?;
+        let key = self.log.get(&tables.idempotency, answer_key(job.org, &key_hash(job.key)));
+        let StreamTarget::Named(stream) = &job.target else {
+            let key = key.await?.map(|row| key_row(&row, job.key)).transpose()?;
             return Ok(Found { key, ..Found::default() });
         };
-        let head = self.log.whole_head(append.org, incident);
+        let head = self.log.whole_head(job.org, stream);
         let (key, head) = futures_util::future::try_join(key, head).await?;
         if let Some(key) = key {
-            return Ok(Found { key: Some(key_row(&key, append.key)?), ..Found::default() });
+            return Ok(Found { key: Some(key_row(&key, job.key)?), ..Found::default() });
         }
         let Some(head) = head else { return Ok(Found::default()) };
-        self.version = Some(number(&head, "version", || incident.to_string())?);
-        Ok(Found { key: None, head: Some(head_of(&head, incident)?) })
+        self.version = Some(number(&head, "version", || stream.to_string())?);
+        Ok(Found { key: None, head: Some(head_of(&head, stream)?) })
+    }
+
+    async fn release_owner(&mut self, _: &OrgId, _: &ReleaseId) -> Result<Option<ServiceId>, LogError> {
+        Err(LogError::NoCatalog)
+    }
+
+    async fn environment(&mut self, _: &OrgId, _: &EnvironmentId) -> Result<Option<EnvironmentState>, LogError> {
+        Err(LogError::NoCatalog)
     }
 
     async fn last_number(&mut self, org: &OrgId, year: i16) -> Result<u64, LogError> {
@@ -277,41 +288,41 @@ impl Transaction for Tx<'_> {
     async fn entries(
         &mut self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, LogError> {
-        self.log.read_records(org, incident, after, limit).await
+        self.log.read_records(org, stream, after, limit).await
     }
 
-    async fn copies(&mut self, org: &OrgId, incident: &IncidentId, seq: u64) -> Result<Copies, LogError> {
-        let place = || format!("{incident} seq {seq}");
-        let record = item([("pk", s(partition(org, incident))), ("seq", n(seq))]);
+    async fn copies(&mut self, org: &OrgId, stream: &StreamId, seq: u64) -> Result<Copies, LogError> {
+        let place = || format!("{stream} seq {seq}");
+        let record = item([("pk", s(partition(org, stream))), ("seq", n(seq))]);
         let record = self.log.get(&self.log.tables.events, record).await?;
         let canonical = record.map(|row| bytes(&row, "canonical", place).map(<[u8]>::to_vec)).transpose()?;
         let mut texts = Vec::new();
-        for (seq, beside) in self.log.beside(org, incident).await? {
+        for (seq, beside) in self.log.beside(org, stream).await? {
             for (field, (commitment, _, text)) in beside {
                 self.commitments.insert((seq, field.clone()), commitment);
                 texts.push(Standing { seq, field, text });
             }
         }
         // What was carried out has no payload any more.
-        let outbox = self.log.below(&partition(org, incident), "outbox|").await?;
+        let outbox = self.log.below(&partition(org, stream), "outbox|").await?;
         let waiting = outbox.iter().filter_map(|row| text_if(row, "payload")).map(str::to_owned).collect();
         let document = |row: &Item, key: &str, kept: &str| {
             Ok((text(row, key, place)?.to_owned(), text(row, kept, place)?.to_owned()))
         };
-        let answers = self.pointed(org, incident, "key|").await?;
+        let answers = self.pointed(org, stream, "key|").await?;
         let answers =
             answers.iter().map(|row| document(row, "key_text", "answer")).collect::<Result<_, LogError>>()?;
-        let effects = self.pointed(org, incident, "effect|").await?;
+        let effects = self.pointed(org, stream, "effect|").await?;
         let results = effects
             .iter()
             .filter(|row| row.contains_key("outcome"))
             .map(|row| document(row, "effect_key", "outcome"))
             .collect::<Result<_, LogError>>()?;
-        let found = self.pointed(org, incident, "candidate|").await?;
+        let found = self.pointed(org, stream, "candidate|").await?;
         let candidates = found
             .iter()
             .map(|row| {
@@ -322,29 +333,34 @@ impl Transaction for Tx<'_> {
         Ok(Copies { canonical, texts, waiting, answers, results, candidates })
     }
 
-    async fn write(&mut self, append: &Append<'_>, plan: &Plan) -> Result<(), LogError> {
-        let (org, incident) = (append.org, &plan.incident);
+    async fn write(&mut self, job: &Job<'_>, plan: &Plan) -> Result<(), LogError> {
+        let (org, stream) = (job.org, &plan.stream);
+        let projection = match &plan.projection {
+            Some(Projection::Incident(projection)) => Some(projection.as_ref()),
+            Some(Projection::Catalog(_)) => return Err(LogError::NoCatalog),
+            None => None,
+        };
         let stored_at_us = plan.stored_at.as_microsecond();
         if let Some(erasure) = &plan.erasure {
-            self.erase(org, incident, erasure)?;
+            self.erase(org, stream, erasure)?;
         }
         for one in &plan.sealed {
-            self.record(org, incident, one, stored_at_us)?;
+            self.record(org, stream, one, stored_at_us)?;
         }
-        self.head(org, incident, plan.projection.as_ref(), stored_at_us)?;
+        self.head(org, stream, projection, stored_at_us)?;
         if plan.projection.is_some() {
-            self.number(org, incident)?;
+            self.number(org, stream)?;
         }
         self.log.extend_lanes(&mut self.writing, org, plan)?;
         self.outbox(org, plan).await?;
-        self.key(append, plan)
+        self.key(job, plan)
     }
 }
 
 fn key_row(row: &Item, key: &str) -> Result<KeyRow, LogError> {
     let place = || format!("key {key}");
     Ok(KeyRow {
-        incident: text(row, "incident", place)?.to_owned(),
+        stream: text(row, "incident", place)?.to_owned(),
         fingerprint: text(row, "fingerprint", place)?.to_owned(),
         answer: text(row, "answer", place)?.to_owned(),
         first_seq: number(row, "first_seq", place)?,

@@ -11,6 +11,7 @@
 
 mod appending;
 mod candidates;
+mod catalog;
 mod checkpoint;
 #[cfg(feature = "dynamodb")]
 mod dynamo;

@@ -1,0 +1,235 @@
+//! What changed before an incident: releases that are suspected, and those that people linked to it.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use harmony_catalog::{
+    Command, EnvironmentFact,
+    suspects::{DEFAULT_WINDOW, Declared, suspects},
+    views::{ReleaseView, active_before},
+};
+use harmony_eventlog::{StreamState, catalog::{CatalogFilter, CatalogKind}};
+use harmony_incidents::{
+    self as incidents, EnvironmentId, IncidentId, ReleaseId, Right,
+    judge::payload,
+    log::{ChangeLinked, IncidentState, Relation, ServiceState, Text, payload::Kind},
+    words,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use utoipa::ToSchema;
+
+use super::{append, named, service_of};
+use crate::{call::Call, error::ApiError, submit};
+
+/// Services that are looked at for one incident: its own and what they depend on.
+const SERVICES: u32 = 200;
+
+/// A release beside an incident.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Change {
+    /// As it stands now.
+    #[serde(flatten)]
+    pub(crate) release: ReleaseView,
+    /// The service's name.
+    pub(crate) service_name: String,
+    /// `suspected`, `caused`, `related` or `dismissed`.
+    pub(crate) relation: &'static str,
+    /// Why.
+    pub(crate) reason: String,
+    /// When it did what it is suspected for; of a linked one when it was settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) changed_at: Option<Timestamp>,
+    /// The release that was active before it: what a rollback deploys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<String>,
+}
+
+/// What changed.
+#[derive(Serialize)]
+pub(crate) struct Changes {
+    /// What people said of releases.
+    pub(crate) linked: Vec<Change>,
+    /// What the catalog suspects, the likeliest first; nobody said anything of these.
+    pub(crate) suspected: Vec<Change>,
+}
+
+/// `GET …/incidents/{id}/changes`
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    let (_, state) = call.incident(Right::Read).await?;
+    Ok(Json(of(&call, &state).await?).into_response())
+}
+
+/// What changed before an incident.
+pub(crate) async fn of(call: &Call, incident: &IncidentState) -> Result<Changes, ApiError> {
+    let mut linked = Vec::new();
+    for one in &incident.changes {
+        let Ok(release) = one.release_id.parse::<ReleaseId>() else { continue };
+        let (_, service) = service_of(call, &release).await?;
+        let reason = one.reason.as_ref().map(|text| text.shown().to_owned()).unwrap_or_default();
+        let found = service.releases.iter().find(|known| known.release_id == one.release_id);
+        let state = match found {
+            Some(found) => found.clone(),
+            // Its service has forgotten it; the row of the store has not.
+            None => super::releases::stored(call, &release).await?.release,
+        };
+        linked.extend(change(&service, &state, words::relation(one.relation()), reason, None));
+    }
+    let services = services(call, incident).await?;
+    let environments = environments(call, &services).await?;
+    let known: BTreeSet<&str> = incident.changes.iter().map(|one| one.release_id.as_str()).collect();
+    let suspected = suspects(&Declared::from(incident), &services, &environments, DEFAULT_WINDOW)
+        .into_iter()
+        .filter(|one| !known.contains(one.release.release_id.as_str()))
+        .filter_map(|one| {
+            change(one.service, one.release, words::relation(Relation::Suspected), one.reason, Some(one.at))
+        })
+        .collect();
+    Ok(Changes { linked, suspected })
+}
+
+fn change(
+    service: &ServiceState,
+    release: &incidents::log::ReleaseState,
+    relation: &'static str,
+    reason: String,
+    at: Option<Timestamp>,
+) -> Option<Change> {
+    let before = active_before(service, release).map(|one| one.release_id.clone());
+    let release = ReleaseView::of(service, release).ok()?;
+    let changed_at = at.or(release.settled_at);
+    Some(Change { release, service_name: service.name.clone(), relation, reason, changed_at, before })
+}
+
+/// The incident's services that the catalog knows, by id or by name, and what they depend on.
+async fn services(call: &Call, incident: &IncidentState) -> Result<Vec<ServiceState>, ApiError> {
+    let log = &call.app.doors.log;
+    let org = &call.caller.org;
+    let page = |ids: Vec<String>, search| CatalogFilter {
+        kind: CatalogKind::Service,
+        ids,
+        search,
+        retired: true,
+        after: None,
+        limit: SERVICES,
+    };
+    let declared = Declared::from(incident);
+    let mut found: BTreeMap<String, ServiceState> = BTreeMap::new();
+    if declared.services.is_empty() {
+        return Ok(Vec::new());
+    }
+    for state in log.catalog(org, &page(declared.services.clone(), None)).await? {
+        found.extend(state.service().map(|one| (one.id.clone(), one)));
+    }
+    // A service may be called by its name; only then is it searched for.
+    for name in declared.services.iter().filter(|name| !found.contains_key(*name)).cloned().collect::<Vec<_>>() {
+        for state in log.catalog(org, &page(Vec::new(), Some(name.clone()))).await? {
+            let named = state.service().filter(|one| declared.names(one));
+            found.extend(named.map(|one| (one.id.clone(), one)));
+        }
+    }
+    let wanted: BTreeSet<String> = found.values().flat_map(|one| one.depends_on.clone()).collect();
+    let wanted: Vec<String> = wanted.into_iter().filter(|id| !found.contains_key(id)).collect();
+    if !wanted.is_empty() {
+        for state in log.catalog(org, &page(wanted, None)).await? {
+            found.extend(state.service().map(|one| (one.id.clone(), one)));
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The environments that these services have releases in.
+async fn environments(
+    call: &Call,
+    services: &[ServiceState],
+) -> Result<BTreeMap<EnvironmentId, EnvironmentFact>, ApiError> {
+    let ids: BTreeSet<String> =
+        services.iter().flat_map(|one| one.releases.iter().map(|one| one.environment_id.clone())).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let filter = CatalogFilter {
+        kind: CatalogKind::Environment,
+        limit: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        ids: ids.into_iter().collect(),
+        search: None,
+        retired: true,
+        after: None,
+    };
+    let found = call.app.doors.log.catalog(&call.caller.org, &filter).await?;
+    let fact = |state: StreamState| {
+        let state = state.environment()?;
+        Some((state.id.parse().ok()?, EnvironmentFact::from(&state)))
+    };
+    Ok(found.into_iter().filter_map(fact).collect())
+}
+
+/// What somebody says of a release.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ChangeBody {
+    /// Of which release.
+    pub(crate) release_id: String,
+    /// `caused`, `related` or `dismissed`.
+    pub(crate) relation: String,
+    /// Why.
+    #[serde(default)]
+    pub(crate) reason: String,
+}
+
+/// `POST …/incidents/{id}/changes`: the same is put on record at the incident and at the service.
+pub(crate) async fn link(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Respond).await?;
+    let ChangeBody { release_id, relation, reason } = call.body()?;
+    let release: ReleaseId = named("releaseId", &release_id)?;
+    let relation = harmony_catalog::words::relation(&relation)
+        .map_err(|error| ApiError::Invalid(error.to_string()))?;
+    record(&call, &incident, &state, &release, relation, &reason).await?;
+    let state = call.app.doors.log.state(&call.caller.org, &incident).await?.unwrap_or(state);
+    let answer = json!({
+        "incidentId": incident,
+        "changes": of(&call, &state).await?,
+    });
+    Ok(Json(answer).into_response())
+}
+
+/// Links a release to an incident on both streams, first on the incident's, whose state the caller may have named. Where
+/// the second was not written, the request asked again under its key writes it.
+async fn record(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    release: &ReleaseId,
+    relation: Relation,
+    reason: &str,
+) -> Result<(), ApiError> {
+    let stored = super::releases::stored(call, release).await?;
+    let linked = ChangeLinked {
+        release_id: release.to_string(),
+        service_id: stored.service.to_string(),
+        incident: incident.to_string(),
+        relation: relation.into(),
+        reason: Text::optional(reason),
+        sha: stored.release.sha.clone(),
+        version: stored.release.version.clone(),
+        environment_id: stored.release.environment_id.clone(),
+        status: stored.release.status,
+        active_at_us: stored.release.settled_at_us,
+    };
+    let command = incidents::Command::Record { payload: payload(Kind::ChangeLinked(linked)) };
+    let key = format!("{}/incident", call.key());
+    let context = call.context(Some(state));
+    submit::append(call, incident, &key, &command, &context, &|_| None).await?;
+    let command = Command::LinkChange {
+        release: release.clone(),
+        incident: incident.clone(),
+        relation,
+        reason: reason.to_owned(),
+    };
+    append(call, &stored.service.into(), &command, "service").await.map(drop)
+}

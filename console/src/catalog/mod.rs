@@ -1,0 +1,134 @@
+//! The catalog over the API: services, environments, releases and runs, what changed before an incident, and the audit
+//! over all streams.
+//!
+//! A write is a command of `harmony_catalog`, judged inside the store's transaction with the caller's rights; what is
+//! answered is what is on record then. GraphQL asks here, too.
+
+pub(crate) mod audit;
+pub(crate) mod changes;
+pub(crate) mod environments;
+pub(crate) mod releases;
+pub(crate) mod services;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use harmony_catalog::{Command, Facts, entity::AuditEvent, judge_environment, judge_service};
+use harmony_eventlog::{CatalogAppend, CatalogAppended, StreamState};
+use harmony_incidents::{
+    Context, EnvironmentId, Refusal, ReleaseId, Right, ServiceId, StreamId,
+    log::{EnvironmentState, ServiceState},
+};
+
+use crate::{call::Call, error::ApiError};
+
+/// Appends a command to a stream of the catalog. `part` tells several commands of one request from each other.
+pub(crate) async fn append(
+    call: &Call,
+    stream: &StreamId,
+    command: &Command,
+    part: &str,
+) -> Result<CatalogAppended, ApiError> {
+    let context = call.context(None);
+    append_as(call, stream, command, &context, part).await
+}
+
+async fn append_as(
+    call: &Call,
+    stream: &StreamId,
+    command: &Command,
+    context: &Context,
+    part: &str,
+) -> Result<CatalogAppended, ApiError> {
+    let rules = call.caller.rules();
+    let judge = |state: &StreamState, facts: &Facts| match state {
+        StreamState::Service(state) => judge_service(state, command, context, rules, facts),
+        StreamState::Environment(state) => judge_environment(state, command, context),
+        StreamState::Incident(_) => Err(Refusal::Invalid {
+            explanation: format!("{stream} is no stream of the catalog"),
+        }),
+    };
+    let key = if part.is_empty() { call.key() } else { format!("{}/{part}", call.key()) };
+    let appended = call
+        .app
+        .doors
+        .log
+        .append_catalog(CatalogAppend {
+            org: &call.caller.org,
+            stream,
+            key: &key,
+            command,
+            context,
+            expected_seq: None,
+            run_id: None,
+            judge: &judge,
+            follow: Vec::new(),
+        })
+        .await?;
+    call.app.newsroom.look();
+    Ok(appended)
+}
+
+/// What the audit says of an append; none where nothing was recorded.
+pub(crate) fn audit_of(appended: &CatalogAppended) -> Option<AuditEvent> {
+    appended.records.last().and_then(|entry| harmony_catalog::audit::event(&entry.record))
+}
+
+/// A service of the catalog, for who may read.
+pub(crate) async fn service(call: &Call, id: &ServiceId) -> Result<ServiceState, ApiError> {
+    let stream = id.clone().into();
+    let found = call.app.doors.log.catalog_state(&call.caller.org, &stream).await?;
+    found
+        .and_then(StreamState::service)
+        .ok_or_else(|| ApiError::NotFound(format!("there is no service {id}")))
+}
+
+/// An environment of the catalog, for who may read.
+pub(crate) async fn environment(call: &Call, id: &EnvironmentId) -> Result<EnvironmentState, ApiError> {
+    let stream = id.clone().into();
+    let found = call.app.doors.log.catalog_state(&call.caller.org, &stream).await?;
+    found
+        .and_then(StreamState::environment)
+        .ok_or_else(|| ApiError::NotFound(format!("there is no environment {id}")))
+}
+
+/// The service in whose stream a release stands, with its state.
+pub(crate) async fn service_of(
+    call: &Call,
+    release: &ReleaseId,
+) -> Result<(ServiceId, ServiceState), ApiError> {
+    let stored = releases::stored(call, release).await?;
+    let state = service(call, &stored.service).await?;
+    Ok((stored.service, state))
+}
+
+/// Refuses who may not read.
+pub(crate) fn may_read(call: &Call) -> Result<(), ApiError> {
+    call.caller.require(Right::Read, None)
+}
+
+/// An id of the path.
+fn path_id<T: std::str::FromStr>(call: &Call, what: &str) -> Result<T, ApiError> {
+    let text = call.path("id");
+    text.parse().map_err(|_| ApiError::NotFound(format!("there is no {what} {text:?}")))
+}
+
+/// An id of a query or a body.
+fn named<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, ApiError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| ApiError::Invalid(format!("{name}: {error}")))
+}
+
+/// Where a page ended, as nobody has to read it.
+fn cursor(parts: &[&str]) -> String {
+    URL_SAFE_NO_PAD.encode(parts.join("\n"))
+}
+
+/// What [`cursor`] was made of.
+fn cursor_parts<const N: usize>(cursor: &str) -> Result<[String; N], ApiError> {
+    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded
+        .map(|text| text.split('\n').map(str::to_owned).collect::<Vec<_>>())
+        .and_then(|parts| parts.try_into().ok())
+        .ok_or_else(|| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))
+}
