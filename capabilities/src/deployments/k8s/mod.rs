@@ -19,7 +19,7 @@
 //!
 //! Calls go through kube-rs for its credentials and TLS. Answers are read here, since its client reads them whole
 //! however long they are, and logs the ones that it cannot read. Rights it needs: `get` and `patch` on Deployments,
-//! `list` on ReplicaSets, Pods and Events of the namespace.
+//! `list` on `ReplicaSet`s, Pods and Events of the namespace.
 
 mod access;
 mod api;

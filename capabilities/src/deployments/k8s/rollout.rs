@@ -1,7 +1,7 @@
 //! Whether a rollout goes on, is done, or has failed: pure, from what the API server says.
 //!
 //! [`standing`] judges by the Deployment alone. What it leaves open is judged by [`Open::judge`] with the newest
-//! ReplicaSet, its pods and their events, which say why something does not go on.
+//! `ReplicaSet`, its pods and their events, which say why something does not go on.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(super) struct Open {
 /// What there is to see of the pods of a rollout.
 #[derive(Default)]
 pub(super) struct Look {
-    /// Why the newest ReplicaSet cannot make its pods.
+    /// Why the newest `ReplicaSet` cannot make its pods.
     pub(super) failure: Option<Condition>,
     pub(super) pods: Vec<Pod>,
     /// About the pod that [`Look::unexplained`] found.
