@@ -17,9 +17,22 @@ fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str>
 const SERVICES: &[&str] = &["svc-a", "svc-b"];
 const ENVIRONMENTS: &[&str] = &["env-a", "env-b", "env-none"];
 const RELEASES: &[&str] = &["rel-1", "rel-2", "rel-3", "rel-4"];
-const RUNS: &[&str] = &["run-1", "run-2", "run-3"];
+const RUNS: &[&str] = &["run-1", "run-2", "run-3", "run-4"];
 const SHAS: &[&str] = &["aaa", "bbb"];
 const STATUSES: &[&str] = &["Draft", "Promoting", "Active", "Failed"];
+
+/// A run and a release: more often than not those that belong together.
+fn run_of() -> impl Strategy<Value = (&'static str, &'static str)> {
+    prop_oneof![
+        4 => (0..RELEASES.len()).prop_map(|place| (RUNS[place], RELEASES[place])),
+        1 => (one_of(RUNS), one_of(RELEASES)),
+    ]
+}
+
+/// Where something happens: more often than not in one place, where things meet.
+fn place() -> impl Strategy<Value = (&'static str, &'static str)> {
+    prop_oneof![4 => Just(("svc-a", "env-a")), 1 => (one_of(SERVICES), one_of(ENVIRONMENTS))]
+}
 
 /// A command and the stream that it is asked of.
 fn asked() -> impl Strategy<Value = (String, Value)> {
@@ -38,31 +51,31 @@ fn asked() -> impl Strategy<Value = (String, Value)> {
             (format!("env/{id}"), json!({ "type": "writeEnvironment", "environment": environment }))
         });
     let create = (
-        one_of(SERVICES),
+        place(),
         one_of(RELEASES),
-        one_of(ENVIRONMENTS),
         one_of(SHAS),
-        one_of(STATUSES),
+        prop_oneof![Just("Draft"), one_of(STATUSES)],
         one_of(&["api", "github"]),
-        prop::option::of(one_of(RELEASES)),
+        prop::option::weighted(0.2, one_of(RELEASES)),
     )
-        .prop_map(|(service, id, env, sha, status, source, from)| {
+        .prop_map(|((service, env), id, sha, status, source, from)| {
             let mut release = json!({ "id": id, "env": env, "sha": sha, "status": status, "source": source });
             if let Some(from) = from {
                 release["promotedFrom"] = json!(from);
             }
             (format!("svc/{service}"), json!({ "type": "createRelease", "release": release }))
         });
-    let change = (one_of(SERVICES), one_of(RELEASES), one_of(STATUSES), prop::option::of(one_of(RUNS)))
-        .prop_map(|(service, release, to, run)| {
+    let change = (place(), run_of(), one_of(STATUSES), any::<bool>()).prop_map(
+        |((service, _), (run, release), to, ours)| {
             let mut change = json!({ "type": "changeRelease", "release": release, "to": to });
-            if let Some(run) = run {
+            if ours {
                 change["runId"] = json!(run);
             }
             (format!("svc/{service}"), change)
-        });
-    let start = (one_of(SERVICES), one_of(RUNS), one_of(RELEASES), one_of(ENVIRONMENTS), any::<bool>()).prop_map(
-        |(service, run, release, env, dry_run)| {
+        },
+    );
+    let start = (place(), run_of(), prop::bool::weighted(0.2)).prop_map(
+        |((service, env), (run, release), dry_run)| {
             let start = json!({
                 "type": "startRun", "runId": run, "kind": "Deploy", "release": release, "env": env,
                 "workflowId": format!("release.deploy-{release}"), "adapter": "k8s", "dryRun": dry_run, "attempt": 1
@@ -70,8 +83,8 @@ fn asked() -> impl Strategy<Value = (String, Value)> {
             (format!("svc/{service}"), start)
         },
     );
-    let finish = (one_of(SERVICES), one_of(RUNS), one_of(&["succeeded", "failed", "planned"])).prop_map(
-        |(service, run, outcome)| {
+    let finish = (place(), one_of(RUNS), one_of(&["succeeded", "failed", "planned"])).prop_map(
+        |((service, _), run, outcome)| {
             (format!("svc/{service}"), json!({ "type": "finishRun", "runId": run, "outcome": outcome }))
         },
     );
@@ -81,7 +94,7 @@ fn asked() -> impl Strategy<Value = (String, Value)> {
             .prop_map(|id| (format!("env/{id}"), json!({ "type": "retireEnvironment" }))),
     ];
     prop_oneof![
-        3 => service, 3 => environment, 8 => create, 8 => change, 5 => start, 2 => finish, 1 => retire
+        4 => service, 4 => environment, 24 => create, 24 => change, 16 => start, 4 => finish, 1 => retire
     ]
 }
 
@@ -155,8 +168,15 @@ proptest! {
         commands in prop::collection::vec(asked(), 1..120),
     ) {
         let mut world = World::empty();
+        for id in &ENVIRONMENTS[..2] {
+            world.write_environment(json!({ "id": id, "name": "staging" })).unwrap();
+        }
+        for id in SERVICES {
+            let adapters = json!({ "deployments": ["k8s"] });
+            world.write_service(json!({ "id": id, "name": id, "adapters": adapters })).unwrap();
+        }
         let mut seen = Seen::new();
-        let mut recorded = 0;
+        let mut recorded = 4;
         for (stream, document) in commands {
             world.pass(SignedDuration::from_secs(1));
             let asked: Command = command(document);
