@@ -11,6 +11,7 @@ mod bad_input;
 #[path = "../browser/mod.rs"]
 mod browser;
 mod by_hand;
+mod catalog;
 mod close_out;
 mod control;
 mod demo;

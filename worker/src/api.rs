@@ -85,7 +85,7 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        Ok(self.send(Method::GET, url, None).await?.body)
+        Ok(self.send(Method::GET, url, segments, None).await?.body)
     }
 
     /// Reads something that is no JSON document, such as an export.
@@ -93,12 +93,12 @@ impl Api {
         let answer = self.answer(&Method::GET, &self.url(segments), None).await?;
         let status = answer.status();
         let text = answer.text().await.context("the API's answer broke off")?;
-        if status.is_success() { Ok(text) } else { Err(problem(status, &parsed(&text)).into()) }
+        if status.is_success() { Ok(text) } else { Err(problem(status, &parsed(&text), segments).into()) }
     }
 
     /// Commands.
     pub(crate) async fn post(&self, segments: &[&str], body: &Value) -> anyhow::Result<Reply> {
-        self.send(Method::POST, self.url(segments), Some(body)).await
+        self.send(Method::POST, self.url(segments), segments, Some(body)).await
     }
 
     /// The API's origin, without a slash at its end.
@@ -126,12 +126,18 @@ impl Api {
         url
     }
 
-    async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> anyhow::Result<Reply> {
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        segments: &[&str],
+        body: Option<&Value>,
+    ) -> anyhow::Result<Reply> {
         let answer = self.answer(&method, &url, body).await?;
         let status = answer.status();
         let text = answer.text().await.context("the API's answer broke off")?;
         let body = parsed(&text);
-        if status.is_success() { Ok(Reply { body }) } else { Err(problem(status, &body).into()) }
+        if status.is_success() { Ok(Reply { body }) } else { Err(problem(status, &body, segments).into()) }
     }
 
     async fn answer(
@@ -176,8 +182,8 @@ fn parsed(text: &str) -> Value {
         .unwrap_or_else(|_| if text.is_empty() { Value::Null } else { Value::from(text) })
 }
 
-/// RFC 9457 to a failure.
-fn problem(status: StatusCode, body: &Value) -> Failure {
+/// RFC 9457 to a failure, of a request for what these segments name.
+fn problem(status: StatusCode, body: &Value, segments: &[&str]) -> Failure {
     let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let what = match (text("title"), text("detail")) {
         (_, Some(detail)) => detail.to_owned(),
@@ -186,13 +192,30 @@ fn problem(status: StatusCode, body: &Value) -> Failure {
     };
     // The API's hints are for who writes a program; here a person typed a command.
     let hint = match (status.as_u16(), text("hint")) {
-        (400 | 401 | 403 | 404 | 409 | 412 | 422, _) | (_, None) => hint_for(status.as_u16()).to_owned(),
+        (400 | 401 | 403 | 404 | 409 | 412 | 422, _) | (_, None) => {
+            hint_for(status.as_u16(), segments).to_owned()
+        }
         (_, Some(hint)) => hint.to_owned(),
     };
     Failure { exit: Exit::of_status(status.as_u16()), what, hint }
 }
 
-fn hint_for(status: u16) -> &'static str {
+fn hint_for(status: u16, segments: &[&str]) -> &'static str {
+    match (status, segments) {
+        (404, ["services", ..]) => "check the id; `harmony service list` shows the services",
+        (404, ["environments", ..]) => "check the id; `harmony environment list` shows the environments",
+        (404, ["releases" | "runs", ..]) => "check the id; `harmony release list` shows the releases",
+        (404, ["incidents", _, "changes"]) => {
+            "check the ids; `harmony incident list` and `harmony release list` show what there is"
+        }
+        (409, ["services" | "environments" | "releases", ..]) => {
+            "look at it again: `harmony service show`, `environment show` or `release show`"
+        }
+        _ => hint_for_any(status),
+    }
+}
+
+fn hint_for_any(status: u16) -> &'static str {
     match status {
         400 | 422 => "correct what is named; --help shows what this command takes",
         401 => "set HARMONY_TOKEN to a token that the directory knows, or --data-dir to where one lies",
@@ -227,9 +250,22 @@ mod tests {
             (422, json!({"detail": "title: missing"}), 2, "title: missing"),
             (502, json!("<html>"), 1, "the API answered 502 Bad Gateway"),
         ] {
-            let failure = problem(StatusCode::from_u16(status).unwrap(), &body);
+            let failure = problem(StatusCode::from_u16(status).unwrap(), &body, &["incidents"]);
             assert_eq!((failure.exit.code(), failure.what.as_str()), (code, what));
             assert!(!failure.hint.is_empty() && failure.hint != "check the address", "{}", failure.hint);
+        }
+    }
+
+    #[test]
+    fn a_hint_names_the_list_of_what_was_asked_for() {
+        for (segments, expected) in [
+            (&["services", "svc-a"][..], "harmony service list"),
+            (&["releases", "rel-1", "promote"], "harmony release list"),
+            (&["incidents", "INC-2026-0001", "changes"], "harmony release list"),
+            (&["incidents", "INC-2026-0001"], "harmony incident list"),
+        ] {
+            let failure = problem(StatusCode::NOT_FOUND, &json!({ "detail": "there is none" }), segments);
+            assert!(failure.hint.contains(expected), "{}", failure.hint);
         }
     }
 

@@ -10,8 +10,10 @@ use clap_complete::Shell;
 use crate::{
     checks::{EVERYTHING, Process},
     commands::{
-        approval::ApprovalCommand, candidate::CandidateCommand, capability::CapabilityCommand, db::DbCommand,
-        incident_args::IncidentCommand, log::LogCommand, runbook::RunbookCommand, user::UserCommand,
+        approval::ApprovalCommand, audit::AuditCommand, candidate::CandidateCommand,
+        capability::CapabilityCommand, catalog::CatalogCommand, db::DbCommand, deploy::DeployCommand,
+        environment::EnvironmentCommand, incident_args::IncidentCommand, log::LogCommand,
+        release::ReleaseCommand, runbook::RunbookCommand, service::ServiceCommand, user::UserCommand,
     },
     config::{Flags, Queues},
     help,
@@ -90,12 +92,30 @@ pub(crate) enum Command {
     /// Look at runbooks, and check them
     #[command(subcommand)]
     Runbook(RunbookCommand),
+    /// Look at services: which release each environment has, and what is wrong
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Look at environments
+    #[command(subcommand)]
+    Environment(EnvironmentCommand),
+    /// Look at releases, and at what their runs said
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    /// Create and promote releases, and tell what became of them
+    #[command(subcommand)]
+    Deploy(DeployCommand),
+    /// Write services and environments from files
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Add people and machines to the directory file, and make their tokens
     #[command(subcommand)]
     User(UserCommand),
     /// Look at the event log, verify and export it
     #[command(subcommand)]
     Log(LogCommand),
+    /// Follow who did what
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Bring the database of the log up to date
     #[command(subcommand)]
     Db(DbCommand),

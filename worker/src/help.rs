@@ -16,16 +16,17 @@ pub(crate) const VERSION: &str = version();
 const GROUPS: &[Group] = &[
     ("Try it", &["demo", "dev"]),
     ("Incidents", &["incident", "approval", "candidate", "runbook"]),
-    ("Record", &["log", "capability"]),
+    ("Catalog", &["service", "environment", "release", "deploy", "catalog"]),
+    ("Record", &["log", "audit", "capability"]),
     ("Operate", &["worker", "serve", "config", "user", "db", "temporal", "sandbox"]),
     ("Shell", &["completions", "man", "help"]),
 ];
 
 const INCIDENT_GROUPS: &[Group] = &[
-    ("Look", &["list", "show"]),
+    ("Look", &["list", "show", "changes"]),
     ("Lead", &["declare", "assign", "release", "update", "severity", "status", "cancel"]),
     ("Mitigate", &["remediate", "verify", "stop", "retry", "resume"]),
-    ("Record", &["note", "action", "signal", "slo-violation", "tag", "untag", "ticket"]),
+    ("Record", &["note", "action", "signal", "slo-violation", "tag", "untag", "ticket", "link-change"]),
     ("Finish", &["close-out", "review", "post-mortem", "sign-off", "close", "help"]),
 ];
 

@@ -165,6 +165,12 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
             return commands::sign_in_link::run(config, id.as_deref(), json).await;
         }
         Command::User(command) => return commands::user::run(config, command, json),
+        Command::Service(command) => return commands::service::run(config, command, json).await,
+        Command::Environment(command) => return commands::environment::run(config, command, json).await,
+        Command::Release(command) => return commands::release::run(config, command, json).await,
+        Command::Deploy(command) => return commands::deploy::run(config, command, json).await,
+        Command::Catalog(command) => return commands::catalog::run(config, command, json).await,
+        Command::Audit(command) => return commands::audit::run(config, command, json).await,
         Command::Log(command) => return commands::log::run(config, command, json).await,
         Command::Db(command) => return commands::db::run(config, command, json).await,
         Command::Capability(command) => return commands::capability::run(config, command, json),

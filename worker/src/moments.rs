@@ -1,6 +1,6 @@
 //! How the command line says when: on a terminal how long ago, in the reader's own time; in a pipe exactly, in UTC.
 
-use jiff::{Timestamp, Unit, tz::TimeZone};
+use jiff::{Span, Timestamp, Unit, tz::TimeZone};
 use serde_json::Value;
 
 use crate::terminal;
@@ -8,6 +8,24 @@ use crate::terminal;
 /// A moment of the API's JSON.
 pub(crate) fn parsed(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
+}
+
+/// A moment that somebody typed: exactly, or how long ago, such as `24h` or `7d`.
+pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
+    since_before(text, Timestamp::now())
+}
+
+fn since_before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let wrong = || "not a time: expected 2026-11-29T08:00:00Z, or how long ago: 30m, 24h, 7d".to_owned();
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago: Span = text.parse().map_err(|_| wrong())?;
+    if ago.is_negative() {
+        return Err(wrong());
+    }
+    let at = now.to_zoned(TimeZone::UTC).checked_sub(ago).map_err(|_| wrong())?;
+    Ok(at.timestamp())
 }
 
 /// `4m ago` on a terminal, `2026-11-29T00:12:53Z` elsewhere; empty where there is no moment.
@@ -87,6 +105,22 @@ mod tests {
             (180, "in 3m"),
         ] {
             assert_eq!(relative(at(1_000_000 + second), at(1_000_000)), expected);
+        }
+    }
+
+    #[test]
+    fn a_moment_is_typed_exactly_or_as_how_long_ago() {
+        let now: Timestamp = "2026-11-29T08:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-11-29T07:00:00Z", "2026-11-29T07:00:00Z"),
+            ("90m", "2026-11-29T06:30:00Z"),
+            ("24h", "2026-11-28T08:00:00Z"),
+            ("7d", "2026-11-22T08:00:00Z"),
+        ] {
+            assert_eq!(since_before(text, now).map(|at| at.to_string()), Ok(expected.to_owned()));
+        }
+        for wrong in ["yesterday", "", "-3h", "9999999y"] {
+            assert!(since_before(wrong, now).is_err(), "{wrong}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! What `dev` and `demo` write where nothing is: a directory of seven principals, a policy, runbooks, and their tokens.
+//! What `dev` and `demo` write where nothing is: a directory of seven principals, a policy, runbooks, services, and
+//! everybody's tokens.
 //!
 //! Never overwrites a file. Each principal has a token in `<data-dir>/tokens`, which only the owner reads; the directory
 //! holds its hash. The token of `operator` lies in `<data-dir>/token`, too, where the commands look for theirs.
@@ -25,6 +26,14 @@ const PROMOTION_POLICIES: [(&str, &str); 2] = [
     ("alerts.toml", include_str!("../../policies/alerts.toml")),
     ("pagerduty.toml", include_str!("../../policies/pagerduty.toml")),
 ];
+
+const ENVIRONMENT_POLICIES: [(&str, &str); 2] = [
+    ("weekday.toml", include_str!("../../policies/environments/weekday.toml")),
+    ("year-end.toml", include_str!("../../policies/environments/year-end.toml")),
+];
+
+/// The file of the sample services.
+pub(crate) const CATALOG: &str = "catalog.toml";
 
 /// Id, name, Slack user of the sandbox, roles.
 const PEOPLE: [(&str, &str, &str, &[&str]); 7] = [
@@ -131,6 +140,17 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
         for (name, text) in PROMOTION_POLICIES {
             write(&policies.join(name), text, &mut written)?;
         }
+    }
+    let environments = policies.join("environments");
+    if !environments.exists() {
+        fs::create_dir(&environments).with_context(|| format!("cannot make {}", environments.display()))?;
+        for (name, text) in ENVIRONMENT_POLICIES {
+            write(&environments.join(name), text, &mut written)?;
+        }
+    }
+    let catalog = config.in_data_dir(CATALOG);
+    if !catalog.exists() {
+        write(&catalog, include_str!("../../catalog/catalog.toml"), &mut written)?;
     }
     Ok(written)
 }
@@ -250,7 +270,7 @@ mod tests {
         let settings = crate::settings::Settings::collect(&flags, &|_| None, None);
         let config = Config::new(settings).unwrap();
         let first = write_missing(&config).unwrap();
-        assert_eq!(first.files.len(), 7);
+        assert_eq!(first.files.len(), 10);
         // Everybody has a token of their own, and it is theirs.
         let directory = fs::read_to_string(config.in_data_dir("directory.toml")).unwrap();
         let directory = Directory::parse(&directory).unwrap();

@@ -40,6 +40,15 @@ fn bad_usage_ends_with_2() {
         &["incident", "remediate", "INC-2026-0001", "--runbook", "a.md", "--env", "novalue"],
         &["incident", "review", "INC-2026-0001", "--section", "impact"],
         &["incident", "cancel", "INC-2026-0001"],
+        &["incident", "link-change", "INC-2026-0001", "--release", "rel-1"],
+        &["incident", "link-change", "INC-2026-0001", "--release", "rel-1", "--relation", "guilty"],
+        &["deploy", "create", "--service", "svc-a", "--env", "env-a"],
+        &["deploy", "create", "--service", "svc-a", "--env", "env-a", "--sha", "1", "--status", "Done"],
+        &["deploy", "promote", "--release", "rel-1"],
+        &["deploy", "tell", "rel-1", "Draft"],
+        &["release", "list", "--since", "yesterday"],
+        &["audit", "tail", "--since", "-3h"],
+        &["catalog", "apply", "none.toml"],
         &["approval", "approve"],
         &["worker", "--queue", "elsewhere"],
         &["sandbox", "--port", "65534"],
@@ -177,7 +186,7 @@ fn the_shell_gets_completions_man_pages_and_the_build() {
     };
     for shell in ["bash", "zsh", "fish"] {
         let script = say(&["completions", shell]);
-        assert!(script.contains("remediate"), "{shell}");
+        assert!(script.contains("remediate") && script.contains("link-change"), "{shell}");
     }
     say(&["man", "pages"]);
     let page = fs::read_to_string(home.path().join("pages/harmony-incident-remediate.1")).unwrap();
@@ -226,6 +235,29 @@ fn runbooks_are_checked_with_nothing_running() {
     assert!(stdout.starts_with("bad.md: line 1: interpreter is not supported\n"), "{stdout}");
     let (code, _, stderr) = say(&["runbook", "show", "none.md"]);
     assert!(code == 4 && stderr.contains("harmony runbook list"), "{stderr}");
+}
+
+#[test]
+fn a_description_with_a_mistake_in_it_writes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    api.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", api.local_addr().unwrap());
+    let apply = |name: &str, text: &str| {
+        fs::write(home.path().join(name), text).unwrap();
+        run(home.path(), &["catalog", "apply", name], &[("HARMONY_API", &address), ("HARMONY_TOKEN", "t")])
+    };
+    for (name, text, expected) in [
+        ("catalog.toml", "[[services]]\nid = \"svc-a\"\nname = \"a\"\ncolour = \"red\"\n", "colour"),
+        ("catalog.toml", "[[services]]\nid = \"svc-a\"\nname = \"a\"\nadapters = [\"heroku\"]\n", "heroku"),
+        ("catalog-info.yaml", "apiVersion: v1\nkind: Component\nmetadata:\n  name: a\n", "apiVersion"),
+    ] {
+        let (code, stderr) = apply(name, text);
+        assert_eq!(code, 2, "{stderr}");
+        let found = problems(&stderr);
+        assert!(found.len() == 1 && found[0].contains(name) && found[0].contains(expected), "{stderr}");
+    }
+    assert!(api.accept().is_err(), "nothing is sent");
 }
 
 /// The first words of what stderr says is wrong.

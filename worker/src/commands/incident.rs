@@ -16,7 +16,7 @@ use crate::{
             CommandArgs, DeclareArgs, IncidentCommand, ListArgs, RemediateArgs, ResponderArgs, ShowArgs,
             SignOffArgs, StatusArgs,
         },
-        incident_view,
+        incident_changes, incident_view,
         records::{self, Story},
         show,
     },
@@ -58,6 +58,8 @@ pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) 
         (None, IncidentCommand::Declare(args)) => declare(config, args, json).await?,
         (None, IncidentCommand::List(args)) => list(config, args, json).await?,
         (None, IncidentCommand::Show(args)) => show_one(config, args, json).await?,
+        (None, IncidentCommand::Changes(args)) => incident_changes::list(config, &args.id, json).await?,
+        (None, IncidentCommand::LinkChange(args)) => incident_changes::link(config, args, json).await?,
         (None, IncidentCommand::Review(args)) => review(config, &args.id, json).await?,
         (None, IncidentCommand::SignOff(args)) => sign_off(config, args, json).await?,
         (None, _) => anyhow::bail!("this command is not carried out by this build"),
@@ -169,6 +171,8 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
         IncidentCommand::Declare(_)
         | IncidentCommand::List(_)
         | IncidentCommand::Show(_)
+        | IncidentCommand::Changes(_)
+        | IncidentCommand::LinkChange(_)
         | IncidentCommand::SignOff(_) => None,
     }
 }

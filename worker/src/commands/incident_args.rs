@@ -4,6 +4,8 @@
 
 use clap::{Args, Subcommand};
 
+use crate::commands::incident_changes::LinkChangeArgs;
+
 const DECLARE_EXAMPLES: &str = "Examples:
   harmony incident declare
   harmony incident declare \"Checkout is down\" --severity P1 --service checkout --wait
@@ -20,6 +22,11 @@ const REMEDIATE_EXAMPLES: &str = "Examples:
   harmony incident remediate 42 --runbook restart-service.md --set SERVICE=checkout --wait
 
 Look at a runbook first: harmony runbook show PATH";
+const LINK_CHANGE_EXAMPLES: &str = "Examples:
+  harmony incident link-change 42 --release rel-123 --relation caused --reason \"Errors began with it\"
+  harmony incident link-change 42 --release rel-124 --relation dismissed --reason \"Another region\"
+
+What is suspected, and why: harmony incident changes ID";
 const ASSIGN_EXAMPLES: &str = "Examples:
   harmony incident assign 42 commander oncall";
 
@@ -35,6 +42,8 @@ pub(crate) enum IncidentCommand {
     /// Show one incident: who commands, what waits, what ran and what it printed
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Show what changed before it: releases that are suspected, and why
+    Changes(IdArgs),
     /// Tell how it stands: in the channel, and with --public on the status page
     Update(UpdateArgs),
     /// Add a note
@@ -51,6 +60,9 @@ pub(crate) enum IncidentCommand {
     Untag(TagArgs),
     /// Link a ticket
     Ticket(TicketArgs),
+    /// Say what a release has to do with it: it caused it, is related, or is not
+    #[command(after_help = LINK_CHANGE_EXAMPLES)]
+    LinkChange(LinkChangeArgs),
     /// Change the state: OPEN, MITIGATING, RESOLVED, … (or a status: INVESTIGATING, MITIGATED)
     Status(StatusArgs),
     /// Change the severity
@@ -120,6 +132,14 @@ pub(crate) struct CommandArgs {
     /// Only if this is still the incident's last record, as "seq" of `incident show --json` says
     #[arg(long, value_name = "SEQ")]
     pub(crate) if_match: Option<u64>,
+}
+
+/// An incident to look at.
+#[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    /// Such as INC-2026-0042, or 42 for this year's
+    #[arg(value_parser = incident_id)]
+    pub(super) id: String,
 }
 
 /// An incident, and nothing else.

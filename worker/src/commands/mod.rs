@@ -1,21 +1,30 @@
 //! One command a file.
 
 pub(crate) mod approval;
+pub(crate) mod audit;
 pub(crate) mod candidate;
 pub(crate) mod capability;
+pub(crate) mod catalog;
+mod catalog_view;
+
 pub(crate) mod config_check;
 pub(crate) mod config_init;
 mod config_live;
 pub(crate) mod db;
+pub(crate) mod deploy;
+pub(crate) mod environment;
 pub(crate) mod follow;
 pub(crate) mod incident;
 pub(crate) mod incident_args;
+mod incident_changes;
 mod incident_view;
 pub(crate) mod log;
 mod records;
+pub(crate) mod release;
 pub(crate) mod runbook;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod show;
 pub(crate) mod sign_in_link;
 pub(crate) mod temporal_setup;

@@ -8,6 +8,10 @@ use crate::{api::Api, failure::Failure, output::words, supervisor::Installation}
 /// Commander's user in the sandbox's Slack.
 const COMMANDER: &str = "U0COMMANDER";
 
+/// What is deployed where; both are in the sample catalog.
+const SERVICE: &str = "svc-checkout";
+const ENVIRONMENT: &str = "env-prod";
+
 /// How the story ended.
 pub(super) struct Told {
     pub(super) incident_id: String,
@@ -21,10 +25,12 @@ pub(super) struct Told {
 pub(super) async fn tell(installation: &Installation, progress: &Progress) -> anyhow::Result<Told> {
     let api = installation.api()?;
     let slack = Slack::new(&installation.sandbox_origins().slack)?;
+    deploy(&api, progress).await?;
     let id = declare(&api, progress).await?;
     let mut stage =
         Stage { api: &api, slack: &slack, progress, watcher: Watcher::new(&api, progress, &id), id };
     stage.completed("initiate").await?;
+    stage.link_suspect().await?;
 
     let plan = json!({ "runbook": "runbooks/rollback-deployment.md", "verify": ["postcheck"] });
     stage.start("remediate", &plan, "operator proposes to roll the deployment back").await?;
@@ -44,6 +50,20 @@ pub(super) async fn tell(installation: &Installation, progress: &Progress) -> an
     stage.approve("post-mortem").await?;
     stage.completed("post-mortem").await?;
     stage.sign_off().await
+}
+
+/// The release that was fine, and the one that was not; their pipeline tells of both.
+async fn deploy(api: &Api, progress: &Progress) -> anyhow::Result<()> {
+    let now = jiff::Timestamp::now();
+    for (sha, version, minutes_ago) in [("3c1f0aa", "2.4.0", 20 * 60), ("9f3b7de", "2.4.1", 6)] {
+        let at = now.checked_sub(jiff::SignedDuration::from_mins(minutes_ago))?;
+        let release = json!({
+            "serviceId": SERVICE, "envId": ENVIRONMENT, "sha": sha, "version": version, "status": "Active", "at": at,
+        });
+        api.with_new_key().post(&["releases"], &release).await?;
+    }
+    progress.line("CI tells that checkout 2.4.1 is active in production");
+    Ok(())
 }
 
 async fn declare(api: &Api, progress: &Progress) -> anyhow::Result<String> {
@@ -74,6 +94,24 @@ impl Stage<'_> {
     async fn start(&mut self, blueprint: &str, body: &Value, said: &str) -> anyhow::Result<()> {
         self.progress.line(said);
         self.api.with_new_key().post(&["incidents", &self.id, blueprint], body).await?;
+        Ok(())
+    }
+
+    /// The catalog names the release that may have caused it, and somebody says that it did.
+    async fn link_suspect(&self) -> anyhow::Result<()> {
+        let changes = self.api.get(&["incidents", &self.id, "changes"], &[]).await?;
+        let suspect = &changes["suspected"][0];
+        if suspect["version"] != "2.4.1" {
+            let what = format!("the release before {} is not suspected: {changes}", self.id);
+            return Err(Failure::failed(what, "`harmony demo --keep` leaves everything up for a look").into());
+        }
+        let (name, reason) = (words(&suspect["serviceName"]), words(&suspect["reason"]));
+        self.progress.line(&format!("suspected: {name} 2.4.1, {reason}"));
+        let link = json!({
+            "releaseId": suspect["id"], "relation": "caused", "reason": "Payments fail since it.",
+        });
+        self.api.with_new_key().post(&["incidents", &self.id, "changes"], &link).await?;
+        self.progress.line("operator links it as the cause");
         Ok(())
     }
 

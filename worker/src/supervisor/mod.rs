@@ -12,6 +12,7 @@
 //! end when the supervisor is gone, however it went; Temporal knows no such thing, so a reaper watches for it, and the
 //! next start looks for what was left over. One supervisor a data directory.
 
+mod audit_file;
 mod children;
 pub(crate) mod ports;
 mod ready;
@@ -37,7 +38,7 @@ use url::Url;
 use crate::{
     api::Api,
     checks,
-    commands::{stopped, temporal_setup::SEARCH_ATTRIBUTES},
+    commands::{catalog, stopped, temporal_setup::SEARCH_ATTRIBUTES},
     config::{self, Config},
     failure::Failure,
     flags::FlagService,
@@ -91,8 +92,9 @@ pub(crate) async fn dev(config: &Config, json: bool) -> anyhow::Result<()> {
     }
     tokio::select! {
         () = stopped() => {}
-        // Never ends.
+        // These never end.
         () = installation.keep_remembering() => {}
+        () = audit_file::follow(installation.config()) => {}
     }
     output::say("stopping");
     installation.stop().await;
@@ -157,7 +159,27 @@ impl Installation {
             _lock: lock,
         };
         ready::everything(&installation, &client).await?;
+        installation.describe_services(say).await;
         Ok(installation)
+    }
+
+    /// Writes the sample services where there are none yet, so that there is something to deploy. That somebody's own
+    /// directory does not let `operator` do so is no reason to end.
+    async fn describe_services(&self, say: &(dyn Fn(&str) + Sync)) {
+        let written = async {
+            let api = self.api()?;
+            let any = [("retired", "true".to_owned()), ("limit", "1".to_owned())];
+            let services = api.get(&["services"], &any).await?;
+            if services["services"].as_array().is_some_and(|known| !known.is_empty()) {
+                return Ok(0);
+            }
+            catalog::apply_file(&api, &self.config.in_data_dir(sample::CATALOG)).await
+        };
+        match written.await {
+            Ok(0) => {}
+            Ok(count) => say(&format!("described {count} sample services and environments")),
+            Err(error) => say(&format!("warning: the sample services were not described: {error:#}")),
+        }
     }
 
     /// The line of `dev --json`.
