@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     api::Api,
     commands::{incident_args::KeyArgs, show::items},
+    config::Config,
     failure::Failure,
-    moments, output,
-    output::words,
+    moments,
+    output::{self, words},
     people::People,
     terminal::{Span, Tone, span},
 };
@@ -81,12 +82,7 @@ impl PageArgs {
 }
 
 /// Retires a service or an environment, `kind` in the singular. It cannot be taken back, so a terminal is asked first.
-pub(super) async fn retire(
-    config: &crate::config::Config,
-    kind: &str,
-    args: &RetireArgs,
-    json: bool,
-) -> anyhow::Result<()> {
+pub(super) async fn retire(config: &Config, kind: &str, args: &RetireArgs, json: bool) -> anyhow::Result<()> {
     let question = format!("Retire {kind} {}? Nothing new happens to it, and its id stays taken.", args.id);
     if !args.yes && !json && output::is_interactive() && !output::confirm(&question) {
         return Err(Failure::failed("nothing was retired", "run the command again when it should be").into());
@@ -94,7 +90,7 @@ pub(super) async fn retire(
     let collection = format!("{kind}s");
     let api = Api::open(config, args.key.idempotency_key.clone())?;
     let before = api.get(&[&collection, &args.id], &[]).await?;
-    let body = serde_json::json!({ "reason": args.reason.clone().unwrap_or_default() });
+    let body = json!({ "reason": args.reason.clone().unwrap_or_default() });
     let reply = api.post(&[&collection, &args.id, "retire"], &body).await?.body;
     if json {
         output::json(&reply);
@@ -251,8 +247,6 @@ pub(super) fn metadata(values: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn text(line: &[Span]) -> String {

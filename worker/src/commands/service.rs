@@ -111,9 +111,8 @@ fn index(services: &[Value], environments: &[(String, String)]) -> (Vec<String>,
             name.push_str(" (retired)");
         }
         let mut row: Vec<Span> = vec![span(Tone::Strong, words(&service["id"])), name.into()];
-        row.extend(environments.iter().map(|(id, _)| match has(id) {
-            true => release_cell(&service["latestReleases"][id.as_str()]),
-            false => "".into(),
+        row.extend(environments.iter().map(|(id, _)| {
+            if has(id) { release_cell(&service["latestReleases"][id.as_str()]) } else { "".into() }
         }));
         row.push(open_incidents(&service["openIncidents"]));
         row.push(span(Tone::Faint, moments::ago(&service["updatedAt"])));
