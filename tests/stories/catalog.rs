@@ -127,12 +127,11 @@ async fn the_release_before_an_incident_is_suspected_linked_and_on_record() {
     let report = answered(&world, &verify);
     assert_eq!(report["verified"], true, "{report}");
     // Without one record of the service, it does not.
-    let last = export
-        .lines()
-        .rposition(|line| line.contains("svc/svc-ledger") && line.contains("canonical"))
-        .unwrap();
+    let lines: Vec<&str> = export.lines().collect();
+    let is_its_record = |line: &&str| line.contains("svc/svc-ledger") && line.contains("canonical");
+    let last = lines.iter().rposition(is_its_record).unwrap();
     let cut: Vec<&str> =
-        export.lines().enumerate().filter(|(at, _)| *at != last).map(|(_, line)| line).collect();
+        lines.iter().enumerate().filter(|(at, _)| *at != last).map(|(_, line)| *line).collect();
     std::fs::write(&exported, cut.join("\n")).unwrap();
     let (code, _) = refusal(&world.harmony(&verify));
     assert_eq!(code, 1);
