@@ -12,8 +12,8 @@ use utoipa::{
 };
 
 use crate::{
-    acts, approvals, blueprints, candidates, catalog, facts, incidents, log, people, responders, resume, review,
-    status, views,
+    acts, approvals, blueprints, candidates, catalog, facts, incidents, log, people, responders, resume,
+    review, status, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
@@ -428,7 +428,13 @@ const OPERATIONS: &[Operation] = &[
         ],
         &[(200, "The runs with what they said.", JSON, "RunList")],
     ),
-    get("/runs/{id}", "Catalog", "One run with what it said.", &[], &[(200, "The run.", JSON, "WorkflowRun")]),
+    get(
+        "/runs/{id}",
+        "Catalog",
+        "One run with what it said.",
+        &[],
+        &[(200, "The run.", JSON, "WorkflowRun")],
+    ),
     get(
         "/audit",
         "Log",

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!((gate.status.as_str(), gate.status()), ("timeout", Some(GateStatus::Timeout)));
         assert_eq!(
             "paused".parse::<GateStatus>().unwrap_err().to_string(),
-            "gate status \"paused\" is not known; use one of pending, escalated, approved, rejected, timeout, \
+            "gate status \"paused\" is not known; use one of pending, escalated, approved, rejected, skipped, timeout, \
              cancelled, none"
         );
     }

@@ -1,6 +1,6 @@
 //! What stdout is: a terminal of some width, with colours or without, or a pipe.
 //!
-//! Decided once, from `--color`, NO_COLOR and TERM, before anything is printed. A pipe gets no colours, no cut columns
+//! Decided once, from `--color`, `NO_COLOR` and TERM, before anything is printed. A pipe gets no colours, no cut columns
 //! and exact times in UTC; a terminal gets what a person reads at a glance.
 
 use std::{io::IsTerminal, sync::OnceLock};

@@ -292,9 +292,10 @@ mod tests {
 
     #[test]
     fn every_report_of_a_deployment_is_about_one_release() {
-        let id = |report: &ChangeReport| match placed(report) {
-            Placed::Release { release, .. } => release.id,
-            other => panic!("{other:?}"),
+        let id = |report: &ChangeReport| {
+            let placed = placed(report);
+            let Placed::Release { release, .. } = placed else { panic!("{placed:?}") };
+            release.id
         };
         let first = report("github.com/blackroad/checkout", "checkout", "prod");
         let mut later = first.clone();

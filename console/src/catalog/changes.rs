@@ -9,7 +9,10 @@ use harmony_catalog::{
     suspects::{DEFAULT_WINDOW, Declared, suspects},
     views::{ReleaseView, active_before},
 };
-use harmony_eventlog::{StreamState, catalog::{CatalogFilter, CatalogKind}};
+use harmony_eventlog::{
+    StreamState,
+    catalog::{CatalogFilter, CatalogKind},
+};
 use harmony_incidents::{
     self as incidents, EnvironmentId, IncidentId, ReleaseId, Right,
     judge::payload,
@@ -127,7 +130,9 @@ async fn services(call: &Call, incident: &IncidentState) -> Result<Vec<ServiceSt
         found.extend(state.service().map(|one| (one.id.clone(), one)));
     }
     // A service may be called by its name; only then is it searched for.
-    for name in declared.services.iter().filter(|name| !found.contains_key(*name)).cloned().collect::<Vec<_>>() {
+    for name in
+        declared.services.iter().filter(|name| !found.contains_key(*name)).cloned().collect::<Vec<_>>()
+    {
         for state in log.catalog(org, &page(Vec::new(), Some(name.clone()))).await? {
             let named = state.service().filter(|one| declared.names(one));
             found.extend(named.map(|one| (one.id.clone(), one)));
@@ -187,8 +192,8 @@ pub(crate) async fn link(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
     let ChangeBody { release_id, relation, reason } = call.body()?;
     let release: ReleaseId = named("releaseId", &release_id)?;
-    let relation = harmony_catalog::words::relation(&relation)
-        .map_err(|error| ApiError::Invalid(error.to_string()))?;
+    let relation =
+        harmony_catalog::words::relation(&relation).map_err(|error| ApiError::Invalid(error.to_string()))?;
     record(&call, &incident, &state, &release, relation, &reason).await?;
     let state = call.app.doors.log.state(&call.caller.org, &incident).await?.unwrap_or(state);
     let answer = json!({

@@ -6,7 +6,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_catalog::{Command, entity::Environment};
-use harmony_eventlog::{StreamState, catalog::{CatalogFilter, CatalogKind}};
+use harmony_eventlog::{
+    StreamState,
+    catalog::{CatalogFilter, CatalogKind},
+};
 use harmony_incidents::{EnvironmentId, Right, log::EnvironmentState};
 use serde_json::json;
 

@@ -42,9 +42,9 @@ async fn append_as(
     let judge = |state: &StreamState, facts: &Facts| match state {
         StreamState::Service(state) => judge_service(state, command, context, rules, facts),
         StreamState::Environment(state) => judge_environment(state, command, context),
-        StreamState::Incident(_) => Err(Refusal::Invalid {
-            explanation: format!("{stream} is no stream of the catalog"),
-        }),
+        StreamState::Incident(_) => {
+            Err(Refusal::Invalid { explanation: format!("{stream} is no stream of the catalog") })
+        }
     };
     let key = if part.is_empty() { call.key() } else { format!("{}/{part}", call.key()) };
     let appended = call

@@ -111,9 +111,10 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let mut found = call.app.doors.log.releases(&call.caller.org, &filter).await?;
     let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = found.last().filter(|_| more).map(|last| {
-        cursor(&[&last.release.created_at_us.to_string(), &last.release.release_id])
-    });
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|last| cursor(&[&last.release.created_at_us.to_string(), &last.release.release_id]));
     let mut body = json!({ "releases": views(&call, &found).await? });
     if let Some(next) = next {
         body["nextCursor"] = json!(next);
@@ -170,7 +171,10 @@ pub(crate) async fn create(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Records a release, and what the audit says of that.
-pub(crate) async fn deploy(call: &Call, body: ReleaseBody) -> Result<(Release, Option<AuditEvent>), ApiError> {
+pub(crate) async fn deploy(
+    call: &Call,
+    body: ReleaseBody,
+) -> Result<(Release, Option<AuditEvent>), ApiError> {
     let service: ServiceId = named("serviceId", &body.service_id)?;
     let status = body.status.as_deref().map_or(Ok(ReleaseStatus::Draft), status_of)?;
     let release = NewRelease {

@@ -12,7 +12,10 @@ use harmony_catalog::{
     entity::Service,
     views::{ReleaseView, latest_by_environment},
 };
-use harmony_eventlog::{Filter, StreamState, catalog::{CatalogFilter, CatalogKind}};
+use harmony_eventlog::{
+    Filter, StreamState,
+    catalog::{CatalogFilter, CatalogKind},
+};
 use harmony_incidents::{Right, ServiceId, log::ServiceState, words};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -80,8 +83,14 @@ pub(crate) async fn index(
     after: Option<String>,
     limit: u32,
 ) -> Result<(Vec<ServiceLine>, bool), ApiError> {
-    let filter =
-        CatalogFilter { kind: CatalogKind::Service, ids: Vec::new(), search, retired, after, limit: limit + 1 };
+    let filter = CatalogFilter {
+        kind: CatalogKind::Service,
+        ids: Vec::new(),
+        search,
+        retired,
+        after,
+        limit: limit + 1,
+    };
     let found = call.app.doors.log.catalog(&call.caller.org, &filter).await?;
     let mut states: Vec<ServiceState> = found.into_iter().filter_map(StreamState::service).collect();
     let more = states.len() > usize::try_from(limit).unwrap_or(usize::MAX);
@@ -97,7 +106,8 @@ pub(crate) async fn lines(call: &Call, states: &[ServiceState]) -> Result<Vec<Se
         .iter()
         .map(|state| {
             let latest = latest_by_environment(state).into_iter();
-            let latest = latest.filter_map(|(id, one)| Some((id.to_owned(), ReleaseView::of(state, one).ok()?)));
+            let latest =
+                latest.filter_map(|(id, one)| Some((id.to_owned(), ReleaseView::of(state, one).ok()?)));
             Ok(ServiceLine {
                 service: view(state)?,
                 latest_releases: latest.collect(),

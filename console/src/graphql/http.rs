@@ -57,14 +57,17 @@ async fn answer(gateway: &Gateway, request: HttpRequest) -> Result<Answer, NoReq
         Method::GET => of_query(parts.uri.query().unwrap_or_default())?,
         Method::POST => {
             let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            let kind =
+                kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             if kind != JSON {
                 return Err(NoRequest::new(
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
                     "a GraphQL request is sent as application/json",
                 ));
             }
-            let body = Bytes::from_request(HttpRequest::from_parts(parts, body), &()).await.map_err(ApiError::from)?;
+            let body = Bytes::from_request(HttpRequest::from_parts(parts, body), &())
+                .await
+                .map_err(ApiError::from)?;
             of_body(&body)?
         }
         _ => {
@@ -116,7 +119,8 @@ impl Parameters {
 }
 
 fn of_body(body: &[u8]) -> Result<Parameters, NoRequest> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))?;
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))?;
     if !value.is_object() {
         return Err(bad("the body is not a JSON object with `query`".to_owned()));
     }
@@ -200,7 +204,8 @@ fn accepted(headers: &HeaderMap) -> &'static str {
     for one in header.split(',') {
         let mut parts = one.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|text| text.parse().ok()).unwrap_or(1.0);
+        let weight =
+            parts.find_map(|part| part.strip_prefix("q=")).and_then(|text| text.parse().ok()).unwrap_or(1.0);
         let named = match kind.as_str() {
             RESPONSE_JSON => RESPONSE_JSON,
             JSON | "*/*" | "application/*" => JSON,
@@ -233,7 +238,14 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_told_by_its_parameter() {
-        for body in ["", "[]", "{}", r#"{"query":1}"#, r#"{"query":"{a}","variables":[]}"#, r#"{"query":"{a}","operationName":{}}"#] {
+        for body in [
+            "",
+            "[]",
+            "{}",
+            r#"{"query":1}"#,
+            r#"{"query":"{a}","variables":[]}"#,
+            r#"{"query":"{a}","operationName":{}}"#,
+        ] {
             assert!(of_body(body.as_bytes()).is_err(), "{body}");
         }
         assert!(of_body(br#"{"query":"{a}","variables":null,"operationName":null,"extensions":{}}"#).is_ok());

@@ -42,7 +42,13 @@ struct Asker {
 impl Asker {
     /// A request to the API by whoever asks; `field` tells several of one operation from each other.
     fn call(&self, field: &str, body: &Value) -> Call {
-        Call::by_door(self.app.clone(), self.caller.clone(), format!("graphql/{}/{field}", self.request), &[], body)
+        Call::by_door(
+            self.app.clone(),
+            self.caller.clone(),
+            format!("graphql/{}/{field}", self.request),
+            &[],
+            body,
+        )
     }
 }
 

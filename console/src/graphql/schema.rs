@@ -19,11 +19,7 @@ use super::{Asker, problem};
 use crate::{
     call::Call,
     catalog::{
-        self,
-        audit::Wanted,
-        changes::Change as ApiChange,
-        releases::ReleaseBody,
-        services::ServiceLine,
+        self, audit::Wanted, changes::Change as ApiChange, releases::ReleaseBody, services::ServiceLine,
     },
     error::ApiError,
 };
@@ -336,13 +332,16 @@ impl Query {
             after: None,
             limit: 1,
         };
-        let found = told(call.app.doors.log.catalog(&call.caller.org, &filter).await.map_err(ApiError::from))?;
+        let found =
+            told(call.app.doors.log.catalog(&call.caller.org, &filter).await.map_err(ApiError::from))?;
         let states: Vec<_> = found.into_iter().filter_map(harmony_eventlog::StreamState::service).collect();
         Ok(told(catalog::services::lines(&call, &states).await)?.pop().map(Service::from))
     }
 
     /// Services, by id.
-    #[graphql(complexity = "10 + usize::try_from(first.unwrap_or(50)).unwrap_or_default() * child_complexity / 10")]
+    #[graphql(
+        complexity = "10 + usize::try_from(first.unwrap_or(50)).unwrap_or_default() * child_complexity / 10"
+    )]
     async fn services(
         &self,
         context: &Context<'_>,
@@ -355,12 +354,16 @@ impl Query {
         let after_is_there = after.is_some();
         let (lines, more) = told(catalog::services::index(&call, search_query, false, after, limit).await)?;
         let mut connection = Connection::new(after_is_there, more);
-        connection.edges.extend(lines.into_iter().map(|line| Edge::new(line.service.id.to_string(), line.into())));
+        connection
+            .edges
+            .extend(lines.into_iter().map(|line| Edge::new(line.service.id.to_string(), line.into())));
         Ok(connection)
     }
 
     /// Environments, by id.
-    #[graphql(complexity = "10 + usize::try_from(first.unwrap_or(50)).unwrap_or_default() * child_complexity / 10")]
+    #[graphql(
+        complexity = "10 + usize::try_from(first.unwrap_or(50)).unwrap_or_default() * child_complexity / 10"
+    )]
     async fn environments(
         &self,
         context: &Context<'_>,
@@ -403,16 +406,17 @@ impl Query {
             limit: self::limit("limit", Some(limit), 50)?,
             ..ReleaseFilter::default()
         };
-        let found = told(call.app.doors.log.releases(&call.caller.org, &filter).await.map_err(ApiError::from))?;
+        let found =
+            told(call.app.doors.log.releases(&call.caller.org, &filter).await.map_err(ApiError::from))?;
         Ok(told(catalog::releases::views(&call, &found).await)?.into_iter().map(Release::from).collect())
     }
 
     /// One release.
     async fn release(&self, context: &Context<'_>, id: ID) -> Result<Option<Release>> {
         let call = reading(context)?;
-        let filter =
-            ReleaseFilter { ids: vec![self::id("id", &id)?], limit: 1, ..ReleaseFilter::default() };
-        let found = told(call.app.doors.log.releases(&call.caller.org, &filter).await.map_err(ApiError::from))?;
+        let filter = ReleaseFilter { ids: vec![self::id("id", &id)?], limit: 1, ..ReleaseFilter::default() };
+        let found =
+            told(call.app.doors.log.releases(&call.caller.org, &filter).await.map_err(ApiError::from))?;
         Ok(told(catalog::releases::views(&call, &found).await)?.pop().map(Release::from))
     }
 
@@ -445,7 +449,8 @@ impl Query {
     async fn incident(&self, context: &Context<'_>, id: ID) -> Result<Option<Incident>> {
         let call = reading(context)?;
         let incident: IncidentId = self::id("id", &id)?;
-        let found = told(call.app.doors.log.state(&call.caller.org, &incident).await.map_err(ApiError::from))?;
+        let found =
+            told(call.app.doors.log.state(&call.caller.org, &incident).await.map_err(ApiError::from))?;
         Ok(found.map(|state| incident_of(&call.caller.org, &state, &state.service_name)))
     }
 
@@ -454,8 +459,10 @@ impl Query {
     async fn changes(&self, context: &Context<'_>, incident_id: ID) -> Result<Changes> {
         let call = reading(context)?;
         let incident: IncidentId = id("incidentId", &incident_id)?;
-        let found = told(call.app.doors.log.state(&call.caller.org, &incident).await.map_err(ApiError::from))?;
-        let state = found.ok_or_else(|| problem(&ApiError::NotFound(format!("incident {incident} does not exist"))))?;
+        let found =
+            told(call.app.doors.log.state(&call.caller.org, &incident).await.map_err(ApiError::from))?;
+        let state = found
+            .ok_or_else(|| problem(&ApiError::NotFound(format!("incident {incident} does not exist"))))?;
         let changes = told(catalog::changes::of(&call, &state).await)?;
         Ok(Changes {
             linked: changes.linked.into_iter().map(Change::from).collect(),
@@ -554,7 +561,8 @@ fn incident_of(org: &OrgId, state: &IncidentState, service: &str) -> Incident {
         severity: words::severity_view(state.severity()).to_owned(),
         started_at: jiff::Timestamp::from_microsecond(state.created_at_us).unwrap_or_default().to_string(),
         status: words::status(state.state(), state.phase()).to_owned(),
-        link: page.map_or_else(|| format!("/orgs/{org}/incidents/{}", state.incident), |link| link.url.clone()),
+        link: page
+            .map_or_else(|| format!("/orgs/{org}/incidents/{}", state.incident), |link| link.url.clone()),
         title,
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use async_graphql::{Data, Subscription as GraphqlSubscription, http::{WebSocket as Protocol, WebSocketProtocols, WsMessage}};
+use async_graphql::{
+    Data, Subscription as GraphqlSubscription,
+    http::{WebSocket as Protocol, WebSocketProtocols, WsMessage},
+};
 use axum::{
     extract::{
         RawQuery, State,
@@ -16,7 +19,12 @@ use futures_util::{SinkExt as _, Stream, StreamExt as _, stream};
 use harmony_incidents::{ServiceId, StreamId};
 use uuid::Uuid;
 
-use super::{Asker, BODY_LIMIT_BYTES, http::{Gateway, org}, problem, schema::AuditEvent};
+use super::{
+    Asker, BODY_LIMIT_BYTES,
+    http::{Gateway, org},
+    problem,
+    schema::AuditEvent,
+};
 use crate::{App, auth::Caller, catalog, error::ApiError};
 
 /// How often the log is asked for what is new.
@@ -40,9 +48,8 @@ impl Subscription {
         let asker = context.data::<Asker>()?.clone();
         let call = asker.call("auditEvents", &serde_json::Value::Null);
         catalog::may_read(&call).map_err(|error| problem(&error))?;
-        let service: ServiceId = service_id
-            .parse()
-            .map_err(|error| problem(&ApiError::Invalid(format!("serviceId: {error}"))))?;
+        let service: ServiceId =
+            service_id.parse().map_err(|error| problem(&ApiError::Invalid(format!("serviceId: {error}"))))?;
         let state = catalog::service(&call, &service).await.map_err(|error| problem(&error))?;
         let stream: StreamId = service.into();
         Ok(followed(asker, stream, state.seq))
@@ -105,13 +112,14 @@ pub(super) async fn socket(
 
 async fn serve(gateway: Gateway, org: String, header: Option<HeaderValue>, socket: WebSocket) {
     let (mut out, incoming) = socket.split();
-    let incoming = incoming.take_while(|message| std::future::ready(message.is_ok())).filter_map(async |message| {
-        match message {
-            Ok(Message::Text(text)) => Some(text.as_bytes().to_vec()),
-            Ok(Message::Binary(bytes)) => Some(bytes.to_vec()),
-            _ => None,
-        }
-    });
+    let incoming =
+        incoming.take_while(|message| std::future::ready(message.is_ok())).filter_map(async |message| {
+            match message {
+                Ok(Message::Text(text)) => Some(text.as_bytes().to_vec()),
+                Ok(Message::Binary(bytes)) => Some(bytes.to_vec()),
+                _ => None,
+            }
+        });
     let app = gateway.app.clone();
     let protocol = Protocol::new(gateway.schema, incoming, WebSocketProtocols::GraphQLWS)
         .on_connection_init(move |payload| async move {
@@ -125,7 +133,9 @@ async fn serve(gateway: Gateway, org: String, header: Option<HeaderValue>, socke
     while let Some(message) = protocol.next().await {
         let message = match message {
             WsMessage::Text(text) => Message::Text(text.into()),
-            WsMessage::Close(code, reason) => Message::Close(Some(CloseFrame { code, reason: reason.into() })),
+            WsMessage::Close(code, reason) => {
+                Message::Close(Some(CloseFrame { code, reason: reason.into() }))
+            }
         };
         if out.send(message).await.is_err() {
             return;
@@ -141,7 +151,9 @@ async fn asker(
 ) -> Result<Asker, ApiError> {
     let named = payload["authorization"].as_str().or_else(|| payload["Authorization"].as_str());
     let value = match named {
-        Some(text) => Some(HeaderValue::from_str(text).map_err(|_| ApiError::Unauthorized("there is no token"))?),
+        Some(text) => {
+            Some(HeaderValue::from_str(text).map_err(|_| ApiError::Unauthorized("there is no token"))?)
+        }
         None => header,
     };
     let mut headers = HeaderMap::new();

@@ -106,7 +106,8 @@ async fn releases_go_forward_and_are_promoted_as_new_ones() {
     assert_eq!(tell("Active").await.ok(200)["status"], "Active");
     // Late: it changes nothing.
     assert_eq!(tell("Promoting").await.ok(200)["status"], "Active");
-    let promoted = world.post("deployer", "releases/rel-123/promote", json!({ "envId": "env-prod" })).await.ok(201);
+    let promoted =
+        world.post("deployer", "releases/rel-123/promote", json!({ "envId": "env-prod" })).await.ok(201);
     assert_eq!(promoted["release"]["promotedFrom"], "rel-123");
     assert_eq!(promoted["release"]["sha"], "9f3b7de");
     assert_eq!(promoted["audit"]["subjectType"], "Release");
@@ -130,7 +131,10 @@ async fn what_changed_is_suspected_linked_and_audited() {
 
     let link = json!({ "releaseId": "rel-123", "relation": "caused", "reason": "errors began with it" });
     world.post("viewer", &format!("incidents/{id}/changes"), link.clone()).await.problem(403);
-    let linked = world.post_with_key("oncall", &format!("incidents/{id}/changes"), "link-1", link.clone()).await.ok(200);
+    let linked = world
+        .post_with_key("oncall", &format!("incidents/{id}/changes"), "link-1", link.clone())
+        .await
+        .ok(200);
     assert_eq!(linked["changes"]["linked"][0]["relation"], "caused");
     assert_eq!(linked["changes"]["suspected"], json!([]));
     world.post_with_key("oncall", &format!("incidents/{id}/changes"), "link-1", link).await.ok(200);
@@ -143,7 +147,9 @@ async fn what_changed_is_suspected_linked_and_audited() {
     let (mut seen, mut next) = (Vec::new(), String::new());
     loop {
         let page = world.get("viewer", &format!("audit?limit=2{next}")).await.ok(200);
-        seen.extend(page["events"].as_array().unwrap().iter().map(|one| (one["stream"].clone(), one["seq"].clone())));
+        seen.extend(
+            page["events"].as_array().unwrap().iter().map(|one| (one["stream"].clone(), one["seq"].clone())),
+        );
         match page["nextCursor"].as_str() {
             Some(cursor) => next = format!("&cursor={cursor}"),
             None => break,
@@ -186,10 +192,16 @@ async fn graphql_over_http_keeps_its_limits_and_statuses() {
     let nobody = Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
     let reply = world.send(nobody.body(Body::from("{\"query\":\"{ __typename }\"}")).unwrap()).await;
     assert_eq!(reply.ok(401)["errors"][0]["extensions"]["code"], "urn:harmony:problem:unauthorized");
-    let deep = format!("{}{}", "{ __schema { types { fields { type ".to_owned() + &"{ ofType ".repeat(12), "{ name } ".to_owned() + &"} ".repeat(16));
+    let deep = format!(
+        "{}{}",
+        "{ __schema { types { fields { type ".to_owned() + &"{ ofType ".repeat(12),
+        "{ name } ".to_owned() + &"} ".repeat(16)
+    );
     let told = ask(&world, "viewer", &deep, Value::Null).await.ok(200);
     assert!(told["errors"][0]["message"].as_str().unwrap().contains("too deep"), "{told}");
-    let aliases: String = (0..60).map(|n| format!("a{n}: services(first: 200) {{ edges {{ node {{ id name }} }} }} ")).collect();
+    let aliases: String = (0..60)
+        .map(|n| format!("a{n}: services(first: 200) {{ edges {{ node {{ id name }} }} }} "))
+        .collect();
     let told = ask(&world, "viewer", &format!("{{ {aliases} }}"), Value::Null).await.ok(200);
     assert!(told["errors"][0]["message"].as_str().unwrap().contains("complex"), "{told}");
     let long = format!("{{ __typename }} # {}", "x".repeat(65 * 1024));
@@ -201,7 +213,10 @@ async fn graphql_over_http_keeps_its_limits_and_statuses() {
         request.header(header::AUTHORIZATION, "Bearer token-deployer").body(Body::empty()).unwrap()
     };
     assert_eq!(world.send(get("{ __typename }")).await.ok(200)["data"]["__typename"], "Query");
-    world.send(get("mutation { deployPromote(releaseId: \"a\", toEnvId: \"b\") { release { id } } }")).await.ok(405);
+    world
+        .send(get("mutation { deployPromote(releaseId: \"a\", toEnvId: \"b\") { release { id } } }"))
+        .await
+        .ok(405);
     // A document that is wrong: 200 for those of old, 400 and no data for the others.
     let wrong = |accept: &str| {
         Request::post("/graphql")
@@ -216,7 +231,8 @@ async fn graphql_over_http_keeps_its_limits_and_statuses() {
     assert_eq!(reply.content_type, "application/graphql-response+json; charset=utf-8");
     assert_eq!(reply.ok(400).get("data"), None);
     let sdl = world.send(Request::get("/graphql/schema.graphql").body(Body::empty()).unwrap()).await;
-    for name in ["deployCreate(", "deployPromote(", "auditTail(", "auditEvents(", "type DeployMutationResult"] {
+    for name in ["deployCreate(", "deployPromote(", "auditTail(", "auditEvents(", "type DeployMutationResult"]
+    {
         assert!(sdl.text.contains(name), "{name}");
     }
 }
@@ -227,11 +243,19 @@ async fn subscriber_hears_of_a_promotion_and_nobody_subscribes_without_a_token()
     world.post("deployer", "releases", release()).await.ok(201);
     let address = world.listen(Capacity::default(), Timeouts::default()).await;
     let mut socket = connect(address).await;
-    say(&mut socket, json!({ "type": "connection_init", "payload": { "authorization": "Bearer nobody" } })).await;
-    assert!(matches!(socket.next().await, None | Some(Ok(Message::Close(_)))), "closed");
+    say(&mut socket, json!({ "type": "connection_init", "payload": { "authorization": "Bearer nobody" } }))
+        .await;
+    match socket.next().await {
+        Some(Ok(Message::Text(text))) => assert!(text.contains("connection_error"), "{text}"),
+        other => assert!(matches!(other, None | Some(Ok(Message::Close(_)))), "{other:?}"),
+    }
 
     let mut socket = connect(address).await;
-    say(&mut socket, json!({ "type": "connection_init", "payload": { "authorization": "Bearer token-viewer" } })).await;
+    say(
+        &mut socket,
+        json!({ "type": "connection_init", "payload": { "authorization": "Bearer token-viewer" } }),
+    )
+    .await;
     assert_eq!(heard(&mut socket).await["type"], "connection_ack");
     let query = "subscription { auditEvents(serviceId: \"svc-demo\") { action subjectType actor } }";
     say(&mut socket, json!({ "id": "1", "type": "subscribe", "payload": { "query": query } })).await;
@@ -276,5 +300,15 @@ async fn heard(socket: &mut Socket) -> Value {
 }
 
 fn url_encoded(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            },
+        )
+        .collect()
 }

@@ -103,11 +103,7 @@ impl Audit for Snapshots<'_> {
         Ok(Page { next, open: Box::new(move || Ok(Opened { rows, strays })) })
     }
 
-    async fn projection(
-        &mut self,
-        org: &OrgId,
-        stream: &StreamId,
-    ) -> Result<Option<Projection>, LogError> {
+    async fn projection(&mut self, org: &OrgId, stream: &StreamId) -> Result<Option<Projection>, LogError> {
         let place = || stream.to_string();
         let Some(row) = &self.hold(org, stream).await?.head else { return Ok(None) };
         Ok(Some(Projection::Incident(Box::new(IncidentProjection {

@@ -6,9 +6,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use harmony_incidents::{
-    Answer, IncidentId, OrgId, StreamId, log::IncidentState, record::is_committed,
-};
+use harmony_incidents::{Answer, IncidentId, OrgId, StreamId, log::IncidentState, record::is_committed};
 use harmony_protos::{log::Record, texts};
 use prost::Message;
 
@@ -219,15 +217,10 @@ impl DynamoLog {
     }
 
     /// A head with all of its state, where that takes more than one item.
-    pub(super) async fn whole_head(
-        &self,
-        org: &OrgId,
-        stream: &StreamId,
-    ) -> Result<Option<Item>, LogError> {
+    pub(super) async fn whole_head(&self, org: &OrgId, stream: &StreamId) -> Result<Option<Item>, LogError> {
         let mut collisions = Collisions::none();
         loop {
-            let Some(mut row) = self.get(&self.tables.incidents, head_key(org, stream).item()).await?
-            else {
+            let Some(mut row) = self.get(&self.tables.incidents, head_key(org, stream).item()).await? else {
                 return Ok(None);
             };
             let parts: usize = number(&row, "parts", || stream.to_string())?;
@@ -352,7 +345,11 @@ impl DynamoLog {
             (Sort::OldestFirst, Some(after)) => *parts > after,
             (Sort::MostSevereFirst, _) | (_, None) => true,
         };
-        Ok(all.into_iter().filter(behind).map(|(year, number)| IncidentId::new(year, number).into()).collect())
+        Ok(all
+            .into_iter()
+            .filter(behind)
+            .map(|(year, number)| IncidentId::new(year, number).into())
+            .collect())
     }
 
     pub(super) async fn read_answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {

@@ -32,7 +32,7 @@ use aws_sdk_dynamodb::{
         ProjectionType, ScalarAttributeType, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
     },
 };
-use harmony_incidents::{StreamId, OrgId};
+use harmony_incidents::{OrgId, StreamId};
 use sha2::{Digest, Sha256};
 
 use super::item::{Key, broken, item, n, number, s, unavailable};

@@ -273,7 +273,11 @@ impl Transaction for Tx<'_> {
         Err(LogError::NoCatalog)
     }
 
-    async fn environment(&mut self, _: &OrgId, _: &EnvironmentId) -> Result<Option<EnvironmentState>, LogError> {
+    async fn environment(
+        &mut self,
+        _: &OrgId,
+        _: &EnvironmentId,
+    ) -> Result<Option<EnvironmentState>, LogError> {
         Err(LogError::NoCatalog)
     }
 

@@ -12,10 +12,7 @@ use harmony_eventlog::{
     export::{self, Expected},
     replay::replay,
 };
-use harmony_incidents::{
-    Answer, OrgId, Refusal, RuleSet, StreamId,
-    log::ReleaseStatus,
-};
+use harmony_incidents::{Answer, OrgId, Refusal, RuleSet, StreamId, log::ReleaseStatus};
 
 use crate::{
     stores::Backend,
@@ -60,7 +57,13 @@ fn release(id: &str, env: &str) -> Command {
 }
 
 fn becomes(id: &str, to: ReleaseStatus, reason: &str) -> Command {
-    Command::ChangeRelease { release: id.parse().unwrap(), to, reason: reason.to_owned(), at: None, run_id: None }
+    Command::ChangeRelease {
+        release: id.parse().unwrap(),
+        to,
+        reason: reason.to_owned(),
+        at: None,
+        run_id: None,
+    }
 }
 
 async fn ask(
@@ -74,13 +77,16 @@ async fn ask(
     let judge = |state: &StreamState, facts: &Facts| match state {
         StreamState::Service(state) => judge_service(state, command, &context, rules.rules(), facts),
         StreamState::Environment(state) => judge_environment(state, command, &context),
-        StreamState::Incident(_) => Err(Refusal::Invalid { explanation: "no stream of the catalog".to_owned() }),
+        StreamState::Incident(_) => {
+            Err(Refusal::Invalid { explanation: "no stream of the catalog".to_owned() })
+        }
     };
     let stream: StreamId = stream.parse().unwrap();
+    let key = format!("catalog/{key}");
     log.append_catalog(CatalogAppend {
         org: &OrgId::default(),
         stream: &stream,
-        key,
+        key: &key,
         command,
         context: &context,
         expected_seq: None,
@@ -100,14 +106,17 @@ async fn told(on: Backend) -> World {
     ask(log, "svc/svc-search", "s2", &service("search", &["env-prod"])).await.unwrap();
     ask(log, "svc/svc-shop", "r1", &release("rel-1", "env-prod")).await.unwrap();
     ask(log, "svc/svc-shop", "p1", &becomes("rel-1", ReleaseStatus::Promoting, "")).await.unwrap();
-    ask(log, "svc/svc-shop", "a1", &becomes("rel-1", ReleaseStatus::Active, "all pods are ready")).await.unwrap();
+    ask(log, "svc/svc-shop", "a1", &becomes("rel-1", ReleaseStatus::Active, "all pods are ready"))
+        .await
+        .unwrap();
     world
 }
 
 async fn streams_stand_beside_incidents_and_verify(on: Backend) {
     let world = told(on).await;
     let org = OrgId::default();
-    let streams: Vec<String> = world.log.streams(&org).await.unwrap().iter().map(ToString::to_string).collect();
+    let streams: Vec<String> =
+        world.log.streams(&org).await.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(streams[streams.len() - 3..], ["env/env-prod", "svc/svc-search", "svc/svc-shop"]);
     assert_eq!(streams[0], id(1).to_string());
     let report = world.log.verify(&org).await.unwrap();
@@ -138,7 +147,11 @@ async fn an_export_holds_all_streams_and_verifies_offline(on: Backend) {
     let line = lines.lines().find(|line| line.contains("svc/svc-shop")).unwrap();
     let forged = line.replacen("\"seq\":1", "\"seq\":2", 1);
     let verified = export::verify(lines.replace(line, &forged).as_bytes(), Expected::default()).unwrap();
-    assert!(verified.report.findings.iter().any(|one| one.incident == "svc/svc-shop"), "{:?}", verified.report);
+    assert!(
+        verified.report.findings.iter().any(|one| one.incident == "svc/svc-shop"),
+        "{:?}",
+        verified.report
+    );
 }
 
 async fn keys_and_refusals_are_kept_as_an_incidents_are(on: Backend) {
@@ -178,7 +191,8 @@ async fn lists_find_services_releases_and_who_did_what(on: Backend) {
     let after = CatalogFilter { search: None, after: Some("svc-search".to_owned()), ..filter };
     assert_eq!(log.catalog(&org, &after).await.unwrap().len(), 1);
 
-    let all = ReleaseFilter { services: vec!["svc-shop".parse().unwrap()], limit: 10, ..ReleaseFilter::default() };
+    let all =
+        ReleaseFilter { services: vec!["svc-shop".parse().unwrap()], limit: 10, ..ReleaseFilter::default() };
     let ids = |found: Vec<harmony_eventlog::catalog::StoredRelease>| {
         found.into_iter().map(|one| one.release.release_id).collect::<Vec<_>>()
     };

@@ -82,6 +82,7 @@ async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     let log = file.open().await;
     let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
     let filter = AuditFilter {
+        streams: vec!["INC-2026-0001".parse().unwrap()],
         actor: Some("oncall".to_owned()),
         newest_first: true,
         limit: 1,

@@ -67,6 +67,7 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     let log = opened(&database.address()).await.unwrap();
     let waiting = Filter { waiting: true, limit: 10, ..Filter::default() };
     let filter = AuditFilter {
+        streams: vec!["INC-2026-0001".parse().unwrap()],
         actor: Some("oncall".to_owned()),
         newest_first: true,
         limit: 1,

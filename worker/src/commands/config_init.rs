@@ -90,15 +90,14 @@ fn bare(text: &str) -> String {
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        if let Some(line) = lines.last_mut() {
-            if line.chars().count() + word.chars().count() < WIDTH {
+        match lines.last_mut().filter(|line| line.chars().count() + word.chars().count() < WIDTH) {
+            Some(line) => {
                 let gap = if line.is_empty() { "" } else { " " };
                 line.push_str(gap);
                 line.push_str(word);
-                continue;
             }
+            None => lines.push(word.to_owned()),
         }
-        lines.push(word.to_owned());
     }
     lines
 }
