@@ -79,7 +79,7 @@ async fn page_moves_on_around_what_somebody_is_typing() {
     browser
         .until(
             "the gate to be told as over",
-            "return !!document.querySelector('.gate .said')?.innerText.includes('by operator')",
+            "return !!document.querySelector('.gate .said')?.innerText.includes('by Olivia Operator')",
         )
         .await;
     let left = browser

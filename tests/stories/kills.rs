@@ -96,7 +96,7 @@ async fn cell_begins(world: &World, trace: &std::path::Path) {
 #[tokio::test]
 async fn cell_whose_worker_was_killed_is_unknown_and_a_gate_asks() {
     let world = World::start(POLICY).await;
-    let trace = slow_runbook(&world, 4);
+    let trace = slow_runbook(&world, 8);
     let (id, _) = world.initiated("Killed in the cell", "P2").await;
     world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "runbooks/slow.md" })).await;
     let gate = world.gate(&id).await;
@@ -123,7 +123,7 @@ async fn cell_whose_worker_was_killed_is_unknown_and_a_gate_asks() {
 #[tokio::test]
 async fn unknown_cell_is_skipped_on_record_and_the_runbook_goes_on() {
     let world = World::start(POLICY).await;
-    let trace = slow_runbook(&world, 4);
+    let trace = slow_runbook(&world, 8);
     let file = world.dir.path().join("runbooks/slow.md");
     let text = std::fs::read_to_string(&file).unwrap();
     let after = format!("{text}\n```bash {{ name=after }}\necho after >> {}\n```\n", trace.display());

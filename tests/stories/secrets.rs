@@ -128,11 +128,12 @@ fn secrets(dir: &Path) -> Vec<(String, String)> {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name == "token" || name.ends_with(".key") || name.contains("secret") {
+        if path.is_file() && (name == "token" || name.ends_with(".key") || name.contains("secret")) {
             secrets.push((name, fs::read_to_string(&path).unwrap().trim().to_owned()));
         }
     }
-    for entry in fs::read_dir(dir.join("tokens")).unwrap() {
+    let folders = ["tokens", "webhook-secrets"].map(|folder| fs::read_dir(dir.join(folder)).unwrap());
+    for entry in folders.into_iter().flatten() {
         let path = entry.unwrap().path();
         secrets.push((path.display().to_string(), fs::read_to_string(&path).unwrap().trim().to_owned()));
     }
