@@ -114,7 +114,7 @@ pub fn suspects<'a>(
                 format!("{place}, in {name}")
             };
             let reason = format!("{place}, {}", what.in_words(before));
-            let likely = before.as_secs().saturating_mul(weight);
+            let likely = before.as_micros().saturating_mul(i128::from(weight));
             ranked.push((likely, weight, Suspect { service, release, at, reason }));
         }
     }
