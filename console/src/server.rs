@@ -154,7 +154,9 @@ async fn answer(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.head)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        // A subscription leaves HTTP for a socket of its own.
+        .with_upgrades();
     let mut served = pin!(served);
     let mut stops = false;
     loop {

@@ -141,6 +141,8 @@ async fn serve(gateway: Gateway, org: String, header: Option<HeaderValue>, socke
             return;
         }
     }
+    // Whoever is gone by now need not be told.
+    drop(out.close().await);
 }
 
 async fn asker(
