@@ -224,7 +224,7 @@ impl Walk<'_> {
         take(browser, "review").await;
         fits_a_phone(browser, "review").await;
         browser.click_and_confirm("form[action$='/sign-off'] button").await;
-        browser.says("signed off by operator").await;
+        browser.says("signed off by Olivia Operator").await;
         assert_eq!(self.world.incident(&self.incident).await["state"], "CLOSED");
     }
 
