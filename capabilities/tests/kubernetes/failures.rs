@@ -22,8 +22,10 @@ async fn image_that_cannot_be_pulled_is_trouble_first_and_a_failure_later() {
     let bad = release("rel-1", "missing");
     patient.deploy(&bad).await;
     let words = "ImagePullBackOff: Back-off pulling image \"checkout:missing\": manifest unknown";
-    let detail = patient.running_with(&bad, words).await;
-    assert!(detail.starts_with("1 of 2 replicas are updated; pod checkout-"), "{detail}");
+    patient.running_with(&bad, words).await;
+    // The Deployment counts its pods a moment after they are there.
+    let detail = patient.running_with(&bad, "1 of 2 replicas are updated; pod checkout-").await;
+    assert!(detail.contains(words), "{detail}");
     let reason = patient_for(&world, Duration::from_secs(1)).failed(&bad).await;
     assert!(reason.contains(", container app: ") && reason.contains(words), "{reason}");
     assert!(reason.ends_with("(1 of 2 replicas are updated)"), "{reason}");
