@@ -1,7 +1,9 @@
-# One image for the worker pool, the runbook pool, the console and the jobs; its arguments tell which.
+# One image for the worker pool, the runbook pool, the console and the jobs; its arguments tell which. The target `dev` is
+# the same with the Temporal CLI inside, and runs `harmony dev`: everything there is, to try it.
 #
 #   docker build -t harmony:0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
 #   syft harmony:0.1.0 -o spdx-json > harmony-0.1.0.spdx.json      # what is in it
+#   docker build -t harmony:dev --target dev . && docker run --rm -it --network host --name harmony harmony:dev
 #
 # Both base images are pinned to a release; pin them to a digest where you build (docs/operations.md, Image).
 
@@ -31,8 +33,12 @@ ARG HARMONY_COMMIT=
 RUN cargo build --locked --release --package harmony --all-features \
     && strip target/release/harmony
 
+# What the program itself would build where it finds no Temporal CLI; for the target dev alone.
+FROM golang:1.24.5-bookworm AS temporal
+RUN CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" github.com/temporalio/cli/cmd/temporal@v1.5.1
+
 # bash for runbook cells, certificates for the vendors, nothing else that was not there.
-FROM debian:bookworm-20250630-slim
+FROM debian:bookworm-20250630-slim AS harmony
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends bash ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
@@ -59,3 +65,14 @@ VOLUME ["/var/lib/harmony"]
 EXPOSE 8088 9464
 ENTRYPOINT ["/usr/local/bin/harmony"]
 CMD ["serve"]
+
+# Everything listens on loopback, the stand-ins of the vendors, too: hence --network host. Without it the console alone can
+# be reached, by `-p 127.0.0.1:8088:8088 … dev --http 0.0.0.0:8088`. Commands: docker exec harmony harmony incident list
+FROM harmony AS dev
+COPY --from=temporal /go/bin/temporal /usr/local/bin/temporal
+ENV HARMONY_TEMPORAL_CLI=/usr/local/bin/temporal \
+    HARMONY_LOG_FORMAT=text
+CMD ["dev"]
+
+# What is built where no target is named.
+FROM harmony

@@ -58,7 +58,8 @@ def main():
     problems, checked = [], 0
     for path in sorted(pathlib.Path(sys.argv[1]).glob("*.yaml")):
         for one in yaml.safe_load_all(path.read_text()):
-            if one["apiVersion"].startswith(BUILT_IN):
+            # Helm leaves documents of nothing but comments.
+            if one is None or one["apiVersion"].startswith(BUILT_IN):
                 continue
             name = (one["apiVersion"], one["kind"])
             where = f"{path.name}: {one['kind']} {one['metadata']['name']}"

@@ -1,5 +1,5 @@
-//! Holds `deploy/` against the program: every setting, command, port, path, flag and metric that the manifests name is
-//! one that there is.
+//! Holds `deploy/` against the program: every setting, command, port, path, flag and metric that the manifests, the compose
+//! file and the systemd units name is one that there is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{
     commands::serve,
     flags::AUTO_ESCALATE_P1,
     run_worker,
-    settings::{KEYS, Kind},
+    settings::{KEYS, Kind, Settings},
 };
 
 /// Read by a library or the shell, not by Harmony's settings.
@@ -44,6 +44,10 @@ fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Every document of every manifest, with where it stands.
@@ -409,4 +413,152 @@ fn every_setting_is_documented() {
     let missing: Vec<&str> =
         KEYS.iter().map(|(key, _)| *key).filter(|key| !text.contains(&format!("`{key}`"))).collect();
     assert!(missing.is_empty(), "docs/operations.md, Configure, lacks {}", missing.join(", "));
+}
+
+/// A service of the compose file that runs Harmony.
+struct Service {
+    name: String,
+    command: Vec<String>,
+    environment: BTreeMap<String, String>,
+    whole: Value,
+}
+
+fn compose() -> Vec<Service> {
+    let text = fs::read_to_string(root().join("deploy/compose/compose.yaml")).unwrap();
+    let mut file: serde_norway::Value = serde_norway::from_str(&text).unwrap();
+    file.apply_merge().unwrap();
+    let file = serde_json::to_value(file).unwrap();
+    let services = file["services"].as_object().unwrap().iter();
+    let ours = services.filter(|(_, one)| word(one, "/image").contains("HARMONY_IMAGE"));
+    let mut services: Vec<Service> = ours
+        .map(|(name, one)| Service {
+            name: name.clone(),
+            command: array(one, "/command").map(|part| part.as_str().unwrap().to_owned()).collect(),
+            environment: serde_json::from_value(one["environment"].clone()).unwrap(),
+            whole: one.clone(),
+        })
+        .collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<&str> = services.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["console", "migrate", "runbooks", "temporal-setup", "worker"]);
+    services
+}
+
+#[test]
+fn compose_file_runs_what_there_is_and_holds_no_secret() {
+    for service in compose() {
+        let name = &service.name;
+        let line = std::iter::once("harmony").chain(service.command.iter().map(String::as_str));
+        if let Err(error) = Cli::try_parse_from(line) {
+            panic!("{name}: {error}");
+        }
+        for (setting, value) in &service.environment {
+            let kind = kind(setting).unwrap_or_else(|| panic!("{name}: there is no setting {setting}"));
+            assert!(kind == Kind::Open || value.contains("${"), "{name}: {setting} stands in the file");
+        }
+        assert_eq!(service.whole["read_only"], true, "{name}");
+        assert_eq!(service.whole["cap_drop"], serde_json::json!(["ALL"]), "{name}");
+        for port in array(&service.whole, "/ports") {
+            assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name} is open to others at {port}");
+        }
+    }
+}
+
+#[test]
+fn runbooks_of_the_compose_file_get_no_secret_and_reach_temporal_alone() {
+    let services = compose();
+    let runbooks = services.iter().find(|one| one.name == "runbooks").unwrap();
+    for setting in runbooks.environment.keys() {
+        assert_eq!(kind(setting), Some(Kind::Open), "{setting}");
+    }
+    assert_eq!(runbooks.whole["networks"], serde_json::json!(["temporal"]));
+    for other in services.iter().filter(|one| one.name != "runbooks") {
+        assert!(!other.whole.to_string().contains("runbook-secrets"), "{}", other.name);
+    }
+}
+
+#[test]
+fn compose_file_is_made_ready_once_with_keys_that_fit() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("deploy/compose");
+    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir(home.path().join("policies")).unwrap();
+    for policy in ["alerts.toml", "pagerduty.toml"] {
+        fs::copy(root().join("policies").join(policy), home.path().join("policies").join(policy)).unwrap();
+    }
+    fs::copy(root().join("deploy/compose/init"), folder.join("init")).unwrap();
+    let run = || std::process::Command::new(folder.join("init")).arg("ada").output().unwrap();
+    let first = run();
+    let stdout = String::from_utf8(first.stdout).unwrap();
+    assert!(first.status.success(), "{stdout}{}", String::from_utf8_lossy(&first.stderr));
+
+    let made = fs::read_to_string(folder.join(".env")).unwrap();
+    let made: BTreeMap<&str, &str> = made.lines().filter_map(|line| line.split_once('=')).collect();
+    let ticket = harmony_incidents::ticket::TicketKey::parse(made["HARMONY_TICKET_KEY"]).unwrap();
+    assert_eq!(ticket.public(), made["HARMONY_TICKET_PUBLIC_KEY"]);
+    // Everything that the services cannot do without is there.
+    let mut required = BTreeSet::new();
+    for service in compose() {
+        required.extend(service.environment.into_values().filter_map(|value| {
+            let (_, rest) = value.split_once("${")?;
+            rest.split_once(":?").map(|(name, _)| name.to_owned())
+        }));
+    }
+    assert!(required.len() >= 6, "{required:?}");
+    for name in &required {
+        assert!(made.contains_key(name.as_str()), "{name} is not made");
+    }
+    let directory = fs::read_to_string(folder.join("etc/directory.toml")).unwrap();
+    let directory = harmony_incidents::Directory::parse(&directory).unwrap();
+    let token = stdout.lines().find_map(|line| line.strip_prefix("the token of ada, shown once: ")).unwrap();
+    assert!(directory.by_token(token).is_some_and(|one| one.id.as_str() == "ada"));
+
+    let before = fs::read(folder.join(".env")).unwrap();
+    let second = run();
+    assert_eq!(second.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("HARMONY_SALT_KEY can never be changed"));
+    assert_eq!(fs::read(folder.join(".env")).unwrap(), before);
+}
+
+#[test]
+fn systemd_units_run_what_there_is_and_their_settings_are_right() {
+    let folder = root().join("deploy/systemd");
+    let mut commands = Vec::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        if name.ends_with(".toml") {
+            let settings = Settings::collect(&|_| None, &|_| None, Some((path, text.clone())));
+            assert!(settings.problems.is_empty(), "{name}: {:?}", settings.problems);
+            for (key, _) in
+                KEYS.iter().filter(|(key, kind)| *kind == Kind::Secret && settings.get(key).is_some())
+            {
+                panic!("{name}: {key} is a secret");
+            }
+        }
+        for line in text.lines() {
+            if let Some((_, command)) =
+                line.strip_prefix("ExecStart=").and_then(|line| line.split_once("/usr/local/bin/harmony "))
+            {
+                let words = command.trim_end_matches('\'').split(' ');
+                if let Err(error) = Cli::try_parse_from(std::iter::once("harmony").chain(words)) {
+                    panic!("{name}: {error}");
+                }
+                commands.push(name.clone());
+            }
+            if let Some((setting, value)) =
+                line.strip_prefix("Environment=").and_then(|line| line.split_once('='))
+            {
+                if setting == "HARMONY_CONFIG" {
+                    let file = value.rsplit('/').next().unwrap();
+                    assert!(folder.join(file).exists(), "{name}: there is no {file}");
+                } else {
+                    assert_eq!(kind(setting), Some(Kind::Open), "{name}: {setting}");
+                }
+            }
+        }
+    }
+    commands.sort();
+    assert_eq!(commands, ["harmony-console.service", "harmony-runbooks.service", "harmony-worker.service"]);
 }
