@@ -241,6 +241,11 @@ pub fn routers(doors: Doors) -> Routers {
     Routers { public, health }
 }
 
+/// The API's description, as `/openapi.json` answers it.
+pub fn description() -> &'static serde_json::Value {
+    openapi::document()
+}
+
 /// The API, as clients and the pages' forms reach it.
 fn api() -> Router<App> {
     Router::new().nest("/api/orgs/{org}", organisation())

@@ -11,6 +11,8 @@ mod commands;
 mod config;
 mod demo;
 mod deployments;
+#[cfg(test)]
+mod docs;
 mod failure;
 mod fanout;
 mod flags;
