@@ -273,7 +273,7 @@ fn wrong_in(line: &str, top: &clap::Command) -> Option<String> {
 fn command_line(code: &str) -> Option<&str> {
     let mut rest = code.trim().trim_start_matches("$ ");
     rest = rest.strip_prefix("docker exec harmony ").unwrap_or(rest);
-    rest = rest.strip_prefix("cargo run --quiet -- ").map_or(rest, |line| line);
+    rest = rest.strip_prefix("cargo run --quiet -- ").unwrap_or(rest);
     for prefix in ["as_harmony ", "cargo run -- "] {
         if let Some(line) = rest.strip_prefix(prefix) {
             return Some(line);
