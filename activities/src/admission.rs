@@ -14,14 +14,14 @@ use std::{
 };
 
 use harmony_blueprints::contracts::{
-    CandidatePage, ChannelArchive, ChannelDraft, ChannelInvite, ChannelOpen, ChannelPost, ChannelRef,
-    ChannelSettle, ChannelTopic, Effect, Invitation, Notice, PagingDraft, PagingNote, PagingOpen, PagingRef,
-    PagingRemark, PagingResolve, PagingUrgency, PublicDraft, PublicImpact, PublicOpen, PublicRemark,
-    PublicResolution, PublicResolve, PublicUpdate, PublishDraft, ReviewPublish, RunbookCell, Scope, Settle,
-    SeverityOf, TopicDraft,
+    ApplyOrder, CandidatePage, ChannelArchive, ChannelDraft, ChannelInvite, ChannelOpen, ChannelPost,
+    ChannelRef, ChannelSettle, ChannelTopic, Effect, Invitation, Notice, PagingDraft, PagingNote, PagingOpen,
+    PagingRef, PagingRemark, PagingResolve, PagingUrgency, PublicDraft, PublicImpact, PublicOpen,
+    PublicRemark, PublicResolution, PublicResolve, PublicUpdate, PublishDraft, ReleaseApply, ReleaseFollow,
+    ReleaseOrder, ReleasePlan, ReviewPublish, RunbookCell, Scope, Settle, SeverityOf, TopicDraft,
 };
-use harmony_eventlog::SharedLog;
-use harmony_incidents::{Answer, WorkflowId, WorkflowType};
+use harmony_eventlog::{SharedLog, catalog::ReleaseFilter};
+use harmony_incidents::{Answer, StreamId, Subject, WorkflowId, WorkflowType};
 use temporalio_client::{Client, UntypedWorkflow};
 use temporalio_common::ActivityDefinition;
 use temporalio_sdk::{
@@ -99,11 +99,19 @@ impl Runs {
         let scope = scope.ok_or_else(|| refused("it does not say which step it is"))?;
         let unknown = || refused("it is not scheduled by a run that Harmony's log knows");
         let (workflow_id, attempt) = self.begun(info).await?.ok_or_else(unknown)?;
-        if is_its_own(scope, &workflow_id, attempt) {
+        if is_its_own(scope, &workflow_id, attempt) && self.is_its_stream(scope).await? {
             Ok(())
         } else {
             Err(refused("it names a step of another run"))
         }
+    }
+
+    /// Whether a release's run writes to its own service's records.
+    async fn is_its_stream(&self, scope: &Scope) -> Result<bool, ActivityError> {
+        let Some((_, org, release)) = scope.workflow_id.release() else { return Ok(true) };
+        let filter = ReleaseFilter { ids: vec![release], limit: 1, ..ReleaseFilter::default() };
+        let found = self.log.releases(&org, &filter).await.map_err(|error| failure::log(&error))?;
+        Ok(found.into_iter().any(|one| StreamId::from(one.service) == scope.stream))
     }
 
     /// The run that schedules this, where it began and was not refused.
@@ -134,7 +142,7 @@ impl Runs {
     }
 
     async fn attempt(&self, workflow_id: &WorkflowId, run_id: &str) -> Result<Option<u32>, ActivityError> {
-        let Some((_, org, _)) = workflow_id.parts() else { return Ok(None) };
+        let Some((_, org)) = workflow_id.kind_and_org() else { return Ok(None) };
         let answer = self.log.answer(&org, &start_key(workflow_id, run_id)).await;
         Ok(match answer.map_err(|error| failure::log(&error))? {
             Some(Answer::Started { attempt, .. }) => Some(attempt),
@@ -162,9 +170,17 @@ pub(crate) fn start_key(workflow_id: &WorkflowId, run_id: &str) -> String {
 
 /// Whether a run may do this step: its own, or, where it tries again what failed, another run's of its incident.
 fn is_its_own(scope: &Scope, workflow_id: &WorkflowId, attempt: u32) -> bool {
-    let Some((kind, org, incident)) = workflow_id.parts() else { return false };
     let own = scope.workflow_id == *workflow_id && scope.attempt == attempt;
-    scope.org == org && scope.incident == incident && (own || kind == WorkflowType::Act)
+    match workflow_id.parts() {
+        Some((kind, org, incident)) => {
+            scope.org == org && scope.stream == *incident && (own || kind == WorkflowType::Act)
+        }
+        // The stream is its service's, which `blueprint.begin` looked up.
+        None => {
+            let of_a_service = matches!(scope.stream.subject(), Subject::Service(_));
+            own && of_a_service && workflow_id.release().is_some_and(|(_, org, _)| scope.org == org)
+        }
+    }
 }
 
 /// Which step an effect is. Every input of an effect is on this list, or it is not admitted.
@@ -175,6 +191,7 @@ fn scope(input: &ExecuteActivityInput) -> Option<&Scope> {
         };
     }
     scope_of!(
+        ApplyOrder,
         ChannelDraft,
         ChannelRef,
         Invitation,
@@ -186,6 +203,7 @@ fn scope(input: &ExecuteActivityInput) -> Option<&Scope> {
         PublicRemark,
         PublicResolution,
         PublishDraft,
+        ReleaseOrder,
         Settle,
         SeverityOf,
         TopicDraft,
@@ -205,7 +223,7 @@ fn admit(activity: &str, is_local: bool) -> Result<(), ActivityError> {
 }
 
 fn is_scheduled(activity: &str) -> bool {
-    let scheduled: [&dyn Named; 17] = [
+    let scheduled: [&dyn Named; 20] = [
         &CandidatePage,
         &ChannelArchive,
         &ChannelInvite,
@@ -221,6 +239,9 @@ fn is_scheduled(activity: &str) -> bool {
         &PublicOpen,
         &PublicResolve,
         &PublicUpdate,
+        &ReleaseApply,
+        &ReleaseFollow,
+        &ReleasePlan,
         &ReviewPublish,
         &RunbookCell,
     ];
@@ -251,6 +272,10 @@ mod tests {
             "candidate.evaluate",
             "candidate.open",
             "log.append",
+            "release.append",
+            "release.judge",
+            "release.look",
+            "release.start",
             "review.render",
             "runbook.propose",
             "step.recall",
@@ -269,7 +294,7 @@ mod tests {
     fn run_does_its_own_steps_and_a_retry_those_of_its_incident() {
         let scope = |workflow: &str, attempt: u32| Scope {
             org: "default".parse().unwrap(),
-            incident: "INC-2026-0001".parse().unwrap(),
+            stream: "INC-2026-0001".parse().unwrap(),
             workflow_id: workflow.parse().unwrap(),
             run_id: "run".to_owned(),
             blueprint: "remediate".to_owned(),

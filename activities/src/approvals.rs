@@ -178,7 +178,7 @@ impl Services {
         loop {
             let records = self
                 .log
-                .records(&scope.org, &scope.incident, after, RECORDS)
+                .records(&scope.org, &scope.stream, after, RECORDS)
                 .await
                 .map_err(|error| failure::log(&error))?;
             let Some(last) = records.last() else { return Ok(None) };

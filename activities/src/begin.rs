@@ -6,9 +6,10 @@
 use harmony_blueprints::contracts::{BeginReply, BeginRequest, Brief, Scope};
 use harmony_eventlog::LogError;
 use harmony_incidents::{
-    Answer, Command, IncidentId, OrgId, Principal, Right, WorkflowId, WorkflowType,
+    Answer, Command, IncidentId, OrgId, Principal, Right, StreamId, Subject, WorkflowId, WorkflowType,
     approvals::missing_for_review,
     attestation::StartClaim,
+    ids::IdError,
     log::{Authority, IncidentState},
     policy::Manual,
     promotion::AUTO_ACTOR,
@@ -20,7 +21,7 @@ use crate::{admission::start_key, failure, services::Services};
 
 impl Services {
     pub(crate) async fn begin(&self, request: BeginRequest) -> Result<BeginReply, ActivityError> {
-        let (workflow_id, org, incident) = identity(&request)?;
+        let (workflow_id, org, stream) = self.identity(&request).await?;
         let rules = self.rules.current();
         let starter = rules.directory.get(&request.initiator_id);
         let attested = self.is_attested(&request, &org, &workflow_id)?;
@@ -35,29 +36,43 @@ impl Services {
                 ),
             ));
         }
-        let kind = workflow_id.parts().map(|(kind, _, _)| kind);
+        let kind = workflow_id.kind_and_org().map(|(kind, _)| kind);
         let blueprint = workflow_id.blueprint();
-        let known = self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?;
+        let known = match stream.subject() {
+            Subject::Incident(incident) => {
+                self.log.state(&org, &incident).await.map_err(|error| failure::log(&error))?
+            }
+            Subject::Service(_) | Subject::Environment(_) => {
+                Some(self.state_of(&org, &stream).await.map_err(|error| failure::log(&error))?)
+            }
+        };
+        // A commander is one of an incident; a release is asked about the roles of the organisation alone.
+        let assigned = known.as_ref().filter(|_| stream.incident().is_some());
         let mut scope = Scope {
             org: org.clone(),
-            incident: incident.clone(),
+            stream,
             run_id: request.run_id.clone(),
             blueprint,
             attempt: 0,
             step: "start".to_owned(),
             actor: request.initiator_id.clone(),
-            authority: starter.map_or(Authority::AutoEngine, |starter| {
-                rules.access.authority(starter, &org, known.as_ref())
-            }),
+            authority: starter
+                .map_or(Authority::AutoEngine, |starter| rules.access.authority(starter, &org, assigned)),
             occurred_at: request.occurred_at,
             workflow_id,
         };
         if known.is_none() {
             self.declare(&request, &scope).await?;
         }
+        // Whoever may propose a runbook for an incident may propose to take back what caused it.
+        let rolled_back_for = self.rolled_back_for(&scope).await?;
+        let (rights, assigned) = match &rolled_back_for {
+            Some(incident) => (&[Right::OperationsExecute][..], Some(incident)),
+            None => (rights_to_start(kind), assigned),
+        };
         let missing = |starter: &Principal| {
-            let rights = rights_to_start(kind).iter();
-            rights.copied().find(|right| !rules.access.may(starter, *right, &org, known.as_ref()))
+            let rights = rights.iter();
+            rights.copied().find(|right| !rules.access.may(starter, *right, &org, assigned))
         };
         let refuse = if !attested && rules.policy.manual_starts == Manual::Refuse {
             Some("workflows started straight at Temporal are not accepted here".to_owned())
@@ -124,7 +139,7 @@ impl Services {
         let Some(incident) = &request.declare else {
             return Err(failure::last(
                 "InvalidInput",
-                format!("input.context.incident_id: {} does not exist; declare it first", scope.incident),
+                format!("input.context.incident_id: {} does not exist; declare it first", scope.stream),
             ));
         };
         let command = Command::Declare { incident: incident.clone() };
@@ -139,20 +154,40 @@ impl Services {
     }
 }
 
-fn identity(request: &BeginRequest) -> Result<(WorkflowId, OrgId, IncidentId), ActivityError> {
-    let workflow_id: WorkflowId = request
-        .workflow_id
-        .parse()
-        .map_err(|error: harmony_incidents::ids::IdError| failure::last("InvalidInput", error.to_string()))?;
-    let Some((kind, org, incident)) = workflow_id.parts() else {
+impl Services {
+    /// The workflow, its organisation, and whose records it writes.
+    async fn identity(&self, request: &BeginRequest) -> Result<(WorkflowId, OrgId, StreamId), ActivityError> {
+        let workflow_id: WorkflowId = request
+            .workflow_id
+            .parse()
+            .map_err(|error: IdError| failure::last("InvalidInput", error.to_string()))?;
+        let Some((kind, org)) = workflow_id.kind_and_org() else {
+            return Err(failure::last("InvalidInput", "the workflow id names neither incident nor release"));
+        };
+        if kind.name() != request.workflow_type {
+            return Err(failure::last(
+                "InvalidInput",
+                format!(
+                    "workflow id {workflow_id} is one of {}, not of {}",
+                    kind.name(),
+                    request.workflow_type
+                ),
+            ));
+        }
+        if let Some((_, _, release)) = workflow_id.release() {
+            let service = self.service_of(&org, &release).await?;
+            return Ok((workflow_id, org, service.into()));
+        }
+        let incident = incident_of(request, &workflow_id)?;
+        Ok((workflow_id, org, incident.into()))
+    }
+}
+
+/// The incident of a blueprint's workflow, which the input must not contradict.
+fn incident_of(request: &BeginRequest, workflow_id: &WorkflowId) -> Result<IncidentId, ActivityError> {
+    let Some((_, _, incident)) = workflow_id.parts() else {
         return Err(failure::last("InvalidInput", "the workflow id names no incident"));
     };
-    if kind.name() != request.workflow_type {
-        return Err(failure::last(
-            "InvalidInput",
-            format!("workflow id {workflow_id} is one of {}, not of {}", kind.name(), request.workflow_type),
-        ));
-    }
     if !request.incident_id.is_empty() && request.incident_id != incident.as_str() {
         return Err(failure::last(
             "InvalidInput",
@@ -162,7 +197,7 @@ fn identity(request: &BeginRequest) -> Result<(WorkflowId, OrgId, IncidentId), A
             ),
         ));
     }
-    Ok((workflow_id, org, incident))
+    Ok(incident)
 }
 
 /// What whoever starts a blueprint must have the right to.
@@ -171,6 +206,7 @@ fn rights_to_start(kind: Option<WorkflowType>) -> &'static [Right] {
         Some(WorkflowType::CloseOut) => &[Right::Resolve],
         Some(WorkflowType::PostMortem) => &[Right::Respond, Right::ConfluenceWrite],
         Some(WorkflowType::Remediate) => &[Right::Respond, Right::OperationsExecute],
+        Some(WorkflowType::Deploy | WorkflowType::Promote) => &[Right::DeployExecute],
         Some(WorkflowType::Act | WorkflowType::Initiate) | None => &[Right::Respond],
     }
 }

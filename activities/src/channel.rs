@@ -213,12 +213,12 @@ impl ConnectorActivities {
 /// The key of an effect that may rightly happen again in another step.
 pub(crate) fn step_key(scope: &Scope) -> Uuid {
     let step = EffectScope::Step { blueprint: &scope.blueprint, attempt: scope.attempt, step: &scope.step };
-    effect_key(&scope.org, &scope.incident, &step)
+    effect_key(&scope.org, &scope.stream, &step)
 }
 
 /// The key of an effect that exists once per incident.
 pub(crate) fn incident_key(scope: &Scope, resource: &str) -> Uuid {
-    effect_key(&scope.org, &scope.incident, &EffectScope::Incident { resource })
+    effect_key(&scope.org, &scope.stream, &EffectScope::Incident { resource })
 }
 
 impl Services {
@@ -237,7 +237,7 @@ impl Services {
         self.perform(ctx, scope, capability::SLACK, incident_key(scope, "channel"), async || {
             let wanted = slack::ChannelDraft {
                 name: channel_name(scope, &draft.title),
-                marker: scope.incident.to_string(),
+                marker: scope.stream.to_string(),
             };
             let channel = slack.ensure_channel(&wanted).await?;
             slack.set_topic(&channel.id, &topic).await?;
@@ -329,7 +329,7 @@ impl Services {
         let state = self.state(scope).await?;
         let title = state.title.as_ref().map(|title| title.shown()).unwrap_or_default();
         let title = visible::line(title);
-        Ok(format!("{} ({}): {title}", scope.incident, state.severity().as_str_name()))
+        Ok(format!("{} ({}): {title}", scope.stream, state.severity().as_str_name()))
     }
 
     /// What the close-out message says of the log, so that whoever kept the message can hold the log against it.
@@ -337,7 +337,7 @@ impl Services {
         if (scope.blueprint.as_str(), scope.step.as_str()) != CLOSE_OUT_MESSAGE {
             return Ok(None);
         }
-        let head = self.log.chain_head(&scope.org, &scope.incident).await;
+        let head = self.log.chain_head(&scope.org, &scope.stream).await;
         let head = head.map_err(|error| failure::log(&error))?;
         Ok(head.map(|head| format!("Log: {} records, head {}", head.seq, hex::encode(head.hash))))
     }
@@ -424,7 +424,7 @@ impl Unkeyed for Post<'_> {
 
 /// Slack's limit for a topic is 250 characters.
 fn topic(scope: &Scope, severity: &str, title: &str) -> String {
-    slack::escape(&format!("{} {severity} {title}", scope.incident)).chars().take(250).collect()
+    slack::escape(&format!("{} {severity} {title}", scope.stream)).chars().take(250).collect()
 }
 
 /// The starter, and those who decide at the first level.
@@ -438,7 +438,7 @@ fn invited(directory: &Directory, scope: &Scope) -> Vec<String> {
 
 /// `inc-2026-0001-<words of the title>`, in Slack's alphabet.
 fn channel_name(scope: &Scope, title: &str) -> String {
-    let mut name = scope.incident.as_str().to_ascii_lowercase();
+    let mut name = scope.stream.as_str().to_ascii_lowercase();
     let words = title
         .split(|character: char| !character.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -534,7 +534,7 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
             vec![section(&format!("Who may decide: {roles} {who}\nUntil {}.", deadline(gate)))]
         }
         Some(Ask::SignOff { digest }) => {
-            let value = json!({ "org": scope.org, "incidentId": scope.incident, "digest": digest });
+            let value = json!({ "org": scope.org, "incidentId": scope.stream, "digest": digest });
             vec![json!({
                 "type": "actions",
                 "block_id": "sign-off",
@@ -630,7 +630,7 @@ fn page(console: &Url, scope: &Scope, gate_id: &str) -> Url {
 
 /// The console's page of an incident's review; without a console's address, the path below it.
 pub(crate) fn review_page(console: Option<&Url>, scope: &Scope) -> String {
-    let path = ["orgs", scope.org.as_str(), "incidents", scope.incident.as_str(), "review"];
+    let path = ["orgs", scope.org.as_str(), "incidents", scope.stream.as_str(), "review"];
     let Some(mut url) = console.cloned() else { return format!("/{}", path.join("/")) };
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend(path);
@@ -675,7 +675,7 @@ mod tests {
     fn scope(org: &str) -> Scope {
         Scope {
             org: org.parse().unwrap(),
-            incident: "INC-2026-0001".parse().unwrap(),
+            stream: "INC-2026-0001".parse().unwrap(),
             workflow_id: "incident.remediate-INC-2026-0001".parse().unwrap(),
             run_id: String::new(),
             blueprint: "remediate".to_owned(),

@@ -127,7 +127,7 @@ pub(crate) fn following(scope: &Scope, command: &Command) -> Vec<OutboxItem> {
     };
     let item = || OutboxItem {
         kind: OutboxKind::Checkpoint,
-        name: format!("make/close-out/{}/{}", scope.incident, scope.attempt),
+        name: format!("make/close-out/{}/{}", scope.stream, scope.attempt),
         payload: Value::Null,
     };
     if ends { vec![item()] } else { Vec::new() }

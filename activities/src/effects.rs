@@ -11,9 +11,12 @@ use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use harmony_blueprints::contracts::{Scope, StepReply};
 use harmony_capabilities::error::{CallError, Fate};
-use harmony_eventlog::{Append, Appended, Begin, LogError, Target, outcome};
+use harmony_catalog::{self as catalog, judge::Facts, judge_service};
+use harmony_eventlog::{
+    Append, Appended, Begin, CatalogAppend, CatalogAppended, LogError, StreamState, Target, outcome,
+};
 use harmony_incidents::{
-    Command, LinkName,
+    Command, LinkName, Refusal,
     judge::{judge, payload},
     log::{FlagUsed, Link, Payload, StepSkipped, StepSucceeded, Text, payload::Kind},
 };
@@ -164,7 +167,7 @@ impl Services {
         self.log
             .begin_effect(
                 &scope.org,
-                &(&scope.incident).into(),
+                &(&scope.stream).into(),
                 &hold.key,
                 &scope.step,
                 &hold.owner,
@@ -239,7 +242,7 @@ impl Services {
                 };
                 ended.map_err(|error| failure::log(&error))?;
                 tracing::warn!(
-                    incident.id = %scope.incident,
+                    incident.id = %scope.stream,
                     step = %scope.step,
                     capability,
                     error = %error,
@@ -325,7 +328,7 @@ impl Services {
             .log
             .append(Append {
                 org: &scope.org,
-                target: Target::Named(scope.incident.clone()),
+                target: Target::Named(scope.stream.clone()),
                 key,
                 command,
                 context: &context,
@@ -341,6 +344,36 @@ impl Services {
             self.tell(scope, command, &appended).await;
         }
         Ok(appended)
+    }
+
+    /// Appends a command of the catalog as a step of a release's run.
+    pub(crate) async fn append_to_catalog(
+        &self,
+        scope: &Scope,
+        key: &str,
+        command: &catalog::Command,
+        run_id: Option<&str>,
+    ) -> Result<CatalogAppended, LogError> {
+        let context = scope.context();
+        let judge = |state: &StreamState, facts: &Facts| match state {
+            StreamState::Service(state) => judge_service(state, command, &context, facts),
+            StreamState::Environment(_) | StreamState::Incident(_) => {
+                Err(Refusal::Invalid { explanation: format!("{} is no service's stream", scope.stream) })
+            }
+        };
+        self.log
+            .append_catalog(CatalogAppend {
+                org: &scope.org,
+                stream: &scope.stream,
+                key,
+                command,
+                context: &context,
+                expected_seq: None,
+                run_id,
+                judge: &judge,
+                follow: Vec::new(),
+            })
+            .await
     }
 }
 

@@ -9,14 +9,15 @@ use anyhow::Context as _;
 use harmony_blueprints::{
     APPROVAL_SIGNAL, INCIDENTS_QUEUE, RUN_MEMO, RUNS_A_RESUMPTION, WAKE_SIGNAL, WAKE_UPDATE,
 };
+use harmony_catalog::judge::flow_of;
 use harmony_eventlog::{
-    Append, CandidateStatus, LogError, OutboxItem, OutboxKind, Pending, SharedLog, Target,
+    Append, CandidateStatus, LogError, OutboxItem, OutboxKind, Pending, SharedLog, StreamState, Target,
 };
 use harmony_incidents::{
-    Command, GateStatus, HasStatus, IncidentId, RulesSource, RunStatus, StreamId, WorkflowId,
+    Command, GateStatus, HasStatus, OrgId, RulesSource, RunStatus, StreamId, Subject, WorkflowId,
     command::{Attested, Context, DecisionInput, DecisionPayload},
     judge::{judge, payload},
-    log::{Authority, Cause, StepSkipped, Text, payload::Kind},
+    log::{Authority, Cause, IncidentState, StepSkipped, Text, payload::Kind},
     promotion::WORKFLOW_TYPE,
 };
 use harmony_telemetry::{self as telemetry, FutureExt, Parent, Span, SpanKind};
@@ -142,11 +143,10 @@ impl Dispatcher {
 
     async fn start(&self, pending: &Pending) -> anyhow::Result<Carried> {
         let Some(stream) = &pending.stream else { return self.start_promotion(pending).await };
-        let incident = &stream.incident().context("what is started is about an incident")?;
         let given = &pending.item.payload;
         let attempt = given["attempt"].as_u64().unwrap_or(1);
         let blueprint = text(given, "workflowId")?.parse::<WorkflowId>()?.blueprint();
-        let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
+        let state = self.flow(&pending.org, stream).await?;
         let last = state.blueprints.iter().find(|one| one.blueprint == blueprint);
         let begun = last.map_or(0, |one| u64::from(one.attempt));
         let resumed = given["resumed"].as_u64().unwrap_or_default();
@@ -156,7 +156,7 @@ impl Dispatcher {
                 && u64::from(one.resumed) == resumed
         });
         if (resumed == 0 && begun >= attempt) || (resumed > 0 && !awaited) {
-            return self.refuse_second(pending, incident, &blueprint, begun).await;
+            return self.refuse_second(pending, stream, &blueprint, begun).await;
         }
         let context = &given["input"]["context"];
         let mut memo = MemoValues::new();
@@ -168,7 +168,7 @@ impl Dispatcher {
         let keyword = SearchAttributeKey::<String>::keyword;
         let attributes = SearchAttributes::new([
             keyword("HarmonyOrg").value_set(pending.org.to_string()),
-            keyword("HarmonyIncidentId").value_set(incident.to_string()),
+            keyword("HarmonyIncidentId").value_set(stream.to_string()),
             keyword("HarmonySeverity").value_set(state.severity().as_str_name().to_owned()),
             keyword("HarmonyBlueprint").value_set(blueprint.clone()),
             keyword("HarmonyApproval").value_set(GateStatus::None.into()),
@@ -179,11 +179,22 @@ impl Dispatcher {
         } else {
             WorkflowIdConflictPolicy::Fail
         };
-        let summary = format!("{incident} {blueprint}");
+        let summary = format!("{stream} {blueprint}");
         if self.start_workflow(given, memo, attributes, summary, instead).await? {
             return Ok(Carried::Done);
         }
-        self.refuse_second(pending, incident, &blueprint, begun).await
+        self.refuse_second(pending, stream, &blueprint, begun).await
+    }
+
+    /// The blueprints of an incident, or of a service's releases.
+    async fn flow(&self, org: &OrgId, stream: &StreamId) -> anyhow::Result<IncidentState> {
+        Ok(match stream.subject() {
+            Subject::Incident(incident) => self.log.state(org, &incident).await?.unwrap_or_default(),
+            Subject::Service(_) | Subject::Environment(_) => {
+                let found = self.log.catalog_state(org, stream).await?;
+                found.and_then(StreamState::service).map(|service| flow_of(&service)).unwrap_or_default()
+            }
+        })
     }
 
     /// A candidate is decided about once, unless a person asks: a start that is repeated later does nothing.
@@ -257,7 +268,7 @@ impl Dispatcher {
     async fn refuse_second(
         &self,
         pending: &Pending,
-        incident: &IncidentId,
+        stream: &StreamId,
         blueprint: &str,
         attempt: u64,
     ) -> anyhow::Result<Carried> {
@@ -305,7 +316,7 @@ impl Dispatcher {
         self.log
             .append(Append {
                 org: &pending.org,
-                target: Target::Named(incident.clone()),
+                target: Target::Named(stream.clone()),
                 key: &format!("{key}/{}", pending.item.name),
                 command: &command,
                 context: &context,
@@ -338,9 +349,8 @@ impl Dispatcher {
     /// The workflow has ended: what it decides about is settled, and the refusal belongs on record.
     async fn refuse(&self, pending: &Pending, workflow_id: &str) -> anyhow::Result<Carried> {
         let payload: DecisionPayload = serde_json::from_value(pending.item.payload["decision"].clone())?;
-        let incident = pending.stream.as_ref().and_then(StreamId::incident);
-        let incident = &incident.context("a decision is about an incident")?;
-        let state = self.log.state(&pending.org, incident).await?.unwrap_or_default();
+        let stream = pending.stream.as_ref().context("a decision is about a gate of a stream")?;
+        let state = self.flow(&pending.org, stream).await?;
         let gate = state.gates.iter().find(|gate| Some(gate.gate_id.as_str()) == payload.gate_id.as_deref());
         anyhow::ensure!(
             gate.is_none_or(|gate| !gate.is(GateStatus::Pending)),
@@ -370,7 +380,7 @@ impl Dispatcher {
             .log
             .append(Append {
                 org: &pending.org,
-                target: Target::Named(incident.clone()),
+                target: Target::Named(stream.clone()),
                 key: &format!("decision/{}", pending.item.name),
                 command: &command,
                 context: &context,

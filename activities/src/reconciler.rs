@@ -7,9 +7,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use harmony_eventlog::{Append, Filter, LogError, Place, SharedLog, Target};
+use harmony_catalog::judge::flow_of;
+use harmony_eventlog::{
+    Append, Filter, LogError, Place, SharedLog, StreamState, Target,
+    catalog::{CatalogFilter, CatalogKind},
+};
 use harmony_incidents::{
-    Answer, Command, HasStatus, IncidentId, OrgId, RulesSource, RunStatus, WorkflowId,
+    Answer, Command, HasStatus, IncidentId, OrgId, RulesSource, RunStatus, ServiceId, StreamId, WorkflowId,
     command::Context,
     judge::judge,
     log::{Authority, BlueprintState, Cause, State},
@@ -37,7 +41,7 @@ pub struct Reconciler {
 }
 
 /// One attempt that the log says is running.
-type Attempt = (OrgId, IncidentId, String, u32, u32);
+type Attempt = (OrgId, StreamId, String, u32, u32);
 
 impl Reconciler {
     /// A reconciler on this log and this client.
@@ -67,17 +71,17 @@ impl Reconciler {
     ) -> Result<BTreeMap<Attempt, String>, LogError> {
         let mut found = BTreeMap::new();
         for org in self.organisations() {
-            for (incident, blueprint) in self.running(&org).await? {
+            for (stream, blueprint) in self.running(&org).await? {
                 let Some(problem) = self.problem(&blueprint.workflow_id).await else { continue };
                 let attempt = (
                     org.clone(),
-                    incident.clone(),
+                    stream.clone(),
                     blueprint.workflow_id.clone(),
                     blueprint.attempt,
                     blueprint.resumed,
                 );
                 if suspected.contains_key(&attempt) {
-                    self.mark(&org, &incident, &blueprint, &problem).await?;
+                    self.mark(&org, &stream, &blueprint, &problem).await?;
                 } else {
                     found.insert(attempt, problem);
                 }
@@ -96,8 +100,8 @@ impl Reconciler {
         all
     }
 
-    async fn running(&self, org: &OrgId) -> Result<Vec<(IncidentId, BlueprintState)>, LogError> {
-        let mut all = Vec::new();
+    async fn running(&self, org: &OrgId) -> Result<Vec<(StreamId, BlueprintState)>, LogError> {
+        let mut all = self.running_releases(org).await?;
         let mut after = None;
         loop {
             let filter = Filter {
@@ -112,11 +116,48 @@ impl Reconciler {
             for state in page {
                 let Ok(incident) = state.incident.parse::<IncidentId>() else { continue };
                 let open = |one: &BlueprintState| one.status().is_some_and(RunStatus::is_open);
-                all.extend(state.blueprints.into_iter().filter(open).map(|one| (incident.clone(), one)));
+                let stream = StreamId::from(incident);
+                all.extend(state.blueprints.into_iter().filter(open).map(|one| (stream.clone(), one)));
             }
             if !full || after.is_none() {
                 return Ok(all);
             }
+        }
+    }
+
+    /// The runs of releases, by the services in whose streams they stand.
+    async fn running_releases(&self, org: &OrgId) -> Result<Vec<(StreamId, BlueprintState)>, LogError> {
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let filter = CatalogFilter {
+                kind: CatalogKind::Service,
+                ids: vec![],
+                search: None,
+                retired: true,
+                running: true,
+                after,
+                limit: PAGE,
+            };
+            let page = match self.log.catalog(org, &filter).await {
+                // A store without a catalog has no releases that run.
+                Err(LogError::NoCatalog) => return Ok(all),
+                found => found?,
+            };
+            let full = page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
+            let mut last = None;
+            for service in page.into_iter().filter_map(StreamState::service) {
+                let Ok(id) = service.id.parse::<ServiceId>() else { continue };
+                last = Some(service.id.clone());
+                let open = |one: &BlueprintState| one.status().is_some_and(RunStatus::is_open);
+                let stream = StreamId::from(id);
+                let flow = flow_of(&service);
+                all.extend(flow.blueprints.into_iter().filter(open).map(|one| (stream.clone(), one)));
+            }
+            if !full || last.is_none() {
+                return Ok(all);
+            }
+            after = last;
         }
     }
 
@@ -141,7 +182,7 @@ impl Reconciler {
     async fn mark(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        stream: &StreamId,
         lost: &BlueprintState,
         problem: &str,
     ) -> Result<(), LogError> {
@@ -165,7 +206,7 @@ impl Reconciler {
             .log
             .append(Append {
                 org,
-                target: Target::Named(incident.clone()),
+                target: Target::Named(stream.clone()),
                 // Two workers that find it in the same moment mark it once.
                 key: &format!("{}#{}/orphaned/{}", lost.workflow_id, lost.attempt, lost.resumed),
                 command: &command,
@@ -181,7 +222,7 @@ impl Reconciler {
             Ok(appended) if appended.answer != Answer::Recorded => Ok(()),
             Ok(_) => {
                 tracing::error!(
-                    incident.id = %incident,
+                    incident.id = %stream,
                     blueprint = %lost.blueprint,
                     problem,
                     "a run was lost: `harmony incident resume` starts it again"

@@ -52,7 +52,7 @@ impl Services {
         };
         let target = PageTarget { space_key: space, ..request.target.clone() };
         let covers = json!({
-            "incidentId": scope.incident,
+            "incidentId": scope.stream,
             "labels": target.labels,
             "markdown": markdown,
             "parentId": target.parent_id,
@@ -135,7 +135,7 @@ impl Services {
             let after = all.last().map_or(0, |entry| entry.record.seq);
             let more = self
                 .log
-                .records(&scope.org, &scope.incident, after, PAGE)
+                .records(&scope.org, &scope.stream, after, PAGE)
                 .await
                 .map_err(|error| failure::log(&error))?;
             if more.is_empty() {
@@ -187,7 +187,7 @@ fn title(scope: &Scope, asked: &str, state: &IncidentState) -> String {
     let own = state.title.as_ref().map(Text::shown).unwrap_or_default();
     let asked = asked.trim();
     let title = if asked.is_empty() { own } else { asked };
-    format!("{}: {title}", scope.incident).chars().take(250).collect()
+    format!("{}: {title}", scope.stream).chars().take(250).collect()
 }
 
 /// `told` is what the timeline tells of; `entries` is everything.

@@ -128,7 +128,7 @@ impl Services {
         let not_after = Timestamp::now() + TICKET_TIME + one * again;
         let mut ticket = Ticket {
             org: scope.org.to_string(),
-            incident: scope.incident.to_string(),
+            incident: scope.stream.to_string(),
             gate_id: warrant.gate_id.clone(),
             workflow_id: scope.workflow_id.to_string(),
             run_id,
@@ -161,12 +161,12 @@ impl Services {
     }
 
     /// What a gate covers, from its record, as its digest says.
-    async fn covers(&self, scope: &Scope, gate: &GateState) -> Result<String, ActivityError> {
+    pub(crate) async fn covers(&self, scope: &Scope, gate: &GateState) -> Result<String, ActivityError> {
         let gone = || failure::last("Digest", "what was proposed is not in the log any more");
         let after = gate.requested_seq.saturating_sub(1);
         let records = self
             .log
-            .records(&scope.org, &scope.incident, after, 1)
+            .records(&scope.org, &scope.stream, after, 1)
             .await
             .map_err(|error| failure::log(&error))?;
         let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
@@ -202,7 +202,7 @@ impl Services {
             "cells": cells,
             "env": asked.env,
             "executor": runbook::EXECUTOR,
-            "incidentId": scope.incident,
+            "incidentId": scope.stream,
             "runbook": { "path": snapshot.path, "sha256": snapshot_sha256, "text": snapshot.text },
             "secretEnv": asked.secret_env,
             "timeoutMs": u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),

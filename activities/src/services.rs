@@ -7,9 +7,10 @@ use harmony_capabilities::{
     confluence::Confluence, deployments::Adapters, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack,
     statuspage::Statuspage,
 };
-use harmony_eventlog::SharedLog;
+use harmony_catalog::{judge::flow_of, windows::EnvironmentPolicies};
+use harmony_eventlog::{LogError, SharedLog, StreamState};
 use harmony_incidents::{
-    RulesSource,
+    OrgId, RulesSource, StreamId, Subject,
     attestation::AttestationKeys,
     log::IncidentState,
     ticket::{TicketKey, TicketVerifier},
@@ -47,8 +48,23 @@ pub struct Services {
     pub runbooks: RunbookRoot,
     /// What releases are deployed with.
     pub adapters: Adapters,
+    /// When releases may go out.
+    pub environment_policies: Arc<dyn EnvironmentPolicySource>,
     /// Replaces the built-in template of reviews.
     pub review_template: Option<String>,
+}
+
+/// Where the policies of environments come from; asked anew each time, since files change.
+pub trait EnvironmentPolicySource: Send + Sync {
+    /// Those in force, or why they cannot be read.
+    fn current(&self) -> Result<EnvironmentPolicies, String>;
+}
+
+/// Those that never change.
+impl EnvironmentPolicySource for EnvironmentPolicies {
+    fn current(&self) -> Result<EnvironmentPolicies, String> {
+        Ok(self.clone())
+    }
 }
 
 /// PagerDuty and the service that incidents are opened on.
@@ -68,10 +84,21 @@ pub struct ReviewSpace {
 }
 
 impl Services {
-    /// Where the incident stands. One that is not there stands at the beginning.
+    /// Where the incident stands, or the blueprints and gates of a service's runs. What is not there stands at the
+    /// beginning.
     pub(crate) async fn state(&self, scope: &Scope) -> Result<IncidentState, ActivityError> {
-        let state = self.log.state(&scope.org, &scope.incident).await;
-        Ok(state.map_err(|error| failure::log(&error))?.unwrap_or_default())
+        self.state_of(&scope.org, &scope.stream).await.map_err(|error| failure::log(&error))
+    }
+
+    /// As [`Self::state`], of a stream.
+    pub(crate) async fn state_of(&self, org: &OrgId, stream: &StreamId) -> Result<IncidentState, LogError> {
+        match stream.subject() {
+            Subject::Incident(incident) => Ok(self.log.state(org, &incident).await?.unwrap_or_default()),
+            Subject::Service(_) | Subject::Environment(_) => {
+                let found = self.log.catalog_state(org, stream).await?;
+                Ok(found.and_then(StreamState::service).map(|service| flow_of(&service)).unwrap_or_default())
+            }
+        }
     }
 }
 

@@ -184,11 +184,11 @@ impl Services {
     }
 
     async fn tell_of_run(&self, scope: &Scope, status: &str) -> Result<(), harmony_eventlog::LogError> {
-        let state = self.log.state(&scope.org, &scope.incident).await?.unwrap_or_default();
+        let state = self.state_of(&scope.org, &scope.stream).await?;
         let Some(trace) = telemetry::trace_id(&state.trace_id) else { return Ok(()) };
         let mut after = 0;
         let (began, attested) = loop {
-            let some = self.log.records(&scope.org, &scope.incident, after, 200).await?;
+            let some = self.log.records(&scope.org, &scope.stream, after, 200).await?;
             let Some(last) = some.last() else { return Ok(()) };
             after = last.record.seq;
             let started =
@@ -211,7 +211,7 @@ impl Services {
             .known_as(run_span(workflow_id, scope.attempt))
             .began(began.into())
             .with("temporal.workflow.id", workflow_id.to_owned())
-            .with("harmony.incident.id", scope.incident.to_string())
+            .with("harmony.incident.id", scope.stream.to_string())
             .with("harmony.attempt", i64::from(scope.attempt))
             .with("harmony.status", status.to_owned())
             .record(scope.occurred_at.into());
@@ -220,7 +220,7 @@ impl Services {
 
     /// The wait of a gate, from when it was asked to when it was settled.
     async fn tell_of_gate(&self, scope: &Scope, gate_id: &str) -> Result<(), harmony_eventlog::LogError> {
-        let state = self.log.state(&scope.org, &scope.incident).await?.unwrap_or_default();
+        let state = self.state_of(&scope.org, &scope.stream).await?;
         let Some(gate) = state.gates.iter().find(|gate| gate.gate_id == gate_id) else { return Ok(()) };
         if gate.is(GateStatus::Pending) {
             return Ok(());

@@ -173,7 +173,7 @@ async fn page<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str
     }
     let draft = PagingDraft {
         link: None,
-        title: format!("{} is {to} now: {}", run.scope.incident, run.incident.title),
+        title: format!("{} is {to} now: {}", run.scope.stream, run.incident.title),
         details: format!("Raised from {from} by {}. {reason}", run.scope.actor).trim_end().to_owned(),
         severity: to.to_owned(),
         page: Some(format!("severity/{}", run.scope.blueprint)),

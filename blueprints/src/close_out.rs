@@ -82,7 +82,7 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Plan {
     let verb = if input.cancelled { "Cancel" } else { "Resolve" };
     let covers = json!({
         "cancelled": input.cancelled,
-        "incidentId": run.scope.incident,
+        "incidentId": run.scope.stream,
         "resolutionSummary": input.resolution_summary,
         "resolutionType": input.resolution_type,
     })
@@ -90,7 +90,9 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Plan {
     Plan {
         step: GateId::APPROVE.to_owned(),
         kind: GateKind::CloseOut,
-        action: format!("{verb} {}", run.scope.incident),
+        levels: vec![],
+        severity: None,
+        action: format!("{verb} {}", run.scope.stream),
         reason: why(&input.reason, || format!("{} asked to close it out", run.scope.actor)),
         digest: hex::encode(Sha256::digest(covers.as_bytes())),
         covers,
@@ -117,11 +119,13 @@ async fn archive<W: Blueprint>(run: &Run<'_, W>, input: &CloseOutInput) -> Flow<
     let (true, Some(channel)) = (input.archive_channel, run.link(LinkName::SlackChannel)) else {
         return Ok(false);
     };
-    let covers = json!({ "archive": channel, "incidentId": run.scope.incident }).to_string();
+    let covers = json!({ "archive": channel, "incidentId": run.scope.stream }).to_string();
     let plan = Plan {
         step: "archive".to_owned(),
         kind: GateKind::ArchiveChannel,
-        action: format!("Archive the channel of {}", run.scope.incident),
+        levels: vec![],
+        severity: None,
+        action: format!("Archive the channel of {}", run.scope.stream),
         reason: why(&input.reason, || format!("{} asked for it with the close-out", run.scope.actor)),
         digest: hex::encode(Sha256::digest(covers.as_bytes())),
         covers,

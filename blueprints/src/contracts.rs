@@ -7,7 +7,7 @@ use harmony_incidents::{
     Answer, Command, Context, OrgId, Refusal,
     attestation::StartAttestation,
     command::{GateView, Settled, Verdict},
-    ids::{IncidentId, WorkflowId},
+    ids::{IncidentId, StreamId, WorkflowId},
     log::{Authority, IncidentCreated, Phase, Severity, State},
     promotion::{CandidateId, Decision},
     ticket::{Ticket, TicketClaim},
@@ -51,6 +51,15 @@ macro_rules! activity {
         }
     };
 }
+
+mod release;
+
+pub use release::{
+    Applied, ApplyOrder, Asked, CarriedOutBy, DeploymentPlan, IncidentBrief, JudgeRelease, PolicyReply,
+    ReleaseAppend, ReleaseApply, ReleaseBrief, ReleaseFollow, ReleaseJudge, ReleaseLook, ReleaseOrder,
+    ReleasePlan, ReleaseRef, ReleaseRequest, ReleaseStanding, ReleaseStart, Standing, StartReply,
+    StartRequest,
+};
 
 activity!(
     /// First step of every run: who started it, may they, which attempt is it.
@@ -154,8 +163,9 @@ pub const CELL_GRACE: Duration = Duration::from_secs(20);
 pub struct Scope {
     /// Organisation.
     pub org: OrgId,
-    /// Incident.
-    pub incident: IncidentId,
+    /// Whose records it writes: an incident's, or those of a release's service.
+    #[serde(rename = "incident")]
+    pub stream: StreamId,
     /// Workflow.
     pub workflow_id: WorkflowId,
     /// The run that asks; another one after a reset.

@@ -278,7 +278,7 @@ impl Desk {
     /// Answer to the query `lifecycle`.
     pub(crate) fn lifecycle(&self, workflow_id: &str) -> Lifecycle {
         Lifecycle {
-            incident_id: self.scope.as_ref().map(|scope| scope.incident.to_string()).unwrap_or_default(),
+            incident_id: self.scope.as_ref().map(|scope| scope.stream.to_string()).unwrap_or_default(),
             severity: severity_word(self.severity).to_owned(),
             phase: words::phase_name(self.phase).to_owned(),
             state: self.state.as_str_name().to_owned(),

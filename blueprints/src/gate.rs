@@ -16,7 +16,8 @@ use futures_util::FutureExt;
 use harmony_incidents::{
     Answer, Command, GateId, GateStatus, LinkName,
     command::{GateRequest, GateView, Settled},
-    policy::GateKind,
+    log::Severity,
+    policy::{GateKind, LevelRule},
 };
 use jiff::Timestamp;
 use temporalio_workflow::{
@@ -48,6 +49,10 @@ pub(crate) struct Plan {
     pub(crate) covers: String,
     /// What to show beside the action.
     pub(crate) lines: Vec<String>,
+    /// Who may decide, where something else than the policy says so.
+    pub(crate) levels: Vec<LevelRule>,
+    /// Whose clock it has, where that is not the incident's of the run.
+    pub(crate) severity: Option<Severity>,
 }
 
 /// Why it is asked, in the words of whoever proposed it.
@@ -114,6 +119,8 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
         digest: plan.digest.clone(),
         covers: plan.covers.clone(),
         requester: run.scope.actor.clone(),
+        levels: plan.levels.clone(),
+        severity: plan.severity,
     };
     // A wake-up that comes while the gate is being opened may be about it.
     let wakes = run.ctx.state(|workflow| workflow.desk().wakes);

@@ -95,7 +95,7 @@ async fn channel<W: Blueprint>(run: &Run<'_, W>) -> Flow<Option<StepReply>> {
 /// The incident that pages people: the one that this came from, or a new one.
 async fn paging<W: Blueprint>(run: &Run<'_, W>, paged: &str) -> Flow<Option<StepReply>> {
     let draft = PagingDraft {
-        title: format!("{}: {}", run.scope.incident, run.incident.title),
+        title: format!("{}: {}", run.scope.stream, run.incident.title),
         details: format!("Severity {}. Declared in Harmony.", run.incident.severity.as_str_name()),
         severity: run.incident.severity.as_str_name().to_owned(),
         page: None,
@@ -109,7 +109,7 @@ async fn first_update<W: Blueprint>(run: &Run<'_, W>, paging: &Option<StepReply>
     let mut lines = vec![format!(
         "{} {} declared by {}",
         run.incident.severity.as_str_name(),
-        run.scope.incident,
+        run.scope.stream,
         run.scope.actor
     )];
     if !run.incident.impacted_services.is_empty() {
@@ -150,15 +150,17 @@ async fn public<W: Blueprint>(run: &Run<'_, W>, input: &InitiateInput) -> Flow<O
         severity: run.incident.severity.as_str_name().to_owned(),
     };
     let covers = json!({
-        "components": draft.components, "incidentId": run.scope.incident, "message": draft.message,
+        "components": draft.components, "incidentId": run.scope.stream, "message": draft.message,
         "severity": draft.severity, "title": draft.title,
     })
     .to_string();
     let plan = Plan {
         step: "status-page".to_owned(),
         kind: GateKind::StatusPage,
+        levels: vec![],
+        severity: None,
         action: format!("Publish \"{}\" on the status page", draft.title),
-        reason: format!("{} was declared", run.scope.incident),
+        reason: format!("{} was declared", run.scope.stream),
         digest: hex::encode(Sha256::digest(covers.as_bytes())),
         covers,
         lines: vec![
@@ -186,7 +188,7 @@ async fn end<W: Blueprint>(run: &Run<'_, W>, status: Status, reason: Option<&str
     let result = InitiateResult {
         status,
         reason: reason.map(str::to_owned),
-        incident_id: run.scope.incident.to_string(),
+        incident_id: run.scope.stream.to_string(),
         notifications: InitiateNotifications {
             slack_announcement_posted: told.first.is_some(),
             pager_duty_incident_created: told.paging.is_some(),

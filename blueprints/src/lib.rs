@@ -23,6 +23,7 @@ mod ending;
 mod initiate;
 mod post_mortem;
 mod promote;
+mod release;
 mod remediate;
 
 pub use act::IncidentAct;
@@ -30,6 +31,7 @@ pub use close_out::CloseOut;
 pub use initiate::Initiate;
 pub use post_mortem::PostMortem;
 pub use promote::Promote;
+pub use release::{Deploy, PromoteRelease};
 pub use remediate::Remediate;
 
 /// Task queue of workflows and connector activities.

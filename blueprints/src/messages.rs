@@ -261,7 +261,7 @@ pub struct PageTarget {
     pub labels: Vec<String>,
 }
 
-fn default_timeout() -> SignedDuration {
+pub(crate) fn default_timeout() -> SignedDuration {
     SignedDuration::from_mins(10)
 }
 
@@ -397,6 +397,43 @@ pub struct ApprovalResult {
     /// Why not: the rejection's reason, or `timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Input of `release.deploy` and `release.promote`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseInput {
+    /// Nothing is changed: the run ends once it is known what would be.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why, for those who approve.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Result of `release.deploy` and `release.promote`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it is not as asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The release; empty where the workflow's id names none that is known.
+    pub release_id: String,
+    /// The run in the catalog; absent where none began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// Whether nothing was to be changed.
+    pub dry_run: bool,
+    /// What was planned, a line a step.
+    #[serde(default)]
+    pub plan: Vec<String>,
+    /// The gate.
+    pub approval: ApprovalResult,
+    /// What did not work and was not needed.
+    pub warnings: Vec<String>,
 }
 
 /// Result of `incident.remediate`.

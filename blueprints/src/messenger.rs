@@ -419,7 +419,7 @@ async fn page<W: Blueprint>(
 ) -> Flow<bool> {
     let draft = PagingDraft {
         link: None,
-        title: format!("{}: approval needed: {}", run.scope.incident, plan.action),
+        title: format!("{}: approval needed: {}", run.scope.stream, plan.action),
         details: format!(
             "{}\nWho may decide: {}. Until {}.",
             plan.reason,
@@ -443,7 +443,7 @@ async fn page_about_broken_glass<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, se
     let level = if gate.escalates { gate.level + 1 } else { gate.level };
     let draft = PagingDraft {
         link: None,
-        title: format!("{}: EMERGENCY_OVERRIDE by {}: {}", run.scope.incident, settled.by, plan.action),
+        title: format!("{}: EMERGENCY_OVERRIDE by {}: {}", run.scope.stream, settled.by, plan.action),
         details: format!(
             "Approved without level {level}: {}",
             settled.reason.as_deref().unwrap_or("no reason on record here")

@@ -62,6 +62,8 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &PostMortemInput, page: &RenderRe
     Plan {
         step: GateId::APPROVE.to_owned(),
         kind: GateKind::PublishReview,
+        levels: vec![],
+        severity: None,
         action: format!("Publish the review \"{}\"", page.title),
         reason: why(&input.reason, || format!("{} asked to publish it", run.scope.actor)),
         digest: page.digest.clone(),

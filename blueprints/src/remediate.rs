@@ -67,13 +67,13 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
 }
 
 /// What was asked for, and what is done about it once it is approved.
-struct Remedy<'a> {
+pub(crate) struct Remedy<'a> {
     /// The runbook's path as it was asked for. For people.
-    asked: &'a str,
+    pub(crate) asked: &'a str,
     /// Why, in the words of whoever asked; empty where they gave none.
-    reason: &'a str,
-    proposal: &'a Proposal,
-    covered: Covered,
+    pub(crate) reason: &'a str,
+    pub(crate) proposal: &'a Proposal,
+    pub(crate) covered: Covered,
 }
 
 async fn propose<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput) -> Flow<ProposeReply> {
@@ -104,10 +104,10 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Plan {
     Plan {
         step: GateId::APPROVE.to_owned(),
         kind: GateKind::Remediate,
+        levels: vec![],
+        severity: None,
         action: format!("Run {}", remedy.asked),
-        reason: why(remedy.reason, || {
-            format!("{} asked to remediate {}", run.scope.actor, run.scope.incident)
-        }),
+        reason: why(remedy.reason, || format!("{} asked to remediate {}", run.scope.actor, run.scope.stream)),
         digest: remedy.proposal.digest.clone(),
         covers: remedy.proposal.covers.clone(),
         lines: shown(&remedy.covered),
@@ -115,7 +115,7 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Plan {
 }
 
 /// What the digest covers, a name or a value a line: what may decide what a cell does comes first.
-fn shown(covered: &Covered) -> Vec<String> {
+pub(crate) fn shown(covered: &Covered) -> Vec<String> {
     let mut lines = Vec::new();
     if !covered.secret_env.is_empty() {
         let secrets: Vec<String> = covered.secret_env.iter().map(|name| visible::line(name)).collect();
@@ -165,7 +165,7 @@ async fn phase<W: Blueprint>(run: &Run<'_, W>, step: &str, phase: Phase) -> Flow
 }
 
 /// A cell that was run, or left out.
-struct Done {
+pub(crate) struct Done {
     report: CellReport,
     reply: CellReply,
     /// Somebody decided to go on without it.
@@ -186,7 +186,7 @@ impl From<(CellReport, CellReply)> for Done {
 }
 
 /// Runs the cells, then those of the verification; the first failure stops.
-async fn run_cells<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Flow<Vec<Done>> {
+pub(crate) async fn run_cells<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Flow<Vec<Done>> {
     let mut done: Vec<Done> = Vec::new();
     let mut carried = BTreeMap::new();
     for (purpose, cells) in
@@ -228,6 +228,8 @@ async fn run_cell<W: Blueprint>(
         let plan = Plan {
             step: format!("unknown/{purpose}/{}", cell.name),
             kind: GateKind::UnknownCell,
+            levels: vec![],
+            severity: None,
             action: format!("Run cell {} of {} again", cell.name, remedy.asked),
             reason: "its worker was lost while it ran: nobody knows whether it did its work".to_owned(),
             digest: remedy.proposal.digest.clone(),
@@ -400,8 +402,7 @@ async fn conclude<W: Blueprint>(
     outcome: Outcome,
     cells: Vec<Done>,
 ) -> Flow {
-    let success = cells.iter().all(Done::passed)
-        && cells.len() == remedy.covered.cells.len() + remedy.covered.verification.len();
+    let success = all_passed(&cells, &remedy.covered);
     let stopped = run.is_stopped();
     let left_out = cells.iter().any(|one| one.report.ended == "skipped" && !one.skipped);
     let checked = |one: &Done| one.report.purpose == "verification" && !one.skipped;
@@ -440,10 +441,20 @@ async fn conclude<W: Blueprint>(
         ask: None,
     };
     run.notice("outcome", notice).await?;
-    let failed = cells.iter().find(|one| !one.passed()).map(describe);
+    let failed = first_failure(&cells);
     let reports = cells.into_iter().map(|one| one.report).collect();
     let reason = if success { None } else { failed.or_else(|| Some(headline.to_owned())) };
     end(run, status, reason, outcome.result(), reports).await
+}
+
+/// Whether everything that is covered was run, or left out because somebody said so.
+pub(crate) fn all_passed(cells: &[Done], covered: &Covered) -> bool {
+    cells.iter().all(Done::passed) && cells.len() == covered.cells.len() + covered.verification.len()
+}
+
+/// The cell at which it stopped, for people.
+pub(crate) fn first_failure(cells: &[Done]) -> Option<String> {
+    cells.iter().find(|one| !one.passed()).map(describe)
 }
 
 fn describe(Done { report, reply, .. }: &Done) -> String {

@@ -108,7 +108,7 @@ pub(crate) async fn begin<'a, W: Blueprint>(
         // Started by hand: whoever lists workflows finds it all the same.
         ctx.upsert_search_attributes([
             attribute("HarmonyOrg").value_set(reply.scope.org.to_string()),
-            attribute("HarmonyIncidentId").value_set(reply.scope.incident.to_string()),
+            attribute("HarmonyIncidentId").value_set(reply.scope.stream.to_string()),
             attribute("HarmonySeverity").value_set(reply.incident.severity.as_str_name().to_owned()),
             attribute("HarmonyBlueprint").value_set(reply.scope.blueprint.clone()),
         ]);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use harmony_incidents::{
-    self as incidents, EnvironmentId, IncidentId, ReleaseId, RunId, StreamId,
+    EnvironmentId, IncidentId, ReleaseId, RunId, StreamId,
     command::{differing, fingerprint},
     log::{PolicyVerdict, Relation, ReleaseStatus, RunKind},
 };
@@ -179,11 +179,6 @@ pub enum Command {
         /// Why. It stays on record, so it repeats nothing of the text.
         reason: String,
     },
-    /// What a run's blueprint or its gate asks, as an incident's would.
-    Flow {
-        /// What it asks.
-        command: Box<incidents::Command>,
-    },
 }
 
 impl Command {
@@ -199,30 +194,13 @@ impl Command {
 
     /// A hash per field, of everything but what derives from time. Two commands with one key must agree in all.
     pub fn fingerprint(&self) -> BTreeMap<String, String> {
-        match self {
-            Self::Flow { command } => command.fingerprint(),
-            // Serialising our own types to JSON cannot fail: keys are strings and no map has others.
-            Self::WriteService { .. }
-            | Self::RetireService { .. }
-            | Self::WriteEnvironment { .. }
-            | Self::RetireEnvironment { .. }
-            | Self::CreateRelease { .. }
-            | Self::ChangeRelease { .. }
-            | Self::StartRun { .. }
-            | Self::LogRun { .. }
-            | Self::JudgePolicies { .. }
-            | Self::FinishRun { .. }
-            | Self::LinkChange { .. }
-            | Self::Redact { .. } => fingerprint(&serde_json::to_value(self).unwrap_or_default()),
-        }
+        // Serialising our own types to JSON cannot fail: keys are strings and no map has others.
+        fingerprint(&serde_json::to_value(self).unwrap_or_default())
     }
 
     /// Names of the fields in which this differs from the request that its key was used for. When a line was logged is
     /// left out, and what the policies said: a task that is run again says it, and asks them, later.
     pub fn differing(&self, known: &BTreeMap<String, String>) -> Vec<String> {
-        if let Self::Flow { command } = self {
-            return command.differing(known);
-        }
         let mut fields = differing(known, &self.fingerprint());
         if matches!(self, Self::LogRun { .. } | Self::JudgePolicies { .. }) {
             fields.retain(|name| !["entry.ts", "excepted", "outcome", "verdicts"].contains(&name.as_str()));
@@ -244,8 +222,7 @@ impl Command {
             | Self::JudgePolicies { .. }
             | Self::FinishRun { .. }
             | Self::LinkChange { .. }
-            | Self::Redact { .. }
-            | Self::Flow { .. } => None,
+            | Self::Redact { .. } => None,
         }
     }
 
@@ -263,8 +240,7 @@ impl Command {
             | Self::JudgePolicies { .. }
             | Self::FinishRun { .. }
             | Self::LinkChange { .. }
-            | Self::Redact { .. }
-            | Self::Flow { .. } => None,
+            | Self::Redact { .. } => None,
         }
     }
 }
@@ -316,13 +292,5 @@ mod tests {
         let first = verdict("proceed", "run-1").fingerprint();
         assert!(verdict("wait", "run-1").differing(&first).is_empty());
         assert_eq!(verdict("proceed", "run-2").differing(&first), ["runId"]);
-    }
-
-    #[test]
-    fn what_a_gate_is_asked_has_the_fingerprint_that_it_has_beside_an_incident() {
-        let asked = incidents::Command::Escalate { gate_id: "gate".to_owned(), reason: "why".to_owned() };
-        let flow = Command::Flow { command: Box::new(asked.clone()) };
-        assert_eq!(flow.fingerprint(), asked.fingerprint());
-        assert!(flow.differing(&asked.fingerprint()).is_empty());
     }
 }

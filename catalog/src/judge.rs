@@ -15,7 +15,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 use harmony_incidents::{
-    EnvironmentId, Judged, Rules, ServiceId,
+    EnvironmentId, Judged, ServiceId,
     judge::{bounded, invalid, redaction},
     log::{Authority, ChangeLinked, EnvironmentState, Pair, RunStarted, ServiceState, Text, payload::Kind},
     words::authority_name,
@@ -24,7 +24,7 @@ use harmony_incidents::{
 pub use run::flow_of;
 
 use release::{Change, change_release, create, link_change, not_after};
-use run::{finish_run, flow, judge_policies, log_run, start_run};
+use run::{finish_run, judge_policies, log_run, start_run};
 use written::{retire_environment, retire_service, write_environment, write_service};
 
 use crate::{
@@ -86,17 +86,13 @@ pub fn judge_service(
     state: &ServiceState,
     command: &Command,
     context: &Context,
-    rules: Rules<'_>,
     facts: &Facts,
 ) -> Result<Judged, Refusal> {
     let makes = matches!(command, Command::WriteService { .. });
     if state.seq == 0 && !makes {
         return Err(invalid("this service does not exist; write it first"));
     }
-    // Who may decide at a gate, its own rules say.
-    if !matches!(command, Command::Flow { .. }) {
-        least(context, Authority::AutoEngine, "writing to the catalog")?;
-    }
+    least(context, Authority::AutoEngine, "writing to the catalog")?;
     let judged = match command {
         Command::WriteService { service } => write_service(state, service, facts)?,
         Command::RetireService { reason } => retire_service(state, reason)?,
@@ -136,7 +132,6 @@ pub fn judge_service(
         Command::Redact { seq, field, reason } => {
             redaction("service", state.seq, *seq, field.as_deref(), reason)?
         }
-        Command::Flow { command } => flow(state, command, context, rules)?,
         Command::WriteEnvironment { .. } | Command::RetireEnvironment { .. } => {
             return Err(invalid("this is a command for an environment, and this is a service"));
         }
@@ -170,8 +165,7 @@ pub fn judge_environment(
         | Command::LogRun { .. }
         | Command::JudgePolicies { .. }
         | Command::FinishRun { .. }
-        | Command::LinkChange { .. }
-        | Command::Flow { .. } => {
+        | Command::LinkChange { .. } => {
             return Err(invalid("this is a command for a service, and this is an environment"));
         }
     };

@@ -130,9 +130,10 @@ fn failed(state: &IncidentState, wanted: Option<&str>) -> Vec<StepRef> {
 /// `{incidentId, seq, answer, workflowId?}`: which record it is, and what tells of it.
 fn told_answer(call: &Call, appended: &Appended, told: bool) -> Response {
     let seq = appended.records.first().map(|entry| entry.record.seq);
-    let mut body = json!({ "incidentId": appended.incident, "seq": seq, "answer": "recorded" });
-    if let Some(seq) = seq.filter(|_| told) {
-        body["workflowId"] = json!(WorkflowId::act(&call.caller.org, &appended.incident, seq));
+    let incident = appended.incident();
+    let mut body = json!({ "incidentId": incident, "seq": seq, "answer": "recorded" });
+    if let Some((seq, incident)) = seq.filter(|_| told).zip(incident) {
+        body["workflowId"] = json!(WorkflowId::act(&call.caller.org, &incident, seq));
         if let Some(warning) = away(&call.app, "what it tells outside") {
             body["warning"] = json!(warning);
         }

@@ -4,9 +4,13 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use harmony_eventlog::Filter;
+use harmony_catalog::judge::flow_of;
+use harmony_eventlog::{
+    Filter, LogError, StreamState,
+    catalog::{CatalogFilter, CatalogKind},
+};
 use harmony_incidents::{
-    Command, GateStatus, HasStatus, IncidentId, OrgId, Right,
+    Command, GateStatus, HasStatus, OrgId, Right, StreamId,
     command::Decision,
     ids::NAMESPACE,
     log::{GateState, IncidentState, payload::Kind},
@@ -29,9 +33,34 @@ use crate::{
 /// Longest reason of a decision.
 pub(crate) const REASON_CHARS: usize = 2_000;
 
-/// Every incident with a gate that waits.
+/// Every incident with a gate that waits, and the gates of releases, a state for each service.
 pub(crate) async fn waiting(app: &App, org: &OrgId) -> Result<Vec<IncidentState>, ApiError> {
-    every(app, org, Filter { waiting: true, ..Filter::default() }).await
+    let mut found = every(app, org, Filter { waiting: true, ..Filter::default() }).await?;
+    found.extend(waiting_releases(app, org).await?);
+    Ok(found)
+}
+
+/// The gates of the releases that are on their way.
+async fn waiting_releases(app: &App, org: &OrgId) -> Result<Vec<IncidentState>, ApiError> {
+    /// Services with a release on its way, of one read; more at once are no installation that people decide for.
+    const PAGE: u32 = 500;
+    let filter = CatalogFilter {
+        kind: CatalogKind::Service,
+        ids: vec![],
+        search: None,
+        retired: true,
+        running: true,
+        after: None,
+        limit: PAGE,
+    };
+    let services = match app.doors.log.catalog(org, &filter).await {
+        // A store without a catalog has no releases.
+        Err(LogError::NoCatalog) => return Ok(vec![]),
+        found => found?,
+    };
+    let waits = |flow: &IncidentState| flow.gates.iter().any(|gate| gate.is(GateStatus::Pending));
+    let flows = services.into_iter().filter_map(StreamState::service).map(|service| flow_of(&service));
+    Ok(flows.filter(waits).collect())
 }
 
 /// `GET …/approvals`: gates that wait, newest first.
@@ -60,7 +89,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
         return Err(no_gate(gate_id));
     };
     let mut body = json!(views::gate(&place.state, gate));
-    body["covers"] = covers(&call.app, &call.caller.org, &place.incident, gate).await?;
+    body["covers"] = covers(&call.app, &call.caller.org, &place.stream, gate).await?;
     Ok(Json(body).into_response())
 }
 
@@ -68,11 +97,11 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn covers(
     app: &App,
     org: &OrgId,
-    incident: &IncidentId,
+    stream: &StreamId,
     gate: &GateState,
 ) -> Result<Value, ApiError> {
     let after = gate.requested_seq.saturating_sub(1);
-    let records = app.doors.log.records(org, incident, after, 1).await?;
+    let records = app.doors.log.records(org, stream, after, 1).await?;
     let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
     Ok(match kind {
         Some(Kind::ApprovalRequested(requested)) => {
@@ -200,7 +229,7 @@ async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError>
     call.caller.require(Right::Respond, Some(&place.state))?;
     let command = Command::Escalate { gate_id: gate_id.to_owned(), reason: body.reason.unwrap_or_default() };
     let context = call.context(Some(&place.state));
-    submit::append(call, &place.incident, &call.key(), &command, &context, &|_| None).await?;
+    submit::append(call, &place.stream, &call.key(), &command, &context, &|_| None).await?;
     let place = decisions::place(&call.app, org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
     let gate = place.gate(gate_id).ok_or_else(|| no_gate(gate_id))?;
     Ok(Json(json!(views::gate(&place.state, gate))).into_response())

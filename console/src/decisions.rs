@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
-use harmony_eventlog::{Append, Appended, LogError, OutboxKind, SharedLog, Target};
+use harmony_catalog::judge::flow_of;
+use harmony_eventlog::{
+    Append, Appended, LogError, OutboxKind, SharedLog, StreamState, Target, catalog::ReleaseFilter,
+};
 use harmony_incidents::{
     Answer, Command, Context, GateId, GateStatus, HasStatus, IncidentId, OrgId, Principal, Rules,
-    RulesSource, RunStatus, WorkflowId,
+    RulesSource, RunStatus, StreamId, WorkflowId,
     command::{Attested, Decision, DecisionInput, DecisionPayload, Verdict},
     judge,
     log::{Authority, Cause, GateState, IncidentState},
@@ -45,7 +48,9 @@ pub(crate) struct Proposal<'a> {
 
 /// Where a gate is.
 pub(crate) struct Place {
-    pub(crate) incident: IncidentId,
+    /// An incident's, or that of a release's service.
+    pub(crate) stream: StreamId,
+    /// The incident, or the blueprints and gates of the service's releases.
     pub(crate) state: IncidentState,
     workflow_id: WorkflowId,
     attempt: u32,
@@ -53,31 +58,46 @@ pub(crate) struct Place {
 
 /// What a gate id names.
 pub(crate) struct Named {
-    pub(crate) incident: IncidentId,
     workflow_id: WorkflowId,
     attempt: u32,
+}
+
+impl Named {
+    /// The incident, where it is a gate of one.
+    pub(crate) fn incident(&self) -> Option<IncidentId> {
+        self.workflow_id.parts().map(|(_, _, incident)| incident)
+    }
 }
 
 /// What a gate id names, if it is this organisation's.
 pub(crate) fn named(org: &OrgId, gate_id: &str) -> Option<Named> {
     let id: GateId = gate_id.parse().ok()?;
     let (workflow_id, attempt, _) = id.parts()?;
-    let (_, of, incident) = workflow_id.parts()?;
-    (of == *org).then_some(Named { incident, workflow_id, attempt })
+    let (_, of) = workflow_id.kind_and_org()?;
+    (of == *org).then_some(Named { workflow_id, attempt })
 }
 
-/// The incident that a gate id names; `None` where there is neither such a gate nor a run that could open it.
+/// Where the gate is that an id names; `None` where there is neither such a gate nor a run that could open it.
 pub(crate) async fn place(app: &App, org: &OrgId, gate_id: &str) -> Result<Option<Place>, LogError> {
     let Some(named) = named(org, gate_id) else { return Ok(None) };
-    let Some(state) = app.doors.log.state(org, &named.incident).await? else { return Ok(None) };
-    Ok(Place::new(named, state, gate_id))
+    let log = &app.doors.log;
+    if let Some(incident) = named.incident() {
+        let Some(state) = log.state(org, &incident).await? else { return Ok(None) };
+        return Ok(Place::new(named, incident.into(), state, gate_id));
+    }
+    let Some((_, _, release)) = named.workflow_id.release() else { return Ok(None) };
+    let filter = ReleaseFilter { ids: vec![release], limit: 1, ..ReleaseFilter::default() };
+    let Some(found) = log.releases(org, &filter).await?.pop() else { return Ok(None) };
+    let stream = StreamId::from(found.service);
+    let service = log.catalog_state(org, &stream).await?.and_then(StreamState::service);
+    Ok(service.and_then(|service| Place::new(named, stream, flow_of(&service), gate_id)))
 }
 
 impl Place {
     /// Where there is such a gate, or a run that could open it.
-    pub(crate) fn new(named: Named, state: IncidentState, gate_id: &str) -> Option<Self> {
-        let Named { incident, workflow_id, attempt } = named;
-        let place = Self { incident, state, workflow_id, attempt };
+    pub(crate) fn new(named: Named, stream: StreamId, state: IncidentState, gate_id: &str) -> Option<Self> {
+        let Named { workflow_id, attempt } = named;
+        let place = Self { stream, state, workflow_id, attempt };
         (place.gate(gate_id).is_some() || place.is_running()).then_some(place)
     }
 
@@ -135,7 +155,7 @@ impl Place {
             .log
             .append(Append {
                 org: proposal.org,
-                target: Target::Named(self.incident.clone()),
+                target: Target::Named(self.stream.clone()),
                 key: &format!("decision/{}", proposal.decision_id),
                 command: &command,
                 context,
@@ -153,12 +173,7 @@ impl Place {
             let gate_id = gate_id.clone().unwrap_or_default();
             Uncounted::add(
                 app,
-                Flood {
-                    org: proposal.org.clone(),
-                    incident: self.incident.clone(),
-                    gate_id,
-                    minute: *minute,
-                },
+                Flood { org: proposal.org.clone(), stream: self.stream.clone(), gate_id, minute: *minute },
             );
         }
         Ok(read(appended.answer, proposal.gate_id, proposal.decision_id))
@@ -209,7 +224,7 @@ fn read(answer: Answer, gate_id: &str, decision_id: Uuid) -> Result<Verdict, Box
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Flood {
     org: OrgId,
-    incident: IncidentId,
+    stream: StreamId,
     /// Empty for decisions on no gate that is known.
     gate_id: String,
     minute: Timestamp,
@@ -256,7 +271,7 @@ impl Uncounted {
             let appended = log
                 .append(Append {
                     org: &flood.org,
-                    target: Target::Named(flood.incident.clone()),
+                    target: Target::Named(flood.stream.clone()),
                     key: &key,
                     command: &command,
                     context: &context,

@@ -94,14 +94,15 @@ pub(crate) async fn declare(call: Call) -> Result<Response, ApiError> {
             expected_seq: None,
             run_id: None,
             judge: &|head| judge(head, &command, &context, call.caller.rules()),
-            follow: &|incident| {
+            follow: &|stream| {
+                let Some(incident) = &stream.incident() else { return vec![] };
                 let golden = starts::golden_context(incident, &created, &context.actor);
                 let input = starts::initiate(&created, &golden);
                 vec![initiate_item(&call, incident, input, context.occurred_at)]
             },
         })
         .await?;
-    let incident = appended.incident;
+    let incident = appended.incident().ok_or(ApiError::Internal)?;
     let mut body = json!({
         "incidentId": incident,
         "state": State::Pending.as_str_name(),

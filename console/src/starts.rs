@@ -252,7 +252,7 @@ pub(crate) fn resume_item(call: &Call, lost: &BlueprintState, input: Value) -> R
     Ok(item)
 }
 
-fn item(
+pub(crate) fn item(
     workflow_id: &WorkflowId,
     kind: WorkflowType,
     attempt: u32,

@@ -14,7 +14,7 @@ use axum::{
 use harmony_blueprints::messages::Act;
 use harmony_eventlog::{Append, Appended, LogError, OutboxItem, Target};
 use harmony_incidents::{
-    Answer, Command, Context, Head, IncidentId, Judged, Refusal, judge,
+    Answer, Command, Context, Head, IncidentId, Judged, Refusal, StreamId, judge,
     log::{IncidentState, IncidentUpdated, Payload, Text, payload::Kind},
     timeline, words,
 };
@@ -59,21 +59,21 @@ pub(crate) type Decide<'a> = &'a (dyn Fn(Head<'_>) -> Result<Decided, Refusal> +
 /// Appends what `decide` makes of the head, where the incident still stands as the caller saw it.
 pub(crate) async fn append_decided(
     call: &Call,
-    incident: &IncidentId,
+    stream: &StreamId,
     key: &str,
     command: &Command,
     context: &Context,
     decide: Decide<'_>,
 ) -> Result<Appended, ApiError> {
-    match taken(call, incident, key, command, context, decide).await {
+    match taken(call, stream, key, command, context, decide).await {
         Ok(appended) => Ok(appended),
-        Err(error) => Err(refused(call, incident, error).await),
+        Err(error) => Err(refused(call, stream, error).await),
     }
 }
 
 async fn taken(
     call: &Call,
-    incident: &IncidentId,
+    stream: &StreamId,
     key: &str,
     command: &Command,
     context: &Context,
@@ -86,7 +86,7 @@ async fn taken(
         .log
         .append(Append {
             org: &call.caller.org,
-            target: Target::Named(incident.clone()),
+            target: Target::Named(stream.clone()),
             key,
             command,
             context,
@@ -109,10 +109,10 @@ async fn taken(
 const CHANGES: u32 = 50;
 
 /// Why an append was not taken; where the incident has changed, with what changed since the caller looked.
-async fn refused(call: &Call, incident: &IncidentId, error: LogError) -> ApiError {
+async fn refused(call: &Call, stream: &StreamId, error: LogError) -> ApiError {
     let LogError::Stale { expected, actual } = error else { return error.into() };
     let log = &call.app.doors.log;
-    match log.records(&call.caller.org, incident, expected, CHANGES).await {
+    match log.records(&call.caller.org, stream, expected, CHANGES).await {
         Ok(records) => {
             let changes = records.iter().filter_map(|entry| timeline::line(&entry.record)).collect();
             ApiError::Stale { expected, actual, changes }
@@ -171,7 +171,7 @@ pub(crate) async fn submit_told(
 /// Appends a command under a key; the caller makes the response.
 pub(crate) async fn append(
     call: &Call,
-    incident: &IncidentId,
+    stream: &StreamId,
     key: &str,
     command: &Command,
     context: &Context,
@@ -184,21 +184,22 @@ pub(crate) async fn append(
         };
         Ok((judged, vec![]))
     };
-    append_decided(call, incident, key, command, context, &decide).await
+    append_decided(call, stream, key, command, context, &decide).await
 }
 
 /// `{incidentId, seq, answer, state, phase}`: what became of a command and how the incident stands.
 pub(crate) async fn answer(call: &Call, appended: &Appended) -> Result<Response, ApiError> {
+    let incident = appended.incident().ok_or(ApiError::Internal)?;
     let state = call
         .app
         .doors
         .log
-        .state(&call.caller.org, &appended.incident)
+        .state(&call.caller.org, &incident)
         .await?
-        .ok_or_else(|| ApiError::from(LogError::UnknownIncident(appended.incident.clone())))?;
+        .ok_or_else(|| ApiError::from(LogError::UnknownIncident(incident.clone())))?;
     let recorded = appended.answer == Answer::Recorded;
     Ok(Json(json!({
-        "incidentId": appended.incident,
+        "incidentId": incident,
         "seq": appended.records.last().map_or(state.seq, |entry| entry.record.seq),
         "answer": if recorded { "recorded" } else { "unchanged" },
         "state": state.state().as_str_name(),
@@ -213,18 +214,18 @@ pub(crate) type Carried = (Answer, Vec<OutboxItem>);
 /// Takes a request that records nothing itself. `decide` sees the head inside the transaction.
 pub(crate) async fn remember(
     call: &Call,
-    incident: &IncidentId,
+    stream: &StreamId,
     request: &Value,
     context: &Context,
     decide: &(dyn Fn(Head<'_>) -> Result<Carried, Refusal> + Send + Sync),
 ) -> Result<Answer, ApiError> {
     let decide = |head: Head<'_>| decide(head).map(|(answer, items)| (nothing(answer), items));
-    match taken(call, incident, &call.key(), &compared_only(request), context, &decide).await {
+    match taken(call, stream, &call.key(), &compared_only(request), context, &decide).await {
         Ok(appended) => Ok(appended.answer),
         Err(LogError::KeyConflict { .. }) => Err(ApiError::Conflict(
             "this Idempotency-Key was used for another request: its body or its address differs".to_owned(),
         )),
-        Err(error) => Err(refused(call, incident, error).await),
+        Err(error) => Err(refused(call, stream, error).await),
     }
 }
 

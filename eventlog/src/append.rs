@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use harmony_catalog::judge::Facts;
+use harmony_catalog::judge::{Facts, flow_of};
 use harmony_incidents::{
     Answer, Context, EnvironmentId, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal, ReleaseId,
     ServiceId, StreamId,
@@ -133,25 +133,24 @@ pub struct Done {
     pub follow_ups: Vec<OutboxItem>,
 }
 
-/// Carries an incident's append out by way of a job.
+/// Carries an append out by way of a job. A service's stream is judged by the blueprints and gates of its runs.
 pub(crate) async fn incident<L: crate::EventLog + ?Sized>(
     log: &L,
     append: &Append<'_>,
 ) -> Result<Appended, LogError> {
     let judge = |state: &StreamState, _: &Facts| match state {
         StreamState::Incident(state) => (append.judge)(Head { state }),
-        StreamState::Service(_) | StreamState::Environment(_) => Err(Refusal::Invalid {
-            explanation: "this command is for an incident, and the stream is none's".to_owned(),
+        StreamState::Service(state) => (append.judge)(Head { state: &flow_of(state) }),
+        StreamState::Environment(_) => Err(Refusal::Invalid {
+            explanation: "this command is for an incident, and the stream is an environment's".to_owned(),
         }),
     };
-    let follow =
-        |stream: &StreamId| stream.incident().map(|incident| (append.follow)(&incident)).unwrap_or_default();
     let done = log
         .carry_out(Job {
             org: append.org,
             target: match &append.target {
                 Target::New { year } => StreamTarget::New { year: *year },
-                Target::Named(incident) => StreamTarget::Named(incident.clone().into()),
+                Target::Named(stream) => StreamTarget::Named(stream.clone()),
             },
             key: append.key,
             request: append.command,
@@ -159,17 +158,21 @@ pub(crate) async fn incident<L: crate::EventLog + ?Sized>(
             expected_seq: append.expected_seq,
             run_id: append.run_id,
             judge: &judge,
-            follow: &follow,
+            follow: append.follow,
         })
         .await?;
-    let no_incident = || LogError::KeyConflict { fields: vec!["incident".to_owned()] };
+    let state = done.state.and_then(|state| match state {
+        StreamState::Incident(state) => Some(*state),
+        StreamState::Service(state) => Some(flow_of(&state)),
+        StreamState::Environment(_) => None,
+    });
     Ok(Appended {
-        incident: done.stream.incident().ok_or_else(no_incident)?,
+        stream: done.stream,
         answer: done.answer,
         records: done.records,
         repeated: done.repeated,
         same_run: done.same_run,
-        state: done.state.and_then(StreamState::incident),
+        state,
         follow_ups: done.follow_ups,
     })
 }

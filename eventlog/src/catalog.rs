@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harmony_catalog::{command::Command, fold};
 use harmony_incidents::{
-    Answer, Context, EnvironmentId, OrgId, ReleaseId, RunId, ServiceId, StreamId, Subject,
-    log::{Record, ReleaseState, RunState, Text},
+    Answer, Context, EnvironmentId, HasStatus, OrgId, ReleaseId, RunId, RunStatus, ServiceId, StreamId,
+    Subject,
+    log::{BlueprintState, Record, ReleaseState, RunState, ServiceState, Text},
     record::{self, Folded as _},
 };
 use jiff::Timestamp;
@@ -153,6 +154,8 @@ pub struct CatalogFilter {
     pub search: Option<String>,
     /// Those that are retired, too.
     pub retired: bool,
+    /// Only services with a run of a release that goes on; a gate that waits is one's.
+    pub running: bool,
     /// Only those after this id.
     pub after: Option<String>,
     /// At most this many.
@@ -242,6 +245,8 @@ pub(crate) struct CatalogProjection {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) retired: bool,
+    /// Whether a blueprint of one of its releases has no end on record.
+    pub(crate) running: bool,
     pub(crate) seq: u64,
     pub(crate) head_hash: Vec<u8>,
     /// Encoded state without texts.
@@ -314,22 +319,28 @@ impl CatalogProjection {
             Subject::Environment(id) => (CatalogKind::Environment.name(), id.to_string()),
             Subject::Incident(id) => ("", id.to_string()),
         };
-        let (name, retired) = match &bare {
-            StreamState::Service(state) => (state.name.clone(), state.retired),
-            StreamState::Environment(state) => (state.name.clone(), state.retired),
-            StreamState::Incident(_) => (String::new(), false),
+        let (name, retired, running) = match &bare {
+            StreamState::Service(state) => (state.name.clone(), state.retired, is_running(state)),
+            StreamState::Environment(state) => (state.name.clone(), state.retired, false),
+            StreamState::Incident(_) => (String::new(), false, false),
         };
         Self {
             kind,
             id,
             name,
             retired,
+            running,
             seq: bare.seq(),
             head_hash: head.hash.to_vec(),
             state: bare.encoded(),
             rows,
         }
     }
+}
+
+fn is_running(state: &ServiceState) -> bool {
+    let open = |one: &BlueprintState| one.status().is_some_and(RunStatus::is_open);
+    state.flow.as_ref().is_some_and(|flow| flow.blueprints.iter().any(open))
 }
 
 impl ReleaseRow {

@@ -28,9 +28,9 @@ use crate::{
 /// Judges a command against the head; called inside the transaction, maybe more than once.
 pub type Judge<'a> = &'a (dyn Fn(Head<'_>) -> Result<Judged, Refusal> + Send + Sync);
 /// What to put into the outbox once the command is on record.
-pub type Follow<'a> = &'a (dyn Fn(&IncidentId) -> Vec<OutboxItem> + Send + Sync);
+pub type Follow<'a> = &'a (dyn Fn(&StreamId) -> Vec<OutboxItem> + Send + Sync);
 
-/// Which incident a command is for.
+/// Which stream a command is for: an incident's, or a service's where a run of one of its releases asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A new one of this year: its number is allocated in the transaction, gap-free.
@@ -38,8 +38,8 @@ pub enum Target {
         /// Year of the command's time, UTC.
         year: i16,
     },
-    /// This one. A declaration of it is taken only if it is the next number.
-    Named(IncidentId),
+    /// This one. A declaration of an incident is taken only if it is the next number.
+    Named(StreamId),
 }
 
 /// One command to append.
@@ -80,8 +80,8 @@ pub struct Entry {
 /// What an append gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Appended {
-    /// The incident, allocated by now.
-    pub incident: IncidentId,
+    /// The stream: an incident's is allocated by now.
+    pub stream: StreamId,
     /// The answer; the first one where the command was repeated.
     pub answer: Answer,
     /// The records that the command gave, as stored.
@@ -90,11 +90,18 @@ pub struct Appended {
     pub repeated: bool,
     /// Whether the run that asked first is the run that asks now.
     pub same_run: bool,
-    /// Where the incident stands after this, without the texts of earlier records. `None` where the key was known:
-    /// it may have moved on.
+    /// Where the incident stands after this, or the blueprints and gates of the service, without the texts of earlier
+    /// records. `None` where the key was known: it may have moved on.
     pub state: Option<IncidentState>,
     /// What was put into the outbox with it: whoever asked may send it on at once.
     pub follow_ups: Vec<OutboxItem>,
+}
+
+impl Appended {
+    /// The incident, where the stream is one's.
+    pub fn incident(&self) -> Option<IncidentId> {
+        self.stream.incident()
+    }
 }
 
 /// Something to carry out after a command, again after a crash, once.
@@ -245,18 +252,25 @@ pub enum Begin {
     Busy(Duration),
 }
 
-/// What an effect belongs to. A store keeps it as one word: the incident's id, or `candidate/<id>`.
+/// What an effect belongs to. A store keeps it as one word: the stream's id, which is the incident's where it is one's,
+/// or `candidate/<id>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EffectSubject {
-    /// An incident.
-    Incident(IncidentId),
+    /// An incident, or the service of a release.
+    Stream(StreamId),
     /// A candidate that is no incident yet.
     Candidate(CandidateId),
 }
 
+impl From<&StreamId> for EffectSubject {
+    fn from(stream: &StreamId) -> Self {
+        Self::Stream(stream.clone())
+    }
+}
+
 impl From<&IncidentId> for EffectSubject {
     fn from(incident: &IncidentId) -> Self {
-        Self::Incident(incident.clone())
+        Self::Stream(incident.clone().into())
     }
 }
 
@@ -272,7 +286,7 @@ const CANDIDATE_SUBJECT: &str = "candidate/";
 impl std::fmt::Display for EffectSubject {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Incident(incident) => incident.fmt(formatter),
+            Self::Stream(stream) => stream.fmt(formatter),
             Self::Candidate(candidate) => write!(formatter, "{CANDIDATE_SUBJECT}{candidate}"),
         }
     }
@@ -293,7 +307,7 @@ impl KnownEffect {
         let corrupt = || LogError::Corrupt { place: format!("effect {key}") };
         let subject = match subject.strip_prefix(CANDIDATE_SUBJECT) {
             Some(candidate) => EffectSubject::Candidate(candidate.parse().map_err(|_| corrupt())?),
-            None => EffectSubject::Incident(subject.parse().map_err(|_| corrupt())?),
+            None => EffectSubject::Stream(subject.parse().map_err(|_| corrupt())?),
         };
         Ok(Self { subject, step: step.to_owned() })
     }

@@ -231,6 +231,8 @@ impl Waiting {
             digest: "07".repeat(32),
             covers: "{}".to_owned(),
             requester: "operator".to_owned(),
+            levels: vec![],
+            severity: None,
         };
         waiting.append("gate", &Command::OpenGate { request: Box::new(request) });
         waiting

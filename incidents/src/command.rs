@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use harmony_protos::log::{
     Authority, CandidateDecided, Cause, IncidentCreated, Payload, Phase, ResolutionType, Severity, State,
+    payload::Kind,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     ids::{WorkflowId, WorkflowType},
-    policy::GateKind,
+    policy::{GateKind, LevelRule},
     status::GateStatus,
 };
 
@@ -69,6 +70,13 @@ pub struct GateRequest {
     pub covers: String,
     /// Who asked for it.
     pub requester: String,
+    /// Who may decide, level by level, where something else than the policy says so; it has a gate then whatever the
+    /// policy asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<LevelRule>,
+    /// Whose clock it has, where that is not its stream's: the incident's that a release is to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
 }
 
 /// A decision as somebody sent it. Nothing in it is believed but what the judge can check.
@@ -372,12 +380,52 @@ impl Command {
         }
     }
 
+    /// Whether a run of a release asks it, too, or somebody at its gate: beside an incident there are services, whose
+    /// streams hold the blueprints and gates of their releases.
+    pub fn is_of_a_run(&self) -> bool {
+        match self {
+            Self::StartBlueprint { .. }
+            | Self::MarkOrphaned { .. }
+            | Self::ResumeBlueprint { .. }
+            | Self::OpenGate { .. }
+            | Self::Decide { .. }
+            | Self::CountRefusals { .. }
+            | Self::ExpireLevel { .. }
+            | Self::Escalate { .. }
+            | Self::CancelGate { .. } => true,
+            Self::Record { payload } => matches!(
+                payload.kind,
+                Some(
+                    Kind::BlueprintCompleted(_)
+                        | Kind::StepSucceeded(_)
+                        | Kind::StepFailed(_)
+                        | Kind::StepSkipped(_)
+                        | Kind::RunbookCellStarted(_)
+                        | Kind::RunbookCellFinished(_)
+                        | Kind::RunbookCellUnknown(_)
+                )
+            ),
+            Self::Declare { .. }
+            | Self::Promote { .. }
+            | Self::ChangeStatus { .. }
+            | Self::EnterPhase { .. }
+            | Self::ChangeSeverity { .. }
+            | Self::SignOff { .. }
+            | Self::Close
+            | Self::Redact { .. } => false,
+        }
+    }
+
     /// Names of the fields in which this differs from the request that its key was used for. When a decision was sent is
-    /// left out: what was judged is the same decision.
+    /// left out: what was judged is the same decision. So are levels and severity of a gate: it keeps its first.
     pub fn differing(&self, known: &BTreeMap<String, String>) -> Vec<String> {
         let mut fields = differing(known, &self.fingerprint());
-        if matches!(self, Self::Decide { .. }) {
-            fields.retain(|name| name != "input.payload.Ok.timestamp");
+        match self {
+            Self::Decide { .. } => fields.retain(|name| name != "input.payload.Ok.timestamp"),
+            Self::OpenGate { .. } => {
+                fields.retain(|name| name != "request.levels" && name != "request.severity");
+            }
+            _ => {}
         }
         fields
     }
@@ -617,5 +665,5 @@ pub enum Refusal {
 
 /// What a [`WorkflowId`] says that it is about; checked when it was made.
 pub(crate) fn workflow_type(id: &WorkflowId) -> Option<WorkflowType> {
-    id.parts().map(|(kind, _, _)| kind)
+    id.kind_and_org().map(|(kind, _)| kind)
 }

@@ -317,11 +317,18 @@ pub enum WorkflowType {
     PostMortem,
     /// `incident.act`: small outward acts that follow a command, one workflow a command.
     Act,
+    /// `release.deploy`
+    Deploy,
+    /// `release.promote`
+    Promote,
 }
 
 impl WorkflowType {
     /// Those that run one at a time per incident.
     pub const BLUEPRINTS: [Self; 4] = [Self::Initiate, Self::Remediate, Self::CloseOut, Self::PostMortem];
+
+    /// Those that run one at a time per release.
+    pub const OF_RELEASES: [Self; 2] = [Self::Deploy, Self::Promote];
 
     /// The type's name at Temporal.
     pub fn name(self) -> &'static str {
@@ -331,12 +338,14 @@ impl WorkflowType {
             Self::CloseOut => "incident.close-out",
             Self::PostMortem => "incident.post-mortem",
             Self::Act => "incident.act",
+            Self::Deploy => "release.deploy",
+            Self::Promote => "release.promote",
         }
     }
 
     /// The blueprint's own name: `initiate`, `close-out`.
     pub fn blueprint(self) -> &'static str {
-        &self.name()["incident.".len()..]
+        self.name().split_once('.').map_or("", |(_, own)| own)
     }
 }
 
@@ -372,16 +381,49 @@ impl WorkflowId {
         (incident.parse::<IncidentId>().is_ok() && parsed > 0 && parsed.to_string() == seq).then_some(parsed)
     }
 
-    /// The blueprint's name in records: `remediate`; each act has one of its own, `act-12`.
+    /// The id under which this workflow runs for this release.
+    pub fn of_release(kind: WorkflowType, org: &OrgId, release: &ReleaseId) -> Self {
+        if *org == OrgId::default() {
+            Self(format!("{}-{release}", kind.name()))
+        } else {
+            Self(format!("{}-{org}:{release}", kind.name()))
+        }
+    }
+
+    /// Which workflow of which release of which organisation this is, where it is one of a release.
+    pub fn release(&self) -> Option<(WorkflowType, OrgId, ReleaseId)> {
+        WorkflowType::OF_RELEASES.into_iter().find_map(|kind| {
+            let rest = self.0.strip_prefix(kind.name())?.strip_prefix('-')?;
+            let (org, release) = match rest.split_once(':') {
+                Some((org, release)) => (org.parse().ok()?, release),
+                None => (OrgId::default(), rest),
+            };
+            let release = release.parse().ok()?;
+            (Self::of_release(kind, &org, &release).0 == self.0).then_some((kind, org, release))
+        })
+    }
+
+    /// The type and the organisation, whatever it is a workflow of.
+    pub fn kind_and_org(&self) -> Option<(WorkflowType, OrgId)> {
+        self.parts()
+            .map(|(kind, org, _)| (kind, org))
+            .or_else(|| self.release().map(|(kind, org, _)| (kind, org)))
+    }
+
+    /// The blueprint's name in records: `remediate`; each act has one of its own, `act-12`, and so has each release,
+    /// `deploy-rel-123`.
     pub fn blueprint(&self) -> String {
         match (self.parts(), self.act_seq()) {
             (Some((WorkflowType::Act, ..)), Some(seq)) => format!("{}-{seq}", WorkflowType::Act.blueprint()),
             (Some((kind, ..)), _) => kind.blueprint().to_owned(),
-            (None, _) => String::new(),
+            (None, _) => self
+                .release()
+                .map(|(kind, _, release)| format!("{}-{release}", kind.blueprint()))
+                .unwrap_or_default(),
         }
     }
 
-    /// Which blueprint of which incident of which organisation this is.
+    /// Which blueprint of which incident of which organisation this is; none where it is one of a release.
     pub fn parts(&self) -> Option<(WorkflowType, OrgId, IncidentId)> {
         if let Some(seq) = self.act_seq() {
             let base = self.0.strip_suffix(&format!("-{seq}"))?;
@@ -409,7 +451,7 @@ impl FromStr for WorkflowId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
         let id = Self(text.to_owned());
-        id.parts().is_some().then_some(id).ok_or_else(|| IdError {
+        id.kind_and_org().is_some().then_some(id).ok_or_else(|| IdError {
             what: "workflow id",
             value: text.chars().take(120).collect(),
             expected: "<type>-<incident>, such as incident.remediate-INC-2026-0001",
@@ -475,11 +517,11 @@ pub enum EffectScope<'a> {
 }
 
 /// The key of an outward effect (`UUIDv5`).
-pub fn effect_key(org: &OrgId, incident: &IncidentId, scope: &EffectScope<'_>) -> Uuid {
+pub fn effect_key(org: &OrgId, stream: &StreamId, scope: &EffectScope<'_>) -> Uuid {
     let name = match scope {
-        EffectScope::Incident { resource } => format!("{org}/{incident}/{resource}"),
+        EffectScope::Incident { resource } => format!("{org}/{stream}/{resource}"),
         EffectScope::Step { blueprint, attempt, step } => {
-            format!("{org}/{incident}/{blueprint}#{attempt}/{step}")
+            format!("{org}/{stream}/{blueprint}#{attempt}/{step}")
         }
     };
     Uuid::new_v5(&NAMESPACE, name.as_bytes())

@@ -16,7 +16,7 @@ use crate::{
     command::{Answer, Command, Context, Refusal, ResolutionInput},
     directory::{Directory, Role},
     fold::SIGN_OFF,
-    ids::WorkflowType,
+    ids::{IncidentId, WorkflowType},
     machine::{self, Needs, TransitionError},
     policy::{GateKind, Policy},
     promotion::{Outcome, Policies},
@@ -149,6 +149,9 @@ pub fn judge(
     rules: Rules<'_>,
 ) -> Result<Judged, Refusal> {
     let state = head.state;
+    if !of_an_incident(state) && !command.is_of_a_run() {
+        return Err(invalid("this is a command for an incident, and this is a service"));
+    }
     let exists = state.seq > 0;
     if exists == command.declares() {
         return Err(invalid(if exists {
@@ -517,6 +520,11 @@ fn record(
     Ok(Judged::new(Answer::Recorded, vec![kind.clone()]))
 }
 
+/// Whether the state is an incident's: else it holds the blueprints and gates of a service's runs.
+fn of_an_incident(state: &IncidentState) -> bool {
+    state.incident.is_empty() || state.incident.parse::<IncidentId>().is_ok()
+}
+
 /// Whether an assignment gives a commander's rights: somebody else made it, who holds a gate role in the directory. Else
 /// any responder could give themselves, or whoever they like, the right to approve.
 fn empowers(
@@ -556,7 +564,9 @@ fn cell_may_start(
                 && gate.kind == kind.name()
                 && step.is_none_or(|step| gate.gate_id.ends_with(&format!("#{}/{step}", cell.attempt)))
         };
-        match state.gates.iter().find(ours) {
+        let mut gates = state.gates.iter().filter(ours);
+        let refusing = |gate: &&GateState| !gate.is(GateStatus::Approved);
+        match gates.clone().find(refusing).or_else(|| gates.next()) {
             Some(gate) if gate.is(GateStatus::Approved) => Ok(()),
             Some(gate) => {
                 illegal(format!("gate {} is {}: {} does not run", gate.gate_id, gate.status, cell.cell))

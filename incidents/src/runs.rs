@@ -240,8 +240,9 @@ fn legal_start(
             | State::Cancelled
             | State::Archived => Err(illegal("OPEN or MITIGATING")),
         },
-        // What it tells of is on record already; it changes no state.
-        WorkflowType::Act => at_least_operator(kind, context),
+        // What it tells of is on record already; it changes no state. Whether a release may go out, its environment's
+        // policies say.
+        WorkflowType::Act | WorkflowType::Deploy | WorkflowType::Promote => at_least_operator(kind, context),
         WorkflowType::CloseOut => {
             transition(state, target.unwrap_or(State::Resolved), context, false).map(drop)
         }

@@ -7,7 +7,7 @@ use harmony_eventlog::{
     OutboxKind, StoredCandidate, Target,
 };
 use harmony_incidents::{
-    Command, Context, IncidentId, LinkName, OrgId, Refusal, Rules,
+    Command, Context, IncidentId, LinkName, OrgId, Refusal, Rules, StreamId,
     attestation::AttestationKeys,
     judge::{judge, payload},
     log::{
@@ -106,7 +106,8 @@ async fn append(
     };
     let context = context(org, stored, decision, decided_at);
     // The page that asked for the promotion becomes the incident's own.
-    let initiate = |made: &IncidentId| {
+    let initiate = |made: &StreamId| {
+        let Some(made) = &made.incident() else { return vec![] };
         let paged = stored.pagerduty_incident_id();
         let payload = starts::promoted(keys, org, made, &created, &stored.decided_by, paged, decided_at);
         vec![
@@ -127,7 +128,7 @@ async fn append(
             follow: &initiate,
         })
         .await?;
-    Ok(appended.incident)
+    appended.incident().ok_or_else(|| LogError::UnknownStream(appended.stream.clone()))
 }
 
 /// Candidates about the same that stand so, and are no more severe than that.
@@ -304,7 +305,7 @@ async fn record(
     let command = Command::Record { payload: payload(kind) };
     log.append(Append {
         org,
-        target: Target::Named(incident.clone()),
+        target: Target::Named(incident.clone().into()),
         key,
         command: &command,
         context,

@@ -129,6 +129,7 @@ async fn services(job: &Job) -> Services {
         },
         runbooks: RunbookRoot::new(&job.dir).unwrap(),
         adapters: Adapters::default(),
+        environment_policies: Arc::new(harmony_catalog::windows::EnvironmentPolicies::default()),
         review_template: None,
     }
 }

@@ -262,7 +262,7 @@ impl Scene {
     pub(crate) fn scope(&self) -> Scope {
         Scope {
             org: OrgId::default(),
-            incident: incident(),
+            stream: incident().into(),
             workflow_id: WorkflowId::new(WorkflowType::Initiate, &OrgId::default(), &incident()),
             run_id: "run".to_owned(),
             blueprint: "initiate".to_owned(),
@@ -367,7 +367,7 @@ impl Scene {
             page: Some(Text::plain(page)),
         });
         let rendered: Payload = payload(rendered);
-        self.append("render", Target::Named(incident()), &Command::Record { payload: rendered }).await;
+        self.append("render", Target::Named(incident().into()), &Command::Record { payload: rendered }).await;
         json!({
             "digest": hex::encode(digest),
             "title": "INC-2026-0001: Logins fail",

@@ -32,6 +32,7 @@ mod post_mortem;
 mod promote;
 mod races;
 mod redaction;
+mod releases;
 mod remediate;
 mod rotation;
 mod secrets;

@@ -552,6 +552,13 @@ impl Config {
             .map_or_else(|| self.in_data_dir("policies"), PathBuf::from)
     }
 
+    /// When releases may go out.
+    pub(crate) fn environment_policies_path(&self) -> PathBuf {
+        self.settings
+            .get("HARMONY_ENVIRONMENT_POLICIES")
+            .map_or_else(|| self.in_data_dir("policies").join("environments"), PathBuf::from)
+    }
+
     /// The rules in force, read again whenever their files change.
     pub(crate) fn governance(&self, flags: Arc<FlagService>) -> anyhow::Result<Arc<Governance>> {
         let files = RuleFiles {

@@ -13,6 +13,7 @@ mod demo;
 mod deployments;
 #[cfg(test)]
 mod docs;
+mod environment_policies;
 mod failure;
 mod fanout;
 mod flags;

@@ -8,10 +8,12 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
     Admission, CandidateEvents, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities,
-    PagingService, Reconciler, ReviewSpace, RunbookActivities, RunbookServices, Services, Traced,
+    PagingService, Reconciler, ReleaseActivities, ReviewSpace, RunbookActivities, RunbookServices, Services,
+    Traced,
 };
 use harmony_blueprints::{
-    CloseOut, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, RUNBOOKS_QUEUE, Remediate,
+    CloseOut, Deploy, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, PromoteRelease,
+    RUNBOOKS_QUEUE, Remediate,
 };
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
@@ -31,6 +33,7 @@ use crate::{
     commands::temporal_setup::missing_search_attributes,
     config::{Build, Config, Queues},
     deployments,
+    environment_policies::PolicyFolder,
     flags::FlagService,
     health::{self, Parts},
     temporal::Probe,
@@ -97,12 +100,15 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             Some((tokio::spawn(dispatcher.run(stop.clone())), tokio::spawn(reconciler.run(stop.clone()))));
         let options = WorkerOptions::new(INCIDENTS_QUEUE)
             .register_workflow::<CloseOut>()?
+            .register_workflow::<Deploy>()?
             .register_workflow::<IncidentAct>()?
             .register_workflow::<Initiate>()?
             .register_workflow::<PostMortem>()?
             .register_workflow::<Promote>()?
+            .register_workflow::<PromoteRelease>()?
             .register_workflow::<Remediate>()?
             .register_activities(ConnectorActivities(services.clone()))
+            .register_activities(ReleaseActivities(services.clone()))
             .register_activities(LogActivities(services))
             .activity_inbound_interceptor(Admission::new(log.clone(), client.clone()))
             .activity_inbound_interceptor(traced)
@@ -282,6 +288,7 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         timing: EffectTiming::for_requests_of(limit),
         runbooks: config.runbook_root()?,
         adapters: deployments::adapters(config)?,
+        environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
         review_template: None,
     })
 }

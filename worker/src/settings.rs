@@ -41,6 +41,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("HARMONY_DEPLOYMENT", Kind::Open),
     ("HARMONY_DEPLOY_WORKFLOWS", Kind::Open),
     ("HARMONY_DIRECTORY", Kind::Open),
+    ("HARMONY_ENVIRONMENT_POLICIES", Kind::Open),
     ("HARMONY_EVENTBRIDGE_BUS", Kind::Open),
     ("HARMONY_EVENTS_SECRET", Kind::Secret),
     ("HARMONY_GITHUB_SECRET", Kind::Secret),

@@ -5,8 +5,9 @@ use harmony_incidents::{
     judge::invalid,
     log::{
         Authority, ChangeLinked, Relation, ReleaseCreated, ReleaseState, ReleaseStatus, ReleaseStatusChanged,
-        ServiceState, Text, payload::Kind,
+        RunState, ServiceState, Text, payload::Kind,
     },
+    status::{GateStatus, HasStatus},
     words::release_status,
 };
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     command::{Answer, Context, NewRelease, Refusal},
     fold::is_settled,
-    words::Source,
+    words::{PolicyOutcome, Source},
 };
 
 /// The release, of those in the state.
@@ -224,6 +225,10 @@ fn change_by_run(
         return Err(illegal(format!("run {} is a dry run: it changes nothing", run.run_id)));
     }
     let from = known.status();
+    // Also where the run before this one was lost after it: a change by this run needs its own yes.
+    if change.to == ReleaseStatus::Promoting {
+        may_go_out(state, run)?;
+    }
     if from == change.to {
         return Ok(Judged::unchanged());
     }
@@ -264,10 +269,11 @@ fn change_from_outside(
     if rank(change.to) <= rank(from) {
         return Ok(Judged::unchanged());
     }
+    let wake = runs_of(state, known);
     if from != ReleaseStatus::Draft {
         let mut kinds = vec![changed(known, from, change)];
         kinds.extend(next_in_line(state, known, change.to));
-        return Ok(Judged::new(Answer::Recorded, kinds));
+        return Ok(Judged { wake, ..Judged::new(Answer::Recorded, kinds) });
     }
     may_begin(state, known, facts)?;
     if change.to == ReleaseStatus::Promoting {
@@ -281,7 +287,36 @@ fn change_from_outside(
     // It was promoting in between, whether or not somebody told of it.
     let begun = Change { to: ReleaseStatus::Promoting, reason: "", ..*change };
     let kinds = vec![changed(known, from, &begun), changed(known, ReleaseStatus::Promoting, change)];
-    Ok(Judged::new(Answer::Recorded, kinds))
+    Ok(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
+}
+
+/// The workflows that wait to be told how this release went.
+fn runs_of(state: &ServiceState, known: &ReleaseState) -> Vec<String> {
+    let goes_on = |run: &&RunState| run.release_id == known.release_id && run.finished_at_us == 0;
+    state.runs.iter().filter(goes_on).map(|run| run.workflow_id.clone()).collect()
+}
+
+/// Whether the environment's policies let the run's release out: they were asked, and whoever they name has approved.
+/// A gate that the run asked for on its own has to be approved, too.
+fn may_go_out(state: &ServiceState, run: &RunState) -> Result<(), Refusal> {
+    let release = &run.release_id;
+    let asked = run.policies.as_str();
+    if asked != PolicyOutcome::Proceed.name() && asked != PolicyOutcome::Gate.name() {
+        let said = if asked.is_empty() { "were not asked" } else { asked };
+        return Err(illegal(format!("the environment's policies do not let {release} out ({said})")));
+    }
+    let gates = state.flow.iter().flat_map(|flow| &flow.gates);
+    let mut gates =
+        gates.filter(|gate| gate.workflow_id == run.workflow_id && gate.attempt == run.attempt).peekable();
+    if gates.peek().is_none() && asked == PolicyOutcome::Gate.name() {
+        return Err(illegal(format!("nobody was asked to approve that {release} goes out")));
+    }
+    match gates.find(|gate| !gate.is(GateStatus::Approved)) {
+        Some(gate) => {
+            Err(illegal(format!("gate {} is {}: {release} does not go out", gate.gate_id, gate.status)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether a draft may be on its way: neither its service nor its environment is retired.

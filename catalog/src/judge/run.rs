@@ -2,7 +2,7 @@
 //! judge knows.
 
 use harmony_incidents::{
-    self as incidents, EnvironmentId, Head, Judged, Rules, RunId,
+    EnvironmentId, Judged, RunId,
     judge::invalid,
     log::{
         IncidentState, PolicyVerdict, RunFinished, RunKind, RunPoliciesJudged, RunStarted, RunState,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     adapters::Adapter,
-    command::{Context, Refusal},
+    command::Refusal,
     entity::LogEntry,
     fold::{flow_before, is_settled},
     words::{PolicyOutcome, RunOutcome},
@@ -165,54 +165,4 @@ pub fn flow_of(state: &ServiceState) -> IncidentState {
     let mut flow = state.flow.clone().unwrap_or_else(|| flow_before(&state.org, format!("svc/{}", state.id)));
     flow.seq = state.seq;
     flow
-}
-
-pub(super) fn flow(
-    state: &ServiceState,
-    command: &incidents::Command,
-    context: &Context,
-    rules: Rules<'_>,
-) -> Result<Judged, Refusal> {
-    use incidents::Command as Asked;
-    let of_a_run = match command {
-        Asked::StartBlueprint { .. }
-        | Asked::MarkOrphaned { .. }
-        | Asked::ResumeBlueprint { .. }
-        | Asked::OpenGate { .. }
-        | Asked::Decide { .. }
-        | Asked::CountRefusals { .. }
-        | Asked::ExpireLevel { .. }
-        | Asked::Escalate { .. }
-        | Asked::CancelGate { .. } => true,
-        Asked::Record { payload } => matches!(
-            payload.kind,
-            Some(
-                Kind::BlueprintCompleted(_)
-                    | Kind::StepSucceeded(_)
-                    | Kind::StepFailed(_)
-                    | Kind::StepSkipped(_)
-                    | Kind::RunbookCellStarted(_)
-                    | Kind::RunbookCellFinished(_)
-                    | Kind::RunbookCellUnknown(_)
-            )
-        ),
-        Asked::Declare { .. }
-        | Asked::Promote { .. }
-        | Asked::ChangeStatus { .. }
-        | Asked::EnterPhase { .. }
-        | Asked::ChangeSeverity { .. }
-        | Asked::SignOff { .. }
-        | Asked::Close
-        | Asked::Redact { .. } => false,
-    };
-    if !of_a_run {
-        return Err(invalid("this is a command for an incident, and this is a service"));
-    }
-    let flow = flow_of(state);
-    let mut command = command.clone();
-    // It is refused on record, as every start is that may not go on.
-    if let (Asked::StartBlueprint { refuse, .. }, Err(retired)) = (&mut command, not_retired(state)) {
-        refuse.get_or_insert_with(|| retired.to_string());
-    }
-    incidents::judge(Head { state: &flow }, &command, context, rules)
 }

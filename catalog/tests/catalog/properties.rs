@@ -83,6 +83,12 @@ fn asked() -> impl Strategy<Value = (String, Value)> {
             (format!("svc/{service}"), start)
         },
     );
+    let judge = (place(), one_of(RUNS), one_of(&["proceed", "proceed", "gate", "refuse"])).prop_map(
+        |((service, _), run, outcome)| {
+            let judge = json!({ "type": "judgePolicies", "runId": run, "outcome": outcome, "verdicts": [] });
+            (format!("svc/{service}"), judge)
+        },
+    );
     let finish = (place(), one_of(RUNS), one_of(&["succeeded", "failed", "planned"])).prop_map(
         |((service, _), run, outcome)| {
             (format!("svc/{service}"), json!({ "type": "finishRun", "runId": run, "outcome": outcome }))
@@ -94,7 +100,7 @@ fn asked() -> impl Strategy<Value = (String, Value)> {
             .prop_map(|id| (format!("env/{id}"), json!({ "type": "retireEnvironment" }))),
     ];
     prop_oneof![
-        4 => service, 4 => environment, 24 => create, 24 => change, 16 => start, 4 => finish, 1 => retire
+        4 => service, 4 => environment, 24 => create, 24 => change, 16 => start, 16 => judge, 4 => finish, 1 => retire
     ]
 }
 

@@ -401,9 +401,4 @@ fn a_command_for_another_kind_of_stream_is_refused() {
         world.ask_environment("env-prod", &command(changed("rel-1", "Active"))),
         "this is a command for a service, and this is an environment",
     );
-    refused(
-        &mut world,
-        json!({ "type": "flow", "command": { "type": "close" } }),
-        "this is a command for an incident, and this is a service",
-    );
 }

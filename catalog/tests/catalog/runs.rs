@@ -23,6 +23,10 @@ fn started(run: &str, release: &str) -> Value {
     })
 }
 
+pub(crate) fn judged(run: &str, outcome: &str) -> Value {
+    json!({ "type": "judgePolicies", "runId": run, "outcome": outcome, "verdicts": [] })
+}
+
 fn changed(release: &str, to: &str, run: &str) -> Value {
     json!({ "type": "changeRelease", "release": release, "to": to, "runId": run })
 }
@@ -125,8 +129,10 @@ fn one_run_at_a_time_moves_a_release_and_an_environment() {
     says(world.demo_asks_for(started("run-2", "rel-1")), "run run-1 of rel-1 goes on");
     // Both may wait for their gates; only one of them begins.
     world.demo_asks_for(started("run-2", "rel-2")).unwrap();
+    world.demo_asks_for(judged("run-1", "proceed")).unwrap();
     world.demo_asks_for(changed("rel-1", "Promoting", "run-1")).unwrap();
     let busy = "release rel-1 is being promoted in env-prod; wait until it is Active or Failed";
+    world.demo_asks_for(judged("run-2", "proceed")).unwrap();
     says(world.demo_asks_for(changed("rel-2", "Promoting", "run-2")), busy);
     says(world.demo_asks_for(changed("rel-1", "Active", "run-2")), "run run-2 is one of rel-2");
     world.demo_asks_for(finished("run-2", "refused")).unwrap();
@@ -145,6 +151,27 @@ fn one_run_at_a_time_moves_a_release_and_an_environment() {
         world.demo_asks_for(changed("rel-2", "Promoting", "run-9")),
         "run run-9 is not one of svc-demo's, or none of its last",
     );
+}
+
+#[test]
+fn nothing_goes_out_that_its_policies_and_its_gates_do_not_let_out() {
+    let mut world = drafted();
+    world.demo_asks_for(started("run-1", "rel-1")).unwrap();
+    let promoting = changed("rel-1", "Promoting", "run-1");
+    let no = "the environment's policies do not let rel-1 out";
+    says(world.demo_asks_for(promoting.clone()), &format!("{no} (were not asked)"));
+    for outcome in ["wait", "refuse"] {
+        world.demo_asks_for(judged("run-1", outcome)).unwrap();
+        says(world.demo_asks_for(promoting.clone()), &format!("{no} ({outcome})"));
+    }
+    world.demo_asks_for(judged("run-1", "gate")).unwrap();
+    says(world.demo_asks_for(promoting.clone()), "nobody was asked to approve that rel-1 goes out");
+    let gate = open_gate(&mut world);
+    let waits = format!("gate {gate} is pending: rel-1 does not go out");
+    says(world.demo_asks_for(promoting.clone()), &waits);
+    // Nor where the policies ask nobody and the run itself does.
+    world.demo_asks_for(judged("run-1", "proceed")).unwrap();
+    says(world.demo_asks_for(promoting), &waits);
 }
 
 #[test]
@@ -193,15 +220,10 @@ fn a_runs_log_has_bounds_and_an_end() {
     says(world.demo_asks_for(line("late", json!({}))), "run run-1 has ended (failed)");
 }
 
-fn asks(command: incidents::Command) -> Command {
-    Command::Flow { command: Box::new(command) }
-}
-
-#[test]
-fn a_runs_gate_stands_in_its_services_stream_and_is_judged_as_an_incidents() {
-    let mut world = drafted();
+/// Opens the gate of the first run of rel-1; gives its id.
+fn open_gate(world: &mut World) -> String {
     let request = GateRequest {
-        workflow_id: "incident.remediate-INC-2026-0001".parse().unwrap(),
+        workflow_id: "release.deploy-rel-1".parse().unwrap(),
         attempt: 1,
         step: "approval".to_owned(),
         kind: GateKind::Remediate,
@@ -210,34 +232,33 @@ fn a_runs_gate_stands_in_its_services_stream_and_is_judged_as_an_incidents() {
         digest: "ab".repeat(32),
         covers: "{}".to_owned(),
         requester: "alice@blackroad.io".to_owned(),
+        levels: vec![],
+        severity: None,
     };
-    let opened = world.demo_asks(&asks(incidents::Command::OpenGate { request: Box::new(request) })).unwrap();
+    let opened = world.demo_flow_asks(&incidents::Command::OpenGate { request: Box::new(request) }).unwrap();
     let Answer::GateOpened { gate } = opened else { panic!("{opened:?}") };
     assert_eq!(gate.timeout_ms, 30 * 60 * 1_000);
+    gate.gate_id
+}
+
+#[test]
+fn a_runs_gate_stands_in_its_services_stream_and_is_judged_as_an_incidents() {
+    let mut world = drafted();
+    let gate_id = open_gate(&mut world);
     let flow = world.demo_state().flow.clone().unwrap();
     assert_eq!((flow.org.as_str(), flow.incident.as_str()), ("default", "svc/svc-demo"));
     assert_eq!(flow.gates[0].requested_seq, 3);
     assert!(flow.gates[0].is(GateStatus::Pending));
 
-    let gate_id = gate.gate_id;
-    world.demo_asks(&asks(incidents::Command::CancelGate { gate_id, reason: "stopped".to_owned() })).unwrap();
+    world.demo_flow_asks(&incidents::Command::CancelGate { gate_id, reason: "stopped".to_owned() }).unwrap();
     assert!(world.demo_state().flow.as_ref().unwrap().gates[0].is(GateStatus::Cancelled));
     // The service goes on beside it.
     assert_eq!(world.write_service(demo_service()), Ok(Answer::Unchanged));
     assert_eq!(world.demo_state().seq, 4);
 
-    // Once it is retired, no blueprint begins.
-    world.demo_asks_for(json!({ "type": "retireService" })).unwrap();
-    let begin = asks(incidents::Command::StartBlueprint {
-        workflow_id: "incident.remediate-INC-2026-0001".parse().unwrap(),
-        starter: "alice@blackroad.io".to_owned(),
-        attested: true,
-        target: None,
-        refuse: None,
-        input_text: String::new(),
-    });
-    let reason = "service svc-demo is retired: nothing new happens to it".to_owned();
-    assert_eq!(world.demo_asks(&begin), Ok(Answer::Refused { attempt: 1, reason }));
+    // What an incident alone is asked is refused here.
+    let refused = world.demo_flow_asks(&incidents::Command::Close).unwrap_err();
+    assert_eq!(refused.to_string(), "this is a command for an incident, and this is a service");
 }
 
 #[test]
@@ -249,6 +270,7 @@ fn old_releases_leave_the_state_with_their_runs_and_what_is_active_stays() {
         let (release, run) = (format!("rel-{number}"), format!("run-{number}"));
         world.demo_asks(&told("api", &release, "env-prod", "ccc", "Draft")).unwrap();
         world.demo_asks_for(started(&run, &release)).unwrap();
+        world.demo_asks_for(judged(&run, "proceed")).unwrap();
         world.demo_asks_for(changed(&release, "Promoting", &run)).unwrap();
         world.pass(SignedDuration::from_mins(1));
         world.demo_asks_for(changed(&release, "Failed", &run)).unwrap();
@@ -292,6 +314,7 @@ fn drafts_and_ended_runs_do_not_pile_up() {
 fn a_record_names_the_rows_that_it_changes() {
     let mut world = drafted();
     world.demo_asks_for(started("run-1", "rel-1")).unwrap();
+    world.demo_asks_for(judged("run-1", "proceed")).unwrap();
     world.demo_asks_for(changed("rel-1", "Promoting", "run-1")).unwrap();
     let touched: Vec<String> = world.records["svc/svc-demo"]
         .iter()
@@ -300,7 +323,7 @@ fn a_record_names_the_rows_that_it_changes() {
             touched.releases.into_iter().chain(touched.runs).collect::<Vec<_>>().join(" ")
         })
         .collect();
-    assert_eq!(touched, ["", "rel-1", "run-1", "rel-1"]);
+    assert_eq!(touched, ["", "rel-1", "run-1", "run-1", "rel-1"]);
     let kinds = world.records["svc/svc-demo"].iter().filter(|record| {
         matches!(record.payload.as_ref().and_then(|one| one.kind.as_ref()), Some(Kind::RunStarted(_)))
     });

@@ -109,6 +109,8 @@ fn the_runs_that_deployed_a_release_and_promoted_it_stand_in_time() {
     };
     world.demo_asks(&told("api", "rel-1", "env-staging", "aaa", "Draft")).unwrap();
     run(&mut world, "run-1", "Deploy", "rel-1", "env-staging");
+    let judged = json!({ "type": "judgePolicies", "runId": "run-1", "outcome": "proceed", "verdicts": [] });
+    world.demo_asks_for(judged).unwrap();
     for (to, last) in [("Promoting", false), ("Active", true)] {
         world
             .demo_asks_for(json!({ "type": "changeRelease", "release": "rel-1", "to": to, "runId": "run-1" }))

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use harmony_catalog::{Command, EnvironmentFact, Facts, NewRelease, fold, judge_environment, judge_service};
+use harmony_catalog::{
+    Command, EnvironmentFact, Facts, NewRelease, fold, judge::flow_of, judge_environment, judge_service,
+};
 use harmony_incidents::{
-    Answer, Context, EnvironmentId, Judged, OrgId, Refusal, ReleaseId, RuleSet, ServiceId, StreamId,
+    self as incidents, Answer, Context, EnvironmentId, Head, Judged, OrgId, Refusal, ReleaseId, RuleSet,
+    ServiceId, StreamId,
     log::{Authority, Cause, EnvironmentState, Record, ReleaseStatus, ServiceState, Text, payload::Kind},
     record::{ChainHead, Folded, SaltKey, append},
 };
@@ -124,7 +127,7 @@ impl World {
         let id: ServiceId = parsed(service);
         let state = self.services.get(&id).cloned().unwrap_or_default();
         let facts = self.facts(command);
-        let judged = judge_service(&state, command, &self.context, self.rules.rules(), &facts)?;
+        let judged = judge_service(&state, command, &self.context, &facts)?;
         for payload in &judged.payloads {
             if let Some(Kind::ReleaseCreated(created)) = &payload.kind {
                 self.owners.insert(parsed(&created.release_id), id.clone());
@@ -134,6 +137,17 @@ impl World {
         if state.0.seq > 0 {
             self.services.insert(id, state.0);
         }
+        Ok(answer)
+    }
+
+    /// Asks the demo service's stream what a run's blueprint asks, or somebody at its gate.
+    pub(crate) fn demo_flow_asks(&mut self, command: &incidents::Command) -> Result<Answer, Refusal> {
+        let id: ServiceId = parsed("svc-demo");
+        let state = self.services[&id].clone();
+        let flow = flow_of(&state);
+        let judged = incidents::judge(Head { state: &flow }, command, &self.context, self.rules.rules())?;
+        let (answer, state) = self.record(id.clone().into(), Chained(state), judged);
+        self.services.insert(id, state.0);
         Ok(answer)
     }
 

@@ -140,7 +140,7 @@ pub(crate) async fn take(
     }
     match origin(&app, org, &event).await? {
         Origin::Linked(incident) => record(&app, org, incident, &event).await,
-        Origin::CandidatePage => Ok(answer("ignored")),
+        Origin::PageOfOurs => Ok(answer("ignored")),
         Origin::Elsewhere if event.event_type == "incident.triggered" => submit(&app, org, event).await,
         Origin::Elsewhere => Ok(answer("ignored")),
     }
@@ -159,8 +159,8 @@ fn answer(taken: &str) -> Response {
 enum Origin {
     /// An incident of ours has it: as its own, or as a page.
     Linked(IncidentId),
-    /// It is the page about a candidate that is no incident yet.
-    CandidatePage,
+    /// It is our page about a candidate that is no incident yet, or about the gate of a release.
+    PageOfOurs,
     /// Others triggered it.
     Elsewhere,
 }
@@ -173,10 +173,10 @@ async fn origin(app: &App, org: &OrgId, event: &Event) -> Result<Origin, ApiErro
         && let Some(effect) = log.known_effect(org, key).await?
     {
         return Ok(match effect.subject {
-            EffectSubject::Incident(incident) => Origin::Linked(incident),
+            EffectSubject::Stream(stream) => stream.incident().map_or(Origin::PageOfOurs, Origin::Linked),
             EffectSubject::Candidate(candidate) => {
                 let stored = log.candidate(org, &candidate).await?;
-                stored.and_then(|one| one.incident).map_or(Origin::CandidatePage, Origin::Linked)
+                stored.and_then(|one| one.incident).map_or(Origin::PageOfOurs, Origin::Linked)
             }
         });
     }
@@ -213,7 +213,7 @@ async fn record(app: &App, org: &OrgId, incident: IncidentId, event: &Event) -> 
         .log
         .append(Append {
             org,
-            target: Target::Named(incident),
+            target: Target::Named(incident.into()),
             key: &format!("webhook/pagerduty/{}", event.id),
             command: &command,
             context: &context,

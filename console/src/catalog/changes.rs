@@ -25,7 +25,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
-use super::{append, named, service_of};
+use super::{append_as, named, service_of};
 use crate::{call::Call, error::ApiError, submit};
 
 /// Services that are looked at for one incident: its own and what they depend on.
@@ -118,6 +118,7 @@ async fn services(call: &Call, incident: &IncidentState) -> Result<Vec<ServiceSt
         ids,
         search,
         retired: true,
+        running: false,
         after: None,
         limit: SERVICES,
     };
@@ -164,6 +165,7 @@ async fn environments(
         ids: ids.into_iter().collect(),
         search: None,
         retired: true,
+        running: false,
         after: None,
     };
     let found = call.app.doors.log.catalog(&call.caller.org, &filter).await?;
@@ -236,5 +238,6 @@ async fn record(
         relation,
         reason: reason.to_owned(),
     };
-    append(call, &stored.service.into(), &command, "service").await.map(drop)
+    let key = format!("{}/service", call.key());
+    append_as(call, &stored.service.into(), &key, &command, &call.context(None), vec![]).await.map(drop)
 }

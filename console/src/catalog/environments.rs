@@ -33,6 +33,7 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
         ids: Vec::new(),
         search: call.query.one("searchQuery").map(str::to_owned),
         retired: call.query.one("retired") == Some("true"),
+        running: false,
         after,
         limit: limit + 1,
     };
@@ -72,7 +73,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::CatalogWrite, None)?;
     let environment: Environment = call.body()?;
-    let (status, state) = put(&call, environment, "").await?;
+    let (status, state) = put(&call, environment).await?;
     Ok((status, Json(view(&state)?)).into_response())
 }
 
@@ -80,11 +81,10 @@ pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn put(
     call: &Call,
     environment: Environment,
-    part: &str,
 ) -> Result<(StatusCode, EnvironmentState), ApiError> {
     let id = environment.id.clone();
     let command = Command::WriteEnvironment { environment: Box::new(environment), adapter: None };
-    let appended = append(call, &id.clone().into(), &command, part).await?;
+    let appended = append(call, &id.clone().into(), &command).await?;
     let is_new = appended.records.first().is_some_and(|entry| entry.record.seq == 1);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, super::environment(call, &id).await?))
@@ -95,6 +95,6 @@ pub(crate) async fn retire(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::CatalogWrite, None)?;
     let id: EnvironmentId = path_id(&call, "environment")?;
     let RetireBody { reason } = call.body()?;
-    append(&call, &id.clone().into(), &Command::RetireEnvironment { reason }, "").await?;
+    append(&call, &id.clone().into(), &Command::RetireEnvironment { reason }).await?;
     Ok(Json(view(&super::environment(&call, &id).await?)?).into_response())
 }

@@ -12,7 +12,7 @@ pub(crate) mod services;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_catalog::{Command, Facts, entity::AuditEvent, judge_environment, judge_service};
-use harmony_eventlog::{CatalogAppend, CatalogAppended, StreamState};
+use harmony_eventlog::{CatalogAppend, CatalogAppended, OutboxItem, StreamState};
 use harmony_incidents::{
     Context, EnvironmentId, Refusal, ReleaseId, Right, ServiceId, StreamId,
     log::{EnvironmentState, ServiceState},
@@ -20,33 +20,31 @@ use harmony_incidents::{
 
 use crate::{call::Call, error::ApiError};
 
-/// Appends a command to a stream of the catalog. `part` tells several commands of one request from each other.
+/// Appends a command to a stream of the catalog under the request's key.
 pub(crate) async fn append(
     call: &Call,
     stream: &StreamId,
     command: &Command,
-    part: &str,
 ) -> Result<CatalogAppended, ApiError> {
-    let context = call.context(None);
-    append_as(call, stream, command, &context, part).await
+    append_as(call, stream, &call.key(), command, &call.context(None), vec![]).await
 }
 
-async fn append_as(
+/// As [`append`], under a key of its own, as somebody else, or with what follows from the outbox.
+pub(crate) async fn append_as(
     call: &Call,
     stream: &StreamId,
+    key: &str,
     command: &Command,
     context: &Context,
-    part: &str,
+    follow: Vec<OutboxItem>,
 ) -> Result<CatalogAppended, ApiError> {
-    let rules = call.caller.rules();
     let judge = |state: &StreamState, facts: &Facts| match state {
-        StreamState::Service(state) => judge_service(state, command, context, rules, facts),
+        StreamState::Service(state) => judge_service(state, command, context, facts),
         StreamState::Environment(state) => judge_environment(state, command, context),
         StreamState::Incident(_) => {
             Err(Refusal::Invalid { explanation: format!("{stream} is no stream of the catalog") })
         }
     };
-    let key = if part.is_empty() { call.key() } else { format!("{}/{part}", call.key()) };
     let appended = call
         .app
         .doors
@@ -54,13 +52,13 @@ async fn append_as(
         .append_catalog(CatalogAppend {
             org: &call.caller.org,
             stream,
-            key: &key,
+            key,
             command,
             context,
             expected_seq: None,
             run_id: None,
             judge: &judge,
-            follow: Vec::new(),
+            follow,
         })
         .await?;
     call.app.newsroom.look();

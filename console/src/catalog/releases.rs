@@ -5,18 +5,23 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use harmony_blueprints::{
+    messages::{GoldenContext, ReleaseInput},
+    starts::attested,
+};
 use harmony_catalog::{
     Command, NewRelease,
     entity::{AuditEvent, LogEntry, Release, WorkflowRun},
-    views::ReleaseView,
+    views::{ReleaseView, active_before},
     words::{self, Source},
 };
 use harmony_eventlog::{
-    Entry,
+    Entry, OutboxItem,
     catalog::{ReleaseFilter, RunFilter, StoredRelease, StoredRun},
 };
 use harmony_incidents::{
-    EnvironmentId, IncidentId, ReleaseId, Right, RunId, ServiceId, StreamId,
+    Answer, EnvironmentId, HasStatus, IncidentId, Refusal, ReleaseId, Right, RunId, RunStatus, ServiceId,
+    StreamId, WorkflowId, WorkflowType,
     ids::NAMESPACE,
     log::{ReleaseStatus, payload::Kind},
 };
@@ -26,8 +31,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{append, audit_of, cursor, cursor_parts, may_read, named, path_id, service_of};
-use crate::{call::Call, error::ApiError};
+use super::{append, append_as, audit_of, cursor, cursor_parts, may_read, named, path_id, service_of};
+use crate::{approvals::REASON_CHARS, call::Call, error::ApiError, starts, submit};
 
 /// A release as whoever deploys it, or tells of it, writes it.
 #[derive(Deserialize, ToSchema)]
@@ -61,6 +66,12 @@ pub(crate) struct ReleaseBody {
     /// The incident that it is meant to end.
     #[serde(default)]
     pub(crate) incident: Option<String>,
+    /// Nothing is changed but that the release is there as a draft: it is told what would be.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    /// Why, for those who approve it.
+    #[serde(default)]
+    pub(crate) reason: String,
 }
 
 /// What became of a release.
@@ -83,7 +94,38 @@ pub(crate) struct ReleaseStatusBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ReleasePromoteBody {
     /// To which environment.
+    #[serde(alias = "toEnvId")]
     pub(crate) env_id: String,
+    /// Nothing is changed: it is told what would be.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    /// Why, for those who approve it.
+    #[serde(default)]
+    pub(crate) reason: String,
+}
+
+/// A release that did not go out yet, once more.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ReleaseStartBody {
+    /// Nothing is changed: it is told what would be.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    /// Why, for those who approve it.
+    #[serde(default)]
+    pub(crate) reason: String,
+}
+
+/// A release that is to be taken back.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RollbackBody {
+    /// The incident that this is to end: its responders may ask for it, and its people are asked.
+    #[serde(default)]
+    pub(crate) incident_id: Option<String>,
+    /// Why, for those who approve it.
+    #[serde(default)]
+    pub(crate) reason: String,
 }
 
 /// `GET …/releases`
@@ -162,7 +204,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     Ok(Json(view(&stored(&call, &id).await?)?).into_response())
 }
 
-/// `POST …/releases`: a release that is deployed, or that was.
+/// `POST …/releases`: a release that is to be deployed, or one that was.
 pub(crate) async fn create(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::DeployExecute, None)?;
     let body: ReleaseBody = call.body()?;
@@ -170,13 +212,17 @@ pub(crate) async fn create(call: Call) -> Result<Response, ApiError> {
     Ok((StatusCode::CREATED, Json(release)).into_response())
 }
 
-/// Records a release, and what the audit says of that.
+/// Records a release, and what the audit says of that. A draft goes out by a run of its own; whoever tells of a release
+/// that is further on deploys it themselves.
 pub(crate) async fn deploy(
     call: &Call,
     body: ReleaseBody,
 ) -> Result<(Release, Option<AuditEvent>), ApiError> {
     let service: ServiceId = named("serviceId", &body.service_id)?;
     let status = body.status.as_deref().map_or(Ok(ReleaseStatus::Draft), status_of)?;
+    if body.dry_run && status != ReleaseStatus::Draft {
+        return Err(ApiError::Invalid("dryRun: only a draft has something to be planned".to_owned()));
+    }
     let release = NewRelease {
         id: match &body.id {
             Some(id) => named("id", id)?,
@@ -193,19 +239,157 @@ pub(crate) async fn deploy(
         status,
         at: body.at,
     };
-    record(call, service, release).await
+    let wish = Wish { dry_run: body.dry_run, reason: body.reason };
+    record(call, service, release, wish).await
 }
 
+/// How a run is to be.
+struct Wish {
+    dry_run: bool,
+    reason: String,
+}
+
+/// Records a release; a draft is started in the same transaction.
 async fn record(
     call: &Call,
     service: ServiceId,
     release: NewRelease,
+    wish: Wish,
 ) -> Result<(Release, Option<AuditEvent>), ApiError> {
     let id = release.id.clone();
+    let context = call.context(None);
+    let follow = if release.status == ReleaseStatus::Draft {
+        vec![start_item(call, kind_of(release.promoted_from.is_some()), &id, 1, &wish, context.occurred_at)?]
+    } else {
+        vec![]
+    };
     let command = Command::CreateRelease { release: Box::new(release) };
-    let appended = append(call, &service.into(), &command, "").await?;
+    let appended = append_as(call, &service.into(), &call.key(), &command, &context, follow).await?;
     let audit = audit_of(&appended);
     Ok((view(&stored(call, &id).await?)?, audit))
+}
+
+/// Which workflow takes a release out.
+fn kind_of(is_promotion: bool) -> WorkflowType {
+    if is_promotion { WorkflowType::Promote } else { WorkflowType::Deploy }
+}
+
+/// What starts a release's workflow, attested over its whole input.
+fn start_item(
+    call: &Call,
+    kind: WorkflowType,
+    release: &ReleaseId,
+    attempt: u32,
+    wish: &Wish,
+    at: Timestamp,
+) -> Result<OutboxItem, ApiError> {
+    if wish.reason.chars().count() > REASON_CHARS {
+        return Err(ApiError::Invalid(format!("reason has more than {REASON_CHARS} characters")));
+    }
+    let workflow_id = WorkflowId::of_release(kind, &call.caller.org, release);
+    let initiator_id = call.caller.principal.id.clone();
+    let context = GoldenContext { initiator_id, ..GoldenContext::default() };
+    let mut input = json!(ReleaseInput { dry_run: wish.dry_run, reason: wish.reason.clone() });
+    input["context"] = json!(context);
+    let doors = &call.app.doors;
+    let input = attested(
+        &doors.attestation,
+        &call.caller.org,
+        workflow_id.as_str(),
+        &call.caller.principal.id,
+        at,
+        input,
+    );
+    Ok(starts::item(&workflow_id, kind, attempt, &call.request.id, &input))
+}
+
+/// `POST …/releases/{id}/deploy`: a draft goes out once more, whose last run did not take it there.
+pub(crate) async fn start(call: Call) -> Result<Response, ApiError> {
+    call.caller.require(Right::DeployExecute, None)?;
+    let id: ReleaseId = path_id(&call, "release")?;
+    let ReleaseStartBody { dry_run, reason } = call.body()?;
+    let wish = Wish { dry_run, reason };
+    let known = stored(&call, &id).await?;
+    let kind = kind_of(!known.release.promoted_from.is_empty());
+    let workflow_id = WorkflowId::of_release(kind, &call.caller.org, &id);
+    let stream = StreamId::from(known.service.clone());
+    let context = call.context(None);
+    // Before anything is judged: what is wrong with the request is told as that.
+    start_item(&call, kind, &id, 1, &wish, context.occurred_at)?;
+    let request = json!({ "release": id, "dryRun": wish.dry_run, "reason": wish.reason });
+    let settled = match known.release.status() {
+        ReleaseStatus::Active | ReleaseStatus::Failed => Some(format!(
+            "release {id} is {}: that is its end. To deploy the artifact again, create a new release",
+            harmony_incidents::words::release_status(known.release.status())
+        )),
+        ReleaseStatus::Draft | ReleaseStatus::Promoting | ReleaseStatus::Unspecified => None,
+    };
+    let illegal = |explanation: String| Refusal::Illegal { explanation };
+    submit::remember(&call, &stream, &request, &context, &|head| {
+        if let Some(problem) = &settled {
+            return Err(illegal(problem.clone()));
+        }
+        let last = head.state.blueprints.iter().find(|one| one.workflow_id == workflow_id.as_str());
+        if last.is_some_and(|one| one.is(RunStatus::Running)) {
+            return Err(illegal(format!("{workflow_id} goes on: wait until it has ended, or stop it")));
+        }
+        let attempt = last.map_or(1, |one| one.attempt + 1);
+        let item = start_item(&call, kind, &id, attempt, &wish, context.occurred_at)
+            .map_err(|error| illegal(error.for_people()))?;
+        let answer =
+            Answer::Started { attempt, severity: head.state.severity(), authority: context.authority };
+        Ok((answer, vec![item]))
+    })
+    .await?;
+    let body = json!({ "release": view(&known)?, "workflowId": workflow_id });
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// `POST …/releases/{id}/rollback`: what was active before it is deployed again, as a release of its own, through its
+/// gate. For an incident its responders may ask for it.
+pub(crate) async fn rollback(call: Call) -> Result<Response, ApiError> {
+    let id: ReleaseId = path_id(&call, "release")?;
+    let RollbackBody { incident_id, reason } = call.body()?;
+    let incident: Option<IncidentId> = incident_id.map(|text| named("incidentId", &text)).transpose()?;
+    match &incident {
+        Some(incident) => {
+            let state = call.app.doors.log.state(&call.caller.org, incident).await?;
+            let state =
+                state.ok_or_else(|| ApiError::NotFound(format!("there is no incident {incident}")))?;
+            call.caller.require(Right::OperationsExecute, Some(&state))?;
+        }
+        None => call.caller.require(Right::DeployExecute, None)?,
+    }
+    let bad = stored(&call, &id).await?;
+    let service = super::service(&call, &bad.service).await?;
+    let before = active_before(&service, &bad.release).ok_or_else(|| {
+        ApiError::from(Refusal::Illegal {
+            explanation: format!(
+                "nothing else was active in {} before {id}: there is nothing to roll back to",
+                bad.release.environment_id
+            ),
+        })
+    })?;
+    let release = NewRelease {
+        id: made_id(&call)?,
+        env: named("envId", &bad.release.environment_id)?,
+        sha: before.sha.clone(),
+        version: before.version.clone(),
+        promoted_from: None,
+        rolls_back: Some(id),
+        source: Source::Api,
+        url: String::new(),
+        incident,
+        status: ReleaseStatus::Draft,
+        at: None,
+    };
+    let workflow_id = WorkflowId::of_release(WorkflowType::Deploy, &call.caller.org, &release.id);
+    let (release, audit) = record(&call, bad.service, release, Wish { dry_run: false, reason }).await?;
+    let mut body = json!({ "release": release, "audit": audit, "workflowId": workflow_id });
+    if let Some(warning) = starts::away(&call.app, "the rollback") {
+        body["warning"] = json!(warning);
+    }
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
 /// The id of a release whose sender gave none: the same for a repetition of the request.
@@ -226,7 +410,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let to = status_of(&status)?;
     let (service, _) = service_of(&call, &id).await?;
     let command = Command::ChangeRelease { release: id.clone(), to, reason, at, run_id: None };
-    append(&call, &service.into(), &command, "").await?;
+    append(&call, &service.into(), &command).await?;
     Ok(Json(view(&stored(&call, &id).await?)?).into_response())
 }
 
@@ -234,16 +418,26 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::DeployExecute, None)?;
     let id: ReleaseId = path_id(&call, "release")?;
-    let ReleasePromoteBody { env_id } = call.body()?;
-    let (release, audit) = promote_to(&call, &id, &named("envId", &env_id)?).await?;
+    let ReleasePromoteBody { env_id, dry_run, reason } = call.body()?;
+    let wish = Wish { dry_run, reason };
+    let (release, audit) = promote_as(&call, &id, &named("envId", &env_id)?, wish).await?;
     Ok((StatusCode::CREATED, Json(json!({ "release": release, "audit": audit }))).into_response())
 }
 
-/// Records the promotion of a release to an environment.
+/// Records the promotion of a release to an environment, and starts it.
 pub(crate) async fn promote_to(
     call: &Call,
     id: &ReleaseId,
     environment: &EnvironmentId,
+) -> Result<(Release, Option<AuditEvent>), ApiError> {
+    promote_as(call, id, environment, Wish { dry_run: false, reason: String::new() }).await
+}
+
+async fn promote_as(
+    call: &Call,
+    id: &ReleaseId,
+    environment: &EnvironmentId,
+    wish: Wish,
 ) -> Result<(Release, Option<AuditEvent>), ApiError> {
     let from = stored(call, id).await?;
     if from.release.environment_id == environment.as_str() {
@@ -262,7 +456,7 @@ pub(crate) async fn promote_to(
         status: ReleaseStatus::Draft,
         at: None,
     };
-    record(call, from.service, release).await
+    record(call, from.service, release, wish).await
 }
 
 /// `GET …/runs?releaseId=…`: what deployed and promoted these releases, in time.

@@ -88,6 +88,7 @@ pub(crate) async fn index(
         ids: Vec::new(),
         search,
         retired,
+        running: false,
         after,
         limit: limit + 1,
     };
@@ -165,20 +166,16 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::CatalogWrite, None)?;
     let service: Service = call.body()?;
-    let (status, state) = put(&call, service, "").await?;
+    let (status, state) = put(&call, service).await?;
     Ok((status, Json(view(&state)?)).into_response())
 }
 
 /// Writes a service; 201 where it is new.
-pub(crate) async fn put(
-    call: &Call,
-    service: Service,
-    part: &str,
-) -> Result<(StatusCode, ServiceState), ApiError> {
+pub(crate) async fn put(call: &Call, service: Service) -> Result<(StatusCode, ServiceState), ApiError> {
     let id = service.id.clone();
     let stream = id.clone().into();
     let command = Command::WriteService { service: Box::new(service) };
-    let appended = append(call, &stream, &command, part).await?;
+    let appended = append(call, &stream, &command).await?;
     let is_new = appended.records.first().is_some_and(|entry| entry.record.seq == 1);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, super::service(call, &id).await?))
@@ -198,6 +195,6 @@ pub(crate) async fn retire(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::CatalogWrite, None)?;
     let id: ServiceId = path_id(&call, "service")?;
     let RetireBody { reason } = call.body()?;
-    append(&call, &id.clone().into(), &Command::RetireService { reason }, "").await?;
+    append(&call, &id.clone().into(), &Command::RetireService { reason }).await?;
     Ok(Json(view(&super::service(&call, &id).await?)?).into_response())
 }

@@ -329,6 +329,7 @@ impl Query {
             ids: vec![id.to_string()],
             search: None,
             retired: true,
+            running: false,
             after: None,
             limit: 1,
         };
@@ -378,6 +379,7 @@ impl Query {
             ids: Vec::new(),
             search: None,
             retired: false,
+            running: false,
             after,
             limit: limit + 1,
         };
@@ -518,6 +520,8 @@ impl Mutation {
             url: String::new(),
             rolls_back: None,
             incident: None,
+            dry_run: false,
+            reason: String::new(),
         };
         let (release, audit) = told(catalog::releases::deploy(&call, body).await)?;
         Ok(DeployMutationResult { release: release.into(), audit: audit.map(AuditEvent::from) })

@@ -1,8 +1,8 @@
 //! A gate on a page: what would be done, until when, who may decide, and the buttons for those who may.
 
 use harmony_incidents::{
-    GateStatus, HasStatus, IncidentId, Right, approvals,
-    log::{GateState, IncidentState},
+    GateStatus, HasStatus, Right, StreamId, approvals,
+    log::{GateState, IncidentState, Severity},
     policy::GateKind,
     visible,
 };
@@ -67,7 +67,10 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
         ("Approve", "Reject")
     };
     GateCard {
-        incident_address: format!("/orgs/{org}/incidents/{}", encoded(&state.incident)),
+        incident_address: match state.incident.strip_prefix("svc/") {
+            Some(service) => format!("/orgs/{org}/services/{}", encoded(service)),
+            None => format!("/orgs/{org}/incidents/{}", encoded(&state.incident)),
+        },
         approve_label,
         reject_label,
         may_skip: offered.skip,
@@ -75,7 +78,11 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
         anchor: gate.gate_id.replace(|one: char| !one.is_ascii_alphanumeric(), "-"),
         incident: state.incident.clone(),
         title: visible::line(&views::text(state.title.as_ref())),
-        severity: state.severity().as_str_name(),
+        severity: match gate.severity() {
+            Severity::Unspecified => state.severity(),
+            of_the_gate => of_the_gate,
+        }
+        .as_str_name(),
         blueprint: gate.blueprint.clone(),
         action: visible::line(&view.action),
         reason: visible::visible(&view.request_reason),
@@ -103,8 +110,8 @@ pub(crate) async fn whole(
     state: &IncidentState,
     gate: &GateState,
 ) -> Result<GateCard, crate::error::ApiError> {
-    let covered = match state.incident.parse::<IncidentId>() {
-        Ok(incident) => covers(&visit.app, &visit.caller.org, &incident, gate).await?,
+    let covered = match state.incident.parse::<StreamId>() {
+        Ok(stream) => covers(&visit.app, &visit.caller.org, &stream, gate).await?,
         Err(_) => Value::Null,
     };
     Ok(GateCard { cover: Some(cover::read(&visit.app, &covered)), ..card(visit, state, gate) })

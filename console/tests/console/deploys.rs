@@ -50,9 +50,7 @@ async fn world() -> World {
             occurred_at: "2026-11-01T00:00:00Z".parse().unwrap(),
         };
         let judge = |state: &StreamState, facts: &Facts| match state {
-            StreamState::Service(state) => {
-                judge_service(state, &command, &context, world.rules.rules(), facts)
-            }
+            StreamState::Service(state) => judge_service(state, &command, &context, facts),
             StreamState::Environment(state) => judge_environment(state, &command, &context),
             StreamState::Incident(_) => Err(Refusal::Invalid { explanation: "an incident".to_owned() }),
         };

@@ -351,7 +351,7 @@ impl World {
         self.log
             .append(Append {
                 org: &org,
-                target: Target::Named(incident),
+                target: Target::Named(incident.into()),
                 key,
                 command: &command,
                 context: &context,
@@ -409,6 +409,8 @@ impl World {
             digest: DIGEST.to_owned(),
             covers: covers.to_owned(),
             requester: "operator".to_owned(),
+            levels: vec![],
+            severity: None,
         };
         let open = Command::OpenGate { request: Box::new(request) };
         let appended = self.append(id, &format!("{workflow_id}/gate"), kind, open).await;

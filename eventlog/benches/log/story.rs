@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use harmony_eventlog::{Append, OutboxItem, OutboxKind, SharedLog, Target};
 use harmony_incidents::{
-    Command, Context, IncidentId, OrgId, RuleSet, judge,
+    Command, Context, IncidentId, OrgId, RuleSet, StreamId, judge,
     judge::payload,
     log::{Authority, Cause, IncidentCreated, IncidentNoteAdded, Severity, Text, payload::Kind},
     record::SaltKey,
@@ -31,7 +31,7 @@ async fn say(log: &SharedLog, target: Target, key: &str, command: Command) -> In
         cause: Cause::default(),
         occurred_at: Timestamp::now(),
     };
-    let item = |_: &IncidentId| {
+    let item = |_: &StreamId| {
         let payload = json!({ "workflow": "incident.initiate", "key": key });
         vec![OutboxItem { kind: OutboxKind::Wake, name: key.to_owned(), payload }]
     };
@@ -46,7 +46,7 @@ async fn say(log: &SharedLog, target: Target, key: &str, command: Command) -> In
         judge: &|head| judge(head, &command, &context, RULES.rules()),
         follow: &item,
     };
-    log.append(append).await.unwrap().incident
+    log.append(append).await.unwrap().incident().unwrap()
 }
 
 /// Declares one incident.
@@ -87,5 +87,5 @@ pub(crate) async fn notes_in_parallel(log: &SharedLog, incidents: &[IncidentId],
 pub(crate) async fn note(log: &SharedLog, incident: &IncidentId, key: &str) {
     let note = IncidentNoteAdded { note: Some(Text::plain(NOTE)) };
     let command = Command::Record { payload: payload(Kind::IncidentNoteAdded(note)) };
-    say(log, Target::Named(incident.clone()), key, command).await;
+    say(log, Target::Named(incident.clone().into()), key, command).await;
 }

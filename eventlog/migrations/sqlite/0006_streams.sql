@@ -11,6 +11,7 @@ CREATE TABLE catalog (
     id TEXT NOT NULL,
     name TEXT NOT NULL,
     retired INTEGER NOT NULL,
+    running INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     head_hash BLOB NOT NULL,
     state BLOB NOT NULL,
@@ -18,6 +19,7 @@ CREATE TABLE catalog (
     PRIMARY KEY (org, stream)
 );
 CREATE INDEX catalog_by_kind ON catalog (org, kind, id);
+CREATE INDEX catalog_running ON catalog (org, id) WHERE running;
 
 CREATE TABLE releases (
     org TEXT NOT NULL,

@@ -57,8 +57,8 @@ impl DynamoLog {
             ];
             writing.insert(&self.tables.incidents, item(at.pairs().into_iter().chain(own)))?;
             // A redaction finds an incident's effects by this.
-            if let EffectSubject::Incident(incident) = subject {
-                let pointer = of_incident(org, incident, format!("effect|{key}"));
+            if let EffectSubject::Stream(stream) = subject {
+                let pointer = of_incident(org, stream, format!("effect|{key}"));
                 writing.put(&self.tables.incidents, pointer.item())?;
             }
             return Ok(writing.commit(&self.client).await?.then_some(Begin::Fresh));

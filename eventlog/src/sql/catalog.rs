@@ -68,6 +68,9 @@ macro_rules! catalog_queries {
             if !filter.retired {
                 query.push(" AND NOT retired");
             }
+            if filter.running {
+                query.push(" AND running");
+            }
             if let Some(search) = &filter.search {
                 let pattern = format!("%{}%", escaped(&search.to_lowercase()));
                 query.push(" AND (lower(name) LIKE ").push_bind(pattern.clone()).push(" ESCAPE '!'");
@@ -274,13 +277,14 @@ macro_rules! catalog_queries {
             projection: &CatalogProjection,
             now_us: i64,
         ) -> Result<(), LogError> {
-            sqlx::query("INSERT INTO catalog (org, stream, kind, id, name, retired, seq, head_hash, state, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (org, stream) DO UPDATE SET name = excluded.name, retired = excluded.retired, seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, updated_at_us = excluded.updated_at_us")
+            sqlx::query("INSERT INTO catalog (org, stream, kind, id, name, retired, running, seq, head_hash, state, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (org, stream) DO UPDATE SET name = excluded.name, retired = excluded.retired, running = excluded.running, seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, updated_at_us = excluded.updated_at_us")
                 .bind(org.as_str())
                 .bind(stream.as_str())
                 .bind(projection.kind)
                 .bind(projection.id.as_str())
                 .bind(projection.name.as_str())
                 .bind(projection.retired)
+                .bind(projection.running)
                 .bind(signed(projection.seq))
                 .bind(projection.head_hash.as_slice())
                 .bind(projection.state.as_slice())
@@ -344,7 +348,7 @@ macro_rules! catalog_queries {
             stream: &StreamId,
         ) -> Result<Option<CatalogProjection>, LogError> {
             let place = || stream.to_string();
-            let row = sqlx::query("SELECT kind, id, name, retired, seq, head_hash, state FROM catalog WHERE org = $1 AND stream = $2")
+            let row = sqlx::query("SELECT kind, id, name, retired, running, seq, head_hash, state FROM catalog WHERE org = $1 AND stream = $2")
                 .bind(org.as_str())
                 .bind(stream.as_str())
                 .fetch_optional(&mut *connection)
@@ -387,6 +391,7 @@ macro_rules! catalog_queries {
                 id: column(&row, "id", place)?,
                 name: column(&row, "name", place)?,
                 retired: column(&row, "retired", place)?,
+                running: column(&row, "running", place)?,
                 seq: unsigned(column(&row, "seq", place)?),
                 head_hash: column(&row, "head_hash", place)?,
                 state: column(&row, "state", place)?,

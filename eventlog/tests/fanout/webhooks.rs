@@ -175,7 +175,7 @@ async fn redacted_text_is_not_sent_afterwards() {
     world.declare("Checkout is down").await;
     world.note(1, "the password is hunter2").await;
     let redact = Command::Redact { seq: 2, field: None, reason: "a password".to_owned() };
-    world.say(Target::Named(id(1)), "redact", redact).await;
+    world.say(Target::Named(id(1).into()), "redact", redact).await;
     let _carrier = world.carry(vec![webhook("audit", receiver.address, &[SECRET])]);
     let taken = receiver.until(|taken| taken.len() == 3).await;
     assert_eq!(taken[1]["data"]["payload"], json!({ "note": null }));

@@ -88,13 +88,13 @@ impl World {
             severity: Severity::P1.into(),
             ..IncidentCreated::default()
         };
-        self.say(Target::New { year: 2026 }, key, Command::Declare { incident }).await.incident
+        self.say(Target::New { year: 2026 }, key, Command::Declare { incident }).await.incident().unwrap()
     }
 
     pub(crate) async fn note(&self, number: u64, text: &str) {
         let note = IncidentNoteAdded { note: Some(Text::plain(text)) };
         let command = Command::Record { payload: payload(Kind::IncidentNoteAdded(note)) };
-        self.say(Target::Named(id(number)), text, command).await;
+        self.say(Target::Named(id(number).into()), text, command).await;
     }
 
     pub(crate) async fn say(&self, target: Target, key: &str, command: Command) -> Appended {

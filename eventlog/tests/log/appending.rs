@@ -47,7 +47,7 @@ async fn declarations_are_numbered_per_organisation_and_year(on: Backend) {
         let key = format!("{org}-{expected}");
         let asked = ask(Target::New { year }, &key, declaration("Disk full", Severity::P2));
         let appended = say(&world.log, Ask { org, ..asked }).await.unwrap();
-        assert_eq!(appended.incident.as_str(), expected);
+        assert_eq!(appended.stream.as_str(), expected);
         assert_eq!((appended.records.len(), appended.repeated, appended.same_run), (1, false, true));
     }
 }
@@ -63,7 +63,7 @@ async fn storm(world: &World, key: impl Fn(u32) -> String) -> (BTreeSet<u64>, us
     }
     let all = tasks.join_all().await;
     let first = all.iter().filter(|appended| !appended.repeated).count();
-    (all.iter().map(|appended| appended.incident.parts().1).collect(), first)
+    (all.iter().map(|appended| appended.incident().unwrap().parts().1).collect(), first)
 }
 
 async fn hundred_declarations_with_one_key_make_one_incident(on: Backend) {
@@ -218,7 +218,7 @@ async fn refused_command_leaves_no_row_and_no_gap(on: Backend) {
     assert!(world.say(named(1), "bad2", status(State::Closed)).await.is_err());
     assert_eq!((world.count(Rows::Records).await, world.count(Rows::Keys).await), (6, 6));
     let next = world.say(new(), "good", declaration("Disk full", Severity::P1)).await.unwrap();
-    assert_eq!(next.incident, id(3));
+    assert_eq!(next.incident(), Some(id(3)));
 }
 
 async fn texts_come_back_in_states_and_records(on: Backend) {

@@ -12,7 +12,7 @@ use harmony_eventlog::{
     export::{self, Expected},
     replay::replay,
 };
-use harmony_incidents::{Answer, OrgId, Refusal, RuleSet, StreamId, log::ReleaseStatus};
+use harmony_incidents::{Answer, OrgId, Refusal, StreamId, log::ReleaseStatus};
 
 use crate::{
     stores::Backend,
@@ -72,10 +72,9 @@ async fn ask(
     key: &str,
     command: &Command,
 ) -> Result<CatalogAppended, LogError> {
-    let rules = RuleSet::default();
     let context = context(begin());
     let judge = |state: &StreamState, facts: &Facts| match state {
-        StreamState::Service(state) => judge_service(state, command, &context, rules.rules(), facts),
+        StreamState::Service(state) => judge_service(state, command, &context, facts),
         StreamState::Environment(state) => judge_environment(state, command, &context),
         StreamState::Incident(_) => {
             Err(Refusal::Invalid { explanation: "no stream of the catalog".to_owned() })
@@ -183,6 +182,7 @@ async fn lists_find_services_releases_and_who_did_what(on: Backend) {
         ids: Vec::new(),
         search: Some("SEA".to_owned()),
         retired: false,
+        running: false,
         after: None,
         limit: 10,
     };

@@ -84,7 +84,7 @@ async fn command_that_is_too_large_is_refused_in_words_and_leaves_nothing() {
     assert_eq!(world.log.backlog().await.unwrap().0, 0);
     // The numbers begin where nothing was taken.
     let declared = world.say(new(), "d3", declaration("Storm", Severity::P1)).await.unwrap();
-    assert_eq!(declared.incident, id(1));
+    assert_eq!(declared.incident(), Some(id(1)));
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn write() {
                 let declared = ask(new(), &key(), declaration("Disk full", Severity::P2));
                 let declared = say(&log, declared).await.unwrap();
                 acknowledge(&declared);
-                let (_, number) = declared.incident.parts();
+                let (_, number) = declared.incident().unwrap().parts();
                 for _ in 0..4 {
                     acknowledge(&say(&log, ask(named(number), &key(), note("full"))).await.unwrap());
                 }
@@ -185,6 +185,6 @@ async fn write() {
 fn acknowledge(appended: &harmony_eventlog::Appended) {
     for entry in &appended.records {
         let hash = hex::encode(&entry.hash);
-        writeln!(std::io::stdout().lock(), "ack {} {} {hash}", appended.incident, entry.record.seq).unwrap();
+        writeln!(std::io::stdout().lock(), "ack {} {} {hash}", appended.stream, entry.record.seq).unwrap();
     }
 }

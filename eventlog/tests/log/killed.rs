@@ -170,7 +170,7 @@ async fn write(url: &str) {
                 let declared =
                     say(&log, ask(new(), &key, declaration("Disk full", Severity::P2))).await.unwrap();
                 acknowledge(&declared);
-                let (_, number) = declared.incident.parts();
+                let (_, number) = declared.incident().unwrap().parts();
                 for _ in 0..9 {
                     let key = Uuid::new_v4().to_string();
                     acknowledge(&say(&log, ask(named(number), &key, note(&key))).await.unwrap());
@@ -184,6 +184,6 @@ async fn write(url: &str) {
 fn acknowledge(appended: &harmony_eventlog::Appended) {
     for entry in &appended.records {
         let hash = hex::encode(&entry.hash);
-        writeln!(std::io::stdout().lock(), "ack {} {} {hash}", appended.incident, entry.record.seq).unwrap();
+        writeln!(std::io::stdout().lock(), "ack {} {} {hash}", appended.stream, entry.record.seq).unwrap();
     }
 }

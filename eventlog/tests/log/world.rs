@@ -69,7 +69,7 @@ pub(crate) fn new() -> Target {
 }
 
 pub(crate) fn named(number: u64) -> Target {
-    Target::Named(id(number))
+    Target::Named(id(number).into())
 }
 
 pub(crate) fn declaration(title: &str, severity: Severity) -> Command {
@@ -111,6 +111,8 @@ pub(crate) fn gate_request(number: u64) -> Command {
         digest: "07".repeat(32),
         covers: "{}".to_owned(),
         requester: "operator".to_owned(),
+        levels: vec![],
+        severity: None,
     };
     Command::OpenGate { request: Box::new(request) }
 }

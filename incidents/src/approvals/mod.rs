@@ -27,7 +27,7 @@ use crate::{
     ids::{GateId, OrgId},
     judge::{Judged, Rules},
     machine,
-    policy::GateKind,
+    policy::{GateKind, LevelRule},
     status::{GateStatus, HasStatus},
 };
 
@@ -52,7 +52,8 @@ pub(crate) fn open(
     if let Some(known) = state.gates.iter().find(|gate| gate.gate_id == gate_id.as_str()) {
         return opened_before(known, &digest, &request.action);
     }
-    if !rules.policy.has_gate(request.kind, state.severity(), context.authority) {
+    let severity = request.severity.unwrap_or_else(|| state.severity());
+    if request.levels.is_empty() && !rules.policy.has_gate(request.kind, severity, context.authority) {
         return Ok(Judged::new(Answer::NoGate, vec![]));
     }
     if machine::is_over(state.state())
@@ -61,7 +62,13 @@ pub(crate) fn open(
         let settled = cancelled(&format!("the incident is {}", state.state().as_str_name()));
         return Ok(Judged::new(Answer::Settled { settled }, vec![]));
     }
-    let Ladder { levels, first, four_eyes, quorum } = ladder(state, request.kind, &request.requester, rules);
+    let levels = if request.levels.is_empty() {
+        rules.policy.levels(request.kind, severity, rules.auto_escalate_p1)
+    } else {
+        request.levels.iter().map(LevelRule::recorded).collect()
+    };
+    let Ladder { levels, first, four_eyes, quorum } =
+        ladder(state, request.kind, &request.requester, levels, rules);
     let skipped_levels: Vec<u32> = (0..first).map(number).collect();
     let at = context.occurred_at.as_microsecond();
     let due = at + levels.get(first).map_or(0, |level| level.timeout_ms * 1_000);
@@ -79,14 +86,14 @@ pub(crate) fn open(
         requester: request.requester.clone(),
         covers: Text::optional(&request.covers),
         four_eyes,
-        severity: state.severity,
+        severity: severity.into(),
         escalates: levels.len() > 1,
         skipped_levels,
         levels,
         kind: request.kind.name().to_owned(),
         quorum,
         remind: rules.policy.remind,
-        auto_escalate_p1: counted(state.severity(), rules),
+        auto_escalate_p1: counted(severity, rules),
     };
     let gate = view(&fold::requested(&record, state.seq + 1));
     Ok(Judged::new(Answer::GateOpened { gate }, vec![Kind::ApprovalRequested(record)]))
@@ -101,8 +108,13 @@ struct Ladder {
     quorum: u32,
 }
 
-fn ladder(state: &IncidentState, kind: GateKind, requester: &str, rules: Rules<'_>) -> Ladder {
-    let levels = rules.policy.levels(kind, state.severity(), rules.auto_escalate_p1);
+fn ladder(
+    state: &IncidentState,
+    kind: GateKind,
+    requester: &str,
+    levels: Vec<Level>,
+    rules: Rules<'_>,
+) -> Ladder {
     // Four eyes guards what is done to production, where asker and approver must differ.
     let four_eyes = rules.policy.four_eyes && matches!(kind, GateKind::Remediate | GateKind::UnknownCell);
     let quorum = rules.policy.quorum(kind);
@@ -122,7 +134,8 @@ pub fn first_deciders(
     if !rules.policy.has_gate(kind, state.severity(), authority) {
         return None;
     }
-    let Ladder { levels, first, .. } = ladder(state, kind, requester, rules);
+    let levels = rules.policy.levels(kind, state.severity(), rules.auto_escalate_p1);
+    let Ladder { levels, first, .. } = ladder(state, kind, requester, levels, rules);
     Some(roles(&levels, first))
 }
 

@@ -126,6 +126,8 @@ pub(crate) fn gate_request(kind: WorkflowType, gate: GateKind, step: &str) -> Ga
         digest: hex::encode(DIGEST),
         covers: "{}".to_owned(),
         requester: "operator".to_owned(),
+        levels: vec![],
+        severity: None,
     }
 }
 

@@ -204,6 +204,7 @@ async fn services(job: &Job) -> Services {
         timing: EffectTiming::for_requests_of(Duration::from_secs(20)),
         runbooks: RunbookRoot::new(std::env::temp_dir()).unwrap(),
         adapters: Adapters::default(),
+        environment_policies: Arc::new(harmony_catalog::windows::EnvironmentPolicies::default()),
         review_template: None,
     }
 }
@@ -238,6 +239,6 @@ async fn declare(log: &SharedLog, rules: &RuleSet, job: &Job) {
             })
             .await
             .unwrap();
-        assert_eq!(appended.incident, IncidentId::new(YEAR, number));
+        assert_eq!(appended.incident(), Some(IncidentId::new(YEAR, number)));
     }
 }

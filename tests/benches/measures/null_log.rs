@@ -44,11 +44,11 @@ impl EventLog for NullLog {
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
         let mut known = self.known();
         let incident = match &append.target {
-            Target::Named(incident) => incident.clone(),
-            Target::New { year } => IncidentId::new(*year, known.states.len() as u64 + 1),
+            Target::Named(stream) => stream.clone(),
+            Target::New { year } => IncidentId::new(*year, known.states.len() as u64 + 1).into(),
         };
         let answered = |answer, state: Option<IncidentState>| Appended {
-            incident: incident.clone(),
+            stream: incident.clone(),
             answer,
             records: vec![],
             repeated: state.is_none(),

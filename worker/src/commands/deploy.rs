@@ -1,7 +1,8 @@
 //! `harmony deploy …`: create and promote releases, tell what became of them, and see what runs where.
 //!
-//! `create` records a release; who deploys it tells afterwards how it went, with `tell` from CI, or by its webhook. With
-//! `--wait` the command follows the release until it is Active or Failed, and the exit code says which.
+//! `create` makes a release and lets it go out, as its environment's policies allow; where somebody else deploys it, they
+//! tell how it went, with `tell` from CI, or by a webhook. With `--wait` the command follows the release until it is
+//! Active or Failed, and the exit code says which.
 
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
@@ -29,7 +30,10 @@ use crate::{
 const CREATE_EXAMPLES: &str = "Examples:
   harmony deploy create --service svc-checkout --env env-prod --sha $GITHUB_SHA --version 2.4.1
   rel=$(harmony deploy create --service svc-checkout --env env-prod --sha 9f3b7de --status Promoting)
-  harmony deploy tell $rel Active";
+  harmony deploy tell $rel Active
+  harmony deploy create --service svc-checkout --env env-prod --sha 9f3b7de --dry-run --wait";
+const ROLLBACK_EXAMPLES: &str = "Examples:
+  harmony deploy rollback --release rel-124 --incident 42 --reason \"checkout fails since 2.4.1\" --wait";
 const TELL_EXAMPLES: &str = "Examples:
   harmony deploy tell rel-123 Promoting
   harmony deploy tell rel-123 Failed --reason \"2 of 3 replicas crash\"
@@ -47,8 +51,13 @@ pub(crate) enum DeployCommand {
     /// Create a release of a service for an environment; prints its id
     #[command(disable_version_flag = true, after_help = CREATE_EXAMPLES)]
     Create(CreateArgs),
+    /// Let a draft go out once more, whose last run did not take it there
+    Start(StartArgs),
     /// Promote a release's artifact to another environment, as a release of its own; prints its id
     Promote(PromoteArgs),
+    /// Deploy what was active before a release again, through its gate; prints the new release's id
+    #[command(after_help = ROLLBACK_EXAMPLES)]
+    Rollback(RollbackArgs),
     /// What each environment of a service has
     Status(StatusArgs),
     /// Tell what became of a release, from CI for example
@@ -90,6 +99,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_parser = incident_id)]
     incident: Option<String>,
     #[command(flatten)]
+    how: HowArgs,
+    #[command(flatten)]
     wait: ReleaseWaitArgs,
     #[command(flatten)]
     key: KeyArgs,
@@ -103,6 +114,49 @@ pub(crate) struct ReleaseWaitArgs {
     wait: bool,
 }
 
+/// How a release is to go out.
+#[derive(Debug, Args)]
+pub(crate) struct HowArgs {
+    /// Tell what would be done, and what the environment's policies say; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Why, for those who approve it
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Options of `start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Release that goes out
+    #[arg(long, value_name = "ID")]
+    release: String,
+    #[command(flatten)]
+    how: HowArgs,
+    #[command(flatten)]
+    wait: ReleaseWaitArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Options of `rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Release that is taken back
+    #[arg(long, value_name = "ID")]
+    release: String,
+    /// The incident that this is to end: its responders may ask for it
+    #[arg(long, value_parser = incident_id)]
+    incident: Option<String>,
+    /// Why, for those who approve it
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    wait: ReleaseWaitArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
 /// Options of `promote`.
 #[derive(Debug, Args)]
 pub(crate) struct PromoteArgs {
@@ -112,6 +166,8 @@ pub(crate) struct PromoteArgs {
     /// Environment that it goes to
     #[arg(long = "to", value_name = "ENVIRONMENT")]
     environment: String,
+    #[command(flatten)]
+    how: HowArgs,
     #[command(flatten)]
     wait: ReleaseWaitArgs,
     #[command(flatten)]
@@ -152,7 +208,9 @@ fn status_words() -> PossibleValuesParser {
 pub(crate) async fn run(config: &Config, command: &DeployCommand, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         DeployCommand::Create(args) => return create(config, args, json).await,
+        DeployCommand::Start(args) => return start(config, args, json).await,
         DeployCommand::Promote(args) => return promote(config, args, json).await,
+        DeployCommand::Rollback(args) => return rollback(config, args, json).await,
         DeployCommand::Status(args) => status(config, args, json).await?,
         DeployCommand::Tell(args) => tell(config, args, json).await?,
     }
@@ -171,6 +229,8 @@ async fn create(config: &Config, args: &CreateArgs, json: bool) -> anyhow::Resul
         "url": args.url,
         "rollsBack": args.rolls_back,
         "incident": args.incident,
+        "dryRun": args.how.dry_run.then_some(true),
+        "reason": args.how.reason,
     }));
     let api = Api::open(config, args.key.idempotency_key.clone())?;
     let release = api.post(&["releases"], &body).await?.body;
@@ -179,8 +239,29 @@ async fn create(config: &Config, args: &CreateArgs, json: bool) -> anyhow::Resul
 
 async fn promote(config: &Config, args: &PromoteArgs, json: bool) -> anyhow::Result<ExitCode> {
     let api = Api::open(config, args.key.idempotency_key.clone())?;
-    let body = json!({ "envId": args.environment });
+    let body = given(json!({
+        "envId": args.environment,
+        "dryRun": args.how.dry_run.then_some(true),
+        "reason": args.how.reason,
+    }));
     let reply = api.post(&["releases", &args.release, "promote"], &body).await?.body;
+    made(&api, &reply["release"], &reply, &args.wait, json).await
+}
+
+async fn start(config: &Config, args: &StartArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let body = given(json!({ "dryRun": args.how.dry_run.then_some(true), "reason": args.how.reason }));
+    let reply = api.post(&["releases", &args.release, "deploy"], &body).await?.body;
+    made(&api, &reply["release"], &reply, &args.wait, json).await
+}
+
+async fn rollback(config: &Config, args: &RollbackArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let body = given(json!({ "incidentId": args.incident, "reason": args.reason }));
+    let reply = api.post(&["releases", &args.release, "rollback"], &body).await?.body;
+    if !json && let Some(warning) = reply["warning"].as_str() {
+        output::say(warning);
+    }
     made(&api, &reply["release"], &reply, &args.wait, json).await
 }
 
@@ -203,7 +284,9 @@ async fn made(
     }
     let is_settled = release["status"] == "Active" || release["status"] == "Failed";
     if screen().width.is_some() && !json && !is_settled {
-        output::say(&format!("tell what becomes of it: harmony deploy tell {id} Active"));
+        output::say(&format!(
+            "follow it: harmony release show {id}; whoever deploys it tells: harmony deploy tell {id} Active"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -76,7 +76,15 @@ async fn known<T>(
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let filter = CatalogFilter { kind, ids: vec![], search: None, retired: false, after, limit: PAGE };
+        let filter = CatalogFilter {
+            kind,
+            ids: vec![],
+            search: None,
+            retired: false,
+            running: false,
+            after,
+            limit: PAGE,
+        };
         let page = app.doors.log.catalog(org, &filter).await?;
         let is_last = u32::try_from(page.len()).is_ok_and(|count| count < PAGE);
         after = page.last().map(|state| id_of(state).to_owned());
@@ -134,9 +142,8 @@ async fn write(
         // Their clock may be ahead of ours.
         occurred_at: report.at.min(Timestamp::now()),
     };
-    let rules = app.doors.rules.current();
     let judge = |state: &StreamState, facts: &Facts| match state {
-        StreamState::Service(state) => judge_service(state, &command, &context, rules.rules(), facts),
+        StreamState::Service(state) => judge_service(state, &command, &context, facts),
         StreamState::Environment(state) => judge_environment(state, &command, &context),
         StreamState::Incident(_) => {
             Err(Refusal::Invalid { explanation: format!("{stream} is no stream of the catalog") })

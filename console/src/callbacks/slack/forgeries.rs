@@ -161,11 +161,12 @@ impl World {
             let Wish::Decide { decision, gate_id, digest, reason } = &click.wish else { return false };
             let Some(approver) = self.directory.by_slack_user(&click.person.user) else { return false };
             let Some(named) = decisions::named(&click.org, gate_id) else { return false };
+            let Some(incident) = named.incident() else { return false };
             let known = |state: &&IncidentState| {
-                state.org == click.org.as_str() && state.incident == named.incident.as_str()
+                state.org == click.org.as_str() && state.incident == incident.as_str()
             };
             let Some(state) = self.incidents.iter().find(known).cloned() else { return false };
-            let Some(place) = Place::new(named, state, gate_id) else { return false };
+            let Some(place) = Place::new(named, incident.into(), state, gate_id) else { return false };
             let proposal = Proposal {
                 org: &click.org,
                 gate_id,

@@ -34,7 +34,7 @@ pub(crate) fn interaction(body: &[u8]) -> Vec<IncidentId> {
 }
 
 fn of_gate(org: &OrgId, gate_id: &str) -> Option<IncidentId> {
-    decisions::named(org, gate_id).map(|named| named.incident)
+    decisions::named(org, gate_id).and_then(|named| named.incident())
 }
 
 /// Whether a typed command is an order, beyond asking for help.

@@ -39,7 +39,7 @@ pub(super) async fn ask(
         "responseUrl": click.person.response_url,
     });
     let action = place.gate(gate_id).map(|gate| gate.action.clone()).unwrap_or_default();
-    let form = form(&format!("{}: {action}", place.incident), &metadata);
+    let form = form(&format!("{}: {action}", place.stream), &metadata);
     replies.open_modal(&click.trigger_id, form).await.map_err(|error| {
         tracing::warn!(user = click.person.user, %error, "the form for a rejection did not open");
         format!(

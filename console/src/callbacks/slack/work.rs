@@ -171,7 +171,7 @@ async fn sign_off(
         .log
         .append(Append {
             org: &click.org,
-            target: Target::Named(incident.clone()),
+            target: Target::Named(incident.clone().into()),
             key: &format!("slack/{}", click.id),
             command: &command,
             context: &context,
