@@ -37,5 +37,5 @@ pub use outbox::{Dispatcher, send_ahead};
 pub use reconciler::Reconciler;
 pub use release::ReleaseActivities;
 pub use runbook::RunbookActivities;
-pub use services::{EnvironmentPolicySource, PagingService, ReviewSpace, RunbookServices, Services};
+pub use services::{PagingService, ReviewSpace, RunbookServices, Services};
 pub use trace::Traced;

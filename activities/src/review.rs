@@ -10,8 +10,8 @@ use harmony_eventlog::Entry;
 use harmony_incidents::{
     LinkName,
     judge::payload,
-    log::{IncidentState, PostMortemPublished, PostMortemRendered, Text, payload::Kind},
-    timeline,
+    log::{IncidentState, PostMortemPublished, PostMortemRendered, Relation, Text, payload::Kind},
+    timeline, words,
 };
 use jiff::{SignedDuration, Timestamp};
 use minijinja::{Environment, UndefinedBehavior, context};
@@ -220,6 +220,20 @@ fn markdown(
     let resolution = state.resolution.as_ref().map(|one| {
         json!({ "type": one.r#type().as_str_name(), "by": one.resolved_by, "summary": shown(&one.summary) })
     });
+    // What people said is cause or company; a suspicion is no finding.
+    let linked =
+        state.changes.iter().filter(|one| matches!(one.relation(), Relation::Caused | Relation::Related));
+    let changes: Vec<Value> = linked
+        .map(|one| {
+            let label = if one.version.is_empty() { &one.sha } else { &one.version };
+            json!({
+                "release": format!("{} ({label})", one.release_id), "service": one.service_id,
+                "environment": one.environment_id, "status": words::release_status(one.status()),
+                "relation": match one.relation() { Relation::Caused => "the cause", _ => "related" },
+                "reason": shown(&one.reason),
+            })
+        })
+        .collect();
     let declared = Timestamp::from_microsecond(state.created_at_us).unwrap_or(Timestamp::UNIX_EPOCH);
     environment.render_str(
         template,
@@ -233,7 +247,7 @@ fn markdown(
                 "mitigate": since(state.mitigated_at_us),
                 "resolve": since(state.resolved_at_us),
             }),
-            actions, resolution,
+            actions, changes, resolution,
             timeline => timeline::Query { incident_id: state.incident.clone(), ..Default::default() }
                 .answer(told.iter().map(|entry| &entry.record)),
             records => entries.len(),
@@ -251,4 +265,48 @@ fn span(microseconds: i64) -> String {
         SignedDuration::from_millis(i64::try_from(duration.as_millis()).unwrap_or(0))
     };
     format!("{rounded:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use harmony_incidents::log::ChangeLinked;
+
+    use super::*;
+
+    fn change(release: &str, relation: Relation, reason: &str) -> ChangeLinked {
+        ChangeLinked {
+            release_id: release.to_owned(),
+            service_id: "svc-shop".to_owned(),
+            environment_id: "env-prod".to_owned(),
+            sha: "9f3b7de".to_owned(),
+            relation: relation.into(),
+            reason: Text::optional(reason),
+            ..ChangeLinked::default()
+        }
+    }
+
+    fn rendered_with(changes: Vec<ChangeLinked>) -> String {
+        let state =
+            IncidentState { incident: "INC-2026-0001".to_owned(), changes, ..IncidentState::default() };
+        markdown(TEMPLATE, &state, &[], &[]).unwrap()
+    }
+
+    #[test]
+    fn review_lists_what_people_linked_and_nothing_else() {
+        let without = rendered_with(vec![]);
+        let suspicion = change("rel-2", Relation::Suspected, "Active 6 minutes before");
+        let dismissed = change("rel-3", Relation::Dismissed, "not in use");
+        assert_eq!(rendered_with(vec![suspicion, dismissed]), without);
+        assert!(!without.contains("What changed"), "a review without a change reads as it did: {without}");
+
+        let linked = vec![
+            change("rel-1", Relation::Caused, "errors | began\nwith it"),
+            change("rel-4", Relation::Related, ""),
+        ];
+        let page = rendered_with(linked.clone());
+        let row = "| rel-1 (9f3b7de) | svc-shop | env-prod |  | the cause | errors \\| began with it |\n";
+        assert!(page.contains("\n## What changed\n\n| release |") && page.contains(row), "{page}");
+        assert!(page.contains("| related |  |\n\n## Contributing factors"), "{page}");
+        assert_eq!(page, rendered_with(linked), "the same log gives the same page");
+    }
 }

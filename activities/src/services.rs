@@ -7,7 +7,7 @@ use harmony_capabilities::{
     confluence::Confluence, deployments::Adapters, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack,
     statuspage::Statuspage,
 };
-use harmony_catalog::{judge::flow_of, windows::EnvironmentPolicies};
+use harmony_catalog::{judge::flow_of, windows::EnvironmentPolicySource};
 use harmony_eventlog::{LogError, SharedLog, StreamState};
 use harmony_incidents::{
     OrgId, RulesSource, StreamId, Subject,
@@ -52,19 +52,6 @@ pub struct Services {
     pub environment_policies: Arc<dyn EnvironmentPolicySource>,
     /// Replaces the built-in template of reviews.
     pub review_template: Option<String>,
-}
-
-/// Where the policies of environments come from; asked anew each time, since files change.
-pub trait EnvironmentPolicySource: Send + Sync {
-    /// Those in force, or why they cannot be read.
-    fn current(&self) -> Result<EnvironmentPolicies, String>;
-}
-
-/// Those that never change.
-impl EnvironmentPolicySource for EnvironmentPolicies {
-    fn current(&self) -> Result<EnvironmentPolicies, String> {
-        Ok(self.clone())
-    }
 }
 
 /// PagerDuty and the service that incidents are opened on.

@@ -227,14 +227,17 @@ function follow(address) {
   let waiting = false;
   let lost = 0;
   const stream = new EventSource(address);
-  stream.addEventListener("record", () => {
+  const heard = () => {
     if (waiting) return;
     waiting = true;
     setTimeout(async () => {
       waiting = false;
       await refresh();
     }, 250);
-  });
+  };
+  // Of an incident its records, of everything else what the audit says.
+  stream.addEventListener("record", heard);
+  stream.addEventListener("audit", heard);
   // A stream that ends is opened again at once; only one that stays away is told of.
   stream.addEventListener("error", () => {
     clearTimeout(lost);

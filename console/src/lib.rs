@@ -55,6 +55,7 @@ use axum::{
     routing::{get, post},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
+use harmony_catalog::windows::EnvironmentPolicySource;
 use harmony_eventlog::{CheckpointKey, OutboxItem, SharedLog};
 use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
@@ -94,6 +95,8 @@ pub struct Doors {
     pub oidc: Option<Oidc>,
     /// Knows the runbooks.
     pub runbooks: Arc<dyn Runbooks>,
+    /// When releases may go out.
+    pub environment_policies: Arc<dyn EnvironmentPolicySource>,
     /// The way to Temporal.
     pub temporal: Arc<dyn Temporal>,
     /// Confluence space of a post-mortem that names none.
@@ -217,7 +220,8 @@ pub fn routers(doors: Doors) -> Routers {
         tokio::spawn(callbacks::slack::socket::listen(app.clone(), sockets.clone()));
     }
     let api = api().layer(from_fn_with_state(app.clone(), audit::audited)).with_state(app.clone());
-    let pages = ui::routes(Arc::new(PagesSite { app: app.clone(), api: api.clone() }));
+    let site = Arc::new(PagesSite { app: app.clone(), api: api.clone() });
+    let pages = ui::routes(site.clone());
     let own = Router::new()
         .route("/openapi.json", get(openapi::openapi))
         .route("/slack/commands", post(callbacks::slack::commands))
@@ -229,7 +233,7 @@ pub fn routers(doors: Doors) -> Routers {
         .merge(own)
         .merge(callbacks::webhooks().with_state(app.clone()))
         .merge(pages)
-        .merge(graphql::routes(app.clone()))
+        .merge(graphql::routes(app.clone(), site))
         .merge(mcp::routes(app, api.clone()))
         .merge(api)
         .fallback(ui::nothing_here)

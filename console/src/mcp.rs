@@ -99,6 +99,12 @@ const OFFERS: &[Offer] = &[
         ],
     },
     Offer {
+        name: "get_changes",
+        description: "Read what changed before an incident: the releases that people linked to it, and those that are suspected with the reason.",
+        way: Way::Get("/incidents/{id}/changes"),
+        arguments: &[ID],
+    },
+    Offer {
         name: "record_timeline",
         description: "Put one fact on the timeline of an incident: a note, an action, a signal, a violated objective, a tag or a ticket.",
         way: Way::Post("/incidents/{id}/timeline"),
@@ -121,7 +127,7 @@ const OFFERS: &[Offer] = &[
     },
     Offer {
         name: "get_metrics",
-        description: "Counts of incidents, and median seconds to acknowledge, mitigate and resolve, by severity and month.",
+        description: "Counts of incidents, and median seconds to acknowledge, mitigate and resolve, by severity and month; and by service the change failure rate and the median seconds to recover.",
         way: Way::Metrics,
         arguments: &[],
     },

@@ -452,12 +452,12 @@ const OPERATIONS: &[Operation] = &[
     get(
         "/audit",
         "Log",
-        "Who did what when, over all streams, the latest first.",
+        "Who did what when, over all streams, the latest first; with `Accept: text/event-stream` what happens from now on.",
         &[
             ("subject", "About this: an id, or a stream (`svc/<id>`, `env/<id>`, an incident).", "string"),
             ("actor", "By this principal.", "string"),
             ("action", "This action, or those below it: `release` finds `release.create`.", "string"),
-            ("since", "At this time or later, RFC 3339.", "string"),
+            ("since", "At this time or later, RFC 3339; or a day in UTC.", "string"),
             ("limit", "1 to 200, 50 by default.", "integer"),
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],

@@ -32,6 +32,8 @@ use crate::{call::Call, error::ApiError, limits::OpenStream, views};
 
 /// Watchers at the same time; each is a connection and a few hundred bytes.
 pub(crate) const WATCHERS: usize = 4_096;
+/// Those who follow the audit at the same time: each asks the store by itself.
+const AUDIT_FOLLOWERS: usize = 256;
 /// How often the store is asked where nothing tells of a new record.
 const ROUND: Duration = Duration::from_millis(400);
 /// Shortest pause between two rounds, however much is written.
@@ -72,13 +74,22 @@ pub(crate) struct Newsroom {
     /// Something was written here.
     written: Notify,
     places: Arc<Semaphore>,
+    audit_places: Arc<Semaphore>,
 }
 
 impl Newsroom {
     /// Nobody watches yet.
     pub(crate) fn new(log: SharedLog) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(WATCHERS));
-        Arc::new(Self { log, rooms: Mutex::default(), written: Notify::new(), places })
+        let audit_places = Arc::new(Semaphore::new(AUDIT_FOLLOWERS));
+        Arc::new(Self { log, rooms: Mutex::default(), written: Notify::new(), places, audit_places })
+    }
+
+    /// A place among those who follow the audit.
+    pub(crate) fn audit_place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.audit_places)
+            .try_acquire_owned()
+            .map_err(|_| ApiError::Unavailable(format!("{AUDIT_FOLLOWERS} clients follow the audit already")))
     }
 
     /// Something was written by this process: look at once.

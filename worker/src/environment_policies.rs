@@ -10,8 +10,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use harmony_activities::EnvironmentPolicySource;
-use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy};
+use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy, EnvironmentPolicySource};
 
 use crate::governance::{Fingerprint, fingerprint};
 

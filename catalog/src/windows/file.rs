@@ -213,6 +213,11 @@ impl EnvironmentPolicy {
         of_rules.chain(put_forward_or_back.filter(|_| by_clock)).filter(|change| *change <= horizon).min()
     }
 
+    /// Whose clock it goes by.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// An instant as the clock in the policy's zone shows it.
     pub(super) fn shown(&self, at: Timestamp) -> String {
         at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()

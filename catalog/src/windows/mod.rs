@@ -14,6 +14,7 @@ mod clock;
 mod cron;
 mod exception;
 mod file;
+mod hours;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use exception::{NotExcepted, RollbackClaim, RollbackException};
 pub(crate) use file::toml_key;
 pub use file::{EnvironmentPolicy, Mode, PolicyFileError, ReleaseAction};
+pub use hours::Hours;
 pub use reference::{PolicyKind, PolicyRef, PolicyRefError};
 pub use verdict::{PolicyGate, PolicyVerdict, ReleaseVerdict};
 
@@ -36,6 +38,19 @@ const HORIZON: SignedDuration = SignedDuration::from_hours(24 * 400);
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EnvironmentPolicies {
     by_ref: BTreeMap<PolicyRef, BTreeMap<u32, EnvironmentPolicy>>,
+}
+
+/// Where the policies of environments come from; asked anew each time, since files change.
+pub trait EnvironmentPolicySource: Send + Sync {
+    /// Those in force, or why they cannot be read.
+    fn current(&self) -> Result<EnvironmentPolicies, String>;
+}
+
+/// Those that never change.
+impl EnvironmentPolicySource for EnvironmentPolicies {
+    fn current(&self) -> Result<EnvironmentPolicies, String> {
+        Ok(self.clone())
+    }
 }
 
 /// The same version of the same policy, twice.

@@ -6,10 +6,14 @@
 //!
 //! `pages`: milliseconds of each page at the server, with 10,000 incidents and 2,000 records in one of them.
 //!
+//! `catalog`: milliseconds of the catalog's pages, of GraphQL's index and of an incident's changes, with 10,000 services
+//! and 100,000 releases.
+//!
 //! A smaller run: `HARMONY_BENCH_SCALE=0.1`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program that prints what it measured")]
 
+mod catalog;
 mod pages;
 mod watchers;
 #[path = "../../tests/console/world.rs"]
@@ -36,6 +40,9 @@ fn main() {
     }
     if is_asked("pages") {
         runtime.block_on(pages::render());
+    }
+    if is_asked("catalog") {
+        runtime.block_on(catalog::ask());
     }
 }
 

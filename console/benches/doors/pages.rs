@@ -19,7 +19,7 @@ const GATES: usize = 200;
 /// Alerts that were handed in.
 const CANDIDATES: usize = 500;
 /// How often each page is asked for; its first time is told apart.
-const TURNS: usize = 21;
+pub(crate) const TURNS: usize = 21;
 
 pub(crate) async fn render() {
     let (incidents, records) = (scaled(INCIDENTS), scaled(RECORDS));
@@ -84,18 +84,20 @@ pub(crate) async fn render() {
             assert_eq!(reply.status, 200, "{path}");
             bytes = reply.text.len();
         }
-        let first = took.remove(0);
-        took.sort_by(f64::total_cmp);
-        let (median, worst) = (took[took.len() / 2], took[took.len() - 1]);
-        println!(
-            "{path}: first {first:.1} ms, median {median:.1} ms, worst {worst:.1} ms, {} KiB",
-            bytes / 1024
-        );
+        told(&path, took, bytes);
     }
 }
 
+/// Says how long something took each time.
+pub(crate) fn told(name: &str, mut took: Vec<f64>, bytes: usize) {
+    let first = took.remove(0);
+    took.sort_by(f64::total_cmp);
+    let (median, worst) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("{name}: first {first:.1} ms, median {median:.1} ms, worst {worst:.1} ms, {} KiB", bytes / 1024);
+}
+
 /// The cookie of somebody who signed in.
-async fn signed_in(world: &World, who: &str) -> String {
+pub(crate) async fn signed_in(world: &World, who: &str) -> String {
     let request = Request::post("/sign-in")
         .header(header::HOST, "localhost")
         .header(header::ORIGIN, "http://localhost")
@@ -105,7 +107,7 @@ async fn signed_in(world: &World, who: &str) -> String {
 }
 
 /// Does something so often, thirty-two at a time: writers share commits.
-async fn in_parallel<F, W>(count: usize, world: &Arc<World>, work: W)
+pub(crate) async fn in_parallel<F, W>(count: usize, world: &Arc<World>, work: W)
 where
     F: Future<Output = ()> + Send + 'static,
     W: Fn(Arc<World>, usize) -> F,

@@ -1,18 +1,38 @@
-//! The audit over all streams: who did what when, the latest first.
+//! The audit over all streams: who did what when, the latest first; or, as server-sent events, from now on.
+
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     Json,
+    body::{Body, Bytes},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use futures_util::{StreamExt as _, stream};
 use harmony_catalog::entity::AuditEvent;
-use harmony_eventlog::catalog::{AuditFilter, AuditPlace};
-use harmony_incidents::StreamId;
-use jiff::Timestamp;
+use harmony_eventlog::{
+    Entry, LogError, SharedLog,
+    catalog::{AuditFilter, AuditPlace, ReleaseFilter},
+};
+use harmony_incidents::{EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, record::stream_of};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::json;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{cursor, cursor_parts, may_read, named};
-use crate::{call::Call, error::ApiError};
+use crate::{call::Call, error::ApiError, limits::OpenStream, query::Query};
 
+const EVENT_STREAM: &str = "text/event-stream";
+/// How often the log is asked for what is new.
+const ROUND: Duration = Duration::from_millis(500);
+/// How much later than it occurred a record may be stored and still be followed.
+const OVERLAP_US: i64 = 10_000_000;
+/// Proxies close what is silent for a minute.
+const HEARTBEAT_US: i64 = 15_000_000;
+/// A follower is asked to come back, and with that to show again that they may.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Events that are sent at once, with the rest of their read.
+const BATCH: usize = 1_000;
 /// Records of one read.
 const PAGE: u32 = 200;
 /// Records that one request looks through: a filter that fits few events ends early, and says where to go on.
@@ -37,35 +57,230 @@ pub(crate) struct Wanted {
     pub(crate) limit: usize,
 }
 
-/// `GET …/audit`
-pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+/// Query parameters that say which events are wanted.
+pub(crate) const FILTERS: [&str; 4] = ["subject", "actor", "action", "since"];
+
+/// What a query asks for.
+pub(crate) async fn wanted(call: &Call, query: &Query) -> Result<Wanted, ApiError> {
+    let beyond = match query.one("cursor") {
+        None => None,
+        Some(text) => Some(place_of(text)?),
+    };
+    let (streams, subject) = match query.one("subject") {
+        Some(text) => subject(call, text).await?,
+        None => (Vec::new(), None),
+    };
+    Ok(Wanted {
+        streams,
+        subject,
+        actor: query.one("actor").map(str::to_owned),
+        action: query.one("action").map(str::to_owned),
+        since: query.one("since").map(since).transpose()?,
+        beyond,
+        limit: usize::try_from(query.limit(50, 200)?).unwrap_or(usize::MAX),
+    })
+}
+
+/// A moment, or a day in UTC from its beginning on.
+fn since(text: &str) -> Result<Timestamp, ApiError> {
+    if let Ok(day) = text.parse::<Date>()
+        && let Ok(midnight) = day.to_zoned(TimeZone::UTC)
+    {
+        return Ok(midnight.timestamp());
+    }
+    named("since", text)
+}
+
+/// The streams of a subject, and its id where it shares them with others: what has a stream of its own, or stands in
+/// one that is known, is found through an index.
+async fn subject(call: &Call, text: &str) -> Result<(Vec<StreamId>, Option<String>), ApiError> {
+    if let Ok(stream) = text.parse::<StreamId>() {
+        return Ok((vec![stream], None));
+    }
+    let (log, org) = (&call.app.doors.log, &call.caller.org);
+    let own = [
+        text.parse::<ServiceId>().ok().map(StreamId::from),
+        text.parse::<EnvironmentId>().ok().map(StreamId::from),
+    ];
+    for stream in own.into_iter().flatten() {
+        if log.catalog_state(org, &stream).await?.is_some() {
+            return Ok((vec![stream], None));
+        }
+    }
+    if let Ok(id) = text.parse::<ReleaseId>() {
+        let filter = ReleaseFilter { ids: vec![id], limit: 1, ..ReleaseFilter::default() };
+        if let Some(found) = log.releases(org, &filter).await?.pop() {
+            return Ok((vec![found.service.into()], Some(text.to_owned())));
+        }
+    }
+    Ok((Vec::new(), Some(text.to_owned())))
+}
+
+/// Where a page ended, as nobody has to read it.
+pub(crate) fn next_cursor(AuditPlace { ts_us, stream, seq }: &AuditPlace) -> String {
+    cursor(&[&ts_us.to_string(), stream, &seq.to_string()])
+}
+
+fn place_of(cursor: &str) -> Result<AuditPlace, ApiError> {
+    let [ts, stream, seq] = cursor_parts(cursor)?;
+    Ok(AuditPlace { ts_us: named("cursor", &ts)?, stream, seq: named("cursor", &seq)? })
+}
+
+/// Where an entry stands.
+fn place(entry: &Entry) -> AuditPlace {
+    AuditPlace {
+        ts_us: entry.record.occurred_at_us,
+        stream: stream_of(&entry.record).to_owned(),
+        seq: entry.record.seq,
+    }
+}
+
+impl Wanted {
+    /// Whether an event of its streams, actor and time is one that is asked for.
+    fn fits(&self, event: &AuditEvent) -> bool {
+        let action = self.action.as_deref();
+        self.subject.as_ref().is_none_or(|id| event.subject_id == *id)
+            && action.is_none_or(|one| {
+                event.action.strip_prefix(one).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+    }
+}
+
+/// `GET …/audit`: a page of it, or with `Accept: text/event-stream` what happens from now on.
+pub(crate) async fn list(headers: HeaderMap, call: Call) -> Result<Response, ApiError> {
     call.query.only(&["subject", "actor", "action", "since", "limit", "cursor"])?;
     may_read(&call)?;
-    let subject = call.query.one("subject");
-    let beyond = match call.query.one("cursor") {
-        None => None,
-        Some(text) => {
-            let [ts, stream, seq] = cursor_parts(text)?;
-            let number = |name, text: &str| named::<u64>(name, text);
-            Some(AuditPlace { ts_us: named("cursor", &ts)?, stream, seq: number("cursor", &seq)? })
-        }
-    };
-    let wanted = Wanted {
-        // A stream's name is found through its index; another id among the events.
-        streams: subject.and_then(|text| text.parse().ok()).into_iter().collect(),
-        subject: subject.filter(|text| text.parse::<StreamId>().is_err()).map(str::to_owned),
-        actor: call.query.one("actor").map(str::to_owned),
-        action: call.query.one("action").map(str::to_owned),
-        since: call.query.one("since").map(|text| named("since", text)).transpose()?,
-        beyond,
-        limit: usize::try_from(call.query.limit(50, 200)?).unwrap_or(usize::MAX),
-    };
+    let wanted = wanted(&call, &call.query).await?;
+    if accepts_events(&headers) {
+        return follow(&headers, call, wanted);
+    }
     let (events, next) = events(&call, wanted).await?;
     let mut body = json!({ "events": events });
-    if let Some(AuditPlace { ts_us, stream, seq }) = next {
-        body["nextCursor"] = json!(cursor(&[&ts_us.to_string(), &stream, &seq.to_string()]));
+    if let Some(place) = next {
+        body["nextCursor"] = json!(next_cursor(&place));
     }
     Ok(Json(body).into_response())
+}
+
+fn accepts_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.split(',').any(|one| one.split(';').next().is_some_and(|kind| kind.trim() == EVENT_STREAM))
+}
+
+/// Answers with the events that are wanted, as they are made: first what lies beyond the one that the client had last
+/// (`Last-Event-ID`), where it names one.
+fn follow(headers: &HeaderMap, call: Call, wanted: Wanted) -> Result<Response, ApiError> {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
+    let last = last.filter(|text| !text.is_empty()).map(place_of).transpose()?;
+    let own_place = call.app.limits.open_stream(&call.caller.principal.id)?;
+    let place = call.app.newsroom.audit_place()?;
+    let follower = Follower {
+        log: call.app.doors.log.clone(),
+        org: call.caller.org.clone(),
+        from_us: last.as_ref().map_or_else(|| Timestamp::now().as_microsecond(), |place| place.ts_us),
+        // Without a place to go on from, what was made before this moment is no news.
+        is_primed: last.is_some(),
+        passed: last,
+        sent: BTreeSet::new(),
+        wanted,
+        heard_us: Timestamp::now().as_microsecond(),
+        ends: Instant::now() + LIFETIME,
+        _places: (own_place, place),
+    };
+    let hello = stream::once(async { Ok(Bytes::from_static(b"retry: 2000\n\n")) });
+    let body = hello.chain(stream::try_unfold(follower, Follower::next));
+    let kind = [
+        (header::CONTENT_TYPE, EVENT_STREAM),
+        // Proxies that buffer would hold events back.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((kind, Body::from_stream(body)).into_response())
+}
+
+/// Somebody who follows the audit.
+///
+/// Records of all streams have no common number, so it goes by when they occurred and looks back a little: a record that
+/// was stored up to [`OVERLAP_US`] after it occurred is still found, and each is sent once.
+struct Follower {
+    log: SharedLog,
+    org: OrgId,
+    wanted: Wanted,
+    /// Records from this time on, less [`OVERLAP_US`], may not have been sent.
+    from_us: i64,
+    is_primed: bool,
+    /// The event that the client had last, until the first read: nothing up to it is sent again.
+    passed: Option<AuditPlace>,
+    /// What was sent, or passed over, and may be read again.
+    sent: BTreeSet<AuditPlace>,
+    /// When something was last sent, be it a sign of life.
+    heard_us: i64,
+    ends: Instant,
+    _places: (OpenStream, OwnedSemaphorePermit),
+}
+
+impl Follower {
+    /// What to send next; `None` ends the answer, and the client comes back.
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, LogError> {
+        loop {
+            if Instant::now() >= self.ends {
+                return Ok(None);
+            }
+            let is_primed = std::mem::replace(&mut self.is_primed, true);
+            let fresh = self.read().await?;
+            let now = Timestamp::now().as_microsecond();
+            let mut text = String::new();
+            for (place, event) in fresh.iter().filter(|_| is_primed) {
+                // JSON has no raw line ends, so it is one line of data.
+                let data = serde_json::to_string(event).unwrap_or_default();
+                text.push_str(&format!("id: {}\nevent: audit\ndata: {data}\n\n", next_cursor(place)));
+            }
+            if text.is_empty() && now - self.heard_us >= HEARTBEAT_US {
+                text.push_str(": still here\n\n");
+            }
+            if !text.is_empty() {
+                self.heard_us = now;
+                return Ok(Some((Bytes::from(text), self)));
+            }
+            tokio::time::sleep(ROUND).await;
+        }
+    }
+
+    /// Events that were not read before, oldest first, as many as one read gives.
+    async fn read(&mut self) -> Result<Vec<(AuditPlace, AuditEvent)>, LogError> {
+        let since_us = self.from_us - OVERLAP_US;
+        let since = Timestamp::from_microsecond(since_us).unwrap_or_default();
+        let mut filter = AuditFilter {
+            streams: self.wanted.streams.clone(),
+            actor: self.wanted.actor.clone(),
+            since: Some(self.wanted.since.map_or(since, |one| one.max(since))),
+            limit: PAGE,
+            ..AuditFilter::default()
+        };
+        let passed = self.passed.take();
+        let mut fresh = Vec::new();
+        loop {
+            let entries = self.log.audit(&self.org, &filter).await?;
+            for entry in &entries {
+                let place = place(entry);
+                filter.beyond = Some(place.clone());
+                if !self.sent.insert(place.clone()) {
+                    continue;
+                }
+                self.from_us = self.from_us.max(place.ts_us);
+                if passed.as_ref().is_some_and(|passed| place <= *passed) {
+                    continue;
+                }
+                let event = harmony_catalog::audit::event(&entry.record).filter(|one| self.wanted.fits(one));
+                fresh.extend(event.map(|event| (place, event)));
+            }
+            if entries.len() < usize::try_from(PAGE).unwrap_or_default() || fresh.len() >= BATCH {
+                break;
+            }
+        }
+        let oldest = self.from_us - OVERLAP_US;
+        self.sent.retain(|place| place.ts_us >= oldest);
+        Ok(fresh)
+    }
 }
 
 /// The events, the latest first, and where to go on.
@@ -74,38 +289,27 @@ pub(crate) async fn events(
     wanted: Wanted,
 ) -> Result<(Vec<AuditEvent>, Option<AuditPlace>), ApiError> {
     let mut filter = AuditFilter {
-        streams: wanted.streams,
-        actor: wanted.actor,
+        streams: wanted.streams.clone(),
+        actor: wanted.actor.clone(),
         since: wanted.since,
-        beyond: wanted.beyond,
+        beyond: wanted.beyond.clone(),
         newest_first: true,
         limit: PAGE,
         ..AuditFilter::default()
-    };
-    let fits = |event: &AuditEvent| {
-        let action = wanted.action.as_deref();
-        wanted.subject.as_ref().is_none_or(|id| event.subject_id == *id)
-            && action.is_none_or(|one| {
-                event.action.strip_prefix(one).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
     };
     let mut found = Vec::new();
     let mut looked_through = 0;
     loop {
         let entries = call.app.doors.log.audit(&call.caller.org, &filter).await?;
         for entry in &entries {
-            let place = AuditPlace {
-                ts_us: entry.record.occurred_at_us,
-                stream: harmony_incidents::record::stream_of(&entry.record).to_owned(),
-                seq: entry.record.seq,
-            };
-            if let Some(event) = harmony_catalog::audit::event(&entry.record).filter(&fits) {
+            let event = harmony_catalog::audit::event(&entry.record);
+            if let Some(event) = event.filter(|event| wanted.fits(event)) {
                 if found.len() == wanted.limit {
                     return Ok((found, filter.beyond));
                 }
                 found.push(event);
             }
-            filter.beyond = Some(place);
+            filter.beyond = Some(place(entry));
         }
         looked_through += entries.len();
         if entries.len() < usize::try_from(PAGE).unwrap_or_default() {

@@ -40,6 +40,8 @@ pub(crate) struct Change {
     pub(crate) release: ReleaseView,
     /// The service's name.
     pub(crate) service_name: String,
+    /// What the service calls the release's environment.
+    pub(crate) environment_name: String,
     /// `suspected`, `caused`, `related` or `dismissed`.
     pub(crate) relation: &'static str,
     /// Why.
@@ -104,9 +106,19 @@ fn change(
     at: Option<Timestamp>,
 ) -> Option<Change> {
     let before = active_before(service, release).map(|one| one.release_id.clone());
+    let environment = service.environments.iter().find(|one| one.id == release.environment_id);
+    let environment_name = environment.map_or(&release.environment_id, |one| &one.name).clone();
     let release = ReleaseView::of(service, release).ok()?;
     let changed_at = at.or(release.settled_at);
-    Some(Change { release, service_name: service.name.clone(), relation, reason, changed_at, before })
+    Some(Change {
+        release,
+        service_name: service.name.clone(),
+        environment_name,
+        relation,
+        reason,
+        changed_at,
+        before,
+    })
 }
 
 /// The incident's services that the catalog knows, by id or by name, and what they depend on.

@@ -191,7 +191,8 @@ pub(crate) fn view(stored: &StoredRelease) -> Result<Release, ApiError> {
     Release::of(&stored.service, &stored.release).map_err(|error| unreadable(&error))
 }
 
-fn unreadable(error: &harmony_incidents::ids::IdError) -> ApiError {
+/// The error for a release whose ids cannot be read.
+pub(crate) fn unreadable(error: &harmony_incidents::ids::IdError) -> ApiError {
     tracing::error!(%error, "a release cannot be read");
     ApiError::Internal
 }

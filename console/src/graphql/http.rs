@@ -17,8 +17,13 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::{Asker, CatalogSchema};
-use crate::{App, auth::Caller, error::ApiError};
+use super::{Asker, BODY_LIMIT_BYTES, CatalogSchema};
+use crate::{
+    App,
+    auth::Caller,
+    error::ApiError,
+    ui::{self, Pages},
+};
 
 const JSON: &str = "application/json";
 const RESPONSE_JSON: &str = "application/graphql-response+json";
@@ -28,6 +33,44 @@ const RESPONSE_JSON: &str = "application/graphql-response+json";
 pub(super) struct Gateway {
     pub(super) app: App,
     pub(super) schema: CatalogSchema,
+    /// For the explorer.
+    pub(super) pages: Pages,
+}
+
+/// Whether a page is preferred to data: what a browser's address bar asks for, and no client of GraphQL.
+fn wants_a_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut kinds = accept.split(',').filter_map(|one| one.split(';').next()).map(str::trim);
+    kinds.find(|kind| [JSON, RESPONSE_JSON, "text/html"].contains(kind)) == Some("text/html")
+}
+
+/// Executes what somebody typed into the explorer, with their rights; the error says what is wrong with it.
+pub(crate) async fn typed(
+    app: &App,
+    caller: Caller,
+    request: String,
+    query: &str,
+    variables: &str,
+) -> Result<Value, ApiError> {
+    if query.len() + variables.len() > BODY_LIMIT_BYTES {
+        return Err(ApiError::Malformed(format!("a request has at most {BODY_LIMIT_BYTES} bytes")));
+    }
+    let variables: Value = match variables.trim() {
+        "" => Value::Null,
+        text => {
+            serde_json::from_str(text).map_err(|error| ApiError::Malformed(format!("variables: {error}")))?
+        }
+    };
+    if !variables.is_null() && !variables.is_object() {
+        return Err(ApiError::Malformed("variables: an object, such as {\"id\": \"svc-shop\"}".to_owned()));
+    }
+    let body = json!({ "query": query, "variables": variables });
+    let parameters: Parameters =
+        serde_json::from_value(body).map_err(|error| ApiError::Malformed(error.to_string()))?;
+    app.limits.count(&caller.principal.id)?;
+    let asker = Asker { app: app.clone(), caller, request: request.into() };
+    let answer = super::schema().execute(parameters.into_request().data(asker)).await;
+    Ok(serde_json::to_value(&answer).unwrap_or_default())
 }
 
 /// The organisation of a request's address.
@@ -37,8 +80,12 @@ pub(super) fn org(query: Option<&str>) -> String {
     org.unwrap_or_else(|| "default".to_owned())
 }
 
-/// `GET` and `POST /graphql`
+/// `GET` and `POST /graphql`; a browser that opens it gets the explorer.
 pub(super) async fn graphql(State(gateway): State<Gateway>, request: HttpRequest) -> Response {
+    if request.method() == Method::GET && wants_a_page(request.headers()) {
+        let query = request.uri().query().unwrap_or_default();
+        return ui::graphql::page(&gateway.pages, request.headers(), query);
+    }
     let media_type = accepted(request.headers());
     match answer(&gateway, request).await {
         Ok(answer) => told(&answer, media_type),
@@ -234,6 +281,20 @@ mod tests {
         assert_eq!(accepts("application/graphql-response+json"), RESPONSE_JSON);
         assert_eq!(accepts("application/graphql-response+json, application/json;q=0.9"), RESPONSE_JSON);
         assert_eq!(accepts("application/json, application/graphql-response+json;q=0.5"), JSON);
+    }
+
+    #[test]
+    fn browser_gets_a_page_and_clients_get_data() {
+        let wants = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_str(text).unwrap());
+            wants_a_page(&headers)
+        };
+        assert!(wants("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
+        assert!(!wants_a_page(&HeaderMap::new()));
+        for accept in ["*/*", "application/json", "application/graphql-response+json, text/html"] {
+            assert!(!wants(accept), "{accept}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod http;
 mod schema;
 mod subscribe;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_graphql::Schema;
 use axum::{
@@ -19,7 +19,9 @@ use axum::{
 };
 use serde_json::Value;
 
-use crate::{App, auth::Caller, call::Call, error::ApiError};
+use crate::{App, auth::Caller, call::Call, error::ApiError, ui::Pages};
+
+pub(crate) use http::typed;
 
 /// Largest request body, and largest message of a socket.
 pub(crate) const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -63,10 +65,13 @@ fn problem(error: &ApiError) -> async_graphql::Error {
 }
 
 fn schema() -> CatalogSchema {
-    Schema::build(schema::Query, schema::Mutation, subscribe::Subscription)
-        .limit_depth(DEPTH_LIMIT)
-        .limit_complexity(COMPLEXITY_LIMIT)
-        .finish()
+    static SCHEMA: LazyLock<CatalogSchema> = LazyLock::new(|| {
+        Schema::build(schema::Query, schema::Mutation, subscribe::Subscription)
+            .limit_depth(DEPTH_LIMIT)
+            .limit_complexity(COMPLEXITY_LIMIT)
+            .finish()
+    });
+    SCHEMA.clone()
 }
 
 /// What the schema says of itself, in its own language.
@@ -75,12 +80,12 @@ pub(crate) fn sdl() -> String {
 }
 
 /// The routes of GraphQL.
-pub(crate) fn routes(app: App) -> Router {
+pub(crate) fn routes(app: App, pages: Pages) -> Router {
     let schema = schema();
     Router::new()
         .route("/graphql", any(http::graphql))
         .route("/graphql/ws", get(subscribe::socket))
         .route("/graphql/schema.graphql", get(async || sdl()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
-        .with_state(http::Gateway { app, schema })
+        .with_state(http::Gateway { app, schema, pages })
 }

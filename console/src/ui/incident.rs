@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Page,
+    catalog::changes::{self, ChangesPanel},
     form::encoded,
     gate_card::{self, GateCard},
     html,
@@ -49,6 +50,7 @@ struct IncidentPage {
     gates: Vec<GateCard>,
     runs: Vec<RunCard>,
     timeline: Timeline,
+    changes: ChangesPanel,
     offers: Offers,
     /// The address of this page without a query.
     address: String,
@@ -119,7 +121,9 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let looks_back = at != 0 && at < last;
     let org = &visit.caller.org;
     let shown = visit.query.one("show").unwrap_or_default();
-    let timeline = timeline::read(&visit, &id, &state, before, shown).await?;
+    let mut timeline = timeline::read(&visit, &id, &state, before, shown).await?;
+    let changes = changes::panel(&visit, &state).await?;
+    timeline.mark(changes.marks(), before == 0 && !looks_back);
     let mut gates = Vec::new();
     for gate in gate_card::pending(&state) {
         let card = gate_card::whole(&visit, &state, gate).await?;
@@ -168,6 +172,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         gates,
         runs: runs(&visit, &state),
         timeline,
+        changes,
         offers: offers::offers(&visit, &state),
         stream: if looks_back {
             String::new()

@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    Page, html,
+    Page,
+    delivery::{self, ServiceFigure},
+    form::encoded,
+    html,
     visit::{Frame, Visit},
     words,
 };
@@ -32,6 +35,8 @@ const FRESH: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_millis(30);
 /// Months that are plotted.
 const MONTHS: usize = 12;
+/// Services in the table.
+const SERVICES: usize = 25;
 const SEVERITIES: [&str; 4] = ["P1", "P2", "P3", "P4"];
 /// The plot's own units.
 const WIDTH: f64 = 720.0;
@@ -46,6 +51,8 @@ pub(crate) struct Figures {
     rows: Vec<Figure>,
     /// The last months that have something, oldest first; each with its rows by severity.
     months: Vec<(String, Vec<Figure>)>,
+    /// How changes go, service by service.
+    services: Vec<ServiceFigure>,
 }
 
 /// Counts and times of some incidents.
@@ -60,23 +67,23 @@ struct Figure {
 }
 
 /// Seconds, collected and then summed up.
-#[derive(Clone, Default)]
-struct Median(Vec<i64>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Median(Vec<i64>);
 
 impl Median {
-    fn add(&mut self, from_us: i64, to_us: i64) {
+    pub(crate) fn add(&mut self, from_us: i64, to_us: i64) {
         if to_us != 0 {
             self.0.push((to_us - from_us) / 1_000_000);
         }
     }
 
-    fn seconds(&self) -> Option<i64> {
+    pub(crate) fn seconds(&self) -> Option<i64> {
         let mut all = self.0.clone();
         all.sort_unstable();
         all.get(all.len() / 2).copied()
     }
 
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.seconds().map_or_else(|| "not recorded".to_owned(), words::span)
     }
 }
@@ -128,8 +135,7 @@ async fn figures(app: &App, org: &OrgId, patience: Duration) -> Result<Option<Ar
 }
 
 async fn count(app: &App, org: &OrgId) -> Counting {
-    let counted = every(app, org, Filter::default()).await;
-    let counted = counted.map(|all| Arc::new(sum(&all, Timestamp::now())));
+    let counted = counted(app, org).await.map(Arc::new);
     let mut all = app.counted.0.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = all.entry(org.clone()).or_default();
     kept.under_way = None;
@@ -143,6 +149,13 @@ async fn count(app: &App, org: &OrgId) -> Counting {
             None
         }
     }
+}
+
+async fn counted(app: &App, org: &OrgId) -> Result<Figures, ApiError> {
+    let all = every(app, org, Filter::default()).await?;
+    let now = Timestamp::now();
+    let services = delivery::count(app, org, &all, now).await?;
+    Ok(Figures { services, ..sum(&all, now) })
 }
 
 /// The same figures for a program.
@@ -171,6 +184,7 @@ pub(crate) async fn metrics(app: &App, org: &OrgId) -> Result<Value, ApiError> {
         "countedAt": figures.counted_at,
         "bySeverity": rows(&figures.rows),
         "months": months,
+        "byService": figures.services.iter().map(ServiceFigure::view).collect::<Vec<_>>(),
     }))
 }
 
@@ -200,6 +214,7 @@ fn sum(all: &[IncidentState], counted_at: Timestamp) -> Figures {
         open: all.iter().filter(|state| is_open(state)).count(),
         rows,
         months: months.into_iter().skip(skip).collect(),
+        services: Vec::new(),
     }
 }
 
@@ -223,6 +238,8 @@ struct InsightsPage {
     rows: Vec<TableRow>,
     counts: Plot,
     times: Vec<(&'static str, Plot)>,
+    services: Vec<ServiceRow>,
+    days: i64,
     width: f64,
     height: f64,
 }
@@ -234,6 +251,16 @@ struct TableRow {
     acknowledge: String,
     mitigate: String,
     resolve: String,
+}
+
+/// How the changes of a service go.
+struct ServiceRow {
+    name: String,
+    address: String,
+    releases: usize,
+    failed: usize,
+    percent: usize,
+    recover: String,
 }
 
 /// Bars in the plot's own units.
@@ -287,6 +314,20 @@ pub(crate) async fn page(visit: Visit) -> Page {
             time("Median time to mitigate", |one| &one.mitigate),
             time("Median time to resolve", |one| &one.resolve),
         ],
+        services: figures
+            .services
+            .iter()
+            .take(SERVICES)
+            .map(|one| ServiceRow {
+                name: one.name.clone(),
+                address: format!("/orgs/{}/services/{}", visit.caller.org, encoded(&one.id)),
+                releases: one.releases,
+                failed: one.failed,
+                percent: one.failure_percent(),
+                recover: one.recover.shown(),
+            })
+            .collect(),
+        days: delivery::DAYS,
         width: WIDTH,
         height: HEIGHT,
     })

@@ -8,12 +8,15 @@
 mod approvals;
 mod assets;
 mod candidates;
+mod catalog;
 mod changed;
 mod cover;
 mod declare;
+mod delivery;
 mod explorer;
 mod form;
 mod gate_card;
+pub(crate) mod graphql;
 mod incident;
 mod incidents;
 pub(crate) mod insights;
@@ -64,10 +67,13 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/", get(home_of))
         .route("/approvals", get(approvals::page))
         .route("/approvals/{*gate}", get(approvals::one).post(form::decide))
+        .route("/audit", get(catalog::audit::page))
         .route("/candidates", get(candidates::page))
         .route("/candidates/{id}", get(candidates::one))
         .route("/candidates/{id}/dismiss", post(candidates::dismiss))
         .route("/candidates/{id}/promote", post(candidates::promote))
+        .route("/environments", get(catalog::environments::page))
+        .route("/graphql", post(graphql::run))
         .route("/incidents", get(incidents::page).post(declare::submit))
         .route("/incidents/new", get(declare::page))
         .route("/incidents/{id}", get(incident::page))
@@ -76,7 +82,11 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/incidents/{id}/remediate", get(incident::remediate))
         .route("/incidents/{id}/review", get(review::page))
         .route("/insights", get(insights::page))
-        .route("/log", get(log::page).post(log::verify));
+        .route("/log", get(log::page).post(log::verify))
+        .route("/releases/{id}", get(catalog::release::page))
+        .route("/releases/{id}/do/{action}", post(catalog::release::act))
+        .route("/services", get(catalog::services::page))
+        .route("/services/{id}", get(catalog::service::page));
     Router::new()
         .route("/", get(sign_in::home))
         .route("/sign-in", get(sign_in::page).post(sign_in::submit))
@@ -92,7 +102,12 @@ pub(crate) fn routes(site: Pages) -> Router {
         .with_state(site)
 }
 
-async fn guarded(mut response: Response) -> Response {
+async fn guarded(response: Response) -> Response {
+    guarded_now(response)
+}
+
+/// A page that is served beside the others keeps to the same policy.
+fn guarded_now(mut response: Response) -> Response {
     const GUARDS: [(HeaderName, HeaderValue); 3] = [
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),

@@ -10,6 +10,7 @@ use harmony_incidents::{
     visible,
 };
 use harmony_protos::kind_name;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{visit::Visit, words};
@@ -40,6 +41,23 @@ pub(crate) struct Row {
     pub(crate) output: Option<Output>,
     /// What Harmony did about it, oldest first.
     pub(crate) folded: Vec<Row>,
+    /// Releases that came after it, and before the row above it.
+    pub(crate) releases: Vec<ReleaseMark>,
+    instant: Timestamp,
+}
+
+/// A release that stands between the records.
+pub(crate) struct ReleaseMark {
+    pub(crate) instant: Timestamp,
+    pub(crate) at: String,
+    pub(crate) clock: String,
+    pub(crate) moment: String,
+    pub(crate) address: String,
+    pub(crate) label: String,
+    pub(crate) service: String,
+    pub(crate) environment: String,
+    pub(crate) status: &'static str,
+    pub(crate) relation: &'static str,
 }
 
 /// What a cell printed.
@@ -58,6 +76,29 @@ pub(crate) struct Timeline {
     pub(crate) groups: Vec<Group>,
     /// The group that is shown, empty for the story.
     pub(crate) shown: String,
+    /// Releases that came before everything that is shown, where nothing older is left.
+    pub(crate) releases_before: Vec<ReleaseMark>,
+}
+
+impl Timeline {
+    /// Puts releases, the latest first, where they belong among the rows. Of a page before another, or a look back, those
+    /// that came after its first row stand elsewhere.
+    pub(crate) fn mark(&mut self, releases: Vec<ReleaseMark>, is_latest: bool) {
+        if !matches!(self.shown.as_str(), "" | ALL) {
+            return;
+        }
+        let first = self.rows.first().map(|row| row.instant);
+        for release in releases {
+            if !is_latest && first.is_none_or(|first| release.instant > first) {
+                continue;
+            }
+            match self.rows.iter_mut().find(|row| row.instant <= release.instant) {
+                Some(row) => row.releases.push(release),
+                None if self.older.is_none() => self.releases_before.push(release),
+                None => {}
+            }
+        }
+    }
 }
 
 /// A filter that can be chosen.
@@ -171,7 +212,7 @@ pub(crate) async fn read(
     }
     let groups = GROUPS.iter().map(|(name, label)| Group { name, label, chosen: *name == shown }).collect();
     let older = (end > 0 && rows.len() == ROWS).then(|| end + 1);
-    Ok(Timeline { rows, older, groups, shown: shown.to_owned() })
+    Ok(Timeline { rows, older, groups, shown: shown.to_owned(), releases_before: Vec::new() })
 }
 
 fn row(entry: &Entry, known: &Known<'_>) -> Option<(Row, Weight)> {
@@ -202,6 +243,8 @@ fn row(entry: &Entry, known: &Known<'_>) -> Option<(Row, Weight)> {
             _ => None,
         },
         folded: Vec::new(),
+        releases: Vec::new(),
+        instant: at,
     };
     Some((row, told.weight))
 }

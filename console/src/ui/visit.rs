@@ -11,9 +11,11 @@ use axum::{
 use harmony_eventlog::LogError;
 use harmony_incidents::{IncidentId, OrgId, Right, Role, ids::IdError, log::IncidentState};
 use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Pages, Trouble, approvals, assets, session::Session, sign_in, words};
-use crate::{App, auth::Caller, error::ApiError, query::Query};
+use crate::{App, auth::Caller, call::Call, error::ApiError, query::Query};
 
 /// Who looks, in which organisation, at what.
 pub(crate) struct Visit {
@@ -104,6 +106,12 @@ impl Visit {
         let state = found.ok_or_else(|| self.trouble(LogError::UnknownIncident(id.clone()).into()))?;
         self.require(Right::Read, Some(&state))?;
         Ok((id, state))
+    }
+
+    /// A request to the API by whoever looks.
+    pub(crate) fn call(&self) -> Call {
+        let request = Uuid::now_v7().to_string();
+        Call::by_door(self.app.clone(), self.caller.clone(), request, &[], &Value::Null)
     }
 
     /// What somebody is called.

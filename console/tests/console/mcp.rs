@@ -45,6 +45,7 @@ async fn no_tool_decides_anything() {
         [
             "add_note",
             "declare_incident",
+            "get_changes",
             "get_incident",
             "get_metrics",
             "get_timeline",

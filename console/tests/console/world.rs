@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
+use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy};
 use harmony_console::{
     Capacity, Cell, DeployWebhooks, Doors, Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc,
     routers, serve,
@@ -208,6 +209,7 @@ impl World {
             },
             oidc,
             runbooks: Arc::new(Shelf),
+            environment_policies: Arc::new(environment_policies()),
             temporal: Arc::new(NoTemporal(temporal.clone())),
             default_space: "OPS".to_owned(),
             site: Site {
@@ -436,6 +438,15 @@ pub(crate) fn encoded(gate_id: &str) -> String {
 fn policies() -> Policies {
     let alerts = include_str!("../../../policies/alerts.toml");
     Policies::new([PromotionPolicy::from_toml(alerts).unwrap()]).unwrap()
+}
+
+fn environment_policies() -> EnvironmentPolicies {
+    let files = [
+        ("weekday.toml", include_str!("../../../policies/environments/weekday.toml")),
+        ("year-end.toml", include_str!("../../../policies/environments/year-end.toml")),
+    ];
+    let parsed = files.map(|(name, text)| EnvironmentPolicy::parse(name, text).unwrap());
+    EnvironmentPolicies::new(parsed).unwrap()
 }
 
 fn directory() -> Directory {

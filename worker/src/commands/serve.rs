@@ -19,6 +19,7 @@ use crate::{
     checks::{self, Process},
     commands::stopped,
     config::Config,
+    environment_policies::PolicyFolder,
     failure::Failure,
     flags::FlagService,
     health, keys, output,
@@ -105,6 +106,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         webhooks: config.webhooks()?,
         oidc: oidc(config)?,
         runbooks: Arc::new(Shelf(config.runbook_root()?)),
+        environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
         temporal: Probe::start(config).await,
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
         site: Site {
