@@ -31,7 +31,12 @@ async fn page_moves_on_around_what_somebody_is_typing() {
 
     // No page is wider than a small phone.
     browser.look_like(320, 700, "light").await;
-    for page in [&incident, &format!("{console}/orgs/default/approvals"), &format!("{incident}/review")] {
+    let mut pages = vec![incident.clone(), format!("{incident}/review"), format!("{console}/graphql")];
+    pages.extend(
+        ["approvals", "audit", "environments", "services"]
+            .map(|page| format!("{console}/orgs/default/{page}")),
+    );
+    for page in &pages {
         browser.open(page).await;
         let width = browser.script("return document.documentElement.scrollWidth").await;
         assert!(width.as_i64().unwrap() <= 320, "{page} is {width} px wide");
