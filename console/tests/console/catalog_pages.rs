@@ -216,7 +216,7 @@ async fn environments_show_their_week_and_what_closes_them() {
         "CLOSED",
         "no policy file has kind",
         "by the clock of Europe/Berlin",
-        "no file has it: releases are refused",
+        "no such policy file: releases are refused",
         "Monday to Thursday 09:00 to 17:00",
         "class=\"now\"",
     ] {

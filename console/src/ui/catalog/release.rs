@@ -235,7 +235,7 @@ fn facts(visit: &Visit, view: &ReleaseView, environment: &str) -> Vec<(&'static 
         ("Promoted from", linked("releases", release.promoted_from.as_ref().map(ToString::to_string))),
         ("Rolls back", linked("releases", release.rolls_back.as_ref().map(ToString::to_string))),
         ("For incident", linked("incidents", release.incident.as_ref().map(ToString::to_string))),
-        ("Told by", plain(release.source.map(|source| source.name()).unwrap_or_default())),
+        ("Reported by", plain(release.source.map(|source| source.name()).unwrap_or_default())),
         (
             "Page",
             Fact {

@@ -7,7 +7,7 @@ use jiff::{Span, Timestamp, Zoned, civil::Weekday, tz::TimeZone};
 pub(super) const WIDTH: f64 = 720.0;
 pub(super) const ROW: f64 = 22.0;
 /// Where the days' names stand.
-pub(super) const MARGIN: f64 = 44.0;
+pub(super) const MARGIN: f64 = 84.0;
 
 /// A week, from Monday.
 pub(super) struct Week {
