@@ -293,6 +293,26 @@ async fn what_changed_stands_beside_the_incident_and_is_linked_there() {
     assert!(panel.contains("errors began with it") && panel.contains(">caused<"), "{panel}");
     assert!(panel.contains(">dismissed<") && !panel.contains(">suspected<"), "{panel}");
     assert_eq!(page.matches("row t-release").count(), 1, "what is dismissed is no mark");
+    // Rolling back proposes what was active before, for this incident, once.
+    world.post("oncall", &format!("incidents/{id}/status"), json!({ "state": "OPEN" })).await.ok(200);
+    let page = oncall.page(&incident).await;
+    assert!(page.contains("action=\"/orgs/default/releases/rel-1/do/rollback\""), "{page}");
+    let back = format!("key=back&incidentId={id}&reason=errors");
+    for _ in 0..2 {
+        let sent = oncall.form("/orgs/default/releases/rel-1/do/rollback", &back).await;
+        assert_eq!(sent.status, 303, "{}", sent.text);
+    }
+    let releases = world.get("viewer", "releases?serviceId=svc-shop").await.ok(200);
+    let made: Vec<_> = releases["releases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["rollsBack"] == "rel-1" && one["incident"] == id.as_str())
+        .collect();
+    assert_eq!(made.len(), 1, "{releases}");
+    assert_eq!(made[0]["sha"], "sha-of-rel-0");
+    let refused = viewer.form("/orgs/default/releases/rel-1/do/rollback", "reason=errors").await;
+    assert_eq!(refused.status, 403, "{}", refused.text);
     let release = oncall.page("/orgs/default/releases/rel-1").await;
     assert!(release.contains("caused: errors began with it"), "{release}");
     // A look back shows what was then, and offers nothing.

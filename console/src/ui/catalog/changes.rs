@@ -1,8 +1,13 @@
 //! What changed before an incident, on its page: releases that are suspected and that people linked, and their marks on
 //! the timeline.
 
-use harmony_incidents::{Right, log::IncidentState, visible};
+use harmony_incidents::{
+    Right,
+    log::{IncidentState, State},
+    visible,
+};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::ReleaseLine;
 use crate::{
@@ -15,6 +20,10 @@ use crate::{
 pub(crate) struct ChangesPanel {
     pub(crate) cards: Vec<ChangeCard>,
     pub(crate) may_link: bool,
+    /// Whether this reader may propose to roll one of them back.
+    pub(crate) may_roll_back: bool,
+    /// Makes a form that is sent twice one command.
+    pub(crate) key: Uuid,
     /// Where what people say goes to.
     pub(crate) address: String,
 }
@@ -81,6 +90,9 @@ pub(crate) async fn panel(visit: &Visit, state: &IncidentState) -> Result<Change
     Ok(ChangesPanel {
         cards,
         may_link: visit.may(Right::Respond, Some(state)),
+        may_roll_back: visit.may(Right::OperationsExecute, Some(state))
+            && matches!(state.state(), State::Open | State::Mitigating),
+        key: Uuid::now_v7(),
         address: format!("/orgs/{}/incidents/{}/do/changes", visit.caller.org, state.incident),
     })
 }

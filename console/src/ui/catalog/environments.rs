@@ -1,7 +1,7 @@
 //! Environments: where each is, which policies it names, whether it is open now, and its week.
 
 use askama::Template;
-use harmony_catalog::windows::{ReleaseAction, ReleaseQuestion};
+use harmony_catalog::windows::{EnvironmentPolicies, ReleaseAction, ReleaseQuestion};
 use harmony_eventlog::{
     StreamState,
     catalog::{CatalogFilter, CatalogKind},
@@ -23,6 +23,8 @@ const LINES: u32 = 50;
 struct EnvironmentsPage {
     frame: Frame,
     cards: Vec<Card>,
+    /// Why the policies cannot be read; empty where they can.
+    problem: String,
     search: String,
     next: String,
     width: f64,
@@ -88,8 +90,14 @@ pub(crate) async fn page(visit: Visit) -> Page {
         }
         format!("?{}", query.append_pair("after", &last.id).finish())
     });
+    // Policies that cannot be read open nothing, as for whoever releases.
+    let (policies, problem) = match visit.app.doors.environment_policies.current() {
+        Ok(policies) => (policies, String::new()),
+        Err(problem) => (EnvironmentPolicies::default(), problem),
+    };
     html(&EnvironmentsPage {
-        cards: states.iter().map(|state| card(&visit, state)).collect(),
+        cards: states.iter().map(|state| card(&visit, &policies, state)).collect(),
+        problem: visible::line(&problem),
         frame: visit.frame("services"),
         search: search.unwrap_or_default(),
         next: next.unwrap_or_default(),
@@ -99,8 +107,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     })
 }
 
-fn card(visit: &Visit, state: &EnvironmentState) -> Card {
-    let policies = visit.app.doors.environment_policies.current();
+fn card(visit: &Visit, policies: &EnvironmentPolicies, state: &EnvironmentState) -> Card {
     let refs = &state.policy_refs;
     let judge = |action| {
         let verdict = policies.judge(ReleaseQuestion { refs, action, at: visit.now, rollback: None });
@@ -135,6 +142,6 @@ fn card(visit: &Visit, state: &EnvironmentState) -> Card {
         labels: visible::line(&labels.collect::<Vec<_>>().join(", ")),
         verdicts,
         policies: refs.iter().map(policy).collect(),
-        week: week::of(&policies, refs, visit.now),
+        week: week::of(policies, refs, visit.now),
     }
 }

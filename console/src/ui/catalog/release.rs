@@ -139,6 +139,8 @@ struct Offers {
     promote: Vec<(String, String)>,
     /// What was active before it: its id and what it is called.
     before: Option<(String, String)>,
+    /// Whether that may be deployed again.
+    rollback: bool,
 }
 
 /// Names of people; the gates of a release's runs say themselves what they ask for.
@@ -464,6 +466,7 @@ async fn offers(visit: &Visit, service: &ServiceState, view: &ReleaseView) -> Re
         key: Uuid::now_v7(),
         promote: Vec::new(),
         before: None,
+        rollback: false,
     };
     let known = service.releases.iter().find(|one| one.release_id == id);
     if let Some(before) = known.and_then(|known| active_before(service, known)) {
@@ -471,6 +474,7 @@ async fn offers(visit: &Visit, service: &ServiceState, view: &ReleaseView) -> Re
     }
     let may = visit.may(Right::DeployExecute, None) && !service.retired;
     let is_good = view.release.status == ReleaseStatus::Active && view.standing != Some("rolledBack");
+    offers.rollback = may && offers.before.is_some() && view.standing == Some("current");
     if may && is_good {
         let filter = CatalogFilter {
             kind: CatalogKind::Environment,
@@ -494,7 +498,7 @@ async fn offers(visit: &Visit, service: &ServiceState, view: &ReleaseView) -> Re
 pub(crate) async fn act(form: Submission) -> Page {
     let release = encoded(form.path("id"));
     let action = form.path("action");
-    if action != "promote" {
+    if !["promote", "rollback"].contains(&action) {
         return Err(ApiError::NotFound("there is no such command".to_owned()).into());
     }
     let back = format!("/orgs/{}/releases/{release}", form.caller.org);
