@@ -83,6 +83,7 @@ pub(crate) async fn count(
         kind: CatalogKind::Service,
         ids: figures.iter().map(|one| one.id.clone()).collect(),
         search: None,
+        running: false,
         retired: true,
         after: None,
         limit: u32::try_from(SERVICES).unwrap_or(u32::MAX),

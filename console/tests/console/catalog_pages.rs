@@ -63,7 +63,7 @@ async fn by_run(world: &World, key: &str, command: Value) {
     let stream: StreamId = "svc/svc-shop".parse().unwrap();
     let judge = |state: &StreamState, facts: &Facts| {
         let StreamState::Service(state) = state else { panic!("{stream} is a service's") };
-        judge_service(state, &command, &context, world.rules.rules(), facts)
+        judge_service(state, &command, &context, facts)
     };
     let append = CatalogAppend {
         org: &OrgId::default(),

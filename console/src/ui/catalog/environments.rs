@@ -74,6 +74,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         kind: CatalogKind::Environment,
         ids: Vec::new(),
         search: search.clone(),
+        running: false,
         retired: false,
         after: visit.query.one("after").map(str::to_owned),
         limit: LINES + 1,

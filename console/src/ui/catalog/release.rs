@@ -480,6 +480,7 @@ async fn offers(visit: &Visit, service: &ServiceState, view: &ReleaseView) -> Re
             kind: CatalogKind::Environment,
             ids: service.environments.iter().map(|one| one.id.clone()).collect(),
             search: None,
+            running: false,
             retired: false,
             after: None,
             limit: ENVIRONMENTS,

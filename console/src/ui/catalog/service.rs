@@ -210,6 +210,7 @@ async fn dependencies(visit: &Visit, state: &ServiceState) -> Result<Vec<Depende
         kind: CatalogKind::Service,
         ids: state.depends_on.clone(),
         search: None,
+        running: false,
         retired: true,
         after: None,
         limit: DEPENDENCIES,
