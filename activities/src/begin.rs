@@ -4,7 +4,8 @@
 //! with a final failure that names the field; everything else ends REFUSED, on record.
 
 use harmony_blueprints::contracts::{BeginReply, BeginRequest, Brief, Scope};
-use harmony_eventlog::LogError;
+use harmony_catalog::suspects::{DEFAULT_WINDOW, Declared, Suspect, suspects};
+use harmony_eventlog::{LogError, catalog::surroundings};
 use harmony_incidents::{
     Answer, Command, IncidentId, OrgId, Principal, Right, StreamId, Subject, WorkflowId, WorkflowType,
     approvals::missing_for_review,
@@ -13,11 +14,15 @@ use harmony_incidents::{
     log::{Authority, IncidentState},
     policy::Manual,
     promotion::AUTO_ACTOR,
+    visible,
 };
 use jiff::SignedDuration;
 use temporalio_sdk::activities::ActivityError;
 
 use crate::{admission::start_key, failure, services::Services};
+
+/// Suspects that the first message names; the others are at the incident.
+const SUSPECTS: usize = 3;
 
 impl Services {
     pub(crate) async fn begin(&self, request: BeginRequest) -> Result<BeginReply, ActivityError> {
@@ -102,13 +107,34 @@ impl Services {
         };
         scope.attempt = attempt;
         let state = self.state(&scope).await?;
+        let suspects = match kind {
+            Some(WorkflowType::Initiate) => self.suspects(&scope, &state).await?,
+            _ => vec![],
+        };
         Ok(BeginReply {
             scope,
             refused,
-            incident: brief(&state),
+            incident: Brief { suspects, ..brief(&state) },
             patience_ms: milliseconds(rules.policy.step_patience),
             missing_for_review: missing_for_review(&state, rules.rules()),
         })
+    }
+
+    /// The releases that may have caused an incident, for its first message.
+    async fn suspects(&self, scope: &Scope, state: &IncidentState) -> Result<Vec<String>, ActivityError> {
+        let around = match surroundings(&*self.log, &scope.org, state).await {
+            // A store without a catalog suspects nothing.
+            Err(LogError::NoCatalog) => return Ok(vec![]),
+            found => found.map_err(|error| failure::log(&error))?,
+        };
+        let found = suspects(&Declared::from(state), &around.services, &around.environments, DEFAULT_WINDOW);
+        let line = |one: Suspect<'_>| {
+            let version =
+                if one.release.version.is_empty() { &one.release.sha } else { &one.release.version };
+            let (service, id) = (&one.service.name, &one.release.release_id);
+            visible::line(&format!("{service} {version} ({id}): {}", one.reason))
+        };
+        Ok(found.into_iter().take(SUSPECTS).map(line).collect())
     }
 
     /// An attestation that is there must hold; a start without one was made by hand.
@@ -227,6 +253,7 @@ fn brief(state: &IncidentState) -> Brief {
         impacted_services: state.impacted_services.clone(),
         public_components: state.public_components.clone(),
         links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
+        suspects: vec![],
     }
 }
 

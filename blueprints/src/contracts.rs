@@ -310,6 +310,9 @@ pub struct Brief {
     pub public_components: Vec<String>,
     /// Named references of earlier steps.
     pub links: BTreeMap<String, String>,
+    /// Releases that may have caused it, the likeliest first, each with the reason, in one line; for initiate alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspects: Vec<String>,
 }
 
 /// `log.append`.

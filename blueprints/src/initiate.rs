@@ -115,6 +115,7 @@ async fn first_update<W: Blueprint>(run: &Run<'_, W>, paging: &Option<StepReply>
     if !run.incident.impacted_services.is_empty() {
         lines.push(format!("Affected: {}", run.incident.impacted_services.join(", ")));
     }
+    lines.extend(run.incident.suspects.iter().map(|suspect| format!("What changed: {suspect}")));
     if let Some(paging) = paging {
         lines.push(format!("PagerDuty: {}", paging.url));
     }

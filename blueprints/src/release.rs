@@ -14,8 +14,9 @@ use harmony_catalog::{
     words::{PolicyOutcome, RunOutcome},
 };
 use harmony_incidents::{
-    Answer, GateId, LinkName, Refusal,
-    log::{LogLevel, ReleaseStatus},
+    Answer, Command, GateId, LinkName, Refusal,
+    judge::payload,
+    log::{ActionKind, IncidentPlaybookActionExecuted, LogLevel, ReleaseStatus, Text, payload::Kind},
     policy::GateKind,
     visible,
 };
@@ -29,10 +30,11 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        Applied, ApplyOrder, Asked, CarriedOutBy, Covered, DeploymentPlan, EFFECT_BACKOFF, EFFECT_HEARTBEAT,
-        Effect, JudgeRelease, Notice, PolicyReply, Proposal, ProposeReply, ProposeRequest, ReleaseAppend,
-        ReleaseApply, ReleaseBrief, ReleaseFollow, ReleaseJudge, ReleaseLook, ReleasePlan, ReleaseRef,
-        ReleaseRequest, ReleaseStanding, ReleaseStart, RunbookPropose, Standing, StartReply, StartRequest,
+        AppendRequest, Applied, ApplyOrder, Asked, CarriedOutBy, Covered, DeploymentPlan, EFFECT_BACKOFF,
+        EFFECT_HEARTBEAT, Effect, JudgeRelease, LogAppend, Notice, PolicyReply, Proposal, ProposeReply,
+        ProposeRequest, ReleaseAppend, ReleaseApply, ReleaseBrief, ReleaseFollow, ReleaseJudge, ReleaseLook,
+        ReleasePlan, ReleaseRef, ReleaseRequest, ReleaseStanding, ReleaseStart, RunbookPropose, Scope,
+        Standing, StartReply, StartRequest,
     },
     desk::{Blueprint, blueprint},
     gate::{Outcome, Plan, await_decision, why},
@@ -556,6 +558,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
             reason: end.reason.clone().unwrap_or_default(),
         };
         self.append("finish", command).await?.map_err(|refusal| fail(refusal.to_string()))?;
+        self.tell_incident(&end).await?;
         if !self.input.dry_run && self.run.link(LinkName::SlackChannel).is_some() {
             self.run.notice("outcome", self.notice(&end)).await?;
         }
@@ -570,6 +573,35 @@ impl<W: Blueprint> Release<'_, '_, W> {
             warnings: self.run.warnings(),
         };
         self.run.complete(end.status, end.reason.as_deref(), &result).await
+    }
+
+    /// What was done for an incident stands on its record, too.
+    async fn tell_incident(&self, end: &End) -> Flow<()> {
+        let status = match end.outcome {
+            RunOutcome::Succeeded => "EXECUTED",
+            RunOutcome::Failed => "FAILED",
+            RunOutcome::Refused | RunOutcome::Cancelled | RunOutcome::Planned => return Ok(()),
+        };
+        let Some(incident) = self.brief.incident.as_ref().and_then(|one| one.id.parse().ok()) else {
+            return Ok(());
+        };
+        let kind =
+            if self.brief.rolls_back.is_empty() { ActionKind::Mitigation } else { ActionKind::Rollback };
+        let done = Kind::IncidentPlaybookActionExecuted(IncidentPlaybookActionExecuted {
+            action_id: self.brief.run_id.to_string(),
+            action: kind.as_str_name().to_owned(),
+            status: status.to_owned(),
+            detail: end.reason.as_deref().and_then(Text::optional),
+            action_kind: kind.into(),
+            label: Text::optional(self.action()),
+        });
+        let scope = Scope { stream: incident, ..self.run.at("incident") };
+        let command = Command::Record { payload: payload(done) };
+        let request = AppendRequest { scope, command, order: None };
+        if let Err(refusal) = patiently(self.run.ctx, LogAppend, &request).await?.answer {
+            self.run.warn(refusal.to_string());
+        }
+        Ok(())
     }
 
     fn notice(&self, end: &End) -> Notice {

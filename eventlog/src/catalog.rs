@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harmony_catalog::{command::Command, fold};
+use harmony_catalog::{EnvironmentFact, command::Command, fold, suspects::Declared};
 use harmony_incidents::{
     Answer, Context, EnvironmentId, HasStatus, OrgId, ReleaseId, RunId, RunStatus, ServiceId, StreamId,
     Subject,
-    log::{BlueprintState, Record, ReleaseState, RunState, ServiceState, Text},
+    log::{BlueprintState, IncidentState, Record, ReleaseState, RunState, ServiceState, Text},
     record::{self, Folded as _},
 };
 use jiff::Timestamp;
@@ -206,6 +206,74 @@ pub struct StoredRun {
     pub service: ServiceId,
     /// As it stands, its texts filled in.
     pub run: RunState,
+}
+
+/// What the catalog has around an incident.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Surroundings {
+    /// Its services, and those that they depend on.
+    pub services: Vec<ServiceState>,
+    /// The environments that these have releases in.
+    pub environments: BTreeMap<EnvironmentId, EnvironmentFact>,
+}
+
+/// Services that are looked at for one incident: its own and what they depend on.
+const SERVICES_AROUND: u32 = 200;
+
+/// What the catalog has around an incident, in a bounded number of reads.
+pub async fn surroundings(
+    log: &dyn EventLog,
+    org: &OrgId,
+    incident: &IncidentState,
+) -> Result<Surroundings, LogError> {
+    let page = |kind, ids: Vec<String>, search, limit| CatalogFilter {
+        kind,
+        ids,
+        search,
+        retired: true,
+        running: false,
+        after: None,
+        limit,
+    };
+    let services = |ids, search| page(CatalogKind::Service, ids, search, SERVICES_AROUND);
+    let declared = Declared::from(incident);
+    if declared.services.is_empty() {
+        return Ok(Surroundings::default());
+    }
+    let mut found: BTreeMap<String, ServiceState> = BTreeMap::new();
+    for state in log.catalog(org, &services(declared.services.clone(), None)).await? {
+        found.extend(state.service().map(|one| (one.id.clone(), one)));
+    }
+    // A service may be called by its name; only then is it searched for.
+    let by_name: Vec<String> =
+        declared.services.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+    for name in by_name {
+        for state in log.catalog(org, &services(Vec::new(), Some(name))).await? {
+            let named = state.service().filter(|one| declared.names(one));
+            found.extend(named.map(|one| (one.id.clone(), one)));
+        }
+    }
+    let wanted: BTreeSet<String> = found.values().flat_map(|one| one.depends_on.clone()).collect();
+    let wanted: Vec<String> = wanted.into_iter().filter(|id| !found.contains_key(id)).collect();
+    if !wanted.is_empty() {
+        for state in log.catalog(org, &services(wanted, None)).await? {
+            found.extend(state.service().map(|one| (one.id.clone(), one)));
+        }
+    }
+    let services: Vec<ServiceState> = found.into_values().collect();
+    let ids: BTreeSet<String> =
+        services.iter().flat_map(|one| one.releases.iter().map(|one| one.environment_id.clone())).collect();
+    let mut environments = BTreeMap::new();
+    if !ids.is_empty() {
+        let limit = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let filter = page(CatalogKind::Environment, ids.into_iter().collect(), None, limit);
+        let fact = |state: StreamState| {
+            let state = state.environment()?;
+            Some((state.id.parse().ok()?, EnvironmentFact::from(&state)))
+        };
+        environments.extend(log.catalog(org, &filter).await?.into_iter().filter_map(fact));
+    }
+    Ok(Surroundings { services, environments })
 }
 
 /// Where a record stands among those of all streams.

@@ -171,6 +171,10 @@ async fn a_release_of_three_cells_goes_out_through_its_gate_and_back_for_its_inc
         .await;
     let incident = declared["incidentId"].as_str().unwrap().to_owned();
     world.completed(&incident, "initiate").await;
+    // The first message in the channel names the release and why.
+    let messages = world.state("slack").await["messages"].to_string();
+    let named = format!("What changed: ledger 1.1.0 ({bad}): same service and environment, Active");
+    assert!(messages.contains(&named), "{named} in {messages}");
     let changes = world.get(&format!("incidents/{incident}/changes")).await;
     assert_eq!(changes["suspected"][0]["id"], bad.as_str(), "{changes}");
     assert_eq!(changes["suspected"][0]["before"], good.as_str(), "{changes}");
@@ -200,6 +204,10 @@ async fn a_release_of_three_cells_goes_out_through_its_gate_and_back_for_its_inc
     let run = run_of(&world, &back).await;
     assert_eq!(run["outcome"], "succeeded", "{run}");
     assert_eq!(lines(&trace)[6..], ["drain 1.0.0", "switch 1.0.0", "warm-up 1.0.0"]);
+    let actions = world.incident(&incident).await["actions"].clone();
+    let label = "Roll back to ledger 1.0.0 in production";
+    let done = actions.as_array().unwrap().iter().find(|one| one["label"] == label);
+    assert_eq!(done.unwrap()["status"], "EXECUTED", "{actions}");
     let rolled_back = world.get(&format!("releases?serviceId=svc-ledger")).await;
     let rolled_back = rolled_back["releases"].as_array().unwrap();
     let bad = rolled_back.iter().find(|one| one["id"] == bad.as_str()).unwrap();

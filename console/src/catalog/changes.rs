@@ -5,16 +5,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_catalog::{
-    Command, EnvironmentFact,
+    Command,
     suspects::{DEFAULT_WINDOW, Declared, suspects},
     views::{ReleaseView, active_before},
 };
-use harmony_eventlog::{
-    StreamState,
-    catalog::{CatalogFilter, CatalogKind},
-};
+use harmony_eventlog::catalog::{Surroundings, surroundings};
 use harmony_incidents::{
-    self as incidents, EnvironmentId, IncidentId, ReleaseId, Right,
+    self as incidents, IncidentId, ReleaseId, Right,
     judge::payload,
     log::{ChangeLinked, IncidentState, Relation, ServiceState, Text, payload::Kind},
     words,
@@ -22,14 +19,11 @@ use harmony_incidents::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 use super::{append_as, named, service_of};
 use crate::{call::Call, error::ApiError, submit};
-
-/// Services that are looked at for one incident: its own and what they depend on.
-const SERVICES: u32 = 200;
 
 /// A release beside an incident.
 #[derive(Serialize)]
@@ -85,8 +79,8 @@ pub(crate) async fn of(call: &Call, incident: &IncidentState) -> Result<Changes,
         };
         linked.extend(change(&service, &state, words::relation(one.relation()), reason, None));
     }
-    let services = services(call, incident).await?;
-    let environments = environments(call, &services).await?;
+    let Surroundings { services, environments } =
+        surroundings(&*call.app.doors.log, &call.caller.org, incident).await?;
     let known: BTreeSet<&str> = incident.changes.iter().map(|one| one.release_id.as_str()).collect();
     let suspected = suspects(&Declared::from(incident), &services, &environments, DEFAULT_WINDOW)
         .into_iter()
@@ -119,73 +113,6 @@ fn change(
         changed_at,
         before,
     })
-}
-
-/// The incident's services that the catalog knows, by id or by name, and what they depend on.
-async fn services(call: &Call, incident: &IncidentState) -> Result<Vec<ServiceState>, ApiError> {
-    let log = &call.app.doors.log;
-    let org = &call.caller.org;
-    let page = |ids: Vec<String>, search| CatalogFilter {
-        kind: CatalogKind::Service,
-        ids,
-        search,
-        retired: true,
-        running: false,
-        after: None,
-        limit: SERVICES,
-    };
-    let declared = Declared::from(incident);
-    let mut found: BTreeMap<String, ServiceState> = BTreeMap::new();
-    if declared.services.is_empty() {
-        return Ok(Vec::new());
-    }
-    for state in log.catalog(org, &page(declared.services.clone(), None)).await? {
-        found.extend(state.service().map(|one| (one.id.clone(), one)));
-    }
-    // A service may be called by its name; only then is it searched for.
-    for name in
-        declared.services.iter().filter(|name| !found.contains_key(*name)).cloned().collect::<Vec<_>>()
-    {
-        for state in log.catalog(org, &page(Vec::new(), Some(name.clone()))).await? {
-            let named = state.service().filter(|one| declared.names(one));
-            found.extend(named.map(|one| (one.id.clone(), one)));
-        }
-    }
-    let wanted: BTreeSet<String> = found.values().flat_map(|one| one.depends_on.clone()).collect();
-    let wanted: Vec<String> = wanted.into_iter().filter(|id| !found.contains_key(id)).collect();
-    if !wanted.is_empty() {
-        for state in log.catalog(org, &page(wanted, None)).await? {
-            found.extend(state.service().map(|one| (one.id.clone(), one)));
-        }
-    }
-    Ok(found.into_values().collect())
-}
-
-/// The environments that these services have releases in.
-async fn environments(
-    call: &Call,
-    services: &[ServiceState],
-) -> Result<BTreeMap<EnvironmentId, EnvironmentFact>, ApiError> {
-    let ids: BTreeSet<String> =
-        services.iter().flat_map(|one| one.releases.iter().map(|one| one.environment_id.clone())).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let filter = CatalogFilter {
-        kind: CatalogKind::Environment,
-        limit: u32::try_from(ids.len()).unwrap_or(u32::MAX),
-        ids: ids.into_iter().collect(),
-        search: None,
-        retired: true,
-        running: false,
-        after: None,
-    };
-    let found = call.app.doors.log.catalog(&call.caller.org, &filter).await?;
-    let fact = |state: StreamState| {
-        let state = state.environment()?;
-        Some((state.id.parse().ok()?, EnvironmentFact::from(&state)))
-    };
-    Ok(found.into_iter().filter_map(fact).collect())
 }
 
 /// What somebody says of a release.
