@@ -3,7 +3,10 @@
 //! What cannot be put on an incident's record (no such incident, nobody of that id, a forged attestation) ends the run
 //! with a final failure that names the field; everything else ends REFUSED, on record.
 
-use harmony_blueprints::contracts::{BeginReply, BeginRequest, Brief, Scope};
+use harmony_blueprints::{
+    contracts::{BeginReply, BeginRequest, Brief, Scope},
+    revision,
+};
 use harmony_catalog::suspects::{DEFAULT_WINDOW, Declared, Suspect, suspects};
 use harmony_eventlog::{LogError, catalog::surroundings};
 use harmony_incidents::{
@@ -117,6 +120,7 @@ impl Services {
             incident: Brief { suspects, ..brief(&state) },
             patience_ms: milliseconds(rules.policy.step_patience),
             missing_for_review: missing_for_review(&state, rules.rules()),
+            revision: revision::LATEST,
         })
     }
 

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | before the intent | nothing: it acts |
 //! | after the intent, or after the call | an intent: it looks for the effect with this key, adopts it or acts |
-//! | after the result | the result: it records |
-//! | after the record | the record: it answers |
+//! | after a repetition's result | the result: it records |
+//! | after the record, which the result is written with | the record: it answers |
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
@@ -13,11 +13,12 @@ use harmony_blueprints::contracts::{Scope, StepReply};
 use harmony_capabilities::error::{CallError, Fate};
 use harmony_catalog::{self as catalog, judge::Facts, judge_service};
 use harmony_eventlog::{
-    Append, Appended, Begin, CatalogAppend, CatalogAppended, LogError, StreamState, Target, outcome,
+    Append, Appended, Begin, CatalogAppend, CatalogAppended, EffectResult, LogError, StreamState, Target,
+    outcome,
 };
 use harmony_incidents::{
-    Command, LinkName, Refusal,
-    judge::{judge, payload},
+    Command, LinkName, Refusal, StreamId,
+    judge::{Head, judge, payload},
     log::{FlagUsed, Link, Payload, StepSkipped, StepSucceeded, Text, payload::Kind},
 };
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -25,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{checkpoints, failure, services::Services};
 
-/// How often a running effect is heard of.
+/// How often a running effect is heard of: one that takes less sends nothing.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Times of effects whose vendor has no key of its own: nobody outside can close the window in which a lost request is
@@ -104,7 +105,7 @@ impl Services {
             Opened::Ours { again } => {
                 let outcome = heard_of(ctx, act()).await;
                 let made = self.close(scope, capability, &hold, again, outcome).await?;
-                self.settled(scope, capability, &made).await?;
+                self.settled(scope, capability, &made, Some(&hold)).await?;
                 Ok(made)
             }
         }
@@ -120,21 +121,27 @@ impl Services {
         effect: &impl Unkeyed,
     ) -> Result<StepReply, ActivityError> {
         let hold = Hold::new(ctx, key, self.timing.under_way);
-        let reply = match self.open(scope, capability, &hold).await? {
+        let (reply, open) = match self.open(scope, capability, &hold).await? {
             Opened::Over(reply) => return Ok(reply),
             Opened::Ours { again: false } => {
                 let outcome = heard_of(ctx, effect.send()).await;
-                self.close(scope, capability, &hold, false, outcome).await?
+                (self.close(scope, capability, &hold, false, outcome).await?, Some(&hold))
             }
             Opened::Ours { again: true } => {
                 let outcome = heard_of(ctx, self.again(scope, &hold, effect)).await?;
                 let repeated = outcome.as_ref().is_ok_and(|made| made.repeated);
                 let outcome = outcome.map(|made| made.reply);
                 let reply = self.close(scope, capability, &hold, true, outcome).await?;
-                if repeated { heard_of(ctx, self.swept(effect, reply)).await } else { reply }
+                if repeated {
+                    // Looking for a twin takes a while: the result is not lost with it.
+                    self.complete(scope, &hold, &reply).await?;
+                    (heard_of(ctx, self.swept(effect, reply)).await, None)
+                } else {
+                    (reply, Some(&hold))
+                }
             }
         };
-        self.settled(scope, capability, &reply).await?;
+        self.settled(scope, capability, &reply, open).await?;
         Ok(reply)
     }
 
@@ -145,7 +152,7 @@ impl Services {
                 let reply: StepReply = serde_json::from_value(result).map_err(|error| {
                     failure::last("Ledger", format!("effect {} is unreadable: {error}", hold.key))
                 })?;
-                self.settled(scope, capability, &reply).await?;
+                self.settled(scope, capability, &reply, None).await?;
                 return Ok(Opened::Over(reply));
             }
             Begin::Busy(left) => return Err(busy(left)),
@@ -214,7 +221,7 @@ impl Services {
         reply
     }
 
-    /// Writes down how a try ended.
+    /// Writes down that a try failed; what it made is written down with its record.
     async fn close(
         &self,
         scope: &Scope,
@@ -225,14 +232,7 @@ impl Services {
     ) -> Result<StepReply, ActivityError> {
         let Hold { key, owner, .. } = hold;
         match outcome {
-            Ok(reply) => {
-                let result = serde_json::to_value(&reply).unwrap_or_default();
-                self.log
-                    .complete_effect(&scope.org, key, &result)
-                    .await
-                    .map_err(|error| failure::log(&error))?;
-                Ok(reply)
-            }
+            Ok(reply) => Ok(reply),
             Err(error) => {
                 // What surely did not happen needs no looking for; what may have, not before its request has ended.
                 let ended = match (again, error.fate()) {
@@ -253,6 +253,12 @@ impl Services {
         }
     }
 
+    /// Writes down what was made, ahead of its record.
+    async fn complete(&self, scope: &Scope, hold: &Hold, reply: &StepReply) -> Result<(), ActivityError> {
+        let result = serde_json::to_value(reply).unwrap_or_default();
+        self.log.complete_effect(&scope.org, &hold.key, &result).await.map_err(|error| failure::log(&error))
+    }
+
     /// A step that has nothing to do here, on record.
     pub(crate) async fn skipped(
         &self,
@@ -263,6 +269,17 @@ impl Services {
         self.skipped_by(scope, capability, reason, None).await
     }
 
+    fn skipped_payload(scope: &Scope, capability: &str, reason: &str, flag: Option<FlagUsed>) -> Payload {
+        payload(Kind::StepSkipped(StepSkipped {
+            blueprint: scope.blueprint.clone(),
+            attempt: scope.attempt,
+            step: scope.step.clone(),
+            capability: capability.to_owned(),
+            reason: Some(Text::plain(reason)),
+            flag,
+        }))
+    }
+
     /// As [`Self::skipped`], with the flag that decided it.
     pub(crate) async fn skipped_by(
         &self,
@@ -271,25 +288,48 @@ impl Services {
         reason: &str,
         flag: Option<FlagUsed>,
     ) -> Result<StepReply, ActivityError> {
-        let skipped = Kind::StepSkipped(StepSkipped {
-            blueprint: scope.blueprint.clone(),
-            attempt: scope.attempt,
-            step: scope.step.clone(),
-            capability: capability.to_owned(),
-            reason: Some(Text::plain(reason)),
-            flag,
-        });
-        self.record(scope, &scope.key(), payload(skipped)).await?;
+        let skipped = Self::skipped_payload(scope, capability, reason, flag);
+        self.record(scope, &scope.key(), skipped).await?;
         Ok(nothing_to_do(reason))
     }
 
-    /// Puts what came of a step on record.
-    async fn settled(&self, scope: &Scope, capability: &str, reply: &StepReply) -> Result<(), ActivityError> {
-        if let Some(reason) = &reply.skipped {
-            return self.skipped(scope, capability, reason).await.map(drop);
+    /// Puts what came of a step on record; in the same transaction into the ledger, where its entry is open.
+    async fn settled(
+        &self,
+        scope: &Scope,
+        capability: &str,
+        reply: &StepReply,
+        open: Option<&Hold>,
+    ) -> Result<(), ActivityError> {
+        let payload = match &reply.skipped {
+            Some(reason) => Self::skipped_payload(scope, capability, reason, None),
+            None => Self::succeeded_payload(scope, capability, reply),
+        };
+        let Some(hold) = open else { return self.record(scope, &scope.key(), payload).await.map(drop) };
+        let result = serde_json::to_value(reply).unwrap_or_default();
+        let effect = EffectResult { key: &hold.key, result: &result };
+        let command = Command::Record { payload };
+        match self.append_with(scope, &scope.key(), &command, None, Some(effect)).await {
+            Ok(appended) if !appended.repeated => Ok(()),
+            // The ledger was left as it is.
+            Ok(_) => self.complete(scope, hold, reply).await,
+            Err(error) => {
+                // What was made is not forgotten because its record cannot be written.
+                if let Err(error) = self.complete(scope, hold, reply).await {
+                    tracing::debug!(
+                        ?error,
+                        effect.key = hold.key,
+                        "what came of an effect was not written down"
+                    );
+                }
+                Err(failure::log(&error))
+            }
         }
+    }
+
+    fn succeeded_payload(scope: &Scope, capability: &str, reply: &StepReply) -> Payload {
         let links = links(&reply.links, &reply.url);
-        let succeeded = Kind::StepSucceeded(StepSucceeded {
+        payload(Kind::StepSucceeded(StepSucceeded {
             blueprint: scope.blueprint.clone(),
             attempt: scope.attempt,
             step: scope.step.clone(),
@@ -298,8 +338,7 @@ impl Services {
             links,
             detail: None,
             warnings: reply.warnings.iter().map(Text::plain).collect(),
-        });
-        self.record(scope, &scope.key(), payload(succeeded)).await.map(drop)
+        }))
     }
 
     /// Appends a fact under a key.
@@ -322,22 +361,36 @@ impl Services {
         command: &Command,
         run_id: Option<&str>,
     ) -> Result<Appended, LogError> {
+        self.append_with(scope, key, command, run_id, None).await
+    }
+
+    async fn append_with(
+        &self,
+        scope: &Scope,
+        key: &str,
+        command: &Command,
+        run_id: Option<&str>,
+        effect: Option<EffectResult<'_>>,
+    ) -> Result<Appended, LogError> {
         let context = scope.context();
         let rules = self.rules.current();
-        let appended = self
-            .log
-            .append(Append {
-                org: &scope.org,
-                target: Target::Named(scope.stream.clone()),
-                key,
-                command,
-                context: &context,
-                expected_seq: None,
-                run_id,
-                judge: &|head| judge(head, command, &context, rules.rules()),
-                follow: &|_| checkpoints::following(scope, command),
-            })
-            .await;
+        let judged = |head: Head<'_>| judge(head, command, &context, rules.rules());
+        let follow = |_: &StreamId| checkpoints::following(scope, command);
+        let append = Append {
+            org: &scope.org,
+            target: Target::Named(scope.stream.clone()),
+            key,
+            command,
+            context: &context,
+            expected_seq: None,
+            run_id,
+            judge: &judged,
+            follow: &follow,
+        };
+        let appended = match effect {
+            Some(effect) => self.log.append_result(append, effect).await,
+            None => self.log.append(append).await,
+        };
         harmony_telemetry::metrics::appended(outcome(&appended));
         let appended = appended?;
         if !appended.repeated {
@@ -393,7 +446,7 @@ pub(crate) fn busy(left: Duration) -> ActivityError {
 /// Heartbeats while it runs, so that a killed worker is noticed soon.
 pub(crate) async fn heard_of<T>(ctx: &ActivityContext, effect: impl Future<Output = T>) -> T {
     let mut effect = pin!(effect);
-    let mut tick = tokio::time::interval(HEARTBEAT);
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     loop {
         tokio::select! {
             outcome = &mut effect => return outcome,

@@ -11,7 +11,7 @@ use harmony_blueprints::contracts::{
 use harmony_eventlog::LogError;
 use harmony_incidents::{Answer, Command, GateStatus, IncidentId, command::Verdict, ids::GateId};
 use temporalio_macros::activities;
-use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 
 use crate::{failure, services::Services};
 
@@ -37,58 +37,10 @@ impl LogActivities {
         ctx: ActivityContext,
         request: AppendRequest,
     ) -> Result<AppendReply, ActivityError> {
-        let AppendRequest { scope, command, order } = request;
-        if !command.is_a_step() {
+        if !request.command.is_a_step() {
             return Err(failure::last("NotAStep", "a workflow does not append this kind of command"));
         }
-        let services = &self.0;
-        let switched_off = services.cell_switched_off(&scope, &command).await?;
-        let warrant = services.warrant(&scope, &command, order).await?;
-        let (answer, repeated, same_run, after) = if switched_off.is_some() {
-            (Ok(Answer::Unchanged), false, true, None)
-        } else if let Err(refusal) = &warrant {
-            (Err(refusal.clone()), false, true, None)
-        } else {
-            match services.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
-                Ok(appended) => (Ok(appended.answer), appended.repeated, appended.same_run, appended.state),
-                Err(LogError::Refused(refusal)) => (Err(refusal), false, true, None),
-                Err(error) => return Err(failure::log(&error)),
-            }
-        };
-        let ticket = match warrant {
-            Ok(Some(warrant)) if answer.is_ok() && switched_off.is_none() => {
-                Some(services.ticket(&scope, ctx.info(), &warrant)?)
-            }
-            Ok(_) | Err(_) => None,
-        };
-        let answer = match (answer, gate_of(&command)) {
-            (Ok(Answer::Settled { settled }), Some(gate_id)) => {
-                Ok(Answer::Settled { settled: services.with_reason(&scope, &gate_id, settled).await? })
-            }
-            (answer, _) => answer,
-        };
-        let known_to_other_run = repeated && !same_run;
-        let cell = match &command {
-            Command::Record { payload } if known_to_other_run => {
-                services.finished_cell(&scope, payload).await?
-            }
-            _ => None,
-        };
-        let state = match after {
-            Some(state) => state,
-            None => services.state(&scope).await?,
-        };
-        Ok(AppendReply {
-            answer,
-            known_to_other_run,
-            repeated,
-            cell,
-            ticket,
-            switched_off,
-            state: state.state(),
-            phase: state.phase(),
-            severity: state.severity(),
-        })
+        self.0.append_step(ctx.info(), request).await
     }
 
     /// Judges a decision and records the verdict.
@@ -125,10 +77,10 @@ impl LogActivities {
     #[activity(definition = contracts::RunbookPropose)]
     pub async fn propose(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         request: ProposeRequest,
     ) -> Result<ProposeReply, ActivityError> {
-        self.0.propose(&request).await
+        self.0.propose(ctx.info(), request).await
     }
 
     /// Decides about a candidate.
@@ -159,6 +111,64 @@ impl LogActivities {
         request: RenderRequest,
     ) -> Result<RenderReply, ActivityError> {
         self.0.render(request).await
+    }
+}
+
+impl Services {
+    /// Appends one command of a run, and answers with what the run needs to go on.
+    pub(crate) async fn append_step(
+        &self,
+        info: &ActivityInfo,
+        request: AppendRequest,
+    ) -> Result<AppendReply, ActivityError> {
+        let AppendRequest { scope, mut command, order, alone } = request;
+        self.fill_in_covers(&scope, &mut command).await?;
+        let switched_off = self.cell_switched_off(&scope, &command).await?;
+        let warrant = self.warrant(&scope, &command, order, alone).await?;
+        let (answer, repeated, same_run, after) = if switched_off.is_some() {
+            (Ok(Answer::Unchanged), false, true, None)
+        } else if let Err(refusal) = &warrant {
+            (Err(refusal.clone()), false, true, None)
+        } else {
+            match self.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
+                Ok(appended) => (Ok(appended.answer), appended.repeated, appended.same_run, appended.state),
+                Err(LogError::Refused(refusal)) => (Err(refusal), false, true, None),
+                Err(error) => return Err(failure::log(&error)),
+            }
+        };
+        let (ticket, source) = match warrant {
+            Ok(Some(warrant)) if answer.is_ok() && switched_off.is_none() => {
+                (Some(self.ticket(&scope, info, &warrant)?), warrant.source)
+            }
+            Ok(_) | Err(_) => (None, None),
+        };
+        let answer = match (answer, gate_of(&command)) {
+            (Ok(Answer::Settled { settled }), Some(gate_id)) => {
+                Ok(Answer::Settled { settled: self.with_reason(&scope, &gate_id, settled).await? })
+            }
+            (answer, _) => answer,
+        };
+        let known_to_other_run = repeated && !same_run;
+        let cell = match &command {
+            Command::Record { payload } if known_to_other_run => self.finished_cell(&scope, payload).await?,
+            _ => None,
+        };
+        let state = match after {
+            Some(state) => state,
+            None => self.state(&scope).await?,
+        };
+        Ok(AppendReply {
+            answer,
+            known_to_other_run,
+            repeated,
+            cell,
+            ticket,
+            source,
+            switched_off,
+            state: state.state(),
+            phase: state.phase(),
+            severity: state.severity(),
+        })
     }
 }
 

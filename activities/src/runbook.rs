@@ -11,12 +11,13 @@ use std::{
 };
 
 use harmony_blueprints::contracts::{
-    self as contracts, CELL_GRACE, CellOrder, CellPlan, CellReply, CellRequest, Covered, Proposal,
-    ProposeReply, ProposeRequest, Scope, capability,
+    self as contracts, AppendRequest, AskedProposal, CELL_GRACE, CellOrder, CellPlan, CellReply, CellRequest,
+    Covered, Proposal, ProposeReply, ProposeRequest, Scope, capability,
 };
-use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, Progress, Runner};
+use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, OutcomeLimits, Progress, Runner};
 use harmony_incidents::{
     Command, Refusal,
+    command::GateRequest,
     log::{GateState, IncidentState, Payload, Text, payload::Kind},
     policy::GateKind,
     ticket::Ticket,
@@ -38,15 +39,55 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long a cell may wait for a worker of its pool once its start is on record.
 const TICKET_TIME: Duration = Duration::from_mins(10);
-/// What a cell hands on, in all. It goes through the workflow's history.
-const EXPORTS_LIMIT_BYTES: usize = 16 * 1024;
 
 impl Services {
     /// What is proposed; once its gate was opened, what was shown there, whatever the file says by now.
-    pub(crate) async fn propose(&self, request: &ProposeRequest) -> Result<ProposeReply, ActivityError> {
-        if let Some(known) = self.proposed(&request.scope).await? {
-            return Ok(ProposeReply::Proposal(known));
+    pub(crate) async fn propose(
+        &self,
+        info: &ActivityInfo,
+        request: ProposeRequest,
+    ) -> Result<ProposeReply, ActivityError> {
+        let proposal = match self.proposed(&request.scope).await? {
+            Some(known) => known,
+            None => match self.proposal(&request).await? {
+                ProposeReply::Proposal(proposal) => proposal,
+                other => return Ok(other),
+            },
+        };
+        match request.gate {
+            Some(gate) => self.ask(info, request.scope, *gate, proposal).await,
+            None => Ok(ProposeReply::Proposal(proposal)),
         }
+    }
+
+    /// Opens the gate of what is proposed. What its digest covers goes into its record, and no further.
+    async fn ask(
+        &self,
+        info: &ActivityInfo,
+        scope: Scope,
+        gate: GateRequest,
+        proposal: Proposal,
+    ) -> Result<ProposeReply, ActivityError> {
+        let mut covered = covered(&proposal.covers)?;
+        let room_bytes = match covered.room_bytes() {
+            Ok(room) => room,
+            Err(problem) => return Ok(ProposeReply::Invalid(format!("{}: {problem}", covered.runbook.path))),
+        };
+        let step = format!("{}/open", gate.step);
+        let digest = proposal.digest;
+        let request = GateRequest { digest: digest.clone(), covers: proposal.covers, ..gate };
+        let request = AppendRequest {
+            scope: Scope { step, ..scope },
+            command: Command::OpenGate { request: Box::new(request) },
+            order: None,
+            alone: false,
+        };
+        let opened = self.append_step(info, request).await?;
+        covered.runbook.text = String::new();
+        Ok(ProposeReply::Asked(Box::new(AskedProposal { covered, digest, opened, room_bytes })))
+    }
+
+    async fn proposal(&self, request: &ProposeRequest) -> Result<ProposeReply, ActivityError> {
         // Nobody is asked to approve what would not be run.
         let off = self.switched_off(&request.scope, capability::RUNBOOK).await?;
         if let Some(reason) = off.and_then(|reply| reply.skipped) {
@@ -84,6 +125,7 @@ impl Services {
         scope: &Scope,
         command: &Command,
         order: Option<Box<CellOrder>>,
+        alone: bool,
     ) -> Result<Result<Option<Warrant>, Refusal>, ActivityError> {
         let Command::Record { payload: Payload { kind: Some(Kind::RunbookCellStarted(started)) } } = command
         else {
@@ -98,18 +140,24 @@ impl Services {
         }
         let state = self.state(scope).await?;
         let Some(gate) = remediation_gate(&state, scope) else {
-            return Ok(Ok(Some(Warrant { gate_id: String::new(), idempotent: false, order: *order })));
+            let order = *order;
+            return Ok(Ok(Some(Warrant { gate_id: String::new(), idempotent: false, order, source: None })));
         };
-        let covered = self.covered(scope, gate).await?;
+        let mut covered = self.covered(scope, gate).await?;
         let plans = if started.purpose == "verification" { &covered.verification } else { &covered.cells };
         let Some(plan) = plans.iter().find(|plan| plan.name == started.cell) else {
             return refused(format!("gate {} does not cover cell {}", gate.gate_id, started.cell));
         };
+        let (gate_id, idempotent) = (gate.gate_id.clone(), plan.idempotent);
         if covered.order(plan, order.carried.clone()) != *order {
             return refused(format!("what {} is to run with is not what its gate covers", started.cell));
         }
-        let gate_id = gate.gate_id.clone();
-        Ok(Ok(Some(Warrant { gate_id, idempotent: plan.idempotent, order: *order })))
+        let mut order = *order;
+        let source = alone.then(|| source(std::mem::take(&mut covered.runbook.text), &order.cell));
+        if let Some(source) = &source {
+            order.snapshot_sha256 = hex::encode(Sha256::digest(source.as_bytes()));
+        }
+        Ok(Ok(Some(Warrant { gate_id, idempotent, order, source })))
     }
 
     /// The ticket of a cell whose start is on record.
@@ -156,6 +204,23 @@ impl Services {
         }))
     }
 
+    /// A cell of which nobody knows whether it ran is asked about under the digest of its remediation, and the same is
+    /// covered: a run does not carry it along.
+    pub(crate) async fn fill_in_covers(
+        &self,
+        scope: &Scope,
+        command: &mut Command,
+    ) -> Result<(), ActivityError> {
+        let Command::OpenGate { request } = command else { return Ok(()) };
+        if request.kind == GateKind::UnknownCell && request.covers.is_empty() {
+            let state = self.state(scope).await?;
+            if let Some(gate) = remediation_gate(&state, scope) {
+                request.covers = self.covers(scope, gate).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn covered(&self, scope: &Scope, gate: &GateState) -> Result<Covered, ActivityError> {
         covered(&self.covers(scope, gate).await?)
     }
@@ -179,7 +244,7 @@ impl Services {
     }
 
     fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {
-        let ProposeRequest { scope, runbook: asked, verification } = request;
+        let ProposeRequest { scope, runbook: asked, verification, .. } = request;
         let snapshot = self.runbooks.load(&asked.path).map_err(|error| error.to_string())?;
         let parsed = runbook::parse(&snapshot.text).map_err(|error| format!("{}: {error}", snapshot.path))?;
         let in_file = |error: runbook::ParseError| format!("{}: {error}", snapshot.path);
@@ -272,6 +337,15 @@ pub(crate) struct Warrant {
     gate_id: String,
     idempotent: bool,
     order: CellOrder,
+    /// The Markdown that it runs from, where it does not run from the whole runbook.
+    pub(crate) source: Option<String>,
+}
+
+/// The cell alone, out of a runbook; all of it where the cell cannot stand alone.
+fn source(runbook: String, cell: &str) -> String {
+    let parsed = runbook::parse(&runbook).ok();
+    let alone = parsed.as_ref().and_then(|parsed| parsed.cell(cell)).and_then(Cell::alone);
+    alone.unwrap_or(runbook)
 }
 
 fn plan(cell: &Cell, longest: Duration) -> CellPlan {
@@ -366,7 +440,12 @@ impl RunbookActivities {
     }
 
     fn prepare(&self, request: CellRequest) -> Result<CellRun, String> {
-        let CellRequest { snapshot, order, .. } = request;
+        let CellRequest { snapshot, order, limits, .. } = request;
+        let most = OutcomeLimits::default();
+        let limits = limits.map_or(most, |limits| OutcomeLimits {
+            tail_bytes: limits.tail_bytes.min(most.tail_bytes),
+            exports_bytes: limits.exports_bytes.min(most.exports_bytes),
+        });
         if hex::encode(Sha256::digest(snapshot.as_bytes())) != order.snapshot_sha256 {
             return Err("the runbook is not the one that was approved".to_owned());
         }
@@ -378,6 +457,7 @@ impl RunbookActivities {
             env: order.env,
             carried: order.carried,
             timeout: Duration::from_millis(order.timeout_ms),
+            limits,
         })
     }
 }
@@ -406,7 +486,7 @@ impl RunbookActivities {
         };
         let (sender, progress) = watch::channel(Progress { output_bytes: 0, last_line: String::new() });
         let mut running = std::pin::pin!(self.runner.run_cell(run, sender, ctx.cancelled()));
-        let mut tick = tokio::time::interval(HEARTBEAT);
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outcome = loop {
             tokio::select! {
@@ -432,17 +512,6 @@ impl RunbookActivities {
             Ended::Cancelled => ("cancelled", None, Some("it was stopped".to_owned())),
             Ended::CouldNotStart(problem) => ("could-not-start", None, Some(problem)),
         };
-        let mut left = EXPORTS_LIMIT_BYTES;
-        let exported = outcome
-            .exported
-            .into_iter()
-            .take_while(|(name, value)| {
-                let size = name.len() + value.len();
-                let fits = size <= left;
-                left = left.saturating_sub(size);
-                fits
-            })
-            .collect();
         Ok(CellReply {
             ended: ended.to_owned(),
             exit_code,
@@ -451,7 +520,7 @@ impl RunbookActivities {
             stderr: outcome.stderr_tail,
             output_bytes: outcome.output_bytes,
             duration_ms: i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
-            exported,
+            exported: outcome.exported,
         })
     }
 }
@@ -504,7 +573,13 @@ mod tests {
             timeout_ms: 1_000,
             executor: runbook::EXECUTOR.to_owned(),
         };
-        signed(CellRequest { snapshot: String::new(), order, traceparent: String::new(), ticket: None })
+        signed(CellRequest {
+            snapshot: String::new(),
+            order,
+            traceparent: String::new(),
+            ticket: None,
+            limits: None,
+        })
     }
 
     fn signed(mut request: CellRequest) -> CellRequest {

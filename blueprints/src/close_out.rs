@@ -147,6 +147,7 @@ async fn end<W: Blueprint>(
     approval: ApprovalResult,
     told: Told,
 ) -> Flow {
+    run.all_told().await?;
     let result = CloseOutResult {
         status,
         reason: reason.clone(),

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use harmony_incidents::{
     Answer, Command, Context, OrgId, Refusal,
     attestation::StartAttestation,
-    command::{GateView, Settled, Verdict},
+    command::{GateRequest, GateView, Settled, Verdict},
     ids::{IncidentId, StreamId, WorkflowId},
     log::{Authority, IncidentCreated, Phase, Severity, State},
     promotion::{CandidateId, Decision},
@@ -282,6 +282,9 @@ pub struct BeginReply {
     pub patience_ms: u64,
     /// What is missing before a review may be proposed.
     pub missing_for_review: Vec<String>,
+    /// Which sequence of commands the run follows; 0 in histories from before there was one.
+    #[serde(default)]
+    pub revision: u32,
 }
 
 /// What a blueprint needs to know of its incident.
@@ -326,6 +329,9 @@ pub struct AppendRequest {
     /// Where it is the start of a cell: what the cell is to run with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Box<CellOrder>>,
+    /// Whether the cell is to run from its own source, which the answer then holds.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// Answer to `log.append`.
@@ -345,6 +351,9 @@ pub struct AppendReply {
     /// Where it is the start of a cell that may run: its ticket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
+    /// Where it was asked for: the Markdown that holds the cell alone. The ticket is for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Where the cell may not start because running cells is switched off: why, on record.
     #[serde(default)]
     pub switched_off: Option<String>,
@@ -429,6 +438,10 @@ pub struct ProposeRequest {
     pub runbook: RunbookInput,
     /// Verification cells.
     pub verification: Vec<String>,
+    /// The gate to open for what is proposed, without its digest and what that covers. `None` from runs that began before
+    /// revision 2: they are answered with the whole proposal.
+    #[serde(default)]
+    pub gate: Option<Box<GateRequest>>,
 }
 
 /// Answer to `runbook.propose`.
@@ -437,6 +450,8 @@ pub struct ProposeRequest {
 pub enum ProposeReply {
     /// What would be run.
     Proposal(Proposal),
+    /// What would be run, and the gate that asks for it.
+    Asked(Box<AskedProposal>),
     /// There is no such runbook, or it cannot be run.
     Invalid(String),
     /// Running cells is switched off: why, on record.
@@ -459,6 +474,20 @@ pub struct Proposal {
     pub covers: String,
     /// SHA-256 of `covers`, in hex.
     pub digest: String,
+}
+
+/// What would be run once its gate is approved. The runbook and what the digest covers stand in the gate's record alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedProposal {
+    /// What the digest covers, without the runbook's bytes.
+    pub covered: Covered,
+    /// SHA-256 of what it covers, in hex.
+    pub digest: String,
+    /// How the gate was opened.
+    pub opened: AppendReply,
+    /// What the cells' outputs, and what they hand on, may take of the run's history, in bytes.
+    pub room_bytes: u64,
 }
 
 impl Proposal {
@@ -484,9 +513,38 @@ impl Covered {
     }
 }
 
+/// What a run may take of its history, in bytes. Temporal ends a run at 50 MB and warns at 10 MB; what is replayed by
+/// another worker is fetched whole.
+const HISTORY_BYTES: u64 = 1_900_000;
+/// What a cell takes of it beside what it is given and answers: its events and records, measured at 3.0 KB.
+const CELL_EVENTS_BYTES: u64 = 3_600;
+/// What a cell may at least print.
+const CELL_TAIL_BYTES: u64 = 1_024;
+
+impl Covered {
+    /// What the cells' outputs, and what they hand on, may take of the run's history, in bytes. An error where even the
+    /// least that each may print does not fit.
+    pub fn room_bytes(&self) -> Result<u64, String> {
+        let encoded = |value: Result<String, serde_json::Error>| value.map_or(0, |text| text.len() as u64);
+        let cells = (self.cells.len() + self.verification.len()) as u64;
+        let given = encoded(serde_json::to_string(&(&self.env, &self.secret_env, &self.workdir)));
+        // A cell's source is in the answer that its start gets, and in what its worker is given.
+        let sources = 2 * encoded(serde_json::to_string(&self.runbook.text));
+        let fixed = sources + cells * (CELL_EVENTS_BYTES + given);
+        match HISTORY_BYTES.checked_sub(fixed) {
+            Some(room) if room >= cells * CELL_TAIL_BYTES => Ok(room),
+            Some(_) | None => Err(format!(
+                "it is too much for one run: {cells} cells with {given} bytes of environment each, and a runbook that \
+                 takes {} bytes twice; run fewer cells at once, or put large values into a file",
+                sources / 2
+            )),
+        }
+    }
+}
+
 /// Everything that the digest of a remediation covers. Cells take what they run with from here, never from the input of
 /// the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Covered {
     /// Cells of the remediation, in order.
@@ -506,14 +564,14 @@ pub struct Covered {
 }
 
 /// The runbook that a digest covers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CoveredRunbook {
     /// Where it is, below the runbook root.
     pub path: String,
     /// SHA-256 of its bytes, in hex.
     pub sha256: String,
-    /// Its bytes.
+    /// Its bytes; empty where only the record has them.
     pub text: String,
 }
 
@@ -533,7 +591,7 @@ pub struct CellPlan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CellRequest {
-    /// The runbook's bytes, as digested.
+    /// Markdown that holds the cell: the cell alone, or the runbook's bytes as digested.
     pub snapshot: String,
     /// What is run.
     #[serde(flatten)]
@@ -544,13 +602,40 @@ pub struct CellRequest {
     /// Nothing runs without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,
+    /// The most that the answer may hold; 16 KiB of each where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<CellLimits>,
+}
+
+/// The most that a cell's answer may hold, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CellLimits {
+    /// Of both streams together.
+    pub tail_bytes: usize,
+    /// Of what it exports, names and values together.
+    pub exports_bytes: usize,
+}
+
+impl CellLimits {
+    /// What a cell may use of the room that is left: its share, and never more than 16 KiB of each. What it exports is
+    /// given to every cell after it, besides what was carried before.
+    pub fn within(room_bytes: u64, cells_left: usize, carried: &BTreeMap<String, String>) -> Self {
+        const MOST: u64 = 16 * 1024;
+        let share = room_bytes / (cells_left.max(1) as u64);
+        let carried: usize = carried.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let tail = (share / 2).clamp(CELL_TAIL_BYTES / 4, MOST);
+        let exports = (share / 2).saturating_sub(carried as u64).min(MOST);
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self { tail_bytes: size(tail), exports_bytes: size(exports) }
+    }
 }
 
 /// Which cell is run, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CellOrder {
-    /// SHA-256 of the runbook's bytes, in hex; checked before anything runs.
+    /// SHA-256 of the Markdown that it runs from, in hex; checked before anything runs. At its start, of the runbook.
     pub snapshot_sha256: String,
     /// Cell.
     pub cell: String,
@@ -984,4 +1069,42 @@ pub enum Evaluated {
         #[serde(default)]
         page: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covered(cells: usize, text_bytes: usize, env_bytes: usize) -> Covered {
+        let plan = |number| CellPlan { name: format!("c{number}"), idempotent: false, timeout_ms: 1_000 };
+        Covered {
+            cells: (0..cells).map(plan).collect(),
+            env: BTreeMap::from([("A".to_owned(), "x".repeat(env_bytes))]),
+            runbook: CoveredRunbook { text: "x".repeat(text_bytes), ..CoveredRunbook::default() },
+            ..Covered::default()
+        }
+    }
+
+    #[test]
+    fn run_that_fits_its_history_leaves_room_for_what_cells_print() {
+        let room = covered(210, 244 * 1024, 100).room_bytes().unwrap();
+        assert!(room / 210 > 2_000, "{room}");
+        for (cells, text, env) in [(500, 100, 100), (210, 244 * 1024, 10_000), (8_000, 100, 0)] {
+            let problem = covered(cells, text, env).room_bytes().unwrap_err();
+            assert!(problem.contains(&format!("{cells} cells")), "{problem}");
+        }
+    }
+
+    #[test]
+    fn cells_share_the_room_that_is_left_and_what_is_carried_counts_for_each() {
+        let nothing = BTreeMap::new();
+        let first = CellLimits::within(1_000_000, 3, &nothing);
+        assert_eq!((first.tail_bytes, first.exports_bytes), (16 * 1024, 16 * 1024));
+        let many = CellLimits::within(800_000, 200, &nothing);
+        assert_eq!((many.tail_bytes, many.exports_bytes), (2_000, 2_000));
+        let carried = BTreeMap::from([("A".to_owned(), "x".repeat(1_499))]);
+        assert_eq!(CellLimits::within(800_000, 200, &carried).exports_bytes, 500);
+        // The end of a run may say little, and never nothing.
+        assert_eq!(CellLimits::within(0, 5, &carried), CellLimits { tail_bytes: 256, exports_bytes: 0 });
+    }
 }

@@ -26,6 +26,7 @@ use temporalio_workflow::{
 
 use crate::{
     RUN_MEMO,
+    background::Background,
     contracts::{Scope, StepReply},
     messages::{ApprovalState, Lifecycle, StepView, severity_word},
 };
@@ -105,6 +106,8 @@ pub(crate) struct Desk {
     pub(crate) left: bool,
     /// Which run of its attempt this is: continued as a new one, or resumed. Stands in the keys of decisions.
     pub(crate) continued: u32,
+    /// What goes on beside the flow.
+    pub(crate) background: Background,
     steps: Vec<StepView>,
     state: State,
     phase: Phase,
@@ -186,7 +189,9 @@ impl Desk {
 
     /// Whether, besides, no step is under way.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.is_answered() && !self.steps.iter().any(|step| step.status == StepStatus::Running)
+        self.is_answered()
+            && self.background.is_idle()
+            && !self.steps.iter().any(|step| step.status == StepStatus::Running)
     }
 
     /// Remembers where the incident stands, for queries.

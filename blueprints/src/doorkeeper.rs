@@ -15,6 +15,7 @@ use temporalio_workflow::{
 };
 
 use crate::{
+    background,
     contracts::{AppendRequest, ApprovalJudge, JudgeRequest, LogAppend, Scope},
     desk::{Arrival, Blueprint},
     run::{Flow, fail, now, patiently},
@@ -45,12 +46,18 @@ pub(crate) async fn with_doorkeeper<W: Blueprint>(
         .fuse()
     );
     let mut door = pin!(doorkeeper(ctx).fuse());
+    let mut beside = pin!(background::carry_out(ctx).fuse());
     let ended = select! {
         ended = door => match ended {
             Err(error) => Err(error),
             Ok(never) => match never {},
         },
         ended = flow => ended,
+        // After the flow, so that what it starts is begun in the same turn.
+        failed = beside => match failed {
+            Err(error) => Err(error),
+            Ok(never) => match never {},
+        },
     };
     if ended.is_err() && ctx.state(|workflow| workflow.desk().left && workflow.desk().closing) {
         return Err(W::go_on(ctx, input));
@@ -161,8 +168,12 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
         let (run, count) = ctx.state(|workflow| (workflow.desk().continued, workflow.desk().counts));
         let step = format!("refused/{gate_id}/{}/{run}.{count}", minute.as_microsecond());
         let command = Command::CountRefusals { gate_id: gate_id.clone(), minute, not_recorded: number };
-        let request =
-            AppendRequest { scope: Scope { step, occurred_at: now, ..scope }, command, order: None };
+        let request = AppendRequest {
+            scope: Scope { step, occurred_at: now, ..scope },
+            command,
+            order: None,
+            alone: false,
+        };
         let reply = patiently(ctx, LogAppend, &request).await?;
         // A task that is run again offers the count again, maybe with refusals that came meanwhile: on record is what
         // was offered first, and the rest is counted next.

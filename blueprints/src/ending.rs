@@ -7,6 +7,7 @@ use temporalio_workflow::workflows::join;
 use crate::{
     contracts::{Notice, PagingRef, PagingResolve, PublicResolution, PublicResolve, StepReply, capability},
     desk::Blueprint,
+    revision,
     run::{Flow, Run},
 };
 
@@ -20,14 +21,25 @@ pub(crate) struct Ended {
 
 /// Tells everybody.
 pub(crate) async fn tell<W: Blueprint>(run: &Run<'_, W>, cancelled: bool, summary: &str) -> Flow<Ended> {
-    let (public, paging, posted) = join!(public(run, cancelled), paging(run), post(run, cancelled, summary));
+    let telling = (public(run, cancelled), paging(run), post(run, cancelled, summary));
+    if run.follows(revision::TOLD_BESIDE) {
+        let (public, paging, posted, unpaged) = join!(telling.0, telling.1, telling.2, unpage(run));
+        unpaged?;
+        return Ok(Ended { public: public?, paging: paging?, posted: posted? });
+    }
+    let (public, paging, posted) = join!(telling.0, telling.1, telling.2);
     let ended = Ended { public: public?, paging: paging?, posted: posted? };
-    // Nobody is paged any more about an incident that is over.
+    unpage(run).await?;
+    Ok(ended)
+}
+
+/// Nobody is paged any more about an incident that is over.
+async fn unpage<W: Blueprint>(run: &Run<'_, W>) -> Flow<()> {
     if let Some(id) = run.link(LinkName::PagerdutySeverityPageId) {
         let page = PagingRef::Incident { id };
         drop(run.effect(PagingResolve, "severity-unpage", capability::PAGERDUTY, page).await?);
     }
-    Ok(ended)
+    Ok(())
 }
 
 /// Whether a step did something.

@@ -1,6 +1,8 @@
 //! One approval. Binds a decision to the digest of what was shown. A decision that is early, late, repeated or from the
 //! wrong person changes nothing and is recorded. Never approves by timeout.
 //!
+//! Nothing waits for others to be told: what was decided is told beside what follows, and joined at the run's end.
+//!
 //! The cast: handlers enqueue, the *doorkeeper* judges in order for the whole run, [`await_decision`] waits for a
 //! verdict, the deadline, a stop, or a wake-up from outside, and the *messenger* beside it asks, reminds and pages. The
 //! log decides between "decided" and "timed out"; the workflow obeys. After a crash the log answers with the gate as it
@@ -26,17 +28,18 @@ use temporalio_workflow::{
 };
 
 use crate::{
-    contracts::{ApprovalLook, LookReply, LookRequest},
+    contracts::{AppendReply, ApprovalLook, LookReply, LookRequest},
     desk::{Blueprint, Gate},
     messages::{ApprovalResult, Status, severity_word},
-    messenger::{Told, messenger, tell},
+    messenger::{Announcement, Told, messenger, tell},
+    revision,
     run::{Flow, Run, attribute, fail, now, patiently},
 };
 
 /// How soon an older release looked again while a decision made in time was under way: its histories replay.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
-/// How long a decision that was made waits for others to be told of it.
+/// How long a decision waited for others to be told of it, before that went on beside what follows.
 const TELLING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a blueprint wants to have approved.
@@ -108,8 +111,9 @@ pub(crate) async fn await_decision<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -
     Box::pin(decided(run, plan)).await
 }
 
-async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
-    let request = GateRequest {
+/// The command that opens it.
+pub(crate) fn request<W: Blueprint>(run: &Run<'_, W>, plan: &Plan) -> GateRequest {
+    GateRequest {
         workflow_id: run.workflow_id().clone(),
         attempt: run.scope.attempt,
         step: plan.step.clone(),
@@ -121,12 +125,28 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
         requester: run.scope.actor.clone(),
         levels: plan.levels.clone(),
         severity: plan.severity,
-    };
-    // A wake-up that comes while the gate is being opened may be about it.
-    let wakes = run.ctx.state(|workflow| workflow.desk().wakes);
-    let opened = run
-        .append_full(&format!("{}/open", plan.step), Command::OpenGate { request: Box::new(request) })
-        .await?;
+    }
+}
+
+/// How many wake-ups came so far: read before a gate is opened, since one that comes meanwhile may be about it.
+pub(crate) fn wakes<W: Blueprint>(run: &Run<'_, W>) -> u32 {
+    run.ctx.state(|workflow| workflow.desk().wakes)
+}
+
+async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
+    let command = Command::OpenGate { request: Box::new(request(run, &plan)) };
+    let wakes = wakes(run);
+    let opened = run.append_full(&format!("{}/open", plan.step), command).await?;
+    await_opened(run, plan, opened, wakes).await
+}
+
+/// Waits until a gate is settled that was opened with this answer, after so many wake-ups.
+pub(crate) async fn await_opened<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: Plan,
+    opened: AppendReply,
+    wakes: u32,
+) -> Flow<Outcome> {
     let gate = match opened.answer.map_err(|refusal| fail(refusal.to_string()))? {
         Answer::GateOpened { gate } => gate,
         Answer::NoGate => return Ok(Outcome::NotNeeded),
@@ -178,17 +198,19 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
     };
     run.ctx.set_current_details(format!("{}: {}", plan.action, settled.status));
     run.ctx.upsert_search_attributes(approval(settled.status));
-    tell_in_time(run, &plan, &settled, pages?).await?;
+    let announcement = Announcement::of(run.ctx, settled.clone(), pages?);
+    if run.follows(revision::TOLD_BESIDE) {
+        run.beside(async move |run, over| tell(run, &plan, announcement, &over).await);
+    } else {
+        tell_in_time(run, &plan, announcement).await?;
+    }
     Ok(outcome(settled))
 }
 
-/// Tells what came of it, but lets nobody wait for a vendor that is away: what is under way goes on by itself.
-async fn tell_in_time<W: Blueprint>(
-    run: &Run<'_, W>,
-    plan: &Plan,
-    settled: &Settled,
-    pages: Vec<String>,
-) -> Flow<()> {
+/// As runs of revision 0 do: tells what came of it, and goes on after 10 s.
+async fn tell_in_time<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, announcement: Announcement) -> Flow<()> {
+    let status = announcement.settled.status;
+    let never = WorkflowCancellationToken::new();
     let mut timer = pin!(
         run.ctx.timer(
             TimerOptions::builder(TELLING_PATIENCE)
@@ -197,7 +219,7 @@ async fn tell_in_time<W: Blueprint>(
                 .build(),
         )
     );
-    let mut telling = pin!(tell(run, plan, settled, pages).fuse());
+    let mut telling = pin!(tell(run, plan, announcement, &never).fuse());
     let told = select! {
         told = telling => Some(told),
         _ = timer => None,
@@ -208,10 +230,7 @@ async fn tell_in_time<W: Blueprint>(
             told
         }
         None => {
-            run.warn(format!(
-                "{}: who was asked could not be told in time that it is {}",
-                plan.step, settled.status
-            ));
+            run.warn(format!("{}: who was asked could not be told in time that it is {}", plan.step, status));
             Ok(())
         }
     }

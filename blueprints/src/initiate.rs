@@ -183,6 +183,7 @@ fn made(outcome: Result<StepReply, String>) -> Flow<Option<StepReply>> {
 }
 
 async fn end<W: Blueprint>(run: &Run<'_, W>, status: Status, reason: Option<&str>, told: Told) -> Flow {
+    run.all_told().await?;
     let link = |reply: &Option<StepReply>, name: LinkName| {
         reply.as_ref().and_then(|reply| reply.links.get(name.name()).cloned())
     };

@@ -9,8 +9,10 @@
 
 pub mod contracts;
 pub mod messages;
+pub mod revision;
 pub mod starts;
 
+mod background;
 mod desk;
 mod doorkeeper;
 mod gate;

@@ -29,6 +29,7 @@ use crate::{
     doorkeeper::detached,
     gate::{Plan, Stage, stage},
     messages::severity_word,
+    revision,
     run::{Flow, Run, fail, now},
 };
 
@@ -97,16 +98,19 @@ pub(crate) async fn messenger<W: Blueprint>(
             next
         };
         let ended: Vec<String> = pages.extract_if(.., |page| *page != stage_name(stage)).collect();
+        let unpaging =
+            if run.follows(revision::TOLD_BESIDE) { over.clone() } else { WorkflowCancellationToken::new() };
         let (put, paged, unpaged, tallied, reminded, next) = join!(
             put(run, plan, &current, before, &told, over.clone()),
             alarm(run, plan, &current, &told, over.clone()),
-            unpage(run, plan, &current.gate_id, ended),
+            unpage(run, plan, &current.gate_id, ended, &unpaging),
             tally(run, plan, &current, &shown, over.clone()),
             remind(run, plan, &current, &told, over.clone()),
             watching
         );
         put?;
-        unpaged?;
+        // Given up with the level; they end with the next, or with what is told at last.
+        pages.extend(unpaged?);
         tallied?;
         reminded?;
         if paged? && !pages.contains(&stage_name(stage)) {
@@ -436,10 +440,54 @@ async fn page<W: Blueprint>(
     Ok(paged.map_or(true, |reply| reply.skipped.is_none()))
 }
 
+/// What is told once a gate is settled, as things stood then: another gate may be open by the time it is told.
+pub(crate) struct Announcement {
+    pub(crate) settled: Settled,
+    gate: Option<Gate>,
+    /// The stages whose pages have not ended.
+    pages: Vec<String>,
+}
+
+impl Announcement {
+    /// Of the gate that is settled now.
+    pub(crate) fn of<W: Blueprint>(ctx: &WorkflowContext<W>, settled: Settled, pages: Vec<String>) -> Self {
+        Self { settled, gate: ctx.state(|workflow| workflow.desk().gate.clone()), pages }
+    }
+}
+
+/// Takes the buttons away, says what was decided, and ends the pages.
+pub(crate) async fn tell<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: &Plan,
+    announcement: Announcement,
+    until: &WorkflowCancellationToken,
+) -> Flow<()> {
+    let Announcement { settled, gate: Some(gate), pages } = announcement else { return Ok(()) };
+    let alarmed = page_about_broken_glass(run, plan, &gate, &settled, until);
+    let message = settle_message(run, plan, &gate, &settled, until);
+    if run.follows(revision::TOLD_BESIDE) {
+        // Nobody's page rings on because the channel is away.
+        let unpaged = unpage(run, plan, &gate.view.gate_id, pages, until);
+        let (alarmed, message, unpaged) = join!(alarmed, message, unpaged);
+        return alarmed.and(message).and(unpaged.map(drop));
+    }
+    let (alarmed, message) = join!(alarmed, message);
+    alarmed.and(message)?;
+    unpage(run, plan, &gate.view.gate_id, pages, until).await.map(drop)
+}
+
 /// Those above are paged when somebody approves without them. The page stays until they have looked.
-async fn page_about_broken_glass<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, settled: &Settled) -> Flow<()> {
-    let view = run.ctx.state(|workflow| workflow.desk().gate.as_ref().map(|gate| gate.view.clone()));
-    let Some(gate) = view.filter(|_| settled.break_glass) else { return Ok(()) };
+async fn page_about_broken_glass<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: &Plan,
+    gate: &Gate,
+    settled: &Settled,
+    until: &WorkflowCancellationToken,
+) -> Flow<()> {
+    if !settled.break_glass {
+        return Ok(());
+    }
+    let gate = gate.view.clone();
     let level = if gate.escalates { gate.level + 1 } else { gate.level };
     let draft = PagingDraft {
         link: None,
@@ -453,65 +501,56 @@ async fn page_about_broken_glass<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, se
         roles: if gate.escalates { gate.next_roles } else { gate.required_roles },
     };
     let step = format!("{}/page-break-glass", plan.step);
-    run.effect(PagingOpen, &step, capability::PAGERDUTY, draft).await.map(drop)
+    run.effect_until(PagingOpen, &step, capability::PAGERDUTY, draft, until.clone()).await.map(drop)
 }
 
-/// Takes the buttons away, says what was decided, and ends the pages.
-pub(crate) async fn tell<W: Blueprint>(
+/// Ends the pages of these stages; gives back those that were not ended because the token was cancelled.
+async fn unpage<W: Blueprint>(
     run: &Run<'_, W>,
     plan: &Plan,
-    settled: &Settled,
-    pages: Vec<String>,
-) -> Flow<()> {
-    let alarmed = page_about_broken_glass(run, plan, settled);
-    let (alarmed, settled) = join!(alarmed, settle_message(run, plan, settled));
-    alarmed?;
-    settled?;
-    let gate_id =
-        run.ctx.state(|workflow| workflow.desk().gate.as_ref().map(|gate| gate.view.gate_id.clone()));
-    unpage(run, plan, &gate_id.unwrap_or_default(), pages).await
-}
-
-/// Ends the pages of these stages.
-async fn unpage<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, gate_id: &str, stages: Vec<String>) -> Flow<()> {
+    gate_id: &str,
+    stages: Vec<String>,
+    until: &WorkflowCancellationToken,
+) -> Flow<Vec<String>> {
+    let mut left = Vec::new();
     for stage in stages {
         let step = format!("{}/unpage-{stage}", plan.step);
         let page = PagingRef::Page { level: format!("{gate_id}/{stage}") };
-        drop(run.effect(PagingResolve, &step, capability::PAGERDUTY, page).await?);
+        let ended =
+            run.effect_until(PagingResolve, &step, capability::PAGERDUTY, page, until.clone()).await?;
+        if ended.is_err() && until.is_cancelled() {
+            left.push(stage);
+        }
     }
-    Ok(())
+    Ok(left)
 }
 
-async fn settle_message<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, settled: &Settled) -> Flow<()> {
-    let (channel, message) = run.ctx.state(|workflow| {
-        workflow
-            .desk()
-            .gate
-            .as_ref()
-            .map(|gate| (gate.channel.clone(), gate.message.clone()))
-            .unwrap_or_default()
-    });
-    if let (Some(channel), Some(ts)) = (channel, message) {
-        let outcome = match settled.status {
-            GateStatus::Approved if settled.break_glass => {
-                format!("Approved by {} under EMERGENCY_OVERRIDE (break-glass)", settled.by)
-            }
-            GateStatus::Approved => format!("Approved by {}", settled.by),
-            GateStatus::Rejected => format!("Rejected by {}", settled.by),
-            GateStatus::Skipped => format!("Skipped by {}", settled.by),
-            GateStatus::Timeout => "Nobody decided in time: not done".to_owned(),
-            GateStatus::Cancelled | GateStatus::Pending | GateStatus::Escalated | GateStatus::None => {
-                "Cancelled: nobody needs to decide this any more".to_owned()
-            }
-        };
-        let mut lines = plan.lines.clone();
-        lines.extend(settled.reason.clone());
-        let headline = format!("{outcome}: {}", plan.action);
-        let settle = Settle { channel, ts, headline, lines, ask: None };
-        let step = format!("{}/settle", plan.step);
-        drop(run.effect(ChannelSettle, &step, capability::SLACK, settle).await?);
-    }
-    Ok(())
+async fn settle_message<W: Blueprint>(
+    run: &Run<'_, W>,
+    plan: &Plan,
+    gate: &Gate,
+    settled: &Settled,
+    until: &WorkflowCancellationToken,
+) -> Flow<()> {
+    let (Some(channel), Some(ts)) = (gate.channel.clone(), gate.message.clone()) else { return Ok(()) };
+    let outcome = match settled.status {
+        GateStatus::Approved if settled.break_glass => {
+            format!("Approved by {} under EMERGENCY_OVERRIDE (break-glass)", settled.by)
+        }
+        GateStatus::Approved => format!("Approved by {}", settled.by),
+        GateStatus::Rejected => format!("Rejected by {}", settled.by),
+        GateStatus::Skipped => format!("Skipped by {}", settled.by),
+        GateStatus::Timeout => "Nobody decided in time: not done".to_owned(),
+        GateStatus::Cancelled | GateStatus::Pending | GateStatus::Escalated | GateStatus::None => {
+            "Cancelled: nobody needs to decide this any more".to_owned()
+        }
+    };
+    let mut lines = plan.lines.clone();
+    lines.extend(settled.reason.clone());
+    let headline = format!("{outcome}: {}", plan.action);
+    let settle = Settle { channel, ts, headline, lines, ask: None };
+    let step = format!("{}/settle", plan.step);
+    run.effect_until(ChannelSettle, &step, capability::SLACK, settle, until.clone()).await.map(drop)
 }
 
 fn page_step(plan: &Plan, stage: Stage) -> String {

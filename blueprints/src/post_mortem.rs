@@ -126,6 +126,7 @@ async fn end<W: Blueprint>(
     approval: ApprovalResult,
     published: Option<StepReply>,
 ) -> Flow {
+    run.all_told().await?;
     let result = PostMortemResult {
         status,
         reason: reason.clone(),

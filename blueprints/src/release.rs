@@ -273,9 +273,11 @@ impl<W: Blueprint> Release<'_, '_, W> {
             timeout: crate::messages::default_timeout(),
             workdir: String::new(),
         };
-        let request = ProposeRequest { scope: self.run.at("propose"), runbook, verification: vec![] };
+        let request =
+            ProposeRequest { scope: self.run.at("propose"), runbook, verification: vec![], gate: None };
         match patiently(self.run.ctx, RunbookPropose, &request).await? {
             ProposeReply::Proposal(proposal) => Ok(Ok(proposal)),
+            ProposeReply::Asked(_) => wrong("its gate was opened before its plan".to_owned()),
             ProposeReply::Invalid(problem) => wrong(problem),
             ProposeReply::SwitchedOff(reason) => Ok(Err(End::new(RunOutcome::Cancelled, reason))),
         }
@@ -452,7 +454,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
     /// The cells of its runbook do it.
     async fn cells(&self, proposal: &Proposal, covered: &Covered) -> Flow<Result<String, String>> {
         let path = covered.runbook.path.clone();
-        let remedy = Remedy { asked: &path, reason: &self.input.reason, proposal, covered: covered.clone() };
+        let remedy = Remedy::of(&path, &self.input.reason, proposal, covered.clone());
         let done = run_cells(self.run, &remedy).await?;
         Ok(if all_passed(&done, covered) {
             Ok(format!("{} cells of {path} succeeded", done.len()))
@@ -562,6 +564,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
         if !self.input.dry_run && self.run.link(LinkName::SlackChannel).is_some() {
             self.run.notice("outcome", self.notice(&end)).await?;
         }
+        self.run.all_told().await?;
         let result = ReleaseResult {
             status: end.status,
             reason: end.reason.clone(),

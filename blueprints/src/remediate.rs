@@ -4,7 +4,7 @@
 //! runs is what the gate covers, on record, and nothing of the run's input. Each cell has its own records. A cell of
 //! which nobody knows whether it ran is never repeated on its own: a gate asks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use harmony_incidents::{
     Command, GateId,
@@ -13,6 +13,8 @@ use harmony_incidents::{
     ticket::Ticket,
     visible,
 };
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 use temporalio_workflow::{
     ActivityCancellationType, ActivityCloseTimeouts, ActivityOptions, RetryPolicy, WorkflowCancellationToken,
     WorkflowContext, common::data_converters::RawValue, workflows::join,
@@ -21,14 +23,16 @@ use temporalio_workflow::{
 use crate::{
     RUNBOOKS_QUEUE,
     contracts::{
-        CELL_GRACE, CELL_HEARTBEAT, CellOrder, CellPlan, CellReply, CellRequest, Covered, Notice, Proposal,
-        ProposeReply, ProposeRequest, RunbookCell, RunbookPropose, StepReply, capability,
+        AppendReply, CELL_GRACE, CELL_HEARTBEAT, CellLimits, CellOrder, CellPlan, CellReply, CellRequest,
+        Covered, Notice, Proposal, ProposeReply, ProposeRequest, RunbookCell, RunbookPropose, StepReply,
+        capability,
     },
     desk::{Blueprint, blueprint},
-    gate::{Outcome, Plan, await_decision, why},
+    gate::{self, Outcome, Plan, await_decision, await_opened, why},
     messages::{
         ApprovalResult, CellReport, RemediateInput, RemediateResult, RemediationReport, RunbookReport, Status,
     },
+    revision,
     run::{Begun, Flow, Run, begin, explain, fail, input, patiently},
 };
 
@@ -45,8 +49,26 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             return end(&run, Status::Refused, Some(reason), ApprovalResult::default(), vec![]).await;
         }
     };
-    let proposal = match propose(&run, &input).await? {
-        ProposeReply::Proposal(proposal) => proposal,
+    // Before the gate is opened.
+    let wakes = gate::wakes(&run);
+    let remedy = Remedy::new(&input);
+    let remedy = match propose(&run, &input, &remedy).await? {
+        ProposeReply::Proposal(proposal) => Remedy {
+            covered: proposal.covered().map_err(fail)?,
+            digest: proposal.digest,
+            covers: proposal.covers,
+            ..remedy
+        },
+        ProposeReply::Asked(asked) => {
+            let cells = asked.covered.cells.len() + asked.covered.verification.len();
+            Remedy {
+                covered: asked.covered,
+                digest: asked.digest,
+                opened: Some((asked.opened, wakes)),
+                room: Some(Room { bytes: Cell::new(asked.room_bytes), cells: Cell::new(cells) }),
+                ..remedy
+            }
+        }
         ProposeReply::Invalid(problem) => {
             return end(&run, Status::Failed, Some(problem), ApprovalResult::default(), vec![]).await;
         }
@@ -54,10 +76,8 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             return end(&run, Status::Cancelled, Some(reason), ApprovalResult::default(), vec![]).await;
         }
     };
-    let covered = proposal.covered().map_err(fail)?;
-    let remedy =
-        Remedy { asked: &input.remediation.path, reason: &input.reason, proposal: &proposal, covered };
-    let outcome = Box::pin(ask(&run, &remedy)).await?;
+    let mut remedy = remedy;
+    let outcome = Box::pin(ask(&run, &mut remedy)).await?;
     if !outcome.may_go_on() {
         return not_done(&run, outcome).await;
     }
@@ -72,26 +92,84 @@ pub(crate) struct Remedy<'a> {
     pub(crate) asked: &'a str,
     /// Why, in the words of whoever asked; empty where they gave none.
     pub(crate) reason: &'a str,
-    pub(crate) proposal: &'a Proposal,
     pub(crate) covered: Covered,
+    /// In hex.
+    pub(crate) digest: String,
+    /// What the digest covers, in runs from before revision 2; else the log has it.
+    pub(crate) covers: String,
+    /// How its gate was opened with the proposal, and after how many wake-ups.
+    opened: Option<(AppendReply, u32)>,
+    /// None in runs from before revision 2, and in a release's.
+    room: Option<Room>,
 }
 
-async fn propose<W: Blueprint>(run: &Run<'_, W>, input: &RemediateInput) -> Flow<ProposeReply> {
+/// What is left of a run's history for what its cells print and hand on.
+struct Room {
+    bytes: Cell<u64>,
+    /// Cells that have not ended.
+    cells: Cell<usize>,
+}
+
+impl Room {
+    fn limits(&self, carried: &BTreeMap<String, String>) -> CellLimits {
+        CellLimits::within(self.bytes.get(), self.cells.get(), carried)
+    }
+
+    /// Takes the bytes of something that goes through the history off.
+    fn take(&self, what: &impl Serialize) {
+        let bytes = serde_json::to_string(what).map_or(0, |text| text.len() as u64);
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+    }
+}
+
+impl<'a> Remedy<'a> {
+    /// Of cells whose gate was opened apart, with all that they cover.
+    pub(crate) fn of(asked: &'a str, reason: &'a str, proposal: &Proposal, covered: Covered) -> Self {
+        let (digest, covers) = (proposal.digest.clone(), proposal.covers.clone());
+        Self { asked, reason, covered, digest, covers, opened: None, room: None }
+    }
+
+    /// Of what is not proposed yet.
+    fn new(input: &'a RemediateInput) -> Self {
+        Self {
+            asked: &input.remediation.path,
+            reason: &input.reason,
+            covered: Covered::default(),
+            digest: String::new(),
+            covers: String::new(),
+            opened: None,
+            room: None,
+        }
+    }
+}
+
+async fn propose<W: Blueprint>(
+    run: &Run<'_, W>,
+    input: &RemediateInput,
+    remedy: &Remedy<'_>,
+) -> Flow<ProposeReply> {
     let verification = input.verification.as_ref().map(|one| one.cells.clone()).unwrap_or_default();
+    let gate = run.follows(revision::REFERENCES).then(|| Box::new(gate::request(run, &plan(run, remedy))));
     let request =
-        ProposeRequest { scope: run.at("propose"), runbook: input.remediation.clone(), verification };
+        ProposeRequest { scope: run.at("propose"), runbook: input.remediation.clone(), verification, gate };
     patiently(run.ctx, RunbookPropose, &request).await
 }
 
 /// Announces it and asks, side by side: the gate does not wait for the channel.
-async fn ask<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Flow<Outcome> {
+async fn ask<W: Blueprint>(run: &Run<'_, W>, remedy: &mut Remedy<'_>) -> Flow<Outcome> {
+    let opened = remedy.opened.take();
+    let remedy: &Remedy<'_> = remedy;
     let notice = Notice::plain(
         format!("Remediation proposed by {}: {}", run.scope.actor, remedy.asked),
         vec![format!("Cells: {}", names(&remedy.covered.cells))],
     );
     let over = WorkflowCancellationToken::new();
     let deciding = async {
-        let outcome = await_decision(run, plan(run, remedy)).await;
+        let plan = plan(run, remedy);
+        let outcome = match opened {
+            Some((opened, wakes)) => Box::pin(await_opened(run, plan, opened, wakes)).await,
+            None => await_decision(run, plan).await,
+        };
         over.cancel();
         outcome
     };
@@ -108,8 +186,8 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Plan {
         severity: None,
         action: format!("Run {}", remedy.asked),
         reason: why(remedy.reason, || format!("{} asked to remediate {}", run.scope.actor, run.scope.stream)),
-        digest: remedy.proposal.digest.clone(),
-        covers: remedy.proposal.covers.clone(),
+        digest: remedy.digest.clone(),
+        covers: remedy.covers.clone(),
         lines: shown(&remedy.covered),
     }
 }
@@ -198,7 +276,7 @@ pub(crate) async fn run_cells<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_
         for cell in cells {
             let one = run_cell(run, remedy, cell, purpose, &carried).await?;
             let passed = one.passed();
-            carried.extend(one.reply.exported.clone());
+            carry(run, remedy, &mut carried, cell, &one.reply);
             done.push(one);
             if !passed {
                 return Ok(done);
@@ -206,6 +284,33 @@ pub(crate) async fn run_cells<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_
         }
     }
     Ok(done)
+}
+
+/// Hands on what a cell exported, and takes what it answered off the room that is left.
+fn carry<W: Blueprint>(
+    run: &Run<'_, W>,
+    remedy: &Remedy<'_>,
+    carried: &mut BTreeMap<String, String>,
+    cell: &CellPlan,
+    reply: &CellReply,
+) {
+    let Some(room) = &remedy.room else {
+        carried.extend(reply.exported.clone());
+        return;
+    };
+    room.take(reply);
+    room.cells.set(room.cells.get().saturating_sub(1));
+    for (name, value) in &reply.exported {
+        // A worker of an older release does not know the limits.
+        if name.len() + value.len() > room.limits(carried).exports_bytes {
+            run.warn(format!("{}: {name} is not carried on: it is too long for this run", cell.name));
+            continue;
+        }
+        carried.insert(name.clone(), value.clone());
+    }
+    if room.cells.get() > 0 {
+        room.take(carried);
+    }
 }
 
 /// One cell, again only where a human asked for it.
@@ -232,8 +337,9 @@ async fn run_cell<W: Blueprint>(
             severity: None,
             action: format!("Run cell {} of {} again", cell.name, remedy.asked),
             reason: "its worker was lost while it ran: nobody knows whether it did its work".to_owned(),
-            digest: remedy.proposal.digest.clone(),
-            covers: remedy.proposal.covers.clone(),
+            digest: remedy.digest.clone(),
+            // Where it is empty, the log takes it from the gate of the remediation.
+            covers: remedy.covers.clone(),
             lines: vec![
                 "Run it again, skip it and go on with the next cell, or abort the remediation.".to_owned(),
             ],
@@ -274,8 +380,9 @@ async fn try_cell<W: Blueprint>(
         run: number,
     });
     let command = Command::Record { payload: harmony_incidents::judge::payload(started) };
-    let order = remedy.covered.order(cell, carried.clone());
-    let begun = run.append_with(&format!("{step}/started"), command, Some(Box::new(order.clone()))).await?;
+    let mut order = remedy.covered.order(cell, carried.clone());
+    let mut begun =
+        run.append_with(&format!("{step}/started"), command, Some(Box::new(order.clone()))).await?;
     if let Err(refusal) = begun.answer {
         return Ok(unfinished(cell, purpose, "could-not-start", &refusal.to_string()));
     }
@@ -289,7 +396,17 @@ async fn try_cell<W: Blueprint>(
         None if begun.known_to_other_run && !cell.idempotent => {
             Err("an earlier run of this workflow started it".to_owned())
         }
-        None => execute(run, remedy, cell, (order, begun.ticket), &step).await,
+        None => {
+            // What it runs from: the cell alone, or in older runs the whole runbook.
+            let snapshot = match begun.source.take() {
+                Some(source) => {
+                    order.snapshot_sha256 = hex::encode(Sha256::digest(source.as_bytes()));
+                    source
+                }
+                None => remedy.covered.runbook.text.clone(),
+            };
+            execute(run, remedy, cell, (snapshot, order, begun.ticket), &step).await
+        }
     };
     let (report, reply) = match outcome {
         Ok(reply) => (report(cell, purpose, &reply), reply),
@@ -350,7 +467,7 @@ async fn execute<W: Blueprint>(
     run: &Run<'_, W>,
     remedy: &Remedy<'_>,
     cell: &CellPlan,
-    (order, ticket): (CellOrder, Option<Ticket>),
+    (snapshot, order, ticket): (String, CellOrder, Option<Ticket>),
     step: &str,
 ) -> Result<CellReply, String> {
     let time = Duration::from_millis(cell.timeout_ms) + CELL_GRACE;
@@ -362,8 +479,10 @@ async fn execute<W: Blueprint>(
         .retry_policy(RetryPolicy::builder().maximum_attempts(if cell.idempotent { 3 } else { 1 }).build())
         .summary(step.to_owned())
         .build();
+    let limits = remedy.room.as_ref().map(|room| room.limits(&order.carried));
     let request = CellRequest {
-        snapshot: remedy.covered.runbook.text.clone(),
+        limits,
+        snapshot,
         order,
         traceparent: run.scope.traceparent(&run.incident.trace_id),
         ticket,
@@ -480,6 +599,7 @@ async fn end<W: Blueprint>(
     approval: ApprovalResult,
     cells: Vec<CellReport>,
 ) -> Flow {
+    run.all_told().await?;
     let message = match (&reason, status) {
         (Some(reason), _) => reason.clone(),
         (None, _) => {

@@ -3,7 +3,7 @@
 //! Steps are not interrupted when the run is stopped: they are short, and what they did must be on record. Only a gate
 //! and a running cell are.
 
-use std::{error::Error, time::Duration};
+use std::{cell::RefCell, error::Error, rc::Rc, time::Duration};
 
 use harmony_incidents::{
     Answer, Command, LinkName, Refusal,
@@ -27,6 +27,7 @@ use temporalio_workflow::{
 };
 
 use crate::{
+    background,
     contracts::{
         AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, CellOrder,
         EFFECT_BACKOFF, EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend,
@@ -34,6 +35,7 @@ use crate::{
     },
     desk::{Blueprint, continued, decode},
     messages::{Common, Status, input_digest, read},
+    revision,
 };
 
 /// What a flow returns: a result as JSON, or a final failure.
@@ -48,7 +50,10 @@ pub(crate) struct Run<'a, W> {
     patience: Duration,
     /// The log refused the start, and has put the end on record with it.
     end_on_record: bool,
-    warnings: std::cell::RefCell<Vec<String>>,
+    /// Which sequence of commands it follows.
+    revision: u32,
+    /// Shared with the tasks beside the flow.
+    warnings: Rc<RefCell<Vec<String>>>,
 }
 
 /// How a run began.
@@ -127,7 +132,8 @@ pub(crate) async fn begin<'a, W: Blueprint>(
         missing_for_review: reply.missing_for_review,
         patience: Duration::from_millis(reply.patience_ms),
         end_on_record: reply.refused.is_some(),
-        warnings: std::cell::RefCell::default(),
+        revision: reply.revision,
+        warnings: Rc::default(),
     });
     Ok(match reply.refused {
         None => Begun::Started(run),
@@ -176,6 +182,45 @@ impl<W: Blueprint> Run<'_, W> {
         self.warnings.borrow().clone()
     }
 
+    /// Whether it follows this revision, or a later one.
+    pub(crate) fn follows(&self, revision: u32) -> bool {
+        self.revision >= revision
+    }
+
+    /// Starts a task beside the flow, with a copy of this run that shares its warnings. The token is cancelled, with a
+    /// reason, when the end of the run waits no longer.
+    pub(crate) fn beside(
+        &self,
+        task: impl AsyncFnOnce(&Run<'_, W>, WorkflowCancellationToken) -> Flow<()> + 'static,
+    ) {
+        let ctx = self.ctx.clone();
+        let (scope, incident) = (self.scope.clone(), self.incident.clone());
+        let (patience, revision, warnings) = (self.patience, self.revision, Rc::clone(&self.warnings));
+        self.ctx.state_mut(|workflow| {
+            let background = &mut workflow.desk_mut().background;
+            let over = background.over();
+            background.start(Box::pin(async move {
+                let run = Run {
+                    ctx: &ctx,
+                    scope,
+                    incident,
+                    missing_for_review: Vec::new(),
+                    patience,
+                    end_on_record: false,
+                    revision,
+                    warnings,
+                };
+                task(&run, over).await
+            }));
+        });
+    }
+
+    /// Waits until what was started beside the flow has ended; what takes more than 10 s is given up, on record. Before
+    /// the result of a run is made, so that the warnings are in it.
+    pub(crate) async fn all_told(&self) -> Flow<()> {
+        background::finished(self.ctx).await
+    }
+
     /// Appends a command; what the log refuses is a value.
     pub(crate) async fn append(&self, step: &str, command: Command) -> Flow<Result<Answer, Refusal>> {
         Ok(self.append_full(step, command).await?.answer)
@@ -193,7 +238,8 @@ impl<W: Blueprint> Run<'_, W> {
         command: Command,
         order: Option<Box<CellOrder>>,
     ) -> Flow<AppendReply> {
-        let request = AppendRequest { scope: self.at(step), command, order };
+        let alone = order.is_some() && self.follows(revision::REFERENCES);
+        let request = AppendRequest { scope: self.at(step), command, order, alone };
         let reply = patiently(self.ctx, LogAppend, &request).await?;
         self.ctx.state_mut(|workflow| workflow.desk_mut().see(reply.state, reply.phase, reply.severity));
         Ok(reply)
@@ -222,7 +268,7 @@ impl<W: Blueprint> Run<'_, W> {
         self.effect_until(activity, step, capability, args, WorkflowCancellationToken::new()).await
     }
 
-    /// As [`Self::effect`], given up when the token is cancelled.
+    /// As [`Self::effect`], given up when the token is cancelled; on record where it is cancelled with a reason.
     pub(crate) async fn effect_until<A, D>(
         &self,
         activity: D,
@@ -269,18 +315,22 @@ impl<W: Blueprint> Run<'_, W> {
                     .build(),
             )
             .summary(name.to_owned())
-            .cancellation_token(until)
+            .cancellation_token(until.clone())
             .build();
         let request = serde_json::json!({ "activity": activity.name(), "args": args }).to_string();
         let StepIn { blueprint, attempt, step } = StepIn::of(&scope);
         let effect = Effect { scope, args };
         let outcome = match self.ctx.execute_activity(activity, effect, options).await {
             Ok(reply) => Ok(reply),
-            // Not needed any more. What is under way records itself.
-            Err(error) if error.as_cancelled().is_some() => {
-                self.ctx.state_mut(|workflow| workflow.desk_mut().step_given_up(name));
-                return Ok(Err("given up".to_owned()));
-            }
+            // What is under way records itself.
+            Err(error) if error.as_cancelled().is_some() => match until.reason() {
+                Some(reason) => Err(reason),
+                // Not needed any more.
+                None => {
+                    self.ctx.state_mut(|workflow| workflow.desk_mut().step_given_up(name));
+                    return Ok(Err("given up".to_owned()));
+                }
+            },
             Err(error) => Err(explain(&error)),
         };
         match &outcome {
@@ -357,6 +407,7 @@ impl<W: Blueprint> Run<'_, W> {
         reason: Option<&str>,
         result: &R,
     ) -> Flow {
+        self.all_told().await?;
         let result = serde_json::to_value(result).map_err(|error| fail(error.to_string()))?;
         let completed: Payload = payload(Kind::BlueprintCompleted(BlueprintCompleted {
             blueprint: self.scope.blueprint.clone(),

@@ -26,7 +26,7 @@ use crate::{
     entry,
     fanout::SinkName,
     redaction::{self, Copies, Erasure},
-    store::{Append, Appended, Entry, LogError, OutboxItem, OutboxKind, Target},
+    store::{Append, Appended, EffectResult, Entry, LogError, OutboxItem, OutboxKind, Target},
     stream::{self, ChainHead, StreamState},
 };
 
@@ -112,6 +112,8 @@ pub struct Job<'a> {
     pub judge: JobJudge<'a>,
     /// Outbox.
     pub follow: &'a (dyn Fn(&StreamId) -> Vec<OutboxItem> + Send + Sync),
+    /// What came of the effect that is recorded, for the ledger. Not looked at where the key is known.
+    pub effect: Option<EffectResult<'a>>,
 }
 
 /// What a [`Job`] gave; as [`Appended`].
@@ -137,6 +139,7 @@ pub struct Done {
 pub(crate) async fn incident<L: crate::EventLog + ?Sized>(
     log: &L,
     append: &Append<'_>,
+    effect: Option<EffectResult<'_>>,
 ) -> Result<Appended, LogError> {
     let judge = |state: &StreamState, _: &Facts| match state {
         StreamState::Incident(state) => (append.judge)(Head { state }),
@@ -159,6 +162,7 @@ pub(crate) async fn incident<L: crate::EventLog + ?Sized>(
             run_id: append.run_id,
             judge: &judge,
             follow: append.follow,
+            effect,
         })
         .await?;
     let state = done.state.and_then(|state| match state {

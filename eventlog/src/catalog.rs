@@ -112,6 +112,7 @@ pub(crate) async fn append<L: EventLog + ?Sized>(
             run_id: append.run_id,
             judge: append.judge,
             follow: &follow,
+            effect: None,
         })
         .await?;
     Ok(CatalogAppended {

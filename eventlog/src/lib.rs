@@ -46,8 +46,9 @@ pub use open::{Access, Address};
 pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;
 pub use store::{
-    Append, Appended, Begin, Cause, EffectSubject, Entry, EventLog, Filter, Follow, Judge, KnownEffect,
-    LogError, OutboxId, OutboxItem, OutboxKind, Pending, Place, SharedLog, Sort, Target, outcome,
+    Append, Appended, Begin, Cause, EffectResult, EffectSubject, Entry, EventLog, Filter, Follow, Judge,
+    KnownEffect, LogError, OutboxId, OutboxItem, OutboxKind, Pending, Place, SharedLog, Sort, Target,
+    outcome,
 };
 pub use stream::StreamState;
 pub use verify::{Finding, Report};

@@ -239,6 +239,15 @@ impl Place {
     }
 }
 
+/// What came of an effect.
+#[derive(Debug, Clone, Copy)]
+pub struct EffectResult<'a> {
+    /// Key of the effect.
+    pub key: &'a str,
+    /// As it is given to whoever asks again.
+    pub result: &'a Value,
+}
+
 /// What the ledger knows of an effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begin {
@@ -408,7 +417,17 @@ pub trait EventLog: Send + Sync {
 
     /// Appends what the judge makes of an incident's command, in one transaction.
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
-        append::incident(self, &append).await
+        append::incident(self, &append, None).await
+    }
+
+    /// As [`Self::append`]; what came of the effect that it records goes into the ledger in the same transaction. Where the
+    /// key was known, the ledger is left as it is.
+    async fn append_result(
+        &self,
+        append: Append<'_>,
+        effect: EffectResult<'_>,
+    ) -> Result<Appended, LogError> {
+        append::incident(self, &append, Some(effect)).await
     }
 
     /// Appends what the judge makes of a command of the catalog, in one transaction.

@@ -263,6 +263,13 @@ impl World {
         assert!(answer.status().is_success(), "{fault}: {}", answer.status());
     }
 
+    /// Ends every fault of a stand-in.
+    pub(crate) async fn unfault(&self, vendor: &str) {
+        let origin = self.text(&format!("/sandbox/{vendor}"));
+        let answer = self.http.delete(format!("{origin}/_sandbox/faults")).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
     /// Every record of an incident.
     pub(crate) async fn records(&self, id: &str) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();

@@ -773,6 +773,7 @@ mod tests {
             ("HARMONY_DATABASE_POOL", "0"),
             ("HARMONY_REQUESTS_PER_SECOND", "many"),
             ("HARMONY_CONSOLE_URL", "console"),
+            ("HARMONY_TEMPORAL_COMPRESSION", "zstd"),
             ("HARMONY_TEMPORAL_UI", "ui"),
             ("HARMONY_API", "api"),
             ("HARMONY_LOG", "a=b=c"),

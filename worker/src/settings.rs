@@ -70,6 +70,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("HARMONY_SALT_KEY", Kind::Secret),
     ("HARMONY_SESSION_KEY", Kind::Secret),
     ("HARMONY_TEMPORAL_CLI", Kind::Open),
+    ("HARMONY_TEMPORAL_COMPRESSION", Kind::Open),
     ("HARMONY_TEMPORAL_UI", Kind::Open),
     ("HARMONY_TICKET_KEY", Kind::Secret),
     ("HARMONY_TICKET_PUBLIC_KEY", Kind::Open),

@@ -18,7 +18,7 @@ enum Input {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct CellArguments {
-    /// The Markdown, at most 256 KiB.
+    /// Markdown that holds the cell, at most 256 KiB: the cell alone, or the runbook.
     snapshot: String,
     /// Its SHA-256 in hex, checked before anything runs.
     snapshot_sha256: String,
@@ -43,6 +43,18 @@ struct CellArguments {
     /// The span that it belongs to, as W3C `traceparent`; empty where there is none.
     #[serde(default)]
     traceparent: String,
+    /// The most that the answer may hold; 16 KiB of each where it is left out.
+    #[serde(default)]
+    limits: Option<Limits>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Limits {
+    /// Of both streams together.
+    tail_bytes: u64,
+    /// Of what it exports, names and values together.
+    exports_bytes: u64,
 }
 
 /// Signed by a worker that found the gate approved, over this and everything that the cell runs with.

@@ -52,7 +52,7 @@ const ALWAYS_ALLOWED: [&str; 6] = ["HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "
 /// One cell to run.
 #[derive(Debug, Clone)]
 pub struct CellRun {
-    /// The Markdown that was digested.
+    /// Markdown that holds the cell: what was digested, or the cell alone.
     pub snapshot: String,
     /// The name of the cell in it.
     pub cell: String,
@@ -66,6 +66,23 @@ pub struct CellRun {
     pub workdir: PathBuf,
     /// The most this cell may take; its own `timeout` can shorten it.
     pub timeout: Duration,
+    /// The most that is kept of it.
+    pub limits: OutcomeLimits,
+}
+
+/// The most that is kept of what a cell prints and hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutcomeLimits {
+    /// Of both streams together, in bytes.
+    pub tail_bytes: usize,
+    /// Of the variables that it exports, names and values together, in bytes.
+    pub exports_bytes: usize,
+}
+
+impl Default for OutcomeLimits {
+    fn default() -> Self {
+        Self { tail_bytes: super::TAIL_LIMIT_BYTES, exports_bytes: super::EXPORTS_LIMIT_BYTES }
+    }
 }
 
 /// How a cell ended.
@@ -151,7 +168,7 @@ impl Runner {
             return Ok(CellOutcome::without_a_start(Ended::TimedOut));
         }
         match launch::launch(&self.allow_env, &run, &cell) {
-            Ok(launched) => Ok(attend(launched, &run.secrets, allowed, &progress, stop).await),
+            Ok(launched) => Ok(attend(launched, &run, allowed, &progress, stop).await),
             Err(reason) => {
                 let ended = Ended::CouldNotStart(reason);
                 Ok(CellOutcome::without_a_start(ended))
@@ -175,12 +192,13 @@ impl CellOutcome {
 
 async fn attend(
     mut launched: Launched,
-    secrets: &BTreeMap<String, SecretString>,
+    run: &CellRun,
     allowed: Duration,
     progress: &watch::Sender<Progress>,
     stop: Pin<&mut impl Future<Output = ()>>,
 ) -> CellOutcome {
     let started = Instant::now();
+    let (secrets, limits) = (&run.secrets, run.limits);
     let masker = Masker::new(secrets);
     let mut output = Output::new(&mut launched.child, &masker);
 
@@ -196,10 +214,12 @@ async fn attend(
     report(&output, progress);
 
     let exports = match ended {
-        Ended::Exited(0) => exports::read(launched.dir.path(), &launched.given, secrets, &masker),
+        Ended::Exited(0) => {
+            exports::read(launched.dir.path(), &launched.given, secrets, &masker, limits.exports_bytes)
+        }
         _ => Exports::default(),
     };
-    let (stdout_tail, stderr_tail) = tails(&output, launched.dir.path(), &exports.notes);
+    let (stdout_tail, stderr_tail) = tails(&output, launched.dir.path(), &exports.notes, limits.tail_bytes);
     CellOutcome {
         ended,
         stdout_tail,
@@ -277,7 +297,7 @@ fn report(output: &Output<'_>, progress: &watch::Sender<Progress>) {
 
 /// Both tails, cut to size; bash's messages name `cell.sh` without the private
 /// directory, which is another one each time.
-fn tails(output: &Output<'_>, dir: &Path, notes: &[String]) -> (String, String) {
+fn tails(output: &Output<'_>, dir: &Path, notes: &[String], limit_bytes: usize) -> (String, String) {
     let prefix = format!("{}/", dir.display());
     let (mut stdout, mut stderr) = output.texts();
     stdout = stdout.replace(&prefix, "");
@@ -289,5 +309,5 @@ fn tails(output: &Output<'_>, dir: &Path, notes: &[String]) -> (String, String) 
         let _ = writeln!(stderr, "[harmony] {note}");
     }
     let (stdout_bytes, stderr_bytes) = output.stream_bytes();
-    cut_to_fit((stdout, stdout_bytes), (stderr, stderr_bytes))
+    cut_to_fit((stdout, stdout_bytes), (stderr, stderr_bytes), limit_bytes)
 }

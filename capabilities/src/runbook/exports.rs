@@ -18,9 +18,6 @@ use super::group::MARK;
 use super::launch::is_variable_name;
 use super::mask::Masker;
 
-/// All names and values together, as they would stand in an environment.
-const EXPORTS_LIMIT_BYTES: usize = 16 * 1024;
-
 /// The whole environment of a process on Linux is smaller.
 const FILE_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -35,13 +32,15 @@ pub(super) struct Exports {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads what the wrapper left in `dir`. A cell that replaced its shell (`exec`)
-/// leaves nothing.
+/// Reads what the wrapper left in `dir`: no more than `limit_bytes` of names and
+/// values, as they would stand in an environment. A cell that replaced its shell
+/// (`exec`) leaves nothing.
 pub(super) fn read(
     dir: &Path,
     given: &BTreeMap<OsString, OsString>,
     secrets: &BTreeMap<String, SecretString>,
     masker: &Masker,
+    limit_bytes: usize,
 ) -> Exports {
     let Ok(file) = File::open(dir.join("exports")) else {
         return Exports::default();
@@ -63,12 +62,12 @@ pub(super) fn read(
             changed.insert(name, value);
         }
     }
-    within_limits(changed, masker)
+    within_limits(changed, masker, limit_bytes)
 }
 
-fn within_limits(changed: BTreeMap<&str, &[u8]>, masker: &Masker) -> Exports {
+fn within_limits(changed: BTreeMap<&str, &[u8]>, masker: &Masker, limit_bytes: usize) -> Exports {
     let mut exports = Exports::default();
-    let mut room_bytes = EXPORTS_LIMIT_BYTES;
+    let mut room_bytes = limit_bytes;
     for (name, value) in changed {
         let Ok(value) = std::str::from_utf8(value) else {
             exports.note(name, "it is not UTF-8");
@@ -80,7 +79,7 @@ fn within_limits(changed: BTreeMap<&str, &[u8]>, masker: &Masker) -> Exports {
         }
         let needed_bytes = name.len() + value.len() + 2;
         if needed_bytes > room_bytes {
-            exports.note(name, "there is more than 16 KiB in all");
+            exports.note(name, &format!("there is more than {limit_bytes} bytes in all"));
             continue;
         }
         room_bytes -= needed_bytes;

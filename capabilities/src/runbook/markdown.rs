@@ -86,6 +86,34 @@ pub fn parse(markdown: &str) -> Result<Runbook, ParseError> {
     Ok(Runbook { title: reader.title, cells: reader.cells })
 }
 
+impl Cell {
+    /// The cell alone, as Markdown that [`parse`] reads as exactly this cell. `None`
+    /// where there is no such text, as when the cell holds what Markdown replaces.
+    pub fn alone(&self) -> Option<String> {
+        let mut attributes = BTreeMap::from([("name", serde_json::Value::from(self.name.as_str()))]);
+        for (name, is_set) in
+            [("idempotent", self.idempotent), ("excludeFromRunAll", self.exclude_from_run_all)]
+        {
+            if is_set {
+                attributes.insert(name, "true".into());
+            }
+        }
+        if let Some(timeout) = self.timeout {
+            attributes.insert("timeout", format!("{}ms", timeout.as_millis()).into());
+        }
+        let attributes = serde_json::to_string(&attributes).ok()?;
+        // Longer than what the cell itself begins a line with; backticks may not stand behind a fence of their own.
+        let longest = self.source.lines().map(|line| {
+            let line = line.trim_start();
+            line.len() - line.trim_start_matches('~').len()
+        });
+        let fence = "~".repeat(longest.max().unwrap_or_default().max(2) + 1);
+        let text = format!("{fence}{} {attributes}\n{}{fence}\n", self.language, self.source);
+        let read = parse(&text).ok()?;
+        (read.cells.as_slice() == std::slice::from_ref(self)).then_some(text)
+    }
+}
+
 impl Runbook {
     /// The cell of this name.
     pub fn cell(&self, name: &str) -> Option<&Cell> {

@@ -33,15 +33,18 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use executor::{CellOutcome, CellRun, Ended, Progress, Runner};
+pub use executor::{CellOutcome, CellRun, Ended, OutcomeLimits, Progress, Runner};
 pub use markdown::{Cell, ParseError, Runbook, parse};
 pub use root::{LoadError, RootError, RunbookRoot, Snapshot};
 
 /// The built-in executor and the version of its behaviour.
 pub const EXECUTOR: &str = "harmony-bash/1";
 
-/// The largest runbook: it travels as an activity's input (DESIGN 7).
+/// The largest runbook: it stands on record as a whole, and each of its cells in an activity's input.
 pub const SNAPSHOT_LIMIT_BYTES: usize = 256 * 1024;
 
 /// The most that is kept of a cell's output, both streams together (DESIGN 7).
 pub const TAIL_LIMIT_BYTES: usize = 16 * 1024;
+
+/// The most that a cell hands on, names and values together.
+pub const EXPORTS_LIMIT_BYTES: usize = 16 * 1024;

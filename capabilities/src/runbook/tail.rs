@@ -73,13 +73,16 @@ impl Tail {
     }
 }
 
-/// Cuts the tails of both streams so that they fit [`TAIL_LIMIT_BYTES`]
-/// together: half for each, and to one what the other leaves.
-pub(super) fn cut_to_fit(stdout: (String, u64), stderr: (String, u64)) -> (String, String) {
-    let half = TAIL_LIMIT_BYTES / 2;
-    let for_stderr = half.max(TAIL_LIMIT_BYTES.saturating_sub(stdout.0.len()));
+/// Cuts the tails of both streams so that they fit `limit_bytes` together: half for each, and to one what the other leaves.
+pub(super) fn cut_to_fit(
+    stdout: (String, u64),
+    stderr: (String, u64),
+    limit_bytes: usize,
+) -> (String, String) {
+    let half = limit_bytes / 2;
+    let for_stderr = half.max(limit_bytes.saturating_sub(stdout.0.len()));
     let stderr = cut(stderr.0, stderr.1, for_stderr);
-    let for_stdout = TAIL_LIMIT_BYTES - stderr.len();
+    let for_stdout = limit_bytes.saturating_sub(stderr.len());
     (cut(stdout.0, stdout.1, for_stdout), stderr)
 }
 

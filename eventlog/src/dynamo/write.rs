@@ -357,6 +357,12 @@ impl Transaction for Tx<'_> {
         }
         self.log.extend_lanes(&mut self.writing, org, plan)?;
         self.outbox(org, plan).await?;
+        if let Some(effect) = &job.effect {
+            let change =
+                Expression::new("SET outcome = :outcome", vec![(":outcome", s(effect.result.to_string()))]);
+            let place = effect_key(org, effect.key).item();
+            self.writing.update(&self.log.tables.incidents, place, change, Some("attribute_exists(pk)"))?;
+        }
         self.key(job, plan)
     }
 }

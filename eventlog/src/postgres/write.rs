@@ -5,7 +5,7 @@ use harmony_incidents::{EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, lo
 use harmony_protos::kind_name;
 use sqlx::PgConnection;
 
-use super::{catalog, column, lanes, read, unavailable};
+use super::{catalog, column, effects, lanes, read, unavailable};
 use crate::{
     append::{self, Found, Job, KeyRow, Plan, Projection, StreamTarget, Transaction},
     rebuild::Projections,
@@ -185,6 +185,9 @@ impl Transaction for PgConnection {
             erase(self, job.org, &plan.stream, erasure).await?;
         }
         lanes::extend(self, job.org, plan).await?;
+        if let Some(effect) = &job.effect {
+            effects::complete(self, job.org, effect.key, effect.result).await?;
+        }
         if let Some(Projection::Catalog(projection)) = &plan.projection {
             catalog::write(self, job.org, &plan.stream, projection, plan.stored_at.as_microsecond()).await?;
         }

@@ -249,9 +249,10 @@ const INSERT_TEXT: &str =
     "INSERT INTO texts (org, incident, seq, field, commitment, salt, text) VALUES (?, ?, ?, ?, ?, ?, ?);";
 const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, updated_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, waiting = excluded.waiting, updated_at_us = excluded.updated_at_us;";
 const INSERT_ITEM: &str = "INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, kind, name) DO NOTHING;";
+const COMPLETE: &str = "UPDATE effects SET result = ? WHERE org = ? AND key = ?;";
 const INSERT_KEY: &str = "INSERT INTO idempotency (org, key, incident, fingerprint, answer, first_seq, last_seq, run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
 
-/// Records, texts, projection, outbox and key, handed to the connection's thread at once: each time it is asked costs
+/// Records, texts, projection, outbox, an effect's result and key, handed to the connection's thread at once: each time it is asked costs
 /// two changes of thread, which is more than a row does.
 async fn insert(connection: &mut SqliteConnection, job: &Job<'_>, plan: &Plan) -> Result<(), LogError> {
     let mut statements = String::new();
@@ -267,6 +268,9 @@ async fn insert(connection: &mut SqliteConnection, job: &Job<'_>, plan: &Plan) -
         statements.push_str(PROJECT);
     }
     statements.push_str(&INSERT_ITEM.repeat(plan.outbox.len()));
+    if job.effect.is_some() {
+        statements.push_str(COMPLETE);
+    }
     statements.push_str(INSERT_KEY);
 
     let (org, stream) = (job.org.as_str(), plan.stream.as_str());
@@ -290,6 +294,9 @@ async fn insert(connection: &mut SqliteConnection, job: &Job<'_>, plan: &Plan) -
     for item in &plan.outbox {
         query = query.bind(org).bind(stream).bind(item.kind.name()).bind(&item.name);
         query = query.bind(item.payload.to_string()).bind(stored_at).bind(stored_at);
+    }
+    if let Some(effect) = &job.effect {
+        query = query.bind(effect.result.to_string()).bind(org).bind(effect.key);
     }
     let key = &plan.key;
     query = query.bind(org).bind(job.key).bind(&key.stream).bind(&key.fingerprint).bind(&key.answer);

@@ -148,3 +148,19 @@ fn selection_is_by_name_or_all_but_verification() {
     assert!(runbook.cell("a").is_some());
     assert!(runbook.cell("nope").is_none());
 }
+
+#[test]
+fn cell_stands_alone_as_it_was_read() {
+    let text = "# Title\n\n```sh { name=first idempotent=true timeout=1500ms }\r\necho 1\r\necho 2\r\n```\n\
+        > ~~~shell {\"name\":\"a \\\"b\\\" {c} ~~~ ```\",\"excludeFromRunAll\":true}\n> echo \"a\\tb &amp;\"\n> ~~~\n\n\
+        1. step\n\n   ````Bash{ name='third' }\n   echo '```'\n   ~~~~~ not a fence\n   ~~~~~~\n   ````\n\n\
+        ```sh { name=empty }\n```\n\n\
+        ```sh { name=indented }\n    deep\n\n\n  ---\n# heading\n<!--\n```\n";
+    let runbook = parse(text).unwrap();
+    assert_eq!(runbook.cells.len(), 5);
+    for cell in &runbook.cells {
+        let alone = cell.alone().unwrap_or_else(|| panic!("{cell:?}"));
+        assert_eq!(parse(&alone).unwrap().cells, std::slice::from_ref(cell), "{alone}");
+        assert!(alone.len() < cell.source.len() + 100, "{alone}");
+    }
+}

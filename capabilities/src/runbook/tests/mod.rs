@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{CellOutcome, CellRun, Ended, Progress, Runner};
+use super::{CellOutcome, CellRun, Ended, OutcomeLimits, Progress, Runner};
 
 /// One cell named `it` with these commands.
 fn runbook(commands: &str) -> String {
@@ -32,6 +32,7 @@ fn run_of(commands: &str) -> CellRun {
         secrets: BTreeMap::new(),
         workdir: std::env::temp_dir(),
         timeout: Duration::from_secs(20),
+        limits: OutcomeLimits::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 use super::{outcome, outcome_of, run_of};
-use crate::runbook::{CellRun, Ended, Progress, Runner, TAIL_LIMIT_BYTES};
+use crate::runbook::{CellRun, Ended, OutcomeLimits, Progress, Runner, TAIL_LIMIT_BYTES};
 
 const SECRET: &str = "Tr0ub4dor&3-is-long-enough";
 
@@ -132,4 +132,20 @@ async fn progress_tells_the_last_line_of_whoever_spoke() {
     let expected = [(4, "one".to_owned()), (10, "two".to_owned()), (311, "y".repeat(200))];
     let expected = expected.map(|(output_bytes, last_line)| Progress { output_bytes, last_line });
     assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_cell_fits_the_limits_of_its_run() {
+    let limits = OutcomeLimits { tail_bytes: 400, exports_bytes: 20 };
+    let commands = "seq 1 2000; seq 1 2000 >&2; export SHORT=1 LONG=0123456789012345678901234567890";
+    let outcome = outcome_of(CellRun { limits, ..run_of(commands) }).await;
+    let together = outcome.stdout_tail.len() + outcome.stderr_tail.len();
+    assert!(together <= 400, "{together}");
+    assert!(outcome.stdout_tail.ends_with("1999\n2000\n"), "{}", outcome.stdout_tail);
+    assert_eq!(outcome.exported, BTreeMap::from([("SHORT".to_owned(), "1".to_owned())]));
+    assert!(
+        outcome.stderr_tail.contains("LONG is not carried on: there is more than 20 bytes"),
+        "{}",
+        outcome.stderr_tail
+    );
 }
