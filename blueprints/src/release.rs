@@ -600,7 +600,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
         });
         let scope = Scope { stream: incident, ..self.run.at("incident") };
         let command = Command::Record { payload: payload(done) };
-        let request = AppendRequest { scope, command, order: None };
+        let request = AppendRequest { scope, command, order: None, alone: false };
         if let Err(refusal) = patiently(self.run.ctx, LogAppend, &request).await?.answer {
             self.run.warn(refusal.to_string());
         }
