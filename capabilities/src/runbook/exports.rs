@@ -79,7 +79,12 @@ fn within_limits(changed: BTreeMap<&str, &[u8]>, masker: &Masker, limit_bytes: u
         }
         let needed_bytes = name.len() + value.len() + 2;
         if needed_bytes > room_bytes {
-            exports.note(name, &format!("there is more than {limit_bytes} bytes in all"));
+            let limit = if limit_bytes.is_multiple_of(1024) {
+                format!("{} KiB", limit_bytes / 1024)
+            } else {
+                format!("{limit_bytes} bytes")
+            };
+            exports.note(name, &format!("there is more than {limit} in all"));
             continue;
         }
         room_bytes -= needed_bytes;

@@ -264,7 +264,7 @@ async fn copied(world: &World) {
 }
 
 async fn every_kind_of_text_goes_with_its_copies(on: Backend) {
-    let parts = ["Miller", "4711", "her order was lost"];
+    let parts = ["Miller", "card 4711", "her order was lost"];
     for (field, command) in ways() {
         let world = World::told(on).await;
         let (is_last, seq) =
