@@ -137,7 +137,7 @@ async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
     let command = Command::OpenGate { request: Box::new(request(run, &plan)) };
     let wakes = wakes(run);
     let opened = run.append_full(&format!("{}/open", plan.step), command).await?;
-    await_opened(run, plan, opened, wakes).await
+    Box::pin(await_opened(run, plan, opened, wakes)).await
 }
 
 /// Waits until a gate is settled that was opened with this answer, after so many wake-ups.
@@ -200,9 +200,9 @@ pub(crate) async fn await_opened<W: Blueprint>(
     run.ctx.upsert_search_attributes(approval(settled.status));
     let announcement = Announcement::of(run.ctx, settled.clone(), pages?);
     if run.follows(revision::TOLD_BESIDE) {
-        run.beside(async move |run, over| tell(run, &plan, announcement, &over).await);
+        run.beside(async move |run, over| Box::pin(tell(run, &plan, announcement, &over)).await);
     } else {
-        tell_in_time(run, &plan, announcement).await?;
+        Box::pin(tell_in_time(run, &plan, announcement)).await?;
     }
     Ok(outcome(settled))
 }

@@ -420,12 +420,11 @@ impl Command {
     /// left out: what was judged is the same decision. So are levels and severity of a gate: it keeps its first.
     pub fn differing(&self, known: &BTreeMap<String, String>) -> Vec<String> {
         let mut fields = differing(known, &self.fingerprint());
-        match self {
-            Self::Decide { .. } => fields.retain(|name| name != "input.payload.Ok.timestamp"),
-            Self::OpenGate { .. } => {
-                fields.retain(|name| name != "request.levels" && name != "request.severity");
-            }
-            _ => {}
+        if matches!(self, Self::Decide { .. }) {
+            fields.retain(|name| name != "input.payload.Ok.timestamp");
+        }
+        if matches!(self, Self::OpenGate { .. }) {
+            fields.retain(|name| name != "request.levels" && name != "request.severity");
         }
         fields
     }

@@ -204,11 +204,15 @@ async fn a_release_of_three_cells_goes_out_through_its_gate_and_back_for_its_inc
     let run = run_of(&world, &back).await;
     assert_eq!(run["outcome"], "succeeded", "{run}");
     assert_eq!(lines(&trace)[6..], ["drain 1.0.0", "switch 1.0.0", "warm-up 1.0.0"]);
-    let actions = world.incident(&incident).await["actions"].clone();
-    let label = "Roll back to ledger 1.0.0 in production";
-    let done = actions.as_array().unwrap().iter().find(|one| one["label"] == label);
-    assert_eq!(done.unwrap()["status"], "EXECUTED", "{actions}");
-    let rolled_back = world.get(&format!("releases?serviceId=svc-ledger")).await;
+    let done = world
+        .until("the rollback among the incident's actions", async || {
+            let incident = world.incident(&incident).await;
+            let actions = incident["actions"].as_array().unwrap().clone();
+            actions.into_iter().find(|one| one["label"] == "Roll back to ledger 1.0.0 in production")
+        })
+        .await;
+    assert_eq!(done["status"], "EXECUTED", "{done}");
+    let rolled_back = world.get("releases?serviceId=svc-ledger").await;
     let rolled_back = rolled_back["releases"].as_array().unwrap();
     let bad = rolled_back.iter().find(|one| one["id"] == bad.as_str()).unwrap();
     assert_eq!((&bad["standing"], &bad["replacedBy"]), (&json!("rolledBack"), &json!(back)), "{bad}");

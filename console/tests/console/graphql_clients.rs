@@ -33,7 +33,7 @@ async fn scripts() -> Option<&'static Path> {
         let node = Command::new("node").arg("--version").output().await;
         if found.is_err() || node.is_err() {
             assert!(std::env::var_os("CI").is_none(), "there is no node and npm here");
-            println!("SKIPPED: there is no node and npm here (apt-get install nodejs npm)");
+            eprintln!("SKIPPED: there is no node and npm here (apt-get install nodejs npm)");
             return None;
         }
         let cache = std::env::var_os("XDG_CACHE_HOME")
