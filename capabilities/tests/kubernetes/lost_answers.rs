@@ -49,7 +49,8 @@ async fn pass(State(between): State<Between>, request: Request<Body>) -> Respons
     parts.headers.remove("host");
     let request = Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     let answer = between.client.send(request).await.unwrap();
-    if is_apply {
+    // What was refused, since a controller wrote in between, is tried again by whoever hears of that.
+    if is_apply && answer.status().is_success() {
         between.applies.fetch_add(1, Ordering::Relaxed);
         if between.after.swap(false, Ordering::Relaxed) {
             return broken();

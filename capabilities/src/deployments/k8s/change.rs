@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::objects::{RollingUpdate, Workload};
+use super::objects::{REVISION, RollingUpdate, Workload};
 use super::{NAME, Place, RELEASE, is_name};
 use crate::deployments::{Applied, Deployment, DeploymentError, FieldConflict, Plan, Target};
 
@@ -264,8 +264,10 @@ pub(super) fn others(before: &Value, after: &Value, container: &str) -> Vec<Stri
         };
         differences(&at(before), &at(after), &path.join("."), &mut changed);
     }
+    // The Deployment's own controller counts revisions, at whatever moment it comes to it.
     let ours = [
         format!("metadata.annotations[{RELEASE}]"),
+        format!("metadata.annotations[{REVISION}]"),
         format!("spec.template.spec.containers[{container}].image"),
     ];
     changed.retain(|path| !ours.contains(path));
@@ -355,7 +357,9 @@ mod tests {
     fn other_differences_are_named_and_their_values_are_not() {
         let object = |image: &str, more: Value| {
             json!({
-                "metadata": { "annotations": { RELEASE: image }, "labels": more["labels"], "generation": 3 },
+                "metadata": {
+                    "annotations": { RELEASE: image, REVISION: image }, "labels": more["labels"], "generation": 3
+                },
                 "spec": { "template": { "spec": { "containers": [
                     { "name": "app", "image": image, "env": more["env"], "args": more["args"] },
                     { "name": "side", "image": "side" },

@@ -12,7 +12,7 @@ use crate::error::CallError;
 use crate::transport::Operation;
 
 pub(super) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
-const REVISION: &str = "deployment.kubernetes.io/revision";
+pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// Reads an object out of an answer that was JSON.
 pub(super) fn read<T: DeserializeOwned>(operation: Operation, whole: &Value) -> Result<T, CallError> {
