@@ -78,11 +78,12 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
         anchor: gate.gate_id.replace(|one: char| !one.is_ascii_alphanumeric(), "-"),
         incident: state.incident.clone(),
         title: visible::line(&views::text(state.title.as_ref())),
-        severity: match gate.severity() {
-            Severity::Unspecified => state.severity(),
-            of_the_gate => of_the_gate,
-        }
-        .as_str_name(),
+        severity: match (gate.severity(), state.incident.starts_with("svc/")) {
+            // A release has none; that of the incident that it names stands there.
+            (Severity::Unspecified, true) => "",
+            (Severity::Unspecified, false) => state.severity().as_str_name(),
+            (of_the_gate, _) => of_the_gate.as_str_name(),
+        },
         blueprint: gate.blueprint.clone(),
         action: visible::line(&view.action),
         reason: visible::visible(&view.request_reason),
