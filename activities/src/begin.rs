@@ -4,10 +4,13 @@
 //! with a final failure that names the field; everything else ends REFUSED, on record.
 
 use harmony_blueprints::{
-    contracts::{BeginReply, BeginRequest, Brief, Scope},
+    contracts::{BeginReply, BeginRequest, Brief, RollbackOffer, Scope},
     revision,
 };
-use harmony_catalog::suspects::{DEFAULT_WINDOW, Declared, Suspect, suspects};
+use harmony_catalog::{
+    suspects::{DEFAULT_WINDOW, Declared, Suspect, suspects},
+    views::{self, Standing},
+};
 use harmony_eventlog::{LogError, catalog::surroundings};
 use harmony_incidents::{
     Answer, Command, IncidentId, OrgId, Principal, Right, StreamId, Subject, WorkflowId, WorkflowType,
@@ -110,35 +113,52 @@ impl Services {
         };
         scope.attempt = attempt;
         let state = self.state(&scope).await?;
-        let suspects = match kind {
+        let (suspects, rollback) = match kind {
             Some(WorkflowType::Initiate) => self.suspects(&scope, &state).await?,
-            _ => vec![],
+            _ => (vec![], None),
         };
         Ok(BeginReply {
             scope,
             refused,
-            incident: Brief { suspects, ..brief(&state) },
+            incident: Brief { suspects, rollback, ..brief(&state) },
             patience_ms: milliseconds(rules.policy.step_patience),
             missing_for_review: missing_for_review(&state, rules.rules()),
             revision: revision::LATEST,
         })
     }
 
-    /// The releases that may have caused an incident, for its first message.
-    async fn suspects(&self, scope: &Scope, state: &IncidentState) -> Result<Vec<String>, ActivityError> {
+    /// The releases that may have caused an incident, for its first message, and which of them its button rolls back:
+    /// the likeliest that is still what its environment has, where something else was active before it.
+    async fn suspects(
+        &self,
+        scope: &Scope,
+        state: &IncidentState,
+    ) -> Result<(Vec<String>, Option<RollbackOffer>), ActivityError> {
         let around = match surroundings(&*self.log, &scope.org, state).await {
             // A store without a catalog suspects nothing.
-            Err(LogError::NoCatalog) => return Ok(vec![]),
+            Err(LogError::NoCatalog) => return Ok((vec![], None)),
             found => found.map_err(|error| failure::log(&error))?,
         };
         let found = suspects(&Declared::from(state), &around.services, &around.environments, DEFAULT_WINDOW);
         let line = |one: Suspect<'_>| {
-            let version =
-                if one.release.version.is_empty() { &one.release.sha } else { &one.release.version };
+            let label = views::label(&one.release.version, &one.release.sha);
             let (service, id) = (&one.service.name, &one.release.release_id);
-            visible::line(&format!("{service} {version} ({id}): {}", one.reason))
+            visible::line(&format!("{service} {label} ({id}): {}", one.reason))
         };
-        Ok(found.into_iter().take(SUSPECTS).map(line).collect())
+        let offer = |one: &Suspect<'_>| {
+            let before = views::active_before(one.service, one.release)?;
+            let is_current = views::standing(one.service, one.release) == Some(Standing::Current);
+            is_current.then(|| RollbackOffer {
+                release_id: one.release.release_id.clone(),
+                before: visible::line(&format!(
+                    "{} {}",
+                    one.service.name,
+                    views::label(&before.version, &before.sha)
+                )),
+            })
+        };
+        let rollback = found.iter().take(SUSPECTS).find_map(offer);
+        Ok((found.into_iter().take(SUSPECTS).map(line).collect(), rollback))
     }
 
     /// An attestation that is there must hold; a start without one was made by hand.
@@ -258,6 +278,7 @@ fn brief(state: &IncidentState) -> Brief {
         public_components: state.public_components.clone(),
         links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
         suspects: vec![],
+        rollback: None,
     }
 }
 

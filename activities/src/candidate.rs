@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::{
     begin::milliseconds,
-    effects::{Hold, busy, heard_of, made},
+    effects::{Hold, busy, made, with_heartbeat},
     failure,
     flags::capability_flag,
     services::{PagingService, Services},
@@ -176,7 +176,7 @@ impl Services {
             Begin::Done(result) => page_result(&hold, result)?,
             Begin::Busy(left) => return Err(busy(left)),
             Begin::Fresh | Begin::Again => {
-                let outcome = heard_of(ctx, self.send_page(paging, org, &stored, key)).await;
+                let outcome = with_heartbeat(ctx, self.send_page(paging, org, &stored, key)).await;
                 self.end_page(&candidate, &hold, again, outcome).await?
             }
         };
@@ -206,7 +206,8 @@ impl Services {
         }
         let Some(paging) = &self.paging else { return Ok(skipped("PagerDuty is not configured")) };
         // Resolved twice it is resolved once.
-        let resolved = heard_of(ctx, async { paging.pagerduty.resolve(&dismissed.page_id).await }).await;
+        let resolved =
+            with_heartbeat(ctx, async { paging.pagerduty.resolve(&dismissed.page_id).await }).await;
         let resolved = resolved.map_err(|error| failure::call(&error))?;
         Ok(made(&resolved.id, &[], &resolved.html_url))
     }

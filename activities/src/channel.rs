@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
     self as contracts, Ask, CandidateRef, ChannelDraft, ChannelRef, Effect, Invitation, Notice, PagingDraft,
-    PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, Scope, Settle,
-    SeverityOf, StepReply, TopicDraft, capability,
+    PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, RollbackOffer, Scope,
+    Settle, SeverityOf, StepReply, TopicDraft, capability,
 };
 use harmony_capabilities::{
     error::{Attempt, CallError},
@@ -36,6 +36,8 @@ const NAME_LIMIT: usize = 80;
 const SECTION_LIMIT: usize = 2_900;
 /// How many sections what a gate covers may take here. A message has at most 50 blocks.
 const COVER_SECTIONS: usize = 10;
+/// Slack's limit for the text of a button.
+const BUTTON_CHARS: usize = 75;
 /// Of why something is asked; the console shows all of it.
 const REASON_CHARS: usize = 1_000;
 const NOT_CONFIGURED: &str = "Slack is not configured";
@@ -269,7 +271,7 @@ impl Services {
         let rules = self.rules.current();
         let about = match &notice.ask {
             Some(Ask::Decide(_)) => self.about(scope).await?,
-            Some(Ask::Remind(_) | Ask::SignOff { .. }) | None => String::new(),
+            Some(Ask::Remind(_) | Ask::SignOff { .. } | Ask::Changes { .. }) | None => String::new(),
         };
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
         let mut notice = notice.clone();
@@ -533,6 +535,7 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
             let roles = slack::escape(&gate.required_roles.join(" or "));
             vec![section(&format!("Who may decide: {roles} {who}\nUntil {}.", deadline(gate)))]
         }
+        Some(Ask::Changes { rollback }) => changes(scope, rollback.as_ref(), setting),
         Some(Ask::SignOff { digest }) => {
             let value = json!({ "org": scope.org, "incidentId": scope.stream, "digest": digest });
             vec![json!({
@@ -542,6 +545,40 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
             })]
         }
     }
+}
+
+/// Where what changed is looked at, and a button for the release that can be rolled back: it proposes that, and the
+/// gate decides.
+fn changes(scope: &Scope, rollback: Option<&RollbackOffer>, setting: &Setting<'_>) -> Vec<Value> {
+    let mut blocks = Vec::new();
+    match setting.console {
+        Some(console) => {
+            let mut page = console.clone();
+            if let Ok(mut path) = page.path_segments_mut() {
+                path.pop_if_empty().extend([
+                    "orgs",
+                    scope.org.as_str(),
+                    "incidents",
+                    scope.stream.to_string().as_str(),
+                ]);
+            }
+            page.set_fragment(Some("changes"));
+            blocks.push(section(&format!("<{page}|Show changes>")));
+        }
+        None => blocks.push(section(&format!("Show changes: `harmony incident changes {}`", scope.stream))),
+    }
+    if let Some(RollbackOffer { release_id, before }) = rollback {
+        let value = json!({ "org": scope.org, "incidentId": scope.stream, "releaseId": release_id });
+        let label = format!("Roll back to {before}");
+        // Slack takes no longer text on a button.
+        let label: String = label.chars().take(BUTTON_CHARS).collect();
+        blocks.push(json!({
+            "type": "actions",
+            "block_id": "changes",
+            "elements": [button("roll-back", &label, Some("danger"), &value)],
+        }));
+    }
+    blocks
 }
 
 /// The Slack users who may decide at this level.
@@ -755,6 +792,34 @@ mod tests {
         }
         let (_, buttons) = asked("Run a.md", &[&"x".repeat(3_000)]);
         assert_eq!(buttons, ["reject"]);
+    }
+
+    #[test]
+    fn what_changed_is_linked_and_a_release_that_can_be_is_rolled_back_by_a_button() {
+        let console = "https://harmony.example.com/below/".parse().unwrap();
+        let nobody = Directory::default();
+        let with = |console, rollback: Option<RollbackOffer>| {
+            let setting = Setting { directory: &nobody, console, about: String::new() };
+            let ask = Ask::Changes { rollback };
+            message(&scope("default"), "Checkout fails", &[], None, Some(&ask), &setting).blocks
+        };
+        let offer = RollbackOffer {
+            release_id: "rel-2".to_owned(),
+            before: "checkout ".to_owned() + &"9".repeat(90),
+        };
+        let blocks = with(Some(&console), Some(offer));
+        let link =
+            "<https://harmony.example.com/below/orgs/default/incidents/INC-2026-0001#changes|Show changes>";
+        assert_eq!(blocks[1]["text"]["text"], link);
+        let button = &blocks[2]["elements"][0];
+        assert_eq!(button["action_id"], "roll-back");
+        let value: Value = serde_json::from_str(button["value"].as_str().unwrap()).unwrap();
+        assert_eq!(value, json!({ "org": "default", "incidentId": "INC-2026-0001", "releaseId": "rel-2" }));
+        let label = button["text"]["text"].as_str().unwrap();
+        assert!(label.starts_with("Roll back to checkout 999") && label.chars().count() <= 75, "{label}");
+        let blocks = with(None, None);
+        assert_eq!(blocks.len(), 2, "no button where nothing can be rolled back");
+        assert_eq!(blocks[1]["text"]["text"], "Show changes: `harmony incident changes INC-2026-0001`");
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Services {
         match self.open(scope, capability, &hold).await? {
             Opened::Over(reply) => Ok(reply),
             Opened::Ours { again } => {
-                let outcome = heard_of(ctx, act()).await;
+                let outcome = with_heartbeat(ctx, act()).await;
                 let made = self.close(scope, capability, &hold, again, outcome).await?;
                 self.settled(scope, capability, &made, Some(&hold)).await?;
                 Ok(made)
@@ -124,18 +124,18 @@ impl Services {
         let (reply, open) = match self.open(scope, capability, &hold).await? {
             Opened::Over(reply) => return Ok(reply),
             Opened::Ours { again: false } => {
-                let outcome = heard_of(ctx, effect.send()).await;
+                let outcome = with_heartbeat(ctx, effect.send()).await;
                 (self.close(scope, capability, &hold, false, outcome).await?, Some(&hold))
             }
             Opened::Ours { again: true } => {
-                let outcome = heard_of(ctx, self.again(scope, &hold, effect)).await?;
+                let outcome = with_heartbeat(ctx, self.again(scope, &hold, effect)).await?;
                 let repeated = outcome.as_ref().is_ok_and(|made| made.repeated);
                 let outcome = outcome.map(|made| made.reply);
                 let reply = self.close(scope, capability, &hold, true, outcome).await?;
                 if repeated {
                     // Looking for a twin takes a while: the result is not lost with it.
                     self.complete(scope, &hold, &reply).await?;
-                    (heard_of(ctx, self.swept(effect, reply)).await, None)
+                    (with_heartbeat(ctx, self.swept(effect, reply)).await, None)
                 } else {
                     (reply, Some(&hold))
                 }
@@ -444,7 +444,7 @@ pub(crate) fn busy(left: Duration) -> ActivityError {
 }
 
 /// Heartbeats while it runs, so that a killed worker is noticed soon.
-pub(crate) async fn heard_of<T>(ctx: &ActivityContext, effect: impl Future<Output = T>) -> T {
+pub(crate) async fn with_heartbeat<T>(ctx: &ActivityContext, effect: impl Future<Output = T>) -> T {
     let mut effect = pin!(effect);
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     loop {

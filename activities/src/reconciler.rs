@@ -8,10 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use harmony_catalog::judge::flow_of;
-use harmony_eventlog::{
-    Append, Filter, LogError, Place, SharedLog, StreamState, Target,
-    catalog::{CatalogFilter, CatalogKind},
-};
+use harmony_eventlog::{Append, Filter, LogError, Place, SharedLog, Target, catalog::running_services};
 use harmony_incidents::{
     Answer, Command, HasStatus, IncidentId, OrgId, RulesSource, RunStatus, ServiceId, StreamId, WorkflowId,
     command::Context,
@@ -128,37 +125,14 @@ impl Reconciler {
     /// The runs of releases, by the services in whose streams they stand.
     async fn running_releases(&self, org: &OrgId) -> Result<Vec<(StreamId, BlueprintState)>, LogError> {
         let mut all = Vec::new();
-        let mut after = None;
-        loop {
-            let filter = CatalogFilter {
-                kind: CatalogKind::Service,
-                ids: vec![],
-                search: None,
-                retired: true,
-                running: true,
-                after,
-                limit: PAGE,
-            };
-            let page = match self.log.catalog(org, &filter).await {
-                // A store without a catalog has no releases that run.
-                Err(LogError::NoCatalog) => return Ok(all),
-                found => found?,
-            };
-            let full = page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
-            let mut last = None;
-            for service in page.into_iter().filter_map(StreamState::service) {
-                let Ok(id) = service.id.parse::<ServiceId>() else { continue };
-                last = Some(service.id.clone());
-                let open = |one: &BlueprintState| one.status().is_some_and(RunStatus::is_open);
-                let stream = StreamId::from(id);
-                let flow = flow_of(&service);
-                all.extend(flow.blueprints.into_iter().filter(open).map(|one| (stream.clone(), one)));
-            }
-            if !full || last.is_none() {
-                return Ok(all);
-            }
-            after = last;
+        for service in running_services(&*self.log, org).await? {
+            let Ok(id) = service.id.parse::<ServiceId>() else { continue };
+            let open = |one: &BlueprintState| one.status().is_some_and(RunStatus::is_open);
+            let stream = StreamId::from(id);
+            let flow = flow_of(&service);
+            all.extend(flow.blueprints.into_iter().filter(open).map(|one| (stream.clone(), one)));
         }
+        Ok(all)
     }
 
     /// Why a workflow does not go on; `None` where it does, or where Temporal does not tell.

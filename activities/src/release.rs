@@ -17,6 +17,7 @@ use harmony_capabilities::deployments::{
 use harmony_catalog::{
     Command,
     entity::LogEntry,
+    views,
     windows::{ReleaseAction, ReleaseQuestion, ReleaseVerdict, RollbackClaim},
     words::{PolicyOutcome, RunOutcome},
 };
@@ -37,7 +38,7 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
-use crate::{effects::heard_of, failure, services::Services};
+use crate::{effects::with_heartbeat, failure, services::Services};
 
 /// How long one look at an applied release goes on before the workflow hears that it is still under way.
 const FOLLOWED: Duration = Duration::from_mins(5);
@@ -117,7 +118,7 @@ impl ReleaseActivities {
     ) -> Result<DeploymentPlan, ActivityError> {
         let order = effect.args;
         let adapter = self.0.adapter(&order)?;
-        let planned = heard_of(&ctx, adapter.plan(&target(&order)?, &deployment(&order))).await;
+        let planned = with_heartbeat(&ctx, adapter.plan(&target(&order)?, &deployment(&order))).await;
         let Plan { steps, document, .. } = planned.map_err(|error| deployment_failed(&error))?;
         Ok(DeploymentPlan { steps, document })
     }
@@ -133,7 +134,7 @@ impl ReleaseActivities {
         self.0.may_apply(&scope, &order, &plan).await?;
         let adapter = self.0.adapter(&order)?;
         let plan = Plan { adapter: adapter.name(), steps: plan.steps, document: plan.document };
-        let applied = heard_of(&ctx, adapter.apply(&target(&order)?, &deployment(&order), &plan)).await;
+        let applied = with_heartbeat(&ctx, adapter.apply(&target(&order)?, &deployment(&order), &plan)).await;
         let applied = applied.map_err(|error| deployment_failed(&error))?;
         let detail = if applied.reference.is_empty() {
             applied.detail
@@ -153,7 +154,7 @@ impl ReleaseActivities {
         let Effect { scope, args: order } = effect;
         let stopped = ctx.cancelled();
         tokio::select! {
-            standing = heard_of(&ctx, self.0.follow_release(&scope, &order)) => standing,
+            standing = with_heartbeat(&ctx, self.0.follow_release(&scope, &order)) => standing,
             () = stopped => Ok(Standing::Running),
         }
     }
@@ -233,10 +234,9 @@ impl Services {
             Err(LogError::Refused(refusal)) => return Ok(StartReply::Refused(refusal.to_string())),
             Err(error) => return Err(failure::log(&error)),
         }
-        let version = if release.version.is_empty() { &release.sha } else { &release.version };
         Ok(StartReply::Started(Box::new(ReleaseBrief {
             run_id: order.run_id.clone(),
-            title: format!("{} {version}", service.name),
+            title: format!("{} {}", service.name, views::label(&release.version, &release.sha)),
             environment: environment.name.clone(),
             rolls_back: release.rolls_back.clone(),
             incident: self.incident_brief(&org, &release).await?,
@@ -385,7 +385,7 @@ impl Services {
         if said.as_deref() == Some(verdict.outcome.name()) {
             return Ok(reply(verdict));
         }
-        // Somebody changed the files in between: nobody was asked about what they say now.
+        // Somebody changed the files in between: what they say now is not what was shown.
         Ok(PolicyReply {
             outcome: PolicyOutcome::Refuse,
             reason: "the environment's policies were changed while they were asked: start it again"

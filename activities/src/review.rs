@@ -6,6 +6,7 @@
 use harmony_blueprints::contracts::{PublishDraft, RenderReply, RenderRequest, Scope, StepReply, capability};
 use harmony_blueprints::messages::PageTarget;
 use harmony_capabilities::confluence::{PageDraft, markdown_to_storage};
+use harmony_catalog::views;
 use harmony_eventlog::Entry;
 use harmony_incidents::{
     LinkName,
@@ -225,7 +226,7 @@ fn markdown(
         state.changes.iter().filter(|one| matches!(one.relation(), Relation::Caused | Relation::Related));
     let changes: Vec<Value> = linked
         .map(|one| {
-            let label = if one.version.is_empty() { &one.sha } else { &one.version };
+            let label = views::label(&one.version, &one.sha);
             json!({
                 "release": format!("{} ({label})", one.release_id), "service": one.service_id,
                 "environment": one.environment_id, "status": words::release_status(one.status()),

@@ -316,6 +316,19 @@ pub struct Brief {
     /// Releases that may have caused it, the likeliest first, each with the reason, in one line; for initiate alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspects: Vec<String>,
+    /// The likeliest of them that can be rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackOffer>,
+}
+
+/// A suspected release that a button may propose to roll back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackOffer {
+    /// The suspected release.
+    pub release_id: String,
+    /// What would run again, such as `checkout 2.4.0`.
+    pub before: String,
 }
 
 /// `log.append`.
@@ -770,6 +783,12 @@ pub enum Ask {
     SignOff {
         /// In hex.
         digest: String,
+    },
+    /// Look at what changed before the incident, and roll a suspected release back.
+    Changes {
+        /// The one that the button is for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollback: Option<RollbackOffer>,
     },
 }
 

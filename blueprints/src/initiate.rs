@@ -15,7 +15,7 @@ use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue, wo
 
 use crate::{
     contracts::{
-        ChannelDraft, ChannelOpen, Notice, PagingDraft, PagingOpen, PublicDraft, PublicOpen, StepReply,
+        Ask, ChannelDraft, ChannelOpen, Notice, PagingDraft, PagingOpen, PublicDraft, PublicOpen, StepReply,
         capability,
     },
     desk::{Blueprint, blueprint},
@@ -125,7 +125,8 @@ async fn first_update<W: Blueprint>(run: &Run<'_, W>, paging: &Option<StepReply>
         lines,
         output: None,
         pin: true,
-        ask: None,
+        ask: (!run.incident.suspects.is_empty())
+            .then(|| Ask::Changes { rollback: run.incident.rollback.clone() }),
     };
     run.notice("first-update", notice).await
 }

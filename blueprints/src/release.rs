@@ -350,7 +350,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
 
     /// From Promoting to its end.
     async fn carry_out(&self, verdict: &PolicyReply, outcome: &Outcome, proposed: &Proposed) -> Flow<End> {
-        // A gate may have taken hours; what nobody was asked about may have closed meanwhile.
+        // A gate may have taken hours; windows and freezes may have closed meanwhile.
         if verdict.outcome == PolicyOutcome::Proceed && *outcome != Outcome::NotNeeded {
             match self.policies_again().await? {
                 Ok(()) => {}

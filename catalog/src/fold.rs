@@ -225,6 +225,9 @@ fn apply(state: &mut ServiceState, record: &Record, kind: &Kind) {
             if !p.run_id.is_empty() {
                 release.run_id.clone_from(&p.run_id);
             }
+            if let Some(url) = &p.url {
+                release.url.clone_from(url);
+            }
             if is_settled(p.to()) {
                 release.settled_at_us = told_at(p.at_us, at);
                 let environment = release.environment_id.clone();

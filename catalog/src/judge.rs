@@ -21,6 +21,7 @@ use harmony_incidents::{
     words::authority_name,
 };
 
+pub use release::not_settled;
 pub use run::flow_of;
 
 use release::{Change, change_release, create, link_change, not_after};
@@ -98,7 +99,8 @@ pub fn judge_service(
         Command::RetireService { reason } => retire_service(state, reason)?,
         Command::CreateRelease { release } => create(state, release, context, facts)?,
         Command::ChangeRelease { release, to, reason, at, run_id } => {
-            let change = Change { to: *to, reason, at: not_after(*at, context), run: run_id.as_ref() };
+            let at = not_after(*at, context);
+            let change = Change { to: *to, reason, at, run: run_id.as_ref(), url: None };
             change_release(state, release, &change, facts)?
         }
         Command::StartRun { run_id, kind, release, env, workflow_id, adapter, dry_run, attempt } => {

@@ -77,6 +77,11 @@ impl ReleaseView {
     }
 }
 
+/// What people call a release: its version, or else its sha.
+pub fn label<'a>(version: &'a str, sha: &'a str) -> &'a str {
+    if version.is_empty() { sha } else { version }
+}
+
 /// When a release came to be what it is: settled, or else created. Of two at one moment the later record counts.
 fn moment(release: &ReleaseState) -> (i64, u64) {
     let at = if release.settled_at_us == 0 { release.created_at_us } else { release.settled_at_us };

@@ -5,10 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_catalog::judge::flow_of;
-use harmony_eventlog::{
-    Filter, LogError, StreamState,
-    catalog::{CatalogFilter, CatalogKind},
-};
+use harmony_eventlog::{Filter, catalog::running_services};
 use harmony_incidents::{
     Command, GateStatus, HasStatus, OrgId, Right, StreamId,
     command::Decision,
@@ -42,25 +39,32 @@ pub(crate) async fn waiting(app: &App, org: &OrgId) -> Result<Vec<IncidentState>
 
 /// The gates of the releases that are on their way.
 async fn waiting_releases(app: &App, org: &OrgId) -> Result<Vec<IncidentState>, ApiError> {
-    /// Services with a release on its way, of one read; more at once are no installation that people decide for.
-    const PAGE: u32 = 500;
-    let filter = CatalogFilter {
-        kind: CatalogKind::Service,
-        ids: vec![],
-        search: None,
-        retired: true,
-        running: true,
-        after: None,
-        limit: PAGE,
-    };
-    let services = match app.doors.log.catalog(org, &filter).await {
-        // A store without a catalog has no releases.
-        Err(LogError::NoCatalog) => return Ok(vec![]),
-        found => found?,
-    };
     let waits = |flow: &IncidentState| flow.gates.iter().any(|gate| gate.is(GateStatus::Pending));
-    let flows = services.into_iter().filter_map(StreamState::service).map(|service| flow_of(&service));
-    Ok(flows.filter(waits).collect())
+    let services = running_services(&*app.doors.log, org).await?;
+    Ok(services.iter().map(flow_of).filter(waits).collect())
+}
+
+/// The gates that wait of releases that are meant to end an incident, each with the state that it is judged by.
+pub(crate) async fn releases_for(
+    app: &App,
+    org: &OrgId,
+    incident: &str,
+) -> Result<Vec<(IncidentState, GateState)>, ApiError> {
+    let mut found = Vec::new();
+    for service in running_services(&*app.doors.log, org).await? {
+        let is_meant = |gate: &GateState| {
+            let release = views::release_of(&gate.workflow_id);
+            service
+                .releases
+                .iter()
+                .any(|one| one.incident == incident && release.as_ref() == Some(&one.release_id))
+        };
+        let flow = flow_of(&service);
+        let gates = flow.gates.iter().filter(|gate| gate.is(GateStatus::Pending) && is_meant(gate)).cloned();
+        let gates: Vec<GateState> = gates.collect();
+        found.extend(gates.into_iter().map(|gate| (flow.clone(), gate)));
+    }
+    Ok(found)
 }
 
 /// `GET …/approvals`: gates that wait, newest first.

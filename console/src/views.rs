@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use harmony_eventlog::Entry;
 use harmony_incidents::{
-    GateStatus, HasStatus, RunStatus, approvals,
+    GateStatus, HasStatus, RunStatus, StreamId, Subject, WorkflowId, approvals,
     command::GateView,
     log::{
         ActionState, Authority, BlueprintState, GateState, IncidentState, Link, SignalState,
@@ -150,7 +150,15 @@ pub(crate) struct Review {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Gate {
     gate_id: String,
-    incident_id: String,
+    /// Of a gate of an incident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident_id: Option<String>,
+    /// Of a gate of a release: its service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_id: Option<String>,
+    /// Of a gate of a release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_id: Option<String>,
     workflow_id: String,
     blueprint: String,
     attempt: u32,
@@ -410,7 +418,7 @@ fn pending(state: &IncidentState) -> Option<&GateState> {
         .max_by_key(|gate| (gate.requested_at_us, gate.requested_seq))
 }
 
-/// A gate of an incident.
+/// A gate of an incident, or of a release.
 pub(crate) fn gate(state: &IncidentState, one: &GateState) -> Gate {
     let GateView {
         gate_id,
@@ -426,9 +434,15 @@ pub(crate) fn gate(state: &IncidentState, one: &GateState) -> Gate {
         approvals,
         ..
     } = approvals::view(one);
+    let service = match state.incident.parse::<StreamId>().map(|stream| stream.subject()) {
+        Ok(Subject::Service(id)) => Some(id.to_string()),
+        Ok(Subject::Incident(_) | Subject::Environment(_)) | Err(_) => None,
+    };
     Gate {
         gate_id,
-        incident_id: state.incident.clone(),
+        incident_id: service.is_none().then(|| state.incident.clone()),
+        service_id: service,
+        release_id: release_of(&one.workflow_id),
         workflow_id: one.workflow_id.clone(),
         blueprint: one.blueprint.clone(),
         attempt: one.attempt,
@@ -448,6 +462,12 @@ pub(crate) fn gate(state: &IncidentState, one: &GateState) -> Gate {
         decided_by: one.decided_by.clone(),
         decided_at: moment(one.decided_at_us),
     }
+}
+
+/// The release that a workflow takes out, where it does.
+pub(crate) fn release_of(workflow_id: &str) -> Option<String> {
+    let workflow: WorkflowId = workflow_id.parse().ok()?;
+    Some(workflow.release()?.2.to_string())
 }
 
 /// A record with its hash.

@@ -163,6 +163,45 @@ pub struct CatalogFilter {
     pub limit: u32,
 }
 
+/// Everything that a filter asks for, however much it is, page by page; nothing where the store has no catalog.
+pub async fn all(
+    log: &dyn EventLog,
+    org: &OrgId,
+    filter: CatalogFilter,
+) -> Result<Vec<StreamState>, LogError> {
+    let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let mut filter = filter;
+    let mut found = Vec::new();
+    loop {
+        let read = match log.catalog(org, &filter).await {
+            Err(LogError::NoCatalog) => return Ok(found),
+            read => read?,
+        };
+        let is_last = read.len() < page;
+        filter.after = read.last().map(|state| state.subject_id().to_owned());
+        found.extend(read);
+        if is_last || filter.after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The services with a run of a release that goes on, retired ones too: a gate that waits is one's.
+pub async fn running_services(log: &dyn EventLog, org: &OrgId) -> Result<Vec<ServiceState>, LogError> {
+    /// Services of one read.
+    const PAGE: u32 = 200;
+    let filter = CatalogFilter {
+        kind: CatalogKind::Service,
+        ids: vec![],
+        search: None,
+        retired: true,
+        running: true,
+        after: None,
+        limit: PAGE,
+    };
+    Ok(all(log, org, filter).await?.into_iter().filter_map(StreamState::service).collect())
+}
+
 /// Which releases to list. Empty lists ask nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReleaseFilter {

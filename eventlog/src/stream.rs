@@ -44,6 +44,15 @@ impl StreamState {
         })
     }
 
+    /// The id of the incident, the service or the environment.
+    pub fn subject_id(&self) -> &str {
+        match self {
+            Self::Incident(state) => &state.incident,
+            Self::Service(state) => &state.id,
+            Self::Environment(state) => &state.id,
+        }
+    }
+
     /// The incident's, where it is one's.
     pub fn incident(self) -> Option<IncidentState> {
         match self {

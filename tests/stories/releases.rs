@@ -1,7 +1,7 @@
 //! A release goes out by a run of its own: as its environment's policies let it, through the gate of exactly what is
 //! planned, once, whoever is killed meanwhile; and back again for the incident that it caused.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
 
@@ -230,7 +230,7 @@ async fn a_worker_killed_in_the_middle_of_a_deployment_loses_nothing_and_repeats
     world.until("the first cell", async || (!lines(&trace).is_empty()).then_some(())).await;
     world.until("the second cell", async || (lines(&trace).len() == 2).then_some(())).await;
     world.kill("worker");
-    // Nobody knows whether it did its work: it is asked about, like every cell.
+    // Nobody knows whether it did its work: a gate asks what to do, as for every cell.
     let asked = world
         .until("the gate that asks about the cell", async || {
             let waiting = world.get("approvals").await;
@@ -298,8 +298,15 @@ async fn a_dry_run_tells_what_would_be_done_and_a_wait_ends_when_the_policies_op
     assert!(world.temporal(&["workflow", "cancel", "-w", workflow]).status.success());
     let run = run_of(&world, release).await;
     assert_eq!(run["outcome"], "cancelled", "{run}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!trace.exists());
+    world
+        .until("the workflow to close", async || {
+            let described = world.temporal(&["workflow", "describe", "-w", workflow, "-o", "json"]);
+            let described: Value = serde_json::from_slice(&described.stdout).ok()?;
+            let status = described["workflowExecutionInfo"]["status"].as_str()?.to_owned();
+            (!status.ends_with("RUNNING")).then_some(())
+        })
+        .await;
+    assert!(!trace.exists(), "nothing was run");
     world.verified().await;
 }
 

@@ -1,7 +1,8 @@
 //! Where a report belongs in this catalog: which service, which environment, and the release that it tells of.
 //!
-//! Pure: what is known of the catalog is handed in. A release's id is made from what the vendor calls the deployment, so
-//! every report of one deployment is about one release, whichever comes first; the judge of the service's stream keeps
+//! Pure: what is known of the catalog is handed in. A release's id is made from what the vendor calls the deployment and
+//! from its environment, which a status of GitHub's may change, so every report of one deployment to one environment is
+//! about one release, whichever comes first; the judge of the service's stream keeps
 //! a status that lies behind from changing anything.
 
 use harmony_incidents::{EnvironmentId, ReleaseId, ServiceId, record};
@@ -170,10 +171,11 @@ fn release(report: &ChangeReport, environment: &Environment) -> Result<NewReleas
     if sha.is_empty() || sha.contains(char::is_whitespace) {
         return Err("a release needs a sha, or a version of one word".to_owned());
     }
-    let digest: String = record::hash(format!("{} {}", report.source, report.subject).as_bytes())[..10]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String =
+        record::hash(format!("{} {} {}", report.source, report.subject, environment.id).as_bytes())[..10]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
     let id = format!("rel-{}-{digest}", report.source);
     Ok(NewRelease {
         id: id.parse::<ReleaseId>().map_err(|error| error.to_string())?,
@@ -302,7 +304,7 @@ mod tests {
         later.delivery_id = "d-2".to_owned();
         later.status = ReleaseStatus::Failed;
         assert_eq!(id(&first), id(&later));
-        assert_eq!(id(&first).as_str(), "rel-github-cb605fb2ad31b75721e6");
+        assert_eq!(id(&first).as_str(), "rel-github-bde24ee1349320f38d69");
         later.subject.push('2');
         assert_ne!(id(&first), id(&later));
     }

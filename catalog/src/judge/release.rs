@@ -87,7 +87,7 @@ pub(super) fn create(
             return Err(one_at_a_time(other));
         }
         status = ReleaseStatus::Draft;
-        kinds.push(waits(release.id.as_str(), other, at));
+        kinds.push(waits(release.id.as_str(), other, at, None));
     }
     let created = ReleaseCreated {
         release_id: release.id.to_string(),
@@ -128,11 +128,31 @@ fn check_origin(state: &ServiceState, release: &NewRelease) -> Result<(), Refusa
     }
     if let Some(id) = &release.rolls_back {
         let bad = of_ours(id)?;
+        if let Some(other) = rolling_back(state, release) {
+            return Err(illegal(format!(
+                "release {} rolls {id} back already: decide its gate, or stop its run",
+                other.release_id
+            )));
+        }
         if bad.environment_id != release.env.as_str() {
             return Err(invalid(&format!("{id} is in {}, not in {}", bad.environment_id, release.env)));
         }
     }
     Ok(())
+}
+
+/// The release that is to take the place of the same one already and has not come to an end, where this one is our own.
+fn rolling_back<'a>(state: &'a ServiceState, release: &NewRelease) -> Option<&'a ReleaseState> {
+    let bad = release.rolls_back.as_ref().filter(|_| release.source == Source::Api)?;
+    state.releases.iter().filter(|one| one.rolls_back == bad.as_str()).find(|one| {
+        let mut runs = state.runs.iter().filter(|run| run.release_id == one.release_id && !run.dry_run);
+        match one.status() {
+            ReleaseStatus::Promoting => true,
+            // A draft whose run ended without it may be followed by another.
+            ReleaseStatus::Draft => runs.all(|run| run.finished_at_us == 0),
+            ReleaseStatus::Active | ReleaseStatus::Failed | ReleaseStatus::Unspecified => false,
+        }
+    })
 }
 
 /// A release that is known is told of again.
@@ -156,7 +176,8 @@ fn told_again(
         )));
     }
     if release.source != Source::Api {
-        let change = Change { to: release.status, reason: "", at, run: None };
+        let url = Some(release.url.as_str());
+        let change = Change { to: release.status, reason: "", at, run: None, url };
         return change_from_outside(state, known, &change, facts);
     }
     if rank(release.status) <= rank(known.status()) {
@@ -175,6 +196,8 @@ pub(super) struct Change<'a> {
     pub(super) reason: &'a str,
     pub(super) at: Option<Timestamp>,
     pub(super) run: Option<&'a RunId>,
+    /// The release's page at that status, empty where it has none; `None` leaves it as it is.
+    pub(super) url: Option<&'a str>,
 }
 
 pub(super) fn change_release(
@@ -279,7 +302,7 @@ fn change_from_outside(
     if change.to == ReleaseStatus::Promoting {
         let kind = match promoting(state, &known.environment_id) {
             Some(_) if known.waiting => return Ok(Judged::unchanged()),
-            Some(other) => waits(&known.release_id, other, change.at),
+            Some(other) => waits(&known.release_id, other, change.at, change.url.map(str::to_owned)),
             None => changed(known, from, change),
         };
         return Ok(recorded(kind));
@@ -340,7 +363,7 @@ fn next_in_line(state: &ServiceState, known: &ReleaseState, to: ReleaseStatus) -
         .iter()
         .filter(|one| one.environment_id == known.environment_id && one.waiting)
         .min_by_key(|one| one.created_seq)?;
-    let change = Change { to: ReleaseStatus::Promoting, reason: "", at: None, run: None };
+    let change = Change { to: ReleaseStatus::Promoting, reason: "", at: None, run: None, url: None };
     Some(changed(next, ReleaseStatus::Draft, &change))
 }
 
@@ -352,11 +375,12 @@ fn changed(known: &ReleaseState, from: ReleaseStatus, change: &Change<'_>) -> Ki
         reason: Text::optional(change.reason),
         run_id: change.run.map(ToString::to_string).unwrap_or_default(),
         at_us: microseconds(change.at),
+        url: change.url.map(str::to_owned),
     })
 }
 
 /// It was told to be promoting while another one is.
-fn waits(release: &str, other: &ReleaseState, at: Option<Timestamp>) -> Kind {
+fn waits(release: &str, other: &ReleaseState, at: Option<Timestamp>, url: Option<String>) -> Kind {
     Kind::ReleaseStatusChanged(ReleaseStatusChanged {
         release_id: release.to_owned(),
         from: ReleaseStatus::Draft.into(),
@@ -364,6 +388,7 @@ fn waits(release: &str, other: &ReleaseState, at: Option<Timestamp>) -> Kind {
         reason: Text::optional(format!("waits until {} is settled", other.release_id)),
         run_id: String::new(),
         at_us: microseconds(at),
+        url,
     })
 }
 
@@ -372,6 +397,11 @@ pub(super) fn one_at_a_time(other: &ReleaseState) -> Refusal {
         "release {} is being promoted in {}; wait until it is Active or Failed",
         other.release_id, other.environment_id
     ))
+}
+
+/// Whether a release may still go out: one that is Active or Failed has come to its end.
+pub fn not_settled(known: &ReleaseState) -> Result<(), Refusal> {
+    if is_settled(known.status()) { Err(settled(known)) } else { Ok(()) }
 }
 
 pub(super) fn settled(known: &ReleaseState) -> Refusal {

@@ -63,7 +63,7 @@ pub struct PolicyTwice {
     pub version: u32,
 }
 
-/// What is asked about an environment.
+/// A question to the policies of an environment.
 #[derive(Debug, Clone, Copy)]
 pub struct ReleaseQuestion<'a> {
     /// The environment's references, as they are stored.

@@ -1,5 +1,7 @@
 //! Releases and their runs: creating one, telling what became of it, promoting its artifact on, and what they say.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json,
     http::StatusCode,
@@ -12,6 +14,7 @@ use harmony_blueprints::{
 use harmony_catalog::{
     Command, NewRelease,
     entity::{AuditEvent, LogEntry, Release, WorkflowRun},
+    judge::not_settled,
     views::{ReleaseView, active_before},
     words::{self, Source},
 };
@@ -23,7 +26,7 @@ use harmony_incidents::{
     Answer, EnvironmentId, HasStatus, IncidentId, Refusal, ReleaseId, Right, RunId, RunStatus, ServiceId,
     StreamId, WorkflowId, WorkflowType,
     ids::NAMESPACE,
-    log::{ReleaseStatus, payload::Kind},
+    log::{ReleaseStatus, RunKind, payload::Kind},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -318,18 +321,9 @@ pub(crate) async fn start(call: Call) -> Result<Response, ApiError> {
     // Before anything is judged: what is wrong with the request is told as that.
     start_item(&call, kind, &id, 1, &wish, context.occurred_at)?;
     let request = json!({ "release": id, "dryRun": wish.dry_run, "reason": wish.reason });
-    let settled = match known.release.status() {
-        ReleaseStatus::Active | ReleaseStatus::Failed => Some(format!(
-            "release {id} is {}: that is its end. To deploy the artifact again, create a new release",
-            harmony_incidents::words::release_status(known.release.status())
-        )),
-        ReleaseStatus::Draft | ReleaseStatus::Promoting | ReleaseStatus::Unspecified => None,
-    };
     let illegal = |explanation: String| Refusal::Illegal { explanation };
     submit::remember(&call, &stream, &request, &context, &|head| {
-        if let Some(problem) = &settled {
-            return Err(illegal(problem.clone()));
-        }
+        not_settled(&known.release)?;
         let last = head.state.blueprints.iter().find(|one| one.workflow_id == workflow_id.as_str());
         if last.is_some_and(|one| one.is(RunStatus::Running)) {
             return Err(illegal(format!("{workflow_id} goes on: wait until it has ended, or stop it")));
@@ -460,20 +454,49 @@ async fn promote_as(
     record(call, from.service, release, wish).await
 }
 
+/// The runs that deployed these releases and those that promoted them on to other environments, merged in time.
+pub(crate) async fn runs_of(
+    call: &Call,
+    releases: &[ReleaseId],
+    limit: u32,
+) -> Result<Vec<StoredRun>, ApiError> {
+    let log = &call.app.doors.log;
+    let filter = ReleaseFilter {
+        ids: releases.to_vec(),
+        limit: u32::try_from(releases.len()).unwrap_or(u32::MAX),
+        ..ReleaseFilter::default()
+    };
+    let known = log.releases(&call.caller.org, &filter).await?;
+    let services: BTreeSet<&ServiceId> = known.iter().map(|one| &one.service).collect();
+    let mut onward = Vec::new();
+    for id in services {
+        let service = super::service(call, id).await?;
+        let promoted =
+            service.releases.iter().filter(|one| releases.iter().any(|id| one.promoted_from == id.as_str()));
+        onward.extend(promoted.filter_map(|one| one.release_id.parse::<ReleaseId>().ok()));
+    }
+    let is_asked_for = |one: &StoredRun| releases.iter().any(|id| one.run.release_id == id.as_str());
+    let filter = RunFilter {
+        releases: releases.iter().cloned().chain(onward).collect(),
+        limit,
+        ..RunFilter::default()
+    };
+    let mut runs = log.runs(&call.caller.org, &filter).await?;
+    runs.retain(|one| is_asked_for(one) || one.run.kind() == RunKind::Promote);
+    runs.sort_by_key(|one| (one.run.started_at_us, one.run.started_seq));
+    Ok(runs)
+}
+
 /// `GET …/runs?releaseId=…`: what deployed and promoted these releases, in time.
 pub(crate) async fn runs(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["releaseId", "limit"])?;
     may_read(&call)?;
     let releases = call.query.all("releaseId").map(|id| named("releaseId", id));
-    let filter = RunFilter {
-        releases: releases.collect::<Result<Vec<ReleaseId>, _>>()?,
-        limit: call.query.limit(50, 200)?,
-        ..RunFilter::default()
-    };
-    if filter.releases.is_empty() {
+    let releases = releases.collect::<Result<Vec<ReleaseId>, _>>()?;
+    if releases.is_empty() {
         return Err(ApiError::Malformed("releaseId: say whose runs, at least one".to_owned()));
     }
-    let found = call.app.doors.log.runs(&call.caller.org, &filter).await?;
+    let found = runs_of(&call, &releases, call.query.limit(50, 200)?).await?;
     let mut runs = Vec::with_capacity(found.len());
     for one in &found {
         runs.push(run_view(&call, one).await?);

@@ -10,7 +10,7 @@ use harmony_catalog::{
 };
 use harmony_eventlog::{
     Filter,
-    catalog::{CatalogFilter, CatalogKind, ReleaseFilter, RunFilter},
+    catalog::{CatalogFilter, CatalogKind, ReleaseFilter},
 };
 use harmony_incidents::{IncidentId, OrgId, Right, log::IncidentState, words};
 use serde_json::{Map, Value};
@@ -543,12 +543,8 @@ impl Mutation {
 
 async fn runs_of(context: &Context<'_>, release: &ID) -> Result<Vec<WorkflowRun>> {
     let call = reading(context)?;
-    let filter = RunFilter {
-        releases: vec![id("releaseId", release)?],
-        limit: u32::try_from(LIMIT).unwrap_or_default(),
-        ..RunFilter::default()
-    };
-    let found = told(call.app.doors.log.runs(&call.caller.org, &filter).await.map_err(ApiError::from))?;
+    let limit = u32::try_from(LIMIT).unwrap_or_default();
+    let found = told(catalog::releases::runs_of(&call, &[id("releaseId", release)?], limit).await)?;
     let mut runs = Vec::with_capacity(found.len());
     for one in &found {
         runs.push(told(catalog::releases::run_view(&call, one).await)?.into());

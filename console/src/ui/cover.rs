@@ -9,6 +9,8 @@ use crate::{App, Cell};
 /// Everything that a digest covers.
 #[derive(Default)]
 pub(crate) struct Cover {
+    /// How a release would be deployed; by a runbook where that stands there, too.
+    pub(crate) deployment: Option<DeploymentCover>,
     pub(crate) runbook: Option<RunbookCover>,
     pub(crate) page: Option<PageCover>,
     /// What is neither.
@@ -58,6 +60,15 @@ pub(crate) struct RunbookCover {
     pub(crate) text: String,
 }
 
+/// How a release would be deployed.
+pub(crate) struct DeploymentCover {
+    /// What the adapter would do, in order.
+    pub(crate) steps: Vec<String>,
+    pub(crate) facts: Vec<Fact>,
+    /// What it would be given, as JSON; empty where there is nothing.
+    pub(crate) document: String,
+}
+
 /// A cell that would run.
 pub(crate) struct CellCover {
     pub(crate) name: String,
@@ -79,7 +90,11 @@ pub(crate) struct PageCover {
 pub(crate) fn read(app: &App, covers: &Value) -> Cover {
     let Some(object) = covers.as_object() else { return Cover { gone: true, ..Cover::default() } };
     if covers["runbook"].is_object() {
-        return Cover { runbook: Some(runbook(app, covers)), ..Cover::default() };
+        let deployment = covers["deployment"].is_object().then(|| deployment(&covers["deployment"]));
+        return Cover { deployment, runbook: Some(runbook(app, covers)), ..Cover::default() };
+    }
+    if covers["plan"].is_object() && covers["release"].is_object() {
+        return Cover { deployment: Some(deployment(covers)), ..Cover::default() };
     }
     if covers["markdown"].is_string() {
         return Cover { page: Some(page(covers)), ..Cover::default() };
@@ -116,6 +131,50 @@ fn runbook(app: &App, covers: &Value) -> RunbookCover {
         cells,
         facts,
         text: visible::visible(&text),
+    }
+}
+
+fn deployment(covers: &Value) -> DeploymentCover {
+    let (release, environment) = (&covers["release"], &covers["environment"]);
+    let (plan, policies) = (&covers["plan"], &covers["policies"]);
+    let named = |place: &Value| match (shown(&place["name"]), shown(&place["id"])) {
+        (name, id) if name.is_empty() || name == id => id,
+        (name, id) => format!("{name} ({id})"),
+    };
+    let mut verdict = shown(&policies["outcome"]);
+    if !shown(&policies["reason"]).is_empty() {
+        verdict = format!("{verdict}: {}", shown(&policies["reason"]));
+    }
+    if policies["excepted"] == true {
+        verdict.push_str(" (the exception for a rollback)");
+    }
+    let facts = [
+        ("release", shown(&release["id"])),
+        ("version", shown(&release["version"])),
+        ("artifact", shown(&release["sha"])),
+        ("in the place of", shown(&release["rollsBack"])),
+        ("service", shown(&covers["serviceId"])),
+        ("environment", named(environment)),
+        ("region", shown(&environment["region"])),
+        ("cluster", shown(&environment["cluster"])),
+        ("for incident", shown(&covers["incidentId"])),
+        ("policies", verdict),
+        ("decided by", shown(&policies["by"])),
+        ("adapter", shown(&covers["adapter"])),
+    ];
+    let facts = facts.iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| Fact::text(name, text));
+    let document = &plan["document"];
+    let is_empty = document.is_null() || document.as_object().is_some_and(serde_json::Map::is_empty);
+    let whole = serde_json::to_string_pretty(document).unwrap_or_default();
+    DeploymentCover {
+        steps: plan["steps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|step| visible::line(&shown(step)))
+            .collect(),
+        facts: facts.collect(),
+        document: if is_empty { String::new() } else { visible::visible(&whole) },
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     visit::{Frame, Visit},
     words,
 };
-use crate::{Cell, error::ApiError, views};
+use crate::{Cell, approvals::releases_for, error::ApiError, views};
 
 #[derive(Template)]
 #[template(path = "incident.html")]
@@ -142,6 +142,12 @@ pub(crate) async fn page(visit: Visit) -> Page {
         } else {
             card
         });
+    }
+    if !looks_back {
+        // A release that is meant to end it waits at a gate of its own.
+        for (flow, gate) in releases_for(&visit.app, org, &state.incident).await? {
+            gates.push(gate_card::whole(&visit, &flow, &gate).await?);
+        }
     }
     let address = format!("/orgs/{org}/incidents/{id}");
     let last_update = timeline::last_update(&visit, &id, &state).await?;

@@ -32,8 +32,13 @@ const CATALOG: &str = r#"
 "#;
 
 async fn world() -> World {
+    world_of(CATALOG).await
+}
+
+/// A console whose catalog is described so.
+pub(crate) async fn world_of(catalog: &str) -> World {
     let world = World::new().await;
-    let described = Description::parse("catalog.toml", CATALOG).unwrap();
+    let described = Description::parse("catalog.toml", catalog).unwrap();
     let environments = described.environments.into_iter().map(|one| {
         let stream = StreamId::from(one.id.clone());
         (stream, Command::WriteEnvironment { environment: Box::new(one), adapter: None })
@@ -75,7 +80,7 @@ async fn releases(world: &World) -> Vec<StoredRelease> {
     world.log.releases(&OrgId::default(), &filter).await.unwrap()
 }
 
-async fn post(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+pub(crate) async fn post(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let mut request = Request::post(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -83,13 +88,14 @@ async fn post(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -
     world.send(request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
-fn signature(secret: &str, body: &str) -> String {
+pub(crate) fn signature(secret: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
 }
 
-async fn github(world: &World, event: &str, delivery: &str, body: &Value) -> Value {
+/// Delivers as GitHub does; the answer.
+pub(crate) async fn github(world: &World, event: &str, delivery: &str, body: &Value) -> Value {
     let body = body.to_string();
     let signature = signature("github-secret", &body);
     let headers = [

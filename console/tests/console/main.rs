@@ -18,6 +18,7 @@ mod issuer;
 mod log;
 mod manifest;
 mod mcp;
+mod octokit;
 mod oidc;
 mod pages;
 mod seeds;

@@ -204,7 +204,7 @@ impl World {
                     argocd: vec!["argocd-secret".into()],
                     cdevents: vec!["events-secret".into()],
                     changes: vec!["changes-secret".into()],
-                    ..DeployWebhooks::default()
+                    workflows: "test.yml=production, Manually triggered workflow=staging".parse().unwrap(),
                 },
             },
             oidc,

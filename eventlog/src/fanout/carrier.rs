@@ -11,8 +11,8 @@ use std::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{CloudEvent, Lane, NotTaken, Sink};
-use crate::store::{LogError, SharedLog};
+use super::{CloudEvent, Lane, NotTaken, Sink, cdevent};
+use crate::store::{Entry, LogError, SharedLog};
 
 /// How often an idle loop looks.
 const IDLE: Duration = Duration::from_millis(500);
@@ -116,11 +116,11 @@ async fn send(
         if entries.first().is_none_or(|entry| entry.record.seq != *sent + 1) {
             return Err(LogError::Corrupt { place: format!("{} seq {}", lane.stream, *sent + 1) });
         }
-        for some in entries.chunks(sink.at_once()) {
-            let events: Vec<CloudEvent> = some.iter().map(CloudEvent::of_record).collect();
-            for (entry, outcome) in some.iter().zip(sink.send(&events).await) {
+        let (events, ends) = events(log, lane, &entries).await?;
+        for (some, ends) in events.chunks(sink.at_once()).zip(ends.chunks(sink.at_once())) {
+            for (end, outcome) in ends.iter().zip(sink.send(some).await) {
                 match outcome {
-                    Ok(()) => *sent = entry.record.seq,
+                    Ok(()) => *sent = end.unwrap_or(*sent),
                     Err(not_taken) => return Ok(Some(not_taken)),
                 }
             }
@@ -130,6 +130,25 @@ async fn send(
         }
     }
     Ok(None)
+}
+
+/// What goes out for these records, in order; beside each event the seq that was sent with it, where it is the last that
+/// its record makes.
+async fn events(
+    log: &SharedLog,
+    lane: &Lane,
+    entries: &[Entry],
+) -> Result<(Vec<CloudEvent>, Vec<Option<u64>>), LogError> {
+    let (mut events, mut ends) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+    for entry in entries {
+        events.push(CloudEvent::of_record(entry));
+        if let Some(event) = cdevent::of_record(log.as_ref(), &lane.org, entry).await? {
+            ends.push(None);
+            events.push(event);
+        }
+        ends.push(Some(entry.record.seq));
+    }
+    Ok((events, ends))
 }
 
 fn backoff(attempts: u32) -> Duration {

@@ -7,6 +7,7 @@
 //! found in an export or held against a checkpoint. `data` is the record in the words of the API; a text that was
 //! taken out is `null`.
 
+use harmony_catalog::outbound::ReleaseEvent;
 use harmony_incidents::{
     OrgId, ids::NAMESPACE, log::Authority, promotion::OrchestrationEvent, record, words,
 };
@@ -87,6 +88,31 @@ impl CloudEvent {
             recordhash: Some(hex::encode(&entry.hash)),
             payloadomitted: None,
             data,
+        }
+    }
+
+    /// The id of another event that one record makes, by what kind of event it is; the same in every repetition.
+    pub(super) fn id_beside(entry: &Entry, what: &str) -> String {
+        let own = Uuid::from_slice(&entry.record.event_id).unwrap_or_default();
+        Uuid::new_v5(&own, what.as_bytes()).to_string()
+    }
+
+    /// What became of a release by a record: a CDEvent.
+    pub(super) fn of_release(entry: &Entry, event: &ReleaseEvent<'_>) -> Self {
+        let mut whole = event.cloud_event();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            specversion: "1.0",
+            id: event.id.to_owned(),
+            source: event.source.to_owned(),
+            kind: text(&whole["type"]),
+            subject: Some(text(&whole["subject"])),
+            time: Some(event.at.to_string()),
+            datacontenttype: "application/json",
+            sequence: Some(format!("{:020}", entry.record.seq)),
+            recordhash: Some(hex::encode(&entry.hash)),
+            payloadomitted: None,
+            data: whole["data"].take(),
         }
     }
 

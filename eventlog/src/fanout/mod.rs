@@ -1,4 +1,5 @@
-//! Fan-out: every record of the log, as a CloudEvent, to those who asked for it.
+//! Fan-out: every record of the log, as a CloudEvent, to those who asked for it; a release that comes to its end is told
+//! of as a CDEvent, too.
 //!
 //! An append writes, in its own transaction, how far the log of its incident goes for each sink that is configured (a
 //! **lane**: one sink, one incident). Nothing of the record itself is written there: a lane holds two numbers, and the
@@ -9,6 +10,7 @@
 //! receiver tells a repetition by the event's id. No failure gives a record up; the lane waits, longer each time.
 
 mod carrier;
+mod cdevent;
 mod event;
 #[cfg(feature = "eventbridge")]
 mod event_bridge;

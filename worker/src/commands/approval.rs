@@ -44,7 +44,7 @@ pub(crate) enum ApprovalCommand {
 /// A gate.
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
-    /// Gate, or an incident that has exactly one that waits
+    /// Gate, or an incident or a release that has exactly one that waits
     gate: String,
     /// Show long values and the runbook's file whole
     #[arg(long)]
@@ -54,7 +54,7 @@ pub(crate) struct GateArgs {
 /// Options of a decision.
 #[derive(Debug, Args)]
 pub(crate) struct DecideArgs {
-    /// Gate, or an incident that has exactly one that waits
+    /// Gate, or an incident or a release that has exactly one that waits
     gate: String,
     /// Why, for the record; a rejection needs it
     #[arg(long)]
@@ -87,7 +87,7 @@ pub(crate) struct ApproveArgs {
 /// Options of passing a gate on.
 #[derive(Debug, Args)]
 pub(crate) struct EscalateArgs {
-    /// Gate, or an incident that has exactly one that waits
+    /// Gate, or an incident or a release that has exactly one that waits
     gate: String,
     /// Why
     #[arg(long)]
@@ -127,16 +127,17 @@ pub(crate) async fn run(config: &Config, command: &ApprovalCommand, json: bool) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// The gate of this id, or the one that is pending for this incident.
+/// The gate of this id, or the one that is pending for this incident or release.
 async fn find(api: &Api, named: &str) -> anyhow::Result<Value> {
-    let Ok(incident) = incident_id(named) else {
+    let incident = incident_id(named);
+    if incident.is_err() && named.contains('#') {
         return api.get(&["approvals", named], &[]).await;
-    };
-    let named = incident.as_str();
+    }
+    let named = incident.as_deref().unwrap_or(named);
     let body = api.get(&["approvals"], &[]).await?;
     let gates: Vec<&str> = show::items(&body, "approvals")
         .iter()
-        .filter(|gate| gate["incidentId"] == named)
+        .filter(|gate| gate["incidentId"] == named || gate["releaseId"] == named)
         .filter_map(|gate| gate["gateId"].as_str())
         .collect();
     match gates.as_slice() {

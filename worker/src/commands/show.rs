@@ -45,16 +45,21 @@ pub(crate) fn incidents(body: &Value, gates: &Value, people: &People) {
     }
 }
 
-/// Gates that wait. A gate's own id is shown where the incident's does not name it.
+/// What a gate is about: an incident, or a release.
+pub(crate) fn about(gate: &Value) -> &str {
+    let named = ["incidentId", "releaseId", "serviceId"].into_iter().find_map(|name| gate[name].as_str());
+    named.unwrap_or_default()
+}
+
+/// Gates that wait. A gate's own id is shown where what it is about does not name it.
 pub(crate) fn gates(body: &Value, people: &People) {
     let gates = items(body, "approvals");
-    let is_named =
-        |gate: &Value| gates.iter().filter(|one| one["incidentId"] == gate["incidentId"]).count() == 1;
+    let is_named = |gate: &Value| gates.iter().filter(|one| about(one) == about(gate)).count() == 1;
     let with_ids = screen().width.is_none() || !gates.iter().all(is_named);
     let row = |gate: &Value| -> Vec<Span> {
         let text = |name: &str| words(&gate[name]);
         let requester = text("requester");
-        let mut row: Vec<Span> = vec![text("incidentId").into()];
+        let mut row: Vec<Span> = vec![about(gate).to_owned().into()];
         if with_ids {
             row.push(text("gateId").into());
         }
@@ -72,7 +77,7 @@ pub(crate) fn gates(body: &Value, people: &People) {
         output::say("nothing waits for a decision");
         return;
     }
-    let head = ["INCIDENT", "GATE", "LEVEL", "DEADLINE", "WHO MAY DECIDE", "ASKED BY", "ACTION"];
+    let head = ["ABOUT", "GATE", "LEVEL", "DEADLINE", "WHO MAY DECIDE", "ASKED BY", "ACTION"];
     let head: Vec<&str> = head.into_iter().filter(|name| with_ids || *name != "GATE").collect();
     output::table(&head, &rows);
 }
@@ -103,6 +108,8 @@ fn gate_lines(body: &Value, full: bool, people: &People) -> Vec<String> {
     for (label, value) in [
         ("digest", text("digest")),
         ("incident", text("incidentId")),
+        ("service", text("serviceId")),
+        ("release", text("releaseId")),
         ("action", text("action")),
         ("why", text("requestReason")),
         ("asked by", visible::line(people.name(&requester))),
@@ -122,6 +129,8 @@ fn gate_lines(body: &Value, full: bool, people: &People) -> Vec<String> {
 /// What decides how cells run, then the cells with their commands, then the file that they are in.
 fn runbook_lines(covers: &Value, full: bool, lines: &mut Vec<String>) {
     lines.push("the digest covers:".to_owned());
+    // Where cells deploy a release: which, where, and what its policies said.
+    values("deployment", &covers["deployment"], full, lines);
     for name in ["secretEnv", "env", "workdir", "executor", "timeoutMs", "cells", "verification"] {
         values(name, &covers[name], full, lines);
     }

@@ -14,7 +14,7 @@ use harmony_catalog::{
 };
 use harmony_eventlog::{
     CatalogAppend, LogError, StreamState,
-    catalog::{CatalogFilter, CatalogKind},
+    catalog::{self, CatalogFilter, CatalogKind},
 };
 use harmony_incidents::{
     Context, EnvironmentId, OrgId, Refusal, ReleaseId, StreamId,
@@ -73,34 +73,17 @@ async fn known<T>(
     kind: CatalogKind,
     read: fn(StreamState) -> Option<T>,
 ) -> Result<Vec<T>, ApiError> {
-    let mut all = Vec::new();
-    let mut after = None;
-    loop {
-        let filter = CatalogFilter {
-            kind,
-            ids: vec![],
-            search: None,
-            retired: false,
-            running: false,
-            after,
-            limit: PAGE,
-        };
-        let page = app.doors.log.catalog(org, &filter).await?;
-        let is_last = u32::try_from(page.len()).is_ok_and(|count| count < PAGE);
-        after = page.last().map(|state| id_of(state).to_owned());
-        all.extend(page.into_iter().filter_map(read));
-        if is_last {
-            return Ok(all);
-        }
-    }
-}
-
-fn id_of(state: &StreamState) -> &str {
-    match state {
-        StreamState::Incident(state) => &state.incident,
-        StreamState::Service(state) => &state.id,
-        StreamState::Environment(state) => &state.id,
-    }
+    let filter = CatalogFilter {
+        kind,
+        ids: vec![],
+        search: None,
+        retired: false,
+        running: false,
+        after: None,
+        limit: PAGE,
+    };
+    let all = catalog::all(&*app.doors.log, org, filter).await?;
+    Ok(all.into_iter().filter_map(read).collect())
 }
 
 /// Writes one report; `Some` where it changes nothing, and why.

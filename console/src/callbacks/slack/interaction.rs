@@ -1,7 +1,7 @@
 //! Reading an interaction: clicks on our buttons, forms that were sent, shortcuts. Others are nobody's business here.
 
 use futures_util::future::try_join_all;
-use harmony_incidents::{GateId, IncidentId, OrgId, command::Decision, ids::NAMESPACE};
+use harmony_incidents::{GateId, IncidentId, OrgId, ReleaseId, command::Decision, ids::NAMESPACE};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -87,6 +87,15 @@ struct SignOffButton {
     org: OrgId,
     incident_id: IncidentId,
     digest: String,
+}
+
+/// Value of a Roll-back button.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RollBackButton {
+    org: OrgId,
+    incident_id: IncidentId,
+    release_id: ReleaseId,
 }
 
 /// Reads an interaction.
@@ -181,6 +190,11 @@ fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {
             let SignOffButton { org, incident_id, digest } =
                 serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
             return Ok(Some((org, Wish::SignOff { incident: incident_id, digest })));
+        }
+        "roll-back" => {
+            let RollBackButton { org, incident_id, release_id } =
+                serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
+            return Ok(Some((org, Wish::RollBack { incident: incident_id, release: release_id })));
         }
         _ => return Ok(None),
     };

@@ -350,7 +350,8 @@ async fn listed(app: &App, org: &OrgId) -> Result<String, ApiError> {
 }
 
 /// What a handler answered, or why it refused.
-async fn answered(response: Result<Response, ApiError>) -> Result<Value, ApiError> {
+/// The body of one of our own answers.
+pub(super) async fn answered(response: Result<Response, ApiError>) -> Result<Value, ApiError> {
     let body = response?.into_response().into_body();
     // Our own answers are small.
     let body = to_bytes(body, usize::MAX).await.map_err(|_| ApiError::Internal)?;

@@ -3,21 +3,27 @@
 //! Says when what it asks for is safely written, and returns what the person is to be told where it is not what they
 //! wanted.
 
+use std::sync::Arc;
+
 use harmony_eventlog::{Append, LogError, Target};
 use harmony_incidents::{
-    Command, Context, GateStatus, HasStatus, IncidentId, OrgId, Principal, Right, RuleSet,
+    Command, Context, GateStatus, HasStatus, IncidentId, OrgId, Principal, ReleaseId, Right, RuleSet,
     authority::{GateAsk, GateRight},
     command::Decision,
     judge,
     log::{Cause, State},
 };
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{reject, tell::Person};
+use super::{orders::answered, reject, tell::Person};
 use crate::{
     App,
+    auth::Caller,
+    call::Call,
+    catalog::{changes, releases},
     decisions::{self, Place, Proposal},
     error::ApiError,
 };
@@ -45,6 +51,11 @@ pub(super) enum Wish {
     SignOff {
         incident: IncidentId,
         digest: String,
+    },
+    /// Proposes what was active before a release, for the incident that it is suspected of.
+    RollBack {
+        incident: IncidentId,
+        release: ReleaseId,
     },
 }
 
@@ -91,6 +102,9 @@ pub(super) async fn work(app: &App, click: &Click, mut safe: Safe) -> Option<Str
         }
         Wish::SignOff { incident, digest } => {
             sign_off(app, &rules, click, principal, incident, digest).await.map(Some)
+        }
+        Wish::RollBack { incident, release } => {
+            roll_back(app, &rules, click, principal, incident, release).await.map(Some)
         }
     };
     // What was refused is lost by nobody; what could not be stored is.
@@ -140,6 +154,41 @@ fn asks_for_a_reason(rules: &RuleSet, proposal: &Proposal<'_>, place: &Place) ->
         GateAsk::of(gate),
     );
     proposal.decision == Decision::Rejected && proposal.reason.is_none() && may.is_ok()
+}
+
+/// Proposes a rollback by the API's own handler, with the person's own rights; its gate decides.
+async fn roll_back(
+    app: &App,
+    rules: &Arc<RuleSet>,
+    click: &Click,
+    principal: &Principal,
+    incident: &IncidentId,
+    release: &ReleaseId,
+) -> Result<String, ApiError> {
+    let caller = Caller::of(principal.clone(), click.org.clone(), rules.clone())
+        .ok_or_else(|| ApiError::Forbidden(format!("you have no role in {}", click.org)))?;
+    let call = |path: &[(&str, &str)], body: Value| {
+        Call::by_door(app.clone(), caller.clone(), format!("slack/{}", click.id), path, &body)
+    };
+    let changes = changes::list(call(&[("id", incident.as_str())], Value::Null)).await?;
+    let changes = answered(Ok(changes)).await?;
+    let known =
+        ["suspected", "linked"].into_iter().flat_map(|list| changes[list].as_array().into_iter().flatten());
+    let why = known
+        .filter(|one| one["id"] == release.as_str())
+        .find_map(|one| one["reason"].as_str().filter(|reason| !reason.is_empty()).map(str::to_owned));
+    let reason = match why {
+        Some(why) => format!("{release} is suspected: {why}"),
+        None => format!("{release} is suspected"),
+    };
+    let body = json!({ "incidentId": incident, "reason": reason });
+    let answer = releases::rollback(call(&[("id", release.as_str())], body)).await?;
+    let answer = answered(Ok(answer)).await?;
+    let made = answer["release"]["id"].as_str().unwrap_or_default();
+    let warning = answer["warning"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();
+    Ok(format!(
+        "The rollback of {release} is proposed as {made}: it goes out once its gate is approved.{warning}"
+    ))
 }
 
 /// Signs a review off with the person's own rights, and says what came of it.

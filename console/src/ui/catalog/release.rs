@@ -7,11 +7,11 @@ use askama::Template;
 use harmony_catalog::views::{ReleaseView, active_before};
 use harmony_eventlog::{
     Entry, StreamState,
-    catalog::{CatalogFilter, CatalogKind, RunFilter, StoredRun},
+    catalog::{CatalogFilter, CatalogKind, StoredRun},
 };
 use harmony_incidents::{
     GateStatus, HasStatus, ReleaseId, Right, StreamId,
-    log::{GateState, LogLevel, ReleaseStatus, RunKind, RunPoliciesJudged, ServiceState, payload::Kind},
+    log::{GateState, LogLevel, ReleaseStatus, RunPoliciesJudged, ServiceState, payload::Kind},
     record,
     story::{self, Names},
     visible, words as vocabulary,
@@ -167,7 +167,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let stored = releases::stored(&call, &id).await.map_err(|error| visit.trouble(error))?;
     let service = crate::catalog::service(&call, &stored.service).await?;
     let view = ReleaseView::of(&service, &stored.release).map_err(|error| releases::unreadable(&error))?;
-    let runs = runs_of(&visit, &id, &service).await?;
+    let runs = releases::runs_of(&call, std::slice::from_ref(&id), RUNS).await?;
     let flow = service.flow.clone().unwrap_or_default();
     let workflows: BTreeSet<&str> = runs.iter().map(|one| one.run.workflow_id.as_str()).collect();
     let gates: Vec<GateState> =
@@ -195,21 +195,6 @@ pub(crate) async fn page(visit: Visit) -> Page {
         service_address,
         line,
     })
-}
-
-/// Its own runs, and those that took it on to other environments, in time.
-async fn runs_of(visit: &Visit, id: &ReleaseId, service: &ServiceState) -> Result<Vec<StoredRun>, ApiError> {
-    let onward = service.releases.iter().filter(|one| one.promoted_from == id.as_str());
-    let onward = onward.filter_map(|one| one.release_id.parse::<ReleaseId>().ok());
-    let filter = RunFilter {
-        releases: std::iter::once(id.clone()).chain(onward).collect(),
-        limit: RUNS,
-        ..RunFilter::default()
-    };
-    let mut runs = visit.app.doors.log.runs(&visit.caller.org, &filter).await?;
-    runs.retain(|one| one.run.release_id == id.as_str() || one.run.kind() == RunKind::Promote);
-    runs.sort_by_key(|one| (one.run.started_at_us, one.run.started_seq));
-    Ok(runs)
 }
 
 fn facts(visit: &Visit, view: &ReleaseView, environment: &str) -> Vec<(&'static str, Fact)> {
