@@ -195,11 +195,12 @@ impl Reconciler {
             // It ended in the meantime.
             Ok(appended) if appended.answer != Answer::Recorded => Ok(()),
             Ok(_) => {
+                let resume = if stream.incident().is_some() { "incident resume" } else { "release resume" };
                 tracing::error!(
-                    incident.id = %stream,
+                    stream.id = %stream,
                     blueprint = %lost.blueprint,
                     problem,
-                    "a run was lost: `harmony incident resume` starts it again"
+                    "a run was lost: `harmony {resume}` starts it again"
                 );
                 Ok(())
             }

@@ -315,6 +315,7 @@ fn organisation() -> Router<App> {
         .route("/releases/{id}", get(catalog::releases::show))
         .route("/releases/{id}/deploy", post(catalog::releases::start))
         .route("/releases/{id}/promote", post(catalog::releases::promote))
+        .route("/releases/{id}/resume", post(resume::release))
         .route("/releases/{id}/rollback", post(catalog::releases::rollback))
         .route("/releases/{id}/status", post(catalog::releases::change))
         .route("/runs", get(catalog::releases::runs))

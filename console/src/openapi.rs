@@ -412,6 +412,13 @@ const OPERATIONS: &[Operation] = &[
         &[(202, "It goes out.", JSON, "")],
     ),
     post(
+        "/releases/{id}/resume",
+        "Catalog",
+        "Start the run of a release that was lost again, as the same attempt.",
+        Some("ReleaseResumeBody"),
+        &[(202, "It goes on.", JSON, "")],
+    ),
+    post(
         "/releases/{id}/rollback",
         "Catalog",
         "Deploy what was active before a release again, as a release of its own, through its gate.",
@@ -677,6 +684,7 @@ fn schemas() -> Value {
         log::RedactBody,
         people::Person,
         responders::ResponderBody,
+        resume::ReleaseResumeBody,
         resume::ResumeBody,
         review::ReviewBody,
         review::SignOffBody,

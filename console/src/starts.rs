@@ -240,8 +240,8 @@ pub(crate) fn resume_item(call: &Call, lost: &BlueprintState, input: Value) -> R
     let workflow_id: WorkflowId =
         lost.workflow_id.parse().map_err(|error: IdError| ApiError::Invalid(error.to_string()))?;
     let kind = workflow_id
-        .parts()
-        .map(|(kind, _, _)| kind)
+        .kind_and_org()
+        .map(|(kind, _)| kind)
         .ok_or_else(|| ApiError::Invalid(format!("{workflow_id} is no blueprint's workflow")))?;
     let keys = &call.app.doors.attestation;
     let input =

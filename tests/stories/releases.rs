@@ -184,20 +184,26 @@ async fn a_release_of_three_cells_goes_out_through_its_gate_and_back_for_its_inc
     assert!(run["reason"].as_str().unwrap().contains("policy:freeze:always"), "{run}");
 
     printed(&world, &["incident", "assign", &incident, "operations", "operator"]);
-    let back = printed(
-        &world,
-        &[
-            "deploy",
-            "rollback",
-            "--release",
-            &bad,
-            "--incident",
-            &incident,
-            "--reason",
-            "Entries are lost since 1.1.0",
-        ],
-    );
+    // The first message offers it; a click proposes it, and the gate decides.
+    let first = world.state("slack").await["messages"].as_array().unwrap().clone();
+    let first = first.into_iter().find(|one| one["blocks"].to_string().contains("\"roll-back\"")).unwrap();
+    assert!(first["blocks"].to_string().contains("#changes|Show changes>"), "{first}");
+    world.click_on(first["ts"].as_str().unwrap(), "roll-back", "operator").await;
+    let proposed = world
+        .until("the rollback that was clicked", async || {
+            let releases = world.get("releases?serviceId=svc-ledger").await["releases"].clone();
+            releases.as_array().unwrap().iter().find(|one| one["rollsBack"] == bad.as_str()).cloned()
+        })
+        .await;
+    let back = proposed["id"].as_str().unwrap().to_owned();
     let gate = gate_of(&world, &back).await;
+    assert!(gate["requestReason"].as_str().unwrap().contains("same service and environment"), "{gate}");
+    assert_eq!((&gate["releaseId"], &gate["incidentId"]), (&json!(back), &Value::Null), "{gate}");
+    // A second one is refused while the first waits.
+    let again = json!({ "incidentId": incident, "reason": "once more" });
+    let (status, refused) =
+        world.api(reqwest::Method::POST, &format!("releases/{bad}/rollback"), Some(again)).await;
+    assert!(status == 409 && refused.to_string().contains(&back), "{status}: {refused}");
     assert_eq!(gate["action"], "Roll back to ledger 1.0.0 in production", "{gate}");
     // It has the incident's clock, and is asked in its channel.
     world.click(&gate, "approve", "commander").await;
@@ -216,6 +222,38 @@ async fn a_release_of_three_cells_goes_out_through_its_gate_and_back_for_its_inc
     let rolled_back = rolled_back["releases"].as_array().unwrap();
     let bad = rolled_back.iter().find(|one| one["id"] == bad.as_str()).unwrap();
     assert_eq!((&bad["standing"], &bad["replacedBy"]), (&json!("rolledBack"), &json!(back)), "{bad}");
+
+    // People say what it was, the review names it, and an export verifies with the service's stream in it.
+    let linked =
+        json!({ "releaseId": bad["id"], "relation": "caused", "reason": "Entries are lost since 1.1.0" });
+    world.post(&format!("incidents/{incident}/changes"), linked).await;
+    let bad = bad["id"].as_str().unwrap().to_owned();
+    let resolution = json!({ "resolutionSummary": "Rolled back to 1.0.0" });
+    world.post(&format!("incidents/{incident}/close-out"), resolution).await;
+    world.click(&world.gate(&incident).await, "approve", "commander").await;
+    world.completed(&incident, "close-out").await;
+    for section in ["summary", "impact", "contributing-factors"] {
+        let body = json!({ "section": section, "text": "Entries were lost" });
+        world.post(&format!("incidents/{incident}/review"), body).await;
+    }
+    let action =
+        json!({ "action": "Test the ledger with a full disk", "owner": "oncall", "due": "2027-01-31" });
+    world.post(&format!("incidents/{incident}/review"), action).await;
+    world.post(&format!("incidents/{incident}/post-mortem"), json!({})).await;
+    world.click(&world.gate(&incident).await, "approve", "commander").await;
+    world.completed(&incident, "post-mortem").await;
+    let review = printed(&world, &["incident", "review", &incident, "--markdown"]);
+    let cause = format!("| {bad} (1.1.0) | svc-ledger | env-eu | Active | the cause |");
+    assert!(review.contains(&cause), "{cause} in {review}");
+    let export = world.dir.path().join("export.jsonl");
+    let exported = printed(&world, &["log", "export"]);
+    fs::write(&export, format!("{exported}\n")).unwrap();
+    assert!(exported.contains("svc/svc-ledger"), "the service's stream is part of it");
+    let file = export.to_str().unwrap();
+    printed(&world, &["log", "verify", "--file", file, "--unsigned"]);
+    let forged = exported.replacen("\"svc/svc-ledger\"", "\"svc/svc-other\"", 1);
+    fs::write(&export, format!("{forged}\n")).unwrap();
+    assert!(!world.harmony(&["log", "verify", "--file", file, "--unsigned"]).status.success());
     world.verified().await;
 }
 
@@ -328,5 +366,39 @@ async fn what_others_deploy_is_active_once_they_tell() {
     let run = run_of(&world, &release).await;
     assert_eq!(run["outcome"], "failed", "{run}");
     assert!(run["reason"].as_str().unwrap().contains("2 of 3 replicas crash"), "{run}");
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn a_lost_run_of_a_release_goes_on_at_the_same_gate() {
+    let world = World::start(POLICY).await;
+    let trace = described(&world, "");
+    let release = created(&world, "4.0.0").await;
+    let gate = gate_of(&world, &release).await;
+    let (status, refused) =
+        world.api(reqwest::Method::POST, &format!("releases/{release}/resume"), Some(json!({}))).await;
+    assert_eq!(status, 409, "it is not lost: {refused}");
+    let workflow = gate["workflowId"].as_str().unwrap();
+    let terminated = world.temporal(&["workflow", "terminate", "-w", workflow, "--reason", "by mistake"]);
+    assert!(terminated.status.success(), "{}", String::from_utf8_lossy(&terminated.stderr));
+    let resumed = world
+        .until("the run to be found lost and resumed", async || {
+            let answer =
+                world.harmony(&["release", "resume", &release, "--idempotency-key", "again", "--json"]);
+            answer.status.success().then(|| serde_json::from_slice::<Value>(&answer.stdout).unwrap())
+        })
+        .await;
+    assert_eq!((&resumed["workflowId"], &resumed["attempt"]), (&json!(workflow), &json!(1)), "{resumed}");
+    let same = gate_of(&world, &release).await;
+    for field in ["gateId", "digest", "deadline", "releaseId", "serviceId"] {
+        assert_eq!(same[field], gate[field], "{field}: {same}");
+    }
+    approved(&world, &gate).await;
+    let run = run_of(&world, &release).await;
+    assert_eq!(run["outcome"], "succeeded", "{run}");
+    assert_eq!(status_of(&world, &release).await, "Active");
+    assert_eq!(lines(&trace), ["drain 4.0.0", "switch 4.0.0", "warm-up 4.0.0"]);
+    let runs = world.get(&format!("runs?releaseId={release}")).await;
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "{runs}");
     world.verified().await;
 }

@@ -104,7 +104,7 @@ pub(crate) fn may_read(call: &Call) -> Result<(), ApiError> {
 }
 
 /// An id of the path.
-fn path_id<T: std::str::FromStr>(call: &Call, what: &str) -> Result<T, ApiError> {
+pub(crate) fn path_id<T: std::str::FromStr>(call: &Call, what: &str) -> Result<T, ApiError> {
     let text = call.path("id");
     text.parse().map_err(|_| ApiError::NotFound(format!("there is no {what} {text:?}")))
 }

@@ -274,7 +274,7 @@ async fn record(
 }
 
 /// Which workflow takes a release out.
-fn kind_of(is_promotion: bool) -> WorkflowType {
+pub(crate) fn kind_of(is_promotion: bool) -> WorkflowType {
     if is_promotion { WorkflowType::Promote } else { WorkflowType::Deploy }
 }
 

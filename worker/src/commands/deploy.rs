@@ -265,8 +265,8 @@ async fn rollback(config: &Config, args: &RollbackArgs, json: bool) -> anyhow::R
     made(&api, &reply["release"], &reply, &args.wait, json).await
 }
 
-/// Says which release was made, and follows it where that is asked for.
-async fn made(
+/// Says which release was made or goes on, and follows it where that is asked for.
+pub(super) async fn made(
     api: &Api,
     release: &Value,
     reply: &Value,

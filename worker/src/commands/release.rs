@@ -9,6 +9,8 @@ use crate::{
     api::Api,
     commands::{
         catalog_view::{PageArgs, fact, more, name_of, run_lines, short_sha, tone_of},
+        deploy::{ReleaseWaitArgs, made},
+        incident_args::KeyArgs,
         show::items,
     },
     config::Config,
@@ -31,6 +33,8 @@ pub(crate) enum ReleaseCommand {
     List(ListArgs),
     /// Show one release, and what its runs said, merged in time
     Show(ShowArgs),
+    /// Start the lost run of a release again, where it was
+    Resume(ReleaseResumeArgs),
 }
 
 /// Options of `list`.
@@ -56,14 +60,38 @@ pub(crate) struct ShowArgs {
     id: String,
 }
 
+/// Options of `resume`.
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseResumeArgs {
+    /// Such as rel-123
+    id: String,
+    #[command(flatten)]
+    wait: ReleaseWaitArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
 /// Carries out one command.
 pub(crate) async fn run(config: &Config, command: &ReleaseCommand, json: bool) -> anyhow::Result<ExitCode> {
+    if let ReleaseCommand::Resume(args) = command {
+        return resume(config, args, json).await;
+    }
     let api = Api::open(config, None)?;
     match command {
         ReleaseCommand::List(args) => list(&api, args, json).await?,
         ReleaseCommand::Show(args) => show(&api, &args.id, json).await?,
+        ReleaseCommand::Resume(_) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn resume(config: &Config, args: &ReleaseResumeArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let reply = api.post(&["releases", &args.id, "resume"], &json!({})).await?.body;
+    if !json && let Some(warning) = reply["warning"].as_str() {
+        output::say(warning);
+    }
+    made(&api, &reply["release"], &reply, &args.wait, json).await
 }
 
 async fn list(api: &Api, args: &ListArgs, json: bool) -> anyhow::Result<()> {
