@@ -257,7 +257,7 @@ fn rights_to_start(kind: Option<WorkflowType>) -> &'static [Right] {
         Some(WorkflowType::PostMortem) => &[Right::Respond, Right::ConfluenceWrite],
         Some(WorkflowType::Remediate) => &[Right::Respond, Right::OperationsExecute],
         Some(WorkflowType::Deploy | WorkflowType::Promote) => &[Right::DeployExecute],
-        Some(WorkflowType::Act | WorkflowType::Initiate) | None => &[Right::Respond],
+        Some(WorkflowType::Act | WorkflowType::Initiate | WorkflowType::Updates) | None => &[Right::Respond],
     }
 }
 

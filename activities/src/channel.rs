@@ -15,6 +15,7 @@ use harmony_incidents::{
     Directory, LinkName, Role,
     command::GateView,
     ids::{EffectScope, effect_key},
+    log::IncidentState,
     visible,
 };
 use serde_json::{Value, json};
@@ -234,12 +235,16 @@ impl Services {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
         let rules = self.rules.current();
-        let invited = invited(&rules.directory, scope);
-        let topic = topic(scope, &draft.severity, &draft.title);
+        let state = self.state(scope).await?;
+        let invited = invited(&rules.directory, scope, &state);
+        let topic = topic(scope, &draft.severity, &marked(state.drill, &draft.title));
+        // The name of a private channel is seen by nobody else; its words may be.
+        let title = if state.private { "" } else { draft.title.as_str() };
         self.perform(ctx, scope, capability::SLACK, incident_key(scope, "channel"), async || {
             let wanted = slack::ChannelDraft {
-                name: channel_name(scope, &draft.title),
+                name: channel_name(scope, title),
                 marker: scope.stream.to_string(),
+                private: state.private,
             };
             let channel = slack.ensure_channel(&wanted).await?;
             slack.set_topic(&channel.id, &topic).await?;
@@ -271,13 +276,14 @@ impl Services {
         let rules = self.rules.current();
         let about = match &notice.ask {
             Some(Ask::Decide(_)) => self.about(scope).await?,
-            Some(Ask::Remind(_) | Ask::SignOff { .. } | Ask::Changes { .. }) | None => String::new(),
+            Some(Ask::Remind(_) | Ask::Call { .. } | Ask::SignOff { .. } | Ask::Changes { .. }) | None => String::new(),
         };
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
         let mut notice = notice.clone();
         notice.lines.extend(self.log_line(scope).await?);
         let output = notice.output.as_deref();
-        let message = message(scope, &notice.headline, &notice.lines, output, notice.ask.as_ref(), &setting);
+        let headline = marked(self.state(scope).await?.drill, &notice.headline);
+        let message = message(scope, &headline, &notice.lines, output, notice.ask.as_ref(), &setting);
         let key = step_key(scope);
         let post = Post { slack, key, channel, message, pin: notice.pin };
         self.perform_unkeyed(ctx, scope, capability::SLACK, key, &post).await
@@ -292,7 +298,8 @@ impl Services {
         let Some(slack) = &self.slack else {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
-        let topic = topic(scope, &draft.severity, &draft.title);
+        let drill = self.state(scope).await?.drill;
+        let topic = topic(scope, &draft.severity, &marked(drill, &draft.title));
         // Setting it to the same twice is one effect.
         self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
             slack.set_topic(&draft.channel, &topic).await?;
@@ -359,7 +366,8 @@ impl Services {
             console: self.console.as_ref(),
             about: self.about(scope).await?,
         };
-        let message = message(scope, &settle.headline, &settle.lines, None, settle.ask.as_ref(), &setting);
+        let headline = marked(self.state(scope).await?.drill, &settle.headline);
+        let message = message(scope, &headline, &settle.lines, None, settle.ask.as_ref(), &setting);
         let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
         // Setting a message to the same text twice is one effect.
         self.perform(ctx, scope, capability::SLACK, step_key(scope), async || {
@@ -429,11 +437,21 @@ fn topic(scope: &Scope, severity: &str, title: &str) -> String {
     slack::escape(&format!("{} {severity} {title}", scope.stream)).chars().take(250).collect()
 }
 
-/// The starter, and those who decide at the first level.
-fn invited(directory: &Directory, scope: &Scope) -> Vec<String> {
+/// What a drill says of itself in every message.
+fn marked(drill: bool, text: &str) -> String {
+    if drill { format!("DRILL: {text}") } else { text.to_owned() }
+}
+
+/// The starter, and those who decide at the first level; of a private incident whom it names.
+fn invited(directory: &Directory, scope: &Scope, state: &IncidentState) -> Vec<String> {
     let wanted = directory.principals().iter().filter(|principal| {
         let roles = principal.roles(&scope.org, None);
-        principal.id == scope.actor || roles.contains(&Role::OnCall) || roles.contains(&Role::Commander)
+        let decides = roles.contains(&Role::OnCall) || roles.contains(&Role::Commander);
+        if state.private {
+            state.private_to.contains(&principal.id)
+        } else {
+            principal.id == scope.actor || (decides && !state.drill)
+        }
     });
     slack_users(wanted)
 }
@@ -536,6 +554,10 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
             vec![section(&format!("Who may decide: {roles} {who}\nUntil {}.", deadline(gate)))]
         }
         Some(Ask::Changes { rollback }) => changes(scope, rollback.as_ref(), setting),
+        Some(Ask::Call { principals, roles }) => {
+            let who = called(scope, principals, roles, setting.directory);
+            if who.is_empty() { Vec::new() } else { vec![section(&who.join(" "))] }
+        }
         Some(Ask::SignOff { digest }) => {
             let value = json!({ "org": scope.org, "incidentId": scope.stream, "digest": digest });
             vec![json!({
@@ -594,6 +616,18 @@ fn mentions(scope: &Scope, gate: &GateView, directory: &Directory) -> Vec<String
         .filter_map(|principal| principal.slack_user_id.as_ref())
         .map(|user| format!("<@{user}>"))
         .collect()
+}
+
+/// The Slack users of these people, and of whoever has one of these roles.
+fn called(scope: &Scope, principals: &[String], roles: &[String], directory: &Directory) -> Vec<String> {
+    let wanted = directory.principals().iter().filter(|principal| {
+        principals.contains(&principal.id)
+            || principal
+                .roles(&scope.org, None)
+                .iter()
+                .any(|role| roles.iter().any(|name| name == role.name()))
+    });
+    slack_users(wanted).into_iter().map(|user| format!("<@{user}>")).collect()
 }
 
 fn deadline(gate: &GateView) -> String {

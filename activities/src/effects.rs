@@ -269,6 +269,21 @@ impl Services {
         self.skipped_by(scope, capability, reason, None).await
     }
 
+    /// Why a step that people outside would notice is left out: of a drill, or of an incident that few may know of.
+    pub(crate) async fn kept_inside(
+        &self,
+        scope: &Scope,
+        public: bool,
+    ) -> Result<Option<&'static str>, ActivityError> {
+        let state = self.state(scope).await?;
+        Ok(match (state.drill, state.private && public) {
+            (true, _) if public => Some("a drill never touches the public page"),
+            (true, _) => Some("a drill pages nobody"),
+            (false, true) => Some("a private incident is never on the public page"),
+            (false, false) => None,
+        })
+    }
+
     fn skipped_payload(scope: &Scope, capability: &str, reason: &str, flag: Option<FlagUsed>) -> Payload {
         payload(Kind::StepSkipped(StepSkipped {
             blueprint: scope.blueprint.clone(),
@@ -375,7 +390,11 @@ impl Services {
         let context = scope.context();
         let rules = self.rules.current();
         let judged = |head: Head<'_>| judge(head, command, &context, rules.rules());
-        let follow = |_: &StreamId| checkpoints::following(scope, command);
+        let follow = |_: &StreamId| {
+            let mut items = checkpoints::following(scope, command);
+            items.extend(self.clock_of(scope, command));
+            items
+        };
         let append = Append {
             org: &scope.org,
             target: Target::Named(scope.stream.clone()),

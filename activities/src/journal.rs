@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
-    self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, CandidateRef, EvaluateReply,
-    EvaluateRequest, JudgeRequest, LookReply, LookRequest, ProposeReply, ProposeRequest, RecallReply,
-    RecallRequest, RenderReply, RenderRequest,
+    self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, CandidateRef, ClockReply,
+    ClockRequest, EvaluateReply, EvaluateRequest, JudgeRequest, LookReply, LookRequest, ProposeReply,
+    ProposeRequest, RecallReply, RecallRequest, RenderReply, RenderRequest,
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{Answer, Command, GateStatus, IncidentId, command::Verdict, ids::GateId};
@@ -61,6 +61,16 @@ impl LogActivities {
         request: LookRequest,
     ) -> Result<LookReply, ActivityError> {
         self.0.look(&request).await
+    }
+
+    /// Reads what is due next of an incident.
+    #[activity(definition = contracts::ClockLook)]
+    pub async fn clock(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        request: ClockRequest,
+    ) -> Result<ClockReply, ActivityError> {
+        self.0.clock(&request).await
     }
 
     /// Reads what a failed step was called with.

@@ -11,6 +11,7 @@ mod candidate;
 mod candidate_events;
 mod channel;
 mod checkpoints;
+mod clock;
 mod effects;
 mod failure;
 mod flags;

@@ -29,6 +29,9 @@ impl Services {
         let Some(paging) = &self.paging else {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
+        if let Some(reason) = self.kept_inside(scope, false).await? {
+            return self.skipped(scope, capability::PAGERDUTY, reason).await;
+        }
         let (resource, link) = match &draft.page {
             // Resolved with the incident; the pages of a gate end with their level.
             Some(about) if about.starts_with("severity/") => {

@@ -29,6 +29,9 @@ impl Services {
         let Some(statuspage) = &self.statuspage else {
             return self.skipped(scope, capability::STATUSPAGE, NOT_CONFIGURED).await;
         };
+        if let Some(reason) = self.kept_inside(scope, true).await? {
+            return self.skipped(scope, capability::STATUSPAGE, reason).await;
+        }
         let key = incident_key(scope, "statuspage-incident");
         let draft = IncidentDraft {
             name: draft.title.clone(),
@@ -99,6 +102,9 @@ impl Services {
         let Some(statuspage) = &self.statuspage else {
             return self.skipped(scope, capability::STATUSPAGE, NOT_CONFIGURED).await;
         };
+        if let Some(reason) = self.kept_inside(scope, true).await? {
+            return self.skipped(scope, capability::STATUSPAGE, reason).await;
+        }
         let key = step_key(scope);
         let saying = Saying { statuspage, key, id, update };
         self.perform_unkeyed(ctx, scope, capability::STATUSPAGE, key, &saying).await

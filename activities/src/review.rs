@@ -12,7 +12,9 @@ use harmony_incidents::{
     LinkName,
     judge::payload,
     log::{IncidentState, PostMortemPublished, PostMortemRendered, Relation, Text, payload::Kind},
-    timeline, words,
+    timeline,
+    times::Moment,
+    words,
 };
 use jiff::{SignedDuration, Timestamp};
 use minijinja::{Environment, UndefinedBehavior, context};
@@ -244,9 +246,9 @@ fn markdown(
                 "declaredAt": declared.to_string(), "declaredBy": state.declared_by, "services": state.impacted_services,
             }),
             metrics => json!({
-                "acknowledge": since(state.acknowledged_at_us),
-                "mitigate": since(state.mitigated_at_us),
-                "resolve": since(state.resolved_at_us),
+                "acknowledge": since(Moment::Acknowledged.at_us(state)),
+                "mitigate": since(Moment::Mitigated.at_us(state)),
+                "resolve": since(Moment::Resolved.at_us(state)),
             }),
             actions, changes, resolution,
             timeline => timeline::Query { incident_id: state.incident.clone(), ..Default::default() }

@@ -22,13 +22,13 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        ChannelInvite, ChannelTopic, Effect, FailedStep, Invitation, Notice, PagingDraft, PagingNote,
+        Ask, ChannelInvite, ChannelTopic, Effect, FailedStep, Invitation, Notice, PagingDraft, PagingNote,
         PagingOpen, PagingRemark, PagingUrgency, PublicImpact, PublicRemark, PublicStatus, PublicUpdate,
         RecallReply, RecallRequest, Scope, SeverityOf, StepRecall, StepReply, TopicDraft, capability,
     },
     desk::{Blueprint, blueprint},
     ending,
-    messages::{Act, ActInput, ActResult, Status, StepRef},
+    messages::{Act, ActInput, ActResult, Status, StepRef, severity_word},
     run::{Begun, Flow, Run, begin, fail, input, patiently},
 };
 
@@ -53,6 +53,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
         Act::Update { message, public } => update(&run, message, *public).await?,
         Act::Severity { from, to, reason } => Box::pin(severity(&run, from, to, reason)).await?,
         Act::Assignment { role, principal, released } => assignment(&run, role, principal, *released).await?,
+        Act::Escalation { level, roles, reason } => escalation(&run, *level, roles, reason).await?,
         Act::Ended { cancelled, summary } => {
             Box::pin(ending::tell(&run, *cancelled, summary)).await?;
             None
@@ -74,7 +75,14 @@ fn check(act: &Act) -> Flow<()> {
         }
         Act::Severity { from, to, .. } => severity("from", from).and_then(|()| severity("to", to)),
         Act::Retry { steps } if steps.is_empty() => Err(fail("input.act.steps: name the steps to try again")),
-        Act::Update { .. } | Act::Assignment { .. } | Act::Ended { .. } | Act::Retry { .. } => Ok(()),
+        Act::Escalation { level, roles, .. } if *level > 0 && roles.is_empty() => {
+            Err(fail("input.act.roles: name who is called"))
+        }
+        Act::Update { .. }
+        | Act::Assignment { .. }
+        | Act::Escalation { .. }
+        | Act::Ended { .. }
+        | Act::Retry { .. } => Ok(()),
     }
 }
 
@@ -202,6 +210,39 @@ async fn assignment<W: Blueprint>(
         true => format!("{principal} is no longer {role}"),
     };
     run.notice("announcement", Notice::plain(headline, vec![format!("by {}", run.scope.actor)])).await?;
+    Ok(None)
+}
+
+/// The channel hears of it, and whoever is called is paged.
+async fn escalation<W: Blueprint>(
+    run: &Run<'_, W>,
+    level: u32,
+    roles: &[String],
+    reason: &str,
+) -> Flow<Option<String>> {
+    let actor = &run.scope.actor;
+    if level == 0 {
+        let headline = format!("{actor}: no more help is needed");
+        run.notice("escalation-notice", Notice::plain(headline, vec![reason.to_owned()])).await?;
+        return Ok(None);
+    }
+    let call = Ask::Call { principals: Vec::new(), roles: roles.to_vec() };
+    let headline = format!("{actor} calls {} for help", roles.join(" or "));
+    let notice = Notice { ask: Some(call), ..Notice::plain(headline, vec![reason.to_owned()]) };
+    let draft = PagingDraft {
+        link: None,
+        title: format!("Help is needed with {}: {}", run.scope.stream, run.incident.title),
+        details: format!("Called by {actor}. {reason}").trim_end().to_owned(),
+        severity: severity_word(run.incident.severity).to_owned(),
+        page: Some(format!("severity/{}", run.scope.blueprint)),
+        roles: roles.to_vec(),
+    };
+    let (notice, page) = join!(
+        run.notice("escalation-notice", notice),
+        run.effect(PagingOpen, "escalation-page", capability::PAGERDUTY, draft),
+    );
+    notice?;
+    page?.ok();
     Ok(None)
 }
 

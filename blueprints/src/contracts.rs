@@ -52,8 +52,10 @@ macro_rules! activity {
     };
 }
 
+mod clock;
 mod release;
 
+pub use clock::{ClockLook, ClockReply, ClockRequest};
 pub use release::{
     Applied, ApplyOrder, Asked, CarriedOutBy, DeploymentPlan, IncidentBrief, JudgeRelease, PolicyReply,
     ReleaseAppend, ReleaseApply, ReleaseBrief, ReleaseFollow, ReleaseJudge, ReleaseLook, ReleaseOrder,
@@ -779,6 +781,13 @@ pub enum Ask {
     Decide(Box<GateView>),
     /// Half of the level's time is over: names who may decide, without buttons of its own.
     Remind(Box<GateView>),
+    /// Names people, and whoever has one of these roles, so that they hear of it.
+    Call {
+        /// Principals.
+        principals: Vec<String>,
+        /// Roles of the directory.
+        roles: Vec<String>,
+    },
     /// Sign off the published review of this digest.
     SignOff {
         /// In hex.

@@ -357,7 +357,7 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
 }
 
 /// Whether all that came in is judged and nothing is under way, before this time.
-async fn quiet_before<W: Blueprint>(run: &Run<'_, W>, due: Timestamp) -> bool {
+pub(crate) async fn quiet_before<W: Blueprint>(run: &Run<'_, W>, due: Timestamp) -> bool {
     let ctx = run.ctx;
     ctx.state_mut(|workflow| workflow.desk_mut().closing = true);
     let mut timer = pin!(
@@ -415,7 +415,7 @@ pub(crate) fn stage(gate: &GateView) -> Stage {
     (gate.plan, gate.level)
 }
 
-fn time_left(now: Timestamp, deadline: Timestamp) -> Duration {
+pub(crate) fn time_left(now: Timestamp, deadline: Timestamp) -> Duration {
     Duration::try_from(deadline.duration_since(now)).unwrap_or_default().max(Duration::from_millis(1))
 }
 

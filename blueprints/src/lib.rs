@@ -1,5 +1,5 @@
-//! The blueprints: four workflows that take an incident from declaration to a published review, `incident.act` for the
-//! small outward acts between them, and one that makes incidents of candidates.
+//! The blueprints: four workflows that take an incident from declaration to a published review, `incident.updates` that
+//! keeps the time of its updates, `incident.act` for the small outward acts between them, and one that makes incidents of candidates.
 //!
 //! Deterministic: no clock, randomness, environment or hash-map order. The crate knows activities only by name and
 //! type (`contracts`); what they do is bound elsewhere. Each blueprint's flow reads like its procedure, one line a step;
@@ -27,6 +27,7 @@ mod post_mortem;
 mod promote;
 mod release;
 mod remediate;
+mod updates;
 
 pub use act::IncidentAct;
 pub use close_out::CloseOut;
@@ -35,6 +36,7 @@ pub use post_mortem::PostMortem;
 pub use promote::Promote;
 pub use release::{Deploy, PromoteRelease};
 pub use remediate::Remediate;
+pub use updates::IncidentUpdates;
 
 /// Task queue of workflows and connector activities.
 pub const INCIDENTS_QUEUE: &str = "harmony-incidents";

@@ -208,6 +208,16 @@ pub enum Act {
         #[serde(default)]
         released: bool,
     },
+    /// Somebody called the next level for help, or said that it is no longer needed.
+    Escalation {
+        /// The level that is called; 0 where help is no longer needed.
+        level: u32,
+        /// Its roles.
+        roles: Vec<String>,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
     /// The incident was resolved or cancelled by hand.
     Ended {
         /// Whether it was cancelled.
@@ -231,6 +241,7 @@ impl Act {
             Self::Severity { .. } => "severity",
             Self::Assignment { .. } => "assignment",
             Self::Ended { .. } => "ended",
+            Self::Escalation { .. } => "escalation",
             Self::Retry { .. } => "retry",
         }
     }
@@ -540,6 +551,26 @@ pub struct PostMortemResult {
     pub approval: ApprovalResult,
     /// The page.
     pub postmortem: PostMortemReport,
+    /// What did not work and was not needed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Input of `incident.updates`, which has no fields of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdatesInput {}
+
+/// Result of `incident.updates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdatesResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How much became due while it ran.
+    pub told: u32,
     /// What did not work and was not needed.
     #[serde(default)]
     pub warnings: Vec<String>,

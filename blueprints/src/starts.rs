@@ -67,6 +67,22 @@ pub fn initiate(created: &IncidentCreated, golden: &GoldenContext) -> Value {
     input
 }
 
+/// The start of the update clock of an incident that is being declared, as the payload of its outbox item.
+pub fn clock(
+    keys: &AttestationKeys,
+    org: &OrgId,
+    incident: &IncidentId,
+    created: &IncidentCreated,
+    initiator: &str,
+    at: Timestamp,
+) -> Value {
+    let kind = WorkflowType::Updates;
+    let workflow_id = WorkflowId::new(kind, org, incident);
+    let input = json!({ "context": golden_context(incident, created, initiator) });
+    let input = attested(keys, org, workflow_id.as_str(), initiator, at, input);
+    payload(kind.name(), workflow_id.as_str(), 1, &input)
+}
+
 /// The start of initiate for a promoted candidate. The incident at PagerDuty that it came from, or the page that asked
 /// for the promotion, becomes the incident's own.
 pub fn promoted(

@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path};
 
-use harmony_blueprints::{CloseOut, IncidentAct, Initiate, PostMortem, Promote, Remediate};
+use harmony_blueprints::{CloseOut, IncidentAct, IncidentUpdates, Initiate, PostMortem, Promote, Remediate};
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayError, WorkflowReplayer, WorkflowReplayerOptions};
 
@@ -45,6 +45,7 @@ async fn replay(history: &[u8]) -> Result<(), WorkflowReplayError> {
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<CloseOut>()
         .and_then(|options| options.register_workflow::<IncidentAct>())
+        .and_then(|options| options.register_workflow::<IncidentUpdates>())
         .and_then(|options| options.register_workflow::<Initiate>())
         .and_then(|options| options.register_workflow::<PostMortem>())
         .and_then(|options| options.register_workflow::<Promote>())

@@ -108,6 +108,26 @@ fn done(kind: &Kind) -> Done {
         }
         Kind::ReviewSectionWritten(p) => here("review.write", json!({ "section": p.section })),
         Kind::ActionItemAdded(_) => here("review.action-item", json!({})),
+        Kind::UpdateReminded(p) => here("update.remind", json!({ "missed": p.missed })),
+        Kind::UpdateOverdue(_) => here("update.overdue", json!({})),
+        Kind::CommanderMissing(p) => here("commander.missing", json!({ "paged": p.paged })),
+        Kind::ObjectiveBreached(p) => {
+            here("objective.breach", json!({ "objective": p.objective, "targetMs": p.target_ms }))
+        }
+        Kind::IncidentTimeSet(p) => here("incident.time", json!({ "moment": p.moment })),
+        Kind::IncidentRelated(p) => here(
+            "incident.relate",
+            json!({ "relation": p.relation, "incident": p.incident, "removed": p.removed }),
+        ),
+        Kind::IncidentPrivacyChanged(p) => here("incident.private", json!({ "private": p.private })),
+        Kind::IncidentEscalated(p) => {
+            here("incident.escalate", json!({ "escalated": p.escalated, "level": p.level }))
+        }
+        Kind::FollowUpChanged(p) => here(
+            "follow-up.change",
+            json!({ "followUp": p.follow_up, "state": p.state, "owner": p.owner, "system": p.system }),
+        ),
+        Kind::DutyTicked(p) => here("duty.tick", json!({ "role": p.role, "done": p.done })),
         Kind::PostMortemRendered(p) => {
             here("review.render", json!({ "attempt": p.attempt, "uptoSeq": p.upto_seq }))
         }

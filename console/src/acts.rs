@@ -11,6 +11,7 @@ use harmony_incidents::{
     judge::payload,
     log::{IncidentPlaybookActionExecuted, IncidentState, IncidentUpdated, Text, payload::Kind},
 };
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -34,6 +35,9 @@ pub(crate) struct UpdateBody {
     title: String,
     #[serde(default)]
     summary: String,
+    /// How long until the next update is due, such as `45m`; else as the policy has it.
+    #[serde(default)]
+    next: Option<String>,
 }
 
 /// `POST …/update`: a new title or summary, and a message for the channel and maybe the public.
@@ -54,19 +58,42 @@ pub(crate) async fn update(call: Call) -> Result<Response, ApiError> {
     if message.is_empty() && title.is_empty() && body.summary.trim().is_empty() {
         return Err(ApiError::Invalid("an update has a message, a title or a summary".to_owned()));
     }
+    let context = call.context(Some(&state));
+    let next_update_due_us = match &body.next {
+        None => 0,
+        Some(_) if message.is_empty() => {
+            return Err(ApiError::Invalid(
+                "next: only a message is an update that another follows".to_owned(),
+            ));
+        }
+        Some(next) => due_in(next, context.occurred_at)?,
+    };
     let kind = Kind::IncidentUpdated(IncidentUpdated {
         title: Text::optional(title),
         summary: Text::optional(body.summary),
         message: Text::optional(&message),
         public: body.public,
+        number: 0,
+        next_update_due_us,
     });
     let command = Command::Record { payload: payload(kind) };
     let told = |_: &IncidentState| {
         (!message.is_empty()).then(|| Act::Update { message: message.clone(), public: body.public })
     };
-    let context = call.context(Some(&state));
     let appended = append_told(&call, &incident, &state, &command, &context, (&|_| None, &told)).await?;
     Ok(told_answer(&call, &appended, !message.is_empty()))
+}
+
+/// Longest time until the next update.
+const LONGEST_NEXT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// When the next update is due, in microseconds since 1970.
+fn due_in(next: &str, now: Timestamp) -> Result<i64, ApiError> {
+    let time = next.trim().parse::<SignedDuration>().ok();
+    let time = time.filter(|time| *time >= SignedDuration::from_secs(1) && *time <= LONGEST_NEXT);
+    let due = time.and_then(|time| now.checked_add(time).ok());
+    due.map(Timestamp::as_microsecond)
+        .ok_or_else(|| ApiError::Invalid(format!("next {next:?}: a time from 1s to 7 days, such as 45m")))
 }
 
 #[derive(Deserialize, ToSchema)]

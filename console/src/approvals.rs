@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     App,
+    auth::Caller,
     call::Call,
     decisions::{self, Proposal},
     error::ApiError,
@@ -31,8 +32,10 @@ use crate::{
 pub(crate) const REASON_CHARS: usize = 2_000;
 
 /// Every incident with a gate that waits, and the gates of releases, a state for each service.
-pub(crate) async fn waiting(app: &App, org: &OrgId) -> Result<Vec<IncidentState>, ApiError> {
-    let mut found = every(app, org, Filter { waiting: true, ..Filter::default() }).await?;
+pub(crate) async fn waiting(app: &App, caller: &Caller) -> Result<Vec<IncidentState>, ApiError> {
+    let org = &caller.org;
+    let filter = Filter { waiting: true, visible_to: caller.sees_only(), ..Filter::default() };
+    let mut found = every(app, org, filter).await?;
     found.extend(waiting_releases(app, org).await?);
     Ok(found)
 }
@@ -71,7 +74,7 @@ pub(crate) async fn releases_for(
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::ReadGates, None)?;
-    let incidents = waiting(&call.app, &call.caller.org).await?;
+    let incidents = waiting(&call.app, &call.caller).await?;
     let mut pending: Vec<(i64, views::Gate)> = incidents
         .iter()
         .flat_map(|state| state.gates.iter().map(move |gate| (state, gate)))
@@ -88,13 +91,19 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::ReadGates, None)?;
     let gate_id = call.path("gate");
-    let place = decisions::place(&call.app, &call.caller.org, gate_id).await?;
+    let place = seen(&call, gate_id).await?;
     let Some((place, gate)) = place.as_ref().and_then(|place| Some((place, place.gate(gate_id)?))) else {
         return Err(no_gate(gate_id));
     };
     let mut body = json!(views::gate(&place.state, gate));
     body["covers"] = covers(&call.app, &call.caller.org, &place.stream, gate).await?;
     Ok(Json(body).into_response())
+}
+
+/// Where a gate is, for who sees its incident.
+async fn seen(call: &Call, gate_id: &str) -> Result<Option<decisions::Place>, ApiError> {
+    let place = decisions::place(&call.app, &call.caller.org, gate_id).await?;
+    Ok(place.filter(|place| call.caller.sees(&place.state)))
 }
 
 /// What was shown and digested, from the record that opened the gate.
@@ -185,8 +194,7 @@ pub(crate) async fn decide(call: Call) -> Result<Response, ApiError> {
         return Err(ApiError::Invalid("a justification belongs to breakGlass; give a reason".to_owned()));
     }
     let gate_id = call.path("gate");
-    let place =
-        decisions::place(&call.app, &call.caller.org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    let place = seen(&call, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
     let decision_id = if call.request.given {
         Uuid::new_v5(&NAMESPACE, format!("{}/{}", call.caller.org, call.key()).as_bytes())
     } else {
@@ -225,8 +233,7 @@ async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError>
         return Err(ApiError::Invalid("escalate takes a reason and nothing else".to_owned()));
     }
     let gate_id = call.path("gate");
-    let org = &call.caller.org;
-    let place = decisions::place(&call.app, org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    let place = seen(&call, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
     if place.gate(gate_id).is_none() {
         return Err(no_gate(gate_id));
     }
@@ -234,7 +241,7 @@ async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError>
     let command = Command::Escalate { gate_id: gate_id.to_owned(), reason: body.reason.unwrap_or_default() };
     let context = call.context(Some(&place.state));
     submit::append(call, &place.stream, &call.key(), &command, &context, &|_| None).await?;
-    let place = decisions::place(&call.app, org, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    let place = seen(&call, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
     let gate = place.gate(gate_id).ok_or_else(|| no_gate(gate_id))?;
     Ok(Json(json!(views::gate(&place.state, gate))).into_response())
 }

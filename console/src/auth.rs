@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::{HeaderMap, header};
 use harmony_incidents::{
-    Directory, LinkName, OrgId, Principal, Right, Role, RuleSet, Rules,
+    Directory, LinkName, OrgId, Principal, Right, Role, RuleSet, Rules, leading,
     log::{Authority, IncidentState},
 };
 
@@ -86,6 +86,16 @@ impl Caller {
         self.may(scope, Some(incident))
     }
 
+    /// Whether they see that this incident exists.
+    pub(crate) fn sees(&self, incident: &IncidentState) -> bool {
+        sees(&self.principal, &self.org, incident)
+    }
+
+    /// Whose incidents a list shall hold: none but theirs, unless they see all.
+    pub(crate) fn sees_only(&self) -> Option<String> {
+        (!is_admin(&self.principal, &self.org)).then(|| self.principal.id.clone())
+    }
+
     /// The authority that the policies give.
     pub(crate) fn authority(&self, incident: Option<&IncidentState>) -> Authority {
         self.rules.access.authority(&self.principal, &self.org, incident)
@@ -106,6 +116,15 @@ impl Caller {
         let roles = self.principal.roles(&self.org, incident);
         roles.into_iter().map(Role::name).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether somebody sees that an incident exists: a private one is for whom it names, and for organisation admins.
+pub(crate) fn sees(principal: &Principal, org: &OrgId, incident: &IncidentState) -> bool {
+    leading::is_visible(incident, &principal.id, is_admin(principal, org))
+}
+
+fn is_admin(principal: &Principal, org: &OrgId) -> bool {
+    principal.roles(org, None).contains(&Role::Admin)
 }
 
 /// Whose token this is.

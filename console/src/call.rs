@@ -156,10 +156,17 @@ impl Call {
     pub(crate) async fn incident(&self, right: Right) -> Result<(IncidentId, IncidentState), ApiError> {
         let text = self.path("id");
         let id: IncidentId = text.parse().map_err(|error: IdError| ApiError::Malformed(error.to_string()))?;
-        let found = self.app.doors.log.state(&self.caller.org, &id).await?;
+        let state = self.named(&id, right).await?;
+        Ok((id, state))
+    }
+
+    /// The state of an incident that the caller sees, for who has this right on it.
+    pub(crate) async fn named(&self, id: &IncidentId, right: Right) -> Result<IncidentState, ApiError> {
+        let found =
+            self.app.doors.log.state(&self.caller.org, id).await?.filter(|state| self.caller.sees(state));
         let state = found.ok_or_else(|| LogError::UnknownIncident(id.clone()))?;
         self.caller.require(right, Some(&state))?;
-        Ok((id, state))
+        Ok(state)
     }
 
     /// The body; none at all is an empty object. The error names the field.

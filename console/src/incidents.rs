@@ -10,16 +10,16 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_blueprints::starts;
-use harmony_eventlog::{Append, Filter, Place, Sort, Target};
+use harmony_eventlog::{Append, Filter, Place, Sort, Target, history::known_at};
 use harmony_incidents::{
-    Command, OrgId, Right, WorkflowId, WorkflowType,
-    ids::NAMESPACE,
+    Command, IncidentId, OrgId, Right, WorkflowId, WorkflowType,
+    ids::{IdError, NAMESPACE},
     judge,
     judge::TEXT_LIMIT_BYTES,
-    log::{IncidentCreated, IncidentState, State, Text},
+    log::{IncidentCreated, IncidentState, Severity, State, Text},
     words,
 };
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -29,8 +29,9 @@ use crate::{
     App,
     call::{Call, line, required, tag_of_seq},
     error::ApiError,
+    leading,
     query::Query,
-    starts::{away, initiate_item},
+    starts::{away, clock_item, initiate_item},
     views,
 };
 
@@ -40,8 +41,12 @@ const PAGE: u32 = 200;
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct DeclareBody {
-    title: String,
-    severity: String,
+    /// Needed where it is no recurrence.
+    #[serde(default)]
+    title: Option<String>,
+    /// Needed where it is no recurrence.
+    #[serde(default)]
+    severity: Option<String>,
     #[serde(default)]
     service_name: String,
     #[serde(default)]
@@ -72,14 +77,50 @@ pub(crate) struct DeclareBody {
     /// Who pays for it; without it the caller's default.
     #[serde(default)]
     cost_center: Option<String>,
+    /// When people began to be harmed, where that is known.
+    #[serde(default)]
+    #[schema(format = DateTime)]
+    impact_started_at: Option<String>,
+    /// When somebody or something noticed, where that is known.
+    #[serde(default)]
+    #[schema(format = DateTime)]
+    detected_at: Option<String>,
+    /// Whether it is practice.
+    #[serde(default)]
+    drill: bool,
+    /// Ids of the only people, beside organisation admins and the caller, who see that it exists.
+    #[serde(default)]
+    private_to: Option<Vec<String>>,
+    /// The incident that is back: what is not given here is taken from it.
+    #[serde(default)]
+    recurrence_of: Option<String>,
 }
 
 /// `POST …/incidents`
 pub(crate) async fn declare(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Respond, None)?;
     call.caller.require_listed()?;
-    let created = created(&call, call.body()?)?;
+    let mut body: DeclareBody = call.body()?;
+    let before = match body.recurrence_of.take() {
+        None => None,
+        Some(id) => {
+            let id: IncidentId =
+                id.parse().map_err(|error: IdError| ApiError::Invalid(format!("recurrenceOf: {error}")))?;
+            let state = call.named(&id, Right::Respond).await?;
+            Some((id, state))
+        }
+    };
+    for (name, given) in [("title", body.title.is_some()), ("severity", body.severity.is_some())] {
+        if !given && before.is_none() {
+            return Err(ApiError::Invalid(format!("missing field `{name}`")));
+        }
+    }
     let context = call.context(None);
+    let mut created = created(&call, body, context.occurred_at)?;
+    if let Some((_, before)) = &before {
+        carry_over(&mut created, before);
+    }
+
     let command = Command::Declare { incident: created.clone() };
     let appended = call
         .app
@@ -98,11 +139,17 @@ pub(crate) async fn declare(call: Call) -> Result<Response, ApiError> {
                 let Some(incident) = &stream.incident() else { return vec![] };
                 let golden = starts::golden_context(incident, &created, &context.actor);
                 let input = starts::initiate(&created, &golden);
-                vec![initiate_item(&call, incident, input, context.occurred_at)]
+                vec![
+                    initiate_item(&call, incident, input, context.occurred_at),
+                    clock_item(&call, incident, &created, context.occurred_at),
+                ]
             },
         })
         .await?;
     let incident = appended.incident().ok_or(ApiError::Internal)?;
+    if let Some((of, before)) = &before {
+        leading::recurrence(&call, &incident, of, before).await?;
+    }
     let mut body = json!({
         "incidentId": incident,
         "state": State::Pending.as_str_name(),
@@ -114,8 +161,65 @@ pub(crate) async fn declare(call: Call) -> Result<Response, ApiError> {
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> {
-    let severity = words::severity(&body.severity).map_err(|error| ApiError::Invalid(error.to_string()))?;
+/// What was known of the incident that is back, where its declaration says nothing else.
+fn carry_over(created: &mut IncidentCreated, before: &IncidentState) {
+    let fill = |field: &mut String, known: &String| {
+        if field.is_empty() {
+            field.clone_from(known);
+        }
+    };
+    if created.severity() == Severity::Unspecified {
+        created.severity = before.severity;
+    }
+    let titled = created.title.as_ref().is_some_and(|title| !title.text.is_empty());
+    created.title = leading::carried(created.title.take().filter(|_| titled), before.title.as_ref());
+    created.public_title = leading::carried(created.public_title.take(), before.public_title.as_ref());
+    fill(&mut created.service_name, &before.service_name);
+    fill(&mut created.environment, &before.environment);
+    fill(&mut created.project_id, &before.project_id);
+    fill(&mut created.runbook_path, &before.runbook_path);
+    if created.impacted_services.is_empty() {
+        created.impacted_services.clone_from(&before.impacted_services);
+    }
+    if created.public_components.is_empty() {
+        created.public_components.clone_from(&before.public_components);
+    }
+    // What few may know of stays so.
+    if before.private && !created.private {
+        created.private = true;
+        created.private_to.clone_from(&before.private_to);
+    }
+}
+
+fn created(call: &Call, body: DeclareBody, now: Timestamp) -> Result<IncidentCreated, ApiError> {
+    let severity = match body.severity.as_deref() {
+        None => Severity::Unspecified,
+        Some(word) => words::severity(word).map_err(|error| ApiError::Invalid(error.to_string()))?,
+    };
+    let past = |name: &str, text: &Option<String>| match text.as_deref().map(str::trim) {
+        None | Some("") => Ok(0),
+        Some(text) => {
+            let at = leading::instant(name, text)?;
+            let is_past = at <= now && at > Timestamp::UNIX_EPOCH;
+            is_past.then_some(at.as_microsecond()).ok_or_else(|| {
+                ApiError::Invalid(format!("{name} {text:?} is in the future: it was before now"))
+            })
+        }
+    };
+    let private_to = match &body.private_to {
+        None => Vec::new(),
+        Some(named) => {
+            let directory = call.caller.rules().directory;
+            if let Some(nobody) = named.iter().find(|id| directory.get(id).is_none()) {
+                return Err(ApiError::Invalid(format!("privateTo {nobody:?}: nobody of this id is there")));
+            }
+            let mut named = named.clone();
+            named.push(call.caller.principal.id.clone());
+            named.sort();
+            named.dedup();
+            named
+        }
+    };
     let impacted_services = body
         .impacted_services
         .iter()
@@ -126,7 +230,7 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
             return Err(ApiError::Invalid(format!("{name} has more than 64 KiB")));
         }
     }
-    let title = body.title.trim();
+    let title = body.title.as_deref().unwrap_or_default().trim();
     // The caller's trace, or the one that this request began; else derived from the request.
     let trace_id = harmony_telemetry::current().map_or_else(
         || {
@@ -162,14 +266,26 @@ fn created(call: &Call, body: DeclareBody) -> Result<IncidentCreated, ApiError> 
         },
         primary_signal_id: line("primarySignalId", &body.primary_signal_id)?,
         runbook_path: line("runbookPath", &body.runbook_path)?,
+        impact_started_us: past("impactStartedAt", &body.impact_started_at)?,
+        detected_us: past("detectedAt", &body.detected_at)?,
+        drill: body.drill,
+        private: body.private_to.is_some(),
+        private_to,
         ..IncidentCreated::default()
     })
 }
 
 /// `GET …/incidents/{id}`
 pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
-    call.query.only(&[])?;
-    let (_, state) = call.incident(Right::Read).await?;
+    call.query.only(&["asOf"])?;
+    let (incident, state) = call.incident(Right::Read).await?;
+    if let Some(text) = call.query.one("asOf") {
+        let at = leading::instant("asOf", text)?;
+        let then = known_at(call.app.doors.log.as_ref(), &call.caller.org, &incident, at).await?;
+        let then =
+            then.ok_or_else(|| ApiError::NotFound(format!("{incident} was not declared by {text}")))?;
+        return Ok(Json(views::incident(&then, &call.caller)).into_response());
+    }
     let tag = tag_of_seq(state.seq);
     let tagged = [(header::ETAG, tag.as_str())];
     if call.knows(&tag) {
@@ -182,6 +298,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
     let mut filter = wanted(&call.query, &[])?;
+    filter.visible_to = call.caller.sees_only();
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there is a next page.
     filter.limit += 1;
@@ -207,6 +324,7 @@ pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<Filter, ApiError>
         "projectId",
         "correlationKey",
         "searchQuery",
+        "drill",
         "sort",
         "limit",
         "cursor",
@@ -236,6 +354,12 @@ pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<Filter, ApiError>
     {
         list.extend(query.each(name).map(str::to_owned));
     }
+    filter.drill = match query.one("drill") {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(other) => return Err(ApiError::Invalid(format!("drill {other:?}: true or false"))),
+    };
     filter.sort = match query.one("sort") {
         None | Some("-createdAt" | "newest") => Sort::NewestFirst,
         Some("createdAt" | "oldest") => Sort::OldestFirst,

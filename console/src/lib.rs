@@ -22,9 +22,11 @@ mod catalog;
 mod decisions;
 mod error;
 mod facts;
+mod follow_ups;
 mod graphql;
 pub mod health;
 mod incidents;
+mod leading;
 mod limits;
 mod log;
 mod mcp;
@@ -276,10 +278,14 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/cancel", post(blueprints::cancel))
         .route("/incidents/{id}/close", post(status::close))
         .route("/incidents/{id}/close-out", post(blueprints::close_out))
+        .route("/incidents/{id}/duties", post(leading::duty))
+        .route("/incidents/{id}/escalate", post(leading::escalate))
         .route("/incidents/{id}/events", get(log::events))
         .route("/incidents/{id}/notes", post(facts::note))
         .route("/incidents/{id}/post-mortem", post(blueprints::post_mortem))
+        .route("/incidents/{id}/private", post(leading::private))
         .route("/incidents/{id}/redact", post(log::redact))
+        .route("/incidents/{id}/relations", post(leading::relate))
         .route("/incidents/{id}/remediate", post(blueprints::remediate))
         .route("/incidents/{id}/responders", post(responders::change))
         .route("/incidents/{id}/resume", post(resume::resume))
@@ -294,6 +300,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/stream", get(stream::stream))
         .route("/incidents/{id}/tags", post(facts::tag))
         .route("/incidents/{id}/tickets", post(facts::ticket))
+        .route("/incidents/{id}/times", post(leading::time))
         .route("/incidents/{id}/timeline", get(log::timeline).post(facts::record_line))
         .route("/incidents/{id}/update", post(acts::update))
         .route("/incidents/{id}/verify", post(status::verify))
@@ -310,6 +317,9 @@ fn organisation() -> Router<App> {
         .route("/environments/{id}", get(catalog::environments::show))
         .route("/environments/{id}/retire", post(catalog::environments::retire))
         .route("/incidents/{id}/changes", get(catalog::changes::list).post(catalog::changes::link))
+        .route("/follow-ups", get(follow_ups::list).post(follow_ups::add))
+        .route("/follow-ups/{id}", get(follow_ups::show).post(follow_ups::change))
+        .route("/insights", get(ui::insights::api))
         .route("/people", get(people::list))
         .route("/releases", get(catalog::releases::list).post(catalog::releases::create))
         .route("/releases/{id}", get(catalog::releases::show))

@@ -2,7 +2,7 @@
 //!
 //! An export is sent as it is read, so that a long log needs no memory.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use axum::{
     Json,
@@ -11,9 +11,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use harmony_eventlog::{Checkpoint, Export, LogError, history::state_at, replay::replay};
+use harmony_eventlog::{Checkpoint, Export, Filter, LogError, history::state_at, replay::replay};
 use harmony_incidents::{
-    Command, IncidentId, Right,
+    Command, IncidentId, Right, StreamId,
     log::IncidentState,
     timeline::{self, is_kind},
 };
@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::{call::Call, error::ApiError, submit::submit, views};
+use crate::{App, auth::Caller, call::Call, error::ApiError, incidents::every, submit::submit, views};
 
 /// Records of one read, where many are looked through.
 const PAGE: u32 = 500;
@@ -104,8 +104,9 @@ pub(crate) async fn replayed(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
     let _audit = call.app.limits.audit()?;
+    let hidden = hidden(&call.app, &call.caller).await?;
     let report = replay(call.app.doors.log.as_ref(), &call.caller.org).await?;
-    Ok(Json(report).into_response())
+    Ok(Json(report.without(&hidden)).into_response())
 }
 
 /// `GET …/log/verify`: every byte, link, state, text and projection.
@@ -113,8 +114,9 @@ pub(crate) async fn verify(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
     let _audit = call.app.limits.audit()?;
+    let hidden = hidden(&call.app, &call.caller).await?;
     let report = call.app.doors.log.verify(&call.caller.org).await?;
-    Ok(Json(report).into_response())
+    Ok(Json(report.without(&hidden)).into_response())
 }
 
 /// `GET …/log/export`
@@ -124,6 +126,7 @@ pub(crate) async fn export(call: Call) -> Result<Response, ApiError> {
     let doors = &call.app.doors;
     let export =
         Export::begin(doors.log.clone(), call.caller.org.clone(), doors.checkpoint_key.clone()).await?;
+    let export = export.without(&hidden(&call.app, &call.caller).await?.into_keys().collect());
     let lines = stream::try_unfold(export, async |mut export: Export| {
         let lines = export.next().await.map_err(broken)?;
         Ok::<_, io::Error>(lines.map(|lines| (Bytes::from(lines), export)))
@@ -139,7 +142,17 @@ pub(crate) async fn checkpoint(call: Call) -> Result<Response, ApiError> {
     let key = doors.checkpoint_key.as_ref();
     let key = key.ok_or_else(|| ApiError::NotFound("there is no key that signs checkpoints".to_owned()))?;
     let checkpoint = Checkpoint::of(doors.log.as_ref(), &call.caller.org).await?;
+    let checkpoint = checkpoint.without(&hidden(&call.app, &call.caller).await?);
     Ok(key.sign(&checkpoint).into_response())
+}
+
+/// The private incidents that somebody may not see, with how many records they have: what they are told of the whole log
+/// leaves these out.
+pub(crate) async fn hidden(app: &App, caller: &Caller) -> Result<BTreeMap<StreamId, u64>, ApiError> {
+    let Some(principal) = caller.sees_only() else { return Ok(BTreeMap::new()) };
+    let filter = Filter { hidden_from: Some(principal), ..Filter::default() };
+    let found = every(app, &caller.org, filter).await?;
+    Ok(found.iter().filter_map(|state| Some((state.incident.parse().ok()?, state.seq))).collect())
 }
 
 /// The answer is under way already: it breaks off, and the reader sees that it is not whole.

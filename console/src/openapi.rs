@@ -12,8 +12,8 @@ use utoipa::{
 };
 
 use crate::{
-    acts, approvals, blueprints, candidates, catalog, facts, incidents, log, people, responders, resume,
-    review, status, views,
+    acts, approvals, blueprints, candidates, catalog, facts, follow_ups, incidents, leading, log, people,
+    responders, resume, review, status, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
@@ -71,6 +71,7 @@ const OPERATIONS: &[Operation] = &[
             ("environment", "Repeatable.", "string"),
             ("projectId", "Repeatable.", "string"),
             ("searchQuery", "Part of a title.", "string"),
+            ("drill", "`true` for drills alone, `false` for all others.", "boolean"),
             ("sort", "`-createdAt`.", "string"),
             ("limit", "1 to 200, 50 by default.", "integer"),
             ("cursor", "`nextCursor` of the page before.", "string"),
@@ -88,7 +89,7 @@ const OPERATIONS: &[Operation] = &[
         "/incidents/{id}",
         "Incidents",
         "One incident.",
-        &[],
+        &[("asOf", "As it was known at this time, such as `2026-01-31T10:42:00Z`.", "string")],
         &[(200, "The incident.", JSON, "Incident"), (304, "Not changed since `If-None-Match`.", "", "")],
     ),
     get(
@@ -151,6 +152,82 @@ const OPERATIONS: &[Operation] = &[
         "Start a remediation with a runbook.",
         Some("RemediateBody"),
         STARTED,
+    ),
+    post(
+        "/incidents/{id}/duties",
+        "Incidents",
+        "Tick a duty of a role, or take that back.",
+        Some("DutyBody"),
+        SUBMITTED,
+    ),
+    post(
+        "/incidents/{id}/escalate",
+        "Incidents",
+        "Call the next level for help with the incident, or say that it is no longer needed.",
+        Some("EscalateBody"),
+        SUBMITTED,
+    ),
+    post(
+        "/incidents/{id}/private",
+        "Incidents",
+        "Make the incident visible to some people alone, or to everybody again.",
+        Some("PrivateBody"),
+        SUBMITTED,
+    ),
+    post(
+        "/incidents/{id}/relations",
+        "Incidents",
+        "Say what the incident has to do with another one.",
+        Some("RelationBody"),
+        SUBMITTED,
+    ),
+    post(
+        "/incidents/{id}/times",
+        "Incidents",
+        "Say when a moment of the incident was, or correct it.",
+        Some("TimeBody"),
+        SUBMITTED,
+    ),
+    get(
+        "/insights",
+        "Incidents",
+        "Figures over all incidents, by severity, month and service.",
+        &[("asOf", "As they were known at this time, such as `2026-01-31T10:42:00Z`.", "string")],
+        &[(200, "The figures.", JSON, "")],
+    ),
+    get(
+        "/follow-ups",
+        "Follow-ups",
+        "Follow-ups across incidents, the next that is due first.",
+        &[
+            ("state", "`open`, `done` or `dropped`; repeatable.", "string"),
+            ("owner", "Repeatable.", "string"),
+            ("overdue", "`true` for those whose day is over.", "boolean"),
+            ("incidentId", "Only of this incident.", "string"),
+            ("limit", "1 to 1000, 200 by default.", "integer"),
+        ],
+        &[(200, "The follow-ups.", JSON, "FollowUpList")],
+    ),
+    post(
+        "/follow-ups",
+        "Follow-ups",
+        "Add a follow-up to an incident.",
+        Some("FollowUpBody"),
+        &[(201, "Added.", JSON, "FollowUp")],
+    ),
+    get(
+        "/follow-ups/{id}",
+        "Follow-ups",
+        "One follow-up.",
+        &[],
+        &[(200, "The follow-up.", JSON, "FollowUp")],
+    ),
+    post(
+        "/follow-ups/{id}",
+        "Follow-ups",
+        "Do, drop, reopen, hand over or comment on a follow-up, or link its ticket.",
+        Some("FollowUpChangeBody"),
+        &[(200, "The follow-up as it is now.", JSON, "FollowUp")],
     ),
     post(
         "/incidents/{id}/resume",
@@ -570,6 +647,10 @@ fn described(operation: &Operation, path: &str) -> Value {
         .map(|name| {
             let (description, schema) = match name {
                 "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
+                "id" if path.contains("/follow-ups/") => (
+                    "Follow-up.",
+                    json!({ "type": "string", "pattern": "^INC-[0-9]{4}-[0-9]{4,}-[0-9]+$" }),
+                ),
                 "id" if path.contains("/candidates/") => ("Candidate.", json!({ "type": "string" })),
                 "id" if !path.contains("/incidents/") => {
                     ("An id of the catalog.", json!({ "type": "string", "minLength": 1, "maxLength": 100 }))
@@ -680,7 +761,15 @@ fn schemas() -> Value {
         facts::TagBody,
         facts::TicketBody,
         facts::TimelineBody,
+        follow_ups::FollowUp,
+        follow_ups::FollowUpBody,
+        follow_ups::FollowUpChangeBody,
         incidents::DeclareBody,
+        leading::DutyBody,
+        leading::EscalateBody,
+        leading::PrivateBody,
+        leading::RelationBody,
+        leading::TimeBody,
         log::RedactBody,
         people::Person,
         responders::ResponderBody,
@@ -705,7 +794,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 26] {
+fn written() -> [(&'static str, Value); 27] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -736,6 +825,7 @@ fn written() -> [(&'static str, Value); 26] {
             ),
         ),
         ("CandidateList", list("candidates", "CandidateBody")),
+        ("FollowUpList", list("followUps", "FollowUp")),
         ("ServiceList", list("services", "ServiceBody")),
         (
             "ServiceBody",

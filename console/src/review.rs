@@ -36,16 +36,24 @@ pub(crate) struct ReviewBody {
     owner: Option<String>,
     #[serde(default)]
     due: Option<String>,
+    /// `high`, `medium` or `low`.
+    #[serde(default)]
+    priority: Option<String>,
 }
 
 /// `POST …/review`: a section, or an action item.
 pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
     let kind = match call.body()? {
-        ReviewBody { section: Some(section), text: Some(text), action: None, owner: None, due: None } => {
-            Kind::ReviewSectionWritten(ReviewSectionWritten { section, text: Some(Text::plain(text)) })
-        }
-        ReviewBody { section: None, text: None, action: Some(action), owner, due } => {
+        ReviewBody {
+            section: Some(section),
+            text: Some(text),
+            action: None,
+            owner: None,
+            due: None,
+            priority: None,
+        } => Kind::ReviewSectionWritten(ReviewSectionWritten { section, text: Some(Text::plain(text)) }),
+        ReviewBody { section: None, text: None, action: Some(action), owner, due, priority } => {
             let due = due.unwrap_or_default();
             if !due.is_empty() && due.parse::<jiff::civil::Date>().is_err() {
                 return Err(ApiError::Invalid(format!("due {due:?}: a day such as 2026-01-31")));
@@ -54,6 +62,7 @@ pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
                 action: Some(Text::plain(action)),
                 owner: line("owner", &owner.unwrap_or_default())?,
                 due,
+                priority: priority.unwrap_or_default(),
             })
         }
         _ => {

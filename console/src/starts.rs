@@ -10,7 +10,7 @@ use axum::{
 };
 use harmony_blueprints::{
     messages::{Act, ActInput, GoldenContext},
-    starts::{attested, payload},
+    starts::{self, attested, payload},
 };
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
@@ -18,7 +18,7 @@ use harmony_incidents::{
     RunStatus, WorkflowId, WorkflowType, approvals,
     ids::IdError,
     judge,
-    log::{Authority, BlueprintState, IncidentState, State},
+    log::{Authority, BlueprintState, IncidentCreated, IncidentState, State},
     policy::GateKind,
     status,
 };
@@ -146,6 +146,19 @@ pub(crate) fn initiate_item(call: &Call, incident: &IncidentId, input: Value, at
         input,
     );
     item(&workflow_id, WorkflowType::Initiate, 1, &call.request.id, &input)
+}
+
+/// The item that starts the update clock with a declaration.
+pub(crate) fn clock_item(
+    call: &Call,
+    incident: &IncidentId,
+    created: &IncidentCreated,
+    at: Timestamp,
+) -> OutboxItem {
+    let (org, principal) = (&call.caller.org, &call.caller.principal.id);
+    let payload = starts::clock(&call.app.doors.attestation, org, incident, created, principal, at);
+    let workflow_id = WorkflowId::new(WorkflowType::Updates, org, incident);
+    OutboxItem { kind: OutboxKind::Start, name: format!("{workflow_id}#1/{}", call.request.id), payload }
 }
 
 /// The item that starts the act which follows the record `seq`.

@@ -168,6 +168,34 @@ pub(crate) async fn submit_told(
     answer(call, &appended).await
 }
 
+/// As [`append`], to an incident other than the one whose state the caller may have named.
+pub(crate) async fn append_elsewhere(
+    call: &Call,
+    incident: &IncidentId,
+    key: &str,
+    command: &Command,
+    context: &Context,
+) -> Result<Appended, ApiError> {
+    let appended = call
+        .app
+        .doors
+        .log
+        .append(Append {
+            org: &call.caller.org,
+            target: Target::Named((**incident).clone()),
+            key,
+            command,
+            context,
+            expected_seq: None,
+            run_id: None,
+            judge: &|head| judge(head, command, context, call.caller.rules()),
+            follow: &|_| vec![],
+        })
+        .await?;
+    wake(&call.app, &appended);
+    Ok(appended)
+}
+
 /// Appends a command under a key; the caller makes the response.
 pub(crate) async fn append(
     call: &Call,

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use harmony_eventlog::Entry;
 use harmony_incidents::{
-    GateStatus, HasStatus, RunStatus, StreamId, Subject, WorkflowId, approvals,
+    GateStatus, HasStatus, Policy, RunStatus, StreamId, Subject, WorkflowId, approvals, clock,
     command::GateView,
+    leading,
     log::{
         ActionState, Authority, BlueprintState, GateState, IncidentState, Link, SignalState,
         SloViolationState, Text,
     },
-    record, sentence, words,
+    record, sentence,
+    times::{self, Moment},
+    words,
 };
 use harmony_protos::kind_name;
 use jiff::Timestamp;
@@ -20,7 +23,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::auth::Caller;
+use crate::{auth::Caller, follow_ups::FollowUp};
 
 /// A text as people may read it, empty where there is none.
 pub(crate) fn text(text: Option<&Text>) -> String {
@@ -46,6 +49,14 @@ pub(crate) struct Summary {
     commander: String,
     #[schema(value_type = Option<String>, format = DateTime)]
     created_at: Option<Timestamp>,
+    /// When people are to be told again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_update_due: Option<Timestamp>,
+    /// Whether it is practice.
+    drill: bool,
+    /// Whether only some people see that it exists.
+    private: bool,
     seq: u64,
 }
 
@@ -87,7 +98,27 @@ pub(crate) struct Incident {
     #[serde(skip_serializing_if = "Option::is_none")]
     gate: Option<Gate>,
     sections: Vec<Value>,
-    action_items: Vec<Value>,
+    action_items: Vec<FollowUpView>,
+    /// How often people were told, and how often they should have been and were not.
+    updates: Updates,
+    /// When its moments were, as they are held to be now.
+    times: BTreeMap<&'static str, Value>,
+    /// Moments that cannot both be right.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contradictions: Vec<String>,
+    relations: Vec<Value>,
+    /// Who sees it beside organisation admins, where it is private.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    private_to: Vec<String>,
+    /// How far help was called; 0 where it was not.
+    escalation_level: u32,
+    /// How soon the response must have come so far.
+    objectives: Vec<Value>,
+    /// What the roles of its responders are there for.
+    duties: Vec<Value>,
+    /// Where people meet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     review: Option<Review>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +135,29 @@ pub(crate) struct Incident {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     closed_at: Option<Timestamp>,
+}
+
+/// A follow-up, with the record that added it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FollowUpView {
+    #[serde(flatten)]
+    follow_up: FollowUp,
+    seq: u64,
+}
+
+/// How people were told.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Updates {
+    count: u32,
+    overdue: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_due: Option<Timestamp>,
 }
 
 /// The last attempt of a blueprint.
@@ -231,6 +285,9 @@ pub(crate) fn summary(state: &IncidentState) -> Summary {
         declared_by: state.declared_by.clone(),
         commander: commander(state).to_owned(),
         created_at: moment(state.created_at_us),
+        next_update_due: next_update(state),
+        drill: state.drill,
+        private: state.private,
         seq: state.seq,
     }
 }
@@ -274,14 +331,34 @@ pub(crate) fn incident(state: &IncidentState, caller: &Caller) -> Incident {
                 "seq": one.seq,
             })
         }),
-        action_items: list(&state.action_items, |one| {
-            json!({
-                "action": text(one.action.as_ref()),
-                "owner": one.owner,
-                "due": one.due,
-                "seq": one.seq,
-            })
+        action_items: FollowUp::of_incident(state)
+            .into_iter()
+            .zip(&state.action_items)
+            .map(|(follow_up, item)| FollowUpView { follow_up, seq: item.seq })
+            .collect(),
+        updates: Updates {
+            count: state.updates,
+            overdue: state.updates_overdue,
+            last_at: moment(state.last_update_us),
+            next_due: next_update(state),
+        },
+        times: times(state),
+        contradictions: times::contradictions(state),
+        relations: list(&state.relations, |one| {
+            spare(json!({
+                "relation": one.relation,
+                "incidentId": one.incident,
+                "reason": text(one.reason.as_ref()),
+                "by": one.by,
+            }))
         }),
+        private_to: state.private_to.clone(),
+        escalation_level: state.escalation_level,
+        objectives: clock::objectives(state, caller.rules().policy)
+            .map(|one| objective(state, &one))
+            .collect(),
+        duties: duties(state, caller.rules().policy),
+        call_url: caller.rules().policy.call_of(&state.incident),
         review: state.review.as_ref().map(|review| Review {
             published: review.published,
             url: review.url.clone(),
@@ -300,6 +377,53 @@ pub(crate) fn incident(state: &IncidentState, caller: &Caller) -> Incident {
         resolved_at: moment(state.resolved_at_us),
         closed_at: moment(state.closed_at_us),
     }
+}
+
+/// When people are to be told again, while it goes on.
+fn next_update(state: &IncidentState) -> Option<Timestamp> {
+    leading::is_live(state.state()).then(|| moment(state.next_update_due_us)).flatten()
+}
+
+/// Each moment that is known, with who said so where somebody did.
+fn times(state: &IncidentState) -> BTreeMap<&'static str, Value> {
+    let known = |one: Moment| {
+        let said = state.times.iter().find(|said| said.moment == one.name());
+        let shown = spare(json!({
+            "at": one.at(state)?,
+            "by": said.map(|said| &said.by),
+            "saidAt": said.and_then(|said| moment(said.said_at_us)),
+            "reason": said.map(|said| text(said.reason.as_ref())),
+        }));
+        Some((one.field(), shown))
+    };
+    Moment::ALL.into_iter().filter_map(known).collect()
+}
+
+fn objective(state: &IncidentState, one: &clock::Standing) -> Value {
+    spare(json!({
+        "objective": one.objective.name(),
+        "within": format!("{:#}", one.target),
+        "due": moment(one.due_us),
+        "met": one.met,
+        "metAt": one.objective.met_at_us(state).and_then(moment),
+        "breached": one.breached_at_us.is_some(),
+    }))
+}
+
+/// The duties of the roles that somebody has.
+fn duties(state: &IncidentState, policy: &Policy) -> Vec<Value> {
+    let held = |role: &str| state.responders.iter().find(|one| one.role == role);
+    let mut all = Vec::new();
+    for (role, duties) in &policy.duties {
+        let Some(holder) = held(role) else { continue };
+        for duty in duties {
+            let done = state.duties_done.contains(&leading::duty_key(role, duty));
+            all.push(json!({
+                "role": role, "principalId": holder.principal, "duty": duty, "done": done,
+            }));
+        }
+    }
+    all
 }
 
 /// The signal that it was declared for, else the first one.

@@ -305,6 +305,10 @@ pub(crate) struct IncidentProjection {
     pub(crate) correlation_keys: String,
     /// Whether a gate waits for a decision.
     pub(crate) waiting: bool,
+    /// Who may see it, each between line feeds. Empty where everybody may.
+    pub(crate) visible_to: String,
+    /// Whether it is practice.
+    pub(crate) drill: bool,
 }
 
 impl IncidentProjection {
@@ -325,6 +329,8 @@ impl IncidentProjection {
             status_word: words::status(bare.state(), bare.phase()).to_owned(),
             correlation_keys: key_line(&bare.correlation_keys),
             waiting: is_waiting(&bare),
+            visible_to: visible_to(&bare),
+            drill: bare.drill,
             service: bare.service_name,
             environment: bare.environment,
             project: bare.project_id,
@@ -335,6 +341,15 @@ impl IncidentProjection {
 /// Whether a gate waits for a decision.
 pub(crate) fn is_waiting(state: &IncidentState) -> bool {
     state.gates.iter().any(|gate| gate.is(GateStatus::Pending))
+}
+
+/// Who may see it: nobody but organisation admins where it is private and names nobody.
+pub(crate) fn visible_to(state: &IncidentState) -> String {
+    match (state.private, state.private_to.is_empty()) {
+        (false, _) => String::new(),
+        (true, true) => "\n".to_owned(),
+        (true, false) => key_line(&state.private_to),
+    }
 }
 
 /// Keys as a projection holds them: each between line feeds.

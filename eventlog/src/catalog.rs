@@ -338,6 +338,8 @@ pub struct AuditFilter {
     pub kinds: Vec<&'static str>,
     /// Only those that occurred at this time or later.
     pub since: Option<Timestamp>,
+    /// Only those of incidents that this principal may see. `None` sees private ones, too.
+    pub visible_to: Option<String>,
     /// Only those beyond this place, in the order that is asked for.
     pub beyond: Option<AuditPlace>,
     /// The latest first.

@@ -61,6 +61,15 @@ pub struct Checkpoint {
     heads: Vec<StreamHead>,
 }
 
+impl Checkpoint {
+    /// The same without these streams.
+    #[must_use]
+    pub fn without(mut self, hidden: &std::collections::BTreeMap<StreamId, u64>) -> Self {
+        self.heads.retain(|head| !hidden.contains_key(&head.stream));
+        self
+    }
+}
+
 /// What is wrong with a note or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {

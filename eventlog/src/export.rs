@@ -13,7 +13,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     io::{self, BufRead, Read as _},
 };
@@ -95,6 +95,13 @@ impl Export {
     pub async fn begin(log: SharedLog, org: OrgId, key: Option<CheckpointKey>) -> Result<Self, LogError> {
         let waiting = log.streams(&org).await?.into();
         Ok(Self { log, org, header_written: false, waiting, at: None, key, heads: Vec::new() })
+    }
+
+    /// Leaves these streams out, and out of the checkpoint at its end.
+    #[must_use]
+    pub fn without(mut self, hidden: &BTreeSet<StreamId>) -> Self {
+        self.waiting.retain(|stream| !hidden.contains(stream));
+        self
     }
 
     /// The next whole lines, each with its line end; `None` after the last.

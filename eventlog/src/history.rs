@@ -1,6 +1,8 @@
-//! An incident as it was: its records up to one of them, and the state they fold to.
+//! An incident as it was: its records up to one of them or to a time, and the state they fold to.
 
 use harmony_incidents::{IncidentId, OrgId, fold::fold, log::IncidentState};
+
+use jiff::Timestamp;
 
 use crate::store::{Entry, EventLog, LogError};
 
@@ -29,4 +31,29 @@ pub async fn state_at(
         }
     }
     Ok((seq > 0).then_some((state, entries)))
+}
+
+/// An incident as it was known at a time: what was put on record after it, corrections too, is left out. None where it was not
+/// declared yet.
+pub async fn known_at(
+    log: &dyn EventLog,
+    org: &OrgId,
+    incident: &IncidentId,
+    at: Timestamp,
+) -> Result<Option<IncidentState>, LogError> {
+    let at_us = at.as_microsecond();
+    let mut state = IncidentState::default();
+    loop {
+        let page = log.records(org, incident, state.seq, PAGE).await?;
+        let whole = page.len() == PAGE as usize;
+        for entry in page {
+            if entry.record.occurred_at_us > at_us {
+                return Ok((state.seq > 0).then_some(state));
+            }
+            state = fold(state, &entry.record);
+        }
+        if !whole {
+            return Ok((state.seq > 0).then_some(state));
+        }
+    }
 }

@@ -201,6 +201,12 @@ pub struct Filter {
     pub search: Vec<String>,
     /// Only those with a gate that waits for a decision.
     pub waiting: bool,
+    /// Only those that this principal may see. `None` sees private ones, too.
+    pub visible_to: Option<String>,
+    /// Only private ones that this principal may not see.
+    pub hidden_from: Option<String>,
+    /// Only drills, or everything but drills.
+    pub drill: Option<bool>,
     /// In which order.
     pub sort: Sort,
     /// At most this many.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    clock::Due,
     ids::{WorkflowId, WorkflowType},
     policy::{GateKind, LevelRule},
     status::GateStatus,
@@ -312,6 +313,11 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// What the update clock waited for has come.
+    Alarm {
+        /// What, and when it was due.
+        due: Due,
+    },
     /// Accept the published review: RESOLVED becomes CLOSED.
     SignOff {
         /// Digest of the page that was read, in hex.
@@ -365,6 +371,7 @@ impl Command {
             | Self::OpenGate { .. }
             | Self::CountRefusals { .. }
             | Self::ExpireLevel { .. }
+            | Self::Alarm { .. }
             | Self::CancelGate { .. } => true,
             Self::Declare { .. }
             | Self::Promote { .. }
@@ -410,6 +417,7 @@ impl Command {
             | Self::ChangeStatus { .. }
             | Self::EnterPhase { .. }
             | Self::ChangeSeverity { .. }
+            | Self::Alarm { .. }
             | Self::SignOff { .. }
             | Self::Close
             | Self::Redact { .. } => false,

@@ -10,12 +10,13 @@
 
 use harmony_protos::log::{
     ActionItem, ActionKind, ActionState, ActorType, ApprovalDecided, ApprovalRequested, Authority,
-    BlueprintState, CandidateState, ChangeLinked, GateState, IncidentState, Link, Phase, Record,
-    RefusalTally, Resolution, Responder, Review, ReviewSection, SignalState, SloViolationState, State,
-    StepState, Text, TicketState, payload::Kind,
+    BlueprintState, BreachState, CandidateState, ChangeLinked, FollowUpChanged, GateState, IncidentState,
+    Link, Phase, Record, RefusalTally, RelationState, Resolution, Responder, Review, ReviewSection,
+    SignalState, SloViolationState, State, StepState, Text, TicketState, TimeState, payload::Kind,
 };
 
 use crate::{
+    leading::{FollowUpState, duty_key},
     machine,
     status::{GateStatus, HasStatus, RunStatus, StepStatus},
 };
@@ -70,6 +71,12 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             state.runbook_path.clone_from(&p.runbook_path);
             state.public_components = sorted(p.public_components.clone());
             state.created_at_us = at;
+            state.drill = p.drill;
+            state.private = p.private;
+            state.private_to = sorted(p.private_to.clone());
+            state.impact_started_at_us = p.impact_started_us;
+            state.detected_at_us = p.detected_us;
+            state.next_update_due_us = p.next_update_due_us;
             state.declared_by.clone_from(&record.actor);
             state.set_state(State::Pending);
             state.set_phase(Phase::Created);
@@ -80,6 +87,11 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             }
             if p.summary.is_some() {
                 state.summary.clone_from(&p.summary);
+            }
+            if p.number > 0 {
+                state.updates = p.number;
+                state.last_update_us = at;
+                state.next_update_due_us = p.next_update_due_us;
             }
         }
         Kind::IncidentStatusChanged(p) => {
@@ -110,6 +122,9 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 state.actions.push(changed(record, ActionKind::SeverityChange, change, p.reason.as_ref()));
             }
             state.severity = p.to;
+            if p.replans_updates {
+                state.next_update_due_us = p.next_update_due_us;
+            }
         }
         Kind::IncidentTagAdded(p) => add(&mut state.tags, &p.tag),
         Kind::IncidentTagRemoved(p) => state.tags.retain(|tag| *tag != p.tag),
@@ -221,7 +236,9 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             action: p.action.clone(),
             owner: p.owner.clone(),
             due: p.due.clone(),
+            priority: p.priority.clone(),
             seq: record.seq,
+            ..ActionItem::default()
         }),
         Kind::BlueprintStarted(p) if p.resumed > 0 => {
             if let Some(blueprint) = running(state, &p.blueprint, p.attempt) {
@@ -336,7 +353,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 gate.break_glass = p.break_glass;
             }
             acknowledge(state, at);
-            state.escalated = false;
+            state.escalated = state.escalation_level > 0;
         }
         Kind::ApprovalRefused(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
@@ -348,7 +365,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             if let Some(gate) = gate(state, &p.gate_id) {
                 gate.set_status(GateStatus::Timeout);
             }
-            state.escalated = false;
+            state.escalated = state.escalation_level > 0;
         }
         Kind::ApprovalEscalated(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
@@ -373,14 +390,14 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 gate.plans += 1;
                 gate.approvals.clone_from(&p.approvals_kept);
             }
-            state.escalated =
-                state.gates.iter().any(|gate| gate.is(GateStatus::Pending) && gate.was_escalated);
+            state.escalated = state.escalation_level > 0
+                || state.gates.iter().any(|gate| gate.is(GateStatus::Pending) && gate.was_escalated);
         }
         Kind::ApprovalCancelled(p) => {
             if let Some(gate) = gate(state, &p.gate_id) {
                 gate.set_status(GateStatus::Cancelled);
             }
-            state.escalated = false;
+            state.escalated = state.escalation_level > 0;
         }
         Kind::PostMortemRendered(p) => {
             let review = state.review.get_or_insert_with(Review::default);
@@ -409,6 +426,60 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             state.changes.push(p.clone());
             state.changes.sort_by_key(place);
         }
+        Kind::UpdateReminded(p) => state.update_reminded_us = p.due_us,
+        Kind::UpdateOverdue(p) => {
+            state.updates_overdue += 1;
+            state.next_update_due_us = p.next_update_due_us;
+        }
+        Kind::CommanderMissing(p) => {
+            state.commander_paged = p.paged;
+            if !p.paged {
+                state.commander_reminded_us = p.actual_us;
+            }
+        }
+        Kind::ObjectiveBreached(p) => {
+            state.breaches.push(BreachState { objective: p.objective.clone(), due_us: p.due_us });
+        }
+        Kind::IncidentTimeSet(p) => {
+            state.times.retain(|one| one.moment != p.moment);
+            state.times.push(TimeState {
+                moment: p.moment.clone(),
+                at_us: p.at_us,
+                by: record.actor.clone(),
+                said_at_us: at,
+                reason: p.reason.clone(),
+            });
+            state.times.sort_by(|a, b| a.moment.cmp(&b.moment));
+        }
+        Kind::IncidentRelated(p) => {
+            state.relations.retain(|one| (&one.incident, &one.relation) != (&p.incident, &p.relation));
+            if !p.removed {
+                state.relations.push(RelationState {
+                    relation: p.relation.clone(),
+                    incident: p.incident.clone(),
+                    reason: p.reason.clone(),
+                    by: record.actor.clone(),
+                });
+            }
+            state.relations.sort_by(|a, b| (&a.incident, &a.relation).cmp(&(&b.incident, &b.relation)));
+        }
+        Kind::IncidentPrivacyChanged(p) => {
+            state.private = p.private;
+            state.private_to = sorted(p.principals.clone());
+        }
+        Kind::IncidentEscalated(p) => {
+            state.escalated = p.escalated;
+            state.escalation_level = p.level;
+        }
+        Kind::FollowUpChanged(p) => follow_up_changed(state, p, at),
+        Kind::DutyTicked(p) => {
+            let key = duty_key(&p.role, &p.duty);
+            state.duties_done.retain(|one| *one != key);
+            if p.done {
+                state.duties_done.push(key);
+                state.duties_done.sort();
+            }
+        }
         Kind::RecordRedacted(_)
         | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)
@@ -424,6 +495,29 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         | Kind::RunLogged(_)
         | Kind::RunPoliciesJudged(_)
         | Kind::RunFinished(_) => {}
+    }
+}
+
+fn follow_up_changed(state: &mut IncidentState, p: &FollowUpChanged, at: i64) {
+    let Some(item) = state.action_items.iter_mut().find(|item| item.seq == p.follow_up) else { return };
+    let set = |field: &mut String, given: &String| {
+        if !given.is_empty() {
+            field.clone_from(given);
+        }
+    };
+    if !p.state.is_empty() {
+        item.settled_at_us = if p.state == FollowUpState::Open.name() { 0 } else { at };
+    }
+    set(&mut item.state, &p.state);
+    set(&mut item.owner, &p.owner);
+    set(&mut item.due, &p.due);
+    set(&mut item.priority, &p.priority);
+    set(&mut item.system, &p.system);
+    set(&mut item.ticket, &p.ticket);
+    set(&mut item.url, &p.url);
+    if p.comment.is_some() {
+        item.comments += 1;
+        item.comment.clone_from(&p.comment);
     }
 }
 

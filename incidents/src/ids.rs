@@ -315,6 +315,8 @@ pub enum WorkflowType {
     CloseOut,
     /// `incident.post-mortem`
     PostMortem,
+    /// `incident.updates`: the update clock.
+    Updates,
     /// `incident.act`: small outward acts that follow a command, one workflow a command.
     Act,
     /// `release.deploy`
@@ -325,7 +327,8 @@ pub enum WorkflowType {
 
 impl WorkflowType {
     /// Those that run one at a time per incident.
-    pub const BLUEPRINTS: [Self; 4] = [Self::Initiate, Self::Remediate, Self::CloseOut, Self::PostMortem];
+    pub const BLUEPRINTS: [Self; 5] =
+        [Self::Initiate, Self::Remediate, Self::CloseOut, Self::PostMortem, Self::Updates];
 
     /// Those that run one at a time per release.
     pub const OF_RELEASES: [Self; 2] = [Self::Deploy, Self::Promote];
@@ -337,6 +340,7 @@ impl WorkflowType {
             Self::Remediate => "incident.remediate",
             Self::CloseOut => "incident.close-out",
             Self::PostMortem => "incident.post-mortem",
+            Self::Updates => "incident.updates",
             Self::Act => "incident.act",
             Self::Deploy => "release.deploy",
             Self::Promote => "release.promote",

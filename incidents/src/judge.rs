@@ -13,10 +13,12 @@ use harmony_protos::log::{
 use crate::{
     approvals,
     authority::Access,
+    clock,
     command::{Answer, Command, Context, Refusal, ResolutionInput},
     directory::{Directory, Role},
     fold::SIGN_OFF,
     ids::{IncidentId, WorkflowType},
+    leading,
     machine::{self, Needs, TransitionError},
     policy::{GateKind, Policy},
     promotion::{Outcome, Policies},
@@ -163,10 +165,11 @@ pub fn judge(
     match command {
         Command::Declare { incident } => {
             declare(state, incident, context)?;
-            bounded(Judged::new(Answer::Recorded, vec![Kind::IncidentCreated(incident.clone())]))
+            let created = Kind::IncidentCreated(timed(incident, context, rules));
+            bounded(Judged::new(Answer::Recorded, vec![created]))
         }
         Command::Promote { incident, decided, justification } => {
-            promote(state, incident, decided, justification, context)
+            promote(state, &timed(incident, context, rules), decided, justification, context)
         }
         Command::ChangeStatus { to, reason, justification, resolution } => {
             change_status(state, *to, reason, justification, resolution.as_ref(), context)
@@ -191,8 +194,11 @@ pub fn judge(
                 from: state.severity,
                 to: (*to).into(),
                 reason: Text::optional(reason),
+                replans_updates: true,
+                next_update_due_us: leading::replanned_update(state, *to, rules),
             });
             let (replanned, wake) = approvals::replan(state, *to, context, rules);
+            let wake = wake.into_iter().chain(leading::wake(state)).collect();
             let kinds = std::iter::once(kind).chain(replanned).collect();
             bounded(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
         }
@@ -217,6 +223,10 @@ pub fn judge(
         }
         Command::Escalate { gate_id, reason } => approvals::escalate(state, gate_id, reason, context, rules),
         Command::CancelGate { gate_id, reason } => Ok(approvals::cancel(state, gate_id, reason)),
+        Command::Alarm { due } => Ok(match clock::record(state, rules.policy, *due, context.occurred_at) {
+            Some(kind) => Judged::new(Answer::Recorded, vec![kind]),
+            None => Judged::unchanged(),
+        }),
         Command::SignOff { digest } => sign_off(state, digest, context),
         Command::Close => {
             // The nearest obstacle first: what is not RESOLVED has nothing to sign off yet.
@@ -237,6 +247,12 @@ pub fn judge(
             redaction("incident", state.seq, *seq, field.as_deref(), reason)
         }
     }
+}
+
+/// With what the policy says about the first update.
+fn timed(incident: &IncidentCreated, context: &Context, rules: Rules<'_>) -> IncidentCreated {
+    let next_update_due_us = clock::next_update(rules.policy, incident.severity(), context.occurred_at);
+    IncidentCreated { next_update_due_us, ..incident.clone() }
 }
 
 fn declare(state: &IncidentState, incident: &IncidentCreated, context: &Context) -> Result<(), Refusal> {
@@ -390,6 +406,7 @@ fn change_status(
             }));
             wake.push(gate.workflow_id.clone());
         }
+        wake.extend(leading::wake(state));
     }
     bounded(Judged { wake, ..Judged::new(Answer::Recorded, kinds) })
 }
@@ -431,7 +448,18 @@ fn record(
     let shown = |text: &Option<Text>| text.as_ref().map(|text| text.text.clone()).unwrap_or_default();
     match kind {
         Kind::IncidentNoteAdded(p) => required("the note", &shown(&p.note))?,
-        Kind::IncidentUpdated(p) if p.title.is_some() => check_title(p.title.as_ref())?,
+        Kind::IncidentUpdated(p) => {
+            if p.title.is_some() {
+                check_title(p.title.as_ref())?;
+            }
+            return leading::update(state, p, context, rules);
+        }
+        Kind::IncidentTimeSet(p) => return leading::time(state, p, context),
+        Kind::IncidentRelated(p) => return leading::relation(state, p),
+        Kind::IncidentPrivacyChanged(p) => return leading::privacy(state, p, context, rules),
+        Kind::IncidentEscalated(p) => return leading::escalation(state, p, rules),
+        Kind::FollowUpChanged(p) => return leading::follow_up(state, p),
+        Kind::DutyTicked(p) => return leading::duty(state, p, rules),
         // Tried twice at once, one try may fail after the other succeeded: the step has succeeded.
         Kind::StepFailed(p) if has_succeeded(state, p) => return Ok(Judged::new(Answer::Unchanged, vec![])),
         Kind::IncidentTagAdded(p) => {
@@ -465,6 +493,7 @@ fn record(
         Kind::ActionItemAdded(p) => {
             required("the action", &shown(&p.action))?;
             required("the action's owner", &p.owner)?;
+            leading::check_priority(&p.priority)?;
         }
         Kind::RunbookCellStarted(p) => cell_may_start(state, p, context, rules)?,
         Kind::ResponderAssigned(p) => {
@@ -488,6 +517,10 @@ fn record(
         | Kind::ApprovalEscalated(_)
         | Kind::ApprovalCancelled(_)
         | Kind::ApprovalReplanned(_)
+        | Kind::UpdateReminded(_)
+        | Kind::UpdateOverdue(_)
+        | Kind::CommanderMissing(_)
+        | Kind::ObjectiveBreached(_)
         | Kind::RecordRedacted(_)
         | Kind::ServiceWritten(_)
         | Kind::ServiceRetired(_)
@@ -501,8 +534,7 @@ fn record(
         | Kind::RunFinished(_) => {
             return Err(invalid("this kind of record follows only from its own command"));
         }
-        Kind::IncidentUpdated(_)
-        | Kind::IncidentSignalIngested(_)
+        Kind::IncidentSignalIngested(_)
         | Kind::IncidentPlaybookActionExecuted(_)
         | Kind::IncidentSloViolationRecorded(_)
         | Kind::IncidentLinkedToTicket(_)

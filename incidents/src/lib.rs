@@ -8,11 +8,13 @@
 pub mod approvals;
 pub mod attestation;
 pub mod authority;
+pub mod clock;
 pub mod command;
 pub mod directory;
 pub mod fold;
 pub mod ids;
 pub mod judge;
+pub mod leading;
 pub mod machine;
 pub mod policy;
 pub mod promotion;
@@ -23,6 +25,7 @@ pub mod status;
 pub mod story;
 pub mod ticket;
 pub mod timeline;
+pub mod times;
 pub mod visible;
 pub mod words;
 

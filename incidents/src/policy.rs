@@ -9,7 +9,10 @@ use harmony_protos::log::{self, Authority, Severity};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{Principal, Role};
+use crate::{
+    clock::Objective,
+    directory::{Principal, Role},
+};
 
 /// What to do with a signal or a start that did not come through our own doors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -105,6 +108,33 @@ pub struct PageTarget {
 /// Levels by severity (`P1`..`P4`).
 pub type LevelTable = BTreeMap<String, Vec<LevelRule>>;
 
+/// A time by severity in a policy file, or `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Within(Option<SignedDuration>);
+
+impl TryFrom<String> for Within {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let time: SignedDuration =
+            text.parse().map_err(|_| format!("{text:?} is no time such as \"20m\", and not \"none\""))?;
+        let fits = time > SignedDuration::ZERO && time <= LONGEST_LEVEL;
+        fits.then_some(Self(Some(time))).ok_or_else(|| format!("{text:?} is not above 0 and below a year"))
+    }
+}
+
+impl From<Within> for String {
+    fn from(within: Within) -> Self {
+        within.0.map_or_else(|| "none".to_owned(), |time| format!("{time:#}"))
+    }
+}
+
+/// Times by severity (`P1`..`P4`).
+pub type Times = BTreeMap<String, Within>;
+
 /// The whole policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -133,6 +163,18 @@ pub struct Policy {
     pub close_out_gate: Vec<String>,
     /// Severities whose public status page has a gate at initiate (whatever `AUTO_ENGINE` started always has one).
     pub status_page_gate: Vec<String>,
+    /// How often people are told how an incident goes on, by severity; `none` asks for no updates.
+    pub updates: Times,
+    /// How long after the reminder an update is overdue.
+    pub update_grace: SignedDuration,
+    /// How soon somebody must command an incident, by severity: then the on-call is reminded, and after as long again paged.
+    pub command: Times,
+    /// How soon a response must have come so far, by severity; none is set where it is not named.
+    pub objectives: BTreeMap<String, BTreeMap<Objective, SignedDuration>>,
+    /// The roles of responders, each with its duties.
+    pub duties: BTreeMap<String, Vec<String>>,
+    /// Where people meet to talk about an incident; `{incident}` stands for its id.
+    pub call_url: String,
     /// Levels of urgent gates.
     pub urgent: LevelTable,
     /// Levels of the close-out gate.
@@ -161,6 +203,41 @@ fn table(rows: [Vec<LevelRule>; 4]) -> LevelTable {
     ["P1", "P2", "P3", "P4"].map(str::to_owned).into_iter().zip(rows).collect()
 }
 
+fn times(minutes: [Option<i64>; 4]) -> Times {
+    let within = |minutes: Option<i64>| Within(minutes.map(SignedDuration::from_mins));
+    ["P1", "P2", "P3", "P4"].map(str::to_owned).into_iter().zip(minutes.map(within)).collect()
+}
+
+/// What each role of a responder is there for.
+fn duties() -> BTreeMap<String, Vec<String>> {
+    [
+        (
+            "commander",
+            &[
+                "Say in the channel that you command",
+                "Agree on severity and impact",
+                "Give out communications and operations",
+                "Keep the next step and its owner clear",
+            ][..],
+        ),
+        (
+            "communications",
+            &[
+                "Tell the channel and the public at every update that is due",
+                "Answer those who ask from outside",
+            ],
+        ),
+        (
+            "operations",
+            &["Find out what changed", "Propose the remediation and carry it out", "Verify that it helped"],
+        ),
+        ("scribe", &["Note decisions and findings as they come", "Collect follow-ups"]),
+    ]
+    .into_iter()
+    .map(|(role, duties)| (role.to_owned(), duties.iter().map(|duty| (*duty).to_owned()).collect()))
+    .collect()
+}
+
 impl Default for Policy {
     fn default() -> Self {
         const HOUR: i64 = 60;
@@ -186,6 +263,12 @@ impl Default for Policy {
             review_required: vec!["P1".to_owned(), "P2".to_owned()],
             close_out_gate: vec!["P1".to_owned(), "P2".to_owned()],
             status_page_gate: vec!["P3".to_owned(), "P4".to_owned()],
+            updates: times([Some(20), Some(30), Some(120), None]),
+            update_grace: SignedDuration::from_mins(5),
+            command: times([Some(5), Some(5), None, None]),
+            objectives: BTreeMap::new(),
+            duties: duties(),
+            call_url: String::new(),
             urgent: table([
                 ladder([5, 10, 15], true),
                 ladder([15, 30, 45], false),
@@ -226,6 +309,14 @@ pub enum PolicyError {
         kind: &'static str,
         /// As it stands there.
         given: u32,
+    },
+    /// A table by severity that could not be acted on.
+    #[error("the policy's {table}: {problem}")]
+    Table {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong.
+        problem: String,
     },
     /// A page that would go nowhere.
     #[error("the policy's paging for {role}: {problem}")]
@@ -268,6 +359,20 @@ impl Policy {
                 table.entry(severity).or_insert(levels);
             }
         }
+        for (name, table, default) in [
+            ("updates", &mut policy.updates, defaults.updates),
+            ("command", &mut policy.command, defaults.command),
+        ] {
+            severities(name, table.keys())?;
+            for (severity, time) in default {
+                table.entry(severity).or_insert(time);
+            }
+        }
+        severities("objectives", policy.objectives.keys())?;
+        policy.check_leading()?;
+        for (role, duties) in defaults.duties {
+            policy.duties.entry(role).or_insert(duties);
+        }
         for (kind, given) in &policy.quorum {
             if !(1..=LARGEST_QUORUM).contains(given) {
                 return Err(PolicyError::Quorum { kind: kind.name(), given: *given });
@@ -284,6 +389,63 @@ impl Policy {
             }
         }
         Ok(policy)
+    }
+
+    /// Times and duties that could not be acted on.
+    fn check_leading(&self) -> Result<(), PolicyError> {
+        let wrong = |table, problem: String| Err(PolicyError::Table { table, problem });
+        if self.update_grace < SignedDuration::ZERO || self.update_grace > LONGEST_LEVEL {
+            return wrong("update_grace", "a time from 0 to a year, such as \"5m\"".to_owned());
+        }
+        for (severity, targets) in &self.objectives {
+            for (objective, target) in targets {
+                if *target <= SignedDuration::ZERO || *target > LONGEST_LEVEL {
+                    let problem = format!(
+                        "{} of {severity} is above 0 and below a year, such as \"15m\"",
+                        objective.name()
+                    );
+                    return wrong("objectives", problem);
+                }
+            }
+        }
+        for (role, duties) in &self.duties {
+            let is_word = !role.is_empty()
+                && role.len() <= 40
+                && role
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            if !is_word {
+                return wrong("duties", format!("the role {role:?} is 1 to 40 of a-z, 0-9 and -"));
+            }
+            let is_line = |duty: &String| {
+                !duty.trim().is_empty() && duty.chars().count() <= 200 && !duty.chars().any(char::is_control)
+            };
+            if let Some(duty) = duties.iter().find(|duty| !is_line(duty)) {
+                return wrong("duties", format!("{role}: {duty:?} is one line of at most 200 characters"));
+            }
+        }
+        let url = &self.call_url;
+        if !url.is_empty()
+            && !(url.starts_with("https://") && !url.chars().any(|c| c.is_control() || c == ' '))
+        {
+            return wrong("call_url", "an address that begins with https://".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How often people are told how an incident of this severity goes on, if at all.
+    pub fn cadence(&self, severity: Severity) -> Option<SignedDuration> {
+        self.updates.get(severity.as_str_name()).and_then(|within| within.0)
+    }
+
+    /// How soon somebody must command an incident of this severity, if at all.
+    pub fn commander_within(&self, severity: Severity) -> Option<SignedDuration> {
+        self.command.get(severity.as_str_name()).and_then(|within| within.0)
+    }
+
+    /// Where people meet about this incident.
+    pub fn call_of(&self, incident: &str) -> Option<String> {
+        (!self.call_url.is_empty()).then(|| self.call_url.replace("{incident}", incident))
     }
 
     /// Who pays for an incident of this service that this principal declares: the service's cost centre, else theirs.
@@ -348,6 +510,16 @@ pub fn levels_problem(levels: &[LevelRule]) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+fn severities<'a>(table: &'static str, named: impl Iterator<Item = &'a String>) -> Result<(), PolicyError> {
+    for severity in named {
+        if !["P1", "P2", "P3", "P4"].contains(&severity.as_str()) {
+            let problem = format!("{severity:?} is not a severity; use P1, P2, P3 or P4");
+            return Err(PolicyError::Table { table, problem });
+        }
+    }
+    Ok(())
 }
 
 fn is_vendor_id(id: &str) -> bool {
@@ -437,6 +609,15 @@ mod tests {
             ("[urgent]\nP7 = []", "not a severity"),
             ("[[urgent.P1]]\nroles = []\nwithin = \"5m\"", "one role at least"),
             ("[[urgent.P1]]\nroles = [\"sre-oncall\"]\nwithin = \"0s\"", "above 0"),
+            ("[updates]\nP1 = \"soon\"", "no time such as"),
+            ("[updates]\nP1 = \"0s\"", "above 0"),
+            ("[updates]\nP5 = \"5m\"", "not a severity"),
+            ("[command]\nhigh = \"5m\"", "not a severity"),
+            ("[objectives.P1]\nmitigate = \"0s\"", "above 0"),
+            ("[objectives.P1]\nsleep = \"1h\"", "unknown variant `sleep`"),
+            ("[duties]\n\"War Lord\" = []", "1 to 40 of a-z"),
+            ("[duties]\nscribe = [\"\"]", "one line"),
+            ("call_url = \"javascript:alert(1)\"", "https://"),
             ("[quorum]\nremediate = 0", "from 1 to 10"),
             ("[quorum]\nremediate = 11", "from 1 to 10"),
             ("[quorum]\nremediation = 2", "unknown variant `remediation`"),

@@ -240,6 +240,8 @@ fn legal_start(
             | State::Cancelled
             | State::Archived => Err(illegal("OPEN or MITIGATING")),
         },
+        // It keeps time as long as the incident goes on, and ends at once where it does not.
+        WorkflowType::Updates => Ok(()),
         // What it tells of is on record already; it changes no state. Whether a release may go out, its environment's
         // policies say.
         WorkflowType::Act | WorkflowType::Deploy | WorkflowType::Promote => at_least_operator(kind, context),

@@ -1,6 +1,7 @@
 //! A sentence about a record: what the timeline of a review and the console's pages say. It comes from the record alone.
 
-use harmony_protos::log::{Text, payload::Kind};
+use harmony_protos::log::{FollowUpChanged, Text, payload::Kind};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{fold, words};
 
@@ -120,6 +121,40 @@ pub fn of(kind: &Kind) -> String {
         Kind::RunLogged(p) => format!("run {}: {}", p.run_id, shown(&p.message)),
         Kind::RunPoliciesJudged(p) => format!("policies of run {}: {}", p.run_id, p.outcome),
         Kind::RunFinished(p) => format!("run {} {} {}", p.run_id, p.outcome, shown(&p.reason)),
+        Kind::UpdateReminded(p) if p.missed > 0 => {
+            format!("an update was due {}, and {} more since", moment(p.due_us), p.missed)
+        }
+        Kind::UpdateReminded(p) => format!("an update was due {}", moment(p.due_us)),
+        Kind::UpdateOverdue(p) => format!("the update that was due {} is overdue", moment(p.due_us)),
+        Kind::CommanderMissing(p) if p.paged => "still nobody commands: the on-call was paged".to_owned(),
+        Kind::CommanderMissing(_) => "nobody commands: the on-call was reminded".to_owned(),
+        Kind::ObjectiveBreached(p) => {
+            format!("objective {} of {} missed", p.objective, minutes(p.target_ms))
+        }
+        Kind::IncidentTimeSet(p) if p.before_us > 0 => format!(
+            "{} corrected from {} to {}: {}",
+            p.moment,
+            moment(p.before_us),
+            moment(p.at_us),
+            shown(&p.reason)
+        ),
+        Kind::IncidentTimeSet(p) => format!("{} {} {}", p.moment, moment(p.at_us), shown(&p.reason)),
+        Kind::IncidentRelated(p) if p.removed => {
+            format!("no longer {} {}: {}", p.relation, p.incident, shown(&p.reason))
+        }
+        Kind::IncidentRelated(p) => format!("{} {} {}", p.relation, p.incident, shown(&p.reason)),
+        Kind::IncidentPrivacyChanged(p) if p.private => {
+            format!("private, visible to {}", p.principals.join(", "))
+        }
+        Kind::IncidentPrivacyChanged(_) => "no longer private".to_owned(),
+        Kind::IncidentEscalated(p) if p.escalated => {
+            format!("escalated to level {} ({}): {}", p.level, p.roles.join(" or "), shown(&p.reason))
+        }
+        Kind::IncidentEscalated(p) => format!("no longer escalated: {}", shown(&p.reason)),
+        Kind::FollowUpChanged(p) => format!("follow-up {} {}", p.follow_up, follow_up(p)),
+        Kind::DutyTicked(p) => {
+            format!("duty of {} {}: {}", p.role, if p.done { "done" } else { "not done" }, p.duty)
+        }
         Kind::ChangeLinked(p) => {
             let relation = words::relation(p.relation());
             format!("release {} of {} is {relation}: {}", p.release_id, p.service_id, shown(&p.reason))
@@ -127,6 +162,40 @@ pub fn of(kind: &Kind) -> String {
     }
     .trim_end()
     .to_owned()
+}
+
+/// What became of a follow-up, each part that was given.
+pub(crate) fn follow_up(p: &FollowUpChanged) -> String {
+    let parts = [
+        p.state.clone(),
+        named("owner", &p.owner),
+        named("due", &p.due),
+        named("priority", &p.priority),
+        named(&p.system, &p.ticket),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let comment = shown(&p.comment);
+    match (parts.is_empty(), comment.is_empty()) {
+        (true, _) => format!("commented: {comment}"),
+        (false, true) => parts.join(", "),
+        (false, false) => format!("{}: {comment}", parts.join(", ")),
+    }
+}
+
+fn named(name: &str, value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!("{name} {value}") }
+}
+
+/// A moment to the second, in UTC.
+pub fn moment(us: i64) -> String {
+    Timestamp::from_microsecond(us)
+        .map_or_else(|_| "at no time".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// A time in its largest units.
+pub(crate) fn minutes(milliseconds: i64) -> String {
+    let time = SignedDuration::from_millis(milliseconds);
+    format!("{:#}", SignedDuration::from_secs(time.as_secs()))
 }
 
 fn shown(text: &Option<Text>) -> &str {

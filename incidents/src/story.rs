@@ -7,7 +7,7 @@
 
 use harmony_protos::log::{Relation, Text, payload::Kind};
 
-use crate::{sentence, status::RunStatus, words};
+use crate::{leading, sentence, status::RunStatus, words};
 
 /// Who acts where no person does.
 pub const HARMONY: &str = "Harmony";
@@ -260,6 +260,65 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         Kind::CandidateDecided(p) => {
             harmony(Weight::Detail, format!("decided on the candidate {}: {}", p.candidate_id, p.outcome))
         }
+        Kind::UpdateReminded(p) => harmony(
+            Weight::Milestone,
+            format!("reminded that an update was due {}", sentence::moment(p.due_us)),
+        ),
+        Kind::UpdateOverdue(p) => {
+            let due = sentence::moment(p.due_us);
+            harmony(Weight::Milestone, format!("noticed that the update due {due} is overdue"))
+        }
+        Kind::CommanderMissing(p) => {
+            let did = if p.paged {
+                "paged the on-call: still nobody commands"
+            } else {
+                "reminded the on-call that nobody commands"
+            };
+            harmony(Weight::Milestone, did.to_owned())
+        }
+        Kind::ObjectiveBreached(p) => {
+            let (objective, target) = (p.objective.replace('-', " "), sentence::minutes(p.target_ms));
+            let did = format!("noticed that the objective to {objective} within {target} was missed");
+            harmony(Weight::Milestone, did)
+        }
+        Kind::IncidentTimeSet(p) => {
+            let name = p.moment.replace('-', " ");
+            let at = sentence::moment(p.at_us);
+            let said = if p.before_us > 0 {
+                format!("corrected when it was {name}: {at}, not {}", sentence::moment(p.before_us))
+            } else {
+                format!("said when it was {name}: {at}")
+            };
+            person(because(said, p.reason.as_ref()))
+        }
+        Kind::IncidentRelated(p) => {
+            let relation =
+                p.relation.parse::<leading::Relation>().map_or("related to", leading::Relation::words);
+            let what = if p.removed {
+                format!("took back that it is {relation} {}", p.incident)
+            } else {
+                format!("marked it as {relation} {}", p.incident)
+            };
+            person(because(what, p.reason.as_ref()))
+        }
+        Kind::IncidentPrivacyChanged(p) if p.private => {
+            let named: Vec<String> = p.principals.iter().map(|id| names.person(id)).collect();
+            person(because(format!("made it private to {}", named.join(", ")), p.reason.as_ref()))
+        }
+        Kind::IncidentPrivacyChanged(p) => {
+            person(because("made it visible to everybody".to_owned(), p.reason.as_ref()))
+        }
+        Kind::IncidentEscalated(p) if p.escalated => {
+            person(because(format!("called {} for help", p.roles.join(" or ")), p.reason.as_ref()))
+        }
+        Kind::IncidentEscalated(p) => {
+            person(because("said that no more help is needed".to_owned(), p.reason.as_ref()))
+        }
+        Kind::FollowUpChanged(p) => {
+            person(format!("changed the follow-up {}: {}", p.follow_up, sentence::follow_up(p)))
+        }
+        Kind::DutyTicked(p) if p.done => person(format!("did as {}: {}", p.role, p.duty)),
+        Kind::DutyTicked(p) => person(format!("took back as {}: {}", p.role, p.duty)),
         Kind::ChangeLinked(p) if p.relation() == Relation::Suspected => {
             let what = format!("suspects release {} of {}", p.release_id, p.service_id);
             harmony(Weight::Milestone, because(what, p.reason.as_ref()))
@@ -290,6 +349,7 @@ fn task(blueprint: &str) -> String {
         "remediate" => "the remediation".to_owned(),
         "close-out" => "the close-out".to_owned(),
         "post-mortem" => "publishing the review".to_owned(),
+        "updates" => "keeping the time of updates".to_owned(),
         act if act.starts_with("act") => "telling everybody".to_owned(),
         other => other.to_owned(),
     }
@@ -297,7 +357,7 @@ fn task(blueprint: &str) -> String {
 
 /// Whether Harmony starts a blueprint of its own accord, after something that a person did.
 fn is_own(blueprint: &str) -> bool {
-    blueprint == "initiate" || blueprint.starts_with("act")
+    blueprint == "initiate" || blueprint == "updates" || blueprint.starts_with("act")
 }
 
 fn ended(status: Option<RunStatus>) -> &'static str {

@@ -110,8 +110,10 @@ async fn append(
         let Some(made) = &made.incident() else { return vec![] };
         let paged = stored.pagerduty_incident_id();
         let payload = starts::promoted(keys, org, made, &created, &stored.decided_by, paged, decided_at);
+        let clock = starts::clock(keys, org, made, &created, &stored.decided_by, decided_at);
         vec![
             OutboxItem { kind: OutboxKind::Start, name: format!("promotion/{}", stored.id()), payload },
+            OutboxItem { kind: OutboxKind::Start, name: format!("clock/{made}"), payload: clock },
             events::created(made, stored, decision, decided_at),
         ]
     };

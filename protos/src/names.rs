@@ -54,5 +54,15 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::RunPoliciesJudged(_) => "RUN_POLICIES_JUDGED",
         Kind::RunFinished(_) => "RUN_FINISHED",
         Kind::ChangeLinked(_) => "CHANGE_LINKED",
+        Kind::UpdateReminded(_) => "UPDATE_REMINDED",
+        Kind::UpdateOverdue(_) => "UPDATE_OVERDUE",
+        Kind::CommanderMissing(_) => "COMMANDER_MISSING",
+        Kind::ObjectiveBreached(_) => "OBJECTIVE_BREACHED",
+        Kind::IncidentTimeSet(_) => "INCIDENT_TIME_SET",
+        Kind::IncidentRelated(_) => "INCIDENT_RELATED",
+        Kind::IncidentPrivacyChanged(_) => "INCIDENT_PRIVACY_CHANGED",
+        Kind::IncidentEscalated(_) => "INCIDENT_ESCALATED",
+        Kind::FollowUpChanged(_) => "FOLLOW_UP_CHANGED",
+        Kind::DutyTicked(_) => "DUTY_TICKED",
     }
 }

@@ -125,7 +125,17 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
             .collect(),
         Kind::RunFinished(p) => fields([("reason", &mut p.reason)]),
         Kind::ChangeLinked(p) => fields([("reason", &mut p.reason)]),
-        Kind::IncidentTagAdded(_)
+        Kind::IncidentTimeSet(p) => fields([("reason", &mut p.reason)]),
+        Kind::IncidentRelated(p) => fields([("reason", &mut p.reason)]),
+        Kind::IncidentPrivacyChanged(p) => fields([("reason", &mut p.reason)]),
+        Kind::IncidentEscalated(p) => fields([("reason", &mut p.reason)]),
+        Kind::FollowUpChanged(p) => fields([("comment", &mut p.comment)]),
+        Kind::UpdateReminded(_)
+        | Kind::UpdateOverdue(_)
+        | Kind::CommanderMissing(_)
+        | Kind::ObjectiveBreached(_)
+        | Kind::DutyTicked(_)
+        | Kind::IncidentTagAdded(_)
         | Kind::IncidentTagRemoved(_)
         | Kind::IncidentLinkedToTicket(_)
         | Kind::ResponderAssigned(_)
@@ -159,6 +169,8 @@ pub fn state_texts(state: &mut IncidentState) -> Vec<&mut Text> {
         actions,
         slo_violations,
         changes,
+        times,
+        relations,
         ..
     } = state;
     let mut all: Vec<&mut Text> =
@@ -170,7 +182,12 @@ pub fn state_texts(state: &mut IncidentState) -> Vec<&mut Text> {
     }
     all.extend(gates.iter_mut().filter_map(|gate| gate.reason.as_mut()));
     all.extend(sections.iter_mut().filter_map(|section| section.text.as_mut()));
-    all.extend(action_items.iter_mut().filter_map(|item| item.action.as_mut()));
+    all.extend(
+        action_items
+            .iter_mut()
+            .flat_map(|item| [&mut item.action, &mut item.comment])
+            .filter_map(Option::as_mut),
+    );
     all.extend(resolution.as_mut().and_then(|resolution| resolution.summary.as_mut()));
     all.extend(
         signals.iter_mut().flat_map(|one| [&mut one.summary, &mut one.data]).filter_map(Option::as_mut),
@@ -180,6 +197,8 @@ pub fn state_texts(state: &mut IncidentState) -> Vec<&mut Text> {
     );
     all.extend(slo_violations.iter_mut().filter_map(|one| one.detail.as_mut()));
     all.extend(changes.iter_mut().filter_map(|one| one.reason.as_mut()));
+    all.extend(times.iter_mut().filter_map(|one| one.reason.as_mut()));
+    all.extend(relations.iter_mut().filter_map(|one| one.reason.as_mut()));
     all
 }
 

@@ -318,8 +318,11 @@ impl Scene {
     }
 
     async fn channel(&self) -> String {
-        let draft =
-            slack::ChannelDraft { name: "inc-2026-0001".to_owned(), marker: "INC-2026-0001".to_owned() };
+        let draft = slack::ChannelDraft {
+            name: "inc-2026-0001".to_owned(),
+            marker: "INC-2026-0001".to_owned(),
+            private: false,
+        };
         self.slack().ensure_channel(&draft).await.unwrap().id
     }
 

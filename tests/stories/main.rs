@@ -23,6 +23,7 @@ mod flags;
 mod gates;
 mod initiate;
 mod kills;
+mod leading;
 mod levels;
 mod lost_runs;
 mod many;

@@ -12,8 +12,9 @@ use crate::{
     commands::{
         approval::ApprovalCommand, audit::AuditCommand, candidate::CandidateCommand,
         capability::CapabilityCommand, catalog::CatalogCommand, db::DbCommand, deploy::DeployCommand,
-        environment::EnvironmentCommand, incident_args::IncidentCommand, log::LogCommand,
-        release::ReleaseCommand, runbook::RunbookCommand, service::ServiceCommand, user::UserCommand,
+        drill::DrillCommand, environment::EnvironmentCommand, follow_up::FollowUpCommand,
+        incident_args::IncidentCommand, log::LogCommand, release::ReleaseCommand, runbook::RunbookCommand,
+        service::ServiceCommand, user::UserCommand,
     },
     config::{Flags, Queues},
     help,
@@ -83,6 +84,12 @@ pub(crate) enum Command {
     /// Declare, lead and close incidents
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// What is left to be done after incidents
+    #[command(subcommand)]
+    FollowUp(FollowUpCommand),
+    /// Practise: incidents that page nobody and count nowhere
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// Approve or reject what waits for a decision
     #[command(subcommand)]
     Approval(ApprovalCommand),

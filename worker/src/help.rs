@@ -15,7 +15,7 @@ pub(crate) const VERSION: &str = version();
 /// The commands by what somebody is about to do. A test holds this against the command line.
 const GROUPS: &[Group] = &[
     ("Try it", &["demo", "dev"]),
-    ("Incidents", &["incident", "approval", "candidate", "runbook"]),
+    ("Incidents", &["incident", "approval", "candidate", "follow-up", "drill", "runbook"]),
     ("Catalog", &["service", "environment", "release", "deploy", "catalog"]),
     ("Record", &["log", "audit", "capability"]),
     ("Operate", &["worker", "serve", "config", "user", "db", "temporal", "sandbox"]),
@@ -24,9 +24,26 @@ const GROUPS: &[Group] = &[
 
 const INCIDENT_GROUPS: &[Group] = &[
     ("Look", &["list", "show", "changes"]),
-    ("Lead", &["declare", "assign", "release", "update", "severity", "status", "cancel"]),
+    (
+        "Lead",
+        &["declare", "assign", "release", "update", "severity", "escalate", "status", "private", "cancel"],
+    ),
     ("Mitigate", &["remediate", "verify", "stop", "retry", "resume"]),
-    ("Record", &["note", "action", "signal", "slo-violation", "tag", "untag", "ticket", "link-change"]),
+    (
+        "Record",
+        &[
+            "note",
+            "action",
+            "signal",
+            "slo-violation",
+            "tag",
+            "untag",
+            "ticket",
+            "link-change",
+            "time",
+            "relate",
+        ],
+    ),
     ("Finish", &["close-out", "review", "post-mortem", "sign-off", "close", "help"]),
 ];
 

@@ -12,8 +12,8 @@ use harmony_activities::{
     Traced,
 };
 use harmony_blueprints::{
-    CloseOut, Deploy, INCIDENTS_QUEUE, IncidentAct, Initiate, PostMortem, Promote, PromoteRelease,
-    RUNBOOKS_QUEUE, Remediate,
+    CloseOut, Deploy, INCIDENTS_QUEUE, IncidentAct, IncidentUpdates, Initiate, PostMortem, Promote,
+    PromoteRelease, RUNBOOKS_QUEUE, Remediate,
 };
 use harmony_capabilities::{
     confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
@@ -102,6 +102,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             .register_workflow::<CloseOut>()?
             .register_workflow::<Deploy>()?
             .register_workflow::<IncidentAct>()?
+            .register_workflow::<IncidentUpdates>()?
             .register_workflow::<Initiate>()?
             .register_workflow::<PostMortem>()?
             .register_workflow::<Promote>()?

@@ -67,7 +67,7 @@ impl Slack {
     /// our marker in purpose or topic is adopted, archived or not; so is one that this bot made
     /// and that says nothing yet, since we crashed before it did. Else the name gets a suffix.
     pub async fn ensure_channel(&self, draft: &ChannelDraft) -> Result<Channel, CallError> {
-        let first = match self.create_channel(&candidate(&draft.name, 1)).await {
+        let first = match self.create_channel(&candidate(&draft.name, 1), draft.private).await {
             Ok(created) => return self.mark(created, draft).await,
             Err(error) if is_refused_with(&error, "name_taken") => error,
             Err(error) => return Err(error),
@@ -87,7 +87,7 @@ impl Slack {
             if taken.iter().any(|found| found.name == name) {
                 continue;
             }
-            match self.create_channel(&name).await {
+            match self.create_channel(&name, draft.private).await {
                 Ok(created) => return self.mark(created, draft).await,
                 Err(error) if is_refused_with(&error, "name_taken") => {}
                 Err(error) => return Err(error),
@@ -128,8 +128,9 @@ impl Slack {
         }
     }
 
-    async fn create_channel(&self, name: &str) -> Result<Found, CallError> {
-        let request = SlackApiConversationsCreateRequest::new(name.to_owned());
+    async fn create_channel(&self, name: &str, private: bool) -> Result<Found, CallError> {
+        let mut request = SlackApiConversationsCreateRequest::new(name.to_owned());
+        request.is_private = private.then_some(true);
         let created: Created = self.web.act("conversations.create", &request).await?;
         Ok(created.channel)
     }
@@ -137,7 +138,8 @@ impl Slack {
     /// All channels, archived ones too, whose name is a candidate.
     async fn channels_like(&self, draft: &ChannelDraft) -> Result<Vec<Found>, CallError> {
         let names: Vec<String> = (1..=NAMES).map(|number| candidate(&draft.name, number)).collect();
-        let arguments = [("exclude_archived", "false"), ("limit", "500"), ("types", "public_channel")];
+        let types = if draft.private { "private_channel" } else { "public_channel" };
+        let arguments = [("exclude_archived", "false"), ("limit", "500"), ("types", types)];
         let mut found = Vec::new();
         self.web
             .search::<Channels, ()>("conversations.list", &arguments, |channel| {

@@ -50,6 +50,8 @@ pub struct ChannelDraft {
     pub name: String,
     /// What makes the channel ours: the incident id, say. Stands in the purpose.
     pub marker: String,
+    /// Whether only who is invited sees it.
+    pub private: bool,
 }
 
 /// A channel that is there.

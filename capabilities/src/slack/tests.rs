@@ -16,7 +16,11 @@ fn connector(script: &Script) -> Slack {
 }
 
 fn draft() -> ChannelDraft {
-    ChannelDraft { name: "inc-2026-0001-logins".to_owned(), marker: "INC-2026-0001".to_owned() }
+    ChannelDraft {
+        name: "inc-2026-0001-logins".to_owned(),
+        marker: "INC-2026-0001".to_owned(),
+        private: false,
+    }
 }
 
 fn ok() -> Reply {

@@ -86,7 +86,11 @@ async fn slack_keeps_one_channel_and_one_message() {
     let sandbox = sandbox().await;
     let stand_in = StandIn::new("slack", &sandbox.origins().slack);
     let slack = Slack::new(&sandbox.base_urls().slack, "xoxb-1-2-sandbox".into()).unwrap();
-    let draft = ChannelDraft { name: "inc-2026-0001-logins".to_owned(), marker: "INC-2026-0001".to_owned() };
+    let draft = ChannelDraft {
+        name: "inc-2026-0001-logins".to_owned(),
+        marker: "INC-2026-0001".to_owned(),
+        private: false,
+    };
     stand_in.lose("POST", "conversations.create").await;
     let lost = slack.ensure_channel(&draft).await.unwrap_err();
     assert_eq!(lost.fate(), Fate::Unknown);

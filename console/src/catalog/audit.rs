@@ -177,6 +177,7 @@ fn follow(headers: &HeaderMap, call: Call, wanted: Wanted) -> Result<Response, A
     let follower = Follower {
         log: call.app.doors.log.clone(),
         org: call.caller.org.clone(),
+        visible_to: call.caller.sees_only(),
         from_us: last.as_ref().map_or_else(|| Timestamp::now().as_microsecond(), |place| place.ts_us),
         // Without a place to go on from, what was made before this moment is no news.
         is_primed: last.is_some(),
@@ -204,6 +205,8 @@ fn follow(headers: &HeaderMap, call: Call, wanted: Wanted) -> Result<Response, A
 struct Follower {
     log: SharedLog,
     org: OrgId,
+    /// Only of incidents that this principal may see.
+    visible_to: Option<String>,
     wanted: Wanted,
     /// Records from this time on, less [`OVERLAP_US`], may not have been sent.
     from_us: i64,
@@ -253,6 +256,7 @@ impl Follower {
             streams: self.wanted.streams.clone(),
             actor: self.wanted.actor.clone(),
             since: Some(self.wanted.since.map_or(since, |one| one.max(since))),
+            visible_to: self.visible_to.clone(),
             limit: PAGE,
             ..AuditFilter::default()
         };
@@ -292,6 +296,7 @@ pub(crate) async fn events(
         streams: wanted.streams.clone(),
         actor: wanted.actor.clone(),
         since: wanted.since,
+        visible_to: call.caller.sees_only(),
         beyond: wanted.beyond.clone(),
         newest_first: true,
         limit: PAGE,

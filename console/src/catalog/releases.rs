@@ -349,6 +349,7 @@ pub(crate) async fn rollback(call: Call) -> Result<Response, ApiError> {
     match &incident {
         Some(incident) => {
             let state = call.app.doors.log.state(&call.caller.org, incident).await?;
+            let state = state.filter(|state| call.caller.sees(state));
             let state =
                 state.ok_or_else(|| ApiError::NotFound(format!("there is no incident {incident}")))?;
             call.caller.require(Right::OperationsExecute, Some(&state))?;

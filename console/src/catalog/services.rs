@@ -129,6 +129,7 @@ async fn open_incidents(
     let filter = Filter {
         states: ["PENDING", "OPEN", "MITIGATING"].map(str::to_owned).to_vec(),
         services: names.collect(),
+        visible_to: call.caller.sees_only(),
         limit: INCIDENTS,
         ..Filter::default()
     };

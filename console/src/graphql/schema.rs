@@ -440,6 +440,7 @@ impl Query {
         let service = told(catalog::service(&call, &id("serviceId", &service_id)?).await)?;
         let filter = Filter {
             services: vec![service.id.clone(), service.name.clone()],
+            visible_to: call.caller.sees_only(),
             limit: self::limit("limit", Some(limit), 20)?,
             ..Filter::default()
         };
@@ -453,6 +454,7 @@ impl Query {
         let incident: IncidentId = self::id("id", &id)?;
         let found =
             told(call.app.doors.log.state(&call.caller.org, &incident).await.map_err(ApiError::from))?;
+        let found = found.filter(|state| call.caller.sees(state));
         Ok(found.map(|state| incident_of(&call.caller.org, &state, &state.service_name)))
     }
 
@@ -464,6 +466,7 @@ impl Query {
         let found =
             told(call.app.doors.log.state(&call.caller.org, &incident).await.map_err(ApiError::from))?;
         let state = found
+            .filter(|state| call.caller.sees(state))
             .ok_or_else(|| problem(&ApiError::NotFound(format!("incident {incident} does not exist"))))?;
         let changes = told(catalog::changes::of(&call, &state).await)?;
         Ok(Changes {

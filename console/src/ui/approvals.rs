@@ -39,7 +39,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
             .parse::<usize>()
             .map_err(|_| visit.trouble(ApiError::Invalid(format!("from {text:?}: how many to skip"))))?,
     };
-    let incidents = waiting(&visit.app, &visit.caller.org).await?;
+    let incidents = waiting(&visit.app, &visit.caller).await?;
     let mut found: Vec<_> = incidents
         .iter()
         .flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)))
@@ -79,7 +79,7 @@ pub(crate) async fn waiting_for(app: &App, caller: &Caller) -> usize {
     if caller.require(Right::ReadGates, None).is_err() {
         return 0;
     }
-    let incidents = waiting(app, &caller.org).await.unwrap_or_default();
+    let incidents = waiting(app, caller).await.unwrap_or_default();
     let gates = incidents
         .iter()
         .flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)));
@@ -91,6 +91,7 @@ pub(crate) async fn one(visit: Visit) -> Page {
     visit.require(Right::ReadGates, None)?;
     let id = visit.path("gate");
     let place = decisions::place(&visit.app, &visit.caller.org, id).await?;
+    let place = place.filter(|place| visit.caller.sees(&place.state));
     let Some((state, gate)) = place.as_ref().and_then(|place| Some((&place.state, place.gate(id)?))) else {
         return Err(visit.trouble(ApiError::NotFound(format!("there is no gate {id:?} here"))));
     };

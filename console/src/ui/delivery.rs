@@ -13,6 +13,7 @@ use harmony_eventlog::{
 use harmony_incidents::{
     OrgId, ReleaseId,
     log::{IncidentState, Relation, ReleaseState, ReleaseStatus},
+    times::Moment,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -144,10 +145,10 @@ fn sum(releases: &[StoredRelease], incidents: &[IncidentState], since: Timestamp
             worked.get(&place).and_then(|times| times.range(later).next().copied()).unwrap_or_default()
         };
         match incident {
-            Some(incident) if incident.mitigated_at_us != 0 => {
-                figure.recover.add(incident.created_at_us, incident.mitigated_at_us);
+            Some(incident) if Moment::Mitigated.at_us(incident) != 0 => {
+                figure.recover.add(incident.created_at_us, Moment::Mitigated.at_us(incident));
             }
-            Some(incident) => figure.recover.add(incident.created_at_us, incident.resolved_at_us),
+            Some(incident) => figure.recover.add(incident.created_at_us, Moment::Resolved.at_us(incident)),
             None => figure.recover.add(release.settled_at_us, next()),
         }
     }

@@ -7,7 +7,9 @@ use harmony_eventlog::history::state_at;
 use harmony_incidents::{
     HasStatus, LinkName, Right, RunStatus,
     log::{BlueprintState, IncidentState, Phase, State},
-    status, words as vocabulary,
+    status,
+    times::Moment,
+    words as vocabulary,
 };
 use uuid::Uuid;
 
@@ -285,9 +287,9 @@ fn times(state: &IncidentState, now: jiff::Timestamp) -> Vec<(&'static str, Stri
     let created = words::recorded(state.created_at_us).map(words::moment).unwrap_or_default();
     vec![
         ("Declared", format!("{created} UTC, {} ago", words::age(state.created_at_us, now))),
-        ("To acknowledge", since(state.acknowledged_at_us)),
-        ("To mitigate", since(state.mitigated_at_us)),
-        ("To resolve", since(state.resolved_at_us)),
+        ("To acknowledge", since(Moment::Acknowledged.at_us(state))),
+        ("To mitigate", since(Moment::Mitigated.at_us(state))),
+        ("To resolve", since(Moment::Resolved.at_us(state))),
     ]
 }
 

@@ -182,7 +182,7 @@ async fn listed(
     none: &'static str,
 ) -> Result<(List, Option<Place>), ApiError> {
     // One more than is shown tells whether there is a next page.
-    let filter = Filter { limit: LINES + 1, ..filter.clone() };
+    let filter = Filter { limit: LINES + 1, visible_to: visit.caller.sees_only(), ..filter.clone() };
     let mut found = visit.app.doors.log.list(&visit.caller.org, &filter).await?;
     let more = u32::try_from(found.len()).unwrap_or(u32::MAX) > LINES;
     found.truncate(usize::try_from(LINES).unwrap_or(usize::MAX));
@@ -194,7 +194,8 @@ async fn listed(
 
 /// What is open and the reader's own, or nobody's.
 async fn of_view(visit: &Visit, filter: &Filter, view: &str) -> Result<List, ApiError> {
-    let filter = Filter { states: names(&OPEN), ..filter.clone() };
+    let visible_to = visit.caller.sees_only();
+    let filter = Filter { states: names(&OPEN), visible_to, ..filter.clone() };
     let found = every(&visit.app, &visit.caller.org, filter).await?;
     let reader = &visit.caller.principal.id;
     let is_wanted = |state: &&IncidentState| {

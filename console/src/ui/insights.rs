@@ -10,10 +10,15 @@ use std::{
 };
 
 use askama::Template;
-use harmony_eventlog::Filter;
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use harmony_eventlog::{Filter, history};
 use harmony_incidents::{
     OrgId, Right,
     log::{IncidentState, State},
+    times::Moment,
 };
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
@@ -27,7 +32,7 @@ use super::{
     visit::{Frame, Visit},
     words,
 };
-use crate::{App, error::ApiError, incidents::every};
+use crate::{App, call::Call, error::ApiError, incidents::every, leading::instant};
 
 /// How long figures are taken as they are.
 const FRESH: Duration = Duration::from_secs(60);
@@ -61,9 +66,23 @@ struct Figure {
     severity: &'static str,
     count: usize,
     open: usize,
+    detect: Median,
     acknowledge: Median,
     mitigate: Median,
     resolve: Median,
+    /// How often people were told how it goes on, and how often they should have been and were not.
+    updates: u32,
+    updates_overdue: u32,
+    /// How many objectives for the response were missed.
+    breaches: usize,
+}
+
+impl Figure {
+    /// How many of the updates that were due came in time, in percent; nothing where none was due.
+    fn punctual_percent(&self) -> Option<u32> {
+        let due = self.updates + self.updates_overdue;
+        (due > 0).then(|| self.updates * 100 / due)
+    }
 }
 
 /// Seconds, collected and then summed up.
@@ -72,7 +91,7 @@ pub(crate) struct Median(Vec<i64>);
 
 impl Median {
     pub(crate) fn add(&mut self, from_us: i64, to_us: i64) {
-        if to_us != 0 {
+        if from_us != 0 && to_us != 0 {
             self.0.push((to_us - from_us) / 1_000_000);
         }
     }
@@ -152,16 +171,50 @@ async fn count(app: &App, org: &OrgId) -> Counting {
 }
 
 async fn counted(app: &App, org: &OrgId) -> Result<Figures, ApiError> {
-    let all = every(app, org, Filter::default()).await?;
+    let all = every(app, org, told_to_all()).await?;
     let now = Timestamp::now();
     let services = delivery::count(app, org, &all, now).await?;
     Ok(Figures { services, ..sum(&all, now) })
+}
+
+/// What figures are made of: drills are practice, and private incidents are not for everybody who reads them.
+fn told_to_all() -> Filter {
+    Filter { visible_to: Some(String::new()), drill: Some(false), ..Filter::default() }
+}
+
+/// The figures as they were known at a time: what was declared, recorded or corrected after it is left out. Folds every
+/// incident again, so it takes as long as there are records.
+async fn known_at(app: &App, org: &OrgId, at: Timestamp) -> Result<Figures, ApiError> {
+    let mut then = Vec::new();
+    for state in every(app, org, told_to_all()).await? {
+        let Ok(incident) = state.incident.parse() else { continue };
+        if state.created_at_us <= at.as_microsecond() {
+            then.extend(history::known_at(app.doors.log.as_ref(), org, &incident, at).await?);
+        }
+    }
+    Ok(sum(&then, at))
+}
+
+/// `GET …/insights` of the API: the figures, as they are or as they were known at a time (`asOf`).
+pub(crate) async fn api(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&["asOf"])?;
+    call.caller.require(Right::Read, None)?;
+    let (app, org) = (&call.app, &call.caller.org);
+    let body = match call.query.one("asOf") {
+        None => metrics(app, org).await?,
+        Some(text) => view(&known_at(app, org, instant("asOf", text)?).await?),
+    };
+    Ok(Json(body).into_response())
 }
 
 /// The same figures for a program.
 pub(crate) async fn metrics(app: &App, org: &OrgId) -> Result<Value, ApiError> {
     // A program waits until they are counted.
     let figures = figures(app, org, Duration::MAX).await?.ok_or(ApiError::Internal)?;
+    Ok(view(&figures))
+}
+
+fn view(figures: &Figures) -> Value {
     let rows = |rows: &[Figure]| {
         rows.iter()
             .map(|one| {
@@ -169,6 +222,10 @@ pub(crate) async fn metrics(app: &App, org: &OrgId) -> Result<Value, ApiError> {
                     "severity": one.severity,
                     "incidents": one.count,
                     "open": one.open,
+                    "medianSecondsToDetect": one.detect.seconds(),
+                    "updates": one.updates,
+                    "updatesOverdue": one.updates_overdue,
+                    "objectivesMissed": one.breaches,
                     "medianSecondsToAcknowledge": one.acknowledge.seconds(),
                     "medianSecondsToMitigate": one.mitigate.seconds(),
                     "medianSecondsToResolve": one.resolve.seconds(),
@@ -178,14 +235,14 @@ pub(crate) async fn metrics(app: &App, org: &OrgId) -> Result<Value, ApiError> {
     };
     let months: Vec<Value> =
         figures.months.iter().map(|(month, of)| json!({ "month": month, "bySeverity": rows(of) })).collect();
-    Ok(json!({
+    json!({
         "incidents": figures.total,
         "open": figures.open,
         "countedAt": figures.counted_at,
         "bySeverity": rows(&figures.rows),
         "months": months,
         "byService": figures.services.iter().map(ServiceFigure::view).collect::<Vec<_>>(),
-    }))
+    })
 }
 
 fn sum(all: &[IncidentState], counted_at: Timestamp) -> Figures {
@@ -202,9 +259,14 @@ fn sum(all: &[IncidentState], counted_at: Timestamp) -> Figures {
         for figure in [&mut rows[place], &mut of_month[place]] {
             figure.count += 1;
             figure.open += usize::from(is_open(state));
-            figure.acknowledge.add(state.created_at_us, state.acknowledged_at_us);
-            figure.mitigate.add(state.created_at_us, state.mitigated_at_us);
-            figure.resolve.add(state.created_at_us, state.resolved_at_us);
+            let moment = |moment: Moment| moment.at_us(state);
+            figure.detect.add(moment(Moment::ImpactStarted), moment(Moment::Detected));
+            figure.acknowledge.add(state.created_at_us, moment(Moment::Acknowledged));
+            figure.mitigate.add(state.created_at_us, moment(Moment::Mitigated));
+            figure.resolve.add(state.created_at_us, moment(Moment::Resolved));
+            figure.updates += state.updates;
+            figure.updates_overdue += state.updates_overdue;
+            figure.breaches += state.breaches.len();
         }
     }
     let skip = months.len().saturating_sub(MONTHS);
@@ -248,9 +310,12 @@ struct TableRow {
     severity: &'static str,
     count: usize,
     open: usize,
+    detect: String,
     acknowledge: String,
     mitigate: String,
     resolve: String,
+    punctual: String,
+    missed: usize,
 }
 
 /// How the changes of a service go.
@@ -303,9 +368,14 @@ pub(crate) async fn page(visit: Visit) -> Page {
                 severity: one.severity,
                 count: one.count,
                 open: one.open,
+                detect: one.detect.shown(),
                 acknowledge: one.acknowledge.shown(),
                 mitigate: one.mitigate.shown(),
                 resolve: one.resolve.shown(),
+                punctual: one
+                    .punctual_percent()
+                    .map_or_else(|| "none due".to_owned(), |one| format!("{one} %")),
+                missed: one.breaches,
             })
             .collect(),
         counts: counts(&figures),

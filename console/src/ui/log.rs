@@ -12,7 +12,7 @@ use super::{
     incidents::Line,
     visit::{Frame, Visit},
 };
-use crate::{error::ApiError, views};
+use crate::{error::ApiError, log::hidden, views};
 
 /// Findings that a page shows; `harmony log verify` shows all.
 const FINDINGS: usize = 100;
@@ -65,11 +65,14 @@ pub(crate) async fn verify(form: Submission) -> Page {
         ("checkpoint", Some(key)) => {
             let checkpoint =
                 Checkpoint::of(doors.log.as_ref(), org).await.map_err(|error| framed(error.into()))?;
+            let hidden = hidden(&form.site.app, &form.caller).await.map_err(framed)?;
+            let checkpoint = checkpoint.without(&hidden);
             page.checkpoint = key.sign(&checkpoint);
         }
         _ => {
             let began = std::time::Instant::now();
-            let report = doors.log.verify(org).await.map_err(|error| framed(error.into()))?;
+            let hidden = hidden(&form.site.app, &form.caller).await.map_err(framed)?;
+            let report = doors.log.verify(org).await.map_err(|error| framed(error.into()))?.without(&hidden);
             let more = report.findings.len().saturating_sub(FINDINGS);
             let finding =
                 |one: &harmony_eventlog::Finding| (one.incident.clone(), one.seq, one.problem.clone());

@@ -103,6 +103,7 @@ impl Visit {
         let id: IncidentId =
             text.parse().map_err(|error: IdError| self.trouble(ApiError::Malformed(error.to_string())))?;
         let found = self.app.doors.log.state(&self.caller.org, &id).await?;
+        let found = found.filter(|state| self.caller.sees(state));
         let state = found.ok_or_else(|| self.trouble(LogError::UnknownIncident(id.clone()).into()))?;
         self.require(Right::Read, Some(&state))?;
         Ok((id, state))

@@ -139,7 +139,8 @@ async fn person_promotes_within_their_own_limit() {
         .iter()
         .filter_map(|pending| pending.item.payload["workflowId"].as_str().map(str::to_owned))
         .collect();
-    assert_eq!(starts, ["candidate.promote-p1".to_owned(), format!("incident.initiate-{id}")]);
+    let expected = ["incident.initiate", "incident.updates"].map(|kind| format!("{kind}-{id}"));
+    assert_eq!(starts, [&["candidate.promote-p1".to_owned()][..], &expected].concat());
 
     // What is about the same trouble is no other incident, whoever asks.
     let mut same = alert("again", "critical");

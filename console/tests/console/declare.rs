@@ -24,7 +24,9 @@ async fn declaration_starts_initiate_in_the_same_transaction() {
     assert_eq!(made.get("warning"), None);
 
     let outbox = world.outbox().await;
-    assert_eq!(outbox.len(), 1);
+    let started: Vec<&Value> = outbox.iter().map(|one| &one.item.payload["workflowType"]).collect();
+    assert_eq!(started, ["incident.initiate", "incident.updates"], "and its update clock");
+    assert_attested(&world, &outbox[1].item.payload["workflowId"], &outbox[1].item.payload["input"]);
     let item = &outbox[0].item;
     assert_eq!(item.kind.name(), "start");
     assert_eq!(item.name, format!("incident.initiate-{id}#1/k1"));
@@ -81,7 +83,7 @@ async fn same_key_is_the_same_incident_and_another_body_a_conflict() {
     world.post("oncall", &format!("incidents/{id}/status"), json!({ "state": "OPEN" })).await.ok(200);
     let again = world.post_with_key("operator", "incidents", "k1", body).await;
     assert_eq!(first.ok(201), again.ok(201));
-    assert_eq!(world.outbox().await.len(), 1);
+    assert_eq!(world.outbox().await.len(), 2, "initiate and the update clock");
 
     let other = json!({ "title": "Something else", "severity": "P3" });
     let detail = world.post_with_key("operator", "incidents", "k1", other.clone()).await.problem(409);
@@ -97,7 +99,7 @@ async fn declaration_is_taken_while_temporal_is_away() {
     world.temporal_is(false);
     let made = world.post("operator", "incidents", json!({ "title": "x", "severity": "P1" })).await.ok(201);
     assert_eq!(made["warning"], "recorded; initiation starts when 127.0.0.1:7233 answers");
-    assert_eq!(world.outbox().await.len(), 1);
+    assert_eq!(world.outbox().await.len(), 2, "initiate and the update clock");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod described;
 mod forgeries;
 mod graphql_clients;
 mod issuer;
+mod leading;
 mod log;
 mod manifest;
 mod mcp;

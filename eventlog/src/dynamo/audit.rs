@@ -126,6 +126,8 @@ impl Audit for Snapshots<'_> {
                     .and_then(|head| head.state.incident())
                     .is_some_and(|state| append::is_waiting(&state)),
             },
+            visible_to: text_if(row, "visible_to").unwrap_or_default().to_owned(),
+            drill: number::<u8>(row, "drill", place).is_ok_and(|drill| drill == 1),
         }))))
     }
 }

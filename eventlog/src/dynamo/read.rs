@@ -490,6 +490,19 @@ fn fits(row: &Item, filter: &Filter) -> bool {
     .all(one_of)
         && (filter.correlation_keys.is_empty() || filter.correlation_keys.iter().any(has_key))
         && (!filter.waiting || waits(row) != Some(false))
+        && filter.visible_to.as_ref().is_none_or(|principal| sees(row, principal))
+        && filter.hidden_from.as_ref().is_none_or(|principal| !sees(row, principal))
+        && filter.drill.is_none_or(|drill| is_drill(row) == drill)
+}
+
+/// Whether this principal may see the incident of a row; rows from before incidents could be private are everybody's.
+pub(super) fn sees(row: &Item, principal: &str) -> bool {
+    let named = text_if(row, "visible_to").unwrap_or_default();
+    named.is_empty() || named.contains(&key_line(&[principal]))
+}
+
+fn is_drill(row: &Item) -> bool {
+    number::<u8>(row, "drill", String::new).is_ok_and(|drill| drill == 1)
 }
 
 /// Whether a gate waits; `None` where the row is older than the question.

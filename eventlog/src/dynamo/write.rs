@@ -148,6 +148,8 @@ impl<'a> Tx<'a> {
                 ("project_name", ":project", s(&projection.project)),
                 ("correlation_keys", ":keys", s(&projection.correlation_keys)),
                 ("waiting", ":waiting", n(u8::from(projection.waiting))),
+                ("visible_to", ":visible", s(&projection.visible_to)),
+                ("drill", ":drill", n(u8::from(projection.drill))),
                 ("parts", ":parts", n(parts.len())),
                 ("updated_at_us", ":updated", n(stored_at_us)),
             ] {

@@ -110,6 +110,13 @@ async fn send(
     sent: &mut u64,
 ) -> Result<Option<NotTaken>, LogError> {
     let begun = Instant::now();
+    // Nobody outside learns of a private incident.
+    if let Some(incident) = lane.stream.incident()
+        && log.state(&lane.org, &incident).await?.is_some_and(|state| state.private)
+    {
+        *sent = lane.last;
+        return Ok(None);
+    }
     while *sent < lane.last && begun.elapsed() < TURN {
         let limit = u32::try_from((lane.last - *sent).min(PAGE)).unwrap_or_default();
         let entries = log.records(&lane.org, &lane.stream, *sent, limit).await?;

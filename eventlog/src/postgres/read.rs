@@ -175,6 +175,21 @@ pub(super) async fn list(
     if filter.waiting {
         query.push(" AND waiting");
     }
+    if let Some(principal) = &filter.visible_to {
+        query
+            .push(" AND (visible_to = '' OR strpos(visible_to, ")
+            .push_bind(key_line(&[principal]))
+            .push(") > 0)");
+    }
+    if let Some(principal) = &filter.hidden_from {
+        query
+            .push(" AND visible_to <> '' AND strpos(visible_to, ")
+            .push_bind(key_line(&[principal]))
+            .push(") = 0");
+    }
+    if let Some(drill) = filter.drill {
+        query.push(" AND drill = ").push_bind(drill);
+    }
     for search in &filter.search {
         // "C" lowers ASCII alone, as SQLite does: a search finds the same in every store. Only titles are decoded.
         query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND strpos(lower(CASE WHEN t.field = 'title' THEN convert_from(t.text, 'UTF8') END COLLATE \"C\"), lower(");
@@ -270,7 +285,7 @@ impl Audit for PgConnection {
             return Ok(found.map(|found| Projection::Catalog(Box::new(found))));
         }
         let row = sqlx::query(
-            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting FROM incidents WHERE org = $1 AND incident = $2",
+            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, visible_to, drill FROM incidents WHERE org = $1 AND incident = $2",
         )
         .bind(org.as_str())
         .bind(stream.as_str())
@@ -294,6 +309,8 @@ impl Audit for PgConnection {
                 project: column(&row, "project", place)?,
                 correlation_keys: column(&row, "correlation_keys", place)?,
                 waiting: column(&row, "waiting", place)?,
+                visible_to: column(&row, "visible_to", place)?,
+                drill: column(&row, "drill", place)?,
             })))
         })
         .transpose()

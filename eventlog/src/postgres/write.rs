@@ -34,9 +34,9 @@ beside AS (
     FROM UNNEST($9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::bytea[]) AS t (seq, field, commitment, salt, text)
 ),
 projection AS (
-    INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, updated_at_us)
-    SELECT $1, $2, $14, $15, $16, $17, $18, $19, $20, $21, $31, $32, $33, $34, $35, $36, $3 WHERE $17::bytea IS NOT NULL
-    ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, waiting = excluded.waiting, updated_at_us = excluded.updated_at_us
+    INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, visible_to, drill, updated_at_us)
+    SELECT $1, $2, $14, $15, $16, $17, $18, $19, $20, $21, $31, $32, $33, $34, $35, $36, $39, $40, $3 WHERE $17::bytea IS NOT NULL
+    ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, waiting = excluded.waiting, visible_to = excluded.visible_to, drill = excluded.drill, updated_at_us = excluded.updated_at_us
 ),
 following AS (
     INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us)
@@ -48,7 +48,7 @@ INSERT INTO idempotency (org, key, incident, fingerprint, answer, first_seq, las
 VALUES ($1, $25, $2, $26, $27, $28, $29, $30)";
 
 /// A projection that is not there.
-const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, visible_to, drill, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
 #[async_trait]
 impl Transaction for PgConnection {
@@ -238,6 +238,8 @@ impl Projections for PgConnection {
             .bind(&projection.project)
             .bind(&projection.correlation_keys)
             .bind(projection.waiting)
+            .bind(&projection.visible_to)
+            .bind(projection.drill)
             .bind(now)
             .execute(self)
             .await
@@ -296,6 +298,8 @@ async fn insert(connection: &mut PgConnection, job: &Job<'_>, plan: &Plan) -> Re
         .bind(projection.map(|one| one.waiting))
         .bind(sealed.iter().map(|one| one.record.occurred_at_us).collect::<Vec<_>>())
         .bind(sealed.iter().map(|one| one.record.actor.as_str()).collect::<Vec<_>>())
+        .bind(projection.map(|one| one.visible_to.as_str()))
+        .bind(projection.map(|one| one.drill))
         .execute(connection)
         .await
         .map(drop)

@@ -218,6 +218,11 @@ macro_rules! catalog_queries {
             if let Some(since) = filter.since {
                 query.push(" AND occurred_at_us >= ").push_bind(since.as_microsecond());
             }
+            if let Some(principal) = &filter.visible_to {
+                query.push(" AND incident NOT IN (SELECT incident FROM incidents WHERE org = ");
+                query.push_bind(org.as_str()).push(" AND visible_to <> '' AND replace(visible_to, ");
+                query.push_bind(append::key_line(&[principal])).push(", '') = visible_to)");
+            }
             if let Some(AuditPlace { ts_us, stream, seq }) = &filter.beyond {
                 query.push(if filter.newest_first {
                     " AND (occurred_at_us, incident, seq) < ("

@@ -195,6 +195,21 @@ pub(super) async fn list(
     if filter.waiting {
         query.push(" AND waiting");
     }
+    if let Some(principal) = &filter.visible_to {
+        query
+            .push(" AND (visible_to = '' OR instr(visible_to, ")
+            .push_bind(key_line(&[principal]))
+            .push(") > 0)");
+    }
+    if let Some(principal) = &filter.hidden_from {
+        query
+            .push(" AND visible_to <> '' AND instr(visible_to, ")
+            .push_bind(key_line(&[principal]))
+            .push(") = 0");
+    }
+    if let Some(drill) = filter.drill {
+        query.push(" AND drill = ").push_bind(drill);
+    }
     for search in &filter.search {
         query.push(" AND EXISTS (SELECT 1 FROM texts t WHERE t.org = incidents.org AND t.incident = incidents.incident AND t.field = 'title' AND instr(lower(t.text), lower(");
         query.push_bind(search);
@@ -300,7 +315,7 @@ impl Audit for SqliteConnection {
             return Ok(found.map(|found| Projection::Catalog(Box::new(found))));
         }
         let row = sqlx::query(
-            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting FROM incidents WHERE org = ? AND incident = ?",
+            "SELECT year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, visible_to, drill FROM incidents WHERE org = ? AND incident = ?",
         )
         .bind(org.as_str())
         .bind(stream.as_str())
@@ -324,6 +339,8 @@ impl Audit for SqliteConnection {
                 project: column(&row, "project", place)?,
                 correlation_keys: column(&row, "correlation_keys", place)?,
                 waiting: column(&row, "waiting", place)?,
+                visible_to: column(&row, "visible_to", place)?,
+                drill: column(&row, "drill", place)?,
             })))
         })
         .transpose()

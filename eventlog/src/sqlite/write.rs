@@ -247,7 +247,7 @@ async fn erase(
 const INSERT_RECORD: &str = "INSERT INTO events (org, incident, seq, event_id, kind, canonical, hash, stored_at_us, occurred_at_us, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);";
 const INSERT_TEXT: &str =
     "INSERT INTO texts (org, incident, seq, field, commitment, salt, text) VALUES (?, ?, ?, ?, ?, ?, ?);";
-const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, updated_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, waiting = excluded.waiting, updated_at_us = excluded.updated_at_us;";
+const PROJECT: &str = "INSERT INTO incidents (org, incident, year, number, seq, head_hash, state, state_word, phase_word, severity, status_word, service, environment, project, correlation_keys, waiting, visible_to, drill, updated_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, incident) DO UPDATE SET seq = excluded.seq, head_hash = excluded.head_hash, state = excluded.state, state_word = excluded.state_word, phase_word = excluded.phase_word, severity = excluded.severity, status_word = excluded.status_word, service = excluded.service, environment = excluded.environment, project = excluded.project, correlation_keys = excluded.correlation_keys, waiting = excluded.waiting, visible_to = excluded.visible_to, drill = excluded.drill, updated_at_us = excluded.updated_at_us;";
 const INSERT_ITEM: &str = "INSERT INTO outbox (org, incident, kind, name, payload, created_at_us, due_at_us) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org, kind, name) DO NOTHING;";
 const COMPLETE: &str = "UPDATE effects SET result = ? WHERE org = ? AND key = ?;";
 const INSERT_KEY: &str = "INSERT INTO idempotency (org, key, incident, fingerprint, answer, first_seq, last_seq, run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?);";
@@ -329,6 +329,8 @@ fn bound<'q>(
         .bind(&projection.project)
         .bind(&projection.correlation_keys)
         .bind(projection.waiting)
+        .bind(&projection.visible_to)
+        .bind(projection.drill)
         .bind(stored_at)
 }
 

@@ -12,6 +12,7 @@ mod escalation;
 mod flood;
 mod forgeries;
 mod judging;
+mod leading;
 mod matrix;
 mod promotion;
 mod properties;

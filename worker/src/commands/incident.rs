@@ -77,6 +77,7 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
             let body = json!({
                 "message": args.message,
                 "public": args.public,
+                "next": args.next,
                 "title": args.title,
                 "summary": args.summary,
             });
@@ -118,6 +119,10 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
             let body = json!({ "severity": args.severity, "reason": args.reason });
             of(&args.id, "severity", &args.key, given(body))
         }
+        IncidentCommand::Escalate(args) => of(&args.id, "escalate", &args.key, args.body()),
+        IncidentCommand::Time(args) => of(&args.id, "times", &args.key, args.body()),
+        IncidentCommand::Relate(args) => of(&args.id, "relations", &args.key, args.body()),
+        IncidentCommand::Private(args) => of(&args.id, "private", &args.key, args.body()),
         IncidentCommand::Assign(args) => of(&args.id, "responders", &args.key, responder_body(args, false)),
         IncidentCommand::Release(args) => of(&args.id, "responders", &args.key, responder_body(args, true)),
         IncidentCommand::Remediate(args) => {
@@ -154,6 +159,7 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
                 "action": args.action,
                 "owner": args.owner,
                 "due": args.due,
+                "priority": args.priority,
             });
             of(&args.id, "review", &args.key, given(body))
         }
@@ -229,6 +235,9 @@ async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Res
         "publicMessage": args.public_message,
         "publicComponents": args.public_components,
         "costCenter": args.cost_center,
+        "impactStartedAt": args.impact_started,
+        "recurrenceOf": args.recurrence_of,
+        "privateTo": (!args.private_to.is_empty()).then_some(&args.private_to),
     });
     let api = Api::open(config, args.key.idempotency_key.clone())?;
     let reply = api.post(&["incidents"], &given(body)).await?;
@@ -251,8 +260,8 @@ async fn declare(config: &Config, args: &DeclareArgs, json: bool) -> anyhow::Res
 
 /// What a declaration cannot be without.
 struct Asked {
-    title: String,
-    severity: String,
+    title: Option<String>,
+    severity: Option<String>,
     service: Option<String>,
 }
 
@@ -261,7 +270,11 @@ fn asked(args: &DeclareArgs) -> Result<Asked, Failure> {
     let title = args.title.clone().or_else(|| args.title_flag.clone());
     let service = args.service.clone();
     if let (Some(title), Some(severity)) = (&title, &args.severity) {
-        return Ok(Asked { title: title.clone(), severity: severity.clone(), service });
+        return Ok(Asked { title: Some(title.clone()), severity: Some(severity.clone()), service });
+    }
+    // What is back is known.
+    if args.recurrence_of.is_some() {
+        return Ok(Asked { title, severity: args.severity.clone(), service });
     }
     let missing = || {
         Failure::usage(
@@ -285,7 +298,7 @@ fn asked(args: &DeclareArgs) -> Result<Asked, Failure> {
     if !output::confirm(&format!("Declare a {}: {title}?", severity.to_uppercase())) {
         return Err(Failure::failed("nothing was declared", "run the command again when it is one"));
     }
-    Ok(Asked { title, severity, service })
+    Ok(Asked { title: Some(title), severity: Some(severity), service })
 }
 
 pub(crate) async fn wait_until_open(api: &Api, id: &str) -> anyhow::Result<()> {

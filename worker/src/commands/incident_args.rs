@@ -4,7 +4,13 @@
 
 use clap::{Args, Subcommand};
 
-use crate::commands::incident_changes::LinkChangeArgs;
+use crate::commands::{
+    incident_changes::LinkChangeArgs,
+    leading::{
+        ESCALATE_EXAMPLES, EscalateArgs, PRIVATE_EXAMPLES, PrivateArgs, RELATE_EXAMPLES, RelateArgs,
+        TIME_EXAMPLES, TimeArgs,
+    },
+};
 
 const DECLARE_EXAMPLES: &str = "Examples:
   harmony incident declare
@@ -67,7 +73,19 @@ pub(crate) enum IncidentCommand {
     Status(StatusArgs),
     /// Change the severity
     Severity(SeverityArgs),
-    /// Assign a role: commander, communications, operations
+    /// Call the next level for help with the incident itself
+    #[command(after_help = ESCALATE_EXAMPLES)]
+    Escalate(EscalateArgs),
+    /// Say when a moment of the incident was, or correct it
+    #[command(after_help = TIME_EXAMPLES)]
+    Time(TimeArgs),
+    /// Say what it has to do with another incident
+    #[command(after_help = RELATE_EXAMPLES)]
+    Relate(RelateArgs),
+    /// Let only some people see that it exists
+    #[command(after_help = PRIVATE_EXAMPLES)]
+    Private(PrivateArgs),
+    /// Assign a role: commander, communications, operations, scribe, or one of the policy
     #[command(after_help = ASSIGN_EXAMPLES)]
     Assign(ResponderArgs),
     /// Release somebody from a role
@@ -188,6 +206,15 @@ pub(crate) struct DeclareArgs {
     /// Id of a component of the status page; repeat for more
     #[arg(long = "public-component", value_name = "ID")]
     pub(super) public_components: Vec<String>,
+    /// The incident that is back: what is not given is taken from it
+    #[arg(long, value_name = "ID", value_parser = incident_id)]
+    pub(super) recurrence_of: Option<String>,
+    /// Id of somebody who sees it, beside organisation admins and you: nobody else does; repeat for more
+    #[arg(long = "private-to", value_name = "PRINCIPAL")]
+    pub(super) private_to: Vec<String>,
+    /// When people began to be harmed, such as 2026-11-29T10:42:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub(super) impact_started: Option<String>,
     /// Who pays for it [default: of the service, in the policy, else yours in the directory]
     #[arg(long)]
     pub(super) cost_center: Option<String>,
@@ -248,6 +275,9 @@ pub(crate) struct UpdateArgs {
     /// The status page shows it too
     #[arg(long, requires = "message")]
     pub(super) public: bool,
+    /// How long until the next update is due, such as 45m [default: as the policy has it]
+    #[arg(long, value_name = "T", requires = "message")]
+    pub(super) next: Option<String>,
     /// A better title
     #[arg(long)]
     pub(super) title: Option<String>,
@@ -425,7 +455,7 @@ pub(crate) struct ResponderArgs {
     /// Such as INC-2026-0042, or 42 for this year's
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
-    /// commander, communications or operations
+    /// commander, communications, operations, scribe, or one of the policy
     pub(super) role: String,
     /// Id in the directory
     pub(super) principal: String,
@@ -559,6 +589,9 @@ pub(crate) struct ReviewArgs {
     /// Until when, such as 2026-01-31
     #[arg(long, requires = "action")]
     pub(super) due: Option<String>,
+    /// How urgent the action is: high, medium or low
+    #[arg(long, requires = "action")]
+    pub(super) priority: Option<String>,
     /// Print the published review, else the one rendered last, as Markdown
     #[arg(long, conflicts_with_all = ["section", "action"])]
     pub(super) markdown: bool,

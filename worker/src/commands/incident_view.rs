@@ -73,9 +73,12 @@ fn facts(incident: &Value, people: &People) -> Vec<Vec<Span>> {
             lines.push(fact(label, value.into()));
         }
     }
+    lines.extend(leading(incident, is_over).into_iter().map(|(label, value)| fact(label, value)));
     for item in items(incident, "actionItems") {
-        let owner = words(&item["owner"]);
-        lines.push(fact("follow-up", format!("{} ({})", words(&item["action"]), people.name(&owner)).into()));
+        let (owner, id, state) = (words(&item["owner"]), words(&item["id"]), words(&item["state"]));
+        let told = format!("{id} {state}: {} ({})", words(&item["action"]), people.name(&owner));
+        let tone = if item["overdue"] == true { Tone::Warn } else { Tone::Plain };
+        lines.push(fact("follow-up", span(tone, told)));
     }
     let resolution = &incident["resolution"];
     if resolution.is_object() {
@@ -96,6 +99,51 @@ fn facts(incident: &Value, people: &People) -> Vec<Vec<Span>> {
     lines
 }
 
+/// What whoever leads it needs to know: when people are told again, what was missed, what it has to do with others.
+fn leading(incident: &Value, is_over: bool) -> Vec<(&'static str, Span)> {
+    let mut lines: Vec<(&'static str, Span)> = Vec::new();
+    let next = &incident["updates"]["nextDue"];
+    if !is_over && let Some(due) = moments::parsed(next) {
+        let overdue = due < jiff::Timestamp::now();
+        let when = moments::ago(next);
+        let told = if overdue { format!("was due {when}") } else { format!("due {when}") };
+        lines.push(("next update", span(if overdue { Tone::Bad } else { Tone::Plain }, told)));
+    }
+    let missed: Vec<String> = items(incident, "objectives")
+        .iter()
+        .filter(|one| one["breached"] == true)
+        .map(|one| format!("{} within {}", words(&one["objective"]), words(&one["within"])))
+        .collect();
+    if !missed.is_empty() {
+        lines.push(("missed", span(Tone::Bad, missed.join(", "))));
+    }
+    for (name, label) in [("impactStarted", "impact began"), ("detected", "detected")] {
+        let at = &incident["times"][name]["at"];
+        if at.is_string() {
+            lines.push((label, moments::clock_and_ago(at).into()));
+        }
+    }
+    for told in items(incident, "contradictions") {
+        lines.push(("contradiction", span(Tone::Warn, words(told))));
+    }
+    for one in items(incident, "relations") {
+        let told = format!("{} {}", words(&one["relation"]), words(&one["incidentId"]));
+        lines.push(("relation", told.into()));
+    }
+    if incident["private"] == true {
+        let named: Vec<String> = items(incident, "privateTo").iter().map(words).collect();
+        lines.push(("private to", span(Tone::Warn, named.join(", "))));
+    }
+    if incident["drill"] == true {
+        lines.push(("drill", span(Tone::Warn, "practice: it pages nobody and counts nowhere")));
+    }
+    let call = words(&incident["callUrl"]);
+    if !call.is_empty() {
+        lines.push(("call", call.into()));
+    }
+    lines
+}
+
 /// The runs in the order in which they began, with their steps, and the cells of the remediation.
 fn runs(incident: &Value, events: &[Value], people: &People) -> Vec<Vec<Span>> {
     let Some(blueprints) = incident["blueprints"].as_object() else { return Vec::new() };
@@ -103,7 +151,12 @@ fn runs(incident: &Value, events: &[Value], people: &People) -> Vec<Vec<Span>> {
         |name: &str, run: &Value| started_at(events, name, run["attempt"].as_u64().unwrap_or_default());
     let mut runs: Vec<(&String, &Value)> = blueprints
         .iter()
-        .filter(|(name, run)| !name.starts_with("act") || run["status"] != "COMPLETED")
+        .filter(|(name, run)| {
+            // What Harmony does by itself is of interest where it does not work.
+            let is_done = run["status"] == "COMPLETED";
+            let is_clock = *name == "updates" && run["status"] == "RUNNING";
+            !((name.starts_with("act") || *name == "updates") && is_done || is_clock)
+        })
         .collect();
     runs.sort_by_key(|(name, run)| {
         let seq = began(name, run).and_then(|event| event["seq"].as_u64());

@@ -166,7 +166,6 @@ pub(super) async fn carry_out(app: &App, asker: &Asker, line: Line) -> String {
 async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiError> {
     let rules = app.doors.rules.current();
     let caller = caller(&rules, asker, line.org.as_deref())?;
-    let org = caller.org.clone();
     let call = |path: &[(&str, &str)], body: Value| {
         Call::by_door(app.clone(), caller.clone(), format!("slack/{}", asker.request), path, &body)
     };
@@ -178,11 +177,11 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
     }
     if line.order == Order::List {
         caller.require(Right::Read, None)?;
-        return listed(app, &org).await;
+        return listed(app, &caller).await;
     }
     let incident = match line.incident {
         Some(incident) => incident,
-        None => of_channel(app, &org, &asker.channel).await?,
+        None => of_channel(app, &caller, &asker.channel).await?,
     };
     let on = |body: Value| call(&[("id", incident.as_str())], body);
     let (response, done) = match line.order {
@@ -304,9 +303,10 @@ fn named(rules: &RuleSet, who: &str) -> Result<String, ApiError> {
 }
 
 /// The live incident whose channel this is.
-async fn of_channel(app: &App, org: &OrgId, channel: &str) -> Result<IncidentId, ApiError> {
+async fn of_channel(app: &App, caller: &Caller, channel: &str) -> Result<IncidentId, ApiError> {
+    let org = &caller.org;
     let live = machine::live_words();
-    let live = Filter { states: live, ..Filter::default() };
+    let live = Filter { states: live, visible_to: caller.sees_only(), ..Filter::default() };
     let incidents = if channel.is_empty() { vec![] } else { incidents::every(app, org, live).await? };
     incidents
         .iter()
@@ -323,8 +323,14 @@ async fn of_channel(app: &App, org: &OrgId, channel: &str) -> Result<IncidentId,
 const LISTED: usize = 15;
 
 /// What is not over, the most severe first.
-async fn listed(app: &App, org: &OrgId) -> Result<String, ApiError> {
-    let live = Filter { states: machine::live_words(), sort: Sort::MostSevereFirst, ..Filter::default() };
+async fn listed(app: &App, caller: &Caller) -> Result<String, ApiError> {
+    let org = &caller.org;
+    let live = Filter {
+        states: machine::live_words(),
+        visible_to: caller.sees_only(),
+        sort: Sort::MostSevereFirst,
+        ..Filter::default()
+    };
     let found = incidents::every(app, org, live).await?;
     if found.is_empty() {
         return Ok("No incident is open.".to_owned());

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{orders::answered, reject, tell::Person};
 use crate::{
     App,
-    auth::Caller,
+    auth::{Caller, sees},
     call::Call,
     catalog::{changes, releases},
     decisions::{self, Place, Proposal},
@@ -123,6 +123,7 @@ async fn decide(
 ) -> Result<Option<String>, ApiError> {
     let place = decisions::place(app, proposal.org, proposal.gate_id)
         .await?
+        .filter(|place| sees(proposal.approver, proposal.org, &place.state))
         .ok_or_else(|| ApiError::NotFound("there is no such gate any more".to_owned()))?;
     if let Some(replies) =
         app.doors.slack_replies.as_ref().filter(|_| asks_for_a_reason(rules, proposal, &place))
@@ -205,6 +206,7 @@ async fn sign_off(
         .log
         .state(&click.org, incident)
         .await?
+        .filter(|state| sees(principal, &click.org, state))
         .ok_or_else(|| LogError::UnknownIncident(incident.clone()))?;
     if !rules.access.may(principal, Right::SignOff, &click.org, Some(&state)) {
         return Err(ApiError::Forbidden(rules.access.needs(Right::SignOff)));

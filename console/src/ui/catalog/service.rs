@@ -88,8 +88,12 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let org = &visit.caller.org;
     let address = format!("/orgs/{org}/services/{}", encoded(id.as_str()));
     let (releases, older) = releases_of(&visit, &id, &state).await?;
-    let incidents =
-        Filter { services: vec![state.id.clone(), state.name.clone()], limit: BESIDE, ..Filter::default() };
+    let incidents = Filter {
+        services: vec![state.id.clone(), state.name.clone()],
+        visible_to: visit.caller.sees_only(),
+        limit: BESIDE,
+        ..Filter::default()
+    };
     let incidents = visit.app.doors.log.list(org, &incidents).await?;
     let wanted = Wanted {
         streams: vec![StreamId::from(id.clone())],

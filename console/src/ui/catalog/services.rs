@@ -122,6 +122,7 @@ async fn last_events(
     }
     let filter = AuditFilter {
         streams: found.iter().map(|one| StreamId::from(one.service.id.clone())).collect(),
+        visible_to: visit.caller.sees_only(),
         newest_first: true,
         limit: AUDIT,
         ..AuditFilter::default()

@@ -1,0 +1,42 @@
+//! The activity of the update clock, and what it answers.
+
+use harmony_incidents::clock::Due;
+use serde::{Deserialize, Serialize};
+use temporalio_workflow::common::ActivityDefinition;
+
+use super::Scope;
+
+activity!(
+    /// Reads what is due next of an incident, and who is to be told.
+    ClockLook = "clock.look": ClockRequest => ClockReply);
+
+/// `clock.look`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockRequest {
+    /// Where it stands.
+    pub scope: Scope,
+}
+
+/// Answer to `clock.look`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockReply {
+    /// What is due first; nothing where the policy asks for nothing more.
+    pub next: Option<Due>,
+    /// Whether the incident is over.
+    pub over: bool,
+    /// The incident's channel.
+    pub channel: Option<String>,
+    /// Its title.
+    pub title: String,
+    /// Severity's word.
+    pub severity: String,
+    /// Who commands.
+    pub commander: Option<String>,
+    /// Whether somebody was paged because nobody commands.
+    pub commander_paged: bool,
+    /// Whether it is practice.
+    #[serde(default)]
+    pub drill: bool,
+}

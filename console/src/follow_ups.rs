@@ -1,0 +1,301 @@
+//! Follow-ups across incidents: the action items of reviews, with state, owner, due date, priority and comments. A
+//! follow-up is named after its incident and the record that added it, such as `INC-2026-0001-12`.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use harmony_eventlog::Filter;
+use harmony_incidents::{
+    Command, IncidentId, Right,
+    ids::IdError,
+    judge::payload,
+    leading::{self, FollowUpState},
+    log::{ActionItem, ActionItemAdded, FollowUpChanged, IncidentState, Text, payload::Kind},
+};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::{
+    App,
+    auth::Caller,
+    call::{Call, line, required},
+    error::ApiError,
+    incidents::every,
+    submit::append,
+    views::text,
+};
+
+/// A follow-up.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FollowUp {
+    pub(crate) id: String,
+    pub(crate) incident_id: String,
+    pub(crate) action: String,
+    /// `open`, `done` or `dropped`.
+    pub(crate) state: &'static str,
+    pub(crate) owner: String,
+    /// Until which day, such as `2026-01-31`; empty where nobody said.
+    pub(crate) due: String,
+    /// `high`, `medium`, `low`, or empty.
+    pub(crate) priority: String,
+    /// Whether it is open and its day is over.
+    pub(crate) overdue: bool,
+    /// How many comments it has, and the last one.
+    pub(crate) comments: u32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) last_comment: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) settled_at: Option<Timestamp>,
+    /// Where it is tracked outside.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) ticket: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) url: String,
+}
+
+impl FollowUp {
+    fn of(incident: &str, item: &ActionItem, today: Date) -> Self {
+        let state = FollowUpState::of(item);
+        let due: Option<Date> = item.due.parse().ok();
+        Self {
+            id: format!("{incident}-{}", item.seq),
+            incident_id: incident.to_owned(),
+            action: text(item.action.as_ref()),
+            state: state.name(),
+            owner: item.owner.clone(),
+            due: item.due.clone(),
+            priority: item.priority.clone(),
+            overdue: state == FollowUpState::Open && due.is_some_and(|due| due < today),
+            comments: item.comments,
+            last_comment: text(item.comment.as_ref()),
+            settled_at: (item.settled_at_us > 0)
+                .then(|| Timestamp::from_microsecond(item.settled_at_us).ok())
+                .flatten(),
+            ticket: item.ticket.clone(),
+            url: item.url.clone(),
+        }
+    }
+
+    /// The follow-ups of an incident, in the order in which they were added.
+    pub(crate) fn of_incident(state: &IncidentState) -> Vec<Self> {
+        let today = today();
+        state.action_items.iter().map(|item| Self::of(&state.incident, item, today)).collect()
+    }
+}
+
+fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+/// Follow-ups that somebody wants to see.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) states: Vec<String>,
+    pub(crate) owners: Vec<String>,
+    pub(crate) overdue: bool,
+}
+
+impl Wanted {
+    fn takes(&self, one: &FollowUp) -> bool {
+        let named = |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
+        named(&self.states, one.state) && named(&self.owners, &one.owner) && (!self.overdue || one.overdue)
+    }
+}
+
+/// Every follow-up that the caller may see: what is overdue first, then by due date, those without one last.
+pub(crate) async fn all(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<FollowUp>, ApiError> {
+    let filter = Filter { visible_to: caller.sees_only(), ..Filter::default() };
+    let incidents = every(app, &caller.org, filter).await?;
+    let mut found: Vec<FollowUp> =
+        incidents.iter().flat_map(FollowUp::of_incident).filter(|one| wanted.takes(one)).collect();
+    let place = |one: &FollowUp| (one.due.is_empty(), one.due.clone(), one.id.clone());
+    found.sort_by_key(place);
+    Ok(found)
+}
+
+/// `GET …/follow-ups`
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    call.caller.require(Right::Read, None)?;
+    call.query.only(&["state", "owner", "overdue", "incidentId", "limit"])?;
+    let mut wanted = Wanted::default();
+    for state in call.query.all("state") {
+        let state: FollowUpState = state
+            .parse()
+            .map_err(|error: leading::UnknownFollowUpState| ApiError::Invalid(format!("state: {error}")))?;
+        wanted.states.push(state.name().to_owned());
+    }
+    wanted.owners = call.query.all("owner").map(str::to_owned).collect();
+    wanted.overdue = match call.query.one("overdue") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(ApiError::Invalid(format!("overdue {other:?}: true or false"))),
+    };
+    let limit = usize::try_from(call.query.limit(200, 1_000)?).unwrap_or(usize::MAX);
+    let mut found = match call.query.one("incidentId") {
+        Some(id) => {
+            let id: IncidentId =
+                id.parse().map_err(|error: IdError| ApiError::Invalid(format!("incidentId: {error}")))?;
+            let state = call.named(&id, Right::Read).await?;
+            FollowUp::of_incident(&state).into_iter().filter(|one| wanted.takes(one)).collect()
+        }
+        None => all(&call.app, &call.caller, &wanted).await?,
+    };
+    let total = found.len();
+    found.truncate(limit);
+    Ok(Json(json!({ "followUps": found, "total": total })).into_response())
+}
+
+/// A follow-up of an incident.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct FollowUpBody {
+    /// Of which incident.
+    incident_id: String,
+    /// What has to be done.
+    action: String,
+    /// Who does it: a person or a team.
+    owner: String,
+    /// Until which day, such as `2026-01-31`.
+    #[serde(default)]
+    due: String,
+    /// `high`, `medium` or `low`.
+    #[serde(default)]
+    priority: String,
+}
+
+/// `POST …/follow-ups`
+pub(crate) async fn add(call: Call) -> Result<Response, ApiError> {
+    call.caller.require(Right::Read, None)?;
+    let body: FollowUpBody = call.body()?;
+    let incident: IncidentId = body
+        .incident_id
+        .parse()
+        .map_err(|error: IdError| ApiError::Invalid(format!("incidentId: {error}")))?;
+    let state = call.named(&incident, Right::Respond).await?;
+    let kind = Kind::ActionItemAdded(ActionItemAdded {
+        action: Some(Text::plain(body.action.trim())),
+        owner: required("owner", &body.owner)?,
+        due: day(&body.due)?,
+        priority: line("priority", &body.priority)?,
+    });
+    let command = Command::Record { payload: payload(kind) };
+    let context = call.context(Some(&state));
+    let appended = append(&call, &incident, &call.key(), &command, &context, &|_| None).await?;
+    let seq = appended.records.first().map(|entry| entry.record.seq).unwrap_or_default();
+    let shown = shown(&call, &incident, seq).await?;
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+/// `GET …/follow-ups/{id}`
+pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    let (incident, seq) = named(&call)?;
+    call.named(&incident, Right::Read).await?;
+    Ok(Json(shown(&call, &incident, seq).await?).into_response())
+}
+
+/// What becomes of a follow-up. What is left out stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FollowUpChangeBody {
+    /// `done`, `dropped`, or `open` again.
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    owner: String,
+    /// A day, such as `2026-01-31`.
+    #[serde(default)]
+    due: String,
+    /// `high`, `medium` or `low`.
+    #[serde(default)]
+    priority: String,
+    /// Why, or what there is to say.
+    #[serde(default, alias = "reason")]
+    comment: String,
+    /// Where it is tracked outside, such as `jira`.
+    #[serde(default)]
+    system: String,
+    /// Its name there.
+    #[serde(default)]
+    ticket: String,
+    /// Where people open it.
+    #[serde(default)]
+    url: String,
+}
+
+/// `POST …/follow-ups/{id}`
+pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
+    let (incident, seq) = named(&call)?;
+    let state = call.named(&incident, Right::Read).await?;
+    // Whoever owns it says what became of it; all else is for those who respond.
+    let owns =
+        state.action_items.iter().any(|item| item.seq == seq && item.owner == call.caller.principal.id);
+    if !owns {
+        call.caller.require(Right::Respond, Some(&state))?;
+    }
+    let body: FollowUpChangeBody = call.body()?;
+    if body.system.is_empty() != body.ticket.is_empty() {
+        return Err(ApiError::Invalid("system and ticket come together".to_owned()));
+    }
+    let kind = Kind::FollowUpChanged(FollowUpChanged {
+        follow_up: seq,
+        state: line("state", &body.state)?,
+        owner: line("owner", &body.owner)?,
+        due: day(&body.due)?,
+        priority: line("priority", &body.priority)?,
+        comment: leading::reason(&body.comment),
+        system: line("system", &body.system)?,
+        ticket: line("ticket", &body.ticket)?,
+        url: link(&body.url)?,
+    });
+    let command = Command::Record { payload: payload(kind) };
+    let context = call.context(Some(&state));
+    append(&call, &incident, &call.key(), &command, &context, &|_| None).await?;
+    Ok(Json(shown(&call, &incident, seq).await?).into_response())
+}
+
+async fn shown(call: &Call, incident: &IncidentId, seq: u64) -> Result<FollowUp, ApiError> {
+    let state = call.app.doors.log.state(&call.caller.org, incident).await?.unwrap_or_default();
+    let item = state.action_items.iter().find(|item| item.seq == seq);
+    let item = item.ok_or_else(|| unknown(incident, seq))?;
+    Ok(FollowUp::of(incident.as_str(), item, today()))
+}
+
+fn unknown(incident: &IncidentId, seq: u64) -> ApiError {
+    ApiError::NotFound(format!("there is no follow-up {incident}-{seq}"))
+}
+
+/// The incident and the record that a follow-up's id names.
+fn named(call: &Call) -> Result<(IncidentId, u64), ApiError> {
+    let id = call.path("id");
+    let parts = id.rsplit_once('-').and_then(|(incident, seq)| {
+        let number: u64 = seq.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == seq)?;
+        Some((incident.parse().ok()?, number))
+    });
+    parts.ok_or_else(|| {
+        let shown: String = id.chars().take(60).collect();
+        ApiError::Malformed(format!("{shown:?} is no follow-up: expected its id, such as INC-2026-0001-12"))
+    })
+}
+
+fn day(text: &str) -> Result<String, ApiError> {
+    let text = text.trim();
+    if text.is_empty() || text.parse::<Date>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err(ApiError::Invalid(format!("due {text:?}: a day such as 2026-01-31")))
+}
+
+fn link(text: &str) -> Result<String, ApiError> {
+    let text = line("url", text)?;
+    if text.is_empty() || text.starts_with("https://") || text.starts_with("http://") {
+        return Ok(text);
+    }
+    Err(ApiError::Invalid("url: an address that begins with https://".to_owned()))
+}

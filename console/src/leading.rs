@@ -1,0 +1,241 @@
+//! What people record while they lead an incident: when its moments were, other incidents that it has to do with, who may
+//! see it, the call for help, and the duties of their roles.
+
+use axum::response::Response;
+use harmony_blueprints::messages::Act;
+use harmony_incidents::{
+    Command, Context, IncidentId, Right,
+    ids::IdError,
+    judge::payload,
+    leading::{self, Relation, UnknownRelation},
+    log::{
+        DutyTicked, IncidentEscalated, IncidentPrivacyChanged, IncidentRelated, IncidentState,
+        IncidentTimeSet, Text, payload::Kind,
+    },
+    times::{Moment, UnknownMoment},
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    call::{Call, line},
+    error::ApiError,
+    submit::{self, answer, submit, submit_told},
+};
+
+/// When a moment of the incident was.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimeBody {
+    /// `impactStarted`, `detected`, `acknowledged`, `mitigated` or `resolved`.
+    moment: String,
+    /// When it was.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Why it is corrected.
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST …/times`
+pub(crate) async fn time(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Respond).await?;
+    let body: TimeBody = call.body()?;
+    let moment: Moment =
+        body.moment.parse().map_err(|error: UnknownMoment| ApiError::Invalid(format!("moment: {error}")))?;
+    let kind = Kind::IncidentTimeSet(IncidentTimeSet {
+        moment: moment.name().to_owned(),
+        at_us: instant("at", &body.at)?.as_microsecond(),
+        reason: leading::reason(&body.reason),
+        before_us: 0,
+    });
+    let command = Command::Record { payload: payload(kind) };
+    submit(&call, &incident, &command, &call.context(Some(&state))).await
+}
+
+/// A time that somebody gives.
+pub(crate) fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
+    text.trim().parse().map_err(|_| {
+        ApiError::Invalid(format!("{name} {text:?}: a time with its zone, such as 2026-01-31T10:42:00Z"))
+    })
+}
+
+/// What the incident has to do with another one.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RelationBody {
+    /// `duplicate-of`, `caused-by`, `recurrence-of` or `related`, or the reverse of these.
+    relation: String,
+    /// The other one.
+    incident_id: String,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+    /// Whether it is so no longer.
+    #[serde(default)]
+    remove: bool,
+}
+
+/// `POST …/relations`: put on record at both incidents.
+pub(crate) async fn relate(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Respond).await?;
+    let body: RelationBody = call.body()?;
+    let relation: Relation = body
+        .relation
+        .parse()
+        .map_err(|error: UnknownRelation| ApiError::Invalid(format!("relation: {error}")))?;
+    let other: IncidentId = body
+        .incident_id
+        .parse()
+        .map_err(|error: IdError| ApiError::Invalid(format!("incidentId: {error}")))?;
+    if other == incident {
+        return Err(ApiError::Invalid("incidentId: an incident is not related to itself".to_owned()));
+    }
+    let other_state = call.named(&other, Right::Respond).await?;
+    let relations = Related { relation, reason: &body.reason, removed: body.remove };
+    let appended = relations.record(&call, (&incident, &state), (&other, &other_state)).await?;
+    answer(&call, &appended).await
+}
+
+/// A relation between two incidents, to be recorded or taken back.
+pub(crate) struct Related<'a> {
+    pub(crate) relation: Relation,
+    pub(crate) reason: &'a str,
+    pub(crate) removed: bool,
+}
+
+impl Related<'_> {
+    /// Records it at both. Where the second was not written, the request asked again under its key writes it.
+    pub(crate) async fn record(
+        &self,
+        call: &Call,
+        this: (&IncidentId, &IncidentState),
+        other: (&IncidentId, &IncidentState),
+    ) -> Result<harmony_eventlog::Appended, ApiError> {
+        let command = |relation: Relation, incident: &IncidentId| Command::Record {
+            payload: payload(Kind::IncidentRelated(IncidentRelated {
+                relation: relation.name().to_owned(),
+                incident: incident.to_string(),
+                reason: leading::reason(self.reason),
+                removed: self.removed,
+            })),
+        };
+        let key = format!("{}/relation", call.key());
+        let here = command(self.relation, other.0);
+        let context = call.context(Some(this.1));
+        let appended = submit::append(call, this.0, &key, &here, &context, &|_| None).await?;
+        let key = format!("{}/relation/reverse", call.key());
+        let there = command(self.relation.reverse(), this.0);
+        submit::append_elsewhere(call, other.0, &key, &there, &call.context(Some(other.1))).await?;
+        Ok(appended)
+    }
+}
+
+/// Who may see the incident.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PrivateBody {
+    /// Whether it is private; without it, it becomes so.
+    #[serde(default = "yes")]
+    private: bool,
+    /// Ids of who may see it beside organisation admins and whoever makes it private.
+    #[serde(default)]
+    principals: Vec<String>,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `POST …/private`
+pub(crate) async fn private(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Resolve).await?;
+    let body: PrivateBody = call.body()?;
+    if !body.private && !body.principals.is_empty() {
+        return Err(ApiError::Invalid("principals: an incident that everybody sees names nobody".to_owned()));
+    }
+    let kind = Kind::IncidentPrivacyChanged(IncidentPrivacyChanged {
+        private: body.private,
+        principals: body.principals,
+        reason: leading::reason(&body.reason),
+    });
+    let command = Command::Record { payload: payload(kind) };
+    submit(&call, &incident, &command, &call.context(Some(&state))).await
+}
+
+/// A call for help with the incident itself.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EscalateBody {
+    /// Why, for whoever is called.
+    #[serde(default)]
+    reason: String,
+    /// Whether help is needed no longer.
+    #[serde(default)]
+    clear: bool,
+}
+
+/// `POST …/escalate`: pages the next level.
+pub(crate) async fn escalate(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Respond).await?;
+    let EscalateBody { reason, clear } = call.body()?;
+    if !clear && reason.trim().is_empty() {
+        return Err(ApiError::Invalid("reason: say what help is needed".to_owned()));
+    }
+    let kind = Kind::IncidentEscalated(IncidentEscalated {
+        escalated: !clear,
+        reason: leading::reason(&reason),
+        ..IncidentEscalated::default()
+    });
+    let command = Command::Record { payload: payload(kind) };
+    let told = |head: &IncidentState| {
+        let next = leading::next_level(head, call.caller.rules().policy);
+        let (level, roles) = if clear { (0, Vec::new()) } else { next? };
+        Some(Act::Escalation { level, roles, reason: reason.trim().to_owned() })
+    };
+    let context: Context = call.context(Some(&state));
+    submit_told(&call, &incident, &state, &command, &context, (&|_| None, &told)).await
+}
+
+/// A duty of a role that was done.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DutyBody {
+    /// Such as `commander`.
+    role: String,
+    /// As the policy words it.
+    duty: String,
+    /// Whether it is done; without it, it is.
+    #[serde(default = "yes")]
+    done: bool,
+}
+
+/// `POST …/duties`
+pub(crate) async fn duty(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Respond).await?;
+    let DutyBody { role, duty, done } = call.body()?;
+    let ticked = DutyTicked { role: line("role", &role)?, duty: line("duty", &duty)?, done };
+    let command = Command::Record { payload: payload(Kind::DutyTicked(ticked)) };
+    submit(&call, &incident, &command, &call.context(Some(&state))).await
+}
+
+/// What a declaration says about other incidents: the reverse stands at the other one.
+pub(crate) async fn recurrence(
+    call: &Call,
+    incident: &IncidentId,
+    of: &IncidentId,
+    before: &IncidentState,
+) -> Result<(), ApiError> {
+    let state = call.app.doors.log.state(&call.caller.org, incident).await?.unwrap_or_default();
+    let related = Related { relation: Relation::RecurrenceOf, reason: "", removed: false };
+    related.record(call, (incident, &state), (of, before)).await.map(drop)
+}
+
+/// A text of another incident, where the declaration of a recurrence gives none of its own.
+pub(crate) fn carried(given: Option<Text>, before: Option<&Text>) -> Option<Text> {
+    given.or_else(|| before.filter(|text| !text.redacted).map(|text| Text::plain(&text.text)))
+}

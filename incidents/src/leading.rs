@@ -1,0 +1,379 @@
+//! What people record while they lead an incident: when its moments were, what it has to do with other incidents, who may
+//! see it, the call for help, follow-ups, and the duties of their roles. Each is judged here against the folded state.
+
+use std::str::FromStr;
+
+use harmony_protos::log::{
+    ActionItem, DutyTicked, FollowUpChanged, IncidentEscalated, IncidentPrivacyChanged, IncidentRelated,
+    IncidentState, IncidentTimeSet, IncidentUpdated, Severity, State, Text, payload::Kind,
+};
+
+use crate::{
+    clock,
+    command::{Answer, Context, Refusal},
+    ids::IncidentId,
+    judge::{Judged, Rules, invalid},
+    machine,
+    policy::{GateKind, Policy},
+    status::{HasStatus, RunStatus},
+    times::Moment,
+};
+
+/// Longest list of people who may see a private incident.
+const NAMED_LIMIT: usize = 100;
+
+/// How two incidents have to do with each other, seen from one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Relation {
+    /// It is the same as the other, which goes on.
+    DuplicateOf,
+    /// The other is the same as this one.
+    DuplicatedBy,
+    /// The other one caused it.
+    CausedBy,
+    /// It caused the other one.
+    CauseOf,
+    /// What the other one was about is back.
+    RecurrenceOf,
+    /// What it was about came back as the other one.
+    RecurredAs,
+    /// They have to do with each other.
+    Related,
+}
+
+/// No relation of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no relation; use duplicate-of, caused-by, recurrence-of or related")]
+pub struct UnknownRelation(String);
+
+impl Relation {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::DuplicateOf,
+        Self::DuplicatedBy,
+        Self::CausedBy,
+        Self::CauseOf,
+        Self::RecurrenceOf,
+        Self::RecurredAs,
+        Self::Related,
+    ];
+
+    /// The word in records and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DuplicateOf => "duplicate-of",
+            Self::DuplicatedBy => "duplicated-by",
+            Self::CausedBy => "caused-by",
+            Self::CauseOf => "cause-of",
+            Self::RecurrenceOf => "recurrence-of",
+            Self::RecurredAs => "recurred-as",
+            Self::Related => "related",
+        }
+    }
+
+    /// As a sentence has it, before the other incident's id.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::DuplicateOf => "a duplicate of",
+            Self::DuplicatedBy => "duplicated by",
+            Self::CausedBy => "caused by",
+            Self::CauseOf => "the cause of",
+            Self::RecurrenceOf => "a recurrence of",
+            Self::RecurredAs => "back as",
+            Self::Related => "related to",
+        }
+    }
+
+    /// The same, seen from the other one.
+    #[must_use]
+    pub fn reverse(self) -> Self {
+        match self {
+            Self::DuplicateOf => Self::DuplicatedBy,
+            Self::DuplicatedBy => Self::DuplicateOf,
+            Self::CausedBy => Self::CauseOf,
+            Self::CauseOf => Self::CausedBy,
+            Self::RecurrenceOf => Self::RecurredAs,
+            Self::RecurredAs => Self::RecurrenceOf,
+            Self::Related => Self::Related,
+        }
+    }
+}
+
+impl FromStr for Relation {
+    type Err = UnknownRelation;
+    fn from_str(text: &str) -> Result<Self, UnknownRelation> {
+        let found = Self::ALL.into_iter().find(|one| one.name() == text);
+        found.ok_or_else(|| UnknownRelation(text.chars().take(40).collect()))
+    }
+}
+
+/// State of a follow-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FollowUpState {
+    /// To be done.
+    Open,
+    /// Done.
+    Done,
+    /// Not to be done, for a reason.
+    Dropped,
+}
+
+/// No state of a follow-up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no state of a follow-up; use open, done or dropped")]
+pub struct UnknownFollowUpState(String);
+
+impl FollowUpState {
+    /// The word in records and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Done => "done",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    /// Of an action item: one that nobody has touched is open.
+    pub fn of(item: &ActionItem) -> Self {
+        item.state.parse().unwrap_or(Self::Open)
+    }
+}
+
+impl FromStr for FollowUpState {
+    type Err = UnknownFollowUpState;
+    fn from_str(text: &str) -> Result<Self, UnknownFollowUpState> {
+        let found = [Self::Open, Self::Done, Self::Dropped].into_iter().find(|one| one.name() == text);
+        found.ok_or_else(|| UnknownFollowUpState(text.chars().take(40).collect()))
+    }
+}
+
+/// How urgent a follow-up is, the most urgent first.
+pub const PRIORITIES: [&str; 3] = ["high", "medium", "low"];
+
+/// A follow-up's priority, or what would do.
+pub fn check_priority(text: &str) -> Result<(), Refusal> {
+    if text.is_empty() || PRIORITIES.contains(&text) {
+        return Ok(());
+    }
+    Err(invalid(&format!("priority {text:?} is not known; use one of {}", PRIORITIES.join(", "))))
+}
+
+/// An update gets its number, and says when the next is due. What tells nobody anything is none.
+pub(crate) fn update(
+    state: &IncidentState,
+    given: &IncidentUpdated,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<Judged, Refusal> {
+    if given.message.is_none() {
+        return Ok(recorded(Kind::IncidentUpdated(IncidentUpdated {
+            number: 0,
+            next_update_due_us: 0,
+            ..given.clone()
+        })));
+    }
+    let now = context.occurred_at.as_microsecond();
+    if given.next_update_due_us != 0 && given.next_update_due_us <= now {
+        return Err(invalid("the next update is due in the future: give a time such as 45m"));
+    }
+    let next_update_due_us = if machine::is_over(state.state()) {
+        0
+    } else if given.next_update_due_us != 0 {
+        given.next_update_due_us
+    } else {
+        clock::next_update(rules.policy, state.severity(), context.occurred_at)
+    };
+    let updated = IncidentUpdated { number: state.updates + 1, next_update_due_us, ..given.clone() };
+    Ok(Judged { wake: wake(state), ..recorded(Kind::IncidentUpdated(updated)) })
+}
+
+/// The run of the update clock, where there is one that should look.
+pub(crate) fn wake(state: &IncidentState) -> Vec<String> {
+    let runs =
+        state.blueprints.iter().filter(|run| run.blueprint == crate::WorkflowType::Updates.blueprint());
+    runs.filter(|run| run.is(RunStatus::Running)).map(|run| run.workflow_id.clone()).collect()
+}
+
+/// When the next update is due once the severity has changed: the cadence counts from the last one.
+pub(crate) fn replanned_update(state: &IncidentState, to: Severity, rules: Rules<'_>) -> i64 {
+    let last = if state.last_update_us > 0 { state.last_update_us } else { state.created_at_us };
+    jiff::Timestamp::from_microsecond(last).map_or(0, |last| clock::next_update(rules.policy, to, last))
+}
+
+pub(crate) fn time(
+    state: &IncidentState,
+    given: &IncidentTimeSet,
+    context: &Context,
+) -> Result<Judged, Refusal> {
+    let moment: Moment =
+        given.moment.parse().map_err(|error: crate::times::UnknownMoment| invalid(&error.to_string()))?;
+    if given.at_us <= 0 || given.at_us > context.occurred_at.as_microsecond() {
+        return Err(invalid(&format!("{} is in the past: give a time until now", moment.words())));
+    }
+    if moment == Moment::Resolved && !machine::is_over(state.state()) {
+        return Err(Refusal::Illegal {
+            explanation: "the incident is not resolved: resolve it first, then correct when it was"
+                .to_owned(),
+        });
+    }
+    let before_us = moment.at_us(state);
+    if before_us == given.at_us {
+        return Ok(Judged::unchanged());
+    }
+    if before_us > 0 && given.reason.is_none() {
+        return Err(invalid(&format!("{} is known already: correcting it needs a reason", moment.words())));
+    }
+    Ok(recorded(Kind::IncidentTimeSet(IncidentTimeSet {
+        moment: moment.name().to_owned(),
+        before_us,
+        ..given.clone()
+    })))
+}
+
+pub(crate) fn relation(state: &IncidentState, given: &IncidentRelated) -> Result<Judged, Refusal> {
+    let relation: Relation =
+        given.relation.parse().map_err(|error: UnknownRelation| invalid(&error.to_string()))?;
+    let other: IncidentId =
+        given.incident.parse().map_err(|error: crate::ids::IdError| invalid(&error.to_string()))?;
+    if other.as_str() == state.incident {
+        return Err(invalid("an incident is not related to itself: name another one"));
+    }
+    let known =
+        state.relations.iter().any(|one| one.incident == other.as_str() && one.relation == relation.name());
+    if known != given.removed {
+        return Ok(Judged::unchanged());
+    }
+    Ok(recorded(Kind::IncidentRelated(given.clone())))
+}
+
+pub(crate) fn privacy(
+    state: &IncidentState,
+    given: &IncidentPrivacyChanged,
+    context: &Context,
+    rules: Rules<'_>,
+) -> Result<Judged, Refusal> {
+    let mut principals = if given.private { given.principals.clone() } else { Vec::new() };
+    // Whoever makes it private does not shut themselves out.
+    if given.private {
+        principals.push(context.actor.clone());
+    }
+    principals.sort();
+    principals.dedup();
+    if principals.len() > NAMED_LIMIT {
+        return Err(invalid(&format!("a private incident names at most {NAMED_LIMIT} people")));
+    }
+    if let Some(nobody) = principals.iter().find(|id| rules.directory.get(id).is_none()) {
+        return Err(invalid(&format!("{nobody:?}: nobody of this id is in the directory")));
+    }
+    if state.private == given.private && state.private_to == principals {
+        return Ok(Judged::unchanged());
+    }
+    Ok(recorded(Kind::IncidentPrivacyChanged(IncidentPrivacyChanged { principals, ..given.clone() })))
+}
+
+/// The next level is called, or the mark is taken away again.
+pub(crate) fn escalation(
+    state: &IncidentState,
+    given: &IncidentEscalated,
+    rules: Rules<'_>,
+) -> Result<Judged, Refusal> {
+    if !given.escalated {
+        if state.escalation_level == 0 {
+            return Ok(Judged::unchanged());
+        }
+        return Ok(recorded(Kind::IncidentEscalated(IncidentEscalated {
+            level: 0,
+            roles: Vec::new(),
+            ..given.clone()
+        })));
+    }
+    if machine::is_over(state.state()) {
+        let explanation = format!("an incident that is {} is not escalated", state.state().as_str_name());
+        return Err(Refusal::Illegal { explanation });
+    }
+    let Some((level, roles)) = next_level(state, rules.policy) else {
+        let explanation = match state.escalation_level {
+            0 => "the policy has no level above the first: nobody else can be called".to_owned(),
+            level => format!("it is at level {level} already, and nobody stands above it"),
+        };
+        return Err(Refusal::Illegal { explanation });
+    };
+    Ok(recorded(Kind::IncidentEscalated(IncidentEscalated { level, roles, ..given.clone() })))
+}
+
+/// The level that is called next, and its roles: whoever has the incident is the first, and the ladder is that of the most
+/// urgent gates.
+pub fn next_level(state: &IncidentState, policy: &Policy) -> Option<(u32, Vec<String>)> {
+    let ladder = policy.levels(GateKind::Remediate, Severity::P1, true);
+    let level = state.escalation_level.max(1) + 1;
+    ladder.get(level as usize - 1).map(|next| (level, next.roles.clone()))
+}
+
+pub(crate) fn follow_up(state: &IncidentState, given: &FollowUpChanged) -> Result<Judged, Refusal> {
+    let Some(item) = state.action_items.iter().find(|item| item.seq == given.follow_up) else {
+        return Err(invalid(&format!("there is no follow-up {} of this incident", given.follow_up)));
+    };
+    check_priority(&given.priority)?;
+    let now = FollowUpState::of(item);
+    let next = match given.state.as_str() {
+        "" => now,
+        text => text.parse().map_err(|error: UnknownFollowUpState| invalid(&error.to_string()))?,
+    };
+    let needs_reason = next != now && (next == FollowUpState::Dropped || next == FollowUpState::Open);
+    if needs_reason && given.comment.as_ref().is_none_or(|text| text.text.trim().is_empty()) {
+        let verb = if next == FollowUpState::Dropped { "dropping" } else { "opening" };
+        let again = if next == FollowUpState::Open { " again" } else { "" };
+        return Err(invalid(&format!("{verb} a follow-up{again} needs a reason")));
+    }
+    let same = |given: &str, known: &str| given.is_empty() || given == known;
+    if next == now
+        && given.comment.is_none()
+        && same(&given.owner, &item.owner)
+        && same(&given.due, &item.due)
+        && same(&given.priority, &item.priority)
+        && same(&given.ticket, &item.ticket)
+        && same(&given.url, &item.url)
+    {
+        return Ok(Judged::unchanged());
+    }
+    let state = if next == now { String::new() } else { next.name().to_owned() };
+    Ok(recorded(Kind::FollowUpChanged(FollowUpChanged { state, ..given.clone() })))
+}
+
+pub(crate) fn duty(state: &IncidentState, given: &DutyTicked, rules: Rules<'_>) -> Result<Judged, Refusal> {
+    let known = rules.policy.duties.get(&given.role).is_some_and(|duties| duties.contains(&given.duty));
+    if !known {
+        return Err(invalid(&format!(
+            "the role {:?} has no duty {:?} in the policy",
+            given.role, given.duty
+        )));
+    }
+    if state.duties_done.contains(&duty_key(&given.role, &given.duty)) == given.done {
+        return Ok(Judged::unchanged());
+    }
+    Ok(recorded(Kind::DutyTicked(given.clone())))
+}
+
+/// How a duty that was done stands in the state.
+pub fn duty_key(role: &str, duty: &str) -> String {
+    format!("{role}/{duty}")
+}
+
+/// Whether somebody sees this incident at all: everybody does, unless it is private.
+pub fn is_visible(state: &IncidentState, principal: &str, is_admin: bool) -> bool {
+    !state.private || is_admin || state.private_to.iter().any(|one| one == principal)
+}
+
+/// Whether it goes on: what is being led.
+pub fn is_live(state: State) -> bool {
+    !machine::is_over(state)
+}
+
+fn recorded(kind: Kind) -> Judged {
+    Judged::new(Answer::Recorded, vec![kind])
+}
+
+/// The text that a record of this needs, where there is one.
+pub fn reason(text: &str) -> Option<Text> {
+    Text::optional(text.trim())
+}
