@@ -276,7 +276,9 @@ impl Services {
         let rules = self.rules.current();
         let about = match &notice.ask {
             Some(Ask::Decide(_)) => self.about(scope).await?,
-            Some(Ask::Remind(_) | Ask::Call { .. } | Ask::SignOff { .. } | Ask::Changes { .. }) | None => String::new(),
+            Some(Ask::Remind(_) | Ask::Call { .. } | Ask::SignOff { .. } | Ask::Changes { .. }) | None => {
+                String::new()
+            }
         };
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
         let mut notice = notice.clone();
