@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::http::StatusCode;
 use harmony_incidents::{
-    Policy, Right,
+    IncidentId, Policy, Right,
     log::{Authority, Severity},
     policy::{GateKind, level_timeout},
     words as vocabulary,
@@ -19,6 +19,7 @@ use super::{
     visit::{Frame, Visit},
     words,
 };
+use crate::{error::ApiError, views::text};
 
 #[derive(Template)]
 #[template(path = "declare.html")]
@@ -45,6 +46,11 @@ struct Given {
     public_title: String,
     public_message: String,
     public_components: String,
+    /// The incident that is back.
+    recurrence_of: String,
+    private_to: String,
+    /// Whether it is practice.
+    drill: bool,
 }
 
 impl Given {
@@ -60,6 +66,9 @@ impl Given {
             public_title: text("publicTitle"),
             public_message: text("publicMessage"),
             public_components: text("publicComponents"),
+            recurrence_of: text("recurrenceOf"),
+            private_to: text("privateTo"),
+            drill: form.field("drill") == "true",
         }
     }
 }
@@ -85,13 +94,37 @@ struct Preview {
 /// `GET …/incidents/new`
 pub(crate) async fn page(visit: Visit) -> Page {
     visit.require(Right::Respond, None)?;
+    let given = match visit.query.one("recurrenceOf") {
+        None => Given { severity: "P2".to_owned(), ..Given::default() },
+        Some(id) => known_of(&visit, id).await?,
+    };
     html(&DeclarePage {
         frame: visit.frame("declare"),
-        given: Given { severity: "P2".to_owned(), ..Given::default() },
+        given,
         preview: None,
         previewed: String::new(),
         changed: false,
         key: Uuid::now_v7(),
+    })
+}
+
+/// What was known of an incident that is back.
+async fn known_of(visit: &Visit, id: &str) -> Result<Given, super::Trouble> {
+    let unknown = || visit.trouble(ApiError::NotFound(format!("there is no incident {id}")));
+    let incident: IncidentId = id.parse().map_err(|_| unknown())?;
+    let found = visit.app.doors.log.state(&visit.caller.org, &incident).await?;
+    let before = found.filter(|state| visit.caller.sees(state)).ok_or_else(unknown)?;
+    Ok(Given {
+        title: text(before.title.as_ref()),
+        severity: before.severity().as_str_name().to_owned(),
+        service: before.service_name.clone(),
+        environment: before.environment.clone(),
+        affected: before.impacted_services.join(", "),
+        public_title: text(before.public_title.as_ref()),
+        public_components: before.public_components.join(", "),
+        recurrence_of: before.incident.clone(),
+        private_to: if before.private { before.private_to.join(", ") } else { String::new() },
+        ..Given::default()
     })
 }
 

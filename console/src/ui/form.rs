@@ -23,10 +23,30 @@ use super::{
 use crate::{auth::Caller, call::SignedIn, error::ApiError};
 
 /// Fields that are yes or no.
-const YES_OR_NO: [&str; 7] =
-    ["archiveChannel", "breakGlass", "emergencyOverride", "escalate", "public", "release", "remove"];
+const YES_OR_NO: [&str; 11] = [
+    "archiveChannel",
+    "breakGlass",
+    "clear",
+    "done",
+    "drill",
+    "emergencyOverride",
+    "escalate",
+    "private",
+    "public",
+    "release",
+    "remove",
+];
 /// Fields that hold several words: repeated, or separated by commas or lines.
-const LISTS: [&str; 6] = ["cells", "impactedServices", "labels", "publicComponents", "secretEnv", "verify"];
+const LISTS: [&str; 8] = [
+    "cells",
+    "impactedServices",
+    "labels",
+    "principals",
+    "privateTo",
+    "publicComponents",
+    "secretEnv",
+    "verify",
+];
 /// Fields whose lines are `NAME=value`.
 const PAIRS: [&str; 1] = ["env"];
 /// Fields that are about the form itself.
@@ -174,7 +194,14 @@ pub(crate) async fn act(form: Submission) -> Page {
         "review" => format!("/orgs/{}/incidents/{incident}/review", form.caller.org),
         _ => format!("/orgs/{}/incidents/{incident}", form.caller.org),
     };
-    let (status, body) = form.send(&format!("incidents/{incident}/{action}"), &form.json(), &back).await?;
+    let mut asked = form.json();
+    // A browser's field for a time has no zone; the label says that it is UTC.
+    if action == "times"
+        && let Some(at) = asked["at"].as_str().filter(|at| at.parse::<jiff::civil::DateTime>().is_ok())
+    {
+        asked["at"] = json!(format!("{at}Z"));
+    }
+    let (status, body) = form.send(&format!("incidents/{incident}/{action}"), &asked, &back).await?;
     let done = match (status, action) {
         (StatusCode::ACCEPTED, "stop") => "stopping",
         (StatusCode::ACCEPTED, _) => "started",

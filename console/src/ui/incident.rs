@@ -20,6 +20,7 @@ use super::{
     gate_card::{self, GateCard},
     html,
     incidents::Line,
+    leading::Leading,
     markdown::is_web,
     offers::{self, Offers},
     timeline::{self, LastUpdate, Timeline},
@@ -53,6 +54,7 @@ struct IncidentPage {
     runs: Vec<RunCard>,
     timeline: Timeline,
     changes: ChangesPanel,
+    lead: Leading,
     offers: Offers,
     /// The address of this page without a query.
     address: String,
@@ -181,6 +183,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         runs: runs(&visit, &state),
         timeline,
         changes,
+        lead: Leading::of(&visit, &state, visit.may(Right::Respond, Some(&state))),
         offers: offers::offers(&visit, &state),
         stream: if looks_back {
             String::new()

@@ -3,7 +3,7 @@
 use askama::Template;
 use harmony_eventlog::{Filter, Place};
 use harmony_incidents::{
-    Right,
+    Right, leading,
     log::{IncidentState, State},
 };
 use url::form_urlencoded;
@@ -32,6 +32,10 @@ pub(crate) struct Line {
     pub(crate) state: &'static str,
     pub(crate) state_class: &'static str,
     pub(crate) escalated: bool,
+    pub(crate) private: bool,
+    pub(crate) drill: bool,
+    /// Since when an update is due, in words; empty where none is.
+    pub(crate) overdue: String,
     pub(crate) service: String,
     /// The service as a query has it; empty where only what is affected is known.
     pub(crate) service_query: String,
@@ -44,6 +48,13 @@ pub(crate) struct Line {
     /// What the gate would do.
     pub(crate) action: String,
     pub(crate) commander: String,
+}
+
+/// Since when an update is due, where one is.
+fn overdue(state: &IncidentState, now: jiff::Timestamp) -> String {
+    let due = words::recorded(state.next_update_due_us);
+    let due = due.filter(|due| leading::is_live(state.state()) && *due < now);
+    due.map(|due| words::age(due.as_microsecond(), now)).unwrap_or_default()
 }
 
 impl Line {
@@ -59,6 +70,9 @@ impl Line {
             state: state.state().as_str_name(),
             state_class: words::state_class(state.state()),
             escalated: state.escalated,
+            private: state.private,
+            drill: state.drill,
+            overdue: overdue(state, now),
             service: if state.service_name.is_empty() {
                 state.impacted_services.join(", ")
             } else {

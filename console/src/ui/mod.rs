@@ -14,12 +14,14 @@ mod cover;
 mod declare;
 mod delivery;
 mod explorer;
+mod follow_ups;
 mod form;
 mod gate_card;
 pub(crate) mod graphql;
 mod incident;
 mod incidents;
 pub(crate) mod insights;
+mod leading;
 mod log;
 mod markdown;
 mod offers;
@@ -73,6 +75,8 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/candidates/{id}/dismiss", post(candidates::dismiss))
         .route("/candidates/{id}/promote", post(candidates::promote))
         .route("/environments", get(catalog::environments::page))
+        .route("/follow-ups", get(follow_ups::page))
+        .route("/follow-ups/{id}", post(follow_ups::change))
         .route("/graphql", post(graphql::run))
         .route("/incidents", get(incidents::page).post(declare::submit))
         .route("/incidents/new", get(declare::page))

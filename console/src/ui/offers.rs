@@ -26,6 +26,14 @@ pub(crate) struct Offers {
     /// Whether this reader may make themselves commander, and who they are.
     pub(crate) take_command: bool,
     pub(crate) reader: String,
+    /// Whether they may call for help, or say that it is no longer needed.
+    pub(crate) escalate: bool,
+    /// Whether they may say when it was, and what it has to do with others.
+    pub(crate) correct: bool,
+    /// Whether they may say who sees it.
+    pub(crate) hide: bool,
+    /// Whether they may declare that it is back.
+    pub(crate) declare_again: bool,
     pub(crate) close_out: bool,
     pub(crate) cancel: bool,
     pub(crate) review: bool,
@@ -75,6 +83,10 @@ pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
             && (active || held == State::Pending)
             && people(visit).iter().any(|(id, _)| *id == visit.caller.principal.id),
         reader: visit.caller.principal.id.clone(),
+        escalate: respond && (active || held == State::Pending),
+        correct: respond,
+        hide: resolve,
+        declare_again: respond && matches!(held, State::Resolved | State::Closed | State::Archived),
         close_out: resolve && active && !runs("close-out"),
         cancel: resolve && matches!(held, State::Pending | State::Open) && !runs("close-out"),
         review: matches!(held, State::Resolved | State::Closed | State::Archived),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::{pages::Visitor, world::World};
 
 async fn opened(world: &World) -> String {
     let body = json!({ "title": "Checkout fails", "severity": "P2", "serviceName": "checkout" });
@@ -272,4 +272,104 @@ async fn who_is_not_named_learns_nothing_of_a_private_incident() {
     // Everybody sees it again once somebody says so.
     world.post("oncall", &format!("incidents/{id}/private"), json!({ "private": false })).await.ok(200);
     world.get("viewer", &format!("incidents/{id}")).await.ok(200);
+}
+
+/// Corrections by chance, each a record of its own: figures as they were known before them do not move.
+#[tokio::test]
+async fn figures_as_of_yesterday_are_yesterdays_whatever_is_corrected_today() {
+    let world = World::new().await;
+    // The same chance in every run: a linear congruential generator with the constants of Numerical Recipes.
+    let mut seed = 19_u32;
+    let mut below = |most: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) as usize % most
+    };
+    let mut incidents = Vec::new();
+    for _ in 0..4 {
+        let body = json!({
+            "title": "Checkout fails", "severity": "P2", "impactStartedAt": "2026-01-31T10:00:00Z",
+            "detectedAt": "2026-01-31T10:07:00Z",
+        });
+        let made = world.post("operator", "incidents", body).await.ok(201);
+        incidents.push(made["incidentId"].as_str().unwrap().to_owned());
+    }
+    let without_time = |mut figures: Value| {
+        figures.as_object_mut().unwrap().remove("countedAt");
+        figures.as_object_mut().unwrap().remove("byService");
+        figures
+    };
+    let moments = ["impact-started", "detected", "acknowledged", "mitigated"];
+    for round in 0..12 {
+        let then = jiff::Timestamp::now();
+        let path = format!("insights?asOf={then}");
+        let known = without_time(world.get("viewer", &path).await.ok(200));
+        if round == 0 {
+            assert_eq!(known["bySeverity"][1]["medianSecondsToDetect"], 420, "{known}");
+        }
+        for _ in 0..1 + below(3) {
+            let id = &incidents[below(incidents.len())];
+            let minute = below(60);
+            let body = json!({
+                "moment": moments[below(moments.len())],
+                "at": format!("2026-01-31T09:{minute:02}:00Z"), "reason": "as the graphs say",
+            });
+            world.post("oncall", &format!("incidents/{id}/times"), body).await.ok(200);
+        }
+        assert_eq!(without_time(world.get("viewer", &path).await.ok(200)), known, "round {round}");
+    }
+    let now = world.get("viewer", &format!("insights?asOf={}", jiff::Timestamp::now())).await.ok(200);
+    assert_ne!(now["bySeverity"][1]["medianSecondsToDetect"], 420, "{now}");
+    assert!(
+        world.get("viewer", "insights?asOf=yesterday").await.problem(422).contains("a time with its zone")
+    );
+    // One incident as it was known: before its first correction.
+    let first = &incidents[0];
+    let created = world.get("viewer", &format!("incidents/{first}")).await.ok(200)["createdAt"].clone();
+    let shown =
+        world.get("viewer", &format!("incidents/{first}?asOf={}", created.as_str().unwrap())).await.ok(200);
+    assert_eq!(
+        (&shown["seq"], &shown["times"]["detected"]["at"]),
+        (&json!(1), &json!("2026-01-31T10:07:00Z"))
+    );
+    world.get("viewer", &format!("incidents/{first}?asOf=2020-01-31T10:00:00Z")).await.problem(404);
+}
+
+#[tokio::test]
+async fn pages_show_what_whoever_leads_needs_and_take_what_they_record() {
+    let world = World::new().await;
+    let id = opened(&world).await;
+    let session = Visitor::new(&world, "oncall").await;
+    let page = session.page(&format!("/orgs/default/incidents/{id}")).await;
+    for expected in
+        ["the next is due in", "Call for help", "Say when it was", "Relate to another", "Make it private"]
+    {
+        assert!(page.contains(expected), "{expected}");
+    }
+    for (action, fields) in [
+        ("times", "moment=impact-started&at=2026-01-31T10:42"),
+        ("escalate", "reason=we+are+stuck"),
+        ("private", "private=true&principals=oncall,+commander"),
+    ] {
+        let sent = session.form(&format!("/orgs/default/incidents/{id}/do/{action}"), fields).await;
+        assert_eq!(sent.status, 303, "{action}: {}", sent.text);
+    }
+    let shown = world.get("oncall", &format!("incidents/{id}")).await.ok(200);
+    assert_eq!(shown["times"]["impactStarted"]["at"], "2026-01-31T10:42:00Z", "{shown}");
+    assert_eq!(
+        (&shown["escalationLevel"], &shown["privateTo"]),
+        (&json!(2), &json!(["commander", "oncall"]))
+    );
+    let page = session.page(&format!("/orgs/default/incidents/{id}")).await;
+    for expected in ["PRIVATE", "ESCALATED", "2026-01-31 10:42", "No more help is needed"] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    let item = json!({ "incidentId": id, "action": "Add an alert", "owner": "oncall", "due": "2020-01-31" });
+    let follow_up = world.post("oncall", "follow-ups", item).await.ok(201)["id"].as_str().unwrap().to_owned();
+    assert!(session.page("/orgs/default/follow-ups?view=overdue").await.contains("Add an alert"));
+    let sent = session.form(&format!("/orgs/default/follow-ups/{follow_up}"), "state=done").await;
+    assert_eq!(sent.status, 303, "{}", sent.text);
+    assert!(session.page("/orgs/default/follow-ups?view=done").await.contains("Add an alert"));
+    let again = session.page(&format!("/orgs/default/incidents/new?recurrenceOf={id}")).await;
+    assert!(again.contains("is back") && again.contains("Checkout fails"), "{again}");
+    assert!(session.page("/orgs/default/insights").await.contains("Insights"));
 }
