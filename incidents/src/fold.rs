@@ -16,6 +16,7 @@ use harmony_protos::log::{
 };
 
 use crate::{
+    ids::WorkflowType,
     leading::{FollowUpState, duty_key},
     machine,
     status::{GateStatus, HasStatus, RunStatus, StepStatus},
@@ -634,6 +635,12 @@ fn set_link(state: &mut IncidentState, link: &Link) {
 
 fn set_step(state: &mut IncidentState, blueprint: &str, attempt: u32, step: StepState) {
     if let Some(blueprint) = running(state, blueprint, attempt) {
+        // The update clock tells of each alarm as often as it comes: the state keeps the last time alone.
+        if blueprint.blueprint == WorkflowType::Updates.blueprint()
+            && let Some((alarm, _)) = step.step.rsplit_once('/')
+        {
+            blueprint.steps.retain(|one| one.step.rsplit_once('/').is_none_or(|(before, _)| before != alarm));
+        }
         match blueprint.steps.iter_mut().find(|one| one.step == step.step) {
             Some(known) => *known = step,
             None => blueprint.steps.push(step),

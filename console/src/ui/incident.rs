@@ -347,12 +347,21 @@ fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
 }
 
 fn runs(visit: &Visit, state: &IncidentState) -> Vec<RunCard> {
-    const ORDER: [&str; 4] = ["post-mortem", "close-out", "remediate", "initiate"];
+    const ORDER: [&str; 5] = ["post-mortem", "close-out", "remediate", "initiate", CLOCK];
     let place = |run: &&BlueprintState| ORDER.iter().position(|name| *name == run.blueprint).unwrap_or(0);
     let mut runs: Vec<&BlueprintState> = state.blueprints.iter().collect();
     runs.sort_by_key(place);
-    runs.sort_by_key(|run| !run.is(RunStatus::Running));
+    // The clock runs as long as the incident does: no news.
+    runs.sort_by_key(|run| !run.is(RunStatus::Running) || run.blueprint == CLOCK);
     runs.into_iter().map(|run| run_card(visit, run)).collect()
+}
+
+const CLOCK: &str = "updates";
+
+/// A step as people read it: the clock's steps are named after the moment, too.
+fn step_name(blueprint: &str, step: &str) -> String {
+    let without = step.rsplit_once('/').filter(|_| blueprint == CLOCK).map_or(step, |(alarm, _)| alarm);
+    without.trim_start_matches("tell/").to_owned()
 }
 
 fn run_card(visit: &Visit, run: &BlueprintState) -> RunCard {
@@ -379,7 +388,7 @@ fn run_card(visit: &Visit, run: &BlueprintState) -> RunCard {
             .steps
             .iter()
             .map(|step| StepMark {
-                name: step.step.clone(),
+                name: step_name(&run.blueprint, &step.step),
                 status: step.status.clone(),
                 class: words::step_class(step.status()),
                 capability: step.capability.clone(),

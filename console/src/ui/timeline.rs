@@ -265,6 +265,15 @@ fn icon(kind: &Kind, mark: Mark) -> &'static str {
         Kind::BlueprintStarted(_) | Kind::BlueprintResumed(_) | Kind::RunbookCellStarted(_) => "▶",
         Kind::ReviewSectionWritten(_) | Kind::PostMortemRendered(_) | Kind::PostMortemPublished(_) => "¶",
         Kind::ActionItemAdded(_) => "☐",
+        Kind::FollowUpChanged(_) | Kind::DutyTicked(_) => "☑",
+        Kind::UpdateReminded(_)
+        | Kind::UpdateOverdue(_)
+        | Kind::CommanderMissing(_)
+        | Kind::ObjectiveBreached(_) => "!",
+        Kind::IncidentTimeSet(_) => "◷",
+        Kind::IncidentRelated(_) => "⇄",
+        Kind::IncidentPrivacyChanged(_) => "◐",
+        Kind::IncidentEscalated(_) => "↑",
         Kind::BlueprintCompleted(_) => "■",
         _ => "·",
     }
