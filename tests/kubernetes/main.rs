@@ -255,7 +255,7 @@ async fn a_deployment_whose_worker_is_killed_at_any_point_happens_once_and_is_ad
         let count =
             |action: &str| events.as_array().unwrap().iter().filter(|one| one["action"] == action).count();
         let counts = (
-            count("release.create"),
+            count("deploy.create"),
             count("release.start"),
             count("release.activate"),
             count("release.fail"),

@@ -9,6 +9,7 @@ mod catalog;
 mod catalog_pages;
 mod commands;
 mod connections;
+mod contract;
 mod declare;
 mod deploys;
 mod described;
