@@ -1,10 +1,14 @@
 //! What people record while they lead an incident: when its moments were, other incidents that it has to do with, who may
 //! see it, the call for help, and the duties of their roles.
 
-use axum::response::Response;
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
 use harmony_blueprints::messages::Act;
+use harmony_eventlog::Filter;
 use harmony_incidents::{
-    Command, Context, IncidentId, Right,
+    Command, Context, GateStatus, HasStatus, IncidentId, Right,
     ids::IdError,
     judge::payload,
     leading::{self, Relation, UnknownRelation},
@@ -12,16 +16,22 @@ use harmony_incidents::{
         DutyTicked, IncidentEscalated, IncidentPrivacyChanged, IncidentRelated, IncidentState,
         IncidentTimeSet, Text, payload::Kind,
     },
+    policy::GateKind,
+    similar,
     times::{Moment, UnknownMoment},
 };
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
+    App,
+    auth::Caller,
     call::{Call, line},
     error::ApiError,
     submit::{self, answer, submit, submit_told},
+    views::text,
 };
 
 /// When a moment of the incident was.
@@ -238,4 +248,88 @@ pub(crate) async fn recurrence(
 /// A text of another incident, where the declaration of a recurrence gives none of its own.
 pub(crate) fn carried(given: Option<Text>, before: Option<&Text>) -> Option<Text> {
     given.or_else(|| before.filter(|text| !text.redacted).map(|text| Text::plain(&text.text)))
+}
+
+/// How many incidents one is compared with: the latest.
+const COMPARED: u32 = 500;
+/// How many of them on a page, which is made again with each record.
+pub(crate) const LATEST: u32 = 100;
+/// How many like it are shown.
+const LIKE_IT: usize = 5;
+
+/// An incident that is like another, and what helped then.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SimilarIncident {
+    pub(crate) incident_id: String,
+    pub(crate) title: String,
+    pub(crate) severity: &'static str,
+    pub(crate) state: &'static str,
+    /// How much they are alike.
+    pub(crate) score: f64,
+    /// What they have in common, the heaviest first.
+    pub(crate) shared: Vec<Shared>,
+    /// How it was resolved; empty where it was not.
+    pub(crate) resolution: String,
+    /// The remediations that were approved then.
+    pub(crate) remediations: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds_to_mitigate: Option<i64>,
+}
+
+/// Something that two incidents have in common.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Shared {
+    pub(crate) what: String,
+    pub(crate) weight: f64,
+}
+
+impl SimilarIncident {
+    fn of(one: &similar::Similar<'_>) -> Self {
+        let state = one.state;
+        let rounded = |weight: f64| (weight * 100.0).round() / 100.0;
+        let resolution = state.resolution.as_ref();
+        let mitigated = Moment::Mitigated.at_us(state);
+        Self {
+            incident_id: state.incident.clone(),
+            title: text(state.title.as_ref()),
+            severity: state.severity().as_str_name(),
+            state: state.state().as_str_name(),
+            score: rounded(one.score),
+            shared: one
+                .shared
+                .iter()
+                .map(|(what, weight)| Shared { what: what.clone(), weight: rounded(*weight) })
+                .collect(),
+            resolution: text(resolution.and_then(|one| one.summary.as_ref())),
+            remediations: state
+                .gates
+                .iter()
+                .filter(|gate| gate.kind == GateKind::Remediate.name() && gate.is(GateStatus::Approved))
+                .map(|gate| gate.action.clone())
+                .collect(),
+            seconds_to_mitigate: (mitigated > 0).then(|| (mitigated - state.created_at_us) / 1_000_000),
+        }
+    }
+}
+
+/// The incidents that are like this one, among the latest that the reader sees.
+pub(crate) async fn like(
+    app: &App,
+    caller: &Caller,
+    state: &IncidentState,
+    limit: u32,
+) -> Result<Vec<SimilarIncident>, ApiError> {
+    let filter =
+        Filter { visible_to: caller.sees_only(), drill: Some(state.drill), limit, ..Filter::default() };
+    let others = app.doors.log.list(&caller.org, &filter).await?;
+    Ok(similar::similar(state, &others, LIKE_IT).iter().map(SimilarIncident::of).collect())
+}
+
+/// `GET …/similar`
+pub(crate) async fn similar_to(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    let (incident, state) = call.incident(Right::Read).await?;
+    let found = like(&call.app, &call.caller, &state, COMPARED).await?;
+    Ok(Json(json!({ "incidentId": incident, "similar": found })).into_response())
 }

@@ -294,6 +294,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/severity", post(status::severity))
         .route("/incidents/{id}/sign-off", post(review::sign_off))
         .route("/incidents/{id}/signals", post(facts::signal))
+        .route("/incidents/{id}/similar", get(leading::similar_to))
         .route("/incidents/{id}/slo-violations", post(facts::slo_violation))
         .route("/incidents/{id}/status", post(status::change))
         .route("/incidents/{id}/stop", post(blueprints::stop))

@@ -181,6 +181,13 @@ const OPERATIONS: &[Operation] = &[
         Some("RelationBody"),
         SUBMITTED,
     ),
+    get(
+        "/incidents/{id}/similar",
+        "Incidents",
+        "Incidents that are like this one, with what they have in common and what helped then.",
+        &[],
+        &[(200, "The most alike first.", JSON, "SimilarList")],
+    ),
     post(
         "/incidents/{id}/times",
         "Incidents",
@@ -769,6 +776,7 @@ fn schemas() -> Value {
         leading::EscalateBody,
         leading::PrivateBody,
         leading::RelationBody,
+        leading::SimilarIncident,
         leading::TimeBody,
         log::RedactBody,
         people::Person,
@@ -794,7 +802,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 27] {
+fn written() -> [(&'static str, Value); 28] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -826,6 +834,7 @@ fn written() -> [(&'static str, Value); 27] {
         ),
         ("CandidateList", list("candidates", "CandidateBody")),
         ("FollowUpList", list("followUps", "FollowUp")),
+        ("SimilarList", list("similar", "SimilarIncident")),
         ("ServiceList", list("services", "ServiceBody")),
         (
             "ServiceBody",

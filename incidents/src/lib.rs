@@ -21,6 +21,7 @@ pub mod promotion;
 pub mod record;
 pub mod runs;
 pub mod sentence;
+pub mod similar;
 pub mod status;
 pub mod story;
 pub mod ticket;

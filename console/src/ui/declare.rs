@@ -4,7 +4,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use harmony_incidents::{
     IncidentId, Policy, Right,
-    log::{Authority, Severity},
+    log::{Authority, IncidentState, Severity, Text},
     policy::{GateKind, level_timeout},
     words as vocabulary,
 };
@@ -19,7 +19,11 @@ use super::{
     visit::{Frame, Visit},
     words,
 };
-use crate::{error::ApiError, views::text};
+use crate::{
+    error::ApiError,
+    leading::{LATEST, SimilarIncident, like},
+    views::text,
+};
 
 #[derive(Template)]
 #[template(path = "declare.html")]
@@ -29,6 +33,8 @@ struct DeclarePage {
     preview: Option<Preview>,
     /// Digest of what the preview is of, empty without one.
     previewed: String,
+    /// Incidents like it, once it is previewed.
+    alike: Vec<SimilarIncident>,
     /// It is not what was previewed last.
     changed: bool,
     key: Uuid,
@@ -73,6 +79,20 @@ impl Given {
     }
 }
 
+impl Given {
+    /// As far as it says what is wrong, for comparing it.
+    fn state(&self) -> IncidentState {
+        IncidentState {
+            title: Text::optional(&self.title),
+            summary: Text::optional(&self.summary),
+            service_name: self.service.clone(),
+            impacted_services: self.affected.split(',').map(|one| one.trim().to_owned()).collect(),
+            drill: self.drill,
+            ..IncidentState::default()
+        }
+    }
+}
+
 /// SHA-256 of everything that the form says, so that only what was previewed is declared.
 fn digest(form: &Submission) -> String {
     hex::encode(Sha256::digest(form.json().to_string()))
@@ -102,6 +122,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         frame: visit.frame("declare"),
         given,
         preview: None,
+        alike: Vec::new(),
         previewed: String::new(),
         changed: false,
         key: Uuid::now_v7(),
@@ -151,8 +172,14 @@ pub(crate) async fn submit(form: Submission) -> Page {
         },
     );
     let frame = Frame { at: "declare", ..form.frame.clone() };
+    let alike = if preview.is_some() {
+        let asked = like(&form.site.app, &form.caller, &given.state(), LATEST).await;
+        asked.map_err(|error| super::Trouble::Api(error, Some(Box::new(form.frame.clone()))))?
+    } else {
+        Vec::new()
+    };
     let previewed = if preview.is_some() { digest } else { String::new() };
-    html(&DeclarePage { frame, given, preview, previewed, changed, key })
+    html(&DeclarePage { frame, given, preview, alike, previewed, changed, key })
 }
 
 fn preview(given: &Given, severity: Severity, authority: Authority, policy: &Policy) -> Preview {

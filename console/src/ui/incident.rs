@@ -183,7 +183,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         runs: runs(&visit, &state),
         timeline,
         changes,
-        lead: Leading::of(&visit, &state, visit.may(Right::Respond, Some(&state))),
+        lead: Leading::of(&visit, &state, visit.may(Right::Respond, Some(&state))).await?,
         offers: offers::offers(&visit, &state),
         stream: if looks_back {
             String::new()

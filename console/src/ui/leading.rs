@@ -10,7 +10,12 @@ use harmony_incidents::{
 use jiff::Timestamp;
 
 use super::{visit::Visit, words};
-use crate::{follow_ups::FollowUp, views};
+use crate::{
+    error::ApiError,
+    follow_ups::FollowUp,
+    leading::{LATEST, SimilarIncident, like},
+    views,
+};
 
 /// See the module.
 pub(crate) struct Leading {
@@ -30,6 +35,8 @@ pub(crate) struct Leading {
     /// Who is called next; empty where nobody stands above.
     pub(crate) next_level: String,
     pub(crate) call_url: String,
+    /// Incidents like it.
+    pub(crate) alike: Vec<SimilarIncident>,
     /// Roles that somebody can be given.
     pub(crate) roles: Vec<String>,
 }
@@ -116,11 +123,17 @@ impl Leading {
     }
 
     /// Of an incident, for this reader.
-    pub(crate) fn of(visit: &Visit, state: &IncidentState, may_respond: bool) -> Self {
+    pub(crate) async fn of(
+        visit: &Visit,
+        state: &IncidentState,
+        may_respond: bool,
+    ) -> Result<Self, ApiError> {
         let policy = visit.caller.rules().policy;
+        let alike = like(&visit.app, &visit.caller, state, LATEST).await?;
         let live = leading::is_live(state.state());
         let due = (live && state.next_update_due_us > 0).then_some(state.next_update_due_us);
-        Self {
+        Ok(Self {
+            alike,
             next_update: due.and_then(|us| Due::of(us, visit.now)),
             objectives: clock::objectives(state, policy)
                 .map(|one| objective(&one, live, visit.now))
@@ -142,7 +155,7 @@ impl Leading {
                 .unwrap_or_default(),
             call_url: policy.call_of(&state.incident).unwrap_or_default(),
             roles: policy.duties.keys().cloned().collect(),
-        }
+        })
     }
 }
 

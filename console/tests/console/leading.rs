@@ -205,7 +205,7 @@ async fn who_is_not_named_learns_nothing_of_a_private_incident() {
     }
     let absent = "INC-2020-0001";
     let same = |text: &str| text.replace(&id, "ID").replace(absent, "ID");
-    for path in ["", "/events", "/timeline", "/changes", "/review", "/stream"] {
+    for path in ["", "/events", "/timeline", "/changes", "/review", "/similar", "/stream"] {
         let reply = world.get("viewer", &format!("incidents/{id}{path}")).await;
         let none = world.get("viewer", &format!("incidents/{absent}{path}")).await;
         assert_eq!(same(&reply.problem(404)), same(&none.problem(404)), "{path}");
@@ -372,4 +372,23 @@ async fn pages_show_what_whoever_leads_needs_and_take_what_they_record() {
     let again = session.page(&format!("/orgs/default/incidents/new?recurrenceOf={id}")).await;
     assert!(again.contains("is back") && again.contains("Checkout fails"), "{again}");
     assert!(session.page("/orgs/default/insights").await.contains("Insights"));
+}
+
+#[tokio::test]
+async fn incidents_alike_are_shown_with_what_they_have_in_common() {
+    let world = World::new().await;
+    let before = opened(&world).await;
+    let hidden =
+        json!({ "title": "Checkout fails", "severity": "P2", "serviceName": "checkout", "privateTo": [] });
+    let hidden = world.post("operator", "incidents", hidden).await.ok(201)["incidentId"].clone();
+    let now = json!({ "title": "Checkout fails again", "severity": "P1", "serviceName": "checkout" });
+    let now =
+        world.post("operator", "incidents", now).await.ok(201)["incidentId"].as_str().unwrap().to_owned();
+    let found = world.get("viewer", &format!("incidents/{now}/similar")).await.ok(200);
+    let similar = found["similar"].as_array().unwrap();
+    assert_eq!(similar.len(), 1, "what is hidden is like nothing: {hidden} {found}");
+    assert_eq!(
+        (&similar[0]["incidentId"], &similar[0]["shared"][0]["what"]),
+        (&json!(before), &json!("service checkout"))
+    );
 }

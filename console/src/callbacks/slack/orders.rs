@@ -14,8 +14,8 @@ use harmony_incidents::{
 use serde_json::{Value, json};
 
 use crate::{
-    App, acts, auth::Caller, blueprints, call::Call, error::ApiError, facts, incidents, responders, status,
-    views,
+    App, acts, auth::Caller, blueprints, call::Call, error::ApiError, facts, incidents, leading, responders,
+    status, views,
 };
 
 /// What `/incident help` says.
@@ -26,8 +26,11 @@ pub(super) const HELP: &str = "\
 /incident note INC-2026-0001 Error rate is falling
 /incident update INC-2026-0001 We are rolling back (--public before it: on the status page, too)
 /incident severity INC-2026-0001 P1 All regions now
-/incident assign INC-2026-0001 commander @somebody (or communications, operations)
+/incident assign INC-2026-0001 commander @somebody (or communications, operations, scribe)
 /incident release INC-2026-0001 commander @somebody
+/incident escalate INC-2026-0001 We need somebody who knows the database
+/incident time INC-2026-0001 impact-started 2026-01-31T10:42:00Z As the graphs say
+/incident relate INC-2026-0002 caused-by INC-2026-0001 Same deployment
 /incident remediate INC-2026-0001 rollback-deployment.md 2.4.1 is bad (it runs once approved)
 /incident stop INC-2026-0001 Wrong service
 /incident verify INC-2026-0001
@@ -55,6 +58,9 @@ pub(super) enum Order {
     Publish { reason: String },
     List,
     Severity { to: String, reason: String },
+    Escalate { reason: String },
+    Time { moment: String, at: String, reason: String },
+    Relate { relation: String, other: String, reason: String },
     Responder { part: String, who: String, release: bool },
     Close,
 }
@@ -122,8 +128,26 @@ pub(super) fn read(text: &str) -> Result<Line, String> {
         "list" => Order::List,
         "severity" if rest.is_empty() => return Err("/incident severity wants P1, P2, P3 or P4".to_owned()),
         "severity" => Order::Severity { to: first.to_owned(), reason: after.to_owned() },
+        "escalate" if rest.is_empty() => {
+            return Err("/incident escalate wants what help is needed".to_owned());
+        }
+        "escalate" => Order::Escalate { reason: rest.to_owned() },
+        "time" => {
+            both("a moment and when it was: /incident time impact-started 2026-01-31T10:42:00Z")?;
+            let (at, reason) = word(after);
+            Order::Time { moment: first.to_owned(), at: at.to_owned(), reason: reason.to_owned() }
+        }
+        "relate" => {
+            both("a relation and an incident: /incident relate duplicate-of INC-2026-0001")?;
+            let (other, reason) = word(after);
+            Order::Relate {
+                relation: first.to_owned(),
+                other: other.to_ascii_uppercase(),
+                reason: reason.to_owned(),
+            }
+        }
         "assign" | "release" => {
-            both("a part (commander, communications, operations) and a person")?;
+            both("a part (commander, communications, operations, scribe) and a person")?;
             Order::Responder {
                 part: first.to_ascii_lowercase(),
                 who: word(after).0.to_owned(),
@@ -222,6 +246,17 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
             status::severity(on(json!({ "severity": to, "reason": reason }))).await,
             "The severity is changed. ",
         ),
+        Order::Escalate { reason } => {
+            (leading::escalate(on(json!({ "reason": reason }))).await, "The next level is called. ")
+        }
+        Order::Time { moment, at, reason } => (
+            leading::time(on(json!({ "moment": moment, "at": at, "reason": reason }))).await,
+            "The time is on record. ",
+        ),
+        Order::Relate { relation, other, reason } => {
+            let body = json!({ "relation": relation, "incidentId": other, "reason": reason });
+            (leading::relate(on(body)).await, "Both say so. ")
+        }
         Order::Responder { part, who, release } => {
             let principal = named(&rules, &who)?;
             let body = json!({ "role": part, "principalId": principal, "release": release });
@@ -420,6 +455,21 @@ mod tests {
             Order::Responder { part: own("commander"), who: own("<@U1|ada>"), release: false },
         );
         check("close INC-2026-0001", ID, Order::Close);
+        check("escalate stuck", None, Order::Escalate { reason: own("stuck") });
+        check(
+            "time INC-2026-0001 detected 2026-01-31T10:42:00Z the pager",
+            Some("INC-2026-0001"),
+            Order::Time {
+                moment: own("detected"),
+                at: own("2026-01-31T10:42:00Z"),
+                reason: own("the pager"),
+            },
+        );
+        check(
+            "relate related inc-2026-0007",
+            None,
+            Order::Relate { relation: own("related"), other: own("INC-2026-0007"), reason: own("") },
+        );
         check("update --public INC", None, Order::Update { text: own("INC"), public: true });
         check(
             "update INC-2026-0001 Rolling back",
