@@ -14,7 +14,10 @@ use harmony_blueprints::contracts::{
     self as contracts, AppendRequest, AskedProposal, CELL_GRACE, CellOrder, CellPlan, CellReply, CellRequest,
     Covered, Proposal, ProposeReply, ProposeRequest, Scope, capability,
 };
-use harmony_capabilities::runbook::{self, Cell, CellRun, Ended, OutcomeLimits, Progress, Runner};
+use harmony_blueprints::messages::RunbookInput;
+use harmony_capabilities::runbook::{
+    self, Cell, CellRun, Ended, InputValue, OutcomeLimits, Progress, Runbook, Runner,
+};
 use harmony_incidents::{
     Command, Refusal,
     command::GateRequest,
@@ -257,24 +260,29 @@ impl Services {
         } else {
             parsed.select(verification, &[]).map_err(in_file)?
         };
+        let (env, secret_env, inputs) =
+            with_inputs(&parsed, asked).map_err(|problem| format!("{}: {problem}", snapshot.path))?;
         self.runbooks.workdir(&asked.workdir).map_err(|error| format!("workdir: {error}"))?;
         let longest = Duration::try_from(asked.timeout).map_err(|_| "timeout: must be above 0".to_owned())?;
         let plan =
             |cells: &[Cell]| -> Vec<CellPlan> { cells.iter().map(|cell| plan(cell, longest)).collect() };
         let (cells, verification) = (plan(&cells), plan(&checks));
         let snapshot_sha256 = hex::encode(Sha256::digest(snapshot.text.as_bytes()));
-        let covers = json!({
+        let mut covers = json!({
             "cells": cells,
-            "env": asked.env,
+            "env": env,
             "executor": runbook::EXECUTOR,
             "incidentId": scope.stream,
             "runbook": { "path": snapshot.path, "sha256": snapshot_sha256, "text": snapshot.text },
-            "secretEnv": asked.secret_env,
+            "secretEnv": secret_env,
             "timeoutMs": u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
             "verification": verification,
             "workdir": asked.workdir,
-        })
-        .to_string();
+        });
+        if !inputs.is_empty() {
+            covers["inputs"] = json!(inputs);
+        }
+        let covers = covers.to_string();
         Ok(Proposal {
             digest: hex::encode(Sha256::digest(covers.as_bytes())),
             snapshot: snapshot.text,
@@ -346,6 +354,25 @@ fn source(runbook: String, cell: &str) -> String {
     let parsed = runbook::parse(&runbook).ok();
     let alone = parsed.as_ref().and_then(|parsed| parsed.cell(cell)).and_then(Cell::alone);
     alone.unwrap_or(runbook)
+}
+
+/// What cells get as variables, the names of secrets, and the inputs as they are shown. A variable that is given under
+/// the name of an input is that input.
+fn with_inputs(
+    runbook: &Runbook,
+    asked: &RunbookInput,
+) -> Result<(BTreeMap<String, String>, Vec<String>, Vec<InputValue>), String> {
+    let declared = |name: &String| runbook.inputs.iter().any(|input| input.name == *name);
+    let (named, mut env): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        asked.env.clone().into_iter().partition(|(name, _)| declared(name));
+    let mut given = named;
+    given.extend(asked.inputs.clone());
+    let inputs = runbook.inputs(&given)?;
+    env.extend(inputs.env);
+    env.extend(inputs.values.iter().map(|input| (input.name.clone(), input.value.clone())));
+    let mut secrets = asked.secret_env.clone();
+    secrets.extend(inputs.secrets.into_iter().filter(|name| !asked.secret_env.contains(name)));
+    Ok((env, secrets, inputs.values))
 }
 
 fn plan(cell: &Cell, longest: Duration) -> CellPlan {
@@ -629,6 +656,33 @@ mod tests {
         other.order.executor = "sh/0".to_owned();
         refused(&ours, &signed(other), now, "was approved for sh/0");
         assert_eq!(pool.check_ticket(&ours, &request(), now), Ok(()));
+    }
+
+    #[test]
+    fn inputs_become_variables_and_secrets_and_are_shown_apart() {
+        let text = "---\ninputs:\n  - name: SERVICE\n    default: checkout\n  - name: COUNT\n    type: number\n  \
+                    - name: TOKEN\n    secret: true\n---\n";
+        let runbook = runbook::parse(text).unwrap();
+        let asked = |inputs: serde_json::Value, env: serde_json::Value| -> RunbookInput {
+            serde_json::from_value(json!({
+                "kind": "runbook", "path": "a.md", "inputs": inputs, "env": env, "secretEnv": ["OTHER"],
+            }))
+            .unwrap()
+        };
+        // A variable that has the name of an input is checked as one.
+        let request = asked(json!({ "COUNT": "3" }), json!({ "SERVICE": "payments", "A": "b" }));
+        let (env, secrets, shown) = with_inputs(&runbook, &request).unwrap();
+        assert_eq!(json!(env), json!({ "A": "b", "COUNT": "3", "SERVICE": "payments" }));
+        assert_eq!(secrets, ["OTHER", "TOKEN"]);
+        assert_eq!(
+            json!(shown),
+            json!([
+                { "name": "SERVICE", "type": "string", "value": "payments" },
+                { "name": "COUNT", "type": "number", "value": "3" },
+            ])
+        );
+        let problem = with_inputs(&runbook, &asked(json!({}), json!({ "COUNT": "many" }))).unwrap_err();
+        assert_eq!(problem, "input COUNT: \"many\" is not a number; give a number");
     }
 
     #[test]

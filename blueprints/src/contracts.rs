@@ -564,10 +564,13 @@ impl Covered {
 pub struct Covered {
     /// Cells of the remediation, in order.
     pub cells: Vec<CellPlan>,
-    /// Names and values that every cell gets.
+    /// Names and values that every cell gets, inputs among them.
     pub env: BTreeMap<String, String>,
     /// What runs the cells, with its version.
     pub executor: String,
+    /// The inputs of the runbook, as they are shown; cells get them from `env`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<CoveredInput>,
     /// The runbook.
     pub runbook: CoveredRunbook,
     /// Names of secrets.
@@ -576,6 +579,18 @@ pub struct Covered {
     pub verification: Vec<CellPlan>,
     /// Relative to the runbook root.
     pub workdir: String,
+}
+
+/// An input that a digest covers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredInput {
+    /// The variable that cells find it in.
+    pub name: String,
+    /// `string`, `number`, `enum`, `service` or `release`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// The runbook that a digest covers.

@@ -103,6 +103,9 @@ pub struct RunbookInput {
     /// In order; empty for every named cell but those of the verification.
     #[serde(default)]
     pub cells: Vec<String>,
+    /// Values of the inputs that the runbook declares; never secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
     /// Never secret.
     #[serde(default)]
     pub env: BTreeMap<String, String>,

@@ -265,6 +265,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
         let text =
             |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap_or_default().to_owned());
         let runbook = RunbookInput {
+            inputs: Default::default(),
             kind: RemediationKind::Runbook,
             path: path.to_owned(),
             cells: vec![],

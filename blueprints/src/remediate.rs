@@ -199,10 +199,14 @@ pub(crate) fn shown(covered: &Covered) -> Vec<String> {
         let secrets: Vec<String> = covered.secret_env.iter().map(|name| visible::line(name)).collect();
         lines.push(format!("Secrets by name: {}", secrets.join(", ")));
     }
-    let value = |(name, value): (&String, &String)| {
-        format!("Environment: {}={}", visible::line(name), visible::summary(value))
+    let value = |what: &str, name: &str, value: &str| {
+        format!("{what}: {}={}", visible::line(name), visible::summary(value))
     };
-    lines.extend(covered.env.iter().map(value));
+    lines.extend(covered.inputs.iter().map(|input| value("Input", &input.name, &input.value)));
+    // An input is a variable, too; it is shown once.
+    let is_input = |name: &String| covered.inputs.iter().any(|input| input.name == *name);
+    let others = covered.env.iter().filter(|(name, _)| !is_input(name));
+    lines.extend(others.map(|(name, text)| value("Environment", name, text)));
     if !covered.workdir.is_empty() {
         lines.push(format!("Working directory: {}", visible::summary(&covered.workdir)));
     }

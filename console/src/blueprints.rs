@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
+    AskedRunbook, CatalogInput,
     call::{Call, line, required},
+    catalog,
     error::ApiError,
     starts::{Start, start, stop_remediation},
 };
@@ -36,6 +38,9 @@ pub(crate) struct RemediateBody {
     cells: Vec<String>,
     #[serde(default)]
     verify: Vec<String>,
+    /// Values of the inputs that the runbook declares.
+    #[serde(default)]
+    inputs: BTreeMap<String, String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
     #[serde(default)]
@@ -59,12 +64,21 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
     let path = required("runbook", &body.runbook)?;
     // A leading `runbooks/` names the root itself.
     let path = path.strip_prefix("runbooks/").unwrap_or(&path).to_owned();
-    call.app.doors.runbooks.check(&path, &body.cells, &body.verify).map_err(ApiError::Invalid)?;
+    let asked = AskedRunbook {
+        path: &path,
+        cells: &body.cells,
+        verify: &body.verify,
+        inputs: &body.inputs,
+        env: &body.env,
+    };
+    let known = call.app.doors.runbooks.check(&asked).map_err(ApiError::Invalid)?;
+    catalog_knows(&call, &known).await?;
     let mut own = json!({
         "remediation": {
             "kind": "runbook",
             "path": path,
             "cells": body.cells,
+            "inputs": body.inputs,
             "env": body.env,
             "secretEnv": body.secret_env,
             "workdir": body.workdir,
@@ -81,6 +95,37 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
     let input: RemediateInput = read(own)
         .map_err(|error| ApiError::Invalid(error.trim_start_matches("input.remediation.").to_owned()))?;
     start_with(&call, &incident, &state, WorkflowType::Remediate, None, &input).await
+}
+
+/// Whether the services and releases that inputs name are in the catalog.
+async fn catalog_knows(call: &Call, inputs: &[CatalogInput]) -> Result<(), ApiError> {
+    for CatalogInput { name, is_service, id } in inputs {
+        let found = if *is_service {
+            match id.parse() {
+                Ok(service) => catalog::service(call, &service).await.map(drop),
+                Err(_) => Err(ApiError::NotFound(String::new())),
+            }
+        } else {
+            match id.parse() {
+                Ok(release) => catalog::service_of(call, &release).await.map(drop),
+                Err(_) => Err(ApiError::NotFound(String::new())),
+            }
+        };
+        let (what, list) = if *is_service {
+            ("service", "harmony service list")
+        } else {
+            ("release", "harmony release list")
+        };
+        match found {
+            Err(ApiError::NotFound(_)) => {
+                return Err(ApiError::Invalid(format!(
+                    "input {name}: the catalog has no {what} {id}; {list} names those it has"
+                )));
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize, ToSchema)]

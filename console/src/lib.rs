@@ -46,7 +46,7 @@ mod submit;
 mod ui;
 mod views;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -141,9 +141,8 @@ pub struct Webhooks {
 
 /// Looks at a runbook before a remediation is started with it.
 pub trait Runbooks: Send + Sync {
-    /// Whether the runbook is there with these cells, and if not, why. `path` is relative to the runbook root; no
-    /// `cells` means every named cell but those of `verify`.
-    fn check(&self, path: &str, cells: &[String], verify: &[String]) -> Result<(), String>;
+    /// Whether the runbook is there with these cells and takes these inputs, and if not, why.
+    fn check(&self, asked: &AskedRunbook<'_>) -> Result<Vec<CatalogInput>, String>;
 
     /// Paths of all runbooks, sorted.
     fn list(&self) -> Vec<String>;
@@ -151,8 +150,65 @@ pub trait Runbooks: Send + Sync {
     /// A runbook's bytes; the error says why it cannot be read.
     fn text(&self, path: &str) -> Result<String, String>;
 
-    /// The cells of a runbook's text, in order.
-    fn cells(&self, text: &str) -> Result<Vec<Cell>, String>;
+    /// What a runbook's text has.
+    fn contents(&self, text: &str) -> Result<Contents, String>;
+}
+
+/// A runbook that somebody wants to propose.
+pub struct AskedRunbook<'a> {
+    /// Relative to the runbook root.
+    pub path: &'a str,
+    /// In order; every named cell but those of `verify` where it is empty.
+    pub cells: &'a [String],
+    /// Cells that check.
+    pub verify: &'a [String],
+    /// Values of inputs; a variable of an input's name among `env` is one, too.
+    pub inputs: &'a BTreeMap<String, String>,
+    /// Other variables.
+    pub env: &'a BTreeMap<String, String>,
+}
+
+/// An input whose value the catalog must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogInput {
+    /// Its name.
+    pub name: String,
+    /// Of a service; else of a release.
+    pub is_service: bool,
+    /// The id.
+    pub id: String,
+}
+
+/// What a runbook has, as the pages show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The first heading.
+    pub title: String,
+    /// In file order.
+    pub cells: Vec<Cell>,
+    /// As they are declared.
+    pub inputs: Vec<InputField>,
+    /// Why each cell that cannot run cannot.
+    pub refused: Vec<String>,
+}
+
+/// An input of a runbook, as a form asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputField {
+    /// The variable's name.
+    pub name: String,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// What it takes, in words.
+    pub takes: String,
+    /// Of an enum.
+    pub values: Vec<String>,
+    /// Taken where nothing is given; may be empty.
+    pub default: String,
+    /// Whether there must be a value.
+    pub required: bool,
+    /// By name alone; nobody fills it in.
+    pub secret: bool,
 }
 
 /// A named block of a runbook, as the pages show it.
@@ -168,6 +224,10 @@ pub struct Cell {
     pub timeout: Option<Duration>,
     /// Runs only when it is asked for by name.
     pub only_by_name: bool,
+    /// A person does what it says and confirms it.
+    pub manual: bool,
+    /// Needs an approval of its own before it runs.
+    pub approve: bool,
 }
 
 /// The way to Temporal.

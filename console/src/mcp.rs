@@ -29,7 +29,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use url::form_urlencoded;
 
-use crate::{App, auth, auth::Caller, error::ApiError, ui};
+use crate::{App, InputField, auth, auth::Caller, error::ApiError, ui};
 
 /// Longest answer of the API that is handed on.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -159,6 +159,7 @@ const OFFERS: &[Offer] = &[
             ("runbook", "Path, as list_runbooks shows it.", "string", true),
             ("cells", "Cells to run, in order; all of them where none is named.", "array", false),
             ("verify", "Cells that check that it worked.", "array", false),
+            ("inputs", "Values of the inputs that the runbook declares, by name.", "object", false),
         ],
     },
 ];
@@ -306,10 +307,13 @@ impl Assistant {
     fn runbooks(&self) -> Value {
         let shelf = &self.app.doors.runbooks;
         let one = |path: String| {
-            let cells = shelf.text(&path).and_then(|text| shelf.cells(&text));
-            match cells {
-                Ok(cells) => {
-                    json!({ "path": path, "cells": cells.iter().map(|cell| &cell.name).collect::<Vec<_>>() })
+            let contents = shelf.text(&path).and_then(|text| shelf.contents(&text));
+            let input = |input: &InputField| json!({ "name": input.name, "takes": input.takes, "default": input.default });
+            match contents {
+                Ok(contents) => {
+                    let cells: Vec<&String> = contents.cells.iter().map(|cell| &cell.name).collect();
+                    let inputs: Vec<Value> = contents.inputs.iter().map(input).collect();
+                    json!({ "path": path, "cells": cells, "inputs": inputs })
                 }
                 Err(error) => json!({ "path": path, "problem": error }),
             }

@@ -6,6 +6,7 @@
 use std::{fs, path::Path};
 
 use clap::ValueEnum;
+use harmony_capabilities::runbook;
 use harmony_eventlog::CheckpointKey;
 use harmony_incidents::{RulesSource, attestation::AttestationKeys, record::SaltKey, ticket::TicketKey};
 use secrecy::ExposeSecret;
@@ -163,6 +164,32 @@ fn promotion(config: &Config) -> Result<String, Failure> {
     let names = policies.names();
     let named = if names.is_empty() { "none: nothing is promoted".to_owned() } else { names.join(", ") };
     Ok(format!("{}: {named}", folder.display()))
+}
+
+/// What is wrong in each runbook, a row for each that has something. Nothing of it keeps a process from starting: what
+/// cannot run is refused when it is proposed.
+pub(crate) fn runbooks(config: &Config) -> Vec<Check> {
+    let Ok(root) = config.runbook_root() else { return Vec::new() };
+    let row = |path: String| {
+        let what = format!("runbook {path}");
+        let read = root.load(&path).map_err(|error| error.to_string());
+        let parsed = read
+            .and_then(|snapshot| runbook::parse(&snapshot.text).map_err(|error| format!("{path}: {error}")));
+        let runbook = match parsed {
+            Ok(runbook) => runbook,
+            Err(problem) => {
+                let hint = format!("correct it; harmony runbook lint {path} looks again");
+                return Some(Check::new(&what, Err(Failure::usage(problem, hint))));
+            }
+        };
+        if runbook.refused.is_empty() {
+            return None;
+        }
+        let refused: Vec<String> = runbook.refused.iter().map(|one| one.problem.to_string()).collect();
+        let found = format!("{} cells; refused: {}", runbook.cells.len(), refused.join("; "));
+        Some(Check::new(&what, Ok::<_, Failure>(found)))
+    };
+    root.list().unwrap_or_default().into_iter().filter_map(row).collect()
 }
 
 /// A folder that a setting names, where it does. It may come later: checkpoints make theirs, secrets are mounted.

@@ -28,6 +28,7 @@ mod output;
 mod people;
 mod promotion_policies;
 mod run_worker;
+mod runbook_catalog;
 mod sample;
 mod settings;
 mod supervisor;
@@ -165,7 +166,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Drill(command) => return commands::drill::run(config, command, json).await,
         Command::Approval(command) => return commands::approval::run(config, command, json).await,
         Command::Candidate(command) => return commands::candidate::run(config, command, json).await,
-        Command::Runbook(command) => return commands::runbook::run(config, command, json),
+        Command::Runbook(command) => return commands::runbook::run(config, command, json).await,
         Command::User(UserCommand::Link { id }) => {
             return commands::sign_in_link::run(config, id.as_deref(), json).await;
         }

@@ -61,6 +61,13 @@ pub(crate) fn say(line: &str) {
     write_line(&mut io::stderr().lock(), &plain(line));
 }
 
+/// One line beside the data, in the colours of what it means where there are any.
+pub(crate) fn spans_aside(line: &[Span]) {
+    let colors = screen().error_colors;
+    let painted: String = line.iter().map(|span| painted(span.tone, &plain(&span.text), colors)).collect();
+    write_line(&mut io::stderr().lock(), painted.trim_end());
+}
+
 /// An error: what, then what to do. With `--json` it is a problem document in one line.
 pub(crate) fn problem(exit: Exit, what: &str, hint: &str) {
     let mut stderr = io::stderr().lock();

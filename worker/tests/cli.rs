@@ -235,6 +235,56 @@ fn runbooks_are_checked_with_nothing_running() {
     assert!(stdout.starts_with("bad.md: line 1: interpreter is not supported\n"), "{stdout}");
     let (code, _, stderr) = say(&["runbook", "show", "none.md"]);
     assert!(code == 4 && stderr.contains("harmony runbook list"), "{stderr}");
+    // A cell that cannot run is named, and its file can be read.
+    fs::write(books.join("half.md"), "```sh {name=a}\n:\n```\n```zsh {name=b}\n:\n```\n").unwrap();
+    let (_, stdout, _) = say(&["runbook", "list"]);
+    assert!(stdout.contains("half.md  a (1 refused)"), "{stdout}");
+    let (_, stdout, _) = say(&["config", "check"]);
+    assert!(stdout.contains("1 cells; refused: line 4: the cell \"b\" is in \"zsh\""), "{stdout}");
+    fs::write(books.join("half.md"), "---\ninputs: 3\n---\n").unwrap();
+    let (code, stdout, _) = say(&["config", "check"]);
+    let row = stdout.lines().find(|line| line.contains("runbook half.md")).unwrap();
+    assert!(code == 2 && row.starts_with("WRONG") && row.contains("inputs: expected a list"), "{stdout}");
+}
+
+#[test]
+fn runbooks_are_begun_and_tried_on_this_machine() {
+    let home = tempfile::tempdir().unwrap();
+    let books = home.path().join(".harmony/runbooks");
+    fs::create_dir_all(&books).unwrap();
+    let say = |line: &[&str]| {
+        let output = harmony(home.path()).args(line).stdin(std::process::Stdio::null()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, stdout, stderr) = say(&["runbook", "new", "team/fail-over.md"]);
+    assert!(code == 0 && stdout.contains("fail-over.md: edit it"), "{stdout}{stderr}");
+    assert!(fs::read_to_string(books.join("team/fail-over.md")).unwrap().contains("# Fail over\n"));
+    assert_eq!(say(&["runbook", "lint"]).0, 0);
+    for wrong in ["team/fail-over.md", "../out.md", "notes.txt", "/tmp/x.md"] {
+        let (code, _, stderr) = say(&["runbook", "new", wrong]);
+        assert!(code == 2 && stderr.contains("hint:"), "{wrong}: {code} {stderr}");
+    }
+    let text = "---\ninputs:\n  - name: WHO\n---\n```sh {name=a dryRun=true}\necho hello $WHO\nexport SAID=$WHO\n```\n\
+                ```sh {name=b}\necho again $SAID\nexit 3\n```\n```text {name=c manual=true}\nLook.\n```\n";
+    fs::write(books.join("trial.md"), text).unwrap();
+    let (code, stdout, stderr) =
+        say(&["runbook", "run", "--local", "trial.md", "--set", "WHO=world", "--cell", "a", "--cell", "b"]);
+    assert_eq!((code, stdout.as_str()), (1, "hello world\nagain world\n"), "{stderr}");
+    assert!(stderr.contains("nothing on record") && stderr.contains("exit 3"), "{stderr}");
+    let (code, stdout, _) =
+        say(&["runbook", "run", "--local", "trial.md", "--set", "WHO=you", "--dry-run", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &answer["cells"][0]["stdout"]), (0, &serde_json::json!("hello you\n")));
+    assert_eq!(answer["cells"][1]["ended"], "skipped");
+    for (line, expected) in [
+        (&["--local", "trial.md"][..], "input WHO: is required; give text"),
+        (&["--local", "trial.md", "--set", "WHO=x"], "there is no terminal to ask on"),
+        (&["trial.md"], "--local"),
+    ] {
+        let (code, _, stderr) = say(&[&["runbook", "run"], line].concat());
+        assert!(code == 2 && stderr.contains(expected), "{line:?}: {code} {stderr}");
+    }
 }
 
 #[test]

@@ -32,6 +32,34 @@ pub(super) fn read(info: &str) -> Info {
     Info { language, attributes: attributes(braces) }
 }
 
+/// What a cell may say: what we obey or refuse, and what runme's editors and lists use, which changes nothing here.
+const KNOWN: [&str; 19] = [
+    "approve",
+    "background",
+    "category",
+    "closeTerminalOnSuccess",
+    "cwd",
+    "dryRun",
+    "excludeFromRunAll",
+    "id",
+    "idempotent",
+    "interactive",
+    "interpreter",
+    "manual",
+    "mimeType",
+    "name",
+    "openTerminalOnError",
+    "promptEnv",
+    "tag",
+    "terminalRows",
+    "timeout",
+];
+
+/// Whether an attribute means something, here or to runme.
+pub(super) fn is_known(attribute: &str) -> bool {
+    KNOWN.contains(&attribute)
+}
+
 /// A boolean attribute, spelt as runme accepts it.
 pub(super) fn boolean(value: &str) -> Option<bool> {
     match value {

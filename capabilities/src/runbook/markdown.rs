@@ -2,13 +2,22 @@
 //!
 //! A cell is a fenced block in `sh`, `bash` or `shell` with a `name`. What has
 //! no name is prose to us, and so is a named block in another language (a
-//! sample of YAML, say). All cells run in bash, see [`super::EXECUTOR`].
+//! sample of YAML, say) unless it is a manual step, whose text people read. All
+//! cells run in bash, see [`super::EXECUTOR`]. A prompt (`$ `) before a command
+//! is left out, as runme does.
 //!
 //! Attributes: `name`; `idempotent=true` (may run again after a crash, default
 //! false); `timeout=5m`; `excludeFromRunAll=true` (runs only when it is asked
-//! for by name). What runme would obey and this executor cannot, `cwd`,
-//! `interpreter` and `background=true`, is refused rather than ignored, and so
-//! is a fence that is never closed, as it would swallow the prose behind it.
+//! for by name); `dryRun=true` (a dry run may run it); `manual=true` (a person
+//! does it and confirms); `approve=true` (a gate of its own before it). What
+//! runme would obey and this executor cannot, `cwd`, `interpreter` and
+//! `background=true`, is refused rather than ignored, and so is a fence that is
+//! never closed, as it would swallow the prose behind it.
+//!
+//! A cell that is refused does not take the others with it: it is kept beside
+//! them with its line and reason, and whoever asks for it, or for all cells, is
+//! told. A front matter that cannot be read refuses the file, since it may say
+//! how every cell is to run.
 //!
 //! Every error about the text names the line.
 
@@ -19,6 +28,8 @@ use std::time::Duration;
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use super::attributes;
+use super::front_matter::{self, FrontMatter};
+use super::inputs::Input;
 
 /// Longest name of a cell, in characters; it is shown on one line everywhere.
 const NAME_LIMIT_CHARS: usize = 100;
@@ -38,6 +49,12 @@ pub struct Cell {
     pub timeout: Option<Duration>,
     /// Left out where all cells are meant; runs when it is named.
     pub exclude_from_run_all: bool,
+    /// Says of itself that it changes nothing in a dry run.
+    pub dry_run: bool,
+    /// A person does what it says and confirms it; nothing of it is run.
+    pub manual: bool,
+    /// Needs an approval of its own before it runs.
+    pub approve: bool,
 }
 
 /// The cells of a runbook in file order.
@@ -45,8 +62,39 @@ pub struct Cell {
 pub struct Runbook {
     /// The first heading of level 1.
     pub title: Option<String>,
-    /// Named shell cells only.
+    /// What it asks for before it runs, as its front matter declares it.
+    pub inputs: Vec<Input>,
+    /// Which cells a dry run runs.
+    pub dry_run: DryRun,
+    /// Named shell cells and manual steps only.
     pub cells: Vec<Cell>,
+    /// Cells that cannot run, in file order.
+    pub refused: Vec<RefusedCell>,
+    /// What is accepted and looks like a mistake, with its line.
+    pub warnings: Vec<(usize, String)>,
+}
+
+/// Which cells a dry run runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DryRun {
+    /// Those that are marked `dryRun=true`.
+    #[default]
+    Marked,
+    /// All, with `HARMONY_DRY_RUN=1` in their environment: `dryRun: env` in the front matter.
+    Env,
+}
+
+/// A cell that cannot run, and why. The cells beside it can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedCell {
+    /// Empty where its attributes cannot be read.
+    pub name: String,
+    /// Where its fence opens.
+    pub line: usize,
+    /// Why.
+    pub problem: ParseError,
+    /// Whether it would be left out where all cells are meant.
+    pub exclude_from_run_all: bool,
 }
 
 /// Why a runbook, or a choice of its cells, is refused.
@@ -70,9 +118,18 @@ pub enum ParseError {
     /// The fence of a named cell has no end.
     #[error("line {line}: the fence of the cell {name:?} is never closed")]
     Unclosed { name: String, line: usize },
+    /// The front matter cannot be read, or declares what cannot be.
+    #[error("line {line}: the front matter is not valid: {problem}")]
+    FrontMatter { line: usize, problem: String },
+    /// Two attributes of one cell exclude each other.
+    #[error("line {line}: the cell {name:?} cannot have both {one} and {other}")]
+    Conflict { name: String, one: &'static str, other: &'static str, line: usize },
     /// A cell was asked for that is not there.
     #[error("no cell {name:?}; the runbook has {}", listed(known))]
     NoSuchCell { name: String, known: Vec<String> },
+    /// All cells were asked for, and one of them cannot run.
+    #[error("{problem}; name the cells to run, or correct it")]
+    NotAll { problem: Box<ParseError> },
 }
 
 /// Reads the named shell cells of a runbook.
@@ -83,7 +140,7 @@ pub fn parse(markdown: &str) -> Result<Runbook, ParseError> {
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         reader.take(event, range)?;
     }
-    Ok(Runbook { title: reader.title, cells: reader.cells })
+    Ok(reader.runbook())
 }
 
 impl Cell {
@@ -91,9 +148,13 @@ impl Cell {
     /// where there is no such text, as when the cell holds what Markdown replaces.
     pub fn alone(&self) -> Option<String> {
         let mut attributes = BTreeMap::from([("name", serde_json::Value::from(self.name.as_str()))]);
-        for (name, is_set) in
-            [("idempotent", self.idempotent), ("excludeFromRunAll", self.exclude_from_run_all)]
-        {
+        for (name, is_set) in [
+            ("idempotent", self.idempotent),
+            ("excludeFromRunAll", self.exclude_from_run_all),
+            ("dryRun", self.dry_run),
+            ("manual", self.manual),
+            ("approve", self.approve),
+        ] {
             if is_set {
                 attributes.insert(name, "true".into());
             }
@@ -115,30 +176,45 @@ impl Cell {
 }
 
 impl Runbook {
-    /// The cell of this name.
+    /// The cell of this name; blanks around it make no difference.
     pub fn cell(&self, name: &str) -> Option<&Cell> {
-        self.cells.iter().find(|cell| cell.name == name)
+        self.cells.iter().find(|cell| cell.name.trim() == name.trim())
+    }
+
+    /// Whether a dry run may run this cell.
+    pub fn runs_dry(&self, cell: &Cell) -> bool {
+        !cell.manual && (cell.dry_run || self.dry_run == DryRun::Env)
     }
 
     /// The cells to run, in order: those of `cells`, or where that is empty
     /// every cell in file order but those of `verify` and those excluded from
     /// a run of all. The names in `verify` must exist too. The answer is empty
-    /// where nothing is left.
+    /// where nothing is left. A cell that is refused refuses a choice that
+    /// names it, and a choice of all.
     pub fn select(&self, cells: &[String], verify: &[String]) -> Result<Vec<Cell>, ParseError> {
         for name in verify {
             self.named(name)?;
         }
         if cells.is_empty() {
-            let wanted = |cell: &&Cell| !cell.exclude_from_run_all && !verify.contains(&cell.name);
+            if let Some(refused) = self.refused.iter().find(|one| !one.exclude_from_run_all) {
+                return Err(ParseError::NotAll { problem: Box::new(refused.problem.clone()) });
+            }
+            let checks: Vec<&str> = verify.iter().map(|name| name.trim()).collect();
+            let wanted = |cell: &&Cell| !cell.exclude_from_run_all && !checks.contains(&cell.name.trim());
             return Ok(self.cells.iter().filter(wanted).cloned().collect());
         }
         cells.iter().map(|name| self.named(name).cloned()).collect()
     }
 
     pub(super) fn named(&self, name: &str) -> Result<&Cell, ParseError> {
-        self.cell(name).ok_or_else(|| ParseError::NoSuchCell {
-            name: name.to_owned(),
-            known: self.cells.iter().map(|cell| cell.name.clone()).collect(),
+        let refused =
+            || self.refused.iter().find(|one| !one.name.is_empty() && one.name.trim() == name.trim());
+        self.cell(name).ok_or_else(|| match refused() {
+            Some(one) => one.problem.clone(),
+            None => ParseError::NoSuchCell {
+                name: name.to_owned(),
+                known: self.cells.iter().map(|cell| cell.name.clone()).collect(),
+            },
         })
     }
 }
@@ -147,22 +223,46 @@ impl Runbook {
 enum Inside {
     Prose,
     Title(String),
-    FrontMatter,
+    FrontMatter(usize, String),
     Cell(Box<Cell>),
 }
 
 struct Reader<'a> {
     text: &'a str,
     title: Option<String>,
+    front_matter: FrontMatter,
     cells: Vec<Cell>,
-    /// Where each name was first seen.
+    refused: Vec<RefusedCell>,
+    warnings: Vec<(usize, String)>,
+    /// Where each name was first seen, without the blanks around it.
     lines: BTreeMap<String, usize>,
     inside: Inside,
 }
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, title: None, cells: Vec::new(), lines: BTreeMap::new(), inside: Inside::Prose }
+        Self {
+            text,
+            title: None,
+            front_matter: FrontMatter::default(),
+            cells: Vec::new(),
+            refused: Vec::new(),
+            warnings: Vec::new(),
+            lines: BTreeMap::new(),
+            inside: Inside::Prose,
+        }
+    }
+
+    fn runbook(self) -> Runbook {
+        let Self { title, front_matter, cells, refused, warnings, .. } = self;
+        Runbook {
+            title,
+            inputs: front_matter.inputs,
+            dry_run: front_matter.dry_run,
+            cells,
+            refused,
+            warnings,
+        }
     }
 
     fn take(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), ParseError> {
@@ -170,24 +270,30 @@ impl<'a> Reader<'a> {
             Event::Start(Tag::Heading { level, .. }) if level == HeadingLevel::H1 && self.title.is_none() => {
                 self.inside = Inside::Title(String::new());
             }
-            Event::Start(Tag::MetadataBlock(_)) => self.inside = Inside::FrontMatter,
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
-                if let Some(cell) = self.open_cell(range)? {
-                    self.inside = Inside::Cell(Box::new(cell));
-                }
+            Event::Start(Tag::MetadataBlock(_)) => {
+                self.inside = Inside::FrontMatter(line_at(self.text, range.start) + 1, String::new());
             }
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => self.open_fence(range),
             Event::Text(text) | Event::Code(text) => match &mut self.inside {
                 Inside::Prose => {}
                 Inside::Title(title) => title.push_str(&text),
-                Inside::FrontMatter => check_front_matter(&text, line_at(self.text, range.start))?,
+                Inside::FrontMatter(_, read) => read.push_str(&text),
                 Inside::Cell(cell) => cell.source.push_str(&text),
             },
             Event::End(TagEnd::Heading(_) | TagEnd::MetadataBlock(_) | TagEnd::CodeBlock) => {
                 match std::mem::replace(&mut self.inside, Inside::Prose) {
-                    Inside::Prose | Inside::FrontMatter => {}
+                    Inside::Prose => {}
                     Inside::Title(title) => self.title = Some(title.trim().to_owned()),
+                    Inside::FrontMatter(line, text) => {
+                        self.front_matter = front_matter::read(&text, line)?;
+                        let unknown = std::mem::take(&mut self.front_matter.warnings);
+                        self.warnings.extend(unknown.into_iter().map(|warning| (line, warning)));
+                    }
                     Inside::Cell(mut cell) => {
                         cell.source = cell.source.replace("\r\n", "\n");
+                        if !cell.manual {
+                            cell.source = without_prompts(&cell.source);
+                        }
                         self.cells.push(*cell);
                     }
                 }
@@ -199,7 +305,7 @@ impl<'a> Reader<'a> {
 
     /// The info string is read from the text itself: the parser has already
     /// taken the backslashes out of its own copy, which breaks JSON.
-    fn open_cell(&mut self, range: Range<usize>) -> Result<Option<Cell>, ParseError> {
+    fn open_fence(&mut self, range: Range<usize>) {
         let line = line_at(self.text, range.start);
         let block = &self.text[range];
         let fence_line = block.lines().next().unwrap_or("").trim_start();
@@ -208,28 +314,74 @@ impl<'a> Reader<'a> {
         let must_be_understood = runs_here || is_foreign_shell(&info.language);
         let attributes = match info.attributes {
             Ok(attributes) => attributes,
-            Err(_) if !must_be_understood => return Ok(None),
-            Err(problem) => return Err(ParseError::MalformedAttributes { line, problem }),
+            Err(_) if !must_be_understood => return,
+            Err(problem) => {
+                return self.refuse(
+                    String::new(),
+                    line,
+                    false,
+                    ParseError::MalformedAttributes { line, problem },
+                );
+            }
         };
+        // What people do has no language that we would have to know.
+        let is_manual =
+            attributes.get("manual").is_some_and(|value| attributes::boolean(value) != Some(false));
         let Some(name) = attributes.get("name") else {
-            return Ok(None);
+            if is_manual {
+                self.warnings
+                    .push((line, "a manual step without a name is prose; give it name=…".to_owned()));
+            }
+            return;
         };
-        if !must_be_understood {
-            return Ok(None);
+        if !must_be_understood && !is_manual {
+            return;
         }
+        let excluded = attributes.get("excludeFromRunAll").and_then(|value| attributes::boolean(value));
+        let excluded = excluded.unwrap_or_default();
+        let is_closed = is_closed(block, fence_line);
+        match self.cell(name, &info.language, runs_here || is_manual, is_closed, &attributes, line) {
+            Ok(cell) => {
+                for unknown in attributes.keys().filter(|one| !attributes::is_known(one)) {
+                    self.warnings
+                        .push((line, format!("the attribute {unknown} is not known and does nothing")));
+                }
+                self.inside = Inside::Cell(Box::new(cell));
+            }
+            Err(problem) => self.refuse(name.clone(), line, excluded, problem),
+        }
+    }
+
+    fn refuse(&mut self, name: String, line: usize, exclude_from_run_all: bool, problem: ParseError) {
+        self.refused.push(RefusedCell { name, line, problem, exclude_from_run_all });
+    }
+
+    fn cell(
+        &mut self,
+        name: &str,
+        language: &str,
+        runs_here: bool,
+        is_closed: bool,
+        attributes: &BTreeMap<String, String>,
+        line: usize,
+    ) -> Result<Cell, ParseError> {
         let name = checked_name(name, line)?;
-        if !runs_here {
-            let language = info.language;
-            return Err(ParseError::UnsupportedShell { name, language, line });
-        }
-        if !is_closed(block, fence_line) {
-            return Err(ParseError::Unclosed { name, line });
-        }
-        if let Some(&first_line) = self.lines.get(&name) {
+        if let Some(&first_line) = self.lines.get(name.trim()) {
             return Err(ParseError::DuplicateName { name, line, first_line });
         }
-        self.lines.insert(name.clone(), line);
-        cell(name, info.language, &attributes, line).map(Some)
+        self.lines.insert(name.trim().to_owned(), line);
+        if !runs_here {
+            let language = language.to_owned();
+            return Err(ParseError::UnsupportedShell { name, language, line });
+        }
+        if !is_closed {
+            return Err(ParseError::Unclosed { name, line });
+        }
+        let cell = cell(name, language.to_owned(), attributes, line)?;
+        match &self.front_matter.no_cell {
+            Some(problem) if !cell.manual => Err(problem.clone()),
+            _ => Ok(cell),
+        }
     }
 }
 
@@ -256,14 +408,34 @@ fn cell(
             invalid(line, "timeout", value, expected)
         })?),
     };
-    Ok(Cell {
+    let cell = Cell {
         name,
         language,
         source: String::new(),
         idempotent: boolean(attributes, "idempotent", line)?,
         timeout,
         exclude_from_run_all: boolean(attributes, "excludeFromRunAll", line)?,
-    })
+        dry_run: boolean(attributes, "dryRun", line)?,
+        manual: boolean(attributes, "manual", line)?,
+        approve: boolean(attributes, "approve", line)?,
+    };
+    // Its gate has the clock of the policy, nothing of it is run, and it is a gate already.
+    let excluded = [
+        ("timeout", cell.timeout.is_some()),
+        ("idempotent", cell.idempotent),
+        ("dryRun", cell.dry_run),
+        ("approve", cell.approve),
+    ];
+    if let Some((other, _)) = excluded.into_iter().find(|(_, is_set)| cell.manual && *is_set) {
+        return Err(ParseError::Conflict { name: cell.name, one: "manual", other, line });
+    }
+    Ok(cell)
+}
+
+/// Without the prompt that documentation puts before a command.
+fn without_prompts(source: &str) -> String {
+    let line = |line: &str| line.strip_prefix("$ ").unwrap_or(line).to_owned();
+    source.split_inclusive('\n').map(line).collect()
 }
 
 fn boolean(
@@ -283,11 +455,11 @@ fn invalid(line: usize, attribute: &'static str, value: &str, expected: &'static
 
 fn checked_name(name: &str, line: usize) -> Result<String, ParseError> {
     let length = name.chars().count();
-    let plain = !name.chars().any(char::is_control) && name.trim() == name;
-    if plain && (1..=NAME_LIMIT_CHARS).contains(&length) {
+    let plain = !name.chars().any(char::is_control) && !name.trim().is_empty();
+    if plain && length <= NAME_LIMIT_CHARS {
         return Ok(name.to_owned());
     }
-    let expected = "1 to 100 characters on one line, no blanks around them";
+    let expected = "1 to 100 characters on one line";
     Err(invalid(line, "name", name, expected))
 }
 
@@ -296,24 +468,6 @@ fn checked_name(name: &str, line: usize) -> Result<String, ParseError> {
 fn is_foreign_shell(language: &str) -> bool {
     let shells = ["", "cmd", "csh", "fish", "ksh", "powershell", "pwsh", "tcsh", "zsh"];
     shells.contains(&language)
-}
-
-/// Front matter may choose a shell or a directory for all cells.
-fn check_front_matter(text: &str, first_line: usize) -> Result<(), ParseError> {
-    for (index, row) in text.lines().enumerate() {
-        let Some((key, value)) = row.split_once(':') else {
-            continue;
-        };
-        let value = value.trim().trim_matches(['"', '\'']);
-        let shell = value.rsplit('/').next().unwrap_or(value);
-        if key == "cwd" || (key == "shell" && !matches!(shell, "" | "sh" | "bash")) {
-            return Err(ParseError::UnsupportedAttribute {
-                attribute: format!("{key}: {value}"),
-                line: first_line + index,
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Whether the block's last line is a fence at least as long as the first.

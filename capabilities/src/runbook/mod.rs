@@ -23,7 +23,9 @@
 mod attributes;
 mod executor;
 mod exports;
+mod front_matter;
 mod group;
+mod inputs;
 mod launch;
 mod markdown;
 mod mask;
@@ -34,7 +36,8 @@ mod tail;
 mod tests;
 
 pub use executor::{CellOutcome, CellRun, Ended, OutcomeLimits, Progress, Runner};
-pub use markdown::{Cell, ParseError, Runbook, parse};
+pub use inputs::{Input, InputKind, InputValue, Inputs};
+pub use markdown::{Cell, DryRun, ParseError, RefusedCell, Runbook, parse};
 pub use root::{LoadError, RootError, RunbookRoot, Snapshot};
 
 /// The built-in executor and the version of its behaviour.

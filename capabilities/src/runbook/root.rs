@@ -50,6 +50,12 @@ pub enum LoadError {
     /// Absolute, with `..`, or a link that leads out.
     #[error("{path}: outside the runbook root")]
     OutsideRoot { path: String },
+    /// A new runbook that would not be found again.
+    #[error("{path}: not the path of a Markdown file")]
+    NotMarkdown { path: String },
+    /// A new runbook would replace this one.
+    #[error("{path}: is there already")]
+    Exists { path: String },
     /// Larger than a snapshot may be.
     #[error("{path}: larger than {limit_bytes} bytes")]
     TooLarge { path: String, limit_bytes: usize },
@@ -103,6 +109,37 @@ impl RunbookRoot {
         self.list_into("", 0, &mut found)?;
         found.sort();
         Ok(found)
+    }
+
+    /// Where a new runbook of this path would be: below the root, Markdown, and nothing is there yet.
+    pub fn new_file(&self, path: &str) -> Result<PathBuf, LoadError> {
+        let outside = || LoadError::OutsideRoot { path: path.to_owned() };
+        let parts: Option<Vec<&str>> = Path::new(path)
+            .components()
+            .filter(|component| *component != Component::CurDir)
+            .map(|component| match component {
+                Component::Normal(part) => part.to_str().filter(|part| !part.starts_with('.')),
+                _ => None,
+            })
+            .collect();
+        let mut parts = parts.ok_or_else(outside)?;
+        if parts.len() > 1 && parts.first() == Some(&ROOT_NAME) {
+            parts.remove(0);
+        }
+        match parts.last() {
+            Some(name) if is_markdown(name) && parts.len() <= DEPTH_LIMIT => {}
+            _ => return Err(LoadError::NotMarkdown { path: path.to_owned() }),
+        }
+        let file = self.root.join(parts.join("/"));
+        // A folder on the way may be a link that leads out.
+        let nearest = file.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok());
+        if !nearest.is_some_and(|folder| folder.starts_with(&self.root)) {
+            return Err(outside());
+        }
+        if file.exists() {
+            return Err(LoadError::Exists { path: path.to_owned() });
+        }
+        Ok(file)
     }
 
     /// A directory under the root to run cells in; empty and `.` mean the root.

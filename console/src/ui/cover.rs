@@ -105,7 +105,7 @@ pub(crate) fn read(app: &App, covers: &Value) -> Cover {
 
 fn runbook(app: &App, covers: &Value) -> RunbookCover {
     let text = shown(&covers["runbook"]["text"]);
-    let known = app.doors.runbooks.cells(&text).unwrap_or_default();
+    let known = app.doors.runbooks.contents(&text).unwrap_or_default().cells;
     let mut cells = Vec::new();
     for (list, purpose) in [("cells", "remediation"), ("verification", "verification")] {
         for cell in covers[list].as_array().into_iter().flatten() {
@@ -116,8 +116,14 @@ fn runbook(app: &App, covers: &Value) -> RunbookCover {
     if covers["secretEnv"].as_array().is_some_and(|names| !names.is_empty()) {
         facts.push(Fact::of("secrets, by name", &covers["secretEnv"]));
     }
+    let inputs: Vec<&Value> = covers["inputs"].as_array().into_iter().flatten().collect();
+    for input in &inputs {
+        facts.push(Fact::of(&format!("input {}", visible::line(&shown(&input["name"]))), &input["value"]));
+    }
+    // An input is a variable, too; it is shown once.
+    let is_input = |name: &String| inputs.iter().any(|input| input["name"] == *name);
     let environment = covers["env"].as_object();
-    for (name, value) in environment.into_iter().flatten() {
+    for (name, value) in environment.into_iter().flatten().filter(|(name, _)| !is_input(name)) {
         facts.push(Fact::of(&format!("env {name}"), value));
     }
     for (name, label) in [("workdir", "working directory"), ("executor", "executor")] {

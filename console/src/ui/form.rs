@@ -49,6 +49,8 @@ const LISTS: [&str; 8] = [
 ];
 /// Fields whose lines are `NAME=value`.
 const PAIRS: [&str; 1] = ["env"];
+/// What the name of a field begins with that holds a runbook's input.
+const INPUT: &str = "input.";
 /// Fields that are about the form itself.
 pub(super) const OWN: [&str; 6] = ["csrf", "go", "key", "previewed", "seq", "to"];
 
@@ -120,6 +122,9 @@ impl Submission {
                 if let Value::Array(list) = list {
                     list.extend(words.map(Value::from));
                 }
+            } else if let Some(input) = name.strip_prefix(INPUT) {
+                let inputs = object.entry("inputs").or_insert_with(|| json!({}));
+                inputs[input] = json!(value.trim_end_matches('\n'));
             } else if PAIRS.contains(&name) {
                 let lines = value.lines().filter(|line| !line.trim().is_empty());
                 let pairs = lines.map(|line| line.split_once('=').unwrap_or((line, "")));

@@ -27,7 +27,7 @@ use super::{
     visit::{Frame, Visit},
     words,
 };
-use crate::{Cell, approvals::releases_for, error::ApiError, views};
+use crate::{Cell, InputField, approvals::releases_for, error::ApiError, views};
 
 #[derive(Template)]
 #[template(path = "incident.html")]
@@ -414,10 +414,14 @@ struct RemediatePage {
 }
 
 /// The runbook that was chosen.
+#[derive(Default)]
 struct Chosen {
     path: String,
     problem: String,
+    inputs: Vec<InputField>,
     cells: Vec<Choice>,
+    /// Why each cell that cannot run cannot.
+    refused: Vec<String>,
     text: String,
 }
 
@@ -451,13 +455,16 @@ pub(crate) async fn remediate(visit: Visit) -> Page {
 
 fn choose(visit: &Visit, path: &str) -> Chosen {
     let runbooks = &visit.app.doors.runbooks;
-    let read = runbooks.text(path).and_then(|text| Ok((runbooks.cells(&text)?, text)));
+    let read = runbooks.text(path).and_then(|text| Ok((runbooks.contents(&text)?, text)));
+    let path = path.to_owned();
     match read {
-        Err(problem) => Chosen { path: path.to_owned(), problem, cells: Vec::new(), text: String::new() },
-        Ok((cells, text)) => Chosen {
-            path: path.to_owned(),
+        Err(problem) => Chosen { path, problem, ..Chosen::default() },
+        Ok((contents, text)) => Chosen {
+            path,
             problem: String::new(),
-            cells: cells.into_iter().map(choice).collect(),
+            inputs: contents.inputs,
+            cells: contents.cells.into_iter().map(choice).collect(),
+            refused: contents.refused,
             text,
         },
     }
@@ -465,12 +472,16 @@ fn choose(visit: &Visit, path: &str) -> Chosen {
 
 fn choice(cell: Cell) -> Choice {
     let again = if cell.idempotent { "may run again" } else { "runs at most once" };
-    let limits = match cell.timeout {
+    let mut limits = match cell.timeout {
+        _ if cell.manual => "a person does it and confirms".to_owned(),
         Some(time) => {
             format!("{again}, {} at most", words::span(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)))
         }
         None => again.to_owned(),
     };
+    if cell.approve {
+        limits.push_str(", after an approval of its own");
+    }
     let checks = ["check", "verify", "probe"].iter().any(|word| cell.name.contains(word));
     Choice { limits, checks, cell }
 }

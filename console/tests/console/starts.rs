@@ -54,6 +54,15 @@ async fn bad_runbooks_and_times_start_nothing() {
         (json!({ "runbook": "rollback.md", "verify": ["nothing"] }), "has no cell nothing"),
         (json!({ "runbook": "rollback.md", "timeout": "soon" }), "timeout: a time such as"),
         (json!({ "runbook": "" }), "runbook is empty"),
+        (json!({ "runbook": "rollback.md", "inputs": { "SERVCE": "x" } }), "input SERVCE: not declared"),
+        (
+            json!({ "runbook": "rollback.md", "inputs": { "SERVICE": "nobody" } }),
+            "input SERVICE: the catalog has no service nobody; harmony service list",
+        ),
+        (
+            json!({ "runbook": "rollback.md", "inputs": { "RELEASE": "rel-0" } }),
+            "input RELEASE: the catalog has no release rel-0; harmony release list",
+        ),
         (json!({ "path": "rollback.md", "shell": "sh" }), "unknown field `shell`"),
     ] {
         let detail = world.post("operator", &format!("incidents/{id}/remediate"), body).await.problem(422);

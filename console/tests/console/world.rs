@@ -17,8 +17,8 @@ use axum::{
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy};
 use harmony_console::{
-    Capacity, Cell, DeployWebhooks, Doors, Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc,
-    routers, serve,
+    AskedRunbook, Capacity, CatalogInput, Cell, Contents, DeployWebhooks, Doors, InputField, Routers,
+    Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
 };
 use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
@@ -67,14 +67,22 @@ impl RulesSource for Fixed {
 struct Shelf;
 
 impl Runbooks for Shelf {
-    fn check(&self, path: &str, cells: &[String], verify: &[String]) -> Result<(), String> {
-        if path != "rollback.md" {
+    fn check(&self, asked: &AskedRunbook<'_>) -> Result<Vec<CatalogInput>, String> {
+        let AskedRunbook { path, cells, verify, inputs, .. } = asked;
+        if *path != "rollback.md" {
             return Err(format!("there is no runbook {path}"));
         }
-        match cells.iter().chain(verify).find(|cell| !["rollback", "postcheck"].contains(&cell.as_str())) {
-            None => Ok(()),
-            Some(cell) => Err(format!("{path} has no cell {cell}")),
+        let known = |cell: &&String| ["rollback", "postcheck"].contains(&cell.as_str());
+        if let Some(cell) = cells.iter().chain(*verify).find(|cell| !known(cell)) {
+            return Err(format!("{path} has no cell {cell}"));
         }
+        let of_catalog = |(name, id): (&String, &String)| match name.as_str() {
+            "SERVICE" | "RELEASE" => {
+                Ok(CatalogInput { name: name.clone(), is_service: name == "SERVICE", id: id.clone() })
+            }
+            _ => Err(format!("input {name}: not declared; the runbook has SERVICE, RELEASE")),
+        };
+        inputs.iter().map(of_catalog).collect()
     }
 
     fn list(&self) -> Vec<String> {
@@ -82,18 +90,38 @@ impl Runbooks for Shelf {
     }
 
     fn text(&self, path: &str) -> Result<String, String> {
-        self.check(path, &[], &[]).map(|()| "# Roll back\n".to_owned())
+        if path == "rollback.md" {
+            Ok("# Roll back\n".to_owned())
+        } else {
+            Err(format!("there is no runbook {path}"))
+        }
     }
 
-    fn cells(&self, _: &str) -> Result<Vec<Cell>, String> {
+    fn contents(&self, _: &str) -> Result<Contents, String> {
         let cell = |name: &str| Cell {
             name: name.to_owned(),
             source: format!("echo {name}"),
             idempotent: name == "postcheck",
             timeout: None,
             only_by_name: false,
+            manual: false,
+            approve: false,
         };
-        Ok(vec![cell("rollback"), cell("postcheck")])
+        let input = InputField {
+            name: "SERVICE".to_owned(),
+            description: "What is rolled back".to_owned(),
+            takes: "the id of a service".to_owned(),
+            values: Vec::new(),
+            default: "checkout".to_owned(),
+            required: true,
+            secret: false,
+        };
+        Ok(Contents {
+            title: "Roll back".to_owned(),
+            cells: vec![cell("rollback"), cell("postcheck")],
+            inputs: vec![input],
+            refused: Vec::new(),
+        })
     }
 }
 

@@ -69,6 +69,7 @@ fn described(config: &Config, processes: &[Process]) -> Vec<Check> {
         Check::new("data directory", Ok::<_, Failure>(config.data_dir.display().to_string())),
     ];
     all.extend(checks::of(config, processes));
+    all.extend(checks::runbooks(config));
     let mut say = |what: &str, found: String| all.push(Check::new(what, Ok::<_, Failure>(found)));
     if let Ok(url) = config.console_url() {
         say(

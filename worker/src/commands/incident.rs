@@ -201,12 +201,16 @@ fn responder_body(args: &ResponderArgs, release: bool) -> Value {
 }
 
 fn remediate_body(args: &RemediateArgs) -> Value {
-    let env: Map<String, Value> = args.env.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let map = |pairs: &[(String, String)]| -> Map<String, Value> {
+        pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+    };
+    let inputs = Some(map(&args.inputs)).filter(|inputs| !inputs.is_empty());
     given(json!({
         "runbook": args.runbook,
         "cells": args.cells,
         "verify": args.verify,
-        "env": env,
+        "inputs": inputs,
+        "env": map(&args.env),
         "secretEnv": args.secret_env,
         "timeout": args.timeout,
         "workdir": args.workdir,

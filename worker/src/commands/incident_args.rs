@@ -478,8 +478,11 @@ pub(crate) struct RemediateArgs {
     /// Cell that tells whether it worked; repeat for more
     #[arg(long = "verify", value_name = "NAME")]
     pub(super) verify: Vec<String>,
-    /// Variable for the cells, never a secret; repeat for more
-    #[arg(long = "set", alias = "env", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Input of the runbook, never a secret; repeat for more
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(super) inputs: Vec<(String, String)>,
+    /// Variable for the cells that the runbook does not declare, never a secret; repeat for more
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = assignment)]
     pub(super) env: Vec<(String, String)>,
     /// Name of a secret that the runbook pool holds; repeat for more
     #[arg(long = "secret-env", value_name = "NAME")]
@@ -654,7 +657,7 @@ pub(crate) fn incident_id(text: &str) -> Result<String, String> {
     }
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("a variable is NAME=VALUE".to_owned()),

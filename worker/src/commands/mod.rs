@@ -25,6 +25,7 @@ pub(crate) mod log;
 mod records;
 pub(crate) mod release;
 pub(crate) mod runbook;
+mod runbook_run;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
 pub(crate) mod service;

@@ -6,11 +6,8 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use harmony_capabilities::{
-    runbook::{self, RunbookRoot},
-    slack::{SlackReplies, SlackSockets},
-};
-use harmony_console::{Capacity, Cell, Doors, Routers, Runbooks, Site, Timeouts, oidc::Oidc};
+use harmony_capabilities::slack::{SlackReplies, SlackSockets};
+use harmony_console::{Capacity, Doors, Routers, Site, Timeouts, oidc::Oidc};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -23,6 +20,7 @@ use crate::{
     failure::Failure,
     flags::FlagService,
     health, keys, output,
+    runbook_catalog::RunbookCatalog,
     temporal::Probe,
 };
 
@@ -105,7 +103,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         slack_sockets,
         webhooks: config.webhooks()?,
         oidc: oidc(config)?,
-        runbooks: Arc::new(Shelf(config.runbook_root()?)),
+        runbooks: Arc::new(RunbookCatalog(config.runbook_root()?)),
         environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
         temporal: Probe::start(config).await,
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
@@ -148,44 +146,6 @@ fn slack_channels(config: &Config) -> String {
     match base.filter(|base| base.scheme() == "http") {
         Some(stand_in) => format!("{}/?channel=", stand_in.origin().ascii_serialization()),
         None => "https://slack.com/app_redirect?channel=".to_owned(),
-    }
-}
-
-/// The runbooks, as the console asks about them.
-struct Shelf(RunbookRoot);
-
-impl Runbooks for Shelf {
-    fn check(&self, path: &str, cells: &[String], verify: &[String]) -> Result<(), String> {
-        let snapshot = self.0.load(path).map_err(|error| error.to_string())?;
-        let parsed = runbook::parse(&snapshot.text).map_err(|error| format!("{path}: {error}"))?;
-        let selected = parsed.select(cells, verify).map_err(|error| format!("{path}: {error}"))?;
-        if selected.is_empty() { Err(format!("{path}: there is no cell to run")) } else { Ok(()) }
-    }
-
-    fn list(&self) -> Vec<String> {
-        self.0.list().unwrap_or_else(|error| {
-            tracing::warn!(
-                error = format!("{:#}", anyhow::Error::from(error)),
-                "the runbooks cannot be listed"
-            );
-            Vec::new()
-        })
-    }
-
-    fn text(&self, path: &str) -> Result<String, String> {
-        self.0.load(path).map(|snapshot| snapshot.text).map_err(|error| error.to_string())
-    }
-
-    fn cells(&self, text: &str) -> Result<Vec<Cell>, String> {
-        let parsed = runbook::parse(text).map_err(|error| error.to_string())?;
-        let cell = |one: runbook::Cell| Cell {
-            name: one.name,
-            source: one.source,
-            idempotent: one.idempotent,
-            timeout: one.timeout,
-            only_by_name: one.exclude_from_run_all,
-        };
-        Ok(parsed.cells.into_iter().map(cell).collect())
     }
 }
 

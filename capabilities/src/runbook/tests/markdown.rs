@@ -12,8 +12,11 @@ fn one(fence: &str) -> Result<Runbook, ParseError> {
     parse(&format!("# Title\n\n{fence}\necho hi\n```\n"))
 }
 
+/// Why the one cell cannot run: the file can be read all the same.
 fn refusal(fence: &str) -> String {
-    one(fence).unwrap_err().to_string()
+    let runbook = one(fence).unwrap();
+    assert_eq!((runbook.cells.len(), runbook.refused.len()), (0, 1), "{fence}");
+    runbook.refused[0].problem.to_string()
 }
 
 fn strings(names: &[&str]) -> Vec<String> {
@@ -85,9 +88,15 @@ fn what_cannot_be_understood_is_refused_with_its_line() {
             "```sh { name=x timeout=0s }",
             "line 3: timeout=0s is not valid: a time such as 500ms, 90s, 5m or 1h",
         ),
+        ("```sh {\"name\":\"  \"}", "line 3: name=   is not valid: 1 to 100 characters on one line"),
+        ("```sh {name=x manual=maybe}", "line 3: manual=maybe is not valid: true or false"),
         (
-            "```sh {\"name\":\" x\"}",
-            "line 3: name= x is not valid: 1 to 100 characters on one line, no blanks around them",
+            "```sh {name=x manual=true approve=true}",
+            "line 3: the cell \"x\" cannot have both manual and approve",
+        ),
+        (
+            "```text {name=x manual=true timeout=5m}",
+            "line 3: the cell \"x\" cannot have both manual and timeout",
         ),
         ("```zsh {name=x}", "line 3: the cell \"x\" is in \"zsh\"; use sh, bash or shell"),
         ("``` {name=x}", "line 3: the cell \"x\" is in \"\"; use sh, bash or shell"),
@@ -101,10 +110,23 @@ fn what_cannot_be_understood_is_refused_with_its_line() {
 }
 
 #[test]
-fn duplicate_names_are_refused() {
-    let text = "```sh {name=x}\n:\n```\n\n```sh {\"name\":\"x\"}\n:\n```\n";
-    let expected = ParseError::DuplicateName { name: "x".to_owned(), line: 5, first_line: 1 };
-    assert_eq!(parse(text), Err(expected));
+fn a_name_that_is_taken_refuses_the_later_cell() {
+    let text = "```sh {name=x}\n:\n```\n\n```sh {\"name\":\"x \"}\nfalse\n```\n";
+    let runbook = parse(text).unwrap();
+    assert_eq!(runbook.cell("x").map(|cell| cell.source.as_str()), Some(":\n"));
+    let expected = ParseError::DuplicateName { name: "x ".to_owned(), line: 5, first_line: 1 };
+    assert_eq!(runbook.refused[0].problem, expected);
+}
+
+#[test]
+fn a_name_keeps_its_blanks_and_is_found_without_them() {
+    let runbook = one("```sh {\"name\":\"run it \"}").unwrap();
+    assert_eq!(names(&runbook), ["run it "]);
+    for asked in ["run it ", "run it", " run it"] {
+        let chosen = runbook.select(&strings(&[asked]), &[]).unwrap();
+        assert_eq!(chosen[0].name, "run it ", "{asked:?}");
+    }
+    assert_eq!(runbook.select(&[], &strings(&["run it"])), Ok(Vec::new()));
 }
 
 #[test]
@@ -116,17 +138,77 @@ fn fence_without_end_is_refused() {
         "````sh {name=x}\n```\n",
     ] {
         let expected = ParseError::Unclosed { name: "x".to_owned(), line: 1 };
-        assert_eq!(parse(text), Err(expected), "{text}");
+        assert_eq!(parse(text).unwrap().refused[0].problem, expected, "{text}");
     }
 }
 
 #[test]
-fn front_matter_that_changes_shell_or_directory_is_refused() {
-    let refused =
-        |key: &str| parse(&format!("---\nrunme:\n  id: x\n{key}\n---\n")).map_err(|e| e.to_string());
-    assert_eq!(refused("cwd: /tmp"), Err("line 4: cwd: /tmp is not supported".to_owned()));
-    assert_eq!(refused("shell: zsh"), Err("line 4: shell: zsh is not supported".to_owned()));
-    assert!(refused("shell: /bin/bash").is_ok());
+fn front_matter_that_changes_shell_or_directory_refuses_every_cell_and_no_manual_step() {
+    let read = |key: &str| {
+        let cells = "```sh {name=a}\n:\n```\n```text {name=b manual=true}\nLook.\n```\n";
+        parse(&format!("---\nrunme:\n  id: x\n{key}\n---\n{cells}")).unwrap()
+    };
+    for (key, expected) in [
+        ("cwd: /tmp", "line 2: cwd: /tmp is not supported"),
+        ("shell: zsh", "line 2: shell: zsh is not supported"),
+    ] {
+        let runbook = read(key);
+        assert_eq!(runbook.refused[0].problem.to_string(), expected);
+        assert_eq!(names(&runbook), ["b"]);
+    }
+    assert_eq!(names(&read("shell: /bin/bash")), ["a", "b"]);
+}
+
+#[test]
+fn a_refused_cell_leaves_the_others_and_refuses_a_choice_of_all() {
+    let text = "```sh {name=a}\n:\n```\n```zsh {name=b}\n:\n```\n```sh {name=c interpreter=ruby excludeFromRunAll=true}\n:\n```\n";
+    let runbook = parse(text).unwrap();
+    assert_eq!(names(&runbook), ["a"]);
+    let select = |cells: &[&str]| {
+        let chosen = runbook.select(&strings(cells), &[]).map_err(|error| error.to_string())?;
+        Ok::<_, String>(chosen.into_iter().map(|cell| cell.name).collect::<Vec<_>>())
+    };
+    assert_eq!(select(&["a"]), Ok(strings(&["a"])));
+    let shell = "line 4: the cell \"b\" is in \"zsh\"; use sh, bash or shell";
+    assert_eq!(select(&["b"]), Err(shell.to_owned()));
+    assert_eq!(select(&[]), Err(format!("{shell}; name the cells to run, or correct it")));
+    // What runs only by name is in nobody's way.
+    let runbook = parse(&text.replace("zsh", "bash")).unwrap();
+    assert_eq!(runbook.select(&[], &[]).unwrap().len(), 2);
+}
+
+#[test]
+fn a_prompt_is_no_part_of_a_command() {
+    let runbook = parse("```sh {name=x}\n$ echo \"$HOME\"\n  $ no\n$(date)\n```\n").unwrap();
+    assert_eq!(runbook.cells[0].source, "echo \"$HOME\"\n  $ no\n$(date)\n");
+}
+
+#[test]
+fn manual_steps_may_be_prose_and_each_cell_stands_alone() {
+    let text = "```text { name=call manual=true }\n$ Call the bank.\n```\n\
+        ```sh {name=go approve=true dryRun=true}\n:\n```\n```yaml {name=no}\na: 1\n```\n";
+    let runbook = parse(text).unwrap();
+    assert_eq!(names(&runbook), ["call", "go"]);
+    assert_eq!(runbook.cells[0].source, "$ Call the bank.\n");
+    for cell in &runbook.cells {
+        assert_eq!(parse(&cell.alone().unwrap()).unwrap().cells, std::slice::from_ref(cell));
+    }
+    assert!(runbook.runs_dry(&runbook.cells[1]) && !runbook.runs_dry(&runbook.cells[0]));
+}
+
+#[test]
+fn what_looks_like_a_mistake_is_a_warning() {
+    let text = "---\ninput: []\n---\n```sh { name=x idempotant=true }\n:\n```\n```text { manual=true }\nLook.\n```\n";
+    let warnings: Vec<String> =
+        parse(text).unwrap().warnings.iter().map(|(line, text)| format!("{line}: {text}")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "2: the front matter's input is not known and does nothing",
+            "4: the attribute idempotant is not known and does nothing",
+            "7: a manual step without a name is prose; give it name=…",
+        ]
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod crash;
 mod execution;
+mod inputs;
 mod markdown;
 mod masking;
 mod output;

@@ -33,6 +33,8 @@ fn why(root: &RunbookRoot, path: &str) -> &'static str {
         LoadError::TooLarge { .. } => "too large",
         LoadError::NotUtf8 { .. } => "not utf-8",
         LoadError::Unreadable { .. } => "unreadable",
+        LoadError::NotMarkdown { .. } => "not Markdown",
+        LoadError::Exists { .. } => "there already",
     }
 }
 

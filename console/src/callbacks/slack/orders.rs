@@ -3,6 +3,8 @@
 //!
 //! Nothing is decided here: gates are decided by their buttons.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::to_bytes,
     response::{IntoResponse, Response},
@@ -31,7 +33,7 @@ pub(super) const HELP: &str = "\
 /incident escalate INC-2026-0001 We need somebody who knows the database
 /incident time INC-2026-0001 impact-started 2026-01-31T10:42:00Z As the graphs say
 /incident relate INC-2026-0002 caused-by INC-2026-0001 Same deployment
-/incident remediate INC-2026-0001 rollback-deployment.md 2.4.1 is bad (it runs once approved)
+/incident remediate INC-2026-0001 rollback-deployment.md SERVICE=checkout 2.4.1 is bad (it runs once approved)
 /incident stop INC-2026-0001 Wrong service
 /incident verify INC-2026-0001
 /incident close-out INC-2026-0001 Rolled back to 2.4.0
@@ -50,7 +52,7 @@ pub(super) enum Order {
     Status { word: String, text: String },
     Note { text: String },
     Update { text: String, public: bool },
-    Remediate { runbook: String, reason: String },
+    Remediate { runbook: String, inputs: BTreeMap<String, String>, reason: String },
     Stop { reason: String },
     Verify,
     CloseOut { summary: String },
@@ -71,6 +73,28 @@ pub(super) struct Line {
     pub(super) org: Option<String>,
     pub(super) incident: Option<IncidentId>,
     pub(super) order: Order,
+}
+
+/// The inputs (`NAME=value`) that stand first, and what follows them.
+fn inputs(text: &str) -> (BTreeMap<String, String>, &str) {
+    let mut inputs = BTreeMap::new();
+    let mut rest = text;
+    loop {
+        let (first, after) = word(rest);
+        match first.split_once('=') {
+            Some((name, value)) if is_variable(name) => {
+                inputs.insert(name.to_owned(), value.to_owned());
+                rest = after;
+            }
+            _ => return (inputs, rest),
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 /// Reads what follows `/incident`. The error says what would do.
@@ -115,7 +139,10 @@ pub(super) fn read(text: &str) -> Result<Line, String> {
         "remediate" if rest.is_empty() => {
             return Err("/incident remediate wants a runbook, such as rollback-deployment.md".to_owned());
         }
-        "remediate" => Order::Remediate { runbook: first.to_owned(), reason: after.to_owned() },
+        "remediate" => {
+            let (inputs, reason) = inputs(after);
+            Order::Remediate { runbook: first.to_owned(), inputs, reason: reason.to_owned() }
+        }
         "stop" => Order::Stop { reason: rest.to_owned() },
         "verify" => Order::Verify,
         "close-out" if rest.is_empty() => {
@@ -220,8 +247,8 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
             acts::update(on(json!({ "message": text, "public": public }))).await,
             "The update is on its way.",
         ),
-        Order::Remediate { runbook, reason } => {
-            let body = json!({ "runbook": runbook, "reason": reason });
+        Order::Remediate { runbook, inputs, reason } => {
+            let body = json!({ "runbook": runbook, "inputs": inputs, "reason": reason });
             (
                 blueprints::remediate(on(body)).await,
                 "The remediation is proposed: it runs once it is approved.",
@@ -479,7 +506,11 @@ mod tests {
         check(
             "remediate rollback.md 2.4.1 is bad",
             None,
-            Order::Remediate { runbook: own("rollback.md"), reason: own("2.4.1 is bad") },
+            Order::Remediate {
+                runbook: own("rollback.md"),
+                inputs: BTreeMap::new(),
+                reason: own("2.4.1 is bad"),
+            },
         );
         check("stop", None, Order::Stop { reason: String::new() });
         check("close-out rolled back", None, Order::CloseOut { summary: own("rolled back") });
