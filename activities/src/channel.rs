@@ -673,19 +673,30 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool
             }
         }
     }
+    if gate.needs_note {
+        let whole = match setting.console {
+            Some(console) => format!("<{}|Confirm it in the console>", page(console, scope, &gate.gate_id)),
+            None => format!("Confirm it with `harmony approval approve {} --reason …`", gate.gate_id),
+        };
+        bound.push_str(&format!("\n{whole} once it is done, with a note on what was done."));
+    }
     let value = json!({
         "org": scope.org,
         "workflowId": scope.workflow_id,
         "gateId": gate.gate_id,
         "digest": gate.digest,
     });
-    let (approve, reject) =
-        if gate.skippable { ("Run it again", "Abort the remediation") } else { ("Approve", "Reject") };
+    let (approve, reject) = match (gate.skippable, gate.needs_note) {
+        (true, _) => ("Run it again", "Abort the remediation"),
+        (false, true) => ("Done", "It cannot be done"),
+        (false, false) => ("Approve", "Reject"),
+    };
     let mut buttons = vec![button("reject", reject, Some("danger"), &value)];
     if whole && gate.skippable {
         buttons.insert(0, button("skip", "Skip it", None, &value));
     }
-    if whole {
+    // A click has no words, and a manual step is confirmed with some.
+    if whole && !gate.needs_note {
         buttons.insert(0, button("approve", approve, Some("primary"), &value));
     }
     let actions = json!({ "type": "actions", "block_id": "decide", "elements": buttons });
@@ -806,6 +817,7 @@ mod tests {
             approvals: Vec::new(),
             remind: false,
             skippable: false,
+            needs_note: false,
         }
     }
 
@@ -876,6 +888,11 @@ mod tests {
         let abort = ("reject", "Abort the remediation");
         assert_eq!(offered(true, true), own(&[("approve", "Run it again"), ("skip", "Skip it"), abort]));
         assert_eq!(offered(true, false), own(&[abort]));
+        let gate = GateView { needs_note: true, ..gate() };
+        let [_, bound, actions] = ask_blocks(&scope("default"), &gate, &setting, true);
+        assert_eq!(actions["elements"].as_array().unwrap().len(), 1, "{actions}");
+        assert_eq!(actions["elements"][0]["action_id"], "reject");
+        assert!(bound.to_string().contains("--reason"), "{bound}");
     }
 
     #[test]

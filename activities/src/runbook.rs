@@ -19,9 +19,11 @@ use harmony_capabilities::runbook::{
     self, Cell, CellRun, Ended, InputValue, OutcomeLimits, Progress, Runbook, Runner,
 };
 use harmony_incidents::{
-    Command, Refusal,
+    Command, GateStatus, HasStatus, Refusal, Subject,
+    approvals::checkpoint,
     command::GateRequest,
-    log::{GateState, IncidentState, Payload, Text, payload::Kind},
+    judge::DRY_RUN,
+    log::{GateState, IncidentState, Payload, RunbookCellStarted, Text, payload::Kind},
     policy::GateKind,
     ticket::Ticket,
 };
@@ -40,6 +42,8 @@ use crate::{
 
 /// How often a running cell is heard of, and hears whether it is to stop.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+/// Why there is nothing to try.
+const NOTHING_DRY: &str = "a dry run would run nothing: no chosen cell says dryRun=true, and the front matter does not say dryRun: env";
 /// How long a cell may wait for a worker of its pool once its start is on record.
 const TICKET_TIME: Duration = Duration::from_mins(10);
 
@@ -141,6 +145,9 @@ impl Services {
         if (&order.cell, &order.snapshot_sha256) != (&started.cell, &started.snapshot_sha256) {
             return refused(format!("what {} is to run with is another cell's", started.cell));
         }
+        if started.purpose == DRY_RUN {
+            return self.dry_warrant(scope, started, *order, alone).await;
+        }
         let state = self.state(scope).await?;
         let Some(gate) = remediation_gate(&state, scope) else {
             let order = *order;
@@ -151,6 +158,15 @@ impl Services {
         let Some(plan) = plans.iter().find(|plan| plan.name == started.cell) else {
             return refused(format!("gate {} does not cover cell {}", gate.gate_id, started.cell));
         };
+        if plan.manual {
+            return refused(format!("{} is a manual step: a person does it", started.cell));
+        }
+        let passed = |gate: &GateState| gate.is(GateStatus::Approved);
+        let before =
+            checkpoint(&state, scope.workflow_id.as_str(), scope.attempt, &started.purpose, &started.cell);
+        if plan.approve && !before.is_some_and(passed) {
+            return refused(format!("{} needs an approval of its own, and has none", started.cell));
+        }
         let (gate_id, idempotent) = (gate.gate_id.clone(), plan.idempotent);
         if covered.order(plan, order.carried.clone()) != *order {
             return refused(format!("what {} is to run with is not what its gate covers", started.cell));
@@ -161,6 +177,48 @@ impl Services {
             order.snapshot_sha256 = hex::encode(Sha256::digest(source.as_bytes()));
         }
         Ok(Ok(Some(Warrant { gate_id, idempotent, order, source })))
+    }
+
+    /// As a warrant, of a cell of a dry run: nothing but what its plan on record has, and says that a dry run runs.
+    async fn dry_warrant(
+        &self,
+        scope: &Scope,
+        started: &RunbookCellStarted,
+        mut order: CellOrder,
+        alone: bool,
+    ) -> Result<Result<Option<Warrant>, Refusal>, ActivityError> {
+        let refused = |explanation: String| Ok(Err(Refusal::Illegal { explanation }));
+        let entries = self.all_records(scope).await?;
+        let planned =
+            entries.iter().find_map(|entry| match entry.record.payload.as_ref()?.kind.as_ref()? {
+                Kind::RunbookDryRunPlanned(plan)
+                    if (&plan.blueprint, plan.attempt) == (&started.blueprint, started.attempt) =>
+                {
+                    Some(plan)
+                }
+                _ => None,
+            });
+        let covers = planned.and_then(|plan| Some((plan, plan.covers.as_ref()?.text.clone())));
+        let Some((plan, covers)) = covers else {
+            return refused(format!("no dry run was planned: {} does not run", started.cell));
+        };
+        if Sha256::digest(covers.as_bytes()).as_slice() != plan.digest.as_slice() {
+            return refused("what the dry run planned is not in the log any more".to_owned());
+        }
+        let mut covered = covered(&covers)?;
+        let mut plans = covered.cells.iter().chain(&covered.verification);
+        let Some(plan) = plans.find(|plan| plan.name == started.cell && plan.dry_run) else {
+            return refused(format!("a dry run does not run {}", started.cell));
+        };
+        let idempotent = plan.idempotent;
+        if covered.order(plan, order.carried.clone()) != order {
+            return refused(format!("what {} is to run with is not what was planned", started.cell));
+        }
+        let source = alone.then(|| source(std::mem::take(&mut covered.runbook.text), &order.cell));
+        if let Some(source) = &source {
+            order.snapshot_sha256 = hex::encode(Sha256::digest(source.as_bytes()));
+        }
+        Ok(Ok(Some(Warrant { gate_id: String::new(), idempotent, order, source })))
     }
 
     /// The ticket of a cell whose start is on record.
@@ -215,7 +273,7 @@ impl Services {
         command: &mut Command,
     ) -> Result<(), ActivityError> {
         let Command::OpenGate { request } = command else { return Ok(()) };
-        if request.kind == GateKind::UnknownCell && request.covers.is_empty() {
+        if matches!(request.kind, GateKind::UnknownCell | GateKind::ManualStep) && request.covers.is_empty() {
             let state = self.state(scope).await?;
             if let Some(gate) = remediation_gate(&state, scope) {
                 request.covers = self.covers(scope, gate).await?;
@@ -260,12 +318,40 @@ impl Services {
         } else {
             parsed.select(verification, &[]).map_err(in_file)?
         };
-        let (env, secret_env, inputs) =
+        if request.dry_run && !(asked.env.is_empty() && asked.secret_env.is_empty()) {
+            return Err(
+                "a dry run takes the inputs that the runbook declares, and no other variables".to_owned()
+            );
+        }
+        let (mut env, secret_env, inputs) =
             with_inputs(&parsed, asked).map_err(|problem| format!("{}: {problem}", snapshot.path))?;
         self.runbooks.workdir(&asked.workdir).map_err(|error| format!("workdir: {error}"))?;
         let longest = Duration::try_from(asked.timeout).map_err(|_| "timeout: must be above 0".to_owned())?;
-        let plan =
-            |cells: &[Cell]| -> Vec<CellPlan> { cells.iter().map(|cell| plan(cell, longest)).collect() };
+        let is_incident = matches!(scope.stream.subject(), Subject::Incident(_));
+        if request.dry_run {
+            if parsed.inputs.is_empty() && !env.is_empty() {
+                return Err(format!(
+                    "{}: declares no inputs, and a dry run takes no other variables",
+                    snapshot.path
+                ));
+            }
+            env.insert("HARMONY_DRY_RUN".to_owned(), "1".to_owned());
+            if !cells.iter().chain(&checks).any(|cell| parsed.runs_dry(cell)) {
+                return Err(format!("{}: {NOTHING_DRY}", snapshot.path));
+            }
+        }
+        if let Some(gated) =
+            cells.iter().chain(&checks).find(|cell| cell.manual || cell.approve).filter(|_| !is_incident)
+        {
+            return Err(format!(
+                "{}: the cell {:?} waits for somebody, which a release does not: take it out, or name the cells to run",
+                snapshot.path, gated.name
+            ));
+        }
+        let plan = |cells: &[Cell]| -> Vec<CellPlan> {
+            let dry = |cell: &Cell| request.dry_run && parsed.runs_dry(cell);
+            cells.iter().map(|cell| CellPlan { dry_run: dry(cell), ..plan(cell, longest) }).collect()
+        };
         let (cells, verification) = (plan(&cells), plan(&checks));
         let snapshot_sha256 = hex::encode(Sha256::digest(snapshot.text.as_bytes()));
         let mut covers = json!({
@@ -377,10 +463,15 @@ fn with_inputs(
 
 fn plan(cell: &Cell, longest: Duration) -> CellPlan {
     let time = cell.timeout.map_or(longest, |own| own.min(longest));
+    let gated = cell.manual || cell.approve;
     CellPlan {
         name: cell.name.clone(),
         idempotent: cell.idempotent,
         timeout_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        manual: cell.manual,
+        approve: cell.approve,
+        dry_run: false,
+        text: if gated { cell.source.clone() } else { String::new() },
     }
 }
 

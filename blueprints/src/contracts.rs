@@ -457,6 +457,9 @@ pub struct ProposeRequest {
     /// revision 2: they are answered with the whole proposal.
     #[serde(default)]
     pub gate: Option<Box<GateRequest>>,
+    /// Of a dry run, which takes inputs alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// Answer to `runbook.propose`.
@@ -533,6 +536,8 @@ impl Covered {
 const HISTORY_BYTES: u64 = 1_900_000;
 /// What a cell takes of it beside what it is given and answers: its events and records, measured at 3.0 KB.
 const CELL_EVENTS_BYTES: u64 = 3_600;
+/// What a gate before a cell takes: its events and messages, and the output so far that it shows.
+const GATE_EVENTS_BYTES: u64 = 24_000;
 /// What a cell may at least print.
 const CELL_TAIL_BYTES: u64 = 1_024;
 
@@ -545,7 +550,10 @@ impl Covered {
         let given = encoded(serde_json::to_string(&(&self.env, &self.secret_env, &self.workdir)));
         // A cell's source is in the answer that its start gets, and in what its worker is given.
         let sources = 2 * encoded(serde_json::to_string(&self.runbook.text));
-        let fixed = sources + cells * (CELL_EVENTS_BYTES + given);
+        // A gate of its own shows a cell's text: in what asks, in what it covers, and in messages.
+        let gated = self.cells.iter().chain(&self.verification).filter(|cell| cell.has_gate());
+        let gates: u64 = gated.map(|cell| GATE_EVENTS_BYTES + 6 * cell.text.len() as u64).sum();
+        let fixed = sources + gates + cells * (CELL_EVENTS_BYTES + given);
         match HISTORY_BYTES.checked_sub(fixed) {
             Some(room) if room >= cells * CELL_TAIL_BYTES => Ok(room),
             Some(_) | None => Err(format!(
@@ -606,7 +614,7 @@ pub struct CoveredRunbook {
 }
 
 /// One cell that would be run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CellPlan {
     /// Its name.
@@ -615,6 +623,25 @@ pub struct CellPlan {
     pub idempotent: bool,
     /// Its time, in milliseconds.
     pub timeout_ms: u64,
+    /// A person does it and confirms; nothing of it is run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
+    /// Needs an approval of its own before it runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approve: bool,
+    /// Whether a dry run runs it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// What it says, where a gate of its own shows it; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+impl CellPlan {
+    /// Whether a gate of its own is opened for it.
+    pub fn has_gate(&self) -> bool {
+        self.manual || self.approve
+    }
 }
 
 /// `runbook.cell`.
@@ -1119,7 +1146,7 @@ mod tests {
     use super::*;
 
     fn covered(cells: usize, text_bytes: usize, env_bytes: usize) -> Covered {
-        let plan = |number| CellPlan { name: format!("c{number}"), idempotent: false, timeout_ms: 1_000 };
+        let plan = |number| CellPlan { name: format!("c{number}"), timeout_ms: 1_000, ..CellPlan::default() };
         Covered {
             cells: (0..cells).map(plan).collect(),
             env: BTreeMap::from([("A".to_owned(), "x".repeat(env_bytes))]),

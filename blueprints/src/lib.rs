@@ -28,6 +28,8 @@ mod promote;
 mod release;
 mod remediate;
 mod updates;
+mod remediate_dry;
+mod remediate_steps;
 
 pub use act::IncidentAct;
 pub use close_out::CloseOut;

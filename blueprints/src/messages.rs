@@ -90,6 +90,9 @@ pub struct RemediateInput {
     /// Why, for those who decide on it; empty where nobody said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Only what changes nothing, to see what would be done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// A runbook to run.
@@ -466,6 +469,9 @@ pub struct RemediateResult {
     /// What did not work and was not needed.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Whether it only showed what would be done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// What remediate ran.

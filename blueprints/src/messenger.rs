@@ -12,7 +12,6 @@ use harmony_incidents::{
     GateStatus, LinkName,
     command::{GateView, Settled},
     log::Severity,
-    policy::GateKind,
 };
 use jiff::SignedDuration;
 use temporalio_workflow::{
@@ -183,11 +182,7 @@ async fn alarm<W: Blueprint>(
 
 /// Only the first level of an urgent gate of a P1 or P2; the levels above have their own rule.
 fn is_pressing<W: Blueprint>(run: &Run<'_, W>, plan: &Plan, gate: &GateView) -> bool {
-    let urgent = match plan.kind {
-        GateKind::Remediate | GateKind::StatusPage | GateKind::UnknownCell => true,
-        GateKind::CloseOut | GateKind::ArchiveChannel | GateKind::PublishReview => false,
-    };
-    urgent && gate.level == 1 && matches!(severity(run, gate), Severity::P1 | Severity::P2)
+    plan.kind.is_urgent() && gate.level == 1 && matches!(severity(run, gate), Severity::P1 | Severity::P2)
 }
 
 fn severity<W: Blueprint>(run: &Run<'_, W>, gate: &GateView) -> Severity {

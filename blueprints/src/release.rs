@@ -274,8 +274,13 @@ impl<W: Blueprint> Release<'_, '_, W> {
             timeout: crate::messages::default_timeout(),
             workdir: String::new(),
         };
-        let request =
-            ProposeRequest { scope: self.run.at("propose"), runbook, verification: vec![], gate: None };
+        let request = ProposeRequest {
+            scope: self.run.at("propose"),
+            runbook,
+            verification: vec![],
+            gate: None,
+            dry_run: false,
+        };
         match patiently(self.run.ctx, RunbookPropose, &request).await? {
             ProposeReply::Proposal(proposal) => Ok(Ok(proposal)),
             ProposeReply::Asked(_) => wrong("its gate was opened before its plan".to_owned()),

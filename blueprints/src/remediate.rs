@@ -32,6 +32,8 @@ use crate::{
     messages::{
         ApprovalResult, CellReport, RemediateInput, RemediateResult, RemediationReport, RunbookReport, Status,
     },
+    remediate_dry,
+    remediate_steps::{self as steps, Passed},
     revision,
     run::{Begun, Flow, Run, begin, explain, fail, input, patiently},
 };
@@ -49,6 +51,9 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             return end(&run, Status::Refused, Some(reason), ApprovalResult::default(), vec![]).await;
         }
     };
+    if input.dry_run {
+        return Box::pin(remediate_dry::flow(&run, &input)).await;
+    }
     // Before the gate is opened.
     let wakes = gate::wakes(&run);
     let remedy = Remedy::new(&input);
@@ -85,6 +90,9 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     let cells = run_cells(&run, &remedy).await?;
     conclude(&run, &remedy, outcome, cells).await
 }
+
+/// How a manual step ends that somebody did.
+pub(crate) const CONFIRMED: &str = "confirmed";
 
 /// What was asked for, and what is done about it once it is approved.
 pub(crate) struct Remedy<'a> {
@@ -150,8 +158,13 @@ async fn propose<W: Blueprint>(
 ) -> Flow<ProposeReply> {
     let verification = input.verification.as_ref().map(|one| one.cells.clone()).unwrap_or_default();
     let gate = run.follows(revision::REFERENCES).then(|| Box::new(gate::request(run, &plan(run, remedy))));
-    let request =
-        ProposeRequest { scope: run.at("propose"), runbook: input.remediation.clone(), verification, gate };
+    let request = ProposeRequest {
+        scope: run.at("propose"),
+        runbook: input.remediation.clone(),
+        verification,
+        gate,
+        dry_run: false,
+    };
     patiently(run.ctx, RunbookPropose, &request).await
 }
 
@@ -248,8 +261,8 @@ async fn phase<W: Blueprint>(run: &Run<'_, W>, step: &str, phase: Phase) -> Flow
 
 /// A cell that was run, or left out.
 pub(crate) struct Done {
-    report: CellReport,
-    reply: CellReply,
+    pub(crate) report: CellReport,
+    pub(crate) reply: CellReply,
     /// Somebody decided to go on without it.
     skipped: bool,
 }
@@ -278,7 +291,10 @@ pub(crate) async fn run_cells<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_
             phase(run, "verifying", Phase::Verifying).await?;
         }
         for cell in cells {
-            let one = run_cell(run, remedy, cell, purpose, &carried).await?;
+            let one = match steps::pass(run, remedy, cell, purpose, &done).await? {
+                Passed::Run => run_cell(run, remedy, cell, purpose, &carried).await?,
+                Passed::Ended(one) => *one,
+            };
             let passed = one.passed();
             carry(run, remedy, &mut carried, cell, &one.reply);
             done.push(one);
@@ -291,7 +307,7 @@ pub(crate) async fn run_cells<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_
 }
 
 /// Hands on what a cell exported, and takes what it answered off the room that is left.
-fn carry<W: Blueprint>(
+pub(crate) fn carry<W: Blueprint>(
     run: &Run<'_, W>,
     remedy: &Remedy<'_>,
     carried: &mut BTreeMap<String, String>,
@@ -366,7 +382,7 @@ async fn run_cell<W: Blueprint>(
     }
 }
 
-async fn try_cell<W: Blueprint>(
+pub(crate) async fn try_cell<W: Blueprint>(
     run: &Run<'_, W>,
     remedy: &Remedy<'_>,
     cell: &CellPlan,
@@ -416,12 +432,24 @@ async fn try_cell<W: Blueprint>(
         Ok(reply) => (report(cell, purpose, &reply), reply),
         Err(problem) => unfinished(cell, purpose, "unknown", &problem),
     };
+    finish(run, &report, &reply, &step, number).await?;
+    Ok((report, reply))
+}
+
+/// Puts on record how a cell ended, and shows it.
+pub(crate) async fn finish<W: Blueprint>(
+    run: &Run<'_, W>,
+    report: &CellReport,
+    reply: &CellReply,
+    step: &str,
+    number: u32,
+) -> Flow<()> {
     let finished = if report.ended == "unknown" {
         Kind::RunbookCellUnknown(RunbookCellUnknown {
             blueprint: run.scope.blueprint.clone(),
             attempt: run.scope.attempt,
-            cell: cell.name.clone(),
-            purpose: purpose.to_owned(),
+            cell: report.name.clone(),
+            purpose: report.purpose.clone(),
             reason: reply.problem.as_deref().and_then(Text::optional),
             run: number,
         })
@@ -429,8 +457,8 @@ async fn try_cell<W: Blueprint>(
         Kind::RunbookCellFinished(RunbookCellFinished {
             blueprint: run.scope.blueprint.clone(),
             attempt: run.scope.attempt,
-            cell: cell.name.clone(),
-            purpose: purpose.to_owned(),
+            cell: report.name.clone(),
+            purpose: report.purpose.clone(),
             ended: report.ended.clone(),
             exit_code: report.exit_code.unwrap_or_default(),
             success: report.success,
@@ -446,9 +474,9 @@ async fn try_cell<W: Blueprint>(
     let failure = reply.problem.clone().unwrap_or_else(|| report.ended.clone());
     run.ctx.state_mut(|workflow| {
         let outcome = if report.success { Ok(&shown) } else { Err(failure.as_str()) };
-        workflow.desk_mut().step_ended(&step, capability::RUNBOOK, outcome);
+        workflow.desk_mut().step_ended(step, capability::RUNBOOK, outcome);
     });
-    Ok((report, reply))
+    Ok(())
 }
 
 /// A cell that is left out; the log has it already.
@@ -514,7 +542,12 @@ fn report(cell: &CellPlan, purpose: &str, reply: &CellReply) -> CellReport {
     }
 }
 
-fn unfinished(cell: &CellPlan, purpose: &str, ended: &str, problem: &str) -> (CellReport, CellReply) {
+pub(crate) fn unfinished(
+    cell: &CellPlan,
+    purpose: &str,
+    ended: &str,
+    problem: &str,
+) -> (CellReport, CellReply) {
     let reply = CellReply::silent(ended, problem);
     (report(cell, purpose, &reply), reply)
 }
@@ -580,8 +613,9 @@ pub(crate) fn first_failure(cells: &[Done]) -> Option<String> {
     cells.iter().find(|one| !one.passed()).map(describe)
 }
 
-fn describe(Done { report, reply, .. }: &Done) -> String {
+pub(crate) fn describe(Done { report, reply, .. }: &Done) -> String {
     let how = match (report.success, report.exit_code) {
+        (true, _) if report.ended == CONFIRMED => "confirmed".to_owned(),
         (true, _) => "succeeded".to_owned(),
         (false, Some(code)) => format!("exited with {code}"),
         (false, None) => reply.problem.clone().unwrap_or_else(|| report.ended.clone()),
@@ -624,6 +658,7 @@ async fn end<W: Blueprint>(
             runbook: RunbookReport { success: status == Status::Completed, cells, message },
         },
         warnings: run.warnings(),
+        dry_run: false,
     };
     run.complete(status, reason.as_deref(), &result).await
 }

@@ -6,10 +6,13 @@
 //! patch marker. `candidate.promote` has no revisions.
 
 /// The newest revision: what a run that begins now follows.
-pub const LATEST: u32 = REFERENCES;
+pub const LATEST: u32 = STEPS;
 
 /// What was decided is told beside what follows from it, and pages end without delaying a decision.
 pub(crate) const TOLD_BESIDE: u32 = 1;
 
 /// What a remediation covers stands on record alone: proposing it opens its gate, and a cell is given its own source.
 pub(crate) const REFERENCES: u32 = 2;
+
+/// Manual steps and checkpoints: cells with a gate of their own.
+pub(crate) const STEPS: u32 = 3;

@@ -211,6 +211,10 @@ fn done(kind: &Kind) -> Done {
             metadata["exitCode"] = p.exit_code.into();
             here("cell.finish", metadata)
         }
+        Kind::RunbookDryRunPlanned(p) => here(
+            "runbook.dry-run",
+            json!({ "blueprint": p.blueprint, "attempt": p.attempt, "cells": p.cells, "leftOut": p.left_out }),
+        ),
         Kind::RunbookCellUnknown(p) => here("cell.unknown", cell(&p.blueprint, p.attempt, &p.cell, p.run)),
         Kind::CandidateDecided(p) => of(
             "candidate.decide",

@@ -100,6 +100,7 @@ pub fn touched(record: &Record) -> Touched {
         | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)
         | Kind::RunbookCellUnknown(_)
+        | Kind::RunbookDryRunPlanned(_)
         | Kind::PostMortemRendered(_)
         | Kind::PostMortemPublished(_)
         | Kind::CandidateDecided(_) => Touched::default(),
@@ -311,7 +312,8 @@ fn apply(state: &mut ServiceState, record: &Record, kind: &Kind) {
         | Kind::ApprovalReplanned(_)
         | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)
-        | Kind::RunbookCellUnknown(_) => {
+        | Kind::RunbookCellUnknown(_)
+        | Kind::RunbookDryRunPlanned(_) => {
             let flow = state.flow.take();
             let flow = flow.unwrap_or_else(|| flow_before(&record.org, record.subject.clone()));
             state.flow = Some(incident_fold::fold(flow, record));

@@ -4,7 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use axum::response::Response;
+use axum::{
+    Json,
+    body::to_bytes,
+    response::{IntoResponse, Response},
+};
 use harmony_blueprints::messages::{
     CloseOutInput, PageTarget, PostMortemInput, RemediateInput, VerificationInput, read,
 };
@@ -19,7 +23,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    AskedRunbook, CatalogInput,
+    AskedRunbook, CatalogInput, CheckedRunbook,
     call::{Call, line, required},
     catalog,
     error::ApiError,
@@ -54,6 +58,9 @@ pub(crate) struct RemediateBody {
     /// Why, for those who decide on it.
     #[serde(default)]
     reason: String,
+    /// Run only what changes nothing, without a gate, and answer with what would be run.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// `POST …/remediate`
@@ -70,9 +77,15 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
         verify: &body.verify,
         inputs: &body.inputs,
         env: &body.env,
+        dry_run: body.dry_run,
     };
-    let known = call.app.doors.runbooks.check(&asked).map_err(ApiError::Invalid)?;
-    catalog_knows(&call, &known).await?;
+    let checked = call.app.doors.runbooks.check(&asked).map_err(ApiError::Invalid)?;
+    catalog_knows(&call, &checked.of_catalog).await?;
+    if body.dry_run && !body.secret_env.is_empty() {
+        return Err(ApiError::Invalid(
+            "secretEnv: a dry run takes the secrets that the runbook declares".to_owned(),
+        ));
+    }
     let mut own = json!({
         "remediation": {
             "kind": "runbook",
@@ -84,6 +97,7 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
             "workdir": body.workdir,
         },
         "reason": line("reason", &body.reason)?,
+        "dryRun": body.dry_run,
     });
     if let Some(timeout) = body.timeout.filter(|timeout| !timeout.is_null()) {
         own["remediation"]["timeout"] = timeout;
@@ -94,7 +108,22 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
     // Read with the blueprint's own eyes, so that a bad time-out is told here and not by a failed run.
     let input: RemediateInput = read(own)
         .map_err(|error| ApiError::Invalid(error.trim_start_matches("input.remediation.").to_owned()))?;
-    start_with(&call, &incident, &state, WorkflowType::Remediate, None, &input).await
+    let started = start_with(&call, &incident, &state, WorkflowType::Remediate, None, &input).await?;
+    if input.dry_run { with_plan(started, &checked).await } else { Ok(started) }
+}
+
+/// The answer to a start, with what would be run.
+async fn with_plan(started: Response, checked: &CheckedRunbook) -> Result<Response, ApiError> {
+    let status = started.status();
+    let bytes = to_bytes(started.into_body(), crate::BODY_LIMIT_BYTES).await.unwrap_or_default();
+    let mut body: Value =
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::Malformed(error.to_string()))?;
+    let cell = |(name, verifies, runs): &(String, bool, bool)| json!({ "cell": name, "verifies": verifies, "runs": runs });
+    body["dryRun"] = json!({
+        "inputs": checked.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "cells": checked.cells.iter().map(cell).collect::<Vec<_>>(),
+    });
+    Ok((status, Json(body)).into_response())
 }
 
 /// Whether the services and releases that inputs name are in the catalog.

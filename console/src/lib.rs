@@ -142,7 +142,7 @@ pub struct Webhooks {
 /// Looks at a runbook before a remediation is started with it.
 pub trait Runbooks: Send + Sync {
     /// Whether the runbook is there with these cells and takes these inputs, and if not, why.
-    fn check(&self, asked: &AskedRunbook<'_>) -> Result<Vec<CatalogInput>, String>;
+    fn check(&self, asked: &AskedRunbook<'_>) -> Result<CheckedRunbook, String>;
 
     /// Paths of all runbooks, sorted.
     fn list(&self) -> Vec<String>;
@@ -166,6 +166,19 @@ pub struct AskedRunbook<'a> {
     pub inputs: &'a BTreeMap<String, String>,
     /// Other variables.
     pub env: &'a BTreeMap<String, String>,
+    /// To see what it would do.
+    pub dry_run: bool,
+}
+
+/// What would be run of a runbook that can be proposed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckedRunbook {
+    /// Inputs whose values the catalog must know.
+    pub of_catalog: Vec<CatalogInput>,
+    /// Name and value of each input.
+    pub inputs: Vec<(String, String)>,
+    /// In order: a cell's name, whether it checks, and whether it would be run.
+    pub cells: Vec<(String, bool, bool)>,
 }
 
 /// An input whose value the catalog must know.
@@ -190,6 +203,8 @@ pub struct Contents {
     pub inputs: Vec<InputField>,
     /// Why each cell that cannot run cannot.
     pub refused: Vec<String>,
+    /// Whether a dry run would run any cell.
+    pub runs_dry: bool,
 }
 
 /// An input of a runbook, as a form asks for it.

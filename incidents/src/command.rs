@@ -410,6 +410,7 @@ impl Command {
                         | Kind::RunbookCellStarted(_)
                         | Kind::RunbookCellFinished(_)
                         | Kind::RunbookCellUnknown(_)
+                        | Kind::RunbookDryRunPlanned(_)
                 )
             ),
             Self::Declare { .. }
@@ -538,6 +539,9 @@ pub struct GateView {
     /// Whether `skipped` is an answer to it, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skippable: bool,
+    /// Whether an approval says what was done: a manual step is confirmed, not allowed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_note: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]

@@ -481,6 +481,11 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
                 state.duties_done.sort();
             }
         }
+        Kind::RunbookDryRunPlanned(p) => {
+            if let Some(run) = running(state, &p.blueprint, p.attempt) {
+                run.dry_run.clone_from(&p.digest);
+            }
+        }
         Kind::RecordRedacted(_)
         | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)

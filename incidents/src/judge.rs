@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use harmony_protos::log::{
-    ApprovalCancelled, CandidateDecided, GateState, IncidentCreated, IncidentResolved,
+    ApprovalCancelled, BlueprintState, CandidateDecided, GateState, IncidentCreated, IncidentResolved,
     IncidentSeverityChanged, IncidentState, IncidentStatusChanged, Payload, Phase, PhaseChanged,
-    RecordRedacted, Relation, ResolutionType, ResponderAssigned, RunbookCellStarted, Severity, State,
-    StepFailed, Text, payload::Kind,
+    RecordRedacted, Relation, ResolutionType, ResponderAssigned, RunbookCellStarted, RunbookDryRunPlanned,
+    Severity, State, StepFailed, Text, payload::Kind,
 };
 
 use crate::{
@@ -496,6 +496,7 @@ fn record(
             leading::check_priority(&p.priority)?;
         }
         Kind::RunbookCellStarted(p) => cell_may_start(state, p, context, rules)?,
+        Kind::RunbookDryRunPlanned(p) => dry_run_may_begin(state, p, context)?,
         Kind::ResponderAssigned(p) => {
             required("the role", &p.role)?;
             required("the principal", &p.principal)?;
@@ -573,6 +574,27 @@ fn empowers(
     })
 }
 
+/// A dry run is planned by a run of this incident that has asked for no gate.
+fn dry_run_may_begin(
+    state: &IncidentState,
+    plan: &RunbookDryRunPlanned,
+    context: &Context,
+) -> Result<(), Refusal> {
+    let workflow_id = &context.cause.workflow_id;
+    let ours = |run: &&BlueprintState| {
+        (&run.blueprint, run.attempt, &run.workflow_id) == (&plan.blueprint, plan.attempt, workflow_id)
+    };
+    let gated = |gate: &GateState| gate.workflow_id == *workflow_id && gate.attempt == plan.attempt;
+    if state.blueprints.iter().find(ours).is_none() || state.gates.iter().any(gated) {
+        let explanation = "a dry run is a run of its own, without a gate".to_owned();
+        return Err(Refusal::Illegal { explanation });
+    }
+    if plan.digest.len() != 32 {
+        return Err(Refusal::Invalid { explanation: "a dry run's digest is a SHA-256".to_owned() });
+    }
+    Ok(())
+}
+
 /// A cell starts only while its incident goes on, and once the gate of its own attempt was approved; again, only once
 /// the gate that asked about this very cell was. No gate is needed where the policy has none.
 fn cell_may_start(
@@ -588,6 +610,17 @@ fn cell_may_start(
             state.state().as_str_name(),
             cell.cell
         ));
+    }
+    if cell.purpose == DRY_RUN {
+        let planned = |run: &&BlueprintState| {
+            (&run.blueprint, run.attempt, &run.workflow_id)
+                == (&cell.blueprint, cell.attempt, &context.cause.workflow_id)
+                && !run.dry_run.is_empty()
+        };
+        return match state.blueprints.iter().find(planned) {
+            Some(_) => Ok(()),
+            None => illegal(format!("no dry run was planned: {} does not run", cell.cell)),
+        };
     }
     let asked = |kind: GateKind, step: Option<&str>| {
         let ours = |gate: &&GateState| {
@@ -613,8 +646,17 @@ fn cell_may_start(
     if cell.run > 1 {
         asked(GateKind::UnknownCell, Some(&format!("unknown/{}/{}", cell.purpose, cell.cell)))?;
     }
-    Ok(())
+    // Whether it needs a checkpoint only what the gate covers says; where there is one, it must have been passed.
+    match approvals::checkpoint(state, &context.cause.workflow_id, cell.attempt, &cell.purpose, &cell.cell) {
+        Some(gate) if !gate.is(GateStatus::Approved) => {
+            illegal(format!("checkpoint {} is {}: {} does not run", gate.gate_id, gate.status, cell.cell))
+        }
+        _ => Ok(()),
+    }
 }
+
+/// The purpose of cells that are run to see what they would do.
+pub const DRY_RUN: &str = "dry-run";
 
 fn has_succeeded(state: &IncidentState, failed: &StepFailed) -> bool {
     state

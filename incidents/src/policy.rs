@@ -59,6 +59,10 @@ pub enum GateKind {
     StatusPage,
     /// A cell of which nobody knows whether it ran. Urgent.
     UnknownCell,
+    /// A step of a runbook that a person does and confirms. Urgent.
+    ManualStep,
+    /// A cell that needs an approval of its own. Urgent.
+    Checkpoint,
     /// Closing out. Routine.
     CloseOut,
     /// Archiving the channel. Routine.
@@ -68,10 +72,12 @@ pub enum GateKind {
 }
 
 impl GateKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Remediate,
         Self::StatusPage,
         Self::UnknownCell,
+        Self::ManualStep,
+        Self::Checkpoint,
         Self::CloseOut,
         Self::ArchiveChannel,
         Self::PublishReview,
@@ -83,9 +89,22 @@ impl GateKind {
             Self::Remediate => "remediate",
             Self::StatusPage => "status-page",
             Self::UnknownCell => "unknown-cell",
+            Self::ManualStep => "manual-step",
+            Self::Checkpoint => "checkpoint",
             Self::CloseOut => "close-out",
             Self::ArchiveChannel => "archive-channel",
             Self::PublishReview => "publish-review",
+        }
+    }
+
+    /// Whether it is about running a runbook or telling the public: answered within minutes, and pointless once the
+    /// incident is over.
+    pub fn is_urgent(self) -> bool {
+        match self {
+            Self::Remediate | Self::StatusPage | Self::UnknownCell | Self::ManualStep | Self::Checkpoint => {
+                true
+            }
+            Self::CloseOut | Self::ArchiveChannel | Self::PublishReview => false,
         }
     }
 
@@ -462,7 +481,11 @@ impl Policy {
     /// The levels of a gate; a P1 has only its first while the flag `incident.auto-escalate-p1` is off.
     pub fn levels(&self, kind: GateKind, severity: Severity, auto_escalate_p1: bool) -> Vec<log::Level> {
         let table = match kind {
-            GateKind::Remediate | GateKind::StatusPage | GateKind::UnknownCell => &self.urgent,
+            GateKind::Remediate
+            | GateKind::StatusPage
+            | GateKind::UnknownCell
+            | GateKind::ManualStep
+            | GateKind::Checkpoint => &self.urgent,
             GateKind::CloseOut => &self.close_out,
             GateKind::ArchiveChannel | GateKind::PublishReview => &self.review,
         };
@@ -484,6 +507,8 @@ impl Policy {
         match kind {
             GateKind::Remediate
             | GateKind::UnknownCell
+            | GateKind::ManualStep
+            | GateKind::Checkpoint
             | GateKind::ArchiveChannel
             | GateKind::PublishReview => true,
             GateKind::StatusPage => starter <= Authority::AutoEngine || named(&self.status_page_gate),

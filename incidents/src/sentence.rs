@@ -91,12 +91,20 @@ pub fn of(kind: &Kind) -> String {
         Kind::ApprovalCancelled(p) => format!("approval cancelled: {}", shown(&p.reason)),
         Kind::RunbookCellStarted(p) => format!("cell {} started ({})", p.cell, p.purpose),
         Kind::RunbookCellFinished(p) => {
-            let how =
-                if p.success { "succeeded".to_owned() } else { format!("{} ({})", p.ended, p.exit_code) };
+            let how = if p.success && p.ended == "confirmed" {
+                "confirmed".to_owned()
+            } else if p.success {
+                "succeeded".to_owned()
+            } else {
+                format!("{} ({})", p.ended, p.exit_code)
+            };
             format!("cell {} {how}", p.cell)
         }
         Kind::RunbookCellUnknown(p) => {
             format!("cell {}: nobody knows whether it ran: {}", p.cell, shown(&p.reason))
+        }
+        Kind::RunbookDryRunPlanned(p) => {
+            format!("dry run of {} cells planned, {} of them left out", p.cells.len(), p.left_out.len())
         }
         Kind::PostMortemRendered(p) => format!("review rendered up to record {}", p.upto_seq),
         Kind::PostMortemPublished(p) => format!("review published: {}", p.url),

@@ -237,6 +237,21 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
             harmony(Weight::Milestone, because(format!("cancelled {what}"), p.reason.as_ref()))
         }
         Kind::RunbookCellStarted(p) => harmony(Weight::Detail, format!("started the cell {}", p.cell)),
+        Kind::RunbookCellFinished(p) if p.ended == "confirmed" => {
+            harmony(Weight::Detail, format!("took the step {} as done", p.cell))
+        }
+        Kind::RunbookCellFinished(p) if p.success && p.purpose == "dry-run" => {
+            harmony(Weight::Milestone, format!("ran the cell {} dry: it succeeded", p.cell))
+        }
+        Kind::RunbookDryRunPlanned(p) => harmony(
+            Weight::Milestone,
+            match p.left_out.as_slice() {
+                [] => format!("began a dry run of {}", p.cells.join(", ")),
+                left_out => {
+                    format!("began a dry run of {}, without {}", p.cells.join(", "), left_out.join(", "))
+                }
+            },
+        ),
         Kind::RunbookCellFinished(p) if p.success => {
             harmony(Weight::Milestone, format!("ran the cell {}: it succeeded", p.cell))
         }

@@ -40,6 +40,7 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::RunbookCellStarted(_) => "RUNBOOK_CELL_STARTED",
         Kind::RunbookCellFinished(_) => "RUNBOOK_CELL_FINISHED",
         Kind::RunbookCellUnknown(_) => "RUNBOOK_CELL_UNKNOWN",
+        Kind::RunbookDryRunPlanned(_) => "RUNBOOK_DRY_RUN_PLANNED",
         Kind::PostMortemRendered(_) => "POST_MORTEM_RENDERED",
         Kind::PostMortemPublished(_) => "POST_MORTEM_PUBLISHED",
         Kind::CandidateDecided(_) => "CANDIDATE_DECIDED",

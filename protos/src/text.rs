@@ -108,6 +108,7 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         Kind::ApprovalCancelled(p) => fields([("reason", &mut p.reason)]),
         Kind::RunbookCellFinished(p) => fields([("stdout", &mut p.stdout), ("stderr", &mut p.stderr)]),
         Kind::RunbookCellUnknown(p) => fields([("reason", &mut p.reason)]),
+        Kind::RunbookDryRunPlanned(p) => fields([("covers", &mut p.covers)]),
         Kind::PostMortemRendered(p) => fields([("page", &mut p.page)]),
         Kind::CandidateDecided(p) => fields([("trace", &mut p.trace)]),
         Kind::ServiceRetired(p) => fields([("reason", &mut p.reason)]),

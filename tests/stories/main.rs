@@ -36,6 +36,7 @@ mod redaction;
 mod releases;
 mod remediate;
 mod rotation;
+mod runbook_steps;
 mod secrets;
 #[path = "../../eventlog/tests/support/postgres.rs"]
 mod server_process;

@@ -42,7 +42,7 @@ const SETTINGS: [&str; 8] = [
     "TEMPORAL_",
 ];
 /// What begins a record kind's name, and is no setting's.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "APPROVAL_",
     "BLUEPRINT_",
     "CANDIDATE_",
@@ -53,6 +53,7 @@ const KINDS: [&str; 12] = [
     "RELEASE_",
     "RESPONDER_",
     "RUNBOOK_CELL_",
+    "RUNBOOK_DRY_RUN_",
     "RUN_",
     "STEP_",
 ];

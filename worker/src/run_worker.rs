@@ -125,7 +125,10 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             runbooks: config.runbook_root()?,
             tickets: config.ticket_verifier()?,
             secrets: config.settings.get("HARMONY_RUNBOOK_SECRETS").map(PathBuf::from),
-            allow_env: Vec::new(),
+            // Where `kubectl` finds its cluster; no secret is among them.
+            allow_env: ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"]
+                .map(str::to_owned)
+                .to_vec(),
         };
         let options = WorkerOptions::new(RUNBOOKS_QUEUE)
             .register_activities(RunbookActivities::new(services))

@@ -3,35 +3,59 @@
 use std::collections::BTreeMap;
 
 use harmony_capabilities::runbook::{self, InputKind, RunbookRoot};
-use harmony_console::{AskedRunbook, CatalogInput, Cell, Contents, InputField, Runbooks};
+use harmony_console::{AskedRunbook, CatalogInput, Cell, CheckedRunbook, Contents, InputField, Runbooks};
 
 /// The runbooks of one folder.
 pub(crate) struct RunbookCatalog(pub(crate) RunbookRoot);
 
 impl Runbooks for RunbookCatalog {
-    fn check(&self, asked: &AskedRunbook<'_>) -> Result<Vec<CatalogInput>, String> {
+    fn check(&self, asked: &AskedRunbook<'_>) -> Result<CheckedRunbook, String> {
         let path = asked.path;
         let snapshot = self.0.load(path).map_err(|error| error.to_string())?;
-        let parsed = runbook::parse(&snapshot.text).map_err(|error| format!("{path}: {error}"))?;
-        let selected =
-            parsed.select(asked.cells, asked.verify).map_err(|error| format!("{path}: {error}"))?;
-        if selected.is_empty() {
+        let in_file = |error: runbook::ParseError| format!("{path}: {error}");
+        let parsed = runbook::parse(&snapshot.text).map_err(in_file)?;
+        let cells = parsed.select(asked.cells, asked.verify).map_err(in_file)?;
+        if cells.is_empty() {
             return Err(format!("{path}: there is no cell to run"));
         }
+        let checks = match asked.verify {
+            [] => Vec::new(),
+            names => parsed.select(names, &[]).map_err(in_file)?,
+        };
         let declared = |name: &String| parsed.inputs.iter().any(|input| input.name == *name);
+        if asked.dry_run {
+            if let Some(name) = asked.env.keys().chain(asked.inputs.keys()).find(|name| !declared(name)) {
+                return Err(format!(
+                    "{name}: a dry run takes the inputs that the runbook declares, and no other variables"
+                ));
+            }
+            if !cells.iter().chain(&checks).any(|cell| parsed.runs_dry(cell)) {
+                return Err(format!(
+                    "{path}: a dry run would run nothing: mark cells that change nothing dryRun=true, or say dryRun: env \
+                     in the front matter where every cell obeys HARMONY_DRY_RUN"
+                ));
+            }
+        }
         let mut given: BTreeMap<String, String> = asked.env.clone();
         given.retain(|name, _| declared(name));
         given.extend(asked.inputs.clone());
-        let inputs = parsed.inputs(&given)?;
-        let of_catalog =
-            inputs.values.into_iter().filter(|input| matches!(input.kind, "service" | "release"));
-        Ok(of_catalog
-            .map(|input| CatalogInput {
-                is_service: input.kind == "service",
-                name: input.name,
-                id: input.value,
-            })
-            .collect())
+        let inputs = parsed.inputs(&given)?.values;
+        let runs = |cell: &runbook::Cell| !asked.dry_run || parsed.runs_dry(cell);
+        let of = |verifies: bool| move |cell: runbook::Cell| (runs(&cell), cell.name, verifies);
+        let planned = cells.into_iter().map(of(false)).chain(checks.into_iter().map(of(true)));
+        Ok(CheckedRunbook {
+            of_catalog: inputs
+                .iter()
+                .filter(|input| matches!(input.kind, "service" | "release"))
+                .map(|input| CatalogInput {
+                    name: input.name.clone(),
+                    is_service: input.kind == "service",
+                    id: input.value.clone(),
+                })
+                .collect(),
+            cells: planned.map(|(runs, name, verifies)| (name, verifies, runs)).collect(),
+            inputs: inputs.into_iter().map(|input| (input.name, input.value)).collect(),
+        })
     }
 
     fn list(&self) -> Vec<String> {
@@ -72,6 +96,7 @@ impl Runbooks for RunbookCatalog {
             secret: one.secret,
         };
         Ok(Contents {
+            runs_dry: parsed.cells.iter().any(|cell| parsed.runs_dry(cell)),
             title: parsed.title.unwrap_or_default(),
             cells: parsed.cells.into_iter().map(cell).collect(),
             inputs: parsed.inputs.into_iter().map(input).collect(),

@@ -16,8 +16,13 @@ use sha2::{Digest, Sha256};
 
 use crate::{config::Config, keys};
 
-const RUNBOOKS: [(&str, &str); 3] = [
+const RUNBOOKS: [(&str, &str); 8] = [
     ("drain-node.md", include_str!("../../runbooks/drain-node.md")),
+    ("kubernetes/drain.md", include_str!("../../runbooks/kubernetes/drain.md")),
+    ("kubernetes/failover.md", include_str!("../../runbooks/kubernetes/failover.md")),
+    ("kubernetes/restart.md", include_str!("../../runbooks/kubernetes/restart.md")),
+    ("kubernetes/rollback.md", include_str!("../../runbooks/kubernetes/rollback.md")),
+    ("kubernetes/scale.md", include_str!("../../runbooks/kubernetes/scale.md")),
     ("restart-service.md", include_str!("../../runbooks/restart-service.md")),
     ("rollback-deployment.md", include_str!("../../runbooks/rollback-deployment.md")),
 ];
@@ -77,8 +82,8 @@ break_glass = true
 # Those who may decide are reminded once a level, at half its time.
 remind = true
 
-# How many must approve, by gate: remediate, status-page, unknown-cell, close-out, archive-channel, publish-review. One
-# rejection rejects all the same.
+# How many must approve, by gate: remediate, status-page, unknown-cell, manual-step, checkpoint, close-out,
+# archive-channel, publish-review. One rejection rejects all the same.
 #
 # [quorum]
 # remediate = 2
@@ -129,7 +134,8 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
     }
     let runbooks = config.in_data_dir("runbooks");
     if !runbooks.exists() {
-        fs::create_dir(&runbooks).with_context(|| format!("cannot make {}", runbooks.display()))?;
+        let folder = runbooks.join("kubernetes");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for (name, text) in RUNBOOKS {
             write(&runbooks.join(name), text, &mut written)?;
         }
@@ -259,6 +265,7 @@ mod tests {
         for (name, text) in RUNBOOKS {
             let runbook = harmony_capabilities::runbook::parse(text).unwrap();
             assert!(runbook.cell("postcheck").is_some(), "{name}");
+            assert!(runbook.refused.is_empty() && runbook.warnings.is_empty(), "{name}");
         }
     }
 
@@ -270,7 +277,7 @@ mod tests {
         let settings = crate::settings::Settings::collect(&flags, &|_| None, None);
         let config = Config::new(settings).unwrap();
         let first = write_missing(&config).unwrap();
-        assert_eq!(first.files.len(), 10);
+        assert_eq!(first.files.len(), 15);
         // Everybody has a token of their own, and it is theirs.
         let directory = fs::read_to_string(config.in_data_dir("directory.toml")).unwrap();
         let directory = Directory::parse(&directory).unwrap();
@@ -288,6 +295,6 @@ mod tests {
         let second = write_missing(&config).unwrap();
         assert!(second.files.is_empty());
         assert!(config.governance(crate::flags::FlagService::defaults()).is_ok());
-        assert_eq!(config.runbook_root().unwrap().list().unwrap().len(), 3);
+        assert_eq!(config.runbook_root().unwrap().list().unwrap().len(), 8);
     }
 }

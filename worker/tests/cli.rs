@@ -253,7 +253,7 @@ fn runbooks_are_begun_and_tried_on_this_machine() {
     let books = home.path().join(".harmony/runbooks");
     fs::create_dir_all(&books).unwrap();
     let say = |line: &[&str]| {
-        let output = harmony(home.path()).args(line).stdin(std::process::Stdio::null()).output().unwrap();
+        let output = harmony(home.path()).args(line).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };

@@ -9,6 +9,7 @@ mod conflicts;
 mod failures;
 mod lost_answers;
 mod releases;
+mod samples;
 mod world;
 
 #[path = "../support/control_plane/mod.rs"]

@@ -23,12 +23,13 @@ use super::{
 use crate::{auth::Caller, call::SignedIn, error::ApiError};
 
 /// Fields that are yes or no.
-const YES_OR_NO: [&str; 11] = [
+const YES_OR_NO: [&str; 12] = [
     "archiveChannel",
     "breakGlass",
     "clear",
     "done",
     "drill",
+    "dryRun",
     "emergencyOverride",
     "escalate",
     "private",

@@ -31,6 +31,8 @@ pub(crate) struct GateCard {
     pub(crate) reject_label: &'static str,
     /// Whether this reader may go on without what it asks about.
     pub(crate) may_skip: bool,
+    /// Whether an approval says what was done.
+    pub(crate) needs_note: bool,
     pub(crate) title: String,
     pub(crate) severity: &'static str,
     pub(crate) blueprint: String,
@@ -61,10 +63,11 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
     let org = &visit.caller.org;
     let offered = approvals::offered(state, gate, &visit.caller.principal, visit.caller.rules());
     let view = approvals::view(gate);
-    let (approve_label, reject_label) = if gate.kind == GateKind::UnknownCell.name() {
-        ("Run it again", "Abort the remediation")
-    } else {
-        ("Approve", "Reject")
+    let (approve_label, reject_label) = match GateKind::named(&gate.kind) {
+        Some(GateKind::UnknownCell) => ("Run it again", "Abort the remediation"),
+        Some(GateKind::ManualStep) => ("It is done", "It cannot be done"),
+        Some(GateKind::Checkpoint) => ("Run this cell", "Stop here"),
+        _ => ("Approve", "Reject"),
     };
     GateCard {
         incident_address: match state.incident.strip_prefix("svc/") {
@@ -74,6 +77,7 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
         approve_label,
         reject_label,
         may_skip: offered.skip,
+        needs_note: view.needs_note,
         address: format!("/orgs/{org}/approvals/{}", encoded(&gate.gate_id)),
         anchor: gate.gate_id.replace(|one: char| !one.is_ascii_alphanumeric(), "-"),
         incident: state.incident.clone(),

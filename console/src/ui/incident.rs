@@ -422,6 +422,8 @@ struct Chosen {
     cells: Vec<Choice>,
     /// Why each cell that cannot run cannot.
     refused: Vec<String>,
+    /// Whether a dry run would run any cell.
+    runs_dry: bool,
     text: String,
 }
 
@@ -465,6 +467,7 @@ fn choose(visit: &Visit, path: &str) -> Chosen {
             inputs: contents.inputs,
             cells: contents.cells.into_iter().map(choice).collect(),
             refused: contents.refused,
+            runs_dry: contents.runs_dry,
             text,
         },
     }

@@ -29,6 +29,7 @@ use super::{
     delivery::{self, ServiceFigure},
     form::encoded,
     html,
+    runbooks::{self, RunbookFigure},
     visit::{Frame, Visit},
     words,
 };
@@ -58,6 +59,8 @@ pub(crate) struct Figures {
     months: Vec<(String, Vec<Figure>)>,
     /// How changes go, service by service.
     services: Vec<ServiceFigure>,
+    /// How runbooks did.
+    runbooks: Vec<RunbookFigure>,
 }
 
 /// Counts and times of some incidents.
@@ -241,6 +244,7 @@ fn view(figures: &Figures) -> Value {
         "countedAt": figures.counted_at,
         "bySeverity": rows(&figures.rows),
         "months": months,
+        "byRunbook": figures.runbooks.iter().map(RunbookFigure::view).collect::<Vec<_>>(),
         "byService": figures.services.iter().map(ServiceFigure::view).collect::<Vec<_>>(),
     })
 }
@@ -277,7 +281,13 @@ fn sum(all: &[IncidentState], counted_at: Timestamp) -> Figures {
         rows,
         months: months.into_iter().skip(skip).collect(),
         services: Vec::new(),
+        runbooks: runbooks::count(all),
     }
+}
+
+/// How runbooks did; `None` where that is still being counted.
+pub(crate) async fn runbooks(app: &App, org: &OrgId) -> Result<Option<Vec<RunbookFigure>>, ApiError> {
+    Ok(figures(app, org, PATIENCE).await?.map(|figures| figures.runbooks.clone()))
 }
 
 fn is_open(state: &IncidentState) -> bool {
@@ -301,6 +311,7 @@ struct InsightsPage {
     counts: Plot,
     times: Vec<(&'static str, Plot)>,
     services: Vec<ServiceRow>,
+    runbooks: Vec<RunbookFigure>,
     days: i64,
     width: f64,
     height: f64,
@@ -378,6 +389,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
                 missed: one.breaches,
             })
             .collect(),
+        runbooks: figures.runbooks.clone(),
         counts: counts(&figures),
         times: vec![
             time("Median time to acknowledge", |one| &one.acknowledge),

@@ -26,6 +26,7 @@ mod log;
 mod markdown;
 mod offers;
 mod review;
+mod runbooks;
 pub(crate) mod session;
 mod sign_in;
 mod single_sign_on;
@@ -89,6 +90,7 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/log", get(log::page).post(log::verify))
         .route("/releases/{id}", get(catalog::release::page))
         .route("/releases/{id}/do/{action}", post(catalog::release::act))
+        .route("/runbooks", get(runbooks::page))
         .route("/services", get(catalog::services::page))
         .route("/services/{id}", get(catalog::service::page));
     Router::new()

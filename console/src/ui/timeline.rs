@@ -157,7 +157,10 @@ fn group(kind: &Kind) -> &'static str {
         | Kind::ApprovalEscalated(_)
         | Kind::ApprovalCancelled(_)
         | Kind::ApprovalReplanned(_) => "approvals",
-        Kind::RunbookCellStarted(_) | Kind::RunbookCellFinished(_) | Kind::RunbookCellUnknown(_) => "runbook",
+        Kind::RunbookCellStarted(_)
+        | Kind::RunbookCellFinished(_)
+        | Kind::RunbookCellUnknown(_)
+        | Kind::RunbookDryRunPlanned(_) => "runbook",
         Kind::ReviewSectionWritten(_)
         | Kind::ActionItemAdded(_)
         | Kind::PostMortemRendered(_)

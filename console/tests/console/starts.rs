@@ -44,6 +44,26 @@ async fn remediation_is_started_with_an_attested_input() {
 }
 
 #[tokio::test]
+async fn dry_run_is_started_without_a_gate_and_answers_with_what_it_would_run() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    world.outbox().await;
+    let path = format!("incidents/{id}/remediate");
+    let body = json!({ "runbook": "rollback.md", "dryRun": true });
+    let answer = world.post("operator", &path, body).await.ok(202);
+    let cells = json!([
+        { "cell": "rollback", "verifies": false, "runs": false },
+        { "cell": "postcheck", "verifies": true, "runs": true },
+    ]);
+    assert_eq!(answer["dryRun"], json!({ "inputs": {}, "cells": cells }));
+    let outbox = world.outbox().await;
+    assert_eq!(outbox[0].item.payload["input"]["dryRun"], true);
+    let secret = json!({ "runbook": "rollback.md", "dryRun": true, "secretEnv": ["A"] });
+    let detail = world.post("operator", &path, secret).await.problem(422);
+    assert!(detail.contains("a dry run takes the secrets that the runbook declares"), "{detail}");
+}
+
+#[tokio::test]
 async fn bad_runbooks_and_times_start_nothing() {
     let world = World::new().await;
     let id = world.opened("P1").await;

@@ -17,8 +17,8 @@ use axum::{
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy};
 use harmony_console::{
-    AskedRunbook, Capacity, CatalogInput, Cell, Contents, DeployWebhooks, Doors, InputField, Routers,
-    Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
+    AskedRunbook, Capacity, CatalogInput, Cell, CheckedRunbook, Contents, DeployWebhooks, Doors, InputField,
+    Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
 };
 use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
@@ -67,8 +67,8 @@ impl RulesSource for Fixed {
 struct Shelf;
 
 impl Runbooks for Shelf {
-    fn check(&self, asked: &AskedRunbook<'_>) -> Result<Vec<CatalogInput>, String> {
-        let AskedRunbook { path, cells, verify, inputs, .. } = asked;
+    fn check(&self, asked: &AskedRunbook<'_>) -> Result<CheckedRunbook, String> {
+        let AskedRunbook { path, cells, verify, inputs, dry_run, .. } = asked;
         if *path != "rollback.md" {
             return Err(format!("there is no runbook {path}"));
         }
@@ -82,7 +82,11 @@ impl Runbooks for Shelf {
             }
             _ => Err(format!("input {name}: not declared; the runbook has SERVICE, RELEASE")),
         };
-        inputs.iter().map(of_catalog).collect()
+        Ok(CheckedRunbook {
+            of_catalog: inputs.iter().map(of_catalog).collect::<Result<_, _>>()?,
+            inputs: inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            cells: vec![("rollback".to_owned(), false, !dry_run), ("postcheck".to_owned(), true, true)],
+        })
     }
 
     fn list(&self) -> Vec<String> {
@@ -121,6 +125,7 @@ impl Runbooks for Shelf {
             cells: vec![cell("rollback"), cell("postcheck")],
             inputs: vec![input],
             refused: Vec::new(),
+            runs_dry: true,
         })
     }
 }

@@ -7,7 +7,7 @@ use harmony_protos::log::{
 use jiff::Timestamp;
 
 use super::{
-    cancel, is_skippable, org_of,
+    cancel, is_skippable, needs_note, org_of,
     refusal::{GateRefusal, RefusalReason},
     time,
 };
@@ -263,6 +263,10 @@ fn accept<'a>(
     }
     if payload.decision == Decision::Skipped && !is_skippable(gate) {
         return Err(GateRefusal::NothingToSkip);
+    }
+    let note = payload.reason.as_deref().or(payload.justification.as_deref()).unwrap_or_default();
+    if payload.decision == Decision::Approved && needs_note(gate) && note.trim().is_empty() {
+        return Err(GateRefusal::NoteMissing);
     }
     let acted_as = may_decide(state, gate, principal, payload, rules)?;
     if input.decided_at.as_microsecond() > gate.due_us {

@@ -56,9 +56,7 @@ pub(crate) fn open(
     if request.levels.is_empty() && !rules.policy.has_gate(request.kind, severity, context.authority) {
         return Ok(Judged::new(Answer::NoGate, vec![]));
     }
-    if machine::is_over(state.state())
-        && matches!(request.kind, GateKind::Remediate | GateKind::StatusPage | GateKind::UnknownCell)
-    {
+    if machine::is_over(state.state()) && request.kind.is_urgent() {
         let settled = cancelled(&format!("the incident is {}", state.state().as_str_name()));
         return Ok(Judged::new(Answer::Settled { settled }, vec![]));
     }
@@ -116,7 +114,8 @@ fn ladder(
     rules: Rules<'_>,
 ) -> Ladder {
     // Four eyes guards what is done to production, where asker and approver must differ.
-    let four_eyes = rules.policy.four_eyes && matches!(kind, GateKind::Remediate | GateKind::UnknownCell);
+    let four_eyes = rules.policy.four_eyes
+        && matches!(kind, GateKind::Remediate | GateKind::UnknownCell | GateKind::Checkpoint);
     let quorum = rules.policy.quorum(kind);
     let ask = GateAsk { kind: kind.name(), requester, four_eyes, roles: &[] };
     let first = Bench::new(state, ask, quorum, rules).first(&levels);
@@ -226,12 +225,40 @@ pub fn view(gate: &GateState) -> GateView {
         approvals: gate.approvals.clone(),
         remind: gate.remind,
         skippable: is_skippable(gate),
+        needs_note: needs_note(gate),
     }
+}
+
+/// The gate before one cell of a run, where it was opened.
+pub fn checkpoint<'a>(
+    state: &'a IncidentState,
+    workflow_id: &str,
+    attempt: u32,
+    purpose: &str,
+    cell: &str,
+) -> Option<&'a GateState> {
+    let end = format!("#{attempt}/{}", checkpoint_step(purpose, cell));
+    state.gates.iter().find(|gate| {
+        gate.workflow_id == workflow_id
+            && gate.attempt == attempt
+            && gate.kind == GateKind::Checkpoint.name()
+            && gate.gate_id.ends_with(&end)
+    })
+}
+
+/// The step of a run at which the gate before a cell is opened.
+pub fn checkpoint_step(purpose: &str, cell: &str) -> String {
+    format!("checkpoint/{purpose}/{cell}")
 }
 
 /// Whether one may go on without what the gate asks about.
 pub(crate) fn is_skippable(gate: &GateState) -> bool {
     gate.kind == GateKind::UnknownCell.name()
+}
+
+/// Whether an approval says what was done: a manual step is confirmed, not allowed.
+pub(crate) fn needs_note(gate: &GateState) -> bool {
+    gate.kind == GateKind::ManualStep.name()
 }
 
 /// The flag's value, where it decided how many levels there are.

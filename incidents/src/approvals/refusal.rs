@@ -115,6 +115,7 @@ pub(crate) enum GateRefusal {
     TimeOver,
     NotNeeded,
     NothingToSkip,
+    NoteMissing,
     DecidedAlready { by: String, status: String },
     ApprovedAlready,
     LevelNeeds(String),
@@ -161,6 +162,7 @@ impl GateRefusal {
             | Self::JustificationTooLong
             | Self::NamesNoGate
             | Self::NothingToSkip
+            | Self::NoteMissing
             | Self::JustificationWithoutGlass => RefusalReason::Malformed,
             Self::Forged => RefusalReason::Attestation,
             Self::SentByHand => RefusalReason::Manual,
@@ -208,6 +210,7 @@ impl GateRefusal {
             Self::NothingToSkip => {
                 "only a cell of which nobody knows whether it ran can be skipped; approve or reject this"
             }
+            Self::NoteMissing => "a manual step is confirmed with a note: give a reason that says what was done",
             Self::ApprovedAlready => "they have approved it already: somebody else must, too",
             Self::GlassByHand => "the glass is broken only through the console's API and harmony approval",
             Self::GlassToReject => "only an approval breaks the glass",

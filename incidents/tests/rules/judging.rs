@@ -6,7 +6,7 @@ use harmony_incidents::{
     judge::payload,
     log::{
         Authority, IncidentCreated, IncidentNoteAdded, IncidentUpdated, PostMortemPublished, RecordRedacted,
-        ResolutionType, RunbookCellStarted, Severity, State, Text, payload::Kind,
+        ResolutionType, RunbookCellStarted, RunbookDryRunPlanned, Severity, State, Text, payload::Kind,
     },
     policy::GateKind,
 };
@@ -306,16 +306,91 @@ fn blueprint_that_may_not_start_is_refused_on_record_with_its_attempt() {
 
 /// Starts a cell as a step of attempt `attempt` of the remediation.
 fn start_cell(world: &mut World, attempt: u32, run: u32) -> Result<Answer, Refusal> {
+    start_cell_to(world, "remediation", attempt, run)
+}
+
+fn start_cell_to(world: &mut World, purpose: &str, attempt: u32, run: u32) -> Result<Answer, Refusal> {
     let started = Kind::RunbookCellStarted(RunbookCellStarted {
         blueprint: "remediate".to_owned(),
         attempt,
         cell: "rollback".to_owned(),
-        purpose: "remediation".to_owned(),
+        purpose: purpose.to_owned(),
         snapshot_sha256: "00".to_owned(),
         run,
     });
     let context = world.workflow_context(WorkflowType::Remediate, "operator");
     world.say_as(&context, &Command::Record { payload: payload(started) })
+}
+
+#[test]
+fn cell_behind_a_checkpoint_starts_once_that_was_passed() {
+    let mut world = World::waiting(Severity::P2);
+    let gate = world.gate().clone();
+    world.decide(decision(&gate, "commander", Decision::Approved, world.now));
+    world.ask(WorkflowType::Remediate, GateKind::Checkpoint, "checkpoint/remediation/rollback");
+    let refusal = start_cell(&mut world, 1, 1).unwrap_err().to_string();
+    assert!(refusal.contains("checkpoint") && refusal.contains("is pending"), "{refusal}");
+    let checkpoint = world.head.state.gates.iter().find(|gate| gate.kind == "checkpoint").unwrap().clone();
+    let own = world.decide(decision(&checkpoint, "operator", Decision::Approved, world.now));
+    assert!(format!("{own:?}").contains("four-eyes"), "{own:?}");
+    world.decide(decision(&checkpoint, "commander", Decision::Approved, world.now));
+    assert_eq!(start_cell(&mut world, 1, 1), Ok(Answer::Recorded));
+}
+
+#[test]
+fn manual_step_is_confirmed_with_a_note_by_whoever_did_it() {
+    let mut world = World::waiting(Severity::P2);
+    let gate = world.gate().clone();
+    world.decide(decision(&gate, "commander", Decision::Approved, world.now));
+    world.ask(WorkflowType::Remediate, GateKind::ManualStep, "manual/remediation/call");
+    let step = world.head.state.gates.iter().find(|gate| gate.kind == "manual-step").unwrap().clone();
+    let mut input = decision(&step, "operator", Decision::Approved, world.now);
+    let silent = world.decide(input.clone());
+    assert!(
+        format!("{silent:?}").contains("malformed: a manual step is confirmed with a note"),
+        "{silent:?}"
+    );
+    input.payload.as_mut().unwrap().reason = Some("They gave us ten minutes".to_owned());
+    let done = world.decide(input);
+    assert!(format!("{done:?}").contains("accepted: true"), "{done:?}");
+}
+
+#[test]
+fn dry_cell_starts_without_a_gate_and_only_where_a_dry_run_was_planned() {
+    let mut world = World::open(Severity::P2);
+    let begin = Command::StartBlueprint {
+        workflow_id: workflow(WorkflowType::Remediate),
+        starter: "operator".to_owned(),
+        attested: true,
+        target: None,
+        refuse: None,
+        input_text: String::new(),
+    };
+    let context = world.workflow_context(WorkflowType::Remediate, "operator");
+    world.say_as(&context, &begin).unwrap();
+    let refusal = start_cell_to(&mut world, "dry-run", 1, 1).unwrap_err().to_string();
+    assert!(refusal.contains("no dry run was planned"), "{refusal}");
+    let plan = |attempt: u32| {
+        let planned = Kind::RunbookDryRunPlanned(RunbookDryRunPlanned {
+            blueprint: "remediate".to_owned(),
+            attempt,
+            digest: vec![7; 32],
+            cells: vec!["rollback".to_owned()],
+            ..RunbookDryRunPlanned::default()
+        });
+        Command::Record { payload: payload(planned) }
+    };
+    let context = world.workflow_context(WorkflowType::Remediate, "operator");
+    assert!(world.say_as(&context, &plan(2)).is_err(), "of a run that is not there");
+    assert_eq!(world.say_as(&context, &plan(1)), Ok(Answer::Recorded));
+    assert_eq!(start_cell_to(&mut world, "dry-run", 1, 1), Ok(Answer::Recorded));
+    // It opens no way for the others.
+    let refusal = start_cell(&mut world, 1, 1).unwrap_err().to_string();
+    assert!(refusal.contains("nobody was asked"), "{refusal}");
+    // Nor is a run that has asked for a gate a dry one.
+    let mut world = World::waiting(Severity::P2);
+    let context = world.workflow_context(WorkflowType::Remediate, "operator");
+    assert!(world.say_as(&context, &plan(1)).is_err());
 }
 
 #[test]

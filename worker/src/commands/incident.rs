@@ -215,6 +215,7 @@ fn remediate_body(args: &RemediateArgs) -> Value {
         "timeout": args.timeout,
         "workdir": args.workdir,
         "reason": args.reason,
+        "dryRun": Some(true).filter(|_| args.dry_run),
     }))
 }
 
@@ -534,8 +535,21 @@ fn answer(request: &Request<'_>, before: &Value, after: &Value, reply: &Reply, j
             }
         }
         output::data(&line);
+        dry_run(&reply.body["dryRun"]);
     }
     warn(&reply.body);
+}
+
+/// What a dry run would run, in order, and with what.
+fn dry_run(plan: &Value) {
+    for (name, value) in plan["inputs"].as_object().into_iter().flatten() {
+        output::data(&format!("  input {name}={}", output::words(value)));
+    }
+    for cell in show::items(plan, "cells") {
+        let mark = if cell["runs"] == true { "▶" } else { "○" };
+        let left_out = if cell["runs"] == true { "" } else { "  is not run in a dry run" };
+        output::data(&format!("  {mark} {}{left_out}", output::words(&cell["cell"])));
+    }
 }
 
 fn warn(body: &Value) {

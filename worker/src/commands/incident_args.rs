@@ -496,6 +496,9 @@ pub(crate) struct RemediateArgs {
     /// Why, for those who decide on it
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
+    /// Run only what the runbook says changes nothing, without a gate, and show what would be run
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]

@@ -246,3 +246,35 @@ fn cell_stands_alone_as_it_was_read() {
         assert!(alone.len() < cell.source.len() + 100, "{alone}");
     }
 }
+
+/// Forms in which runme's own examples are written: every file is read, and every cell that has a name is told of.
+#[test]
+fn every_form_that_runme_takes_is_read() {
+    let seen = |text: &str| {
+        let runbook = parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let refused = runbook.refused.iter().map(|one| format!("!{}", one.name));
+        runbook.cells.iter().map(|cell| cell.name.clone()).chain(refused).collect::<Vec<_>>().join(" ")
+    };
+    let front =
+        |more: &str| format!("---\n{more}runme:\n  id: 01HF7BT3HCDS1X1WJJHK77GXH9\n  version: v3\n---\n\n");
+    let cell = "```sh {\"id\":\"01HF7BT3HCDS1X1WJJHS5YH0Y1\",\"name\":\"where\"}\npwd\n```\n";
+    for (text, expected) in [
+        // Without a name it is prose, whatever else it says.
+        (format!("{}```sh {{\"closeTerminalOnSuccess\":\"false\",\"id\":\"01\",\"terminalRows\":\"15\"}}\n$ ls\n```\n", front("")), ""),
+        (format!("{}{cell}", front("")), "where"),
+        (format!("{}{cell}", front("skipPrompts: true\n")), "where"),
+        (format!("{}{cell}", front("cwd: ../../../\n")), "!where"),
+        (format!("{}{cell}```sh {{\"cwd\":\"../\",\"name\":\"up\"}}\npwd\n```\n", front("")), "where !up"),
+        (format!("{}{cell}", front("shell: ksh\n")), "!where"),
+        (format!("{}{cell}", front("shell: bash\n")), "where"),
+        ("---\n{\"runme\":{\"version\":\"v3\"},\"skipPrompts\":true}\n---\n\n```sh {name=json}\nls\n```\n".to_owned(), "json"),
+        ("1. Install\n\n   ```bash {name=in-a-list}\n   curl https://example.com |\n     sh\n   ```\n\n> ```\n> a + b\n> ```\n".to_owned(), "in-a-list"),
+        ("```sh {name=echo}\n$ echo 1\n$ echo 2\n```\n\n```go {name=hello}\npackage main\n```\n\n    indented\n".to_owned(), "echo"),
+        ("```sh { name=spaces category=a,b tag=c interactive=false }\nls\n```\n".to_owned(), "spaces"),
+        ("```{\"name\":\"no-language\"}\nls\n```\n".to_owned(), "!no-language"),
+    ] {
+        assert_eq!(seen(&text), expected, "{text}");
+    }
+    let prompts = parse("```sh {name=x}\n$ cd .. && grpcurl \\\n    -d x \\\n    host\n```\n").unwrap();
+    assert_eq!(prompts.cells[0].source, "cd .. && grpcurl \\\n    -d x \\\n    host\n");
+}

@@ -1,0 +1,190 @@
+//! Runbooks with inputs, steps that a person does, checkpoints, and dry runs.
+
+use serde_json::{Value, json};
+
+use crate::world::{POLICY, World};
+
+const WALK: &str = "---
+inputs:
+  - name: SERVICE
+    default: checkout
+  - name: COUNT
+    type: number
+    min: 1
+---
+# Walk
+
+```sh { name=look idempotent=true dryRun=true }
+echo \"$SERVICE has $COUNT\"
+```
+
+```text { name=call manual=true }
+Call the bank, and ask for a window.
+```
+
+```sh { name=scale approve=true }
+echo \"scaling $SERVICE to $COUNT\"
+```
+
+```sh { name=postcheck idempotent=true dryRun=true }
+echo \"$SERVICE is well${HARMONY_DRY_RUN:+ (dry)}\"
+```
+";
+
+async fn world_with_walk() -> (World, String) {
+    let world = World::start(POLICY).await;
+    std::fs::write(world.dir.path().join("runbooks/walk.md"), WALK).unwrap();
+    let (id, _) = world.initiated("Checkout is slow", "P2").await;
+    (world, id)
+}
+
+fn body(more: &Value) -> Value {
+    let mut body = json!({ "runbook": "walk.md", "verify": ["postcheck"], "inputs": { "COUNT": "3" } });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+/// Waits for the gate of this step.
+async fn gate_at(world: &World, id: &str, step: &str) -> Value {
+    world
+        .until(&format!("the gate at {step}"), async || {
+            let gate = world.incident(id).await["gate"].clone();
+            gate["gateId"].as_str()?.ends_with(step).then_some(gate)
+        })
+        .await
+}
+
+fn outputs(records: &[Value]) -> Vec<(&str, &str, &str)> {
+    records
+        .iter()
+        .filter(|record| record["kind"] == "RUNBOOK_CELL_FINISHED")
+        .map(|record| {
+            let text = |name: &str| record["payload"][name].as_str().unwrap_or_default();
+            (text("cell"), text("ended"), text("stdout"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn runbook_is_walked_with_an_input_a_manual_step_and_a_checkpoint() {
+    let (world, id) = world_with_walk().await;
+    let path = format!("incidents/{id}/remediate");
+    let (status, refused) =
+        world.api(reqwest::Method::POST, &path, Some(body(&json!({ "inputs": {} })))).await;
+    assert_eq!(
+        (status, refused["detail"].as_str()),
+        (422, Some("input COUNT: is required; give a number of at least 1"))
+    );
+    world.post(&path, body(&json!({}))).await;
+    let gate = gate_at(&world, &id, "/approve").await;
+    world.click(&gate, "approve", "commander").await;
+
+    let step = gate_at(&world, &id, "/manual/remediation/call").await;
+    let digest = step["digest"].clone();
+    let silent = json!({ "decision": "approved", "digest": digest });
+    let (status, answer) = world.decide(&step, silent).await;
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer.to_string().contains("confirmed with a note"), "{answer}");
+    let done = json!({ "decision": "approved", "digest": digest, "reason": "They gave us ten minutes" });
+    let (status, answer) = world.decide(&step, done).await;
+    assert_eq!(status, 200, "whoever asked may do it themselves: {answer}");
+
+    let checkpoint = gate_at(&world, &id, "/checkpoint/remediation/scale").await;
+    let own = json!({ "decision": "approved", "digest": checkpoint["digest"] });
+    let (status, answer) = world.decide(&checkpoint, own).await;
+    assert_eq!(status, 403, "four eyes: {answer}");
+    let shown = world
+        .get(&format!(
+            "approvals/{}",
+            checkpoint["gateId"].as_str().unwrap().replace('#', "%23").replace('/', "%2F")
+        ))
+        .await;
+    let covers: Value = match &shown["covers"] {
+        Value::String(text) => serde_json::from_str(text).unwrap(),
+        other => other.clone(),
+    };
+    assert_eq!(covers["cell"], "scale");
+    assert_eq!(covers["outputSoFar"][0]["stdout"], "checkout has 3\n", "{covers}");
+    assert_eq!(covers["outputSoFar"][1]["ended"], "confirmed");
+    assert_eq!(covers["env"]["SERVICE"], "checkout");
+    world.click(&checkpoint, "approve", "commander").await;
+
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    let records = world.records(&id).await;
+    assert_eq!(
+        outputs(&records),
+        [
+            ("look", "exited", "checkout has 3\n"),
+            ("call", "confirmed", ""),
+            ("scale", "exited", "scaling checkout to 3\n"),
+            ("postcheck", "exited", "checkout is well\n"),
+        ]
+    );
+    let note = records.iter().find(|record| record["payload"]["reason"] == "They gave us ten minutes");
+    assert_eq!(note.unwrap()["kind"], "APPROVAL_DECIDED");
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn checkpoint_that_is_rejected_ends_the_remediation_before_its_cell() {
+    let (world, id) = world_with_walk().await;
+    world.post(&format!("incidents/{id}/remediate"), body(&json!({ "cells": ["look", "scale"] }))).await;
+    let gate = gate_at(&world, &id, "/approve").await;
+    world.click(&gate, "approve", "commander").await;
+    let checkpoint = gate_at(&world, &id, "/checkpoint/remediation/scale").await;
+    world.click(&checkpoint, "reject", "commander").await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "FAILED", "{result}");
+    let records = world.records(&id).await;
+    let started: Vec<&str> = records
+        .iter()
+        .filter(|record| record["kind"] == "RUNBOOK_CELL_STARTED")
+        .filter_map(|record| record["payload"]["cell"].as_str())
+        .collect();
+    assert_eq!(started, ["look"]);
+    assert_eq!(outputs(&records)[1].1, "not-approved");
+    assert_eq!(world.incident(&id).await["phase"], "triaging");
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn dry_run_needs_no_gate_and_runs_only_what_changes_nothing() {
+    let (world, id) = world_with_walk().await;
+    let path = format!("incidents/{id}/remediate");
+    let variable = body(&json!({ "dryRun": true, "env": { "LD_PRELOAD": "x" } }));
+    let (status, answer) = world.api(reqwest::Method::POST, &path, Some(variable)).await;
+    assert_eq!(status, 422, "{answer}");
+    let answer = world.post(&path, body(&json!({ "dryRun": true }))).await;
+    let runs: Vec<bool> = answer["dryRun"]["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| cell["runs"].as_bool().unwrap())
+        .collect();
+    assert_eq!(runs, [true, false, false, true], "{answer}");
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(
+        (result["status"].as_str(), result["dryRun"].as_bool()),
+        (Some("COMPLETED"), Some(true)),
+        "{result}"
+    );
+    let records = world.records(&id).await;
+    assert_eq!(
+        outputs(&records),
+        [("look", "exited", "checkout has 3\n"), ("postcheck", "exited", "checkout is well (dry)\n")]
+    );
+    let planned = records.iter().find(|record| record["kind"] == "RUNBOOK_DRY_RUN_PLANNED").unwrap();
+    assert_eq!(planned["payload"]["leftOut"], json!(["call", "scale"]));
+    assert!(
+        !records
+            .iter()
+            .any(|record| record["kind"] == "APPROVAL_REQUESTED" && record["payload"]["kind"] == "remediate")
+    );
+    let incident = world.incident(&id).await;
+    assert_eq!((incident["state"].as_str(), incident["phase"].as_str()), (Some("OPEN"), Some("triaging")));
+    // It stands in nobody's way.
+    world.post(&path, body(&json!({}))).await;
+    gate_at(&world, &id, "/approve").await;
+    world.verified().await;
+}
