@@ -492,8 +492,12 @@ pub struct RunbookActivities {
 
 impl RunbookActivities {
     /// Cells see only what is on the allow list.
-    pub fn new(services: RunbookServices) -> Self {
+    pub fn new(mut services: RunbookServices) -> Self {
         let runner = Runner::new(services.allow_env.clone());
+        let runner = match services.confinement.take() {
+            Some(confinement) => runner.confined(confinement),
+            None => runner,
+        };
         Self { services, runner, used: Mutex::default() }
     }
 
@@ -666,6 +670,7 @@ mod tests {
             runbooks: RunbookRoot::new(std::env::temp_dir()).unwrap(),
             tickets: TicketVerifier::parse(&key().public()).unwrap(),
             secrets: None,
+            confinement: None,
             allow_env: Vec::new(),
         })
     }

@@ -4,7 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use harmony_blueprints::contracts::Scope;
 use harmony_capabilities::{
-    confluence::Confluence, deployments::Adapters, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack,
+    confluence::Confluence,
+    deployments::Adapters,
+    pagerduty::PagerDuty,
+    runbook::{Confinement, RunbookRoot},
+    slack::Slack,
     statuspage::Statuspage,
 };
 use harmony_catalog::{judge::flow_of, windows::EnvironmentPolicySource};
@@ -97,6 +101,8 @@ pub struct RunbookServices {
     pub tickets: TicketVerifier,
     /// Folder with one file a secret, mounted into this pool alone.
     pub secrets: Option<PathBuf>,
+    /// What the kernel keeps cells from, where it does.
+    pub confinement: Option<Confinement>,
     /// Variables of the worker that cells may see.
     pub allow_env: Vec<String>,
 }

@@ -27,9 +27,9 @@ mod post_mortem;
 mod promote;
 mod release;
 mod remediate;
-mod updates;
 mod remediate_dry;
 mod remediate_steps;
+mod updates;
 
 pub use act::IncidentAct;
 pub use close_out::CloseOut;

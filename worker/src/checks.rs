@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::Config,
-    deployments,
+    confinement, deployments,
     failure::{Failure, Failures},
     flags::FlagService,
     keys, promotion_policies,
@@ -74,6 +74,8 @@ pub(crate) fn of(config: &Config, processes: &[Process]) -> Vec<Check> {
         let found = root.list().map_err(|error| Failure::from(anyhow::Error::from(error)))?;
         Ok(format!("{}: {} runbooks", config.runbooks_path().display(), found.len()))
     });
+    let pool = !processes.contains(&Worker);
+    look(&[Runbooks], "runbook cells", &|| confinement::told(config, pool));
     look(&[Runbooks], "runbook secrets", &|| folder(config, "HARMONY_RUNBOOK_SECRETS", "none"));
     look(&[Worker], "deployments", &|| deployments::told(config));
     look(&[Worker], "checkpoints", &|| folder(config, "HARMONY_CHECKPOINT_DIR", "kept in no folder"));

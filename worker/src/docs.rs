@@ -18,9 +18,10 @@ use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
 use crate::{cli::Cli, settings::KEYS};
 
 /// Variables that are no settings: where the file is, what the build is told, what tests look for, what Compose fills in.
-const OTHER_VARIABLES: [&str; 10] = [
+const OTHER_VARIABLES: [&str; 11] = [
     "HARMONY_COMMIT",
     "HARMONY_CONFIG",
+    "HARMONY_DRY_RUN",
     "HARMONY_FAULT_KILLS",
     "HARMONY_FAULT_SEED",
     "HARMONY_IMAGE",

@@ -9,6 +9,7 @@ mod checks;
 mod cli;
 mod commands;
 mod config;
+mod confinement;
 mod demo;
 mod deployments;
 #[cfg(test)]

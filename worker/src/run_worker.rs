@@ -32,7 +32,7 @@ use crate::{
     checks::{self, Process},
     commands::temporal_setup::missing_search_attributes,
     config::{Build, Config, Queues},
-    deployments,
+    confinement, deployments,
     environment_policies::PolicyFolder,
     flags::FlagService,
     health::{self, Parts},
@@ -126,6 +126,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             tickets: config.ticket_verifier()?,
             secrets: config.settings.get("HARMONY_RUNBOOK_SECRETS").map(PathBuf::from),
             // Where `kubectl` finds its cluster; no secret is among them.
+            confinement: confinement::of(config, !queues.incidents)?,
             allow_env: ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"]
                 .map(str::to_owned)
                 .to_vec(),

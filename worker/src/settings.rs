@@ -66,6 +66,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("HARMONY_REQUESTS_PER_SECOND", Kind::Open),
     ("HARMONY_REQUEST_TIMEOUT", Kind::Open),
     ("HARMONY_RUNBOOKS", Kind::Open),
+    ("HARMONY_RUNBOOK_LANDLOCK", Kind::Open),
     ("HARMONY_RUNBOOK_SECRETS", Kind::Open),
     ("HARMONY_SALT_KEY", Kind::Secret),
     ("HARMONY_SESSION_KEY", Kind::Secret),

@@ -19,12 +19,14 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::confine::Confinement;
 use super::exports::{self, Exports};
 use super::group::Reach;
 use super::launch::{self, Launched};
@@ -133,6 +135,7 @@ pub struct Progress {
 #[derive(Debug, Clone)]
 pub struct Runner {
     allow_env: Vec<String>,
+    confinement: Option<Arc<Confinement>>,
 }
 
 impl Runner {
@@ -140,7 +143,12 @@ impl Runner {
     /// `LC_ALL`, `TZ` and `TMPDIR`, and no other.
     pub fn new(allow_env: Vec<String>) -> Self {
         let always = ALWAYS_ALLOWED.iter().map(|name| (*name).to_owned());
-        Self { allow_env: always.chain(allow_env).collect() }
+        Self { allow_env: always.chain(allow_env).collect(), confinement: None }
+    }
+
+    /// The same, with cells that the kernel confines. A cell that it cannot confine does not start.
+    pub fn confined(self, confinement: Confinement) -> Self {
+        Self { confinement: Some(Arc::new(confinement)), ..self }
     }
 
     /// Runs one cell to its end. An error means that the snapshot has no such
@@ -167,7 +175,7 @@ impl Runner {
         if allowed.is_zero() {
             return Ok(CellOutcome::without_a_start(Ended::TimedOut));
         }
-        match launch::launch(&self.allow_env, &run, &cell) {
+        match launch::launch(&self.allow_env, self.confinement.as_deref(), &run, &cell) {
             Ok(launched) => Ok(attend(launched, &run, allowed, &progress, stop).await),
             Err(reason) => {
                 let ended = Ended::CouldNotStart(reason);

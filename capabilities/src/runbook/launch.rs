@@ -11,13 +11,16 @@ use std::fs;
 use std::io::{self, PipeWriter};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
 
+use super::confine::{self, Confinement};
 use super::executor::CellRun;
 use super::group::{Group, MARK};
 use super::markdown::Cell;
@@ -42,12 +45,25 @@ pub(super) struct Launched {
 }
 
 /// Starts the cell. The error says why it could not, without any value.
-pub(super) fn launch(allow_env: &[String], run: &CellRun, cell: &Cell) -> Result<Launched, String> {
-    let given = environment(allow_env, run)?;
+pub(super) fn launch(
+    allow_env: &[String],
+    confinement: Option<&Confinement>,
+    run: &CellRun,
+    cell: &Cell,
+) -> Result<Launched, String> {
+    let mut given = environment(allow_env, run)?;
+    let temp = match confinement {
+        None => None,
+        Some(_) => Some(confine::shared_temp().map_err(|error| format!("no temporary folder: {error}"))?),
+    };
+    if let Some(temp) = &temp {
+        given.insert(OsString::from("TMPDIR"), temp.clone().into_os_string());
+    }
     let dir = private_dir(cell).map_err(|error| format!("no private directory: {error}"))?;
     let (reader, lifeline) = io::pipe().map_err(|error| format!("no pipe: {error}"))?;
     let bash = find_bash().ok_or("bash is not installed")?;
-    let child = Command::new(&bash)
+    let mut command = Command::new(&bash);
+    command
         .args(["--noprofile", "--norc"])
         .arg(dir.path().join("run.sh"))
         .env_clear()
@@ -58,15 +74,36 @@ pub(super) fn launch(allow_env: &[String], run: &CellRun, cell: &Cell) -> Result
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            let (bash, workdir) = (bash.display(), run.workdir.display());
-            format!("{bash} did not start in {workdir}: {error}")
-        })?;
+        .kill_on_drop(true);
+    let child = match (confinement, &temp) {
+        (Some(confinement), Some(temp)) => {
+            start_confined(&mut command, confinement, &[&run.workdir, dir.path(), temp])?
+        }
+        _ => command.spawn(),
+    }
+    .map_err(|error| {
+        let (bash, workdir) = (bash.display(), run.workdir.display());
+        format!("{bash} did not start in {workdir}: {error}")
+    })?;
     let leader = child.id().and_then(|id| i32::try_from(id).ok());
     let leader = leader.ok_or("the process has no id")?;
     Ok(Launched { group: Group::new(leader, dir.path()), child, given, _lifeline: lifeline, dir })
+}
+
+/// Starts it from a thread of its own, which the kernel confines with all that it starts, and which then ends.
+fn start_confined(
+    command: &mut Command,
+    confinement: &Confinement,
+    writable: &[&Path],
+) -> Result<io::Result<Child>, String> {
+    let runtime = Handle::current();
+    let start = || {
+        confinement.restrict(writable).map_err(|problem| format!("it cannot be confined: {problem}"))?;
+        let _inside = runtime.enter();
+        Ok(command.spawn())
+    };
+    let ended = thread::scope(|scope| scope.spawn(start).join());
+    ended.unwrap_or_else(|_| Err("the thread that starts it ended early".to_owned()))
 }
 
 fn environment(allow_env: &[String], run: &CellRun) -> Result<BTreeMap<OsString, OsString>, String> {
@@ -102,7 +139,7 @@ pub(super) fn is_variable_name(name: &str) -> bool {
 
 fn private_dir(cell: &Cell) -> io::Result<TempDir> {
     let dir = tempfile::Builder::new()
-        .prefix("harmony-cell-")
+        .prefix(confine::PRIVATE)
         .rand_bytes(12)
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()?;

@@ -11,8 +11,9 @@
 //! and no more; the variables that it hands on, the total time and the record
 //! are kept by the caller, so that each cell can be recorded before and after.
 //!
-//! The runner confines by care, not by force: a cell runs as the worker's user
-//! and may do what that user may. It sees no more of the worker's environment
+//! The runner confines by care, and by force where it is told to and the kernel
+//! can (`confine.rs`): else a cell runs as the worker's user and may do what that
+//! user may. It sees no more of the worker's environment
 //! than the allow list, starts under the runbook root, ends with everything it
 //! started (`group.rs` says what is beyond reach), and what it prints is masked.
 //!
@@ -21,6 +22,8 @@
 //! for the other.
 
 mod attributes;
+#[cfg_attr(not(target_os = "linux"), path = "confine_nowhere.rs")]
+mod confine;
 mod executor;
 mod exports;
 mod front_matter;
@@ -35,6 +38,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use confine::{Confinement, Support};
 pub use executor::{CellOutcome, CellRun, Ended, OutcomeLimits, Progress, Runner};
 pub use inputs::{Input, InputKind, InputValue, Inputs};
 pub use markdown::{Cell, DryRun, ParseError, RefusedCell, Runbook, parse};

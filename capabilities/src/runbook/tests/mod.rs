@@ -1,5 +1,6 @@
 //! The runbook module, against real files and real processes.
 
+mod confinement;
 mod crash;
 mod execution;
 mod inputs;

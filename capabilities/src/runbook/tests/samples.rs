@@ -75,7 +75,10 @@ fn samples_have_the_cells_that_the_documentation_names() {
     let named = |pairs: &[(&str, bool)]| -> Vec<(String, bool)> {
         pairs.iter().map(|(name, idempotent)| ((*name).to_owned(), *idempotent)).collect()
     };
-    assert_eq!(samples().list().unwrap(), ["drain-node.md", "restart-service.md", "rollback-deployment.md"]);
+    // Those for Kubernetes are tried on a real API server.
+    let here: Vec<String> = samples().list().unwrap();
+    let here: Vec<&String> = here.iter().filter(|path| !path.starts_with("kubernetes/")).collect();
+    assert_eq!(here, ["drain-node.md", "restart-service.md", "rollback-deployment.md"]);
     assert_eq!(names("rollback-deployment.md"), named(&[("show-history", true), ("rollback", false)]));
     assert_eq!(names("restart-service.md"), named(&[("show-status", true), ("restart", false)]));
     assert_eq!(names("drain-node.md"), named(&[("show-node", true), ("cordon", true), ("drain", true)]));
