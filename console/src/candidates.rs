@@ -24,9 +24,11 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    Doors,
+    App, Doors,
+    auth::Caller,
     call::{Call, required},
     error::ApiError,
+    log::hidden,
     query::Query,
     starts::away,
 };
@@ -78,11 +80,26 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let mut found = call.app.doors.log.candidates(&call.caller.org, &filter).await?;
     let more = found.len() > limit;
     found.truncate(limit);
+    let next = found.last().filter(|_| more).map(cursor);
+    let found = seen(&call.app, &call.caller, found).await?;
     let mut body = json!({ "candidates": found.iter().map(view).collect::<Vec<_>>() });
-    if let Some(last) = found.last().filter(|_| more) {
-        body["nextCursor"] = json!(cursor(last));
+    if let Some(next) = next {
+        body["nextCursor"] = json!(next);
     }
     Ok(Json(body).into_response())
+}
+
+/// Candidates without those of incidents that somebody may not see.
+pub(crate) async fn seen(
+    app: &App,
+    caller: &Caller,
+    mut found: Vec<StoredCandidate>,
+) -> Result<Vec<StoredCandidate>, ApiError> {
+    if found.iter().any(|one| one.incident.is_some()) {
+        let hidden = hidden(app, caller).await?;
+        found.retain(|one| one.incident.as_ref().is_none_or(|incident| !hidden.contains_key(&**incident)));
+    }
+    Ok(found)
 }
 
 /// Which candidates a list shall hold; `beside` are names that somebody else reads.
@@ -120,6 +137,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
     let id = candidate_id(&call)?;
     let found = call.app.doors.log.candidate(&call.caller.org, &id).await?;
+    let found = seen(&call.app, &call.caller, found.into_iter().collect()).await?.pop();
     let found = found.ok_or_else(|| unknown(&id))?;
     Ok(Json(view(&found)).into_response())
 }
@@ -129,6 +147,10 @@ pub(crate) async fn attempts(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
     let id = candidate_id(&call)?;
+    let stored = call.app.doors.log.candidate(&call.caller.org, &id).await?;
+    if seen(&call.app, &call.caller, stored.into_iter().collect()).await?.is_empty() {
+        return Err(unknown(&id));
+    }
     let found = promotion::attempts(call.app.doors.log.as_ref(), &call.caller.org, &id).await?;
     let attempts = found.ok_or_else(|| unknown(&id))?;
     Ok(Json(json!({ "candidateId": id, "attempts": attempts })).into_response())

@@ -8,7 +8,7 @@ use axum::{
 use harmony_blueprints::messages::Act;
 use harmony_eventlog::Filter;
 use harmony_incidents::{
-    Command, Context, GateStatus, HasStatus, IncidentId, Right,
+    Command, Context, GateStatus, HasStatus, IncidentId, Refusal, Right,
     ids::IdError,
     judge::payload,
     leading::{self, Relation, UnknownRelation},
@@ -103,6 +103,12 @@ pub(crate) async fn relate(call: Call) -> Result<Response, ApiError> {
         return Err(ApiError::Invalid("incidentId: an incident is not related to itself".to_owned()));
     }
     let other_state = call.named(&other, Right::Respond).await?;
+    if other_state.private && !state.private {
+        return Err(Refusal::Illegal {
+            explanation: format!("{other} is private, and {incident} is not: say it at {other} instead"),
+        }
+        .into());
+    }
     let relations = Related { relation, reason: &body.reason, removed: body.remove };
     let appended = relations.record(&call, (&incident, &state), (&other, &other_state)).await?;
     answer(&call, &appended).await
@@ -135,6 +141,10 @@ impl Related<'_> {
         let here = command(self.relation, other.0);
         let context = call.context(Some(this.1));
         let appended = submit::append(call, this.0, &key, &here, &context, &|_| None).await?;
+        // What everybody sees does not name what only some may know of.
+        if this.1.private && !other.1.private {
+            return Ok(appended);
+        }
         let key = format!("{}/relation/reverse", call.key());
         let there = command(self.relation.reverse(), this.0);
         submit::append_elsewhere(call, other.0, &key, &there, &call.context(Some(other.1))).await?;

@@ -501,7 +501,10 @@ fn record(
             required("the role", &p.role)?;
             required("the principal", &p.principal)?;
             let assigned = ResponderAssigned { empowered: empowers(state, p, context, rules), ..p.clone() };
-            return Ok(Judged::new(Answer::Recorded, vec![Kind::ResponderAssigned(assigned)]));
+            // Whoever was paged because nobody commands is told that somebody does.
+            let wake = if assigned.role == clock::COMMANDER { leading::wake(state) } else { Vec::new() };
+            let judged = Judged::new(Answer::Recorded, vec![Kind::ResponderAssigned(assigned)]);
+            return Ok(Judged { wake, ..judged });
         }
         Kind::IncidentCreated(_)
         | Kind::IncidentStatusChanged(_)

@@ -171,6 +171,10 @@ async fn record(
     let key = format!("{}/incident", call.key());
     let context = call.context(Some(state));
     submit::append(call, incident, &key, &command, &context, &|_| None).await?;
+    // Everybody reads the service's records.
+    if state.private {
+        return Ok(());
+    }
     let command = Command::LinkChange {
         release: release.clone(),
         incident: incident.clone(),

@@ -15,7 +15,7 @@ use super::{
     words,
 };
 use crate::{
-    candidates::{cursor, unknown, wanted},
+    candidates::{cursor, seen, unknown, wanted},
     error::ApiError,
 };
 
@@ -92,6 +92,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         }
         format!("?{}", query.append_pair("cursor", &cursor(last)).finish())
     });
+    let found = seen(&visit.app, &visit.caller, found).await?;
     html(&CandidatesPage {
         frame: visit.frame("candidates"),
         lines: found.iter().map(|stored| Line::of(stored, visit.now)).collect(),
@@ -142,7 +143,9 @@ pub(crate) async fn one(visit: Visit) -> Page {
     let text = visit.path("id");
     let not_here = || visit.trouble(unknown(text));
     let id = text.parse().map_err(|_| not_here())?;
-    let stored = visit.app.doors.log.candidate(&visit.caller.org, &id).await?.ok_or_else(not_here)?;
+    let stored = visit.app.doors.log.candidate(&visit.caller.org, &id).await?;
+    let stored = seen(&visit.app, &visit.caller, stored.into_iter().collect()).await?.pop();
+    let stored = stored.ok_or_else(not_here)?;
     let is_open = !matches!(stored.status, CandidateStatus::Promoted);
     let may_promote = is_open && visit.may(Right::Respond, None);
     html(&CandidatePage {

@@ -246,13 +246,19 @@ async fn who_is_not_named_learns_nothing_of_a_private_incident() {
     }
     world.get("viewer", &format!("follow-ups/{follow_up}")).await.problem(404);
     let relate = json!({ "relation": "related", "incidentId": id });
-    world.post("commander", &format!("incidents/{public}/relations"), relate).await.problem(404);
+    let relations = format!("incidents/{public}/relations");
+    world.post("commander", &relations, relate.clone()).await.problem(404);
+    // What everybody sees does not name it, whoever asks.
+    assert!(world.post("oncall", &relations, relate).await.problem(409).contains("is private"));
+    let here = json!({ "relation": "caused-by", "incidentId": public });
+    world.post("oncall", &format!("incidents/{id}/relations"), here).await.ok(200);
     for path in [
         "incidents",
         "incidents?serviceName=vault",
         "incidents?searchQuery=bucket",
         "incidents?severity=P1",
         "follow-ups",
+        "candidates",
         "approvals",
         "audit",
         "log/export",

@@ -175,6 +175,25 @@ fn nobody_commands_a_p1_one_reminder_and_one_page() {
     assert_eq!((next(&world).alarm, minutes(&world, next(&world).at)), (Alarm::CommanderPage, 10));
     assert!(matches!(ring(&mut world), Kind::CommanderMissing(missing) if missing.paged));
     assert!(due(&world.head.state, &world.policy).iter().all(|due| due.alarm == Alarm::Update));
+    world
+        .say_as(
+            &world.workflow_context(WorkflowType::Updates, "operator"),
+            &Command::StartBlueprint {
+                workflow_id: crate::world::workflow(WorkflowType::Updates),
+                starter: "operator".to_owned(),
+                attested: true,
+                target: None,
+                refuse: None,
+                input_text: String::new(),
+            },
+        )
+        .unwrap();
+    world.say("operator", &command()).unwrap();
+    assert_eq!(
+        world.wake,
+        [crate::world::workflow(WorkflowType::Updates).to_string()],
+        "its page ends at once"
+    );
     let minor = World::open(Severity::P3);
     assert_eq!(next(&minor).alarm, Alarm::Update);
 }
