@@ -233,7 +233,7 @@ async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError>
         return Err(ApiError::Invalid("escalate takes a reason and nothing else".to_owned()));
     }
     let gate_id = call.path("gate");
-    let place = seen(&call, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    let place = seen(call, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
     if place.gate(gate_id).is_none() {
         return Err(no_gate(gate_id));
     }
@@ -241,7 +241,7 @@ async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError>
     let command = Command::Escalate { gate_id: gate_id.to_owned(), reason: body.reason.unwrap_or_default() };
     let context = call.context(Some(&place.state));
     submit::append(call, &place.stream, &call.key(), &command, &context, &|_| None).await?;
-    let place = seen(&call, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
+    let place = seen(call, gate_id).await?.ok_or_else(|| no_gate(gate_id))?;
     let gate = place.gate(gate_id).ok_or_else(|| no_gate(gate_id))?;
     Ok(Json(json!(views::gate(&place.state, gate))).into_response())
 }

@@ -118,6 +118,7 @@ async fn may_resume(call: &Call, known: &StoredRelease) -> Result<(), ApiError> 
     let incident = known.release.incident.parse::<IncidentId>().ok();
     if let Some(incident) = incident.filter(|_| !known.release.rolls_back.is_empty())
         && let Some(state) = call.app.doors.log.state(&call.caller.org, &incident).await?
+        && call.caller.sees(&state)
     {
         return call.caller.require(Right::OperationsExecute, Some(&state));
     }
