@@ -428,8 +428,7 @@ impl Policy {
             }
         }
         for (role, duties) in &self.duties {
-            let is_word = !role.is_empty()
-                && role.len() <= 40
+            let is_word = (1..=40).contains(&role.len())
                 && role
                     .bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
@@ -444,9 +443,9 @@ impl Policy {
             }
         }
         let url = &self.call_url;
-        if !url.is_empty()
-            && !(url.starts_with("https://") && !url.chars().any(|c| c.is_control() || c == ' '))
-        {
+        let is_address =
+            url.starts_with("https://") && !url.contains(|one: char| one.is_control() || one == ' ');
+        if !url.is_empty() && !is_address {
             return wrong("call_url", "an address that begins with https://".to_owned());
         }
         Ok(())
