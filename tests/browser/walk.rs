@@ -273,7 +273,7 @@ impl Walk<'_> {
             ("incidents".to_owned(), "incidents", "Checkout answers with errors"),
             (format!("incidents/{}?at=12", self.incident), "time-travel", "as it was after record 12"),
             (format!("incidents/{}/records/1", self.incident), "record", "INCIDENT_CREATED"),
-            ("insights".to_owned(), "insights", "Median to acknowledge"),
+            ("insights".to_owned(), "insights", "Median to detect"),
         ] {
             self.open(&path).await;
             browser.says(words).await;

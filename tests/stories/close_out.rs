@@ -28,7 +28,7 @@ async fn close_out_resolves_the_status_page_and_posts() {
     // Every run of the incident carries who pays.
     let records = world.records(&id).await;
     let started: Vec<_> = records.iter().filter(|one| one["kind"] == "BLUEPRINT_STARTED").collect();
-    assert_eq!(started.len(), 2);
+    assert_eq!(started.len(), 3, "initiate, the close-out and the update clock");
     for one in started {
         let input = one["payload"]["input"].as_str().unwrap();
         assert!(input.contains("\"cost_center\":\"cc-42\""), "{input}");
