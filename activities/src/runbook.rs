@@ -442,12 +442,12 @@ fn source(runbook: String, cell: &str) -> String {
     alone.unwrap_or(runbook)
 }
 
-/// What cells get as variables, the names of secrets, and the inputs as they are shown. A variable that is given under
+/// What cells get as variables, the names of secrets, and the inputs as they are shown.
+type Given = (BTreeMap<String, String>, Vec<String>, Vec<InputValue>);
+
+/// What a runbook's cells are given. A variable that is given under
 /// the name of an input is that input.
-fn with_inputs(
-    runbook: &Runbook,
-    asked: &RunbookInput,
-) -> Result<(BTreeMap<String, String>, Vec<String>, Vec<InputValue>), String> {
+fn with_inputs(runbook: &Runbook, asked: &RunbookInput) -> Result<Given, String> {
     let declared = |name: &String| runbook.inputs.iter().any(|input| input.name == *name);
     let (named, mut env): (BTreeMap<_, _>, BTreeMap<_, _>) =
         asked.env.clone().into_iter().partition(|(name, _)| declared(name));

@@ -145,5 +145,5 @@ fn end(text: &str) -> String {
 
 /// What the cell says, a line each.
 fn text(cell: &CellPlan) -> Vec<String> {
-    cell.text.lines().filter(|line| !line.trim().is_empty()).map(|line| visible::line(line)).collect()
+    cell.text.lines().filter(|line| !line.trim().is_empty()).map(visible::line).collect()
 }

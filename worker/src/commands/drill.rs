@@ -1,8 +1,6 @@
 //! `harmony drill …`: practice. A drill is an incident that says so in every message, pages nobody, never touches the
 //! public page, and stays out of the figures.
 
-#![expect(clippy::doc_markdown, reason = "these comments are what --help says, where a backtick would show")]
-
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;

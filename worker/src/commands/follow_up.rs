@@ -1,7 +1,5 @@
 //! `harmony follow-up …`: what is left to be done after incidents, by whom and until when.
 
-#![expect(clippy::doc_markdown, reason = "these comments are what --help says, where a backtick would show")]
-
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};

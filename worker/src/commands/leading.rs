@@ -1,7 +1,5 @@
 //! `harmony incident time|relate|private|escalate`: what people record while they lead an incident.
 
-#![expect(clippy::doc_markdown, reason = "these comments are what --help says, where a backtick would show")]
-
 use clap::{Args, builder::PossibleValuesParser};
 use jiff::{Timestamp, civil, tz::TimeZone};
 use serde_json::{Value, json};
