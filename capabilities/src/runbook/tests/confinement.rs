@@ -10,7 +10,6 @@ use super::run_of;
 use crate::runbook::{CellOutcome, CellRun, Confinement, Progress, Runner, Support};
 
 /// Whether this kernel can be held to it; says so where it cannot.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests must see what was not tested")]
 fn supported(what: &str, is_supported: bool) -> bool {
     if !is_supported {
         assert!(std::env::var_os("CI").is_none(), "{what}: CI runs on a kernel with Landlock");
