@@ -244,7 +244,7 @@ impl<'a> Case<'a> {
         }
         let (began, ended) =
             (began.into_iter().collect::<BTreeSet<_>>(), ended.into_iter().collect::<BTreeSet<_>>());
-        let live = goes_on(&self.incident);
+        let live = goes_on(self.incident);
         for run in began.difference(&ended).filter(|(id, _)| !(live && id.starts_with(CLOCK))) {
             self.lost(format!("the end of {run:?}"));
         }
@@ -404,7 +404,7 @@ impl<'a> Case<'a> {
     async fn workflows_agree(&mut self, client: &Client) {
         let runs = self.incident["blueprints"].as_object().unwrap().clone();
         for (blueprint, run) in runs {
-            if blueprint == "updates" && goes_on(&self.incident) {
+            if blueprint == "updates" && goes_on(self.incident) {
                 continue;
             }
             let id = run["workflowId"].as_str().unwrap();
