@@ -280,6 +280,7 @@ fn done(kind: &Kind) -> Done {
             }),
         ),
         Kind::RunFinished(p) => of("run.finish", "WorkflowRun", &p.run_id, json!({ "outcome": p.outcome })),
+        Kind::WriteRefused(p) => here("write.refuse", json!({ "right": p.right })),
         Kind::ChangeLinked(p) => of(
             "change.link",
             "Release",

@@ -46,10 +46,10 @@ pub(crate) async fn update(call: Call) -> Result<Response, ApiError> {
     let body: UpdateBody = call.body()?;
     let message = body.message.trim().to_owned();
     if !message.is_empty() {
-        call.caller.require(Right::SlackWrite, Some(&state))?;
+        call.require_on(Right::SlackWrite, &state).await?;
     }
     if body.public {
-        call.caller.require(Right::StatuspageWrite, Some(&state))?;
+        call.require_on(Right::StatuspageWrite, &state).await?;
     }
     if message.is_empty() && body.public {
         return Err(ApiError::Invalid("message: say what the public shall read".to_owned()));

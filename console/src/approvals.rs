@@ -237,7 +237,7 @@ async fn escalate(call: &Call, body: DecisionBody) -> Result<Response, ApiError>
     if place.gate(gate_id).is_none() {
         return Err(no_gate(gate_id));
     }
-    call.caller.require(Right::Respond, Some(&place.state))?;
+    call.require_on(Right::Respond, &place.state).await?;
     let command = Command::Escalate { gate_id: gate_id.to_owned(), reason: body.reason.unwrap_or_default() };
     let context = call.context(Some(&place.state));
     submit::append(call, &place.stream, &call.key(), &command, &context, &|_| None).await?;

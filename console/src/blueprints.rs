@@ -66,7 +66,7 @@ pub(crate) struct RemediateBody {
 /// `POST …/remediate`
 pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
-    call.caller.require(Right::OperationsExecute, Some(&state))?;
+    call.require_on(Right::OperationsExecute, &state).await?;
     let body: RemediateBody = call.body()?;
     let path = required("runbook", &body.runbook)?;
     // A leading `runbooks/` names the root itself.
@@ -240,7 +240,7 @@ pub(crate) struct PostMortemBody {
 /// `POST …/post-mortem`
 pub(crate) async fn post_mortem(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
-    call.caller.require(Right::ConfluenceWrite, Some(&state))?;
+    call.require_on(Right::ConfluenceWrite, &state).await?;
     let body: PostMortemBody = call.body()?;
     let space_key = line("spaceKey", body.space_key.as_deref().unwrap_or_default())?;
     let space_key = if space_key.is_empty() { call.app.doors.default_space.clone() } else { space_key };

@@ -3,7 +3,7 @@
 //! Extracting it authenticates first and reads the body after. Rights are checked by the handler before it looks into
 //! the body, so that nobody learns from error messages what they may not do.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, str::FromStr};
 
 use axum::{
     body::Bytes,
@@ -12,7 +12,7 @@ use axum::{
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{
-    Context, IncidentId, Principal, Right,
+    Context, IncidentId, Principal, Right, StreamId,
     ids::IdError,
     log::{Authority, Cause, IncidentState},
 };
@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{App, audit::Audit, auth::Caller, error::ApiError, query::Query};
+use crate::{App, audit::Audit, auth::Caller, error::ApiError, query::Query, submit::record_refusal};
 
 /// Longest idempotency key.
 const KEY_CHARS: usize = 255;
@@ -165,8 +165,42 @@ impl Call {
         let found =
             self.app.doors.log.state(&self.caller.org, id).await?.filter(|state| self.caller.sees(state));
         let state = found.ok_or_else(|| LogError::UnknownIncident(id.clone()))?;
-        self.caller.require(right, Some(&state))?;
+        self.require_on(right, &state).await?;
         Ok(state)
+    }
+
+    /// Refuses who has not this right on this incident; that a change was refused is on record there.
+    pub(crate) async fn require_on(&self, right: Right, state: &IncidentState) -> Result<(), ApiError> {
+        let refused = self.caller.require(right, Some(state));
+        if refused.is_err()
+            && !right.reads()
+            && let Ok(incident) = state.incident.parse::<IncidentId>()
+        {
+            record_refusal(self, &incident, right).await;
+        }
+        refused
+    }
+
+    /// Refuses who has not this right in the organisation; that a change to what `about` names was refused is on record
+    /// there.
+    pub(crate) async fn require_about<T: Into<StreamId>>(
+        &self,
+        right: Right,
+        about: impl AsyncFnOnce() -> Option<T>,
+    ) -> Result<(), ApiError> {
+        let refused = self.caller.require(right, None);
+        if refused.is_err()
+            && let Some(about) = about().await
+        {
+            record_refusal(self, &about.into(), right).await;
+        }
+        refused
+    }
+
+    /// An id in the body, whatever else is wrong with that.
+    pub(crate) fn id_in_body<T: FromStr>(&self, field: &str) -> Option<T> {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        body.get(field)?.as_str()?.parse().ok()
     }
 
     /// The body; none at all is an empty object. The error names the field.

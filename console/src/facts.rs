@@ -87,7 +87,7 @@ pub(crate) async fn record_line(mut call: Call) -> Result<Response, ApiError> {
             )));
         }
     };
-    call.caller.require(right, Some(&state))?;
+    call.require_on(right, &state).await?;
     let command = Command::Record { payload: payload(read?) };
     let context = call.context(Some(&state));
     let appended = append(&call, &incident, &call.key(), &command, &context, &|_| None).await?;

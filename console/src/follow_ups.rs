@@ -102,6 +102,21 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Of these states, which are words, and owners; all where there is none.
+    pub(crate) fn of<'a>(
+        states: impl Iterator<Item = &'a str>,
+        owners: Vec<String>,
+        overdue: bool,
+    ) -> Result<Self, ApiError> {
+        let states = states
+            .map(|word| match word.parse::<FollowUpState>() {
+                Ok(state) => Ok(state.name().to_owned()),
+                Err(error) => Err(ApiError::Invalid(format!("state: {error}"))),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { states, owners, overdue })
+    }
+
     fn takes(&self, one: &FollowUp) -> bool {
         let named = |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
         named(&self.states, one.state) && named(&self.owners, &one.owner) && (!self.overdue || one.overdue)
@@ -123,19 +138,13 @@ pub(crate) async fn all(app: &App, caller: &Caller, wanted: &Wanted) -> Result<V
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
     call.query.only(&["state", "owner", "overdue", "incidentId", "limit"])?;
-    let mut wanted = Wanted::default();
-    for state in call.query.all("state") {
-        let state: FollowUpState = state
-            .parse()
-            .map_err(|error: leading::UnknownFollowUpState| ApiError::Invalid(format!("state: {error}")))?;
-        wanted.states.push(state.name().to_owned());
-    }
-    wanted.owners = call.query.all("owner").map(str::to_owned).collect();
-    wanted.overdue = match call.query.one("overdue") {
+    let overdue = match call.query.one("overdue") {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => return Err(ApiError::Invalid(format!("overdue {other:?}: true or false"))),
     };
+    let owners = call.query.all("owner").map(str::to_owned).collect();
+    let wanted = Wanted::of(call.query.all("state"), owners, overdue)?;
     let limit = usize::try_from(call.query.limit(200, 1_000)?).unwrap_or(usize::MAX);
     let mut found = match call.query.one("incidentId") {
         Some(id) => {
@@ -237,7 +246,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let owns =
         state.action_items.iter().any(|item| item.seq == seq && item.owner == call.caller.principal.id);
     if !owns {
-        call.caller.require(Right::Respond, Some(&state))?;
+        call.require_on(Right::Respond, &state).await?;
     }
     let body: FollowUpChangeBody = call.body()?;
     if body.system.is_empty() != body.ticket.is_empty() {

@@ -120,9 +120,10 @@ async fn may_resume(call: &Call, known: &StoredRelease) -> Result<(), ApiError> 
         && let Some(state) = call.app.doors.log.state(&call.caller.org, &incident).await?
         && call.caller.sees(&state)
     {
-        return call.caller.require(Right::OperationsExecute, Some(&state));
+        return call.require_on(Right::OperationsExecute, &state).await;
     }
-    call.caller.require(Right::DeployExecute, None)
+    let service = known.service.clone();
+    call.require_about(Right::DeployExecute, async move || Some(service)).await
 }
 
 async fn resume_one(

@@ -157,8 +157,7 @@ pub(crate) fn clock_item(
 ) -> OutboxItem {
     let (org, principal) = (&call.caller.org, &call.caller.principal.id);
     let payload = starts::clock(&call.app.doors.attestation, org, incident, created, principal, at);
-    let workflow_id = WorkflowId::new(WorkflowType::Updates, org, incident);
-    OutboxItem { kind: OutboxKind::Start, name: format!("{workflow_id}#1/{}", call.request.id), payload }
+    OutboxItem { kind: OutboxKind::Start, name: format!("clock/{incident}"), payload }
 }
 
 /// The item that starts the act which follows the record `seq`.

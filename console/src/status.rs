@@ -69,7 +69,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let context = if body.justification.trim().is_empty() {
         call.context(Some(&state))
     } else {
-        call.caller.require(Right::Override, Some(&state))?;
+        call.require_on(Right::Override, &state).await?;
         call.context_as(Authority::EmergencyOverride)
     };
     match wish {

@@ -14,8 +14,8 @@ use axum::{
 use harmony_blueprints::messages::Act;
 use harmony_eventlog::{Append, Appended, LogError, OutboxItem, Target};
 use harmony_incidents::{
-    Answer, Command, Context, Head, IncidentId, Judged, Refusal, StreamId, judge,
-    log::{IncidentState, IncidentUpdated, Payload, Text, payload::Kind},
+    Answer, Command, Context, Head, IncidentId, Judged, Refusal, Right, StreamId, judge,
+    log::{Authority, IncidentState, IncidentUpdated, Payload, Text, WriteRefused, payload::Kind},
     timeline, words,
 };
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ pub(crate) async fn append_decided(
     context: &Context,
     decide: Decide<'_>,
 ) -> Result<Appended, ApiError> {
-    match taken(call, stream, key, command, context, decide).await {
+    match taken(call, stream, call.expected_seq, key, command, context, decide).await {
         Ok(appended) => Ok(appended),
         Err(error) => Err(refused(call, stream, error).await),
     }
@@ -74,6 +74,7 @@ pub(crate) async fn append_decided(
 async fn taken(
     call: &Call,
     stream: &StreamId,
+    expected_seq: Option<u64>,
     key: &str,
     command: &Command,
     context: &Context,
@@ -90,7 +91,7 @@ async fn taken(
             key,
             command,
             context,
-            expected_seq: call.expected_seq,
+            expected_seq,
             run_id: None,
             judge: &|head| {
                 let (judged, follow) = decide(head)?;
@@ -176,24 +177,25 @@ pub(crate) async fn append_elsewhere(
     command: &Command,
     context: &Context,
 ) -> Result<Appended, ApiError> {
-    let appended = call
-        .app
-        .doors
-        .log
-        .append(Append {
-            org: &call.caller.org,
-            target: Target::Named((**incident).clone()),
-            key,
-            command,
-            context,
-            expected_seq: None,
-            run_id: None,
-            judge: &|head| judge(head, command, context, call.caller.rules()),
-            follow: &|_| vec![],
-        })
-        .await?;
-    wake(&call.app, &appended);
-    Ok(appended)
+    let decide = |head: Head<'_>| Ok((judge(head, command, context, call.caller.rules())?, vec![]));
+    Ok(taken(call, incident, None, key, command, context, &decide).await?)
+}
+
+/// Puts on record, in the stream of what was to be changed, that whoever asks lacks a right: once an hour for each
+/// right, so that nobody fills a log by asking. Where it cannot be, as of something that does not exist, the audit's
+/// line on stderr is all there is.
+pub(crate) async fn record_refusal(call: &Call, stream: &StreamId, right: Right) {
+    const HOUR_S: i64 = 3_600;
+    let context = call.context_as(Authority::None);
+    let hour = context.occurred_at.as_second().div_euclid(HOUR_S);
+    let key = format!("refused/{}/{}/{hour}", call.caller.principal.id, right.name());
+    let command = compared_only(&json!({ "refused": right.name() }));
+    let refused = WriteRefused { right: right.name().to_owned() };
+    let decide =
+        |_: Head<'_>| Ok((Judged::new(Answer::Recorded, vec![Kind::WriteRefused(refused.clone())]), vec![]));
+    if let Err(error) = taken(call, stream, None, &key, &command, &context, &decide).await {
+        tracing::warn!(%error, %stream, right = right.name(), "a refused change is not on record");
+    }
 }
 
 /// Appends a command under a key; the caller makes the response.
@@ -248,7 +250,8 @@ pub(crate) async fn remember(
     decide: &(dyn Fn(Head<'_>) -> Result<Carried, Refusal> + Send + Sync),
 ) -> Result<Answer, ApiError> {
     let decide = |head: Head<'_>| decide(head).map(|(answer, items)| (nothing(answer), items));
-    match taken(call, stream, &call.key(), &compared_only(request), context, &decide).await {
+    let command = compared_only(request);
+    match taken(call, stream, call.expected_seq, &call.key(), &command, context, &decide).await {
         Ok(appended) => Ok(appended.answer),
         Err(LogError::KeyConflict { .. }) => Err(ApiError::Conflict(
             "this Idempotency-Key was used for another request: its body or its address differs".to_owned(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use harmony_eventlog::Entry;
 use harmony_incidents::{
-    GateStatus, HasStatus, Policy, RunStatus, StreamId, Subject, WorkflowId, approvals, clock,
+    GateStatus, HasStatus, RunStatus, StreamId, Subject, WorkflowId, approvals, clock,
     command::GateView,
     leading,
     log::{
@@ -357,7 +357,11 @@ pub(crate) fn incident(state: &IncidentState, caller: &Caller) -> Incident {
         objectives: clock::objectives(state, caller.rules().policy)
             .map(|one| objective(state, &one))
             .collect(),
-        duties: duties(state, caller.rules().policy),
+        duties: leading::duties(state, caller.rules().policy)
+            .map(|one| {
+                json!({ "role": one.role, "principalId": one.principal, "duty": one.duty, "done": one.done })
+            })
+            .collect(),
         call_url: caller.rules().policy.call_of(&state.incident),
         review: state.review.as_ref().map(|review| Review {
             published: review.published,
@@ -381,7 +385,7 @@ pub(crate) fn incident(state: &IncidentState, caller: &Caller) -> Incident {
 
 /// When people are to be told again, while it goes on.
 fn next_update(state: &IncidentState) -> Option<Timestamp> {
-    leading::is_live(state.state()).then(|| moment(state.next_update_due_us)).flatten()
+    leading::next_update_us(state).and_then(moment)
 }
 
 /// Each moment that is known, with who said so where somebody did.
@@ -408,22 +412,6 @@ fn objective(state: &IncidentState, one: &clock::Standing) -> Value {
         "metAt": one.objective.met_at_us(state).and_then(moment),
         "breached": one.breached_at_us.is_some(),
     }))
-}
-
-/// The duties of the roles that somebody has.
-fn duties(state: &IncidentState, policy: &Policy) -> Vec<Value> {
-    let held = |role: &str| state.responders.iter().find(|one| one.role == role);
-    let mut all = Vec::new();
-    for (role, duties) in &policy.duties {
-        let Some(holder) = held(role) else { continue };
-        for duty in duties {
-            let done = state.duties_done.contains(&leading::duty_key(role, duty));
-            all.push(json!({
-                "role": role, "principalId": holder.principal, "duty": duty, "done": done,
-            }));
-        }
-    }
-    all
 }
 
 /// The signal that it was declared for, else the first one.

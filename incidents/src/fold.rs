@@ -487,6 +487,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
             }
         }
         Kind::RecordRedacted(_)
+        | Kind::WriteRefused(_)
         | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)
         | Kind::RunbookCellUnknown(_)

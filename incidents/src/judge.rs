@@ -526,6 +526,7 @@ fn record(
         | Kind::CommanderMissing(_)
         | Kind::ObjectiveBreached(_)
         | Kind::RecordRedacted(_)
+        | Kind::WriteRefused(_)
         | Kind::ServiceWritten(_)
         | Kind::ServiceRetired(_)
         | Kind::EnvironmentWritten(_)

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use harmony_protos::log::{
     ActionItem, DutyTicked, FollowUpChanged, IncidentEscalated, IncidentPrivacyChanged, IncidentRelated,
-    IncidentState, IncidentTimeSet, IncidentUpdated, Severity, State, Text, payload::Kind,
+    IncidentState, IncidentTimeSet, IncidentUpdated, Severity, Text, payload::Kind,
 };
 
 use crate::{
@@ -364,9 +364,38 @@ pub fn is_visible(state: &IncidentState, principal: &str, is_admin: bool) -> boo
     !state.private || is_admin || state.private_to.iter().any(|one| one == principal)
 }
 
-/// Whether it goes on: what is being led.
-pub fn is_live(state: State) -> bool {
-    !machine::is_over(state)
+/// A duty of a role that somebody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldDuty<'a> {
+    /// The role.
+    pub role: &'a str,
+    /// Who has it.
+    pub principal: &'a str,
+    /// As the policy words it.
+    pub duty: &'a str,
+    /// Whether it was ticked as done.
+    pub done: bool,
+}
+
+/// The duties of the roles that somebody has, in the order of the roles' names.
+pub fn duties<'a>(state: &'a IncidentState, policy: &'a Policy) -> impl Iterator<Item = HeldDuty<'a>> {
+    policy.duties.iter().flat_map(move |(role, duties)| {
+        let holder = state.responders.iter().find(|one| one.role == *role);
+        holder.into_iter().flat_map(move |holder| {
+            duties.iter().map(move |duty| HeldDuty {
+                role,
+                principal: &holder.principal,
+                duty,
+                done: state.duties_done.contains(&duty_key(role, duty)),
+            })
+        })
+    })
+}
+
+/// When people are to be told again, while the incident goes on; microseconds since the epoch.
+pub fn next_update_us(state: &IncidentState) -> Option<i64> {
+    let due = state.next_update_due_us;
+    (due > 0 && !machine::is_over(state.state())).then_some(due)
 }
 
 fn recorded(kind: Kind) -> Judged {

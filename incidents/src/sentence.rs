@@ -163,6 +163,7 @@ pub fn of(kind: &Kind) -> String {
         Kind::DutyTicked(p) => {
             format!("duty of {} {}: {}", p.role, if p.done { "done" } else { "not done" }, p.duty)
         }
+        Kind::WriteRefused(p) => format!("a change was refused: it needs the right {}", p.right),
         Kind::ChangeLinked(p) => {
             let relation = words::relation(p.relation());
             format!("release {} of {} is {relation}: {}", p.release_id, p.service_id, shown(&p.reason))

@@ -334,6 +334,10 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         }
         Kind::DutyTicked(p) if p.done => person(format!("did as {}: {}", p.role, p.duty)),
         Kind::DutyTicked(p) => person(format!("took back as {}: {}", p.role, p.duty)),
+        Kind::WriteRefused(p) => Told {
+            weight: Weight::Detail,
+            ..person(format!("asked for a change and was refused: it needs the right {}", p.right))
+        },
         Kind::ChangeLinked(p) if p.relation() == Relation::Suspected => {
             let what = format!("suspects release {} of {}", p.release_id, p.service_id);
             harmony(Weight::Milestone, because(what, p.reason.as_ref()))

@@ -65,5 +65,6 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::IncidentEscalated(_) => "INCIDENT_ESCALATED",
         Kind::FollowUpChanged(_) => "FOLLOW_UP_CHANGED",
         Kind::DutyTicked(_) => "DUTY_TICKED",
+        Kind::WriteRefused(_) => "WRITE_REFUSED",
     }
 }

@@ -136,6 +136,7 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         | Kind::CommanderMissing(_)
         | Kind::ObjectiveBreached(_)
         | Kind::DutyTicked(_)
+        | Kind::WriteRefused(_)
         | Kind::IncidentTagAdded(_)
         | Kind::IncidentTagRemoved(_)
         | Kind::IncidentLinkedToTicket(_)

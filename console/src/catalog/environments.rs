@@ -71,7 +71,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 
 /// `POST …/environments`: all of an environment as it is from now on.
 pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::CatalogWrite, None)?;
+    call.require_about(Right::CatalogWrite, async || call.id_in_body::<EnvironmentId>("id")).await?;
     let environment: Environment = call.body()?;
     let (status, state) = put(&call, environment).await?;
     Ok((status, Json(view(&state)?)).into_response())
@@ -92,7 +92,7 @@ pub(crate) async fn put(
 
 /// `POST …/environments/{id}/retire`
 pub(crate) async fn retire(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::CatalogWrite, None)?;
+    call.require_about(Right::CatalogWrite, async || call.path("id").parse::<EnvironmentId>().ok()).await?;
     let id: EnvironmentId = path_id(&call, "environment")?;
     let RetireBody { reason } = call.body()?;
     append(&call, &id.clone().into(), &Command::RetireEnvironment { reason }).await?;

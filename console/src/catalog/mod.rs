@@ -10,9 +10,14 @@ pub(crate) mod environments;
 pub(crate) mod releases;
 pub(crate) mod services;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_catalog::{Command, Facts, entity::AuditEvent, judge_environment, judge_service};
-use harmony_eventlog::{CatalogAppend, CatalogAppended, OutboxItem, StreamState};
+use harmony_eventlog::{
+    CatalogAppend, CatalogAppended, OutboxItem, StreamState,
+    catalog::{CatalogFilter, CatalogKind},
+};
 use harmony_incidents::{
     Context, EnvironmentId, Refusal, ReleaseId, Right, ServiceId, StreamId,
     log::{EnvironmentState, ServiceState},
@@ -77,6 +82,28 @@ pub(crate) async fn service(call: &Call, id: &ServiceId) -> Result<ServiceState,
     found
         .and_then(StreamState::service)
         .ok_or_else(|| ApiError::NotFound(format!("there is no service {id}")))
+}
+
+/// Services of the catalog by their ids, retired ones too, in one read; what is not there is left out.
+pub(crate) async fn services_by_id(
+    call: &Call,
+    ids: BTreeSet<ServiceId>,
+) -> Result<BTreeMap<ServiceId, ServiceState>, ApiError> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let filter = CatalogFilter {
+        kind: CatalogKind::Service,
+        limit: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        ids: ids.iter().map(ToString::to_string).collect(),
+        search: None,
+        retired: true,
+        running: false,
+        after: None,
+    };
+    let found = call.app.doors.log.catalog(&call.caller.org, &filter).await?;
+    let services = found.into_iter().filter_map(StreamState::service);
+    Ok(services.filter_map(|state| Some((state.id.parse().ok()?, state))).collect())
 }
 
 /// An environment of the catalog, for who may read.

@@ -1,6 +1,6 @@
 //! Releases and their runs: creating one, telling what became of it, promoting its artifact on, and what they say.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use axum::{
     Json,
@@ -34,7 +34,9 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{append, append_as, audit_of, cursor, cursor_parts, may_read, named, path_id, service_of};
+use super::{
+    append, append_as, audit_of, cursor, cursor_parts, may_read, named, path_id, service_of, services_by_id,
+};
 use crate::{approvals::REASON_CHARS, call::Call, error::ApiError, starts, submit};
 
 /// A release as whoever deploys it, or tells of it, writes it.
@@ -167,14 +169,9 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     Ok(Json(body).into_response())
 }
 
-/// Releases with what became of them; their services are read once each.
+/// Releases with what became of them; their services are read at once.
 pub(crate) async fn views(call: &Call, found: &[StoredRelease]) -> Result<Vec<ReleaseView>, ApiError> {
-    let mut services = std::collections::BTreeMap::new();
-    for one in found {
-        if !services.contains_key(&one.service) {
-            services.insert(one.service.clone(), super::service(call, &one.service).await?);
-        }
-    }
+    let services = services_by_id(call, found.iter().map(|one| one.service.clone()).collect()).await?;
     let view = |one: &StoredRelease| {
         let service = services.get(&one.service).ok_or(ApiError::Internal)?;
         ReleaseView::of(service, &one.release).map_err(|error| unreadable(&error))
@@ -210,7 +207,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 
 /// `POST …/releases`: a release that is to be deployed, or one that was.
 pub(crate) async fn create(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::DeployExecute, None)?;
+    call.require_about(Right::DeployExecute, async || call.id_in_body::<ServiceId>("serviceId")).await?;
     let body: ReleaseBody = call.body()?;
     let (release, _) = deploy(&call, body).await?;
     Ok((StatusCode::CREATED, Json(release)).into_response())
@@ -245,6 +242,12 @@ pub(crate) async fn deploy(
     };
     let wish = Wish { dry_run: body.dry_run, reason: body.reason };
     record(call, service, release, wish).await
+}
+
+/// Refuses who may not deploy; a refusal stands in the stream of the release's service.
+pub(crate) async fn may_deploy(call: &Call, id: &ReleaseId) -> Result<(), ApiError> {
+    let about = async || stored(call, id).await.ok().map(|known| known.service);
+    call.require_about(Right::DeployExecute, about).await
 }
 
 /// How a run is to be.
@@ -309,8 +312,8 @@ fn start_item(
 
 /// `POST …/releases/{id}/deploy`: a draft goes out once more, whose last run did not take it there.
 pub(crate) async fn start(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::DeployExecute, None)?;
     let id: ReleaseId = path_id(&call, "release")?;
+    may_deploy(&call, &id).await?;
     let ReleaseStartBody { dry_run, reason } = call.body()?;
     let wish = Wish { dry_run, reason };
     let known = stored(&call, &id).await?;
@@ -352,9 +355,9 @@ pub(crate) async fn rollback(call: Call) -> Result<Response, ApiError> {
             let state = state.filter(|state| call.caller.sees(state));
             let state =
                 state.ok_or_else(|| ApiError::NotFound(format!("there is no incident {incident}")))?;
-            call.caller.require(Right::OperationsExecute, Some(&state))?;
+            call.require_on(Right::OperationsExecute, &state).await?;
         }
-        None => call.caller.require(Right::DeployExecute, None)?,
+        None => may_deploy(&call, &id).await?,
     }
     let bad = stored(&call, &id).await?;
     let service = super::service(&call, &bad.service).await?;
@@ -400,8 +403,8 @@ fn status_of(word: &str) -> Result<ReleaseStatus, ApiError> {
 
 /// `POST …/releases/{id}/status`: what became of it, by whoever deploys.
 pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::DeployExecute, None)?;
     let id: ReleaseId = path_id(&call, "release")?;
+    may_deploy(&call, &id).await?;
     let ReleaseStatusBody { status, reason, at } = call.body()?;
     let to = status_of(&status)?;
     let (service, _) = service_of(&call, &id).await?;
@@ -412,8 +415,8 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
 
 /// `POST …/releases/{id}/promote`: its artifact goes on to another environment, as a release of its own.
 pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::DeployExecute, None)?;
     let id: ReleaseId = path_id(&call, "release")?;
+    may_deploy(&call, &id).await?;
     let ReleasePromoteBody { env_id, dry_run, reason } = call.body()?;
     let wish = Wish { dry_run, reason };
     let (release, audit) = promote_as(&call, &id, &named("envId", &env_id)?, wish).await?;
@@ -455,12 +458,13 @@ async fn promote_as(
     record(call, from.service, release, wish).await
 }
 
-/// The runs that deployed these releases and those that promoted them on to other environments, merged in time.
-pub(crate) async fn runs_of(
+/// The runs that deployed each of these releases and those that promoted it on to other environments, in time. What is
+/// asked of the store does not grow with the number of releases.
+pub(crate) async fn runs_by_release(
     call: &Call,
     releases: &[ReleaseId],
     limit: u32,
-) -> Result<Vec<StoredRun>, ApiError> {
+) -> Result<BTreeMap<ReleaseId, Vec<StoredRun>>, ApiError> {
     let log = &call.app.doors.log;
     let filter = ReleaseFilter {
         ids: releases.to_vec(),
@@ -468,23 +472,47 @@ pub(crate) async fn runs_of(
         ..ReleaseFilter::default()
     };
     let known = log.releases(&call.caller.org, &filter).await?;
-    let services: BTreeSet<&ServiceId> = known.iter().map(|one| &one.service).collect();
-    let mut onward = Vec::new();
-    for id in services {
-        let service = super::service(call, id).await?;
-        let promoted =
-            service.releases.iter().filter(|one| releases.iter().any(|id| one.promoted_from == id.as_str()));
-        onward.extend(promoted.filter_map(|one| one.release_id.parse::<ReleaseId>().ok()));
-    }
-    let is_asked_for = |one: &StoredRun| releases.iter().any(|id| one.run.release_id == id.as_str());
+    let services = services_by_id(call, known.into_iter().map(|one| one.service).collect()).await?;
+    let asked: BTreeMap<&str, &ReleaseId> = releases.iter().map(|id| (id.as_str(), id)).collect();
+    // Releases that one of these was promoted as, and from which.
+    let promoted: BTreeMap<ReleaseId, &ReleaseId> = services
+        .values()
+        .flat_map(|service| &service.releases)
+        .filter_map(|one| Some((one.release_id.parse().ok()?, *asked.get(one.promoted_from.as_str())?)))
+        .collect();
     let filter = RunFilter {
-        releases: releases.iter().cloned().chain(onward).collect(),
+        releases: releases.iter().cloned().chain(promoted.keys().cloned()).collect(),
         limit,
         ..RunFilter::default()
     };
     let mut runs = log.runs(&call.caller.org, &filter).await?;
-    runs.retain(|one| is_asked_for(one) || one.run.kind() == RunKind::Promote);
     runs.sort_by_key(|one| (one.run.started_at_us, one.run.started_seq));
+    let mut found: BTreeMap<ReleaseId, Vec<StoredRun>> = BTreeMap::new();
+    for one in runs {
+        if let Some(id) = asked.get(one.run.release_id.as_str()) {
+            found.entry((*id).clone()).or_default().push(one.clone());
+        }
+        if one.run.kind() == RunKind::Promote
+            && let Ok(id) = one.run.release_id.parse::<ReleaseId>()
+            && let Some(origin) = promoted.get(&id)
+        {
+            found.entry((*origin).clone()).or_default().push(one);
+        }
+    }
+    Ok(found)
+}
+
+/// The runs of [`runs_by_release`], merged in time, each once.
+pub(crate) async fn runs_of(
+    call: &Call,
+    releases: &[ReleaseId],
+    limit: u32,
+) -> Result<Vec<StoredRun>, ApiError> {
+    let found = runs_by_release(call, releases, limit).await?;
+    let mut runs: Vec<StoredRun> = found.into_values().flatten().collect();
+    let place = |one: &StoredRun| (one.run.started_at_us, one.run.started_seq, one.run.run_id.clone());
+    runs.sort_by_key(place);
+    runs.dedup_by(|one, other| one.run.run_id == other.run.run_id);
     Ok(runs)
 }
 

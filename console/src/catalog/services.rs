@@ -165,7 +165,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 
 /// `POST …/services`: all of a service as it is from now on.
 pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::CatalogWrite, None)?;
+    call.require_about(Right::CatalogWrite, async || call.id_in_body::<ServiceId>("id")).await?;
     let service: Service = call.body()?;
     let (status, state) = put(&call, service).await?;
     Ok((status, Json(view(&state)?)).into_response())
@@ -193,7 +193,7 @@ pub(crate) struct RetireBody {
 
 /// `POST …/services/{id}/retire`
 pub(crate) async fn retire(call: Call) -> Result<Response, ApiError> {
-    call.caller.require(Right::CatalogWrite, None)?;
+    call.require_about(Right::CatalogWrite, async || call.path("id").parse::<ServiceId>().ok()).await?;
     let id: ServiceId = path_id(&call, "service")?;
     let RetireBody { reason } = call.body()?;
     append(&call, &id.clone().into(), &Command::RetireService { reason }).await?;

@@ -68,7 +68,7 @@ pub(crate) async fn typed(
     let parameters: Parameters =
         serde_json::from_value(body).map_err(|error| ApiError::Malformed(error.to_string()))?;
     app.limits.count(&caller.principal.id)?;
-    let asker = Asker { app: app.clone(), caller, request: request.into() };
+    let asker = Asker::new(app.clone(), caller, &request);
     let answer = super::schema().execute(parameters.into_request().data(asker)).await;
     Ok(serde_json::to_value(&answer).unwrap_or_default())
 }
@@ -132,7 +132,7 @@ async fn answer(gateway: &Gateway, request: HttpRequest) -> Result<Answer, NoReq
             return Err(NoRequest::new(StatusCode::METHOD_NOT_ALLOWED, "a mutation is sent by POST"));
         }
     }
-    let asker = Asker { app: gateway.app.clone(), caller, request: request_id.into() };
+    let asker = Asker::new(gateway.app.clone(), caller, &request_id);
     Ok(gateway.schema.execute(request.data(asker)).await)
 }
 

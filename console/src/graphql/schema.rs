@@ -10,18 +10,17 @@ use harmony_catalog::{
 };
 use harmony_eventlog::{
     Filter,
-    catalog::{CatalogFilter, CatalogKind, ReleaseFilter},
+    catalog::{CatalogFilter, CatalogKind, ReleaseFilter, StoredRun},
 };
-use harmony_incidents::{IncidentId, OrgId, Right, log::IncidentState, words};
+use harmony_incidents::{IncidentId, OrgId, ReleaseId, Right, ServiceId, log::IncidentState, words};
 use serde_json::{Map, Value};
 
 use super::{Asker, problem};
 use crate::{
     call::Call,
-    catalog::{
-        self, audit::Wanted, changes::Change as ApiChange, releases::ReleaseBody, services::ServiceLine,
-    },
+    catalog::{self, audit, changes::Change as ApiChange, releases::ReleaseBody, services::ServiceLine},
     error::ApiError,
+    follow_ups::{self, FollowUp as ApiFollowUp, Wanted},
 };
 
 /// Longest list that one field gives.
@@ -147,7 +146,7 @@ struct Release {
 #[ComplexObject]
 impl Release {
     /// The deploy and promote runs of it, merged in time.
-    #[graphql(complexity = "20 + 20 * child_complexity")]
+    #[graphql(complexity = "2 + 2 * child_complexity")]
     async fn runs(&self, context: &Context<'_>) -> Result<Vec<WorkflowRun>> {
         runs_of(context, &self.id).await
     }
@@ -186,16 +185,51 @@ impl From<ReleaseView> for Release {
 }
 
 /// A run that deploys or promotes a release.
-#[derive(SimpleObject)]
-struct WorkflowRun {
-    id: ID,
+struct WorkflowRun(StoredRun);
+
+/// A run that deploys or promotes a release.
+#[Object]
+impl WorkflowRun {
+    async fn id(&self) -> ID {
+        ID(self.0.run.run_id.clone())
+    }
+
     /// `Deploy` or `Promote`.
-    kind: String,
-    actor: String,
-    started_at: String,
-    finished_at: Option<String>,
-    logs: Vec<LogEntry>,
-    outcome: Option<String>,
+    async fn kind(&self) -> &'static str {
+        words::run_kind(self.0.run.kind())
+    }
+
+    async fn actor(&self) -> &str {
+        &self.0.run.actor
+    }
+
+    async fn started_at(&self) -> Result<String> {
+        Ok(self.view(Vec::new())?.started_at.to_string())
+    }
+
+    async fn finished_at(&self) -> Result<Option<String>> {
+        Ok(self.view(Vec::new())?.finished_at.map(|at| at.to_string()))
+    }
+
+    async fn outcome(&self) -> Result<Option<&'static str>> {
+        Ok(self.view(Vec::new())?.outcome.map(|outcome| outcome.name()))
+    }
+
+    /// What it said. Read from the records for each run, so it counts for more than the rest of it.
+    #[graphql(complexity = "10 + 10 * child_complexity")]
+    async fn logs(&self, context: &Context<'_>) -> Result<Vec<LogEntry>> {
+        let call = reading(context)?;
+        let run = told(catalog::releases::run_view(&call, &self.0).await)?;
+        Ok(run.logs.into_iter().map(LogEntry::from).collect())
+    }
+}
+
+impl WorkflowRun {
+    fn view(&self, logs: Vec<entity::LogEntry>) -> Result<entity::WorkflowRun> {
+        told(
+            entity::WorkflowRun::of(&self.0.run, logs).map_err(|error| catalog::releases::unreadable(&error)),
+        )
+    }
 }
 
 /// One line of a run's log.
@@ -207,25 +241,13 @@ struct LogEntry {
     meta: Json<Map<String, Value>>,
 }
 
-impl From<entity::WorkflowRun> for WorkflowRun {
-    fn from(run: entity::WorkflowRun) -> Self {
+impl From<entity::LogEntry> for LogEntry {
+    fn from(line: entity::LogEntry) -> Self {
         Self {
-            id: ID(run.id.to_string()),
-            kind: words::run_kind(run.kind).to_owned(),
-            actor: run.actor,
-            started_at: run.started_at.to_string(),
-            finished_at: run.finished_at.map(|at| at.to_string()),
-            logs: run
-                .logs
-                .into_iter()
-                .map(|line| LogEntry {
-                    ts: line.ts.to_string(),
-                    level: words::log_level(line.level).to_owned(),
-                    message: line.message,
-                    meta: Json(line.meta),
-                })
-                .collect(),
-            outcome: run.outcome.map(|outcome| outcome.name().to_owned()),
+            ts: line.ts.to_string(),
+            level: words::log_level(line.level).to_owned(),
+            message: line.message,
+            meta: Json(line.meta),
         }
     }
 }
@@ -314,6 +336,50 @@ struct DeployMutationResult {
     release: Release,
     /// What the audit says of it; none where it was on record already.
     audit: Option<AuditEvent>,
+}
+
+/// Something to do after an incident.
+#[derive(SimpleObject)]
+struct FollowUp {
+    /// Its incident and the record that added it: `INC-2026-0001-12`.
+    id: ID,
+    incident_id: ID,
+    action: String,
+    /// `open`, `done` or `dropped`.
+    state: &'static str,
+    owner: String,
+    /// Until which day; none where nobody said.
+    due: Option<String>,
+    /// `high`, `medium` or `low`.
+    priority: Option<String>,
+    overdue: bool,
+    comments: u32,
+    last_comment: Option<String>,
+    settled_at: Option<String>,
+    /// Where it is tracked outside.
+    ticket: Option<String>,
+    url: Option<String>,
+}
+
+impl From<ApiFollowUp> for FollowUp {
+    fn from(one: ApiFollowUp) -> Self {
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        Self {
+            id: ID(one.id),
+            incident_id: ID(one.incident_id),
+            action: one.action,
+            state: one.state,
+            owner: one.owner,
+            due: given(one.due),
+            priority: given(one.priority),
+            overdue: one.overdue,
+            comments: one.comments,
+            last_comment: given(one.last_comment),
+            settled_at: one.settled_at.map(|at| at.to_string()),
+            ticket: given(one.ticket),
+            url: given(one.url),
+        }
+    }
 }
 
 /// What can be asked.
@@ -475,6 +541,24 @@ impl Query {
         })
     }
 
+    /// Follow-ups of all incidents by due date, those without one last.
+    #[graphql(complexity = "10 + usize::try_from(limit).unwrap_or_default() * child_complexity / 10")]
+    async fn follow_ups(
+        &self,
+        context: &Context<'_>,
+        state: Option<String>,
+        owner: Option<String>,
+        #[graphql(default = false)] overdue: bool,
+        #[graphql(default = 50)] limit: i32,
+    ) -> Result<Vec<FollowUp>> {
+        let call = reading(context)?;
+        let limit = self::limit("limit", Some(limit), 50)?;
+        let wanted = told(Wanted::of(state.as_deref().into_iter(), owner.into_iter().collect(), overdue))?;
+        let found = told(follow_ups::all(&call.app, &call.caller, &wanted).await)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(found.into_iter().take(limit).map(FollowUp::from).collect())
+    }
+
     /// What was done to a service and its releases, the latest first.
     #[graphql(complexity = "10 + usize::try_from(limit).unwrap_or_default() * child_complexity / 10")]
     async fn audit_tail(
@@ -484,15 +568,15 @@ impl Query {
         #[graphql(default = 20)] limit: i32,
     ) -> Result<Vec<AuditEvent>> {
         let call = reading(context)?;
-        let mut wanted = Wanted {
+        let mut wanted = audit::Wanted {
             limit: usize::try_from(self::limit("limit", Some(limit), 20)?).unwrap_or_default(),
-            ..Wanted::default()
+            ..audit::Wanted::default()
         };
         if let Some(service) = &service_id {
-            let service: harmony_incidents::ServiceId = id("serviceId", service)?;
+            let service: ServiceId = id("serviceId", service)?;
             wanted.streams.push(service.into());
         }
-        let (events, _) = told(catalog::audit::events(&call, wanted).await)?;
+        let (events, _) = told(audit::events(&call, wanted).await)?;
         Ok(events.into_iter().map(AuditEvent::from).collect())
     }
 }
@@ -511,7 +595,9 @@ impl Mutation {
         sha: String,
         version: String,
     ) -> Result<DeployMutationResult> {
-        let call = writing(context, Right::DeployExecute)?;
+        let call = asked(context)?;
+        let about = async || service_id.parse::<ServiceId>().ok();
+        told(call.require_about(Right::DeployExecute, about).await)?;
         let body = ReleaseBody {
             id: None,
             service_id: service_id.to_string(),
@@ -537,22 +623,19 @@ impl Mutation {
         release_id: ID,
         to_env_id: ID,
     ) -> Result<DeployMutationResult> {
-        let call = writing(context, Right::DeployExecute)?;
+        let call = asked(context)?;
         let (release, to) = (id("releaseId", &release_id)?, id("toEnvId", &to_env_id)?);
+        told(catalog::releases::may_deploy(&call, &release).await)?;
         let (release, audit) = told(catalog::releases::promote_to(&call, &release, &to).await)?;
         Ok(DeployMutationResult { release: release.into(), audit: audit.map(AuditEvent::from) })
     }
 }
 
 async fn runs_of(context: &Context<'_>, release: &ID) -> Result<Vec<WorkflowRun>> {
-    let call = reading(context)?;
-    let limit = u32::try_from(LIMIT).unwrap_or_default();
-    let found = told(catalog::releases::runs_of(&call, &[id("releaseId", release)?], limit).await)?;
-    let mut runs = Vec::with_capacity(found.len());
-    for one in &found {
-        runs.push(told(catalog::releases::run_view(&call, one).await)?.into());
-    }
-    Ok(runs)
+    reading(context)?;
+    let release: ReleaseId = id("releaseId", release)?;
+    let found = context.data::<Asker>()?.runs.load_one(release).await?;
+    Ok(found.unwrap_or_default().into_iter().map(WorkflowRun).collect())
 }
 
 fn incident_of(org: &OrgId, state: &IncidentState, service: &str) -> Incident {
@@ -572,17 +655,17 @@ fn incident_of(org: &OrgId, state: &IncidentState, service: &str) -> Incident {
 
 /// A call of whoever asks, if they may read.
 fn reading(context: &Context<'_>) -> Result<Call> {
-    writing(context, Right::Read)
+    let call = asked(context)?;
+    told(call.caller.require(Right::Read, None))?;
+    Ok(call)
 }
 
-/// A call of whoever asks, if they have this right.
-fn writing(context: &Context<'_>, right: Right) -> Result<Call> {
+/// A call of whoever asks.
+fn asked(context: &Context<'_>) -> Result<Call> {
     let asker = context.data::<Asker>()?;
     // The place in the operation tells two mutations of one request from each other.
     let place = context.path_node.as_ref().map(ToString::to_string).unwrap_or_default();
-    let call = asker.call(&place, &Value::Null);
-    call.caller.require(right, None).map_err(|error| problem(&error))?;
-    Ok(call)
+    Ok(asker.call(&place, &Value::Null))
 }
 
 fn told<T>(outcome: std::result::Result<T, ApiError>) -> Result<T> {

@@ -164,5 +164,5 @@ async fn asker(
     }
     let caller = Caller::authenticate(app, &headers, org).await?;
     app.limits.count(&caller.principal.id)?;
-    Ok(Asker { app: app.clone(), caller, request: Uuid::now_v7().to_string().into() })
+    Ok(Asker::new(app.clone(), caller, &Uuid::now_v7().to_string()))
 }

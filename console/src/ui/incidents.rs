@@ -52,8 +52,7 @@ pub(crate) struct Line {
 
 /// Since when an update is due, where one is.
 fn overdue(state: &IncidentState, now: jiff::Timestamp) -> String {
-    let due = words::recorded(state.next_update_due_us);
-    let due = due.filter(|due| leading::is_live(state.state()) && *due < now);
+    let due = leading::next_update_us(state).and_then(words::recorded).filter(|due| *due < now);
     due.map(|due| words::age(due.as_microsecond(), now)).unwrap_or_default()
 }
 

@@ -5,6 +5,7 @@ use harmony_incidents::{
     clock,
     leading::{self, Relation},
     log::IncidentState,
+    machine,
     times::{self, Moment},
 };
 use jiff::Timestamp;
@@ -130,17 +131,23 @@ impl Leading {
     ) -> Result<Self, ApiError> {
         let policy = visit.caller.rules().policy;
         let alike = like(&visit.app, &visit.caller, state, LATEST).await?;
-        let live = leading::is_live(state.state());
-        let due = (live && state.next_update_due_us > 0).then_some(state.next_update_due_us);
+        let live = !machine::is_over(state.state());
         Ok(Self {
             alike,
-            next_update: due.and_then(|us| Due::of(us, visit.now)),
+            next_update: leading::next_update_us(state).and_then(|us| Due::of(us, visit.now)),
             objectives: clock::objectives(state, policy)
                 .map(|one| objective(&one, live, visit.now))
                 .collect(),
             moments: Moment::ALL.into_iter().filter_map(|one| moment(visit, state, one)).collect(),
             contradictions: times::contradictions(state),
-            duties: duties(visit, state),
+            duties: leading::duties(state, policy)
+                .map(|one| DutyLine {
+                    role: one.role.to_owned(),
+                    duty: one.duty.to_owned(),
+                    who: visit.name(one.principal),
+                    done: one.done,
+                })
+                .collect(),
             relations: state.relations.iter().map(|one| relation(visit, one)).collect(),
             follow_ups: FollowUp::of_incident(state)
                 .into_iter()
@@ -182,20 +189,6 @@ fn moment(visit: &Visit, state: &IncidentState, one: Moment) -> Option<MomentLin
         at: words::moment(at),
         by: said.map(|said| visit.name(&said.by)).unwrap_or_default(),
     })
-}
-
-fn duties(visit: &Visit, state: &IncidentState) -> Vec<DutyLine> {
-    let mut all = Vec::new();
-    for (role, duties) in &visit.caller.rules().policy.duties {
-        let Some(holder) = state.responders.iter().find(|one| one.role == *role) else { continue };
-        all.extend(duties.iter().map(|duty| DutyLine {
-            role: role.clone(),
-            duty: duty.clone(),
-            who: visit.name(&holder.principal),
-            done: state.duties_done.contains(&leading::duty_key(role, duty)),
-        }));
-    }
-    all
 }
 
 fn relation(visit: &Visit, one: &harmony_incidents::log::RelationState) -> RelationLine {

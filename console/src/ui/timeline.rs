@@ -277,6 +277,7 @@ fn icon(kind: &Kind, mark: Mark) -> &'static str {
         Kind::IncidentRelated(_) => "⇄",
         Kind::IncidentPrivacyChanged(_) => "◐",
         Kind::IncidentEscalated(_) => "↑",
+        Kind::WriteRefused(_) => "⊘",
         Kind::BlueprintCompleted(_) => "■",
         _ => "·",
     }

@@ -96,6 +96,47 @@ async fn who_may_not_write_changes_nothing_and_what_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn refused_change_is_on_record_where_it_was_asked_for() {
+    let world = filled().await;
+    world.post("deployer", "releases", release()).await.ok(201);
+    let id = world.opened("P2").await;
+    let refused = async |stream: &str| {
+        let audit = world.get("viewer", &format!("audit?subject={stream}&action=write.refuse")).await.ok(200);
+        let events = audit["events"].as_array().unwrap().clone();
+        let told = events.iter().map(|one| {
+            assert_eq!(one["stream"], stream);
+            format!("{} {}", one["actor"].as_str().unwrap(), one["metadata"]["right"].as_str().unwrap())
+        });
+        told.collect::<Vec<_>>()
+    };
+    // Asked for twice within the hour: on record once.
+    for _ in 0..2 {
+        world.post("viewer", "services", service()).await.problem(403);
+        world.post("viewer", "services/svc-demo/retire", json!({})).await.problem(403);
+        world.post("viewer", "environments/env-prod/retire", json!({})).await.problem(403);
+        world.post("viewer", "releases/rel-123/promote", json!({ "envId": "env-prod" })).await.problem(403);
+        world
+            .post("viewer", &format!("incidents/{id}/severity"), json!({ "severity": "P1" }))
+            .await
+            .problem(403);
+    }
+    let deploy = "mutation { deployCreate(serviceId: \"svc-demo\", envId: \"env-prod\", sha: \"a\", version: \"2\") { release { id } } }";
+    ask(&world, "oncall", deploy, Value::Null).await.ok(200);
+    assert_eq!(
+        refused("svc/svc-demo").await,
+        ["oncall deploy:execute", "viewer deploy:execute", "viewer catalog:write"]
+    );
+    assert_eq!(refused("env/env-prod").await, ["viewer catalog:write"]);
+    assert_eq!(refused(&id).await, ["viewer change-severity"]);
+    // What does not exist has no record, and a look that is refused is no change.
+    let mut unknown = service();
+    unknown["id"] = json!("svc-moon");
+    world.post("viewer", "services", unknown).await.problem(403);
+    world.get("viewer", "services/svc-moon").await.problem(404);
+    assert!(world.get("viewer", "log/verify").await.ok(200)["verified"].as_bool().unwrap());
+}
+
+#[tokio::test]
 async fn releases_go_forward_and_are_promoted_as_new_ones() {
     let world = filled().await;
     let mut draft = release();
@@ -187,25 +228,77 @@ async fn graphql_answers_what_rest_does_with_the_same_rights() {
 }
 
 #[tokio::test]
+async fn graphql_lists_follow_ups_across_incidents() {
+    let world = filled().await;
+    for (severity, due) in [("P2", "2020-01-31"), ("P3", "")] {
+        let id = world.opened(severity).await;
+        let body = json!({ "incidentId": id, "action": "Add an alert", "owner": "oncall", "due": due });
+        world.post("oncall", "follow-ups", body).await.ok(201);
+    }
+    let list = async |arguments: &str| {
+        let query = format!("{{ followUps{arguments} {{ id incidentId action state owner due overdue }} }}");
+        ask(&world, "viewer", &query, Value::Null).await.ok(200)
+    };
+    let all = list("").await;
+    let all = all["data"]["followUps"].as_array().unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!((&all[0]["due"], &all[0]["overdue"]), (&json!("2020-01-31"), &json!(true)));
+    assert_eq!((&all[1]["due"], &all[1]["overdue"]), (&Value::Null, &json!(false)));
+    assert_eq!(list("(overdue: true)").await["data"]["followUps"].as_array().unwrap().len(), 1);
+    assert_eq!(list("(state: \"done\")").await["data"]["followUps"], json!([]));
+    assert_eq!(list("(owner: \"nobody\")").await["data"]["followUps"], json!([]));
+    let refused = list("(state: \"finished\")").await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "urn:harmony:problem:invalid", "{refused}");
+}
+
+#[tokio::test]
 async fn graphql_over_http_keeps_its_limits_and_statuses() {
     let world = filled().await;
     let nobody = Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
     let reply = world.send(nobody.body(Body::from("{\"query\":\"{ __typename }\"}")).unwrap()).await;
     assert_eq!(reply.ok(401)["errors"][0]["extensions"]["code"], "urn:harmony:problem:unauthorized");
-    let deep = format!(
-        "{}{}",
-        "{ __schema { types { fields { type ".to_owned() + &"{ ofType ".repeat(12),
-        "{ name } ".to_owned() + &"} ".repeat(16)
-    );
-    let told = ask(&world, "viewer", &deep, Value::Null).await.ok(200);
+    // The last that is answered, and the first that is refused.
+    let deep = |levels: usize| {
+        let types = levels - 5;
+        format!(
+            "{{ __schema {{ types {{ fields {{ type {{ {} name {} }} }} }} }} }}",
+            "ofType { ".repeat(types),
+            "} ".repeat(types)
+        )
+    };
+    assert_eq!(ask(&world, "viewer", &deep(12), Value::Null).await.ok(200).get("errors"), None);
+    let told = ask(&world, "viewer", &deep(13), Value::Null).await.ok(200);
     assert!(told["errors"][0]["message"].as_str().unwrap().contains("too deep"), "{told}");
-    let aliases: String = (0..60)
+    let complex = |fields: usize| {
+        let aliases: String = (0..fields).map(|n| format!("a{n}: __typename ")).collect();
+        format!("{{ {aliases} }}")
+    };
+    assert_eq!(ask(&world, "viewer", &complex(1_000), Value::Null).await.ok(200).get("errors"), None);
+    let told = ask(&world, "viewer", &complex(1_001), Value::Null).await.ok(200);
+    assert!(told["errors"][0]["message"].as_str().unwrap().contains("complex"), "{told}");
+    // A list counts as long as it may be.
+    let list = "{ services(first: 200) { edges { node { id name } } } }";
+    assert_eq!(ask(&world, "viewer", list, Value::Null).await.ok(200).get("errors"), None);
+    let lists: String = (0..60)
         .map(|n| format!("a{n}: services(first: 200) {{ edges {{ node {{ id name }} }} }} "))
         .collect();
-    let told = ask(&world, "viewer", &format!("{{ {aliases} }}"), Value::Null).await.ok(200);
+    let told = ask(&world, "viewer", &format!("{{ {lists} }}"), Value::Null).await.ok(200);
     assert!(told["errors"][0]["message"].as_str().unwrap().contains("complex"), "{told}");
-    let long = format!("{{ __typename }} # {}", "x".repeat(65 * 1024));
-    assert_eq!(ask(&world, "viewer", &long, Value::Null).await.status, 413);
+    let sized = |bytes: usize| {
+        let body = json!({ "query": "{ __typename } # " }).to_string();
+        let query = format!("{{ __typename }} # {}", "x".repeat(bytes - body.len()));
+        json!({ "query": query }).to_string()
+    };
+    let send = |body: String| {
+        let request = Request::post("/graphql")
+            .header(header::AUTHORIZATION, "Bearer token-viewer")
+            .header(header::CONTENT_TYPE, "application/json");
+        world.send(request.body(Body::from(body)).unwrap())
+    };
+    let largest = sized(64 * 1024);
+    assert_eq!(largest.len(), 64 * 1024);
+    send(largest).await.ok(200);
+    assert_eq!(send(sized(64 * 1024 + 1)).await.status, 413);
     // By GET queries are answered and mutations are not.
     let get = |query: &str| {
         let query: String = url_encoded(query);

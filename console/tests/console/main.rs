@@ -15,6 +15,7 @@ mod deploys;
 mod described;
 mod forgeries;
 mod graphql_clients;
+mod invariants;
 mod issuer;
 mod leading;
 mod log;

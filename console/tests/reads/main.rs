@@ -1,4 +1,4 @@
-//! How often a list asks the store: as often for 500 services as for 20.
+//! How often a list asks the store: as often for 500 services as for 20, and for 40 releases with their runs as for one.
 //!
 //! A program of its own: statements are counted as sqlx tells of them, for the whole process.
 
@@ -89,16 +89,30 @@ async fn the_index_of_500_services_asks_the_store_as_often_as_that_of_20() {
     world.post("deployer", "environments", environment).await.ok(201);
     let query = "{ services(first: 200) { edges { node { id dependsOn latestReleases { id version status } openIncidents { critical high medium low } } } } }";
     let query: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
-    let paths = [format!("/graphql?query={query}"), "/api/orgs/default/services?limit=200".to_owned()];
+    let of_one = "{ releases(serviceId: \"svc-000\", limit: 40) { id runs { id kind actor } } }";
+    let of_one: String = url::form_urlencoded::byte_serialize(of_one.as_bytes()).collect();
+    let paths = [
+        format!("/graphql?query={query}"),
+        format!("/graphql?query={of_one}"),
+        "/api/orgs/default/services?limit=200".to_owned(),
+        "/api/orgs/default/releases?limit=200".to_owned(),
+    ];
     write(&world, 0..20).await;
     let mut few = Vec::new();
     for path in &paths {
         few.push(asked(&world, path).await);
     }
     write(&world, 20..500).await;
+    for number in 0..40 {
+        let body = json!({
+            "id": format!("rel-000-{number}"), "serviceId": "svc-000", "envId": "env-prod",
+            "sha": format!("{number:08x}"), "status": "Active",
+        });
+        world.post("deployer", "releases", body).await.ok(201);
+    }
     for (path, few) in paths.iter().zip(few) {
         let many = asked(&world, path).await;
         assert!(few > 0, "statements are counted");
-        assert!(many <= few && many <= 12, "{path}: {few} statements for 20 services, {many} for 500");
+        assert!(many <= few && many <= 12, "{path}: {few} statements for few, {many} for many");
     }
 }

@@ -103,6 +103,11 @@ impl Right {
         Self::DeployExecute,
     ];
 
+    /// Whether it gives nothing but a look.
+    pub fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadGates | Self::StatuspageRead | Self::SlackRead)
+    }
+
     /// The action's name in policies.
     pub fn name(self) -> &'static str {
         match self {
