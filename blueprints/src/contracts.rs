@@ -219,7 +219,7 @@ impl Scope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Effect<A> {
-    /// Where it stands.
+    /// For which organisation, stream and run, and for whom.
     pub scope: Scope,
     /// What it does.
     pub args: A,
@@ -384,7 +384,7 @@ pub struct AppendReply {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JudgeRequest {
-    /// Where it stands.
+    /// For which organisation, stream and run, and for whom.
     pub scope: Scope,
     /// The JSON that came, or why it is none.
     pub payload: Result<serde_json::Value, String>,
@@ -403,7 +403,7 @@ pub struct JudgeRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LookRequest {
-    /// Where it stands.
+    /// For which organisation, stream and run, and for whom.
     pub scope: Scope,
     /// Gate.
     pub gate_id: String,
@@ -447,7 +447,7 @@ pub struct PendingGate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProposeRequest {
-    /// Where it stands.
+    /// For which organisation, stream and run, and for whom.
     pub scope: Scope,
     /// What is asked for.
     pub runbook: RunbookInput,
@@ -597,7 +597,7 @@ pub struct CoveredInput {
     /// `string`, `number`, `enum`, `service` or `release`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its value.
+    /// What was given for it, or its default.
     pub value: String,
 }
 
@@ -786,7 +786,7 @@ pub struct ChannelDraft {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChannelRef {
-    /// Its id.
+    /// Slack's id of it.
     pub channel: String,
 }
 
@@ -825,7 +825,7 @@ pub enum Ask {
     Remind(Box<GateView>),
     /// Names people, and whoever has one of these roles, so that they hear of it.
     Call {
-        /// Principals.
+        /// Ids of principals.
         principals: Vec<String>,
         /// Roles of the directory.
         roles: Vec<String>,
@@ -1035,7 +1035,7 @@ pub struct FailedStep {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RenderRequest {
-    /// Where it stands.
+    /// For which organisation, stream and run, and for whom.
     pub scope: Scope,
     /// As asked for.
     pub title: String,

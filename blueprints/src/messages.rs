@@ -218,7 +218,7 @@ pub enum Act {
     Escalation {
         /// The level that is called; 0 where help is no longer needed.
         level: u32,
-        /// Its roles.
+        /// Roles of the directory that this level calls.
         roles: Vec<String>,
         /// Why.
         #[serde(default)]

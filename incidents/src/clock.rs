@@ -26,7 +26,7 @@ pub const COMMANDER: &str = "commander";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
-    /// Somebody reacts.
+    /// Somebody acknowledges the incident.
     Acknowledge,
     /// People are told something for the first time.
     FirstUpdate,

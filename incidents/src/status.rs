@@ -117,9 +117,9 @@ vocabulary! {
 vocabulary! {
     /// A thing of an incident at a vendor, as the step that made it names it on record.
     LinkName, "link" {
-        /// The incident's channel.
+        /// Slack's id of the incident's channel.
         SlackChannel = "slackChannel",
-        /// Its name.
+        /// That channel's name, without `#`.
         SlackChannelName = "slackChannelName",
         /// `true` once it is archived.
         SlackChannelArchived = "slackChannelArchived",

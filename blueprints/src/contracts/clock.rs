@@ -14,7 +14,7 @@ activity!(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClockRequest {
-    /// Where it stands.
+    /// For which organisation, stream and run, and for whom.
     pub scope: Scope,
 }
 
@@ -26,13 +26,13 @@ pub struct ClockReply {
     pub next: Option<Due>,
     /// Whether the incident is over.
     pub over: bool,
-    /// The incident's channel.
+    /// Slack's id of the incident's channel, once there is one.
     pub channel: Option<String>,
-    /// Its title.
+    /// The incident's title, as reminders show it.
     pub title: String,
-    /// Severity's word.
+    /// Such as `P1`.
     pub severity: String,
-    /// Who commands.
+    /// The principal who commands; `None` while nobody does.
     pub commander: Option<String>,
     /// Whether somebody was paged because nobody commands.
     pub commander_paged: bool,

@@ -183,7 +183,7 @@ pub struct ReleaseRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseRef {
-    /// Where it stands.
+    /// For which organisation, stream and run, and for whom.
     pub scope: Scope,
     /// Release.
     pub release_id: ReleaseId,

@@ -101,7 +101,7 @@ pub struct InputValue {
     /// `string`, `number`, `enum`, `service` or `release`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Its value.
+    /// What was given for it, or its default.
     pub value: String,
 }
 
