@@ -179,6 +179,11 @@ pub enum Command {
         /// Why. It stays on record, so it repeats nothing of the text.
         reason: String,
     },
+    /// Put on record that a door refused the actor a change here.
+    RefuseWrite {
+        /// The right that the change needs, such as `catalog:write`.
+        right: String,
+    },
 }
 
 impl Command {
@@ -222,7 +227,8 @@ impl Command {
             | Self::JudgePolicies { .. }
             | Self::FinishRun { .. }
             | Self::LinkChange { .. }
-            | Self::Redact { .. } => None,
+            | Self::Redact { .. }
+            | Self::RefuseWrite { .. } => None,
         }
     }
 
@@ -240,7 +246,8 @@ impl Command {
             | Self::JudgePolicies { .. }
             | Self::FinishRun { .. }
             | Self::LinkChange { .. }
-            | Self::Redact { .. } => None,
+            | Self::Redact { .. }
+            | Self::RefuseWrite { .. } => None,
         }
     }
 }

@@ -17,7 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use harmony_incidents::{
     EnvironmentId, Judged, ServiceId,
     judge::{bounded, invalid, redaction},
-    log::{Authority, ChangeLinked, EnvironmentState, Pair, RunStarted, ServiceState, Text, payload::Kind},
+    log::{
+        Authority, ChangeLinked, EnvironmentState, Pair, RunStarted, ServiceState, Text, WriteRefused,
+        payload::Kind,
+    },
     words::authority_name,
 };
 
@@ -93,7 +96,7 @@ pub fn judge_service(
     if state.seq == 0 && !makes {
         return Err(invalid("this service does not exist; write it first"));
     }
-    least(context, Authority::AutoEngine, "writing to the catalog")?;
+    may_write(command, context)?;
     let judged = match command {
         Command::WriteService { service } => write_service(state, service, facts)?,
         Command::RetireService { reason } => retire_service(state, reason)?,
@@ -134,6 +137,7 @@ pub fn judge_service(
         Command::Redact { seq, field, reason } => {
             redaction("service", state.seq, *seq, field.as_deref(), reason)?
         }
+        Command::RefuseWrite { right } => write_refused(right),
         Command::WriteEnvironment { .. } | Command::RetireEnvironment { .. } => {
             return Err(invalid("this is a command for an environment, and this is a service"));
         }
@@ -150,12 +154,13 @@ pub fn judge_environment(
     if state.seq == 0 && !matches!(command, Command::WriteEnvironment { .. }) {
         return Err(invalid("this environment does not exist; write it first"));
     }
-    least(context, Authority::AutoEngine, "writing to the catalog")?;
+    may_write(command, context)?;
     let judged = match command {
         Command::WriteEnvironment { environment, adapter } => {
             write_environment(state, environment, adapter.as_deref())?
         }
         Command::RetireEnvironment { reason } => retire_environment(state, reason),
+        Command::RefuseWrite { right } => write_refused(right),
         Command::Redact { seq, field, reason } => {
             redaction("environment", state.seq, *seq, field.as_deref(), reason)?
         }
@@ -172,6 +177,18 @@ pub fn judge_environment(
         }
     };
     bounded(judged)
+}
+
+/// Whoever was refused has no authority; that it happened is on record all the same.
+fn may_write(command: &Command, context: &Context) -> Result<(), Refusal> {
+    match command {
+        Command::RefuseWrite { .. } => Ok(()),
+        _ => least(context, Authority::AutoEngine, "writing to the catalog"),
+    }
+}
+
+fn write_refused(right: &str) -> Judged {
+    recorded(Kind::WriteRefused(WriteRefused { right: right.to_owned() }))
 }
 
 fn recorded(kind: Kind) -> Judged {

@@ -12,15 +12,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_blueprints::messages::Act;
+use harmony_catalog as catalog;
 use harmony_eventlog::{Append, Appended, LogError, OutboxItem, Target};
 use harmony_incidents::{
-    Answer, Command, Context, Head, IncidentId, Judged, Refusal, Right, StreamId, judge,
+    Answer, Command, Context, Head, IncidentId, Judged, Refusal, Right, StreamId, Subject, judge,
     log::{Authority, IncidentState, IncidentUpdated, Payload, Text, WriteRefused, payload::Kind},
     timeline, words,
 };
 use serde_json::{Value, json};
 
-use crate::{call::Call, decisions::wake, error::ApiError, starts::act_item};
+use crate::{call::Call, catalog::append_as, decisions::wake, error::ApiError, starts::act_item};
 
 /// What the door knows about a command beyond the judge's rules: an answer that makes judging needless.
 pub(crate) type Known<'a> = &'a (dyn Fn(Head<'_>) -> Option<Answer> + Send + Sync);
@@ -189,12 +190,22 @@ pub(crate) async fn record_refusal(call: &Call, stream: &StreamId, right: Right)
     let context = call.context_as(Authority::None);
     let hour = context.occurred_at.as_second().div_euclid(HOUR_S);
     let key = format!("refused/{}/{}/{hour}", call.caller.principal.id, right.name());
-    let command = compared_only(&json!({ "refused": right.name() }));
-    let refused = WriteRefused { right: right.name().to_owned() };
-    let decide =
-        |_: Head<'_>| Ok((Judged::new(Answer::Recorded, vec![Kind::WriteRefused(refused.clone())]), vec![]));
-    if let Err(error) = taken(call, stream, None, &key, &command, &context, &decide).await {
-        tracing::warn!(%error, %stream, right = right.name(), "a refused change is not on record");
+    let right = right.name();
+    let recorded = match stream.subject() {
+        Subject::Incident(_) => {
+            let command = compared_only(&json!({ "refused": right }));
+            let refused = Kind::WriteRefused(WriteRefused { right: right.to_owned() });
+            let decide = |_: Head<'_>| Ok((Judged::new(Answer::Recorded, vec![refused.clone()]), vec![]));
+            let taken = taken(call, stream, None, &key, &command, &context, &decide).await;
+            taken.map(drop).map_err(ApiError::from)
+        }
+        Subject::Service(_) | Subject::Environment(_) => {
+            let command = catalog::Command::RefuseWrite { right: right.to_owned() };
+            append_as(call, stream, &key, &command, &context, vec![]).await.map(drop)
+        }
+    };
+    if let Err(error) = recorded {
+        tracing::info!(why = error.for_people(), %stream, right, "a refused change is not on record");
     }
 }
 

@@ -146,7 +146,7 @@ struct Release {
 #[ComplexObject]
 impl Release {
     /// The deploy and promote runs of it, merged in time.
-    #[graphql(complexity = "2 + 2 * child_complexity")]
+    #[graphql(complexity = "20 + 20 * child_complexity")]
     async fn runs(&self, context: &Context<'_>) -> Result<Vec<WorkflowRun>> {
         runs_of(context, &self.id).await
     }
@@ -216,7 +216,7 @@ impl WorkflowRun {
     }
 
     /// What it said. Read from the records for each run, so it counts for more than the rest of it.
-    #[graphql(complexity = "10 + 10 * child_complexity")]
+    #[graphql(complexity = "2 + 2 * child_complexity")]
     async fn logs(&self, context: &Context<'_>) -> Result<Vec<LogEntry>> {
         let call = reading(context)?;
         let run = told(catalog::releases::run_view(&call, &self.0).await)?;

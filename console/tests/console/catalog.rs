@@ -269,12 +269,17 @@ async fn graphql_over_http_keeps_its_limits_and_statuses() {
     assert_eq!(ask(&world, "viewer", &deep(12), Value::Null).await.ok(200).get("errors"), None);
     let told = ask(&world, "viewer", &deep(13), Value::Null).await.ok(200);
     assert!(told["errors"][0]["message"].as_str().unwrap().contains("too deep"), "{told}");
-    let complex = |fields: usize| {
-        let aliases: String = (0..fields).map(|n| format!("a{n}: __typename ")).collect();
-        format!("{{ {aliases} }}")
+    // A service counts one, and so does each of its fields: a hundred services of nine fields are a thousand.
+    let complex = |more: usize| {
+        let named = |fields: usize| (0..fields).map(|n| format!("b{n}: name ")).collect::<String>();
+        let service = |n: usize| {
+            let fields = named(if n == 0 { 9 + more } else { 9 });
+            format!("a{n}: service(id: \"svc-demo\") {{ {fields} }} ")
+        };
+        format!("{{ {} }}", (0..100).map(service).collect::<String>())
     };
-    assert_eq!(ask(&world, "viewer", &complex(1_000), Value::Null).await.ok(200).get("errors"), None);
-    let told = ask(&world, "viewer", &complex(1_001), Value::Null).await.ok(200);
+    assert_eq!(ask(&world, "viewer", &complex(0), Value::Null).await.ok(200).get("errors"), None);
+    let told = ask(&world, "viewer", &complex(1), Value::Null).await.ok(200);
     assert!(told["errors"][0]["message"].as_str().unwrap().contains("complex"), "{told}");
     // A list counts as long as it may be.
     let list = "{ services(first: 200) { edges { node { id name } } } }";
