@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harmony_catalog::{EnvironmentFact, command::Command, fold, suspects::Declared};
 use harmony_incidents::{
-    Answer, Context, EnvironmentId, HasStatus, OrgId, ReleaseId, RunId, RunStatus, ServiceId, StreamId,
+    Answer, Context, EnvironmentId, HasStatus, OrgId, Refusal, ReleaseId, RunId, RunStatus, ServiceId, StreamId,
     Subject,
     log::{BlueprintState, IncidentState, Record, ReleaseState, RunState, ServiceState, Text},
     record::{self, Folded as _},
@@ -446,6 +446,12 @@ impl CatalogProjection {
             rows,
         }
     }
+}
+
+/// What whoever gives a new release or run this id is told, where another service has it.
+pub(crate) fn taken(what: &str, id: &str) -> LogError {
+    let explanation = format!("{what} {id} is another service's: give this one another id");
+    LogError::Refused(Refusal::Illegal { explanation })
 }
 
 fn is_running(state: &ServiceState) -> bool {

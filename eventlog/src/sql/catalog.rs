@@ -15,7 +15,7 @@ macro_rules! catalog_queries {
             append,
             catalog::{
                 AuditFilter, AuditPlace, CatalogFilter, CatalogProjection, CatalogRows, ReleaseFilter, ReleaseRow,
-                RunFilter, RunRow, StoredRelease, StoredRun,
+                RunFilter, RunRow, StoredRelease, StoredRun, taken,
             },
             sql::{signed, unsigned},
             store::{Entry, LogError},
@@ -298,7 +298,7 @@ macro_rules! catalog_queries {
                 .await
                 .map_err(unavailable)?;
             for (id, row) in &projection.rows.releases {
-                sqlx::query("INSERT INTO releases (org, id, stream, environment, created_at_us, changed_at_us, document) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (org, id) DO UPDATE SET changed_at_us = excluded.changed_at_us, document = excluded.document")
+                let written = sqlx::query("INSERT INTO releases (org, id, stream, environment, created_at_us, changed_at_us, document) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (org, id) DO UPDATE SET changed_at_us = excluded.changed_at_us, document = excluded.document WHERE releases.stream = excluded.stream")
                     .bind(org.as_str())
                     .bind(id.as_str())
                     .bind(stream.as_str())
@@ -309,9 +309,12 @@ macro_rules! catalog_queries {
                     .execute(&mut *connection)
                     .await
                     .map_err(unavailable)?;
+                if written.rows_affected() == 0 {
+                    return Err(taken("release", id));
+                }
             }
             for (id, row) in &projection.rows.runs {
-                sqlx::query("INSERT INTO runs (org, id, stream, release_id, started_at_us, document) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (org, id) DO UPDATE SET document = excluded.document")
+                let written = sqlx::query("INSERT INTO runs (org, id, stream, release_id, started_at_us, document) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (org, id) DO UPDATE SET document = excluded.document WHERE runs.stream = excluded.stream")
                     .bind(org.as_str())
                     .bind(id.as_str())
                     .bind(stream.as_str())
@@ -321,6 +324,9 @@ macro_rules! catalog_queries {
                     .execute(&mut *connection)
                     .await
                     .map_err(unavailable)?;
+                if written.rows_affected() == 0 {
+                    return Err(taken("run", id));
+                }
             }
             Ok(())
         }
