@@ -134,11 +134,8 @@ impl Services {
         scope: &Scope,
         state: &IncidentState,
     ) -> Result<(Vec<String>, Option<RollbackOffer>), ActivityError> {
-        let around = match surroundings(&*self.log, &scope.org, state).await {
-            // A store without a catalog suspects nothing.
-            Err(LogError::NoCatalog) => return Ok((vec![], None)),
-            found => found.map_err(|error| failure::log(&error))?,
-        };
+        let around =
+            surroundings(&*self.log, &scope.org, state).await.map_err(|error| failure::log(&error))?;
         let found = suspects(&Declared::from(state), &around.services, &around.environments, DEFAULT_WINDOW);
         let line = |one: Suspect<'_>| {
             let label = views::label(&one.release.version, &one.release.sha);

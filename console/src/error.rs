@@ -303,7 +303,6 @@ impl From<LogError> for ApiError {
             | LogError::NewerSchema { .. }
             | LogError::OlderSchema { .. }
             | LogError::ReadOnly
-            | LogError::NoCatalog
             | LogError::Open { .. } => {
                 tracing::error!(error = chain(&error), "the store does not answer");
                 Self::Unavailable("the store does not answer; nothing is known to be recorded".to_owned())

@@ -267,9 +267,15 @@ impl Projection {
 
     /// Hash of the last record and encoded state, as they are kept.
     pub(crate) fn head(&self, stream: &StreamId) -> Option<ChainHead> {
+        let (_, hash, state) = self.end();
+        head(stream, hash, state)
+    }
+
+    /// Seq and hash of the last record, and the encoded state after it.
+    pub(crate) fn end(&self) -> (u64, &[u8], &[u8]) {
         match self {
-            Self::Incident(one) => head(stream, &one.head_hash, &one.state),
-            Self::Catalog(one) => head(stream, &one.head_hash, &one.state),
+            Self::Incident(one) => (one.seq, &one.head_hash, &one.state),
+            Self::Catalog(one) => (one.seq, &one.head_hash, &one.state),
         }
     }
 }

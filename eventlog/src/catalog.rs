@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harmony_catalog::{EnvironmentFact, command::Command, fold, suspects::Declared};
 use harmony_incidents::{
-    Answer, Context, EnvironmentId, HasStatus, OrgId, Refusal, ReleaseId, RunId, RunStatus, ServiceId, StreamId,
-    Subject,
+    Answer, Context, EnvironmentId, HasStatus, OrgId, Refusal, ReleaseId, RunId, RunStatus, ServiceId,
+    StreamId, Subject,
     log::{BlueprintState, IncidentState, Record, ReleaseState, RunState, ServiceState, Text},
     record::{self, Folded as _},
 };
@@ -163,7 +163,7 @@ pub struct CatalogFilter {
     pub limit: u32,
 }
 
-/// Everything that a filter asks for, however much it is, page by page; nothing where the store has no catalog.
+/// Everything that a filter asks for, however much it is, page by page.
 pub async fn all(
     log: &dyn EventLog,
     org: &OrgId,
@@ -173,10 +173,7 @@ pub async fn all(
     let mut filter = filter;
     let mut found = Vec::new();
     loop {
-        let read = match log.catalog(org, &filter).await {
-            Err(LogError::NoCatalog) => return Ok(found),
-            read => read?,
-        };
+        let read = log.catalog(org, &filter).await?;
         let is_last = read.len() < page;
         filter.after = read.last().map(|state| state.subject_id().to_owned());
         found.extend(read);
@@ -348,6 +345,25 @@ pub struct AuditFilter {
     pub limit: u32,
 }
 
+/// Records that stand side by side in their stream, to be read at once: stream, first seq, how many.
+pub(crate) fn neighbours(places: &[(StreamId, u64)], backwards: bool) -> Vec<(StreamId, u64, u32)> {
+    let mut found: Vec<(StreamId, u64, u32)> = Vec::new();
+    for (stream, seq) in places {
+        match found.last_mut() {
+            Some((last, first, count)) if last == stream && backwards && seq + 1 == *first => {
+                (*first, *count) = (*seq, *count + 1);
+            }
+            Some((last, first, count))
+                if last == stream && !backwards && *first + u64::from(*count) == *seq =>
+            {
+                *count += 1;
+            }
+            _ => found.push((stream.clone(), *seq, 1)),
+        }
+    }
+    found
+}
+
 /// What lists and readers are told of a service or an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CatalogProjection {
@@ -424,11 +440,7 @@ impl CatalogProjection {
     pub(crate) fn of(stream: &StreamId, head: &ChainHead, rows: CatalogRows) -> Self {
         let mut bare = head.state.clone();
         record::strip(&mut bare);
-        let (kind, id) = match stream.subject() {
-            Subject::Service(id) => (CatalogKind::Service.name(), id.to_string()),
-            Subject::Environment(id) => (CatalogKind::Environment.name(), id.to_string()),
-            Subject::Incident(id) => ("", id.to_string()),
-        };
+        let (kind, id) = kind_and_id(stream);
         let (name, retired, running) = match &bare {
             StreamState::Service(state) => (state.name.clone(), state.retired, is_running(state)),
             StreamState::Environment(state) => (state.name.clone(), state.retired, false),
@@ -452,6 +464,15 @@ impl CatalogProjection {
 pub(crate) fn taken(what: &str, id: &str) -> LogError {
     let explanation = format!("{what} {id} is another service's: give this one another id");
     LogError::Refused(Refusal::Illegal { explanation })
+}
+
+/// The word of its kind, and the id within that.
+pub(crate) fn kind_and_id(stream: &StreamId) -> (&'static str, String) {
+    match stream.subject() {
+        Subject::Service(id) => (CatalogKind::Service.name(), id.to_string()),
+        Subject::Environment(id) => (CatalogKind::Environment.name(), id.to_string()),
+        Subject::Incident(id) => ("", id.to_string()),
+    }
 }
 
 fn is_running(state: &ServiceState) -> bool {

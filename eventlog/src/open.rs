@@ -222,10 +222,10 @@ pub async fn rebuild(address: &Address, org: &OrgId) -> Result<Rebuilt, LogError
     match address {
         Address::Sqlite(path) => sqlite::rebuild(path, org).await,
         Address::Postgres(options) => postgres::rebuild(options, org).await,
-        Address::Dynamodb(_) => Err(LogError::Open {
-            path: address.to_string(),
-            reason: "this version makes projections again in SQLite and PostgreSQL alone".to_owned(),
-        }),
+        #[cfg(feature = "dynamodb")]
+        Address::Dynamodb(prefix) => DynamoLog::rebuild(DynamoLog::client().await, prefix, org).await,
+        #[cfg(not(feature = "dynamodb"))]
+        Address::Dynamodb(_) => Err(without_dynamodb(address)),
     }
 }
 

@@ -387,11 +387,6 @@ pub enum LogError {
     /// The log was opened for reading alone.
     #[error("the log was opened for reading alone")]
     ReadOnly,
-    /// This store keeps incidents alone.
-    #[error(
-        "the catalog is kept in SQLite and PostgreSQL; a log in DynamoDB has none: use another DATABASE_URL"
-    )]
-    NoCatalog,
     /// What is stored is not what was written.
     #[error("the store holds something unreadable for {place}: run `harmony log verify`")]
     Corrupt {

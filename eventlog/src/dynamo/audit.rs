@@ -1,4 +1,4 @@
-//! What verifying reads: one incident at a time, as it was at one moment.
+//! What verifying reads: one stream at a time, as it was at one moment.
 //!
 //! Head, records and texts are read one after the other; where the head's version is another afterwards, somebody
 //! appended meanwhile, and they are read again.
@@ -8,7 +8,8 @@ use harmony_incidents::{OrgId, StreamId};
 
 use super::{
     DynamoLog,
-    item::{Item, bytes, number, text},
+    catalog::CatalogListed,
+    item::{Item, bytes, number, text, text_if},
     read::{raw, waits},
 };
 use crate::{
@@ -30,6 +31,8 @@ struct Snapshot {
     org: OrgId,
     stream: StreamId,
     head: Option<Item>,
+    /// What lists are told of a stream of the catalog; `None` where it cannot be read.
+    listed: Option<CatalogListed>,
     rows: Vec<Row>,
     /// Where texts stand that belong to no record.
     strays: Vec<u64>,
@@ -38,6 +41,12 @@ struct Snapshot {
 impl<'a> Snapshots<'a> {
     pub(super) fn of(log: &'a DynamoLog) -> Self {
         Self { log, held: None }
+    }
+
+    /// Of the head of the stream that was read last; `None` where it has none.
+    pub(super) fn version(&self) -> Option<u64> {
+        let head = self.held.as_ref()?.head.as_ref()?;
+        number(head, "version", String::new).ok()
     }
 
     async fn hold(&mut self, org: &OrgId, stream: &StreamId) -> Result<&Snapshot, LogError> {
@@ -58,15 +67,15 @@ impl<'a> Snapshots<'a> {
         let place = || stream.to_string();
         let version =
             |head: &Option<Item>| head.as_ref().and_then(|head| number::<u64>(head, "version", place).ok());
-        let mut head = self.log.whole_head(org, stream).await?;
+        let (mut head, mut listed) = self.log.projected(org, stream).await?;
         let mut round = 0;
         loop {
             round += 1;
             let mut found = self.log.event_rows(org, stream, 0, u32::MAX).await?;
             let mut beside = self.log.beside(org, stream).await?;
-            let after = self.log.whole_head(org, stream).await?;
+            let (after, listed_after) = self.log.projected(org, stream).await?;
             if version(&head) != version(&after) && round < ROUNDS {
-                head = after;
+                (head, listed) = (after, listed_after);
                 continue;
             }
             if version(&head) != version(&after) {
@@ -75,9 +84,14 @@ impl<'a> Snapshots<'a> {
                 found.retain(|row| number::<u64>(row, "seq", place).is_ok_and(|seq| seq <= last));
                 beside.retain(|seq, _| *seq <= last);
             }
+            if let Some(those) = &listed
+                && !self.log.is_found(org, stream, those).await?
+            {
+                listed = None;
+            }
             let rows = found.iter().map(|row| raw(row, stream, &mut beside)).collect::<Result<_, _>>()?;
             let strays = beside.into_keys().collect();
-            return Ok(Snapshot { org: org.clone(), stream: stream.clone(), head, rows, strays });
+            return Ok(Snapshot { org: org.clone(), stream: stream.clone(), head, listed, rows, strays });
         }
     }
 }
@@ -105,7 +119,13 @@ impl Audit for Snapshots<'_> {
 
     async fn projection(&mut self, org: &OrgId, stream: &StreamId) -> Result<Option<Projection>, LogError> {
         let place = || stream.to_string();
-        let Some(row) = &self.hold(org, stream).await?.head else { return Ok(None) };
+        self.hold(org, stream).await?;
+        let Some(held) = &mut self.held else { return Ok(None) };
+        let Some(row) = &held.head else { return Ok(None) };
+        if stream.incident().is_none() {
+            let listed = held.listed.take().ok_or_else(|| LogError::Corrupt { place: place() })?;
+            return Ok(Some(Projection::Catalog(Box::new(listed.with(stream, row)?))));
+        }
         Ok(Some(Projection::Incident(Box::new(IncidentProjection {
             year: number(row, "incident_year", place)?,
             number: number(row, "incident_number", place)?,

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
     primitives::Blob,
-    types::{AttributeValue, Delete, Put, TransactWriteItem, Update},
+    types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update},
 };
 use harmony_incidents::Refusal;
 use uuid::Uuid;
@@ -215,6 +215,19 @@ impl Transaction {
         Ok(())
     }
 
+    /// Writes nothing: all the rest is conditional on this.
+    pub(super) fn expect(&mut self, table: &str, key: Item, expected: Expression) -> Result<(), LogError> {
+        let check = ConditionCheck::builder()
+            .table_name(table)
+            .set_key(Some(key))
+            .condition_expression(&expected.text)
+            .set_expression_attribute_values(expected.values())
+            .build()
+            .map_err(unavailable)?;
+        self.writes.push(TransactWriteItem::builder().condition_check(check).build());
+        Ok(())
+    }
+
     /// Takes an item away.
     pub(super) fn delete(&mut self, table: &str, key: Item) -> Result<(), LogError> {
         let delete = Delete::builder().table_name(table).set_key(Some(key)).build().map_err(unavailable)?;
@@ -227,7 +240,7 @@ impl Transaction {
         if self.writes.len() > TRANSACTION_ITEMS {
             return Err(LogError::Refused(Refusal::Invalid {
                 explanation: format!(
-                    "this command writes {} items, and DynamoDB takes {TRANSACTION_ITEMS} at once: split it",
+                    "this command writes or checks {} items (each record, text, environment, outbox item and sink is one), and DynamoDB takes {TRANSACTION_ITEMS} at once: split it",
                     self.writes.len()
                 ),
             }));
@@ -299,5 +312,5 @@ impl Collisions {
 
 /// Others were at the same items all the time.
 #[derive(Debug, thiserror::Error)]
-#[error("too many write to the same incident at once")]
+#[error("too many write to the same stream, or change what it rests on, at once")]
 struct Contended;

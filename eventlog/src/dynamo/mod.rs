@@ -1,13 +1,14 @@
 //! The log on Amazon DynamoDB: for whoever wants several machines and no database to look after.
 //!
 //! An append reads consistently, judges, and writes everything in one `TransactWriteItems`, on condition that the head of
-//! the incident, the key and the year's number still are what was read. Where another was faster it is judged again,
-//! against the new head. A transaction is durable when it is acknowledged; a request whose answer was lost is sent again
-//! under the same token. Within one process writers of one incident, and those who declare, queue instead of colliding.
+//! the stream, the key, the year's number and the environments that were looked at still are what was read. Where another
+//! was faster it is judged again, against the new head. A transaction is durable when it is acknowledged; a request whose
+//! answer was lost is sent again under the same token. Within one process writers of one stream, and those who declare,
+//! queue instead of colliding.
 //!
-//! What differs from the SQL stores: it keeps incidents alone, no catalog; a command writes at most 100 items (each record, text, outbox item and sink is
-//! one) and 4 MB, and is refused beyond; the names of outbox items are unique per incident; verifying reads one incident
-//! at a time as it was at one moment, not all of them. See `tables.rs` for the keys.
+//! What differs from the SQL stores: a command writes at most 100 items (each record, text, outbox item and sink is one,
+//! and so is each environment that it rests on) and 4 MB, and is refused beyond; the names of outbox items are unique per
+//! stream; verifying reads one stream at a time as it was at one moment, not all of them. See `tables.rs` for the keys.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,11 +36,15 @@ use crate::{
 
 mod audit;
 mod candidates;
+mod catalog;
 mod effects;
 mod item;
 mod outbox;
+mod query;
 mod read;
+mod rebuild;
 mod tables;
+mod trail;
 mod write;
 
 use item::Collisions;
@@ -138,11 +143,12 @@ impl DynamoLog {
             Ok(done) if done.repeated => Ok(Some(done)),
             Ok(done) => Ok(tx.commit().await?.then_some(done)),
             // Key and head were read one after the other: a refusal may be of what the same command has just done.
-            Err(LogError::Refused(_) | LogError::Stale { .. } | LogError::UnknownIncident(_))
-                if self.knows(job).await? =>
-            {
-                Ok(None)
-            }
+            Err(
+                LogError::Refused(_)
+                | LogError::Stale { .. }
+                | LogError::UnknownIncident(_)
+                | LogError::UnknownStream(_),
+            ) if self.knows(job).await? => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -156,9 +162,6 @@ impl DynamoLog {
 #[async_trait]
 impl EventLog for DynamoLog {
     async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
-        if matches!(&job.target, StreamTarget::Named(stream) if stream.incident().is_none()) {
-            return Err(LogError::NoCatalog);
-        }
         let _turn = self.queue(&job).lock().await;
         let mut collisions = Collisions::none();
         loop {
@@ -169,28 +172,28 @@ impl EventLog for DynamoLog {
         }
     }
 
-    async fn catalog_state(&self, _: &OrgId, _: &StreamId) -> Result<Option<StreamState>, LogError> {
-        Err(LogError::NoCatalog)
+    async fn catalog_state(&self, org: &OrgId, stream: &StreamId) -> Result<Option<StreamState>, LogError> {
+        self.read_state(org, stream).await
     }
 
-    async fn catalog(&self, _: &OrgId, _: &CatalogFilter) -> Result<Vec<StreamState>, LogError> {
-        Err(LogError::NoCatalog)
+    async fn catalog(&self, org: &OrgId, filter: &CatalogFilter) -> Result<Vec<StreamState>, LogError> {
+        self.read_catalog(org, filter).await
     }
 
-    async fn releases(&self, _: &OrgId, _: &ReleaseFilter) -> Result<Vec<StoredRelease>, LogError> {
-        Err(LogError::NoCatalog)
+    async fn releases(&self, org: &OrgId, filter: &ReleaseFilter) -> Result<Vec<StoredRelease>, LogError> {
+        self.read_releases(org, filter).await
     }
 
-    async fn runs(&self, _: &OrgId, _: &RunFilter) -> Result<Vec<StoredRun>, LogError> {
-        Err(LogError::NoCatalog)
+    async fn runs(&self, org: &OrgId, filter: &RunFilter) -> Result<Vec<StoredRun>, LogError> {
+        self.read_runs(org, filter).await
     }
 
-    async fn audit(&self, _: &OrgId, _: &AuditFilter) -> Result<Vec<Entry>, LogError> {
-        Err(LogError::NoCatalog)
+    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+        self.read_audit(org, filter).await
     }
 
     async fn state(&self, org: &OrgId, incident: &IncidentId) -> Result<Option<IncidentState>, LogError> {
-        self.read_state(org, incident).await
+        Ok(self.read_state(org, incident).await?.and_then(StreamState::incident))
     }
 
     async fn records(

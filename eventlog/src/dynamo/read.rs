@@ -5,27 +5,25 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use harmony_incidents::{Answer, IncidentId, OrgId, StreamId, log::IncidentState, record::is_committed};
+use aws_sdk_dynamodb::types::AttributeValue;
+use harmony_incidents::{Answer, IncidentId, OrgId, StreamId, log::IncidentState};
 use harmony_protos::{log::Record, texts};
 use prost::Message;
 
 use super::{
     DynamoLog,
-    item::{Collisions, Expression, Item, b, broken, bytes, n, number, s, text, text_if, unavailable},
+    item::{Collisions, Expression, Item, b, broken, bytes, n, number, s, text, text_if},
+    query::BATCH,
     tables::{answer_key, head_key, key_hash, of_incident, part_key, partition},
 };
 use crate::{
     append::{self, key_line},
     checkpoint::StreamHead,
-    entry::{self, Salted},
+    entry::{self, Described, Filling, Salted},
     store::{Entry, Filter, LogError, Sort},
-    stream::ChainHead,
+    stream::{ChainHead, StreamState},
     verify::Row,
 };
-
-/// Items that one `BatchGetItem` gives.
-const BATCH: usize = 100;
 
 /// Texts of an incident by seq and field: commitment, salt, text.
 pub(super) type Beside = BTreeMap<u64, BTreeMap<String, (Vec<u8>, Vec<u8>, String)>>;
@@ -38,44 +36,33 @@ pub(super) fn head_of(row: &Item, stream: &StreamId) -> Result<ChainHead, LogErr
 }
 
 impl DynamoLog {
+    /// Where a stream stands, its texts filled in.
     pub(super) async fn read_state(
         &self,
         org: &OrgId,
         stream: &StreamId,
-    ) -> Result<Option<IncidentState>, LogError> {
-        let Some(row) = self.whole_head(org, stream).await? else {
-            return Ok(None);
-        };
-        let state = head_of(&row, stream)?.state.incident().unwrap_or_default();
-        let mut states = vec![(stream.clone(), state)];
-        self.fill(org, &mut states).await?;
-        Ok(states.pop().map(|(_, state)| state))
+    ) -> Result<Option<StreamState>, LogError> {
+        let Some(row) = self.whole_head(org, stream).await? else { return Ok(None) };
+        let mut states = self.filled(org, vec![head_of(&row, stream)?.state]).await?;
+        Ok(states.pop())
     }
 
-    /// Fills the texts of states in, all of them with as few calls as there can be.
-    async fn fill(&self, org: &OrgId, states: &mut [(StreamId, IncidentState)]) -> Result<(), LogError> {
+    /// Fills texts in, all of them with as few calls as there can be.
+    pub(super) async fn filled<D: Described>(&self, org: &OrgId, states: Vec<D>) -> Result<Vec<D>, LogError> {
+        let mut filling = Filling::of(states);
         let mut wanted = Vec::new();
-        for (stream, state) in &mut *states {
-            for commitment in entry::commitments(state) {
-                wanted.push(text_key(org, stream, &commitment));
-            }
+        for (stream, commitment) in filling.wanted().into_iter().collect::<BTreeSet<_>>() {
+            wanted.push(text_key(org, &append::stream_id(&stream)?, &commitment));
         }
-        let mut known = BTreeMap::<String, BTreeMap<Vec<u8>, String>>::new();
+        let own = format!("{org}|");
         for row in self.get_many(&self.tables.incidents, wanted).await? {
-            let Some(pk) = text_if(&row, "pk") else { continue };
-            let place = || pk.to_owned();
+            let Some(stream) = text_if(&row, "pk").and_then(|pk| pk.strip_prefix(&own)) else { continue };
+            let place = || stream.to_owned();
             let (commitment, salt) = (bytes(&row, "commitment", place)?, bytes(&row, "salt", place)?);
-            let words = text(&row, "words", place)?;
-            if !is_committed(commitment, salt, words) {
-                return Err(LogError::Corrupt { place: place() });
-            }
-            known.entry(pk.to_owned()).or_default().insert(commitment.to_vec(), words.to_owned());
+            let salted = (salt.to_vec(), text(&row, "words", place)?.to_owned());
+            filling.know(stream.to_owned(), commitment.to_vec(), salted)?;
         }
-        let nothing = BTreeMap::new();
-        for (stream, state) in states {
-            entry::fill(state, known.get(&partition(org, stream)).unwrap_or(&nothing));
-        }
-        Ok(())
+        Ok(filling.filled())
     }
 
     pub(super) async fn read_records(
@@ -290,20 +277,24 @@ impl DynamoLog {
         filter: &Filter,
         some: &[StreamId],
     ) -> Result<Vec<(StreamId, Item)>, LogError> {
+        let mut found = self.heads(org, some).await?;
+        found.retain(|(_, row)| fits(row, filter));
+        Ok(found)
+    }
+
+    /// The heads that there are among these, in the order given.
+    pub(super) async fn heads(
+        &self,
+        org: &OrgId,
+        some: &[StreamId],
+    ) -> Result<Vec<(StreamId, Item)>, LogError> {
         let keys = some.iter().map(|stream| head_key(org, stream).item()).collect();
         let mut by_place: BTreeMap<String, Item> = BTreeMap::new();
         for row in self.get_many(&self.tables.incidents, keys).await? {
             by_place.insert(text(&row, "pk", || "a head".to_owned())?.to_owned(), row);
         }
-        let mut found = Vec::new();
-        for stream in some {
-            if let Some(row) = by_place.remove(&partition(org, stream))
-                && fits(&row, filter)
-            {
-                found.push((stream.clone(), row));
-            }
-        }
-        Ok(found)
+        let head = |stream: &StreamId| Some((stream.clone(), by_place.remove(&partition(org, stream))?));
+        Ok(some.iter().filter_map(head).collect())
     }
 
     /// The states of these heads, with their texts, that the search finds.
@@ -313,15 +304,23 @@ impl DynamoLog {
         filter: &Filter,
         found: &[(StreamId, Item)],
     ) -> Result<Vec<IncidentState>, LogError> {
+        let states = self.states(org, found).await?.into_iter().filter_map(StreamState::incident);
+        Ok(states.filter(|state| is_found(state, filter)).collect())
+    }
+
+    /// The states of these heads, with their texts.
+    pub(super) async fn states(
+        &self,
+        org: &OrgId,
+        found: &[(StreamId, Item)],
+    ) -> Result<Vec<StreamState>, LogError> {
         let mut states = Vec::with_capacity(found.len());
         for (stream, row) in found {
             let is_whole = number::<usize>(row, "parts", || stream.to_string())? <= 1;
             let whole = if is_whole { None } else { self.whole_head(org, stream).await? };
-            let head = head_of(whole.as_ref().unwrap_or(row), stream)?;
-            states.push((stream.clone(), head.state.incident().unwrap_or_default()));
+            states.push(head_of(whole.as_ref().unwrap_or(row), stream)?.state);
         }
-        self.fill(org, &mut states).await?;
-        Ok(states.into_iter().map(|(_, state)| state).filter(|state| is_found(state, filter)).collect())
+        self.filled(org, states).await
     }
 
     /// Ids of incidents in the order asked for (newest first where severity decides), those behind the place asked for.
@@ -398,60 +397,6 @@ impl DynamoLog {
             }
         }
         Ok(found.into_iter().collect())
-    }
-
-    /// What lies in a partition under a prefix, all of it.
-    pub(super) async fn below(&self, pk: &str, prefix: &str) -> Result<Vec<Item>, LogError> {
-        let mut rows = Vec::new();
-        let mut start = None;
-        loop {
-            let mut query = self
-                .client
-                .query()
-                .table_name(&self.tables.incidents)
-                .consistent_read(true)
-                .expression_attribute_values(":pk", s(pk));
-            query = if prefix.is_empty() {
-                query.key_condition_expression("pk = :pk")
-            } else {
-                query
-                    .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-                    .expression_attribute_values(":prefix", s(prefix))
-            };
-            let page = query.set_exclusive_start_key(start).send().await.map_err(broken)?;
-            rows.extend(page.items.unwrap_or_default());
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return Ok(rows);
-            }
-        }
-    }
-
-    /// The items of these keys that there are, in any order.
-    pub(super) async fn get_many(&self, table: &str, keys: Vec<Item>) -> Result<Vec<Item>, LogError> {
-        let mut found = Vec::new();
-        let mut wanted = keys;
-        while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(BATCH));
-            let asked = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
-            let page = self
-                .client
-                .batch_get_item()
-                .request_items(table, asked.map_err(unavailable)?)
-                .send()
-                .await
-                .map_err(broken)?;
-            found.extend(page.responses.unwrap_or_default().remove(table).unwrap_or_default());
-            // What did not fit, or was throttled, is asked for again.
-            wanted = page
-                .unprocessed_keys
-                .unwrap_or_default()
-                .remove(table)
-                .map(|left| left.keys)
-                .unwrap_or_default();
-            wanted.extend(rest);
-        }
-        Ok(found)
     }
 }
 

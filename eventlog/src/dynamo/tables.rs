@@ -6,7 +6,8 @@
 //! | `<prefix>-incident-events` | `pk`, `seq` | records, as first encoded |
 //! | `<prefix>-idempotency` | `pk` | answers; they never expire |
 //!
-//! Every key begins with the organisation. What belongs to an incident shares one `pk`, `<org>|<incident>`:
+//! Every key begins with the organisation. What belongs to an incident shares one `pk`, `<org>|<incident>`, and so it is
+//! with a service (`<org>|svc/<id>`) and an environment (`<org>|env/<id>`):
 //!
 //! | item | `pk` | `sk` |
 //! |---|---|---|
@@ -18,6 +19,8 @@
 //! | effect | `<org>\|effect\|<key>` | `effect` |
 //! | candidates, attempts | `<org>\|candidates`, `<org>\|attempts\|<candidate>` | see `candidates.rs` |
 //! | last number of a year | `<org>\|numbers` | `<year>` |
+//! | lists of the catalog | `<org>\|services`, `<org>\|environments`, `<org>\|releases` and others | see `catalog.rs` |
+//! | audit | `<org>\|audit` | see `trail.rs` |
 //!
 //! What waits for a dispatcher also carries `work_queue` and `due_at`, the key of the index `by-due`; who reads there
 //! acts on the item itself, conditionally, since an index lags behind. Tables are billed on demand.
@@ -35,11 +38,14 @@ use aws_sdk_dynamodb::{
 use harmony_incidents::{OrgId, StreamId};
 use sha2::{Digest, Sha256};
 
-use super::item::{Key, broken, item, n, number, s, unavailable};
+use super::{
+    item::{Key, broken, item, n, number, s, unavailable},
+    trail,
+};
 use crate::store::LogError;
 
 /// Layout of this build; newer ones are refused.
-pub(super) const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 /// The index of what is due.
 pub(super) const BY_DUE: &str = "by-due";
 /// How much of a folded state one item holds: an item has 400 KB at most, and the head holds more than the state.
@@ -74,7 +80,8 @@ impl Tables {
         })
     }
 
-    /// Makes what is missing, and writes down which layout it is. Gives the layout that was there, 0 for none.
+    /// Makes what is missing, and writes down which layout it is. Gives the layout that was there, 0 for none. Layout 2
+    /// lists records by time, for the audit; what layout 1 holds is listed now.
     pub(super) async fn migrate(&self, client: &Client) -> Result<i64, LogError> {
         let found = self.schema(client).await?.unwrap_or_default();
         if found > SCHEMA {
@@ -90,6 +97,9 @@ impl Tables {
             wait(client, table).await?;
         }
         expire(client, &self.incidents).await;
+        if found == 1 {
+            trail::audit_again(client, self, None).await?;
+        }
         client
             .put_item()
             .table_name(&self.incidents)

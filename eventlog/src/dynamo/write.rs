@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use harmony_incidents::{
     EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, log::EnvironmentState, promotion::CandidateId,
     record::SealedRecord,
@@ -31,18 +32,26 @@ pub(super) struct Tx<'a> {
     log: &'a DynamoLog,
     /// Of the head that was judged against; `None` where there is none.
     version: Option<u64>,
+    /// Heads of other streams that the judge was told of, and their versions; `None` where there was none.
+    relied_on: Vec<(StreamId, Option<u64>)>,
     /// The last number of the year, where one is allocated.
     last_number: Option<u64>,
     /// Commitments of the texts that a redaction may take, by record and field.
     commitments: BTreeMap<(u64, String), Vec<u8>>,
-    writing: Writing,
+    pub(super) writing: Writing,
 }
 
 impl<'a> Tx<'a> {
+    /// One that writes over a head of this version; `None` where there is none.
+    pub(super) fn over(log: &'a DynamoLog, version: Option<u64>) -> Self {
+        Self { version, ..Self::new(log) }
+    }
+
     pub(super) fn new(log: &'a DynamoLog) -> Self {
         Self {
             log,
             version: None,
+            relied_on: Vec::new(),
             last_number: None,
             commitments: BTreeMap::new(),
             writing: Writing::default(),
@@ -115,11 +124,11 @@ impl<'a> Tx<'a> {
     }
 
     /// The head moves on, whatever the command gave: who read it before must judge again.
-    fn head(
+    pub(super) fn head(
         &mut self,
         org: &OrgId,
         stream: &StreamId,
-        projection: Option<&IncidentProjection>,
+        projection: Option<&Projection>,
         stored_at_us: i64,
     ) -> Result<(), LogError> {
         let key = head_key(org, stream).item();
@@ -127,32 +136,25 @@ impl<'a> Tx<'a> {
         let mut sets = Vec::new();
         let mut values = Vec::new();
         if let Some(projection) = projection {
-            let parts: Vec<&[u8]> = projection.state.chunks(PART_BYTES).collect();
+            let (seq, hash, state) = projection.end();
+            let parts: Vec<&[u8]> = state.chunks(PART_BYTES).collect();
             for (place, part) in parts.iter().enumerate().skip(1) {
                 let mut row = part_key(org, stream, place).item();
                 row.extend(item([("folded", b(*part)), ("version", n(version))]));
                 self.writing.put(&self.log.tables.incidents, row)?;
             }
-            for (name, value, given) in [
-                ("incident_year", ":year", n(projection.year)),
-                ("incident_number", ":number", n(projection.number)),
-                ("seq", ":seq", n(projection.seq)),
-                ("head_hash", ":hash", b(projection.head_hash.clone())),
+            let own = match projection {
+                Projection::Incident(projection) => words(projection),
+                // The list of its kind has them.
+                Projection::Catalog(_) => Vec::new(),
+            };
+            for (name, value, given) in own.into_iter().chain([
+                ("seq", ":seq", n(seq)),
+                ("head_hash", ":hash", b(hash)),
                 ("folded", ":folded", b(parts.first().copied().unwrap_or_default())),
-                ("state_word", ":state", s(&projection.state_word)),
-                ("phase_word", ":phase", s(&projection.phase_word)),
-                ("severity", ":severity", s(&projection.severity)),
-                ("status_word", ":status", s(&projection.status_word)),
-                ("service_name", ":service", s(&projection.service)),
-                ("environment_name", ":environment", s(&projection.environment)),
-                ("project_name", ":project", s(&projection.project)),
-                ("correlation_keys", ":keys", s(&projection.correlation_keys)),
-                ("waiting", ":waiting", n(u8::from(projection.waiting))),
-                ("visible_to", ":visible", s(&projection.visible_to)),
-                ("drill", ":drill", n(u8::from(projection.drill))),
                 ("parts", ":parts", n(parts.len())),
                 ("updated_at_us", ":updated", n(stored_at_us)),
-            ] {
+            ]) {
                 sets.push(format!("{name} = {value}"));
                 values.push((value, given));
             }
@@ -170,6 +172,19 @@ impl<'a> Tx<'a> {
         };
         let change = Expression::new(format!("SET {}", sets.join(", ")), values);
         self.writing.update(&self.log.tables.incidents, key, change, Some(condition))
+    }
+
+    /// What the judge was told of other streams holds when this is written.
+    fn expect_as_read(&mut self, org: &OrgId) -> Result<(), LogError> {
+        for (stream, version) in &self.relied_on {
+            let expected = match version {
+                Some(version) => Expression::new("version = :read", vec![(":read", n(version))]),
+                None => Expression::new("attribute_not_exists(pk)", Vec::new()),
+            };
+            let key = head_key(org, stream).item();
+            self.writing.expect(&self.log.tables.incidents, key, expected)?;
+        }
+        Ok(())
     }
 
     fn number(&mut self, org: &OrgId, stream: &StreamId) -> Result<(), LogError> {
@@ -271,16 +286,26 @@ impl Transaction for Tx<'_> {
         Ok(Found { key: None, head: Some(head_of(&head, stream)?) })
     }
 
-    async fn release_owner(&mut self, _: &OrgId, _: &ReleaseId) -> Result<Option<ServiceId>, LogError> {
-        Err(LogError::NoCatalog)
+    async fn release_owner(
+        &mut self,
+        org: &OrgId,
+        release: &ReleaseId,
+    ) -> Result<Option<ServiceId>, LogError> {
+        self.log.owner(org, release).await
     }
 
     async fn environment(
         &mut self,
-        _: &OrgId,
-        _: &EnvironmentId,
+        org: &OrgId,
+        environment: &EnvironmentId,
     ) -> Result<Option<EnvironmentState>, LogError> {
-        Err(LogError::NoCatalog)
+        let stream = StreamId::from(environment.clone());
+        let head = self.log.whole_head(org, &stream).await?;
+        let place = || stream.to_string();
+        let version = head.as_ref().map(|row| number(row, "version", place)).transpose()?;
+        let state = head.as_ref().map(|row| head_of(row, &stream)).transpose()?;
+        self.relied_on.push((stream, version));
+        Ok(state.and_then(|head| head.state.environment()))
     }
 
     async fn last_number(&mut self, org: &OrgId, year: i16) -> Result<u64, LogError> {
@@ -341,11 +366,6 @@ impl Transaction for Tx<'_> {
 
     async fn write(&mut self, job: &Job<'_>, plan: &Plan) -> Result<(), LogError> {
         let (org, stream) = (job.org, &plan.stream);
-        let projection = match &plan.projection {
-            Some(Projection::Incident(projection)) => Some(projection.as_ref()),
-            Some(Projection::Catalog(_)) => return Err(LogError::NoCatalog),
-            None => None,
-        };
         let stored_at_us = plan.stored_at.as_microsecond();
         if let Some(erasure) = &plan.erasure {
             self.erase(org, stream, erasure)?;
@@ -353,10 +373,16 @@ impl Transaction for Tx<'_> {
         for one in &plan.sealed {
             self.record(org, stream, one, stored_at_us)?;
         }
-        self.head(org, stream, projection, stored_at_us)?;
-        if plan.projection.is_some() {
-            self.number(org, stream)?;
+        self.head(org, stream, plan.projection.as_ref(), stored_at_us)?;
+        self.expect_as_read(org)?;
+        match &plan.projection {
+            Some(Projection::Incident(_)) => self.number(org, stream)?,
+            Some(Projection::Catalog(projection)) => {
+                self.log.extend_catalog(&mut self.writing, org, stream, projection).await?;
+            }
+            None => {}
         }
+        self.log.extend_audit(&mut self.writing, org, plan)?;
         self.log.extend_lanes(&mut self.writing, org, plan)?;
         self.outbox(org, plan).await?;
         if let Some(effect) = &job.effect {
@@ -367,6 +393,25 @@ impl Transaction for Tx<'_> {
         }
         self.key(job, plan)
     }
+}
+
+/// What lists are told of an incident, as its head holds it.
+fn words(projection: &IncidentProjection) -> Vec<(&'static str, &'static str, AttributeValue)> {
+    vec![
+        ("incident_year", ":year", n(projection.year)),
+        ("incident_number", ":number", n(projection.number)),
+        ("state_word", ":state", s(&projection.state_word)),
+        ("phase_word", ":phase", s(&projection.phase_word)),
+        ("severity", ":severity", s(&projection.severity)),
+        ("status_word", ":status", s(&projection.status_word)),
+        ("service_name", ":service", s(&projection.service)),
+        ("environment_name", ":environment", s(&projection.environment)),
+        ("project_name", ":project", s(&projection.project)),
+        ("correlation_keys", ":keys", s(&projection.correlation_keys)),
+        ("waiting", ":waiting", n(u8::from(projection.waiting))),
+        ("visible_to", ":visible", s(&projection.visible_to)),
+        ("drill", ":drill", n(u8::from(projection.drill))),
+    ]
 }
 
 fn key_row(row: &Item, key: &str) -> Result<KeyRow, LogError> {

@@ -15,7 +15,7 @@ macro_rules! catalog_queries {
             append,
             catalog::{
                 AuditFilter, AuditPlace, CatalogFilter, CatalogProjection, CatalogRows, ReleaseFilter, ReleaseRow,
-                RunFilter, RunRow, StoredRelease, StoredRun, taken,
+                RunFilter, RunRow, StoredRelease, StoredRun, neighbours, taken,
             },
             sql::{signed, unsigned},
             store::{Entry, LogError},
@@ -252,27 +252,6 @@ macro_rules! catalog_queries {
                 entries.extend(some);
             }
             Ok(entries)
-        }
-
-        /// Records that stand side by side in their stream are read at once.
-        fn neighbours(places: &[(StreamId, u64)], backwards: bool) -> Vec<(StreamId, u64, u32)> {
-            let mut found: Vec<(StreamId, u64, u32)> = Vec::new();
-            for (stream, seq) in places {
-                match found.last_mut() {
-                    Some((last, first, count))
-                        if last == stream && backwards && seq + 1 == *first =>
-                    {
-                        (*first, *count) = (*seq, *count + 1);
-                    }
-                    Some((last, first, count))
-                        if last == stream && !backwards && *first + u64::from(*count) == *seq =>
-                    {
-                        *count += 1;
-                    }
-                    _ => found.push((stream.clone(), *seq, 1)),
-                }
-            }
-            found
         }
 
         pub(super) async fn write(

@@ -3,22 +3,29 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
+use harmony_catalog::{Facts, judge_service};
 use harmony_eventlog::{
-    Access, Address, DynamoLog, EventLog as _, LogError, OutboxItem, OutboxKind, SharedLog, open,
+    Access, Address, CatalogAppend, DynamoLog, EventLog as _, LogError, OutboxItem, OutboxKind, SharedLog,
+    StreamState, catalog::AuditFilter, open,
 };
 use harmony_incidents::{OrgId, log::Severity};
 use serde_json::json;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::{
+    catalog,
     stores::{
         Backend, Rows, Store as _,
         dynamo::{Dynamo, PREFIX, environment},
     },
-    world::{Ask, World, ask, declaration, id, named, new, note, salt, say, tell},
+    world::{Ask, World, ask, begin, context, declaration, id, named, new, note, salt, say, tell},
 };
 
 /// Set in the process that writes until it is killed.
@@ -33,10 +40,10 @@ async fn opened(tables: &Dynamo) -> Result<DynamoLog, LogError> {
 async fn tables_are_made_once_and_say_their_layout() {
     let tables = Dynamo::without_tables().await;
     let error = opened(&tables).await.err().unwrap().to_string();
-    assert_eq!(error, "the database has schema 0, this version needs 1: run `harmony db migrate`");
-    for found in [0, 1] {
-        assert_eq!(DynamoLog::schema(tables.client(), PREFIX).await.unwrap(), (found, 1));
-        assert_eq!(DynamoLog::migrate(tables.client(), PREFIX).await.unwrap(), (found, 1));
+    assert_eq!(error, "the database has schema 0, this version needs 2: run `harmony db migrate`");
+    for found in [0, 2] {
+        assert_eq!(DynamoLog::schema(tables.client(), PREFIX).await.unwrap(), (found, 2));
+        assert_eq!(DynamoLog::migrate(tables.client(), PREFIX).await.unwrap(), (found, 2));
     }
     opened(&tables).await.unwrap().ping().await.unwrap();
     let error = DynamoLog::migrate(tables.client(), "no/name").await.unwrap_err().to_string();
@@ -50,7 +57,7 @@ async fn tables_of_a_newer_layout_are_refused() {
     for error in
         [opened(&tables).await.err().unwrap(), DynamoLog::migrate(tables.client(), PREFIX).await.unwrap_err()]
     {
-        assert!(matches!(error, LogError::NewerSchema { found: 9, known: 1 }), "{error}");
+        assert!(matches!(error, LogError::NewerSchema { found: 9, known: 2 }), "{error}");
     }
 }
 
@@ -91,6 +98,125 @@ async fn command_that_is_too_large_is_refused_in_words_and_leaves_nothing() {
 async fn export_is_byte_for_byte_that_of_sqlite() {
     let (here, there) = (World::told(Backend::Dynamo).await, World::told(Backend::Sqlite).await);
     assert_eq!(here.exported(None).await, there.exported(None).await);
+    let (here, there) = (catalog::released(Backend::Dynamo).await, catalog::released(Backend::Sqlite).await);
+    assert_eq!(here.exported(None).await, there.exported(None).await);
+}
+
+/// Layout 1 knew no audit; whoever brings it up to date finds what was recorded before, as it would be found now.
+#[tokio::test]
+async fn tables_of_layout_1_are_brought_up_to_date() {
+    let tables = Dynamo::new().await;
+    let log = tables.open().await;
+    tell(&log).await;
+    let all = AuditFilter { limit: 100, ..AuditFilter::default() };
+    let of_one = AuditFilter { streams: vec![id(1).into()], newest_first: true, ..all.clone() };
+    let read = async |log: &SharedLog| {
+        let org = OrgId::default();
+        (log.audit(&org, &all).await.unwrap(), log.audit(&org, &of_one).await.unwrap())
+    };
+    let kept = read(&log).await;
+    assert_eq!((kept.0.len(), kept.1.len()), (6, 4));
+    tables.forget_audit().await;
+    assert_eq!(read(&log).await, (vec![], vec![]));
+    tables.declare_layout(1).await;
+    let error = opened(&tables).await.err().unwrap().to_string();
+    assert_eq!(error, "the database has schema 1, this version needs 2: run `harmony db migrate`");
+    assert_eq!(DynamoLog::migrate(tables.client(), PREFIX).await.unwrap(), (1, 2));
+    assert_eq!(read(&tables.open().await).await, kept);
+}
+
+/// A release is judged by where its environment stands: one that is retired meanwhile takes none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn environment_that_changes_while_a_release_is_judged_is_looked_at_again() {
+    let world = catalog::told(Backend::Dynamo).await;
+    let other = world.other().await;
+    let command = catalog::release("rel-9", "env-prod");
+    let context = context(begin());
+    let judged = AtomicU32::new(0);
+    let judge = |state: &StreamState, facts: &Facts| {
+        if judged.fetch_add(1, Ordering::SeqCst) == 0 {
+            let retire = harmony_catalog::Command::RetireEnvironment { reason: "moved".to_owned() };
+            tokio::task::block_in_place(|| {
+                Handle::current().block_on(catalog::ask(&other, "env/env-prod", "x", &retire)).unwrap();
+            });
+        }
+        match state {
+            StreamState::Service(state) => judge_service(state, &command, &context, facts),
+            other => panic!("{other:?}"),
+        }
+    };
+    let error = world
+        .log
+        .append_catalog(CatalogAppend {
+            org: &OrgId::default(),
+            stream: &"svc/svc-shop".parse().unwrap(),
+            key: "late",
+            command: &command,
+            context: &context,
+            expected_seq: None,
+            run_id: None,
+            judge: &judge,
+            follow: Vec::new(),
+        })
+        .await
+        .unwrap_err();
+    assert!(matches!(error, LogError::Refused(_)), "{error}");
+    assert_eq!(judged.load(Ordering::SeqCst), 2);
+    world.verified().await;
+}
+
+/// Each environment that a service lists is one item of the transaction.
+#[tokio::test]
+async fn service_with_more_environments_than_a_transaction_checks_is_refused_in_words() {
+    let world = World::new(Backend::Dynamo).await;
+    let ids: Vec<String> = (0..99).map(|number| format!("env-{number}")).collect();
+    for id in &ids {
+        catalog::ask(&world.log, &format!("env/{id}"), id, &catalog::environment(id)).await.unwrap();
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let asked = catalog::service("shop", &ids);
+    let error = catalog::ask(&world.log, "svc/svc-shop", "s", &asked).await.unwrap_err().to_string();
+    assert!(error.contains("DynamoDB takes 100 at once"), "{error}");
+    let fewer = catalog::service("shop", &ids[..90]);
+    catalog::ask(&world.log, "svc/svc-shop", "s", &fewer).await.unwrap();
+    world.verified().await;
+}
+
+/// A list that lacks something says so when it is verified, and is made again.
+#[tokio::test]
+async fn entries_that_lists_lack_are_found_and_made_again() {
+    let tables = Dynamo::new().await;
+    let log = tables.open().await;
+    catalog::release_into(&log).await;
+    let org = OrgId::default();
+    for (pk, sk) in [
+        ("default|services", "svc-shop"),
+        ("default|release|rel-1", "place"),
+        ("default|releases", "created|"),
+        ("default|releases", "changed|"),
+        ("default|env/env-prod", "release|"),
+    ] {
+        tables.lose(pk, sk).await;
+        let report = log.verify(&org).await.unwrap();
+        let problems: Vec<_> = report.findings.iter().map(|one| one.problem.as_str()).collect();
+        assert!(
+            !problems.is_empty() && problems.iter().all(|one| *one == "the projection is unreadable"),
+            "{pk} {sk}: {problems:?}"
+        );
+        DynamoLog::rebuild(tables.client().clone(), PREFIX, &org).await.unwrap();
+        let report = log.verify(&org).await.unwrap();
+        assert!(report.verified, "{pk} {sk}: {:?}", report.findings);
+    }
+    let audit = AuditFilter { limit: 100, ..AuditFilter::default() };
+    let kept = log.audit(&org, &audit).await.unwrap();
+    tables.forget_audit().await;
+    DynamoLog::rebuild(tables.client().clone(), PREFIX, &org).await.unwrap();
+    assert_eq!(log.audit(&org, &audit).await.unwrap(), kept);
+    // A release that no record knows goes.
+    tables.copy("default|svc/svc-shop", "release|", "release|00000000000000000001|rel-x").await;
+    assert!(!log.verify(&org).await.unwrap().verified);
+    DynamoLog::rebuild(tables.client().clone(), PREFIX, &org).await.unwrap();
+    assert!(log.verify(&org).await.unwrap().verified);
 }
 
 #[tokio::test]

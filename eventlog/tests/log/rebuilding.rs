@@ -1,21 +1,23 @@
 //! Projections are made again from the records.
 
-use harmony_eventlog::{Address, LogError, open, rebuild::Rebuilt};
-use harmony_incidents::{OrgId, log::State};
-
-use crate::{
-    stores::{Backend, Damage, sql_stories},
-    world::{World, id, named, status},
+use harmony_eventlog::{LogError, rebuild::Rebuilt};
+use harmony_incidents::{
+    OrgId,
+    log::{Severity, State},
 };
 
-sql_stories! {
+use crate::{
+    stores::{Backend, Damage, stories},
+    world::{World, declaration, id, named, new, status},
+};
+
+stories! {
     damaged_projections_are_made_again,
     projections_are_not_made_from_a_damaged_log,
 }
 
 async fn rebuilt(world: &World) -> Result<Rebuilt, LogError> {
-    let address = Address::parse(&world.store.url()).unwrap();
-    open::rebuild(&address, &OrgId::default()).await
+    world.store.rebuild(&OrgId::default()).await
 }
 
 async fn damaged_projections_are_made_again(on: Backend) {
@@ -40,6 +42,8 @@ async fn damaged_projections_are_made_again(on: Backend) {
     }
     // The log goes on where it was.
     world.say(named(1), "s9", status(State::Mitigating)).await.unwrap();
+    let next = world.say(new(), "d9", declaration("Search is slow", Severity::P3)).await.unwrap();
+    assert_eq!(next.incident(), Some(id(3)));
     world.verified().await;
 }
 

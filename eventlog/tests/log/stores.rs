@@ -8,7 +8,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use async_trait::async_trait;
-use harmony_eventlog::{SharedLog, SinkName};
+use harmony_eventlog::{Address, LogError, SharedLog, SinkName, open, rebuild::Rebuilt};
 use harmony_incidents::OrgId;
 
 use crate::world::id;
@@ -58,6 +58,11 @@ pub(crate) trait Store: Send + Sync {
     /// Where it is, as `DATABASE_URL` says it.
     fn url(&self) -> String;
 
+    /// Makes its projections again, as an operator would.
+    async fn rebuild(&self, org: &OrgId) -> Result<Rebuilt, LogError> {
+        open::rebuild(&Address::parse(&self.url()).unwrap(), org).await
+    }
+
     /// How many rows it holds, of all organisations.
     async fn count(&self, rows: Rows) -> u64;
 
@@ -99,10 +104,20 @@ pub(crate) enum Damage<'a> {
     State { number: u64, bytes: &'a [u8] },
     /// The projection of `from` stands for `to`.
     Renumbered { from: u64, to: u64 },
+    /// A service's projection, or what lists are told of its releases or runs, not any more.
+    NoCatalog { service: &'a str, part: CatalogPart },
     /// Another answer for a key.
     Answer { key: &'a str, answer: &'a str },
     /// Another kind of the outbox item of this name.
     Kind { name: &'a str, kind: &'a str },
+}
+
+/// A part of what is kept of a service beside its records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CatalogPart {
+    Head,
+    Release,
+    Run,
 }
 
 /// A part of a text that stands beside its record.
@@ -211,6 +226,14 @@ fn statement(org: &OrgId, damage: Damage<'_>, blob: &dyn Fn(&[u8]) -> String) ->
         }
         Damage::Renumbered { from, to } => {
             format!("UPDATE incidents SET number = {to}, incident = '{}' WHERE {}", id(to), incident(from))
+        }
+        Damage::NoCatalog { service, part } => {
+            let table = match part {
+                CatalogPart::Head => "catalog",
+                CatalogPart::Release => "releases",
+                CatalogPart::Run => "runs",
+            };
+            format!("DELETE FROM {table} WHERE org = '{org}' AND stream = 'svc/{service}'")
         }
         Damage::Answer { key, answer } => {
             format!("UPDATE idempotency SET answer = '{answer}' WHERE org = '{org}' AND key = '{key}'")

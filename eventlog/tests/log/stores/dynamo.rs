@@ -18,11 +18,11 @@ use aws_sdk_dynamodb::{
     primitives::Blob,
     types::AttributeValue,
 };
-use harmony_eventlog::{DynamoLog, SharedLog, SinkName};
+use harmony_eventlog::{DynamoLog, LogError, SharedLog, SinkName, rebuild::Rebuilt};
 use harmony_incidents::OrgId;
 use sha2::{Digest as _, Sha256};
 
-use super::{Beside, Damage, Rows, Store};
+use super::{Beside, CatalogPart, Damage, Rows, Store};
 use crate::world::{id, salt};
 
 /// Of the double; its behaviour is what the tests rely on.
@@ -82,6 +82,37 @@ impl Dynamo {
     pub(crate) async fn declare_layout(&self, version: u64) {
         let is_layout = |item: &Item| is(item, "sk", &s("schema"));
         self.change("incidents", is_layout, |item| set(item, "version", n(version))).await;
+    }
+
+    /// Takes away what the audit is read by.
+    pub(crate) async fn forget_audit(&self) {
+        let is_of_audit = |item: &&Item| {
+            below(item, "audit|")
+                || matches!(item.get("pk"), Some(AttributeValue::S(pk)) if pk.ends_with("|audit"))
+        };
+        for item in self.scan("incidents").await.iter().filter(is_of_audit) {
+            self.delete("incidents", item).await;
+        }
+    }
+
+    /// Takes away what lies in a partition under a prefix.
+    pub(crate) async fn lose(&self, pk: &str, prefix: &str) {
+        let items = self.scan("incidents").await;
+        let lost: Vec<&Item> =
+            items.iter().filter(|item| is(item, "pk", &s(pk)) && below(item, prefix)).collect();
+        assert!(!lost.is_empty());
+        for item in lost {
+            self.delete("incidents", item).await;
+        }
+    }
+
+    /// What lies in a partition under a prefix, once more under this key.
+    pub(crate) async fn copy(&self, pk: &str, prefix: &str, sk: &str) {
+        let items = self.scan("incidents").await;
+        let mut item = items.into_iter().find(|item| is(item, "pk", &s(pk)) && below(item, prefix)).unwrap();
+        set(&mut item, "sk", s(sk));
+        set(&mut item, "release_id", s("rel-x"));
+        self.put("incidents", item).await;
     }
 
     async fn scan(&self, table: &str) -> Vec<Item> {
@@ -238,6 +269,10 @@ impl Store for Dynamo {
         format!("dynamodb://{PREFIX}")
     }
 
+    async fn rebuild(&self, org: &OrgId) -> Result<Rebuilt, LogError> {
+        DynamoLog::rebuild(self.client.clone(), PREFIX, org).await
+    }
+
     async fn count(&self, rows: Rows) -> u64 {
         let found = match rows {
             Rows::Records => self.scan("incident-events").await.len(),
@@ -366,6 +401,18 @@ impl Store for Dynamo {
                 self.put("incidents", item).await;
                 let numbers = |item: &Item| is(item, "pk", &s(format!("{org}|numbers")));
                 self.change("incidents", numbers, |item| set(item, "last_number", n(to))).await;
+            }
+            Damage::NoCatalog { service, part } => {
+                let pk = s(format!("{org}|svc/{service}"));
+                let prefix = match part {
+                    CatalogPart::Head => "head",
+                    CatalogPart::Release => "release|",
+                    CatalogPart::Run => "run|",
+                };
+                let gone = |item: &&Item| is(item, "pk", &pk) && below(item, prefix);
+                for item in self.scan("incidents").await.iter().filter(gone) {
+                    self.delete("incidents", item).await;
+                }
             }
             Damage::Answer { key, answer } => {
                 let pk = format!("{org}|{}", hex::encode(Sha256::digest(key)));
