@@ -189,7 +189,7 @@ pub(crate) async fn record_refusal(call: &Call, stream: &StreamId, right: Right)
     const HOUR_S: i64 = 3_600;
     let context = call.context_as(Authority::None);
     let hour = context.occurred_at.as_second().div_euclid(HOUR_S);
-    let key = format!("refused/{}/{}/{hour}", call.caller.principal.id, right.name());
+    let key = format!("refused/{}/{}/{stream}/{hour}", call.caller.principal.id, right.name());
     let right = right.name();
     let recorded = match stream.subject() {
         Subject::Incident(_) => {
