@@ -106,7 +106,16 @@ impl Transaction for PgConnection {
         org: &OrgId,
         environment: &EnvironmentId,
     ) -> Result<Option<EnvironmentState>, LogError> {
-        let head = catalog::head(self, org, &environment.clone().into()).await?;
+        let stream = StreamId::from(environment.clone());
+        // What a command of a service is judged by stays as it is until that is committed: an environment that is retired
+        // at the same moment waits, or is seen as retired.
+        sqlx::query("SELECT 1 FROM catalog WHERE org = $1 AND stream = $2 FOR SHARE")
+            .bind(org.as_str())
+            .bind(stream.as_str())
+            .execute(&mut *self)
+            .await
+            .map_err(unavailable)?;
+        let head = catalog::head(self, org, &stream).await?;
         Ok(head.map(|head| head.state).and_then(StreamState::environment))
     }
 
