@@ -6,30 +6,25 @@
 //! `default` where it is left out.
 
 mod http;
+mod loader;
 mod schema;
 mod subscribe;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
-use async_graphql::{
-    Schema,
-    dataloader::{DataLoader, Loader},
-};
+use async_graphql::Schema;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     routing::{any, get},
 };
-use harmony_eventlog::catalog::StoredRun;
-use harmony_incidents::ReleaseId;
 use serde_json::Value;
 
-use crate::{App, auth::Caller, call::Call, catalog::releases, error::ApiError, ui::Pages};
+use crate::{App, auth::Caller, call::Call, error::ApiError, ui::Pages};
 
 pub(crate) use http::typed;
+
+use loader::RunsLoader;
 
 /// Largest request body, and largest message of a socket.
 pub(crate) const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -37,9 +32,6 @@ pub(crate) const BODY_LIMIT_BYTES: usize = 64 * 1024;
 const DEPTH_LIMIT: usize = 12;
 /// Most fields, those of a list counted as often as the list may be long.
 const COMPLEXITY_LIMIT: usize = 1_000;
-
-/// Most runs of one release.
-const RUNS_LIMIT: u32 = 200;
 
 type CatalogSchema = Schema<schema::Query, schema::Mutation, subscribe::Subscription>;
 
@@ -50,16 +42,12 @@ struct Asker {
     caller: Caller,
     /// What tells this request from others, for the keys of what it writes.
     request: Arc<str>,
-    /// Reads the runs of all the releases that are asked for at once.
-    runs: Arc<DataLoader<RunsLoader>>,
+    runs: Arc<RunsLoader>,
 }
 
 impl Asker {
     fn new(app: App, caller: Caller, request: &str) -> Self {
-        let request = Arc::from(request);
-        let asking = (app.clone(), caller.clone());
-        let runs = Arc::new(DataLoader::new(RunsLoader(asking.0, asking.1), tokio::spawn));
-        Self { app, caller, request, runs }
+        Self { app, caller, request: Arc::from(request), runs: Arc::default() }
     }
 
     /// A request to the API by whoever asks; `field` tells several of one operation from each other.
@@ -71,22 +59,6 @@ impl Asker {
             &[],
             body,
         )
-    }
-}
-
-/// Runs by release, for whoever asks.
-struct RunsLoader(App, Caller);
-
-impl Loader<ReleaseId> for RunsLoader {
-    type Value = Vec<StoredRun>;
-    type Error = async_graphql::Error;
-
-    async fn load(&self, releases: &[ReleaseId]) -> async_graphql::Result<HashMap<ReleaseId, Self::Value>> {
-        let Self(app, caller) = self;
-        let call = Call::by_door(app.clone(), caller.clone(), "graphql/runs".to_owned(), &[], &Value::Null);
-        let limit = RUNS_LIMIT.saturating_mul(u32::try_from(releases.len()).unwrap_or(u32::MAX));
-        let found = releases::runs_by_release(&call, releases, limit).await;
-        Ok(found.map_err(|error| problem(&error))?.into_iter().collect())
     }
 }
 

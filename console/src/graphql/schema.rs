@@ -12,7 +12,7 @@ use harmony_eventlog::{
     Filter,
     catalog::{CatalogFilter, CatalogKind, ReleaseFilter, StoredRun},
 };
-use harmony_incidents::{IncidentId, OrgId, ReleaseId, Right, ServiceId, log::IncidentState, words};
+use harmony_incidents::{IncidentId, OrgId, Right, ServiceId, log::IncidentState, words};
 use serde_json::{Map, Value};
 
 use super::{Asker, problem};
@@ -402,7 +402,9 @@ impl Query {
         let found =
             told(call.app.doors.log.catalog(&call.caller.org, &filter).await.map_err(ApiError::from))?;
         let states: Vec<_> = found.into_iter().filter_map(harmony_eventlog::StreamState::service).collect();
-        Ok(told(catalog::services::lines(&call, &states).await)?.pop().map(Service::from))
+        let line = told(catalog::services::lines(&call, &states).await)?.pop();
+        lists(context, line.iter().flat_map(|line| line.latest_releases.values()))?;
+        Ok(line.map(Service::from))
     }
 
     /// Services, by id.
@@ -420,6 +422,7 @@ impl Query {
         let limit = limit("first", first, 50)?;
         let after_is_there = after.is_some();
         let (lines, more) = told(catalog::services::index(&call, search_query, false, after, limit).await)?;
+        lists(context, lines.iter().flat_map(|line| line.latest_releases.values()))?;
         let mut connection = Connection::new(after_is_there, more);
         connection
             .edges
@@ -476,7 +479,9 @@ impl Query {
         };
         let found =
             told(call.app.doors.log.releases(&call.caller.org, &filter).await.map_err(ApiError::from))?;
-        Ok(told(catalog::releases::views(&call, &found).await)?.into_iter().map(Release::from).collect())
+        let views = told(catalog::releases::views(&call, &found).await)?;
+        lists(context, &views)?;
+        Ok(views.into_iter().map(Release::from).collect())
     }
 
     /// One release.
@@ -535,6 +540,7 @@ impl Query {
             .filter(|state| call.caller.sees(state))
             .ok_or_else(|| problem(&ApiError::NotFound(format!("incident {incident} does not exist"))))?;
         let changes = told(catalog::changes::of(&call, &state).await)?;
+        lists(context, changes.linked.iter().chain(&changes.suspected).map(|one| &one.release))?;
         Ok(Changes {
             linked: changes.linked.into_iter().map(Change::from).collect(),
             suspected: changes.suspected.into_iter().map(Change::from).collect(),
@@ -632,10 +638,16 @@ impl Mutation {
 }
 
 async fn runs_of(context: &Context<'_>, release: &ID) -> Result<Vec<WorkflowRun>> {
-    reading(context)?;
-    let release: ReleaseId = id("releaseId", release)?;
-    let found = context.data::<Asker>()?.runs.load_one(release).await?;
-    Ok(found.unwrap_or_default().into_iter().map(WorkflowRun).collect())
+    let call = reading(context)?;
+    let found = context.data::<Asker>()?.runs.of(&call, &id("releaseId", release)?).await;
+    Ok(told(found)?.into_iter().map(WorkflowRun).collect())
+}
+
+/// Says that these releases are about to be shown, so that their runs are read together.
+fn lists<'a>(context: &Context<'_>, releases: impl IntoIterator<Item = &'a ReleaseView>) -> Result<()> {
+    let ids = releases.into_iter().map(|view| view.release.id.clone());
+    context.data::<Asker>()?.runs.lists(ids);
+    Ok(())
 }
 
 fn incident_of(org: &OrgId, state: &IncidentState, service: &str) -> Incident {
