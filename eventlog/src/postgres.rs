@@ -29,6 +29,7 @@ use crate::{
     catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
+    live_output::{LiveOutput, StoredOutput},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
     store::{
@@ -42,6 +43,7 @@ mod candidates;
 mod catalog;
 mod effects;
 mod lanes;
+mod live_output;
 mod outbox;
 mod read;
 pub(crate) mod schema;
@@ -371,6 +373,48 @@ impl EventLog for PostgresLog {
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         let mut connection = self.pool.acquire().await.map_err(unavailable)?;
         candidates::attempts(&mut connection, org, id).await
+    }
+
+    async fn write_output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        pieces: &[LiveOutput],
+    ) -> Result<(), LogError> {
+        let mut tx = self.write().await?;
+        live_output::lock(&mut tx, org, stream).await?;
+        live_output::write(&mut tx, org, stream, pieces).await?;
+        tx.commit().await.map_err(unavailable)
+    }
+
+    async fn end_output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        step: &str,
+        how: &str,
+    ) -> Result<(), LogError> {
+        let mut tx = self.write().await?;
+        live_output::lock(&mut tx, org, stream).await?;
+        live_output::end(&mut tx, org, stream, step, how).await?;
+        tx.commit().await.map_err(unavailable)
+    }
+
+    async fn output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredOutput>, LogError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        live_output::read(&mut connection, org, stream, after, limit).await
+    }
+
+    async fn forget_output(&self, org: &OrgId, stream: &StreamId) -> Result<(), LogError> {
+        let mut tx = self.write().await?;
+        live_output::forget(&mut tx, org, stream).await?;
+        tx.commit().await.map_err(unavailable)
     }
 
     async fn ping(&self) -> Result<(), LogError> {

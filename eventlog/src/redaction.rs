@@ -74,6 +74,8 @@ const PART_CHARS: usize = 8;
 const PART_CHARS_WITH_DIGITS: usize = 4;
 /// A shorter line of a text is found in texts that copied nothing.
 const LINE_CHARS: usize = 16;
+/// The field of a record that has the hash of a cell's whole output.
+const OUTPUT_HASH: &str = "outputSha256";
 /// JSON within a string within JSON is read so deep.
 const DEPTH: u8 = 4;
 
@@ -151,9 +153,16 @@ pub(crate) fn plan(
     }
     let (asked_for, others): (Vec<_>, Vec<_>) = copies.texts.iter().partition(|one| is_asked_for(one));
     let place = |one: &Standing| (one.seq, one.field.clone());
+    let is_copy = |one: &Standing| secrets.iter().any(|secret| secret.is_in(&one.text));
+    // The hash of a cell's whole output goes with what is taken out of its end: by it the text could be guessed.
+    let has_gone = |seq: u64| {
+        let is_output =
+            |one: &&Standing| one.seq == seq && ["stdout", "stderr"].contains(&one.field.as_str());
+        copies.texts.iter().filter(is_output).any(|one| is_asked_for(one) || is_copy(one))
+    };
     let copied: Vec<_> = others
         .into_iter()
-        .filter(|one| secrets.iter().any(|secret| secret.is_in(&one.text)))
+        .filter(|one| is_copy(one) || (one.field == OUTPUT_HASH && has_gone(one.seq)))
         .map(place)
         .collect();
     let changed = |documents: Vec<(String, String)>, is_text: IsText<'_>| {

@@ -28,6 +28,7 @@ use crate::{
     catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
+    live_output::{LiveOutput, StoredOutput},
     rebuild::{self, Rebuilt},
     sql::{column, reason},
     store::{
@@ -41,6 +42,7 @@ mod candidates;
 mod catalog;
 mod effects;
 mod lanes;
+mod live_output;
 mod outbox;
 mod read;
 pub(crate) mod schema;
@@ -446,6 +448,46 @@ impl EventLog for SqliteLog {
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         let mut connection = self.readers.acquire().await.map_err(unavailable)?;
         candidates::attempts(&mut connection, org, id).await
+    }
+
+    async fn write_output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        pieces: &[LiveOutput],
+    ) -> Result<(), LogError> {
+        let mut turn = self.turn().await?;
+        let written = live_output::write(turn.connection(), org, stream, pieces).await;
+        turn.end(written).await
+    }
+
+    async fn end_output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        step: &str,
+        how: &str,
+    ) -> Result<(), LogError> {
+        let mut turn = self.turn().await?;
+        let written = live_output::end(turn.connection(), org, stream, step, how).await;
+        turn.end(written).await
+    }
+
+    async fn output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredOutput>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        live_output::read(&mut connection, org, stream, after, limit).await
+    }
+
+    async fn forget_output(&self, org: &OrgId, stream: &StreamId) -> Result<(), LogError> {
+        let mut turn = self.turn().await?;
+        let written = live_output::forget(turn.connection(), org, stream).await;
+        turn.end(written).await
     }
 
     async fn ping(&self) -> Result<(), LogError> {

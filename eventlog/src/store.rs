@@ -21,6 +21,7 @@ use crate::{
     },
     checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
+    live_output::{LiveOutput, StoredOutput},
     stream::StreamState,
     verify::{Report, Row},
 };
@@ -575,6 +576,44 @@ pub trait EventLog: Send + Sync {
 
     /// The attempts at a candidate, oldest first, for people who look.
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError>;
+
+    /// Keeps what cells print while they run, for whoever looks. A store that does not keep it lets nobody look, and loses
+    /// nothing that is on record.
+    async fn write_output(
+        &self,
+        _org: &OrgId,
+        _stream: &StreamId,
+        _pieces: &[LiveOutput],
+    ) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    /// The cell of this step has ended: says so after what it printed, which goes some minutes later.
+    async fn end_output(
+        &self,
+        _org: &OrgId,
+        _stream: &StreamId,
+        _step: &str,
+        _how: &str,
+    ) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    /// What cells of a stream printed after this number, oldest first.
+    async fn output(
+        &self,
+        _org: &OrgId,
+        _stream: &StreamId,
+        _after: u64,
+        _limit: u32,
+    ) -> Result<Vec<StoredOutput>, LogError> {
+        Ok(Vec::new())
+    }
+
+    /// Drops all of it that is kept of a stream.
+    async fn forget_output(&self, _org: &OrgId, _stream: &StreamId) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), LogError>;

@@ -1,6 +1,7 @@
 //! What both SQL stores need: columns and pages of rows, numbers as SQL has them, and errors in one line.
 
 pub(crate) mod catalog;
+pub(crate) mod live_output;
 
 use std::{collections::BTreeMap, time::Duration};
 

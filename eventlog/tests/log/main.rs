@@ -22,6 +22,7 @@ mod interleavings;
 mod killed;
 mod lanes;
 mod listing;
+mod live_output;
 mod older;
 mod opening;
 mod outbox;

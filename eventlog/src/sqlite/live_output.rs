@@ -1,0 +1,3 @@
+//! What cells print while they run.
+
+crate::sql::live_output::live_output_queries!(sqlx::SqliteConnection);
