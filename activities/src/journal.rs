@@ -6,10 +6,15 @@ use std::sync::Arc;
 use harmony_blueprints::contracts::{
     self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, CandidateRef, ClockReply,
     ClockRequest, EvaluateReply, EvaluateRequest, JudgeRequest, LookReply, LookRequest, ProposeReply,
-    ProposeRequest, RecallReply, RecallRequest, RenderReply, RenderRequest,
+    ProposeRequest, RecallReply, RecallRequest, RenderReply, RenderRequest, Scope,
 };
 use harmony_eventlog::LogError;
-use harmony_incidents::{Answer, Command, GateStatus, IncidentId, command::Verdict, ids::GateId};
+use harmony_incidents::{
+    Answer, Command, GateStatus, IncidentId,
+    command::Verdict,
+    ids::GateId,
+    log::{Payload, payload::Kind},
+};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 
@@ -146,6 +151,9 @@ impl Services {
                 Err(error) => return Err(failure::log(&error)),
             }
         };
+        if answer.is_ok() {
+            self.end_live_output(&scope, &command).await;
+        }
         let (ticket, source) = match warrant {
             Ok(Some(warrant)) if answer.is_ok() && switched_off.is_none() => {
                 (Some(self.ticket(&scope, info, &warrant)?), warrant.source)
@@ -179,6 +187,28 @@ impl Services {
             phase: state.phase(),
             severity: state.severity(),
         })
+    }
+}
+
+impl Services {
+    /// Tells whoever follows a cell that it has ended, once that is on record. What is lost here is lost to people who
+    /// look on alone: the record says it, too.
+    async fn end_live_output(&self, scope: &Scope, command: &Command) {
+        let Command::Record { payload: Payload { kind: Some(kind) } } = command else { return };
+        let how = match kind {
+            Kind::RunbookCellFinished(cell) if cell.ended == "exited" => {
+                format!("exited with {}", cell.exit_code)
+            }
+            Kind::RunbookCellFinished(cell) => cell.ended.replace('-', " "),
+            Kind::RunbookCellUnknown(cell) => {
+                cell.reason.as_ref().map_or_else(String::new, |reason| reason.shown().to_owned())
+            }
+            _ => return,
+        };
+        let step = scope.step.strip_suffix("/finished").unwrap_or(&scope.step);
+        if let Err(error) = self.log.end_output(&scope.org, &scope.stream, step, &how).await {
+            tracing::debug!(%error, step, "the end of a cell's live output was not told");
+        }
     }
 }
 

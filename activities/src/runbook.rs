@@ -25,7 +25,7 @@ use harmony_incidents::{
     judge::DRY_RUN,
     log::{GateState, IncidentState, Payload, RunbookCellStarted, Text, payload::Kind},
     policy::GateKind,
-    ticket::Ticket,
+    ticket::{OutputTicket, Ticket},
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -37,6 +37,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::{
     failure,
+    outputs::Followed,
     services::{RunbookServices, Services},
 };
 
@@ -244,8 +245,13 @@ impl Services {
             step: scope.step.clone(),
             not_after,
             signature: String::new(),
+            output: None,
         };
         ticket.signature = self.tickets.sign(&warrant.order.claim(&ticket));
+        if scope.stream.incident().is_some() {
+            // It may start at the last moment, and then run its time.
+            ticket.output = Some(self.tickets.pass(&ticket, &warrant.order.cell, not_after + one));
+        }
         Ok(ticket)
     }
 
@@ -409,6 +415,11 @@ impl Services {
             output_bytes: p.output_bytes,
             duration_ms: p.duration_ms,
             exported: BTreeMap::new(),
+            output_sha256: p
+                .output_sha256
+                .as_ref()
+                .map(|text| text.shown().to_owned())
+                .filter(|hash| !hash.is_empty()),
         }))
     }
 }
@@ -486,6 +497,7 @@ struct Use {
 pub struct RunbookActivities {
     services: RunbookServices,
     runner: Runner,
+    followed: Arc<Followed>,
     /// The tickets that were used here and have not expired, by signature.
     used: Mutex<BTreeMap<String, Use>>,
 }
@@ -498,7 +510,8 @@ impl RunbookActivities {
             Some(confinement) => runner.confined(confinement),
             None => runner,
         };
-        Self { services, runner, used: Mutex::default() }
+        let followed = Followed::new(services.outputs.clone());
+        Self { services, runner, followed, used: Mutex::default() }
     }
 
     /// Whether a cell may run: with a ticket that holds for exactly it, in the run of the workflow that the ticket was
@@ -580,6 +593,7 @@ impl RunbookActivities {
             carried: order.carried,
             timeout: Duration::from_millis(order.timeout_ms),
             limits,
+            printed: None,
         })
     }
 }
@@ -602,10 +616,13 @@ impl RunbookActivities {
             );
             return Ok(could_not_start(problem));
         }
-        let run = match self.prepare(request) {
+        let ticket = request.ticket.as_ref().and_then(|one| OutputTicket::of(one, &request.order.cell));
+        let mut run = match self.prepare(request) {
             Ok(run) => run,
             Err(problem) => return Ok(could_not_start(problem)),
         };
+        let following = ticket.and_then(|ticket| self.followed.follow(ticket, ctx.info().attempt));
+        run.printed = following.as_ref().map(|one| one.printed.clone());
         let (sender, progress) = watch::channel(Progress { output_bytes: 0, last_line: String::new() });
         let mut running = std::pin::pin!(self.runner.run_cell(run, sender, ctx.cancelled()));
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -627,6 +644,10 @@ impl RunbookActivities {
             Ok(outcome) => outcome,
             Err(problem) => return Ok(could_not_start(problem.to_string())),
         };
+        let output_sha256 = match following {
+            Some(following) => following.ended().await,
+            None => None,
+        };
         let (ended, exit_code, problem) = match outcome.ended {
             Ended::Exited(code) => ("exited", Some(code), None),
             Ended::Signalled(signal) => ("signalled", None, Some(format!("ended by signal {signal}"))),
@@ -643,6 +664,7 @@ impl RunbookActivities {
             output_bytes: outcome.output_bytes,
             duration_ms: i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
             exported: outcome.exported,
+            output_sha256,
         })
     }
 }
@@ -672,6 +694,7 @@ mod tests {
             secrets: None,
             confinement: None,
             allow_env: Vec::new(),
+            outputs: None,
         })
     }
 
@@ -715,6 +738,7 @@ mod tests {
             step: "remediation/rollback/1/started".to_owned(),
             not_after: Timestamp::UNIX_EPOCH + Duration::from_secs(60),
             signature: String::new(),
+            output: None,
         };
         ticket.signature = key().sign(&request.order.claim(&ticket));
         request.ticket = Some(ticket);

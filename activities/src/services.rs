@@ -22,7 +22,7 @@ use harmony_incidents::{
 use temporalio_sdk::activities::ActivityError;
 use url::Url;
 
-use crate::{effects::EffectTiming, failure, flags::Flags};
+use crate::{effects::EffectTiming, failure, flags::Flags, outputs::OutputSink};
 
 /// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
 pub struct Services {
@@ -105,4 +105,6 @@ pub struct RunbookServices {
     pub confinement: Option<Confinement>,
     /// Variables of the worker that cells may see.
     pub allow_env: Vec<String>,
+    /// Takes what cells print while they run; without one nobody sees it before they have ended.
+    pub outputs: Option<Arc<dyn OutputSink>>,
 }

@@ -754,6 +754,9 @@ pub struct CellReply {
     pub duration_ms: i64,
     /// What it exported.
     pub exported: BTreeMap<String, String>,
+    /// Of the file that has all of its output, in hex, where it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_sha256: Option<String>,
 }
 
 impl CellReply {
@@ -768,6 +771,7 @@ impl CellReply {
             output_bytes: 0,
             duration_ms: 0,
             exported: BTreeMap::new(),
+            output_sha256: None,
         }
     }
 }

@@ -467,6 +467,7 @@ pub(crate) async fn finish<W: Blueprint>(
             output_bytes: reply.output_bytes,
             duration_ms: reply.duration_ms,
             run: number,
+            output_sha256: reply.output_sha256.as_deref().and_then(Text::optional),
         })
     };
     run.record(&format!("{step}/finished"), finished).await?;

@@ -221,6 +221,66 @@ async function refresh() {
   tick();
   tellTimes();
   showCopyButtons();
+  followCells();
+}
+
+// What cells print while they run. The stream is open only while a remediation runs.
+const SHOWN = 256 * 1024;
+let printing = null;
+
+function boxOf(piece) {
+  const section = document.getElementById("cell-output");
+  const key = `${piece.step} ${piece.attempt}`;
+  const known = [...section.querySelectorAll("[data-cell]")].find((one) => one.dataset.cell === key);
+  if (known) return known;
+  const box = document.createElement("div");
+  box.className = "output";
+  box.dataset.cell = key;
+  const title = document.createElement("p");
+  const again = piece.attempt > 1 ? `, attempt ${piece.attempt}: the worker of the one before was lost` : "";
+  title.textContent = `${piece.cell}${again}`;
+  const text = document.createElement("pre");
+  text.tabIndex = 0;
+  box.append(title, text);
+  section.append(box);
+  section.hidden = false;
+  return box;
+}
+
+function show(piece) {
+  const box = boxOf(piece);
+  const text = box.querySelector("pre");
+  if (piece.ended) {
+    box.querySelector("p").textContent += `: ${piece.text}`;
+    // Its end is in the timeline by now.
+    setTimeout(() => {
+      box.remove();
+      const section = document.getElementById("cell-output");
+      section.hidden = !section.querySelector("[data-cell]");
+    }, 5000);
+    return;
+  }
+  const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
+  const from = box.dataset.to ?? "0";
+  const missing = piece.fromBytes > Number(from) ? `… ${piece.fromBytes - Number(from)} bytes are not shown\n` : "";
+  box.dataset.to = piece.toBytes;
+  text.append(missing + piece.text);
+  while (text.childNodes.length > 1 && text.textContent.length > SHOWN) text.firstChild.remove();
+  if (atEnd) text.scrollTop = text.scrollHeight;
+}
+
+function followCells() {
+  const address = document.querySelector("main")?.dataset.output;
+  const runs = document.querySelector("[data-cells-run]") !== null;
+  if (address && runs && !printing) {
+    printing = new EventSource(address);
+    printing.addEventListener("output", (event) => show(JSON.parse(event.data)));
+  } else if (printing && !runs) {
+    // What was printed last, and the end, may still be under way.
+    const ended = printing;
+    printing = null;
+    setTimeout(() => ended.close(), 3000);
+  }
 }
 
 function follow(address) {
@@ -379,6 +439,7 @@ setInterval(tick, 1000);
 showCopyButtons();
 const page = document.querySelector("main")?.dataset ?? {};
 if (page.stream) follow(page.stream);
+followCells();
 // An incident's own records come by its stream; what else waits is asked for now and then.
 if ("poll" in page) poll(2);
 else if (page.stream) poll(15);

@@ -33,6 +33,7 @@ mod mcp;
 mod observed;
 pub mod oidc;
 mod openapi;
+mod outputs;
 mod people;
 mod query;
 mod responders;
@@ -67,6 +68,7 @@ use callbacks::seen::Seen;
 use error::ApiError;
 use limits::Limits;
 use oidc::Oidc;
+pub use outputs::{OutputDoors, TicketKeys};
 use stream::Newsroom;
 use ui::{Site as PagesSite, session::Sessions};
 
@@ -95,6 +97,8 @@ pub struct Doors {
     pub webhooks: Webhooks,
     /// Whose tokens are taken beside the directory's.
     pub oidc: Option<Oidc>,
+    /// Where the output of cells comes from and is kept.
+    pub outputs: OutputDoors,
     /// Knows the runbooks.
     pub runbooks: Arc<dyn Runbooks>,
     /// When releases may go out.
@@ -309,6 +313,7 @@ pub fn routers(doors: Doors) -> Routers {
     let public = Router::new()
         .merge(own)
         .merge(callbacks::webhooks().with_state(app.clone()))
+        .merge(outputs::routes().with_state(app.clone()))
         .merge(pages)
         .merge(graphql::routes(app.clone(), site))
         .merge(mcp::routes(app, api.clone()))
@@ -357,6 +362,9 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/escalate", post(leading::escalate))
         .route("/incidents/{id}/events", get(log::events))
         .route("/incidents/{id}/notes", post(facts::note))
+        .route("/incidents/{id}/output", get(outputs::show))
+        .route("/incidents/{id}/output/stream", get(stream::output))
+        .route("/incidents/{id}/output/{seq}", get(outputs::file))
         .route("/incidents/{id}/post-mortem", post(blueprints::post_mortem))
         .route("/incidents/{id}/private", post(leading::private))
         .route("/incidents/{id}/redact", post(log::redact))

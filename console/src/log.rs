@@ -21,7 +21,9 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::{App, auth::Caller, call::Call, error::ApiError, incidents::every, submit::submit, views};
+use crate::{
+    App, auth::Caller, call::Call, error::ApiError, incidents::every, outputs, submit::submit, views,
+};
 
 /// Records of one read, where many are looked through.
 const PAGE: u32 = 500;
@@ -174,6 +176,23 @@ pub(crate) struct RedactBody {
 pub(crate) async fn redact(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Administer).await?;
     let RedactBody { seq, field, reason } = call.body()?;
+    let texts = texts(&call, &incident, seq, field.as_deref()).await?;
     let command = Command::Redact { seq, field, reason };
-    submit(&call, &incident, &command, &call.context(Some(&state))).await
+    let answer = submit(&call, &incident, &command, &call.context(Some(&state))).await?;
+    outputs::redacted(&call.app, &call.caller.org, &incident, texts).await?;
+    Ok(answer)
+}
+
+/// What will be taken out: files of output hold copies that the store does not know.
+async fn texts(
+    call: &Call,
+    incident: &IncidentId,
+    seq: u64,
+    field: Option<&str>,
+) -> Result<Vec<String>, ApiError> {
+    let entries = call.app.doors.log.records(&call.caller.org, incident, seq.saturating_sub(1), 1).await?;
+    let mut payload = entries.into_iter().next().and_then(|entry| entry.record.payload).unwrap_or_default();
+    let fields = harmony_protos::texts(&mut payload).into_iter();
+    let asked_for = fields.filter(|one| field.is_none_or(|field| one.name == field));
+    Ok(asked_for.map(|one| one.text.text.clone()).filter(|text| !text.is_empty()).collect())
 }

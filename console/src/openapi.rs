@@ -109,6 +109,27 @@ const OPERATIONS: &[Operation] = &[
         &[("after", "The seq to begin after; `Last-Event-ID` comes before it.", "integer")],
         &[(200, "Events; their ids are seqs, their data a record.", EVENTS, "")],
     ),
+    get(
+        "/incidents/{id}/output",
+        "Log",
+        "What cells that run now have printed: masked, and gone some minutes after they have ended.",
+        &[("after", "The number of a piece to begin after.", "integer")],
+        &[(200, "Pieces, oldest first, and the number to ask after next.", JSON, "OutputPieces")],
+    ),
+    get(
+        "/incidents/{id}/output/stream",
+        "Log",
+        "What cells print as they print it, as server-sent events.",
+        &[("after", "The number of a piece to begin after; `Last-Event-ID` comes before it.", "integer")],
+        &[(200, "Events; their ids are numbers, their data a piece.", EVENTS, "")],
+    ),
+    get(
+        "/incidents/{id}/output/{seq}",
+        "Log",
+        "All that a cell printed, up to 10 MiB, masked: the file whose SHA-256 is in the record of its end.",
+        &[],
+        &[(200, "The file.", "text/plain", "")],
+    ),
     post(
         "/incidents/{id}/actions",
         "Facts",
@@ -802,7 +823,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 28] {
+fn written() -> [(&'static str, Value); 29] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -819,6 +840,25 @@ fn written() -> [(&'static str, Value); 28] {
     [
         ("IncidentList", list("incidents", "Summary")),
         ("EventList", list("events", "Event")),
+        (
+            "OutputPieces",
+            json!({
+                "type": "object",
+                "required": ["next", "pieces"],
+                "properties": {
+                    "next": number(),
+                    "pieces": { "type": "array", "items": {
+                        "type": "object",
+                        "required": ["at", "attempt", "cell", "ended", "fromBytes", "number", "step", "text", "toBytes"],
+                        "properties": {
+                            "at": { "type": "string", "format": "date-time" },
+                            "attempt": number(), "cell": text(), "ended": { "type": "boolean" }, "fromBytes": number(),
+                            "number": number(), "step": text(), "text": text(), "toBytes": number(),
+                        },
+                    } },
+                },
+            }),
+        ),
         ("GateList", list("approvals", "Gate")),
         ("PersonList", list("people", "Person")),
         ("TimelineLines", list("lines", "TimelineLine")),

@@ -1,6 +1,7 @@
-//! `GET …/{id}/stream`: the records of an incident as they are made, as server-sent events.
+//! `GET …/{id}/stream`: the records of an incident as they are made, as server-sent events. `GET …/{id}/output/stream`:
+//! what its cells print, as they print it.
 //!
-//! An event's id is the record's seq, so a browser that comes back (`Last-Event-ID`) misses nothing and gets nothing
+//! An event's id is the record's seq, or the number of the piece of output, so a browser that comes back (`Last-Event-ID`) misses nothing and gets nothing
 //! twice. All watchers of an incident share one look at the store and one copy of each event: other processes write
 //! too, so the store is asked, all watched incidents in turn, at most every [`ROUND`]. A watcher first reads what it
 //! missed, then listens; what it hears is numbered, so a gap is noticed and read again.
@@ -23,12 +24,13 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use harmony_eventlog::{Entry, LogError, SharedLog};
 use harmony_incidents::{IncidentId, OrgId, Right};
+use serde_json::{Value, json};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast},
     time::Instant,
 };
 
-use crate::{call::Call, error::ApiError, limits::OpenStream, views};
+use crate::{call::Call, error::ApiError, limits::OpenStream, outputs, views};
 
 /// Watchers at the same time; each is a connection and a few hundred bytes.
 pub(crate) const WATCHERS: usize = 4_096;
@@ -51,12 +53,21 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A watcher is asked to come back, and with that to show again that it may.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-type Watched = (OrgId, IncidentId);
+type Watched = (OrgId, IncidentId, Topic);
 
-/// Records that were found together: the first seq, the last, and their events, ready to be sent.
+/// What is watched of an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Topic {
+    /// Its records.
+    Records,
+    /// What its cells print.
+    Output,
+}
+
+/// Events that were found together, ready to be sent: after which one they come, and the last of them.
 #[derive(Clone)]
 struct Batch {
-    first: u64,
+    after: u64,
     last: u64,
     bytes: Bytes,
 }
@@ -132,13 +143,13 @@ impl Newsroom {
     }
 
     async fn visit(&self, watched: Watched, last: u64) {
-        let found = match self.log.records(&watched.0, &watched.1, last, READ).await {
-            Ok(found) => found,
+        let (batch, is_all) = match read(&self.log, &watched, last).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
             // The next round asks again; watchers wait and hear heartbeats.
             Err(error) => return tracing::debug!(%error, "a round did not read"),
         };
-        let Some(batch) = batch(&found) else { return };
-        if found.last().is_some_and(|last| last.record.seq > batch.last) {
+        if !is_all {
             // The rest is for the next round, which comes at once.
             self.look();
         }
@@ -151,21 +162,39 @@ impl Newsroom {
     }
 }
 
-/// The events of the first of these records, as many as one batch holds.
-fn batch(found: &[Entry]) -> Option<Batch> {
-    let first = found.first()?.record.seq;
-    let mut last = first;
-    let mut text = String::new();
-    for entry in found {
+/// What came after this one, as much as one batch holds, and whether that is all that was found.
+async fn read(log: &SharedLog, watched: &Watched, after: u64) -> Result<Option<(Batch, bool)>, LogError> {
+    let (org, incident, topic) = watched;
+    Ok(match topic {
+        Topic::Records => {
+            let found = log.records(org, incident, after, READ).await?;
+            batch(after, &found, |one: &Entry| (one.record.seq, "record", json!(views::event(one))))
+        }
+        Topic::Output => {
+            let found = log.output(org, incident, after, outputs::READ).await?;
+            batch(after, &found, |one| (one.number, "output", outputs::view(one)))
+        }
+    })
+}
+
+/// The events of the first of these, as many as one batch holds, and whether that is all of them.
+fn batch<T>(
+    after: u64,
+    found: &[T],
+    event: impl Fn(&T) -> (u64, &'static str, Value),
+) -> Option<(Batch, bool)> {
+    let (mut last, mut text, mut taken) = (after, String::new(), 0);
+    for one in found {
+        let (id, name, data) = event(one);
+        last = id;
+        taken += 1;
         // JSON has no raw line ends, so it is one line of data.
-        let data = serde_json::to_string(&views::event(entry)).unwrap_or_default();
-        last = entry.record.seq;
-        text.push_str(&format!("id: {last}\nevent: record\ndata: {data}\n\n"));
+        text.push_str(&format!("id: {last}\nevent: {name}\ndata: {data}\n\n"));
         if text.len() >= BATCH_BYTES {
             break;
         }
     }
-    Some(Batch { first, last, bytes: Bytes::from(text) })
+    (taken > 0).then(|| (Batch { after, last, bytes: Bytes::from(text) }, taken == found.len()))
 }
 
 /// `GET …/{id}/stream`
@@ -180,19 +209,43 @@ pub(crate) async fn stream(headers: HeaderMap, call: Call) -> Result<Response, A
                 ApiError::Invalid(format!("after {text:?}: the seq of a record of {incident}"))
             })?,
         };
+    let head = state.seq;
+    watch(call, incident, Topic::Records, after, head)
+}
+
+/// `GET …/{id}/output/stream`
+pub(crate) async fn output(headers: HeaderMap, call: Call) -> Result<Response, ApiError> {
+    call.query.only(&["after"])?;
+    let (incident, _) = call.incident(Right::Read).await?;
+    let known = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
+    let after = match known.filter(|text| !text.is_empty()).or_else(|| call.query.one("after")) {
+        None => 0,
+        Some(text) => outputs::after(text)?,
+    };
+    watch(call, incident, Topic::Output, after, after)
+}
+
+/// Answers with what comes after `after`, and goes on with what comes after the `head`, which is where it stands now.
+fn watch(
+    call: Call,
+    incident: IncidentId,
+    topic: Topic,
+    after: u64,
+    head: u64,
+) -> Result<Response, ApiError> {
     let newsroom = &call.app.newsroom;
     let own_place = call.app.limits.open_stream(&call.caller.principal.id)?;
     let place = Arc::clone(&newsroom.places)
         .try_acquire_owned()
         .map_err(|_| ApiError::Unavailable(format!("{WATCHERS} watchers are connected already")))?;
-    let org = call.caller.org.clone();
-    let heard = newsroom.listen((org.clone(), incident.clone()), state.seq);
+    let watched = (call.caller.org.clone(), incident, topic);
+    let heard = newsroom.listen(watched.clone(), head);
     let watcher = Watcher {
         log: newsroom.log.clone(),
-        org,
-        incident,
+        watched,
         told: after,
-        behind: after < state.seq,
+        // Where output ends now is not known.
+        behind: after < head || topic == Topic::Output,
         heard,
         ends: Instant::now() + LIFETIME,
         _places: (own_place, place),
@@ -210,11 +263,10 @@ pub(crate) async fn stream(headers: HeaderMap, call: Call) -> Result<Response, A
 /// One who watches.
 struct Watcher {
     log: SharedLog,
-    org: OrgId,
-    incident: IncidentId,
-    /// The last record that was sent.
+    watched: Watched,
+    /// The last one that was sent.
     told: u64,
-    /// Whether there may be records that were not heard of.
+    /// Whether there may be some that were not heard of.
     behind: bool,
     heard: broadcast::Receiver<Batch>,
     ends: Instant,
@@ -226,8 +278,7 @@ impl Watcher {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, LogError> {
         loop {
             if self.behind {
-                let missed = self.log.records(&self.org, &self.incident, self.told, READ).await?;
-                if let Some(batch) = batch(&missed) {
+                if let Some((batch, _)) = read(&self.log, &self.watched, self.told).await? {
                     self.told = batch.last;
                     return Ok(Some((batch.bytes, self)));
                 }
@@ -240,14 +291,14 @@ impl Watcher {
             let patience = HEARTBEAT.min(self.ends - now);
             match tokio::time::timeout(patience, self.heard.recv()).await {
                 Err(_) => return Ok(Some((Bytes::from_static(b": still here\n\n"), self))),
-                Ok(Ok(batch)) if batch.first == self.told + 1 => {
+                Ok(Ok(batch)) if batch.after == self.told => {
                     self.told = batch.last;
                     return Ok(Some((batch.bytes, self)));
                 }
                 // Sent already, or something between was not heard of.
                 Ok(Ok(batch)) => self.behind = batch.last > self.told,
                 Ok(Err(broadcast::error::RecvError::Lagged(_))) => {
-                    tracing::info!(incident = %self.incident, "a watcher was too slow and is dropped");
+                    tracing::info!(incident = %self.watched.1, "a watcher was too slow and is dropped");
                     return Ok(None);
                 }
                 Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(None),

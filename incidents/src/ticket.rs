@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::attestation::frame;
 
 const PURPOSE: &[u8] = b"harmony-ticket/1\0";
+const OUTPUT_PURPOSE: &[u8] = b"harmony-output-ticket/1\0";
 
 /// Everything that a ticket covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,81 @@ pub struct Ticket {
     pub not_after: Timestamp,
     /// Over all of it and everything that the cell runs with, in hex.
     pub signature: String,
+    /// Lets whoever runs the cell hand in what it prints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputPass>,
+}
+
+/// The part of a ticket that lets a pool hand in what the cell prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputPass {
+    /// Nothing is taken after this.
+    pub until: Timestamp,
+    /// Over [`OutputTicket`], in hex.
+    pub signature: String,
+}
+
+/// Lets a pool hand in what one cell prints. It is good for nothing else: no cell runs with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutputTicket {
+    /// Organisation.
+    pub org: String,
+    /// Incident.
+    pub incident: String,
+    /// Workflow that runs the cell.
+    pub workflow_id: String,
+    /// Its run.
+    pub run_id: String,
+    /// Step of that run.
+    pub step: String,
+    /// Cell.
+    pub cell: String,
+    /// Nothing is taken after this.
+    pub until: Timestamp,
+    /// Over all of it, in hex.
+    pub signature: String,
+}
+
+impl OutputTicket {
+    /// What a cell's ticket lets its pool hand in; `None` where an older worker made it.
+    pub fn of(ticket: &Ticket, cell: &str) -> Option<Self> {
+        let pass = ticket.output.clone()?;
+        Some(Self { signature: pass.signature, ..Self::unsigned(ticket, cell, pass.until) })
+    }
+
+    fn unsigned(ticket: &Ticket, cell: &str, until: Timestamp) -> Self {
+        Self {
+            org: ticket.org.clone(),
+            incident: ticket.incident.clone(),
+            workflow_id: ticket.workflow_id.clone(),
+            run_id: ticket.run_id.clone(),
+            step: ticket.step.clone(),
+            cell: cell.to_owned(),
+            until,
+            signature: String::new(),
+        }
+    }
+
+    /// The step as its cell's records know it, such as `remediation/rollback/1`.
+    pub fn cell_step(&self) -> &str {
+        self.step.strip_suffix("/started").unwrap_or(&self.step)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let until = self.until.as_microsecond().to_string();
+        let fields = [
+            self.org.as_str(),
+            &self.incident,
+            &self.workflow_id,
+            &self.run_id,
+            &self.step,
+            &self.cell,
+            &until,
+        ];
+        frame(OUTPUT_PURPOSE, &fields)
+    }
 }
 
 /// A key that is none.
@@ -111,6 +187,12 @@ impl TicketKey {
     pub fn sign(&self, claim: &TicketClaim<'_>) -> String {
         hex::encode(self.0.sign(&bytes(claim)).to_bytes())
     }
+
+    /// Lets the pool that runs the cell of this ticket hand in what it prints.
+    pub fn pass(&self, ticket: &Ticket, cell: &str, until: Timestamp) -> OutputPass {
+        let bytes = OutputTicket::unsigned(ticket, cell, until).bytes();
+        OutputPass { until, signature: hex::encode(self.0.sign(&bytes).to_bytes()) }
+    }
 }
 
 /// Verifies tickets.
@@ -133,13 +215,21 @@ impl TicketVerifier {
 
     /// Whether one of the keys signed this claim.
     pub fn holds(&self, claim: &TicketClaim<'_>, signature: &str) -> bool {
+        self.signed(&bytes(claim), signature)
+    }
+
+    /// Whether one of the keys lets this output in, now.
+    pub fn takes(&self, ticket: &OutputTicket, now: Timestamp) -> bool {
+        now <= ticket.until && self.signed(&ticket.bytes(), &ticket.signature)
+    }
+
+    fn signed(&self, bytes: &[u8], signature: &str) -> bool {
         let Some(signature) =
             hex::decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok())
         else {
             return false;
         };
-        let bytes = bytes(claim);
-        self.keys.iter().any(|key| key.verify_strict(&bytes, &signature).is_ok())
+        self.keys.iter().any(|key| key.verify_strict(bytes, &signature).is_ok())
     }
 }
 
@@ -232,6 +322,47 @@ mod tests {
         assert!(!verifier.holds(&claim, &other.sign(&claim)), "somebody else's");
         let both = TicketVerifier::parse(&format!("{},{}", key.public(), other.public())).unwrap();
         assert!(both.holds(&claim, &signature) && both.holds(&claim, &other.sign(&claim)));
+    }
+
+    #[test]
+    fn output_is_taken_of_exactly_the_cell_that_was_started_and_in_time() {
+        let key = TicketKey::parse(&"11".repeat(32)).unwrap();
+        let verifier = TicketVerifier::parse(&key.public()).unwrap();
+        let mut ticket = Ticket {
+            org: "default".to_owned(),
+            incident: "INC-2026-0001".to_owned(),
+            gate_id: "g".to_owned(),
+            workflow_id: "incident.remediate-INC-2026-0001".to_owned(),
+            run_id: "r".to_owned(),
+            step: "remediation/rollback/1/started".to_owned(),
+            not_after: Timestamp::UNIX_EPOCH,
+            signature: String::new(),
+            output: None,
+        };
+        assert_eq!(OutputTicket::of(&ticket, "rollback"), None, "of an older worker");
+        let until = Timestamp::from_second(10).unwrap();
+        ticket.output = Some(key.pass(&ticket, "rollback", until));
+        let output = OutputTicket::of(&ticket, "rollback").unwrap();
+        assert_eq!(output.cell_step(), "remediation/rollback/1");
+        assert!(verifier.takes(&output, until));
+        assert!(!verifier.takes(&output, Timestamp::from_second(11).unwrap()), "too late");
+        let changed = |change: fn(&mut OutputTicket)| {
+            let mut changed = output.clone();
+            change(&mut changed);
+            changed
+        };
+        for changed in [
+            changed(|one| one.org = "acme".to_owned()),
+            changed(|one| one.incident = "INC-2026-0002".to_owned()),
+            changed(|one| one.workflow_id.push('2')),
+            changed(|one| one.run_id = "s".to_owned()),
+            changed(|one| one.step = "remediation/rollback/2/started".to_owned()),
+            changed(|one| one.cell = "drop".to_owned()),
+            changed(|one| one.until = Timestamp::from_second(11).unwrap()),
+            changed(|one| one.signature.clear()),
+        ] {
+            assert!(!verifier.takes(&changed, Timestamp::UNIX_EPOCH), "{changed:?}");
+        }
     }
 
     #[test]

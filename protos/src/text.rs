@@ -106,7 +106,11 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         }
         Kind::ApprovalEscalated(p) => fields([("reason", &mut p.reason)]),
         Kind::ApprovalCancelled(p) => fields([("reason", &mut p.reason)]),
-        Kind::RunbookCellFinished(p) => fields([("stdout", &mut p.stdout), ("stderr", &mut p.stderr)]),
+        Kind::RunbookCellFinished(p) => fields([
+            ("stdout", &mut p.stdout),
+            ("stderr", &mut p.stderr),
+            ("outputSha256", &mut p.output_sha256),
+        ]),
         Kind::RunbookCellUnknown(p) => fields([("reason", &mut p.reason)]),
         Kind::RunbookDryRunPlanned(p) => fields([("covers", &mut p.covers)]),
         Kind::PostMortemRendered(p) => fields([("page", &mut p.page)]),

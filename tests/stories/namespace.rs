@@ -199,6 +199,7 @@ fn ticket(key: &TicketKey, cell: &Value, id: &str, gate: &Value, run_id: &str) -
         step: "remediation/touch/1/started".to_owned(),
         not_after: Timestamp::now() + Duration::from_secs(600),
         signature: String::new(),
+        output: None,
     };
     ticket.signature = key.sign(&order.claim(&ticket));
     serde_json::to_value(ticket).unwrap()

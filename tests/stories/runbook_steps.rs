@@ -1,6 +1,9 @@
 //! Runbooks with inputs, steps that a person does, checkpoints, and dry runs.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use temporalio_client::UntypedWorkflow;
 
 use crate::world::{POLICY, World};
 
@@ -187,4 +190,93 @@ async fn dry_run_needs_no_gate_and_runs_only_what_changes_nothing() {
     world.post(&path, body(&json!({}))).await;
     gate_at(&world, &id, "/approve").await;
     world.verified().await;
+}
+
+const PRINTS: &str = "# Prints
+
+```sh { name=fill }
+echo \"first $TOKEN line\"
+printf '\\033[31mred\\033[0m\\n' >&2
+until [ -e \"$GO\" ]; do sleep 0.1; done
+for i in $(seq 1 5000); do echo \"line $i of many\"; done
+echo last
+```
+";
+
+/// What a cell of this incident prints and has printed, as the console tells it.
+async fn printed(world: &World, id: &str) -> String {
+    let page = world.get(&format!("incidents/{id}/output")).await;
+    page["pieces"].as_array().unwrap().iter().filter_map(|piece| piece["text"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_a_cell_prints_is_seen_while_it_runs_and_all_of_it_is_a_file_afterwards() {
+    let world = World::start_with(POLICY, &[("HARMONY_RUNBOOK_SECRETS", "{dir}/runbook-secrets")]).await;
+    std::fs::write(world.dir.path().join("runbooks/prints.md"), PRINTS).unwrap();
+    std::fs::create_dir_all(world.dir.path().join("runbook-secrets")).unwrap();
+    std::fs::write(world.dir.path().join("runbook-secrets/TOKEN"), "swordfish-swordfish\n").unwrap();
+    let go = world.dir.path().join("go");
+    let (id, _) = world.initiated("Checkout is slow", "P2").await;
+    let body = json!({ "runbook": "prints.md", "env": { "GO": go }, "secretEnv": ["TOKEN"] });
+    world.post(&format!("incidents/{id}/remediate"), body).await;
+    let gate = gate_at(&world, &id, "/approve").await;
+    world.click(&gate, "approve", "commander").await;
+
+    // The cell ends only when the file is there, and that is made once its first line was seen.
+    let seen = world
+        .until("the first line of the cell", async || {
+            let text = printed(&world, &id).await;
+            text.contains("red").then_some(text)
+        })
+        .await;
+    assert!(seen.contains("first *** line\n"), "{seen}");
+    assert!(seen.contains("<U+001B>[31mred<U+001B>[0m\n"), "{seen}");
+    let kinds = world.kinds(&id).await;
+    assert!(!kinds.contains(&"RUNBOOK_CELL_FINISHED".to_owned()), "{kinds:?}");
+    std::fs::write(&go, "").unwrap();
+
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!(result["status"], "COMPLETED", "{result}");
+    let records = world.records(&id).await;
+    let finished = records.iter().find(|record| record["kind"] == "RUNBOOK_CELL_FINISHED").unwrap();
+    let stdout = finished["payload"]["stdout"].as_str().unwrap();
+    assert!(stdout.ends_with("line 5000 of many\nlast\n") && !stdout.contains("first"), "{stdout}");
+
+    let output = world.harmony(&["incident", "show", &id, "--output", "fill"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let whole = String::from_utf8(output.stdout).unwrap();
+    let many: String = (1..=5000).map(|line| format!("line {line} of many\n")).collect();
+    assert!(whole.contains("first *** line\n") && whole.contains("\u{1b}[31mred\u{1b}[0m\n"));
+    assert!(whole.ends_with(&format!("{many}last\n")));
+    let hash = finished["payload"]["outputSha256"].as_str().unwrap();
+    assert_eq!(hash, hex::encode(Sha256::digest(whole.as_bytes())));
+    let file = world.dir.path().join("outputs/default").join(&id).join(hash);
+    assert_eq!(std::fs::read(file).unwrap(), whole.as_bytes());
+
+    // The workflow saw the tail alone, and nobody saw the secret.
+    let client = world.client().await;
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(&format!("incident.remediate-{id}"));
+    let history = handle.fetch_history(Default::default()).to_json().await.unwrap();
+    let payloads = payloads(&serde_json::from_slice(&history).unwrap());
+    assert!(payloads.contains("line 5000 of many"), "the tail is there");
+    assert!(!payloads.contains("first *** line"), "the history holds what was printed first");
+    assert!(!payloads.contains("swordfish"));
+    assert!(!printed(&world, &id).await.contains("swordfish"));
+    world.verified().await;
+}
+
+/// Every payload of a history, decoded.
+fn payloads(history: &Value) -> String {
+    let mut text = String::new();
+    match history {
+        Value::String(string) => {
+            let decoded = base64::engine::general_purpose::STANDARD.decode(string).unwrap_or_default();
+            text.push_str(string);
+            text.push_str(&String::from_utf8_lossy(&decoded));
+        }
+        Value::Array(items) => text.extend(items.iter().map(payloads)),
+        Value::Object(fields) => text.extend(fields.values().map(payloads)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+    text
 }

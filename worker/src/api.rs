@@ -96,6 +96,17 @@ impl Api {
         if status.is_success() { Ok(text) } else { Err(problem(status, &parsed(&text), segments).into()) }
     }
 
+    /// Reads a file as it is.
+    pub(crate) async fn get_bytes(&self, segments: &[&str]) -> anyhow::Result<Vec<u8>> {
+        let answer = self.answer(&Method::GET, &self.url(segments), None).await?;
+        let status = answer.status();
+        let bytes = answer.bytes().await.context("the API's answer broke off")?;
+        if status.is_success() {
+            return Ok(bytes.into());
+        }
+        Err(problem(status, &parsed(&String::from_utf8_lossy(&bytes)), segments).into())
+    }
+
     /// Commands.
     pub(crate) async fn post(&self, segments: &[&str], body: &Value) -> anyhow::Result<Reply> {
         self.send(Method::POST, self.url(segments), segments, Some(body)).await

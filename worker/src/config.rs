@@ -388,6 +388,11 @@ impl Config {
         TicketVerifier::parse(&keys).map_err(|error| bad(setting, &error.to_string()))
     }
 
+    /// Where the output of cells is kept: `HARMONY_OUTPUTS`, or a folder of the data directory.
+    pub(crate) fn outputs_path(&self) -> PathBuf {
+        self.settings.get("HARMONY_OUTPUTS").map_or_else(|| self.in_data_dir("outputs"), PathBuf::from)
+    }
+
     /// Leaves what verifies tickets for workers of the runbook queue that share the data directory.
     pub(crate) fn publish_ticket_key(&self) -> anyhow::Result<()> {
         let (public, path) = (self.ticket_key()?.public(), self.in_data_dir(TICKET_PUBLIC_KEY.1));

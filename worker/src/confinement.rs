@@ -60,7 +60,10 @@ fn wanted(config: &Config, pool: bool, support: Support) -> Result<bool, Failure
 /// The data directory with its keys and tokens, the secrets of other cells, and the file with the settings.
 fn unreadable(config: &Config) -> Vec<PathBuf> {
     let secrets = config.settings.get("HARMONY_RUNBOOK_SECRETS").map(PathBuf::from);
-    [Some(config.data_dir.clone()), secrets, config.settings.file.clone()].into_iter().flatten().collect()
+    [Some(config.data_dir.clone()), Some(config.outputs_path()), secrets, config.settings.file.clone()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Of Temporal, the database, and what Harmony itself listens on.
@@ -71,6 +74,9 @@ fn ports(config: &Config) -> BTreeSet<u16> {
         "postgres" | "postgresql" => Some(url.port().unwrap_or(5432)),
         _ => url.port(),
     });
-    let own = [Some(config.http_addr.port()), config.metrics_addr.map(|address| address.port())];
+    // Whoever reaches the console by a port of the web shares it with everything else that cells may want.
+    let console = config.api_origin().ok().flatten().and_then(|origin| origin.port_or_known_default());
+    let console = console.filter(|port| ![80, 443].contains(port));
+    let own = [Some(config.http_addr.port()), config.metrics_addr.map(|address| address.port()), console];
     own.into_iter().flatten().chain(temporal).chain(database).filter(|port| *port != 0).collect()
 }

@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod config;
 mod confinement;
+mod console_outputs;
 mod demo;
 mod deployments;
 #[cfg(test)]

@@ -56,6 +56,19 @@ pub(crate) fn raw_lines(text: &str) {
     write_line(&mut io::stdout().lock(), text.trim_end_matches('\n'));
 }
 
+/// What a program printed: as it is for another program, and without anything that moves a cursor on a terminal.
+pub(crate) fn bytes(bytes: &[u8]) {
+    if screen().width.is_none() {
+        let mut stdout = io::stdout().lock();
+        if stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err() {
+            NO_READER.store(true, Ordering::Relaxed);
+        }
+        return;
+    }
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().for_each(data);
+}
+
 /// One line beside the data: progress, a warning.
 pub(crate) fn say(line: &str) {
     write_line(&mut io::stderr().lock(), &plain(line));

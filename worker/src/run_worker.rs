@@ -32,7 +32,9 @@ use crate::{
     checks::{self, Process},
     commands::temporal_setup::missing_search_attributes,
     config::{Build, Config, Queues},
-    confinement, deployments,
+    confinement,
+    console_outputs::ConsoleOutputs,
+    deployments,
     environment_policies::PolicyFolder,
     flags::FlagService,
     health::{self, Parts},
@@ -130,6 +132,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             allow_env: ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"]
                 .map(str::to_owned)
                 .to_vec(),
+            outputs: Some(Arc::new(ConsoleOutputs::new(config)?)),
         };
         let options = WorkerOptions::new(RUNBOOKS_QUEUE)
             .register_activities(RunbookActivities::new(services))

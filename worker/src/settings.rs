@@ -61,6 +61,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("HARMONY_OIDC_ROLES_CLAIM", Kind::Open),
     ("HARMONY_OIDC_SCOPES", Kind::Open),
     ("HARMONY_ORG", Kind::Open),
+    ("HARMONY_OUTPUTS", Kind::Open),
     ("HARMONY_POLICY", Kind::Open),
     ("HARMONY_PROMOTION_POLICIES", Kind::Open),
     ("HARMONY_REQUESTS_PER_SECOND", Kind::Open),

@@ -72,6 +72,18 @@ struct Ticket {
     not_after: String,
     /// Ed25519, in hex.
     signature: String,
+    /// Lets the pool hand in what the cell prints.
+    #[serde(default)]
+    output: Option<OutputPass>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct OutputPass {
+    /// Nothing is taken after this.
+    until: String,
+    /// Ed25519, in hex.
+    signature: String,
 }
 
 /// How a cell ended.
@@ -92,6 +104,9 @@ struct Output {
     duration_ms: i64,
     /// What it exported for the cells after it.
     exported: BTreeMap<String, String>,
+    /// Of the file with all of its output, where it is kept; in hex.
+    #[serde(default)]
+    output_sha256: Option<String>,
 }
 
 #[derive(JsonSchema)]

@@ -33,6 +33,7 @@ use super::launch::{self, Launched};
 use super::markdown::{ParseError, parse};
 use super::mask::Masker;
 use super::output::Output;
+use super::printed::Printed;
 use super::tail::cut_to_fit;
 
 /// Time to end in order after SIGTERM (DESIGN 6).
@@ -70,6 +71,8 @@ pub struct CellRun {
     pub timeout: Duration,
     /// The most that is kept of it.
     pub limits: OutcomeLimits,
+    /// Takes what it prints while it runs, where somebody follows.
+    pub printed: Option<Printed>,
 }
 
 /// The most that is kept of what a cell prints and hands on.
@@ -208,7 +211,7 @@ async fn attend(
     let started = Instant::now();
     let (secrets, limits) = (&run.secrets, run.limits);
     let masker = Masker::new(secrets);
-    let mut output = Output::new(&mut launched.child, &masker);
+    let mut output = Output::new(&mut launched.child, &masker, run.printed.as_ref());
 
     let ended = until_ended(&mut launched, &mut output, allowed, progress, stop).await;
     let reach = match ended {
@@ -219,6 +222,7 @@ async fn attend(
     launched.group.ended();
     // An error is a time-out here: the pipes are still held by somebody.
     let _ = timeout(DRAIN, output.read_to_end()).await;
+    output.end();
     report(&output, progress);
 
     let exports = match ended {

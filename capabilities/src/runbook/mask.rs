@@ -43,6 +43,8 @@ pub(super) enum Follows {
 pub(super) struct Masker {
     /// Invariant: no form is empty; each stands under its first byte.
     by_first_byte: BTreeMap<u8, Vec<Vec<u8>>>,
+    /// Whether a form begins with this byte: most bytes of a stream are passed by one look here.
+    begins: [bool; 256],
     /// Length of the longest form, 0 without secrets.
     longest_bytes: usize,
 }
@@ -55,10 +57,12 @@ impl Masker {
         }
         let longest_bytes = forms.iter().map(Vec::len).max().unwrap_or(0);
         let mut by_first_byte: BTreeMap<u8, Vec<Vec<u8>>> = BTreeMap::new();
+        let mut begins = [false; 256];
         for form in forms {
+            begins[usize::from(form[0])] = true;
             by_first_byte.entry(form[0]).or_default().push(form);
         }
-        Self { by_first_byte, longest_bytes }
+        Self { by_first_byte, begins, longest_bytes }
     }
 
     /// How many bytes at the start of a cut window can be lost to the mask.
@@ -113,6 +117,9 @@ impl Masker {
             return runs;
         }
         for (at, first) in bytes.iter().enumerate() {
+            if !self.begins[usize::from(*first)] {
+                continue;
+            }
             let Some(forms) = self.by_first_byte.get(first) else {
                 continue;
             };
@@ -130,6 +137,9 @@ impl Masker {
         let first = bytes.len().saturating_sub(self.margin_bytes());
         let unfinished = |at: &usize| {
             let rest = &bytes[*at..];
+            if !self.begins[usize::from(rest[0])] {
+                return false;
+            }
             let forms = self.by_first_byte.get(&bytes[*at]);
             forms.is_some_and(|forms| {
                 let mut longer = forms.iter().filter(|form| form.len() > rest.len());
@@ -137,6 +147,65 @@ impl Masker {
             })
         };
         (first..bytes.len()).find(unfinished).unwrap_or(bytes.len())
+    }
+}
+
+/// A stream that is masked piece by piece, as it comes. What is given out never contains a part of a secret, however the
+/// stream was cut; together the pieces are the stream with every secret replaced.
+#[derive(Default)]
+pub(super) struct MaskedStream {
+    /// Invariant: what may be the beginning of a secret that is not complete yet, so shorter than the longest form.
+    pending: Vec<u8>,
+    /// How many bytes at the front of it belong to a secret that was replaced already.
+    replaced: usize,
+}
+
+impl MaskedStream {
+    /// What can be given out now that these bytes have come.
+    pub(super) fn push(&mut self, masker: &Masker, bytes: &[u8]) -> Vec<u8> {
+        if masker.longest_bytes == 0 {
+            return bytes.to_vec();
+        }
+        self.pending.extend_from_slice(bytes);
+        let end = masker.partial_from(&self.pending);
+        self.give(masker, end, Vec::new())
+    }
+
+    /// The rest. What may be the beginning of a secret is treated as [`Masker::window`] treats it.
+    pub(super) fn finish(&mut self, masker: &Masker) -> Vec<u8> {
+        let (end, partial) = (self.pending.len(), masker.partial_from(&self.pending));
+        let cut_off = if end - partial >= PIECE_BYTES { vec![(partial, end)] } else { Vec::new() };
+        self.give(masker, end, cut_off)
+    }
+
+    fn give(&mut self, masker: &Masker, end: usize, more: Vec<(usize, usize)>) -> Vec<u8> {
+        let bytes = std::mem::take(&mut self.pending);
+        let mut covered = masker.covered(&bytes);
+        for (from, to) in more {
+            merge(&mut covered, from, to);
+        }
+        // A secret that overlaps the one before it is replaced along with it.
+        let mut at = std::mem::take(&mut self.replaced);
+        let mut out = Vec::with_capacity(bytes.len());
+        for (from, to) in covered {
+            if from >= end {
+                break;
+            }
+            if from < at {
+                at = at.max(to);
+                continue;
+            }
+            out.extend_from_slice(&bytes[at..from]);
+            out.extend_from_slice(MASK);
+            at = to;
+        }
+        if at < end {
+            out.extend_from_slice(&bytes[at..end]);
+            at = end;
+        }
+        self.replaced = at - end;
+        self.pending = bytes[end..].to_vec();
+        out
     }
 }
 

@@ -33,6 +33,7 @@ mod launch;
 mod markdown;
 mod mask;
 mod output;
+mod printed;
 mod root;
 mod tail;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use confine::{Confinement, Support};
 pub use executor::{CellOutcome, CellRun, Ended, OutcomeLimits, Progress, Runner};
 pub use inputs::{Input, InputKind, InputValue, Inputs};
 pub use markdown::{Cell, DryRun, ParseError, RefusedCell, Runbook, parse};
+pub use printed::{Piece, Printed, WHOLE_LIMIT_BYTES, Whole};
 pub use root::{LoadError, RootError, RunbookRoot, Snapshot};
 
 /// The built-in executor and the version of its behaviour.

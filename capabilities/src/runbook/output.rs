@@ -1,12 +1,13 @@
 //! The two output streams of a cell, read side by side.
 //!
 //! Both are read at once, so that a cell that floods one cannot be held up by
-//! the other. Only the tails are kept.
+//! the other. Only the tails are kept; all of it goes by whoever follows the cell, masked.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdout};
 
-use super::mask::Masker;
+use super::mask::{MaskedStream, Masker};
+use super::printed::{Printed, Utf8Stream};
 use super::tail::Tail;
 
 /// A pipe on Linux holds as much.
@@ -15,6 +16,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads until both streams are closed.
 pub(super) struct Output<'a> {
     masker: &'a Masker,
+    printed: Option<&'a Printed>,
     stdout: Stream<ChildStdout>,
     stderr: Stream<ChildStderr>,
     /// Whether standard error was the last to say something.
@@ -26,12 +28,15 @@ struct Stream<R> {
     pipe: Option<R>,
     buffer: Vec<u8>,
     tail: Tail,
+    masked: MaskedStream,
+    text: Utf8Stream,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(child: &mut Child, masker: &'a Masker) -> Self {
+    pub(super) fn new(child: &mut Child, masker: &'a Masker, printed: Option<&'a Printed>) -> Self {
         Self {
             masker,
+            printed,
             stdout: Stream::new(child.stdout.take(), masker),
             stderr: Stream::new(child.stderr.take(), masker),
             stderr_spoke_last: false,
@@ -45,9 +50,15 @@ impl<'a> Output<'a> {
             std::future::pending::<()>().await;
         }
         self.stderr_spoke_last = tokio::select! {
-            () = self.stdout.read_once(), if self.stdout.pipe.is_some() => false,
-            () = self.stderr.read_once(), if self.stderr.pipe.is_some() => true,
+            () = self.stdout.read_once(self.masker, self.printed), if self.stdout.pipe.is_some() => false,
+            () = self.stderr.read_once(self.masker, self.printed), if self.stderr.pipe.is_some() => true,
         };
+    }
+
+    /// Nothing is read any more: whoever follows gets what was held back.
+    pub(super) fn end(&mut self) {
+        self.stdout.end(self.masker, self.printed);
+        self.stderr.end(self.masker, self.printed);
     }
 
     /// Reads until both are closed.
@@ -84,15 +95,39 @@ impl<'a> Output<'a> {
 
 impl<R: AsyncRead + Unpin> Stream<R> {
     fn new(pipe: Option<R>, masker: &Masker) -> Self {
-        Self { pipe, buffer: vec![0; READ_BYTES], tail: Tail::new(masker) }
+        Self {
+            pipe,
+            buffer: vec![0; READ_BYTES],
+            tail: Tail::new(masker),
+            masked: MaskedStream::default(),
+            text: Utf8Stream::default(),
+        }
     }
 
     /// An error on a pipe is its end: nothing more will come.
-    async fn read_once(&mut self) {
+    async fn read_once(&mut self, masker: &Masker, printed: Option<&Printed>) {
         let Some(pipe) = &mut self.pipe else { return };
         match pipe.read(&mut self.buffer).await {
-            Ok(read_bytes) if read_bytes > 0 => self.tail.push(&self.buffer[..read_bytes]),
-            _ => self.pipe = None,
+            Ok(read_bytes) if read_bytes > 0 => {
+                let bytes = &self.buffer[..read_bytes];
+                self.tail.push(bytes);
+                if let Some(printed) = printed {
+                    let masked = self.masked.push(masker, bytes);
+                    printed.push(&masked, &self.text.push(&masked));
+                }
+            }
+            _ => {
+                self.pipe = None;
+                self.end(masker, printed);
+            }
         }
+    }
+
+    fn end(&mut self, masker: &Masker, printed: Option<&Printed>) {
+        let Some(printed) = printed else { return };
+        let masked = self.masked.finish(masker);
+        let mut text = self.text.push(&masked);
+        text.push_str(&self.text.finish());
+        printed.push(&masked, &text);
     }
 }

@@ -66,6 +66,7 @@ impl<'a> Sample<'a> {
             workdir: std::env::temp_dir(),
             timeout: Duration::from_secs(300),
             limits: OutcomeLimits::default(),
+            printed: None,
         };
         let (sender, _progress) = watch::channel(Progress::default());
         Runner::new(Vec::new()).run_cell(run, sender, std::future::pending()).await.unwrap()

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{visit::Visit, words};
-use crate::error::ApiError;
+use crate::{error::ApiError, outputs};
 
 /// Rows of one page.
 const ROWS: usize = 50;
@@ -66,6 +66,8 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
     /// Where there was more than is kept.
     pub(crate) cut: String,
+    /// Whether all of it is a file.
+    pub(crate) is_kept: bool,
 }
 
 /// A page of the timeline.
@@ -342,5 +344,5 @@ fn output(finished: &RunbookCellFinished) -> Option<Output> {
     } else {
         String::new()
     };
-    Some(Output { stdout, stderr, cut })
+    Some(Output { stdout, stderr, cut, is_kept: outputs::hash(finished).is_some() })
 }

@@ -205,7 +205,18 @@ async fn who_is_not_named_learns_nothing_of_a_private_incident() {
     }
     let absent = "INC-2020-0001";
     let same = |text: &str| text.replace(&id, "ID").replace(absent, "ID");
-    for path in ["", "/events", "/timeline", "/changes", "/review", "/similar", "/stream"] {
+    for path in [
+        "",
+        "/events",
+        "/timeline",
+        "/changes",
+        "/review",
+        "/similar",
+        "/stream",
+        "/output",
+        "/output/stream",
+        "/output/1",
+    ] {
         let reply = world.get("viewer", &format!("incidents/{id}{path}")).await;
         let none = world.get("viewer", &format!("incidents/{absent}{path}")).await;
         assert_eq!(same(&reply.problem(404)), same(&none.problem(404)), "{path}");

@@ -23,6 +23,7 @@ mod manifest;
 mod mcp;
 mod octokit;
 mod oidc;
+mod outputs;
 mod pages;
 mod seeds;
 mod sessions;

@@ -18,7 +18,7 @@ use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy};
 use harmony_console::{
     AskedRunbook, Capacity, CatalogInput, Cell, CheckedRunbook, Contents, DeployWebhooks, Doors, InputField,
-    Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
+    OutputDoors, Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
 };
 use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
@@ -30,6 +30,7 @@ use harmony_incidents::{
     policy::GateKind,
     promotion::{Policies, PromotionPolicy},
     record::SaltKey,
+    ticket::{TicketKey, TicketVerifier},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -62,6 +63,11 @@ impl RulesSource for Fixed {
     fn current(&self) -> Arc<RuleSet> {
         self.0.clone()
     }
+}
+
+/// What the tickets of cells are signed with.
+pub(crate) fn ticket_key() -> TicketKey {
+    TicketKey::parse(&"44".repeat(32)).unwrap()
 }
 
 struct Shelf;
@@ -241,6 +247,10 @@ impl World {
                 },
             },
             oidc,
+            outputs: OutputDoors {
+                folder: dir.path().join("outputs"),
+                tickets: Arc::new(|| Some(TicketVerifier::parse(&ticket_key().public()).unwrap())),
+            },
             runbooks: Arc::new(Shelf),
             environment_policies: Arc::new(environment_policies()),
             temporal: Arc::new(NoTemporal(temporal.clone())),
@@ -322,6 +332,11 @@ impl World {
             request = request.header("Idempotency-Key", key);
         }
         self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    /// Where the output of cells is kept.
+    pub(crate) fn outputs(&self) -> std::path::PathBuf {
+        self.dir.path().join("outputs")
     }
 
     pub(crate) async fn get(&self, who: &str, path: &str) -> Reply {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     api::Api,
-    commands::{records::Story, show::items},
+    commands::{cell_output::LiveOutput, records::Story, show::items},
     failure::{Exit, Failure},
     output::{self, words},
     people::People,
@@ -35,6 +35,7 @@ pub(crate) struct Follower<'a> {
     api: &'a Api,
     id: &'a str,
     story: Story,
+    live: LiveOutput,
     /// The last record that was shown.
     seen: u64,
     json: bool,
@@ -44,14 +45,18 @@ impl<'a> Follower<'a> {
     /// Follows from after this record on.
     pub(crate) async fn after(api: &'a Api, id: &'a str, seen: u64, json: bool) -> anyhow::Result<Self> {
         let people = if json { People::default() } else { People::of(api).await };
-        Ok(Self { api, id, story: Story::new(people), seen, json })
+        Ok(Self { api, id, story: Story::new(people), live: LiveOutput::default(), seen, json })
     }
 
     /// Follows from after these records, which were shown.
     pub(crate) fn going_on(api: &'a Api, id: &'a str, mut story: Story, shown: &[Value]) -> Self {
-        shown.iter().for_each(|event| story.learn(event));
+        let mut live = LiveOutput::default();
+        for event in shown {
+            story.learn(event);
+            live.learn(event);
+        }
         let seen = shown.last().and_then(|event| event["seq"].as_u64()).unwrap_or_default();
-        Self { api, id, story, seen, json: false }
+        Self { api, id, story, live, seen, json: false }
     }
 
     /// Shows records until the incident is over.
@@ -110,13 +115,20 @@ impl<'a> Follower<'a> {
         let after = [("after", self.seen.to_string())];
         let page = self.api.get(&["incidents", self.id, "events"], &after).await?;
         let events = items(&page, "events");
+        // What a cell printed comes before its end.
+        if self.live.is_running() && !self.json {
+            self.live.show_new(self.api, self.id).await;
+        }
         for event in events {
             self.seen = event["seq"].as_u64().unwrap_or(self.seen);
             self.story.learn(event);
+            let is_shown = self.live.learn(event);
             if self.json {
                 output::json(event);
             } else {
-                self.story.lines(event).iter().for_each(|line| output::spans(line));
+                let lines = self.story.lines(event);
+                let lines = if is_shown { &lines[..1] } else { &lines };
+                lines.iter().for_each(|line| output::spans(line));
             }
         }
         Ok(!events.is_empty())

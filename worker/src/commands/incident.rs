@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{Api, Reply},
     commands::{
+        cell_output,
         follow::{Awaited, Follower},
         incident_args::{
             CommandArgs, DeclareArgs, IncidentCommand, ListArgs, RemediateArgs, ResponderArgs, ShowArgs,
@@ -363,6 +364,9 @@ async fn list(config: &Config, args: &ListArgs, json: bool) -> anyhow::Result<()
 async fn show_one(config: &Config, args: &ShowArgs, json: bool) -> anyhow::Result<()> {
     let api = Api::open(config, None)?;
     let id = args.id.as_str();
+    if let Some(cell) = &args.output {
+        return cell_output::print(&api, id, cell).await;
+    }
     let body = api.get(&["incidents", id], &[]).await?;
     if json {
         output::json(&body);

@@ -140,6 +140,9 @@ pub(crate) struct ShowArgs {
     /// Stay, and show each record as it is made, until the incident is over
     #[arg(long, short)]
     pub(super) follow: bool,
+    /// Print all that this cell printed when it ran last, up to 10 MiB, and nothing else
+    #[arg(long, value_name = "CELL", conflicts_with = "follow")]
+    pub(super) output: Option<String>,
 }
 
 /// What every command on an incident may be given.

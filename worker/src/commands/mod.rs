@@ -6,7 +6,7 @@ pub(crate) mod candidate;
 pub(crate) mod capability;
 pub(crate) mod catalog;
 mod catalog_view;
-
+mod cell_output;
 pub(crate) mod config_check;
 pub(crate) mod config_init;
 mod config_live;

@@ -191,6 +191,7 @@ impl Trial {
             workdir: self.workdir.clone(),
             timeout: self.timeout,
             limits: OutcomeLimits::default(),
+            printed: None,
         };
         let (sender, _progress) = watch::channel(Progress::default());
         let interrupted = async {

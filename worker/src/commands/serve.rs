@@ -7,7 +7,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
-use harmony_console::{Capacity, Doors, Routers, Site, Timeouts, oidc::Oidc};
+use harmony_console::{Capacity, Doors, OutputDoors, Routers, Site, TicketKeys, Timeouts, oidc::Oidc};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -103,6 +103,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         slack_sockets,
         webhooks: config.webhooks()?,
         oidc: oidc(config)?,
+        outputs: OutputDoors { folder: config.outputs_path(), tickets: ticket_keys(config) },
         runbooks: Arc::new(RunbookCatalog(config.runbook_root()?)),
         environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
         temporal: Probe::start(config).await,
@@ -116,6 +117,12 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
             requests_per_second: config.requests_per_second()?,
         },
     })
+}
+
+/// What verifies tickets, looked up when it is needed: a worker may make the key after the console has started.
+fn ticket_keys(config: &Config) -> TicketKeys {
+    let config = config.clone();
+    Arc::new(move || config.ticket_verifier().ok())
 }
 
 /// The issuer whose tokens are taken, where one is configured.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 
-use crate::runbook::mask::{Follows, Masker};
+use crate::runbook::mask::{Follows, MaskedStream, Masker};
 
 fn masker(secrets: &[&str]) -> Masker {
     let named = secrets.iter().enumerate();
@@ -85,4 +85,51 @@ fn secret_that_a_killed_writer_did_not_finish_is_masked() {
     let masker = masker(&["Tr0ub4dor&3-is-long"]);
     assert_eq!(masker.window(b"key Tr0ub4dor&3", false, Follows::Nothing), b"key ***");
     assert_eq!(masker.window(b"Saint T", false, Follows::Nothing), b"Saint T");
+}
+
+/// What comes out of a stream that is cut at these places.
+fn streamed(masker: &Masker, text: &[u8], mut cuts: Vec<usize>) -> Vec<u8> {
+    let mut stream = MaskedStream::default();
+    cuts.extend([0, text.len()]);
+    cuts.sort_unstable();
+    let mut out: Vec<u8> =
+        cuts.windows(2).flat_map(|pair| stream.push(masker, &text[pair[0]..pair[1]])).collect();
+    out.extend(stream.finish(masker));
+    out
+}
+
+#[test]
+fn stream_shows_the_same_wherever_it_is_cut() {
+    let cases: [(&[&str], &str); 6] = [
+        (&["hunter2-hunter2"], "psql -W hunter2-hunter2 x, aHVudGVyMi1odW50ZXIy, and hunter2-hunt"),
+        (&["aaab", "abXY"], "-aaabXY- aaab abXY aaaa"),
+        (&["abc", "abcdef", "cde"], "abcdef abcx abcde ab abcabcdefab"),
+        (&["aaaa"], "aaaaaaaaa-aaaaaaaaaaaaaaaa-aaa"),
+        (&["MIIabcdefgh\nshort\nMIIxyzxyzxyz"], "MIIabcdefgh\r\nshort MIIabcdefgh\nshort\nMIIxyzxyzxyz"),
+        (&[], "nothing secret at all"),
+    ];
+    for (secrets, text) in cases {
+        let (masker, text) = (masker(secrets), text.as_bytes());
+        let whole = masker.window(text, false, Follows::Nothing);
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let cut = streamed(&masker, text, vec![first, second]);
+                let shown = (String::from_utf8_lossy(&cut), String::from_utf8_lossy(&whole));
+                assert_eq!(shown.0, shown.1, "{secrets:?} at {first} and {second}");
+            }
+        }
+        assert_eq!(streamed(&masker, text, (0..text.len()).collect()), whole, "{secrets:?} byte by byte");
+    }
+}
+
+#[test]
+fn stream_holds_back_no_more_than_may_be_a_secret() {
+    let masker = masker(&["Tr0ub4dor&3"]);
+    let mut stream = MaskedStream::default();
+    assert_eq!(stream.push(&masker, b"waiting\n"), b"waiting\n");
+    assert_eq!(stream.push(&masker, b"key Tr0ub4"), b"key ");
+    assert_eq!(stream.push(&masker, b"dor&"), b"");
+    assert_eq!(stream.push(&masker, b"3\n"), b"***\n");
+    assert_eq!(stream.push(&masker, b"Tr0ub4dor"), b"");
+    assert_eq!(stream.finish(&masker), b"***");
 }

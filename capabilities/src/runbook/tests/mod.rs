@@ -35,6 +35,7 @@ fn run_of(commands: &str) -> CellRun {
         workdir: std::env::temp_dir(),
         timeout: Duration::from_secs(20),
         limits: OutcomeLimits::default(),
+        printed: None,
     }
 }
 

@@ -8,7 +8,10 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 use super::{outcome, outcome_of, run_of};
-use crate::runbook::{CellRun, Ended, OutcomeLimits, Progress, Runner, TAIL_LIMIT_BYTES};
+use crate::runbook::{
+    CellRun, Ended, OutcomeLimits, Piece, Printed, Progress, Runner, TAIL_LIMIT_BYTES, WHOLE_LIMIT_BYTES,
+    Whole,
+};
 
 const SECRET: &str = "Tr0ub4dor&3-is-long-enough";
 
@@ -148,4 +151,62 @@ async fn what_is_kept_of_a_cell_fits_the_limits_of_its_run() {
         "{}",
         outcome.stderr_tail
     );
+}
+
+/// A run that is followed: how it ended, every piece that was taken while it ran, and the whole.
+async fn followed(run: CellRun) -> (Vec<Piece>, Whole) {
+    let printed = Printed::default();
+    let mut running = std::pin::pin!(outcome_of(CellRun { printed: Some(printed.clone()), ..run }));
+    let mut pieces = Vec::new();
+    let mut rounds = tokio::time::interval(Duration::from_millis(20));
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut running => break outcome,
+            _ = rounds.tick() => pieces.extend(printed.take()),
+        }
+    };
+    assert_eq!(outcome.ended, Ended::Exited(0), "{outcome:?}");
+    pieces.extend(printed.take());
+    (pieces, printed.whole().unwrap().unwrap())
+}
+
+fn text(pieces: &[Piece]) -> String {
+    pieces.iter().map(|piece| piece.text.as_str()).collect()
+}
+
+#[tokio::test]
+async fn secret_that_is_printed_piece_by_piece_is_seen_by_nobody_who_follows() {
+    let commands = "for ((i = 0; i < ${#TOKEN}; i++)); do printf %s \"${TOKEN:i:1}\"; sleep 0.03; done
+        printf ' and %s\n' \"$TOKEN\" >&2
+        printf %s \"$TOKEN\" | base64";
+    let (pieces, whole) = followed(with_secret(commands)).await;
+    assert_no_leak(&text(&pieces));
+    assert_no_leak(std::str::from_utf8(&whole.bytes).unwrap());
+    // The streams are read side by side: which comes first is nobody's promise.
+    assert_eq!(text(&pieces).matches("***").count(), 3, "{:?}", text(&pieces));
+    assert!(text(&pieces).contains(" and ***\n"));
+    assert_eq!(whole.bytes, text(&pieces).as_bytes());
+}
+
+#[tokio::test]
+async fn flood_and_a_million_lines_are_followed_in_bounded_memory() {
+    let before_kib = resident_kib();
+    let flood = flood_bytes();
+    let commands = format!("seq 1 1000000; head -c {flood} /dev/zero | tr '\\0' x; echo; echo last");
+    let run = CellRun { timeout: Duration::from_secs(120), ..with_secret(&commands) };
+    let (pieces, whole) = followed(run).await;
+    let most = 64 * 1024 + 64;
+    assert!(pieces.iter().all(|piece| piece.text.len() <= most));
+    assert!(
+        pieces.windows(2).all(|pair| pair[0].to_bytes == pair[1].from_bytes),
+        "no byte is unaccounted for"
+    );
+    let written = 6_888_896 + flood + "\nlast\n".len();
+    assert_eq!(pieces.last().unwrap().to_bytes, written as u64);
+    assert!(pieces.last().unwrap().text.ends_with("xxx\nlast\n"));
+    assert!(whole.bytes.len() <= WHOLE_LIMIT_BYTES);
+    assert!(whole.bytes.starts_with(b"1\n2\n3\n") && whole.bytes.ends_with(b"xxx\nlast\n"));
+    let kept: usize = pieces.iter().map(|piece| piece.text.len()).sum();
+    let used_kib = resident_kib() - before_kib;
+    assert!(used_kib < 60_000 + kept as u64 / 1024, "{used_kib} KiB, {kept} bytes in pieces");
 }
