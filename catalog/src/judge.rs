@@ -181,10 +181,10 @@ pub fn judge_environment(
 
 /// Whoever was refused has no authority; that it happened is on record all the same.
 fn may_write(command: &Command, context: &Context) -> Result<(), Refusal> {
-    match command {
-        Command::RefuseWrite { .. } => Ok(()),
-        _ => least(context, Authority::AutoEngine, "writing to the catalog"),
+    if matches!(command, Command::RefuseWrite { .. }) {
+        return Ok(());
     }
+    least(context, Authority::AutoEngine, "writing to the catalog")
 }
 
 fn write_refused(right: &str) -> Judged {
