@@ -65,7 +65,7 @@ async fn finished(world: &World, id: &str, output: &[u8], stdout: &str) -> u64 {
         stdout: Text::optional(stdout),
         output_bytes: output.len() as u64,
         run: 1,
-        output_sha256: Text::optional(&hex::encode(Sha256::digest(output))),
+        output_sha256: Text::optional(hex::encode(Sha256::digest(output))),
         ..RunbookCellFinished::default()
     };
     let command = Command::Record { payload: payload(Kind::RunbookCellFinished(cell)) };

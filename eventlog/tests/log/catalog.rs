@@ -499,7 +499,7 @@ async fn audit_is_read_from_both_ends_and_by_every_filter(on: Backend) {
     let any = || AuditFilter { limit: 100, ..AuditFilter::default() };
     let read = |filter: AuditFilter| async move {
         let found = log.audit(&OrgId::default(), &filter).await.unwrap();
-        found.iter().map(|entry| place(entry)).collect::<Vec<_>>()
+        found.iter().map(place).collect::<Vec<_>>()
     };
     // All of them, once, from both ends, whatever the size of a page.
     let all = read(any()).await;
