@@ -252,12 +252,14 @@ function show(piece) {
   const text = box.querySelector("pre");
   if (piece.ended) {
     box.querySelector("p").textContent += `: ${piece.text}`;
-    // Its end is in the timeline by now.
+    // What runs under this name from now on is another run of it.
+    box.dataset.cell = "";
+    // Its end is in the timeline by now, and what ended before this page was opened is there already.
     setTimeout(() => {
       box.remove();
       const section = document.getElementById("cell-output");
       section.hidden = !section.querySelector("[data-cell]");
-    }, 5000);
+    }, Date.now() - Date.parse(piece.at) > 10000 ? 0 : 5000);
     return;
   }
   const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
