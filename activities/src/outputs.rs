@@ -8,10 +8,7 @@
 //! None of it goes through the workflow.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -41,11 +38,11 @@ pub trait OutputSink: Send + Sync {
 /// What one cell printed.
 #[derive(Debug, Clone)]
 pub struct CellPiece {
-    /// Whose it is.
+    /// Names the cell, and shows that this worker runs it.
     pub ticket: OutputTicket,
-    /// Which try of the cell's activity.
+    /// Which try of the cell's activity, from 1.
     pub attempt: u32,
-    /// What.
+    /// What it printed since its last piece, masked.
     pub piece: Piece,
 }
 
@@ -53,48 +50,53 @@ pub struct CellPiece {
 pub(crate) struct Followed {
     sink: Option<Arc<dyn OutputSink>>,
     cells: Mutex<Cells>,
-    next: AtomicU64,
     whole: Semaphore,
 }
 
 #[derive(Default)]
 struct Cells {
-    list: Vec<(u64, OutputTicket, u32, Printed)>,
+    list: Vec<Arc<Running>>,
     /// Whether a task hands on what they print.
     is_going_round: bool,
 }
 
-/// One of them. Dropped, it is not followed any more.
-pub(crate) struct Following {
-    /// For the runner.
-    pub(crate) printed: Printed,
-    followed: Arc<Followed>,
-    number: u64,
+/// A cell that runs.
+struct Running {
     ticket: OutputTicket,
     attempt: u32,
+    printed: Printed,
+}
+
+impl Running {
+    /// What it printed since this was asked last.
+    fn piece(&self) -> Option<CellPiece> {
+        let piece = self.printed.take()?;
+        Some(CellPiece { ticket: self.ticket.clone(), attempt: self.attempt, piece })
+    }
+}
+
+/// One of them. Dropped, it is not followed any more.
+pub(crate) struct Following {
+    cell: Arc<Running>,
+    followed: Arc<Followed>,
 }
 
 impl Followed {
     pub(crate) fn new(sink: Option<Arc<dyn OutputSink>>) -> Arc<Self> {
-        Arc::new(Self {
-            sink,
-            cells: Mutex::default(),
-            next: AtomicU64::new(0),
-            whole: Semaphore::new(WHOLE_AT_ONCE),
-        })
+        Arc::new(Self { sink, cells: Mutex::default(), whole: Semaphore::new(WHOLE_AT_ONCE) })
     }
 
     /// Follows a cell from its start; `None` where nobody would take what it prints.
     pub(crate) fn follow(self: &Arc<Self>, ticket: OutputTicket, attempt: u32) -> Option<Following> {
         self.sink.as_ref()?;
-        let (printed, number) = (Printed::default(), self.next.fetch_add(1, Ordering::Relaxed));
+        let cell = Arc::new(Running { ticket, attempt, printed: Printed::default() });
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        cells.list.push((number, ticket.clone(), attempt, printed.clone()));
+        cells.list.push(Arc::clone(&cell));
         if !std::mem::replace(&mut cells.is_going_round, true) {
             tokio::spawn(Arc::clone(self).go_round());
         }
         drop(cells);
-        Some(Following { printed, followed: Arc::clone(self), number, ticket, attempt })
+        Some(Following { cell, followed: Arc::clone(self) })
     }
 
     /// Hands on what was printed, until no cell runs.
@@ -108,11 +110,7 @@ impl Followed {
                     cells.is_going_round = false;
                     return;
                 }
-                let piece = |(_, ticket, attempt, printed): &(u64, OutputTicket, u32, Printed)| {
-                    let piece = printed.take()?;
-                    Some(CellPiece { ticket: ticket.clone(), attempt: *attempt, piece })
-                };
-                cells.list.iter().filter_map(piece).collect()
+                cells.list.iter().filter_map(|cell| cell.piece()).collect()
             };
             was_lost = !self.hand_on(&pieces, was_lost).await;
         }
@@ -130,6 +128,11 @@ impl Followed {
 }
 
 impl Following {
+    /// Where the runner puts what the cell prints.
+    pub(crate) fn printed(&self) -> Printed {
+        self.cell.printed.clone()
+    }
+
     /// Hands in the rest and the whole. Gives the SHA-256 of the file that the whole is now, where it is kept.
     pub(crate) async fn ended(self) -> Option<String> {
         let handed_in = tokio::time::timeout(HAND_IN, self.hand_in()).await;
@@ -138,19 +141,21 @@ impl Following {
             Ok(Err(problem)) => problem,
             Err(_) => "the console did not take it in time".to_owned(),
         };
-        tracing::warn!(cell = %self.ticket.cell, incident.id = %self.ticket.incident, problem, "a cell's whole output is not kept");
+        let ticket = &self.cell.ticket;
+        tracing::warn!(cell = %ticket.cell, incident.id = %ticket.incident, problem, "a cell's whole output is not kept");
         None
     }
 
     async fn hand_in(&self) -> Result<Option<String>, String> {
         let Some(sink) = &self.followed.sink else { return Ok(None) };
-        if let Some(piece) = self.printed.take() {
-            let rest = CellPiece { ticket: self.ticket.clone(), attempt: self.attempt, piece };
+        if let Some(rest) = self.cell.piece() {
             self.followed.hand_on(&[rest], false).await;
         }
         let _place = self.followed.whole.acquire().await;
-        let Some(whole) = self.printed.whole().map_err(|error| error.to_string())? else { return Ok(None) };
-        sink.whole(&self.ticket, whole.bytes).await?;
+        let Some(whole) = self.cell.printed.whole().map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        sink.whole(&self.cell.ticket, whole.bytes).await?;
         Ok(Some(whole.sha256))
     }
 }
@@ -158,7 +163,7 @@ impl Following {
 impl Drop for Following {
     fn drop(&mut self) {
         let mut cells = self.followed.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        cells.list.retain(|(number, ..)| *number != self.number);
+        cells.list.retain(|cell| !Arc::ptr_eq(cell, &self.cell));
     }
 }
 
@@ -221,7 +226,7 @@ mod tests {
             workdir: std::env::temp_dir(),
             timeout: Duration::from_secs(60),
             limits: OutcomeLimits::default(),
-            printed: Some(following.printed.clone()),
+            printed: Some(following.printed()),
         };
         let (progress, _watch) = tokio::sync::watch::channel(Progress::default());
         Runner::new(Vec::new()).run_cell(run, progress, std::future::pending()).await.unwrap();

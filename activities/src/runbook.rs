@@ -37,7 +37,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::{
     failure,
-    outputs::Followed,
+    outputs::{Followed, Following},
     services::{RunbookServices, Services},
 };
 
@@ -622,7 +622,7 @@ impl RunbookActivities {
             Err(problem) => return Ok(could_not_start(problem)),
         };
         let following = ticket.and_then(|ticket| self.followed.follow(ticket, ctx.info().attempt));
-        run.printed = following.as_ref().map(|one| one.printed.clone());
+        run.printed = following.as_ref().map(Following::printed);
         let (sender, progress) = watch::channel(Progress { output_bytes: 0, last_line: String::new() });
         let mut running = std::pin::pin!(self.runner.run_cell(run, sender, ctx.cancelled()));
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
