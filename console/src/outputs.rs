@@ -26,6 +26,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{post, put},
 };
+use harmony_capabilities::runbook::WHOLE_LIMIT_BYTES;
 use harmony_eventlog::{LiveOutput, StoredOutput, redaction::holds};
 use harmony_incidents::{
     IncidentId, OrgId, Right, StreamId,
@@ -44,8 +45,6 @@ use crate::{App, call::Call, error::ApiError};
 const PIECES_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// Longest text of one piece: 64 KiB, what stands for bytes that are none, and the line about what was left out.
 const PIECE_LIMIT_BYTES: usize = 256 * 1024;
-/// Largest file: 10 MiB.
-const WHOLE_LIMIT_BYTES: usize = 10 * 1024 * 1024;
 /// Files of one incident: more cells than are ever run in one. Who has a pass cannot fill the disk.
 const FILES: usize = 1_000;
 /// Pieces of one answer: some 2 MiB at most.

@@ -390,18 +390,9 @@ impl Query {
     /// One service.
     async fn service(&self, context: &Context<'_>, id: ID) -> Result<Option<Service>> {
         let call = reading(context)?;
-        let filter = CatalogFilter {
-            kind: CatalogKind::Service,
-            ids: vec![id.to_string()],
-            search: None,
-            retired: true,
-            running: false,
-            after: None,
-            limit: 1,
-        };
-        let found =
-            told(call.app.doors.log.catalog(&call.caller.org, &filter).await.map_err(ApiError::from))?;
-        let states: Vec<_> = found.into_iter().filter_map(harmony_eventlog::StreamState::service).collect();
+        let ids = id.parse().into_iter().collect();
+        let found = told(catalog::services_by_id(&call, ids).await)?;
+        let states: Vec<_> = found.into_values().collect();
         let line = told(catalog::services::lines(&call, &states).await)?.pop();
         lists(context, line.iter().flat_map(|line| line.latest_releases.values()))?;
         Ok(line.map(Service::from))

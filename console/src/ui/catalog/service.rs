@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use harmony_catalog::views::{self, ReleaseView};
-use harmony_eventlog::{
-    Filter, StreamState,
-    catalog::{CatalogFilter, CatalogKind, ReleaseFilter},
-};
+use harmony_eventlog::{Filter, catalog::ReleaseFilter};
 use harmony_incidents::{ReleaseId, Right, ServiceId, StreamId, log::ServiceState, visible};
 use jiff::Timestamp;
 
@@ -17,6 +14,7 @@ use crate::{
         audit::{Wanted, events},
         releases,
         services::lines,
+        services_by_id,
     },
     error::ApiError,
     ui::{
@@ -32,8 +30,6 @@ use crate::{
 const RELEASES: u32 = 20;
 /// Incidents and events beside them.
 const BESIDE: u32 = 10;
-/// Services that one may depend on and be shown with.
-const DEPENDENCIES: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "catalog/service.html")]
@@ -207,21 +203,10 @@ async fn releases_of(
 
 /// What the service depends on, as it stands: two reads.
 async fn dependencies(visit: &Visit, state: &ServiceState) -> Result<Vec<Dependency>, ApiError> {
-    if state.depends_on.is_empty() {
-        return Ok(Vec::new());
-    }
-    let filter = CatalogFilter {
-        kind: CatalogKind::Service,
-        ids: state.depends_on.clone(),
-        search: None,
-        running: false,
-        retired: true,
-        after: None,
-        limit: DEPENDENCIES,
-    };
-    let found = visit.app.doors.log.catalog(&visit.caller.org, &filter).await?;
-    let states: Vec<ServiceState> = found.into_iter().filter_map(StreamState::service).collect();
-    let lines = lines(&visit.call(), &states).await?;
+    let call = visit.call();
+    let ids = state.depends_on.iter().filter_map(|id| id.parse().ok()).collect();
+    let states: Vec<ServiceState> = services_by_id(&call, ids).await?.into_values().collect();
+    let lines = lines(&call, &states).await?;
     let mut known: BTreeMap<String, Dependency> = states
         .iter()
         .zip(lines)
