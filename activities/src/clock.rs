@@ -1,5 +1,5 @@
-//! What the update clock asks the log: what is due next, and who is to be told. And the clock of an incident that a run of
-//! initiate declares.
+//! What the update clock asks the log: what is due next, and who is to be told. And the start of the
+//! clock of an incident that a run of initiate declares.
 
 use harmony_blueprints::{
     contracts::{ClockReply, ClockRequest, Scope},

@@ -183,7 +183,7 @@ pub(crate) async fn append_elsewhere(
 }
 
 /// Puts on record, in the stream of what was to be changed, that whoever asks lacks a right: once an hour for each
-/// right, so that nobody fills a log by asking. Where it cannot be, as of something that does not exist, the audit's
+/// right and stream, so that nobody fills a log by asking. Where it cannot be, as of something that does not exist, the audit's
 /// line on stderr is all there is.
 pub(crate) async fn record_refusal(call: &Call, stream: &StreamId, right: Right) {
     const HOUR_S: i64 = 3_600;

@@ -30,7 +30,7 @@ pub struct ClockReply {
     pub channel: Option<String>,
     /// The incident's title, as reminders show it.
     pub title: String,
-    /// Such as `P1`.
+    /// How severe it is, such as `P1`.
     pub severity: String,
     /// The principal who commands; `None` while nobody does.
     pub commander: Option<String>,

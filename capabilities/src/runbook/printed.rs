@@ -34,7 +34,7 @@ const IN_MEMORY_BYTES: usize = 64 * 1024;
 /// The most that one piece has of the beginning, and of the end, of what was printed since the last.
 const HALF_PIECE_BYTES: usize = 32 * 1024;
 
-/// A piece is not text where more than one of so many characters is none.
+/// A piece is shown as binary where more than one in so many of its characters is not text.
 const TEXT_SHARE: usize = 10;
 
 /// What a cell prints. Clones are the same.
@@ -207,7 +207,7 @@ fn is_text(text: &str) -> bool {
     odd * TEXT_SHARE <= all
 }
 
-/// Bytes of a stream as text: a character that was cut waits for its rest, what is none becomes U+FFFD.
+/// Bytes of a stream as text: a character that a read cut in two waits for its rest, and what is no UTF-8 becomes U+FFFD.
 #[derive(Default)]
 pub(super) struct Utf8Stream {
     /// Invariant: the beginning of one character, at most 3 bytes.
@@ -233,7 +233,7 @@ impl Utf8Stream {
     }
 }
 
-/// Where a character begins whose end has not come yet; the length where there is none.
+/// Where the character begins that the end of these bytes cuts; their length where it cuts none.
 fn unfinished_from(bytes: &[u8]) -> usize {
     let from = bytes.len().saturating_sub(3);
     (from..bytes.len())
