@@ -14,6 +14,7 @@ use harmony_incidents::{
     command::Verdict,
     ids::GateId,
     log::{Payload, payload::Kind},
+    ticket::cell_run,
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
@@ -205,9 +206,9 @@ impl Services {
             }
             _ => return,
         };
-        let step = scope.step.strip_suffix("/finished").unwrap_or(&scope.step);
-        if let Err(error) = self.log.end_output(&scope.org, &scope.stream, step, &how).await {
-            tracing::debug!(%error, step, "the end of a cell's live output was not told");
+        let run = cell_run(scope.attempt, &scope.step);
+        if let Err(error) = self.log.end_output(&scope.org, &scope.stream, &run, &how).await {
+            tracing::debug!(%error, step = scope.step, "the end of a cell's live output was not told");
         }
     }
 }

@@ -207,6 +207,7 @@ mod tests {
             incident: "INC-2026-0001".to_owned(),
             workflow_id: "w".to_owned(),
             run_id: "r".to_owned(),
+            attempt: 1,
             step: format!("remediation/{cell}/1/started"),
             cell: cell.to_owned(),
             until: Timestamp::UNIX_EPOCH,

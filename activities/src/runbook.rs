@@ -250,7 +250,8 @@ impl Services {
         ticket.signature = self.tickets.sign(&warrant.order.claim(&ticket));
         if scope.stream.incident().is_some() {
             // It may start at the last moment, and then run its time.
-            ticket.output = Some(self.tickets.pass(&ticket, &warrant.order.cell, not_after + one));
+            ticket.output =
+                Some(self.tickets.pass(&ticket, &warrant.order.cell, scope.attempt, not_after + one));
         }
         Ok(ticket)
     }

@@ -97,7 +97,7 @@ async fn take(State(app): State<App>, body: Bytes) -> Result<StatusCode, ApiErro
         if text.len() > PIECE_LIMIT_BYTES {
             return Err(ApiError::TooLarge);
         }
-        let (step, cell) = (ticket.cell_step().to_owned(), ticket.cell);
+        let (step, cell) = (ticket.cell_run(), ticket.cell);
         let output = LiveOutput { step, cell, attempt, from_bytes, to_bytes, text, ended: false };
         match by_incident.iter_mut().find(|(incident, _)| *incident == whose) {
             Some((_, list)) => list.push(output),

@@ -20,7 +20,7 @@ pub const KEPT_WITHOUT_END: Duration = Duration::from_hours(24);
 /// Something that a cell printed, or that it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveOutput {
-    /// The step of its run, such as `remediation/rollback/1`.
+    /// Which run of which cell: attempt and step, such as `2/remediation/rollback/1`.
     pub step: String,
     /// The cell.
     pub cell: String,

@@ -80,6 +80,8 @@ pub struct Ticket {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputPass {
+    /// Attempt of the blueprint that runs the cell.
+    pub attempt: u32,
     /// Nothing is taken after this.
     pub until: Timestamp,
     /// Over [`OutputTicket`], in hex.
@@ -98,6 +100,8 @@ pub struct OutputTicket {
     pub workflow_id: String,
     /// Its run.
     pub run_id: String,
+    /// Attempt of the blueprint that runs the cell.
+    pub attempt: u32,
     /// Step of that run.
     pub step: String,
     /// Cell.
@@ -112,15 +116,16 @@ impl OutputTicket {
     /// What a cell's ticket lets its pool hand in; `None` where an older worker made it.
     pub fn of(ticket: &Ticket, cell: &str) -> Option<Self> {
         let pass = ticket.output.clone()?;
-        Some(Self { signature: pass.signature, ..Self::unsigned(ticket, cell, pass.until) })
+        Some(Self { signature: pass.signature, ..Self::unsigned(ticket, cell, pass.attempt, pass.until) })
     }
 
-    fn unsigned(ticket: &Ticket, cell: &str, until: Timestamp) -> Self {
+    fn unsigned(ticket: &Ticket, cell: &str, attempt: u32, until: Timestamp) -> Self {
         Self {
             org: ticket.org.clone(),
             incident: ticket.incident.clone(),
             workflow_id: ticket.workflow_id.clone(),
             run_id: ticket.run_id.clone(),
+            attempt,
             step: ticket.step.clone(),
             cell: cell.to_owned(),
             until,
@@ -128,18 +133,20 @@ impl OutputTicket {
         }
     }
 
-    /// The step as its cell's records know it, such as `remediation/rollback/1`.
-    pub fn cell_step(&self) -> &str {
-        self.step.strip_suffix("/started").unwrap_or(&self.step)
+    /// Names this run of the cell among all of its incident; see [`cell_run`].
+    pub fn cell_run(&self) -> String {
+        cell_run(self.attempt, &self.step)
     }
 
     fn bytes(&self) -> Vec<u8> {
         let until = self.until.as_microsecond().to_string();
+        let attempt = self.attempt.to_string();
         let fields = [
             self.org.as_str(),
             &self.incident,
             &self.workflow_id,
             &self.run_id,
+            &attempt,
             &self.step,
             &self.cell,
             &until,
@@ -148,7 +155,14 @@ impl OutputTicket {
     }
 }
 
-/// A key that is none.
+/// Names one run of a cell among all of its incident, such as `2/remediation/rollback/1`: the attempt of its blueprint,
+/// and its step without what the step records.
+pub fn cell_run(attempt: u32, step: &str) -> String {
+    let step = step.strip_suffix("/started").or_else(|| step.strip_suffix("/finished")).unwrap_or(step);
+    format!("{attempt}/{step}")
+}
+
+/// A text that is not a ticket key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TicketKeyError {
     /// Of those that sign.
@@ -189,9 +203,9 @@ impl TicketKey {
     }
 
     /// Lets the pool that runs the cell of this ticket hand in what it prints.
-    pub fn pass(&self, ticket: &Ticket, cell: &str, until: Timestamp) -> OutputPass {
-        let bytes = OutputTicket::unsigned(ticket, cell, until).bytes();
-        OutputPass { until, signature: hex::encode(self.0.sign(&bytes).to_bytes()) }
+    pub fn pass(&self, ticket: &Ticket, cell: &str, attempt: u32, until: Timestamp) -> OutputPass {
+        let bytes = OutputTicket::unsigned(ticket, cell, attempt, until).bytes();
+        OutputPass { attempt, until, signature: hex::encode(self.0.sign(&bytes).to_bytes()) }
     }
 }
 
@@ -341,9 +355,10 @@ mod tests {
         };
         assert_eq!(OutputTicket::of(&ticket, "rollback"), None, "of an older worker");
         let until = Timestamp::from_second(10).unwrap();
-        ticket.output = Some(key.pass(&ticket, "rollback", until));
+        ticket.output = Some(key.pass(&ticket, "rollback", 2, until));
         let output = OutputTicket::of(&ticket, "rollback").unwrap();
-        assert_eq!(output.cell_step(), "remediation/rollback/1");
+        assert_eq!(output.cell_run(), "2/remediation/rollback/1");
+        assert_eq!(output.cell_run(), cell_run(2, "remediation/rollback/1/finished"));
         assert!(verifier.takes(&output, until));
         assert!(!verifier.takes(&output, Timestamp::from_second(11).unwrap()), "too late");
         let changed = |change: fn(&mut OutputTicket)| {
@@ -356,6 +371,7 @@ mod tests {
             changed(|one| one.incident = "INC-2026-0002".to_owned()),
             changed(|one| one.workflow_id.push('2')),
             changed(|one| one.run_id = "s".to_owned()),
+            changed(|one| one.attempt = 1),
             changed(|one| one.step = "remediation/rollback/2/started".to_owned()),
             changed(|one| one.cell = "drop".to_owned()),
             changed(|one| one.until = Timestamp::from_second(11).unwrap()),

@@ -37,7 +37,7 @@ fn pass(id: &str, cell: &str) -> OutputTicket {
         signature: String::new(),
         output: None,
     };
-    ticket.output = Some(ticket_key().pass(&ticket, cell, Timestamp::now() + Duration::from_secs(600)));
+    ticket.output = Some(ticket_key().pass(&ticket, cell, 1, Timestamp::now() + Duration::from_secs(600)));
     OutputTicket::of(&ticket, cell).unwrap()
 }
 
@@ -118,7 +118,7 @@ async fn output_is_shown_while_its_cell_runs_and_nothing_of_it_moves_a_cursor() 
     let piece = &first["pieces"][1];
     assert_eq!(
         (&piece["cell"], &piece["step"], &piece["fromBytes"], &piece["ended"]),
-        (&json!("look"), &json!("remediation/look/1"), &json!(4), &json!(false))
+        (&json!("look"), &json!("1/remediation/look/1"), &json!(4), &json!(false))
     );
     print(&world, &pass, 16, "three\n").await;
     let next = format!("{path}?after={}", first["next"]);
@@ -179,7 +179,7 @@ async fn watcher_hears_what_was_printed_and_what_is_and_comes_back_without_a_gap
     assert_eq!(heard[0].1, "one\n");
     assert!(heard.windows(2).all(|pair| pair[0].0 < pair[1].0), "{heard:?}");
     let (org, stream): (OrgId, StreamId) = (OrgId::default(), id.parse::<IncidentId>().unwrap().into());
-    world.log.end_output(&org, &stream, "remediation/look/1", "its worker was lost").await.unwrap();
+    world.log.end_output(&org, &stream, "1/remediation/look/1", "its worker was lost").await.unwrap();
     let end = hear(&world, &id, Some(heard[20].0), 1).await;
     assert_eq!(end[0].1, "its worker was lost");
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use harmony_incidents::ticket::cell_run;
 use serde_json::Value;
 
 use crate::{
@@ -52,9 +53,9 @@ pub(crate) async fn print(api: &Api, id: &str, cell: &str) -> anyhow::Result<()>
 /// Shows what cells print while an incident is followed.
 #[derive(Default)]
 pub(crate) struct LiveOutput {
-    /// Cells that were started and have not ended, as far as records say.
+    /// Runs of cells that were started and have not ended, as far as records say.
     running: BTreeSet<String>,
-    /// Cells of which something was shown while they ran.
+    /// Runs of cells of which something was shown meanwhile.
     shown: BTreeSet<String>,
     /// The last piece that was shown.
     seen: u64,
@@ -65,16 +66,18 @@ pub(crate) struct LiveOutput {
 impl LiveOutput {
     /// Takes note of a cell's start or end. Gives whether what it printed was shown already.
     pub(crate) fn learn(&mut self, event: &Value) -> bool {
-        let Some(cell) = event["payload"]["cell"].as_str() else { return false };
+        let cause = &event["cause"];
+        let attempt = cause["attempt"].as_u64().and_then(|attempt| u32::try_from(attempt).ok());
+        let (Some(attempt), Some(step)) = (attempt, cause["step"].as_str()) else { return false };
+        let run = cell_run(attempt, step);
         match event["kind"].as_str() {
             Some("RUNBOOK_CELL_STARTED") => {
-                self.running.insert(cell.to_owned());
-                self.shown.remove(cell);
+                self.running.insert(run);
                 false
             }
             Some("RUNBOOK_CELL_FINISHED" | "RUNBOOK_CELL_UNKNOWN") => {
-                self.running.remove(cell);
-                self.shown.remove(cell)
+                self.running.remove(&run);
+                self.shown.remove(&run)
             }
             _ => false,
         }
@@ -103,12 +106,12 @@ impl LiveOutput {
     /// A piece in lines, each with a bar.
     fn lines(&mut self, piece: &Value) -> Vec<Vec<Span>> {
         self.seen = piece["number"].as_u64().unwrap_or(self.seen);
-        let (cell, text) = (words(&piece["cell"]), piece["text"].as_str().unwrap_or_default());
-        if !self.running.contains(&cell) {
+        let (run, text) = (words(&piece["step"]), piece["text"].as_str().unwrap_or_default());
+        if !self.running.contains(&run) {
             return Vec::new();
         }
         let attempt = piece["attempt"].as_u64().unwrap_or(1);
-        let key = (words(&piece["step"]), attempt);
+        let key = (run.clone(), attempt);
         let mut told: Vec<String> = Vec::new();
         if !self.lines.contains_key(&key) && attempt > 1 {
             told.push(format!("[the worker was lost; attempt {attempt}]"));
@@ -131,7 +134,7 @@ impl LiveOutput {
             if rest.len() > LINE_BYTES {
                 told.push(std::mem::take(rest));
             }
-            self.shown.insert(cell);
+            self.shown.insert(run);
         }
         told.into_iter().map(|line| vec![span(Tone::Faint, "      │ "), line.into()]).collect()
     }
@@ -144,12 +147,13 @@ mod tests {
     use super::*;
 
     fn event(kind: &str) -> Value {
-        json!({ "kind": kind, "payload": { "cell": "look" } })
+        let cause = json!({ "attempt": 2, "step": "remediation/look/1/started" });
+        json!({ "kind": kind, "cause": cause, "payload": { "cell": "look" } })
     }
 
     fn piece(number: u64, attempt: u64, from: u64, text: &str) -> Value {
         json!({
-            "number": number, "attempt": attempt, "step": "remediation/look/1", "cell": "look", "fromBytes": from,
+            "number": number, "attempt": attempt, "step": "2/remediation/look/1", "cell": "look", "fromBytes": from,
             "toBytes": from + text.len() as u64, "text": text, "ended": false,
         })
     }
@@ -162,8 +166,11 @@ mod tests {
     #[test]
     fn lines_are_shown_whole_and_once_and_gaps_are_told() {
         let mut live = LiveOutput::default();
-        assert!(shown(&mut live, &piece(1, 1, 0, "of an earlier run\n")).is_empty());
+        assert!(shown(&mut live, &piece(1, 1, 0, "before its start is known\n")).is_empty());
         assert!(!live.learn(&event("RUNBOOK_CELL_STARTED")) && live.is_running());
+        let mut earlier = piece(1, 1, 0, "of the attempt before\n");
+        earlier["step"] = json!("1/remediation/look/1");
+        assert!(shown(&mut live, &earlier).is_empty());
         assert_eq!(shown(&mut live, &piece(2, 1, 0, "one\ntw")), ["      │ one"]);
         assert_eq!(shown(&mut live, &piece(3, 1, 6, "o\n")), ["      │ two"]);
         assert_eq!(
@@ -176,7 +183,7 @@ mod tests {
         );
         assert!(shown(&mut live, &piece(6, 2, 6, "no end")).is_empty());
         let end = json!({
-            "number": 7, "attempt": 2, "step": "remediation/look/1", "cell": "look", "text": "exited with 0", "ended": true,
+            "number": 7, "attempt": 2, "step": "2/remediation/look/1", "cell": "look", "text": "exited with 0", "ended": true,
         });
         assert_eq!(shown(&mut live, &end), ["      │ no end"]);
         assert!(live.learn(&event("RUNBOOK_CELL_FINISHED")), "its end need not be shown again");
