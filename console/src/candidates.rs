@@ -61,7 +61,8 @@ pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
         "status": kept.status.name(),
         "workflowId": workflow_id(&call.caller.org, kept.id()),
     });
-    if let Some(incident) = &kept.incident {
+    let seen = seen(&call.app, &call.caller, vec![kept]).await?.pop();
+    if let Some(incident) = seen.and_then(|kept| kept.incident) {
         body["incidentId"] = json!(incident);
     }
     if let Some(warning) = away(&call.app, "promotion") {
@@ -102,6 +103,13 @@ pub(crate) async fn seen(
     Ok(found)
 }
 
+/// A candidate that the caller may see.
+async fn candidate(call: &Call, id: &CandidateId) -> Result<StoredCandidate, ApiError> {
+    let found = call.app.doors.log.candidate(&call.caller.org, id).await?;
+    let found = seen(&call.app, &call.caller, found.into_iter().collect()).await?.pop();
+    found.ok_or_else(|| unknown(id))
+}
+
 /// Which candidates a list shall hold; `beside` are names that somebody else reads.
 pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<CandidateFilter, ApiError> {
     query.only(&[&["status", "limit", "cursor"], beside].concat())?;
@@ -136,10 +144,7 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
     let id = candidate_id(&call)?;
-    let found = call.app.doors.log.candidate(&call.caller.org, &id).await?;
-    let found = seen(&call.app, &call.caller, found.into_iter().collect()).await?.pop();
-    let found = found.ok_or_else(|| unknown(&id))?;
-    Ok(Json(view(&found)).into_response())
+    Ok(Json(view(&candidate(&call, &id).await?)).into_response())
 }
 
 /// `GET …/candidates/{id}/attempts`
@@ -147,10 +152,7 @@ pub(crate) async fn attempts(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
     let id = candidate_id(&call)?;
-    let stored = call.app.doors.log.candidate(&call.caller.org, &id).await?;
-    if seen(&call.app, &call.caller, stored.into_iter().collect()).await?.is_empty() {
-        return Err(unknown(&id));
-    }
+    candidate(&call, &id).await?;
     let found = promotion::attempts(call.app.doors.log.as_ref(), &call.caller.org, &id).await?;
     let attempts = found.ok_or_else(|| unknown(&id))?;
     Ok(Json(json!({ "candidateId": id, "attempts": attempts })).into_response())
@@ -169,6 +171,7 @@ pub(crate) struct PromoteBody {
 pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Respond, None)?;
     let id = candidate_id(&call)?;
+    candidate(&call, &id).await?;
     let PromoteBody { emergency_override, justification } = call.body()?;
     let mut context = call.context(None);
     if emergency_override {
@@ -222,6 +225,7 @@ pub(crate) struct DismissBody {
 pub(crate) async fn dismiss(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Respond, None)?;
     let id = candidate_id(&call)?;
+    candidate(&call, &id).await?;
     let DismissBody { reason } = call.body()?;
     let reason = reason.trim().to_owned();
     if reason.is_empty() {
