@@ -25,6 +25,7 @@ mod octokit;
 mod oidc;
 mod outputs;
 mod pages;
+mod privacy;
 mod seeds;
 mod sessions;
 mod single_sign_on;

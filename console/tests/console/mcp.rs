@@ -25,7 +25,7 @@ async fn ask(world: &World, who: &str, method: &str, params: Value) -> Value {
     serde_json::from_str(text.unwrap_or(&reply.text)).unwrap_or_else(|_| panic!("{}", reply.text))
 }
 
-async fn call(world: &World, who: &str, tool: &str, arguments: Value) -> Value {
+pub(crate) async fn call(world: &World, who: &str, tool: &str, arguments: Value) -> Value {
     ask(world, who, "tools/call", json!({ "name": tool, "arguments": arguments })).await["result"].clone()
 }
 
