@@ -276,9 +276,14 @@ impl Services {
         let rules = self.rules.current();
         let about = match &notice.ask {
             Some(Ask::Decide(_)) => self.about(scope).await?,
-            Some(Ask::Remind(_) | Ask::Call { .. } | Ask::SignOff { .. } | Ask::Changes { .. }) | None => {
-                String::new()
-            }
+            Some(
+                Ask::Remind(_)
+                | Ask::Call { .. }
+                | Ask::SignOff { .. }
+                | Ask::Changes { .. }
+                | Ask::Duties { .. },
+            )
+            | None => String::new(),
         };
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
         let mut notice = notice.clone();
@@ -556,6 +561,7 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
             vec![section(&format!("Who may decide: {roles} {who}\nUntil {}.", deadline(gate)))]
         }
         Some(Ask::Changes { rollback }) => changes(scope, rollback.as_ref(), setting),
+        Some(Ask::Duties { role, duties }) => checklist(scope, role, duties),
         Some(Ask::Call { principals, roles }) => {
             let who = called(scope, principals, roles, setting.directory);
             if who.is_empty() { Vec::new() } else { vec![section(&who.join(" "))] }
@@ -603,6 +609,19 @@ fn changes(scope: &Scope, rollback: Option<&RollbackOffer>, setting: &Setting<'_
         }));
     }
     blocks
+}
+
+/// A button for each duty: whoever clicks says that it is done.
+fn checklist(scope: &Scope, role: &str, duties: &[String]) -> Vec<Value> {
+    let done = |(place, duty): (usize, &String)| {
+        let value = json!({ "org": scope.org, "incidentId": scope.stream, "role": role, "duty": duty });
+        let label: String = format!("Done: {duty}").chars().take(BUTTON_CHARS).collect();
+        // Several buttons of a message need names of their own.
+        button(&format!("duty-{place}"), &label, None, &value)
+    };
+    // Slack takes 25 buttons a block.
+    let buttons: Vec<Value> = duties.iter().enumerate().take(25).map(done).collect();
+    vec![json!({ "type": "actions", "block_id": "duties", "elements": buttons })]
 }
 
 /// The Slack users who may decide at this level.

@@ -67,7 +67,7 @@ impl Reconciler {
         suspected: &BTreeMap<Attempt, String>,
     ) -> Result<BTreeMap<Attempt, String>, LogError> {
         let mut found = BTreeMap::new();
-        for org in self.organisations() {
+        for org in organisations(self.rules.as_ref()) {
             for (stream, blueprint) in self.running(&org).await? {
                 let Some(problem) = self.problem(&blueprint.workflow_id).await else { continue };
                 let attempt = (
@@ -85,16 +85,6 @@ impl Reconciler {
             }
         }
         Ok(found)
-    }
-
-    /// Every organisation that somebody has a role in.
-    fn organisations(&self) -> Vec<OrgId> {
-        let rules = self.rules.current();
-        let named = rules.directory.principals().iter().flat_map(|one| one.roles.keys().cloned());
-        let mut all: Vec<OrgId> = named.chain([OrgId::default()]).collect();
-        all.sort();
-        all.dedup();
-        all
     }
 
     async fn running(&self, org: &OrgId) -> Result<Vec<(StreamId, BlueprintState)>, LogError> {
@@ -209,6 +199,16 @@ impl Reconciler {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Every organisation that somebody has a role in.
+pub(crate) fn organisations(rules: &dyn RulesSource) -> Vec<OrgId> {
+    let rules = rules.current();
+    let named = rules.directory.principals().iter().flat_map(|one| one.roles.keys().cloned());
+    let mut all: Vec<OrgId> = named.chain([OrgId::default()]).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Whether a workflow in this state is lost, where the log says that it runs.

@@ -22,7 +22,7 @@ use harmony_incidents::{
 use temporalio_sdk::activities::ActivityError;
 use url::Url;
 
-use crate::{effects::EffectTiming, failure, flags::Flags, outputs::OutputSink};
+use crate::{effects::EffectTiming, failure, flags::Flags, outputs::OutputSink, review::ReviewTemplate};
 
 /// For the workers of the incidents queue. A vendor that is not configured is `None`: its steps are skipped, on record.
 pub struct Services {
@@ -54,8 +54,8 @@ pub struct Services {
     pub adapters: Adapters,
     /// When releases may go out.
     pub environment_policies: Arc<dyn EnvironmentPolicySource>,
-    /// Replaces the built-in template of reviews.
-    pub review_template: Option<String>,
+    /// What reviews look like.
+    pub review_template: ReviewTemplate,
 }
 
 /// PagerDuty and the service that incidents are opened on.

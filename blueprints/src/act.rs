@@ -52,10 +52,27 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     let failed = match &input.act {
         Act::Update { message, public } => update(&run, message, *public).await?,
         Act::Severity { from, to, reason } => Box::pin(severity(&run, from, to, reason)).await?,
-        Act::Assignment { role, principal, released } => assignment(&run, role, principal, *released).await?,
+        Act::Assignment { role, principal, released, situation, duties } => {
+            assignment(&run, role, principal, *released, situation).await?;
+            checklist(&run, role, duties).await?;
+            None
+        }
         Act::Escalation { level, roles, reason } => escalation(&run, *level, roles, reason).await?,
         Act::Ended { cancelled, summary } => {
             Box::pin(ending::tell(&run, *cancelled, summary)).await?;
+            None
+        }
+        Act::FollowUpReminder { follow_up, action, owner, due, channel } => {
+            let owners = if owner.is_empty() { Vec::new() } else { vec![owner.clone()] };
+            let notice = Notice {
+                channel: channel.clone(),
+                ask: Some(Ask::Call { principals: owners, roles: Vec::new() }),
+                ..Notice::plain(
+                    format!("Follow-up {follow_up} was due {due}: {action}"),
+                    vec![format!("Done? `harmony follow-up done {follow_up}`")],
+                )
+            };
+            run.notice("follow-up-reminder", notice).await?;
             None
         }
         Act::Retry { steps } => retry(&run, steps).await?,
@@ -81,6 +98,7 @@ fn check(act: &Act) -> Flow<()> {
         Act::Update { .. }
         | Act::Assignment { .. }
         | Act::Escalation { .. }
+        | Act::FollowUpReminder { .. }
         | Act::Ended { .. }
         | Act::Retry { .. } => Ok(()),
     }
@@ -195,7 +213,8 @@ async fn assignment<W: Blueprint>(
     role: &str,
     principal: &str,
     released: bool,
-) -> Flow<Option<String>> {
+    situation: &[String],
+) -> Flow<()> {
     if !released {
         match run.link(LinkName::SlackChannel) {
             Some(channel) => {
@@ -209,8 +228,20 @@ async fn assignment<W: Blueprint>(
         false => format!("{principal} is {role}"),
         true => format!("{principal} is no longer {role}"),
     };
-    run.notice("announcement", Notice::plain(headline, vec![format!("by {}", run.scope.actor)])).await?;
-    Ok(None)
+    let mut lines = vec![format!("by {}", run.scope.actor)];
+    lines.extend_from_slice(situation);
+    run.notice("announcement", Notice::plain(headline, lines)).await.map(drop)
+}
+
+/// What the role is there for, with a button for each duty that is done.
+async fn checklist<W: Blueprint>(run: &Run<'_, W>, role: &str, duties: &[String]) -> Flow<()> {
+    if duties.is_empty() {
+        return Ok(());
+    }
+    let ask = Ask::Duties { role: role.to_owned(), duties: duties.to_vec() };
+    let notice =
+        Notice { ask: Some(ask), ..Notice::plain(format!("What the {role} is there for"), duties.to_vec()) };
+    run.notice("duties", notice).await.map(drop)
 }
 
 /// The channel hears of it, and whoever is called is paged.

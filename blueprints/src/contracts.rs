@@ -839,6 +839,13 @@ pub enum Ask {
         /// In hex.
         digest: String,
     },
+    /// Tick what a role is there for, a button each.
+    Duties {
+        /// The role.
+        role: String,
+        /// What is left of it, as the policy words it.
+        duties: Vec<String>,
+    },
     /// Look at what changed before the incident, and roll a suspected release back.
     Changes {
         /// The one that the button is for.

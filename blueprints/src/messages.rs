@@ -213,6 +213,12 @@ pub enum Act {
         /// Whether it was taken from them.
         #[serde(default)]
         released: bool,
+        /// The situation, for whoever takes command of an incident that goes on; a line each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        situation: Vec<String>,
+        /// What the role is there for and nobody has ticked yet, as the policy words it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        duties: Vec<String>,
     },
     /// Somebody called the next level for help, or said that it is no longer needed.
     Escalation {
@@ -232,6 +238,20 @@ pub enum Act {
         /// What was done, or why.
         summary: String,
     },
+    /// A follow-up's day is over, and its owner is reminded.
+    FollowUpReminder {
+        /// Such as `INC-2026-0001-12`.
+        follow_up: String,
+        /// What is to be done.
+        action: String,
+        /// Whose it is; empty where nobody has it.
+        owner: String,
+        /// The day that is over.
+        due: String,
+        /// The channel, where it is not the incident's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<String>,
+    },
     /// Failed steps are tried again, each under its own key.
     Retry {
         /// Which.
@@ -248,6 +268,7 @@ impl Act {
             Self::Assignment { .. } => "assignment",
             Self::Ended { .. } => "ended",
             Self::Escalation { .. } => "escalation",
+            Self::FollowUpReminder { .. } => "follow-up-reminder",
             Self::Retry { .. } => "retry",
         }
     }

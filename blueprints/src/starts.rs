@@ -2,14 +2,15 @@
 //! our doors over it. Whoever writes a start into the outbox makes it here.
 
 use harmony_incidents::{
-    IncidentId, OrgId, WorkflowId, WorkflowType,
+    IncidentId, LinkName, OrgId, WorkflowId, WorkflowType,
     attestation::{AttestationKeys, StartAttestation, StartClaim},
-    log::{IncidentCreated, Text},
+    log::{IncidentCreated, IncidentState, Text},
+    status,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::messages::{GoldenContext, InitiateInput, input_digest};
+use crate::messages::{Act, ActInput, GoldenContext, InitiateInput, input_digest};
 
 /// The payload of an outbox item that starts a workflow: `{workflowType, workflowId, attempt, input}`.
 pub fn payload(workflow_type: &str, workflow_id: &str, attempt: u32, input: &Value) -> Value {
@@ -81,6 +82,39 @@ pub fn clock(
     let input = json!({ "context": golden_context(incident, created, initiator) });
     let input = attested(keys, org, workflow_id.as_str(), initiator, at, input);
     payload(kind.name(), workflow_id.as_str(), 1, &input)
+}
+
+/// What every workflow of an incident carries, as the incident stands.
+pub fn context_of(state: &IncidentState, initiator: &str) -> GoldenContext {
+    let link = |name| status::link(state, name).unwrap_or_default().to_owned();
+    GoldenContext {
+        trace_id: state.trace_id.clone(),
+        initiator_id: initiator.to_owned(),
+        cost_center: state.cost_center.clone(),
+        incident_id: state.incident.clone(),
+        incident_severity: state.severity().as_str_name().to_owned(),
+        incident_title: shown(state.title.as_ref()),
+        incident_channel: link(LinkName::SlackChannel),
+        pagerduty_incident_id: link(LinkName::PagerdutyIncidentId),
+        statuspage_incident_id: link(LinkName::StatuspageIncidentId),
+        impacted_services: state.impacted_services.clone(),
+    }
+}
+
+/// The start of the act that follows the record `seq` of an incident: its workflow and the attested input.
+pub fn act(
+    keys: &AttestationKeys,
+    org: &OrgId,
+    (incident, state): (&IncidentId, &IncidentState),
+    seq: u64,
+    (initiator, at): (&str, Timestamp),
+    act: &Act,
+) -> (WorkflowId, Value) {
+    let workflow_id = WorkflowId::act(org, incident, seq);
+    let mut input = json!(ActInput { act: act.clone() });
+    input["context"] = json!(context_of(state, initiator));
+    let input = attested(keys, org, workflow_id.as_str(), initiator, at, input);
+    (workflow_id, input)
 }
 
 /// The start of initiate for a promoted candidate. The incident at PagerDuty that it came from, or the page that asked

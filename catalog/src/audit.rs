@@ -127,6 +127,9 @@ fn done(kind: &Kind) -> Done {
             "follow-up.change",
             json!({ "followUp": p.follow_up, "state": p.state, "owner": p.owner, "system": p.system }),
         ),
+        Kind::FollowUpReminded(p) => {
+            here("follow-up.remind", json!({ "followUp": p.follow_up, "week": p.week }))
+        }
         Kind::DutyTicked(p) => here("duty.tick", json!({ "role": p.role, "done": p.done })),
         Kind::PostMortemRendered(p) => {
             here("review.render", json!({ "attempt": p.attempt, "uptoSeq": p.upto_seq }))

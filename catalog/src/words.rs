@@ -9,6 +9,9 @@ use harmony_incidents::{
     words::{self, UnknownWord, unknown},
 };
 
+/// What the ids of services begin with that are there for drills: their releases count in no figure.
+pub const PRACTICE_PREFIX: &str = "drill-";
+
 /// Reads and writes an enum of the log by its word: a function that parses it, and a module for `#[serde(with)]`.
 macro_rules! wire_words {
     ($(#[$doc:meta])* $name:ident: $enum:ident, $what:literal, $word:path, [$($variant:ident),+]) => {

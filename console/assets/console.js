@@ -252,8 +252,6 @@ function show(piece) {
   const text = box.querySelector("pre");
   if (piece.ended) {
     box.querySelector("p").textContent += `: ${piece.text}`;
-    // What runs under this name from now on is another run of it.
-    box.dataset.cell = "";
     // Its end is in the timeline by now, and what ended before this page was opened is there already.
     setTimeout(() => {
       box.remove();
@@ -383,6 +381,23 @@ function keepDrafts() {
     if (!sent && fields.some(unsent)) event.preventDefault();
   });
 }
+
+// A template becomes the text; what somebody has written stays until they say so.
+document.addEventListener("change", (event) => {
+  const choice = event.target;
+  if (!choice.dataset?.fills) return;
+  const chosen = choice.selectedOptions[0];
+  const field = choice.form.elements[choice.dataset.fills];
+  const isOwn = plain(field.value) !== "" && ![...choice.options].some((one) => plain(one.dataset.text ?? "") === plain(field.value));
+  if (isOwn && !window.confirm("Replace what you have written?")) {
+    choice.value = "";
+    return;
+  }
+  field.value = chosen.dataset.text ?? "";
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  const box = choice.form.elements.public;
+  if (box) box.checked = "public" in chosen.dataset;
+});
 
 // What was previewed is what is declared: after a change there is nothing to declare until it was previewed again.
 document.querySelector("form[data-previewed]")?.addEventListener("input", (event) => {

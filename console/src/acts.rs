@@ -21,6 +21,7 @@ use crate::{
     error::ApiError,
     starts::away,
     submit::append_told,
+    update_templates,
 };
 
 #[derive(Deserialize, ToSchema)]
@@ -38,6 +39,9 @@ pub(crate) struct UpdateBody {
     /// How long until the next update is due, such as `45m`; else as the policy has it.
     #[serde(default)]
     next: Option<String>,
+    /// The template that the message began as.
+    #[serde(default)]
+    template: String,
 }
 
 /// `POST …/update`: a new title or summary, and a message for the channel and maybe the public.
@@ -45,6 +49,18 @@ pub(crate) async fn update(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Respond).await?;
     let body: UpdateBody = call.body()?;
     let message = body.message.trim().to_owned();
+    let template = match body.template.as_str() {
+        "" => String::new(),
+        _ if message.is_empty() => {
+            return Err(ApiError::Invalid(
+                "message: send the text, as the template has it or changed".to_owned(),
+            ));
+        }
+        name => {
+            let source = call.app.doors.update_templates.as_ref();
+            update_templates::named(source, &state, call.caller.rules(), name)?.reference
+        }
+    };
     if !message.is_empty() {
         call.require_on(Right::SlackWrite, &state).await?;
     }
@@ -75,6 +91,7 @@ pub(crate) async fn update(call: Call) -> Result<Response, ApiError> {
         public: body.public,
         number: 0,
         next_update_due_us,
+        template,
     });
     let command = Command::Record { payload: payload(kind) };
     let told = |_: &IncidentState| {

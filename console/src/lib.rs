@@ -45,6 +45,7 @@ mod status;
 mod stream;
 mod submit;
 mod ui;
+mod update_templates;
 mod views;
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
@@ -73,6 +74,7 @@ use stream::Newsroom;
 use ui::{Site as PagesSite, session::Sessions};
 
 pub use server::{Capacity, Timeouts, serve};
+pub use update_templates::{UpdateTemplate, UpdateTemplateSource, UpdateTemplates};
 
 /// Largest request body. A page of text fits many times; nothing that people send is larger.
 const BODY_LIMIT_BYTES: usize = 256 * 1024;
@@ -103,6 +105,8 @@ pub struct Doors {
     pub runbooks: Arc<dyn Runbooks>,
     /// When releases may go out.
     pub environment_policies: Arc<dyn EnvironmentPolicySource>,
+    /// The texts that updates begin as.
+    pub update_templates: Arc<dyn UpdateTemplateSource>,
     /// The way to Temporal.
     pub temporal: Arc<dyn Temporal>,
     /// Confluence space of a post-mortem that names none.
@@ -387,6 +391,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/times", post(leading::time))
         .route("/incidents/{id}/timeline", get(log::timeline).post(facts::record_line))
         .route("/incidents/{id}/update", post(acts::update))
+        .route("/incidents/{id}/update-templates", get(update_templates::list))
         .route("/incidents/{id}/verify", post(status::verify))
         .route("/candidates", get(candidates::list).post(candidates::submit))
         .route("/candidates/{id}", get(candidates::show))

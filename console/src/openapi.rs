@@ -13,7 +13,7 @@ use utoipa::{
 
 use crate::{
     acts, approvals, blueprints, candidates, catalog, facts, follow_ups, incidents, leading, log, people,
-    responders, resume, review, status, views,
+    responders, resume, review, status, update_templates, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
@@ -208,6 +208,13 @@ const OPERATIONS: &[Operation] = &[
         "Incidents that are like this one, with what they have in common and what helped then.",
         &[],
         &[(200, "The most alike first.", JSON, "SimilarList")],
+    ),
+    get(
+        "/incidents/{id}/update-templates",
+        "Incidents",
+        "The templates for an update that fit this incident, with the text that each makes of it now.",
+        &[],
+        &[(200, "What is for one service or severity first.", JSON, "UpdateTemplateList")],
     ),
     post(
         "/incidents/{id}/times",
@@ -798,6 +805,7 @@ fn schemas() -> Value {
         leading::PrivateBody,
         leading::RelationBody,
         leading::SimilarIncident,
+        update_templates::Draft,
         leading::TimeBody,
         log::RedactBody,
         people::Person,
@@ -823,7 +831,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 29] {
+fn written() -> [(&'static str, Value); 30] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -875,6 +883,7 @@ fn written() -> [(&'static str, Value); 29] {
         ("CandidateList", list("candidates", "CandidateBody")),
         ("FollowUpList", list("followUps", "FollowUp")),
         ("SimilarList", list("similar", "SimilarIncident")),
+        ("UpdateTemplateList", list("templates", "Draft")),
         ("ServiceList", list("services", "ServiceBody")),
         (
             "ServiceBody",

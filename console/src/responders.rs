@@ -5,15 +5,17 @@ use axum::response::Response;
 use harmony_blueprints::messages::Act;
 use harmony_incidents::{
     Answer, Command, Head, Right,
+    clock::COMMANDER,
+    hand_over::hand_over,
     judge::payload,
+    leading::duties_left,
     log::{IncidentState, ResponderAssigned, ResponderReleased, payload::Kind},
+    machine,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{call::Call, error::ApiError, submit::submit_told};
-
-const COMMANDER: &str = "commander";
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -51,7 +53,8 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
         )));
     }
     let (part, holder) = (role.clone(), principal_id.clone());
-    let act = Act::Assignment { role: role.clone(), principal: principal_id.clone(), released: release };
+    let (given_role, given_to) = (role.clone(), principal_id.clone());
+    let context = call.context(Some(&state));
     let kind = if release {
         Kind::ResponderReleased(ResponderReleased { role, principal: principal_id })
     } else {
@@ -68,6 +71,21 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
         };
         unchanged.then_some(Answer::Unchanged)
     };
-    let told = |_: &IncidentState| Some(act.clone());
-    submit_told(&call, &incident, &state, &command, &call.context(Some(&state)), (&known, &told)).await
+    let told = |head: &IncidentState| {
+        let rules = call.caller.rules();
+        let goes_on = !release && !machine::is_over(head.state());
+        let takes_over = goes_on && given_role == COMMANDER;
+        let situation = takes_over
+            .then(|| hand_over(head, rules.policy, rules.directory, context.occurred_at))
+            .unwrap_or_default();
+        let duties = goes_on.then(|| duties_left(head, rules.policy, &given_role)).unwrap_or_default();
+        Some(Act::Assignment {
+            role: given_role.clone(),
+            principal: given_to.clone(),
+            released: release,
+            situation,
+            duties,
+        })
+    };
+    submit_told(&call, &incident, &state, &command, &context, (&known, &told)).await
 }

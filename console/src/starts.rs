@@ -9,18 +9,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_blueprints::{
-    messages::{Act, ActInput, GoldenContext},
+    messages::{Act, GoldenContext},
     starts::{self, attested, payload},
 };
 use harmony_eventlog::{OutboxItem, OutboxKind};
 use harmony_incidents::{
-    Answer, Command, Context, GateId, HasStatus, Head, IncidentId, Judged, LinkName, Refusal, Rules,
-    RunStatus, WorkflowId, WorkflowType, approvals,
+    Answer, Command, Context, GateId, HasStatus, Head, IncidentId, Judged, Refusal, Rules, RunStatus,
+    WorkflowId, WorkflowType, approvals,
     ids::IdError,
     judge,
     log::{Authority, BlueprintState, IncidentCreated, IncidentState, State},
     policy::GateKind,
-    status,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,7 +29,6 @@ use crate::{
     call::Call,
     error::ApiError,
     submit::{self, remember},
-    views::text,
 };
 
 /// A blueprint that somebody wants to start.
@@ -88,7 +86,7 @@ impl<'a> Prepared<'a> {
             workflow_id.as_str(),
             principal,
             context.occurred_at,
-            with_context(start.own, &golden_context(state, principal)),
+            with_context(start.own, &starts::context_of(state, principal)),
         );
         Self { call, state, context, kind: start.kind, target: start.target, workflow_id, input }
     }
@@ -169,18 +167,9 @@ pub(crate) fn act_item(
     seq: u64,
     act: &Act,
 ) -> OutboxItem {
-    let org = &call.caller.org;
-    let workflow_id = WorkflowId::act(org, incident, seq);
-    let principal = &call.caller.principal.id;
-    let own = json!(ActInput { act: act.clone() });
-    let input = attested(
-        &call.app.doors.attestation,
-        org,
-        workflow_id.as_str(),
-        principal,
-        context.occurred_at,
-        with_context(own, &golden_context(state, principal)),
-    );
+    let who = (call.caller.principal.id.as_str(), context.occurred_at);
+    let keys = &call.app.doors.attestation;
+    let (workflow_id, input) = starts::act(keys, &call.caller.org, (incident, state), seq, who, act);
     item(&workflow_id, WorkflowType::Act, 1, &call.request.id, &input)
 }
 
@@ -281,23 +270,6 @@ pub(crate) fn item(
 fn with_context(mut own: Value, golden: &GoldenContext) -> Value {
     own["context"] = json!(golden);
     own
-}
-
-/// What every workflow of an incident carries, from the state.
-fn golden_context(state: &IncidentState, initiator: &str) -> GoldenContext {
-    let link = |name| status::link(state, name).unwrap_or_default().to_owned();
-    GoldenContext {
-        trace_id: state.trace_id.clone(),
-        initiator_id: initiator.to_owned(),
-        cost_center: state.cost_center.clone(),
-        incident_id: state.incident.clone(),
-        incident_severity: state.severity().as_str_name().to_owned(),
-        incident_title: text(state.title.as_ref()),
-        incident_channel: link(LinkName::SlackChannel),
-        pagerduty_incident_id: link(LinkName::PagerdutyIncidentId),
-        statuspage_incident_id: link(LinkName::StatuspageIncidentId),
-        impacted_services: state.impacted_services.clone(),
-    }
 }
 
 /// Ends the running remediation. Answers 202.

@@ -172,7 +172,7 @@ pub fn objectives<'a>(state: &'a IncidentState, policy: &'a Policy) -> impl Iter
 }
 
 /// When the next update is due after one at this time; 0 where the policy asks for none.
-pub(crate) fn next_update(policy: &Policy, severity: harmony_protos::log::Severity, at: Timestamp) -> i64 {
+pub fn next_update(policy: &Policy, severity: harmony_protos::log::Severity, at: Timestamp) -> i64 {
     policy.cadence(severity).map_or(0, |cadence| at.as_microsecond().saturating_add(micros(cadence)))
 }
 

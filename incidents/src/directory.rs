@@ -199,6 +199,11 @@ impl Directory {
         self.principals.iter().find(|principal| principal.id == id)
     }
 
+    /// What somebody is called; their id where the directory has no name for it.
+    pub fn name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.get(id).map(|one| one.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(id)
+    }
+
     /// The principal whose Slack user this is.
     pub fn by_slack_user(&self, user: &str) -> Option<&Principal> {
         self.principals.iter().find(|principal| principal.slack_user_id.as_deref() == Some(user))

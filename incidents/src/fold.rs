@@ -488,6 +488,7 @@ fn apply(state: &mut IncidentState, record: &Record, kind: &Kind) {
         }
         Kind::RecordRedacted(_)
         | Kind::WriteRefused(_)
+        | Kind::FollowUpReminded(_)
         | Kind::RunbookCellStarted(_)
         | Kind::RunbookCellFinished(_)
         | Kind::RunbookCellUnknown(_)

@@ -459,6 +459,7 @@ fn record(
         Kind::IncidentPrivacyChanged(p) => return leading::privacy(state, p, context, rules),
         Kind::IncidentEscalated(p) => return leading::escalation(state, p, rules),
         Kind::FollowUpChanged(p) => return leading::follow_up(state, p),
+        Kind::FollowUpReminded(p) => return Ok(leading::follow_up_reminded(state, p)),
         Kind::DutyTicked(p) => return leading::duty(state, p, rules),
         // Tried twice at once, one try may fail after the other succeeded: the step has succeeded.
         Kind::StepFailed(p) if has_succeeded(state, p) => return Ok(Judged::new(Answer::Unchanged, vec![])),

@@ -4,9 +4,10 @@
 use std::str::FromStr;
 
 use harmony_protos::log::{
-    ActionItem, DutyTicked, FollowUpChanged, IncidentEscalated, IncidentPrivacyChanged, IncidentRelated,
-    IncidentState, IncidentTimeSet, IncidentUpdated, Severity, Text, payload::Kind,
+    ActionItem, DutyTicked, FollowUpChanged, FollowUpReminded, IncidentEscalated, IncidentPrivacyChanged,
+    IncidentRelated, IncidentState, IncidentTimeSet, IncidentUpdated, Severity, Text, payload::Kind,
 };
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
     clock,
@@ -340,6 +341,29 @@ pub(crate) fn follow_up(state: &IncidentState, given: &FollowUpChanged) -> Resul
     Ok(recorded(Kind::FollowUpChanged(FollowUpChanged { state, ..given.clone() })))
 }
 
+/// Whose day is over and when that is told again: the week after that day, from 1; nothing while nobody is to be reminded.
+pub fn overdue_week(item: &ActionItem, zone: &TimeZone, now: Timestamp) -> Option<u32> {
+    const WEEK_S: i64 = 7 * 24 * 3_600;
+    if FollowUpState::of(item) != FollowUpState::Open {
+        return None;
+    }
+    let due: Date = item.due.parse().ok()?;
+    let over = due.tomorrow().ok()?.to_zoned(zone.clone()).ok()?.timestamp();
+    let late = now.as_second() - over.as_second();
+    (late >= 0).then(|| u32::try_from(late / WEEK_S + 1).unwrap_or(u32::MAX))
+}
+
+/// The owner is reminded where the follow-up is still open and still due on that day.
+pub(crate) fn follow_up_reminded(state: &IncidentState, given: &FollowUpReminded) -> Judged {
+    let is_it = |item: &&ActionItem| item.seq == given.follow_up && item.due == given.due;
+    match state.action_items.iter().find(is_it) {
+        Some(item) if FollowUpState::of(item) == FollowUpState::Open => {
+            recorded(Kind::FollowUpReminded(given.clone()))
+        }
+        _ => Judged::unchanged(),
+    }
+}
+
 pub(crate) fn duty(state: &IncidentState, given: &DutyTicked, rules: Rules<'_>) -> Result<Judged, Refusal> {
     let known = rules.policy.duties.get(&given.role).is_some_and(|duties| duties.contains(&given.duty));
     if !known {
@@ -390,6 +414,12 @@ pub fn duties<'a>(state: &'a IncidentState, policy: &'a Policy) -> impl Iterator
             })
         })
     })
+}
+
+/// What is left to be done by a role, whoever has it, as the policy words it.
+pub fn duties_left(state: &IncidentState, policy: &Policy, role: &str) -> Vec<String> {
+    let left = |duty: &&String| !state.duties_done.contains(&duty_key(role, duty));
+    policy.duties.get(role).into_iter().flatten().filter(left).cloned().collect()
 }
 
 /// When people are to be told again, while the incident goes on; microseconds since the epoch.

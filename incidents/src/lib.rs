@@ -12,6 +12,7 @@ pub mod clock;
 pub mod command;
 pub mod directory;
 pub mod fold;
+pub mod hand_over;
 pub mod ids;
 pub mod judge;
 pub mod leading;
@@ -29,6 +30,7 @@ pub mod timeline;
 pub mod times;
 pub mod visible;
 pub mod words;
+pub mod zone;
 
 pub use authority::{Access, Right};
 pub use command::{Answer, Command, Context, Refusal};

@@ -6,12 +6,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use harmony_protos::log::{self, Authority, Severity};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Objective,
     directory::{Principal, Role},
+    zone::zone,
 };
 
 /// What to do with a signal or a start that did not come through our own doors.
@@ -194,6 +195,10 @@ pub struct Policy {
     pub duties: BTreeMap<String, Vec<String>>,
     /// Where people meet to talk about an incident; `{incident}` stands for its id.
     pub call_url: String,
+    /// Slack channel in which owners are reminded of follow-ups that are overdue; without one, in the incident's own.
+    pub follow_ups_channel: String,
+    /// The time zone of reviews and updates, such as `Europe/Berlin`.
+    pub zone: String,
     /// Levels of urgent gates.
     pub urgent: LevelTable,
     /// Levels of the close-out gate.
@@ -288,6 +293,8 @@ impl Default for Policy {
             objectives: BTreeMap::new(),
             duties: duties(),
             call_url: String::new(),
+            follow_ups_channel: String::new(),
+            zone: "UTC".to_owned(),
             urgent: table([
                 ladder([5, 10, 15], true),
                 ladder([15, 30, 45], false),
@@ -448,6 +455,10 @@ impl Policy {
         if !url.is_empty() && !is_address {
             return wrong("call_url", "an address that begins with https://".to_owned());
         }
+        if !self.follow_ups_channel.is_empty() && !is_vendor_id(&self.follow_ups_channel) {
+            return wrong("follow_ups_channel", "Slack's id of a channel, such as \"C0123ABCD\"".to_owned());
+        }
+        zone(&self.zone).map_err(|error| PolicyError::Table { table: "zone", problem: error.to_string() })?;
         Ok(())
     }
 
@@ -459,6 +470,11 @@ impl Policy {
     /// How soon somebody must command an incident of this severity, if at all.
     pub fn commander_within(&self, severity: Severity) -> Option<SignedDuration> {
         self.command.get(severity.as_str_name()).and_then(|within| within.0)
+    }
+
+    /// The time zone in which people read when something was.
+    pub fn time_zone(&self) -> TimeZone {
+        zone(&self.zone).unwrap_or(TimeZone::UTC)
     }
 
     /// Where people meet about this incident.
@@ -641,6 +657,8 @@ mod tests {
             ("[objectives.P1]\nsleep = \"1h\"", "unknown variant `sleep`"),
             ("[duties]\n\"War Lord\" = []", "1 to 40 of a-z"),
             ("[duties]\nscribe = [\"\"]", "one line"),
+            ("follow_ups_channel = \"#ops\"", "Slack's id of a channel"),
+            ("zone = \"Berlin\"", "zone: \"Berlin\" is not a time zone"),
             ("call_url = \"javascript:alert(1)\"", "https://"),
             ("[quorum]\nremediate = 0", "from 1 to 10"),
             ("[quorum]\nremediate = 11", "from 1 to 10"),

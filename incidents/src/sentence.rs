@@ -163,6 +163,9 @@ pub fn of(kind: &Kind) -> String {
         Kind::DutyTicked(p) => {
             format!("duty of {} {}: {}", p.role, if p.done { "done" } else { "not done" }, p.duty)
         }
+        Kind::FollowUpReminded(p) => {
+            format!("follow-up {} was due {}: its owner was reminded", p.follow_up, p.due)
+        }
         Kind::WriteRefused(p) => format!("a change was refused: it needs the right {}", p.right),
         Kind::ChangeLinked(p) => {
             let relation = words::relation(p.relation());

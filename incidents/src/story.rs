@@ -5,9 +5,9 @@
 //! does by itself is Harmony's doing, whoever started it. [`Weight`] says how much of it somebody wants to read who
 //! comes to the incident anew.
 
-use harmony_protos::log::{Relation, Text, payload::Kind};
+use harmony_protos::log::{GateState, Relation, Text, payload::Kind};
 
-use crate::{leading, sentence, status::RunStatus, words};
+use crate::{directory::Directory, leading, sentence, status::RunStatus, visible, words};
 
 /// Who acts where no person does.
 pub const HARMONY: &str = "Harmony";
@@ -19,6 +19,26 @@ pub trait Names {
 
     /// What a gate asks for, such as `Run rollback-deployment.md`; empty where it is not known.
     fn gate(&self, id: &str) -> String;
+}
+
+/// Names of the people of a directory, and what gates say that they ask for.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Who there is.
+    pub directory: &'a Directory,
+    /// The gates of the stream.
+    pub gates: &'a [GateState],
+}
+
+impl Names for Known<'_> {
+    fn person(&self, id: &str) -> String {
+        self.directory.name(id).to_owned()
+    }
+
+    fn gate(&self, id: &str) -> String {
+        let gate = self.gates.iter().find(|gate| gate.gate_id == id);
+        gate.map(|gate| visible::line(&gate.action)).unwrap_or_default()
+    }
 }
 
 /// How much a record matters to somebody who reads the story.
@@ -334,6 +354,10 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         }
         Kind::DutyTicked(p) if p.done => person(format!("did as {}: {}", p.role, p.duty)),
         Kind::DutyTicked(p) => person(format!("took back as {}: {}", p.role, p.duty)),
+        Kind::FollowUpReminded(p) => harmony(
+            Weight::Milestone,
+            format!("reminded whoever owns the follow-up {} that it was due {}", p.follow_up, p.due),
+        ),
         Kind::WriteRefused(p) => Told {
             weight: Weight::Detail,
             ..person(format!("asked for a change and was refused: it needs the right {}", p.right))

@@ -66,5 +66,6 @@ pub fn kind_name(kind: &Kind) -> &'static str {
         Kind::FollowUpChanged(_) => "FOLLOW_UP_CHANGED",
         Kind::DutyTicked(_) => "DUTY_TICKED",
         Kind::WriteRefused(_) => "WRITE_REFUSED",
+        Kind::FollowUpReminded(_) => "FOLLOW_UP_REMINDED",
     }
 }

@@ -141,6 +141,7 @@ pub fn texts(payload: &mut Payload) -> Vec<TextField<'_>> {
         | Kind::ObjectiveBreached(_)
         | Kind::DutyTicked(_)
         | Kind::WriteRefused(_)
+        | Kind::FollowUpReminded(_)
         | Kind::IncidentTagAdded(_)
         | Kind::IncidentTagRemoved(_)
         | Kind::IncidentLinkedToTicket(_)

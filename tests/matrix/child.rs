@@ -12,7 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use harmony_activities::{
-    ConnectorActivities, EffectTiming, FlagSource, FlagValue, Flags, PagingService, ReviewSpace, Services,
+    ConnectorActivities, EffectTiming, FlagSource, FlagValue, Flags, PagingService, ReviewSpace,
+    ReviewTemplate, Services,
 };
 use harmony_blueprints::contracts::StepReply;
 use harmony_capabilities::{
@@ -130,7 +131,7 @@ async fn services(job: &Job) -> Services {
         runbooks: RunbookRoot::new(&job.dir).unwrap(),
         adapters: Adapters::default(),
         environment_policies: Arc::new(harmony_catalog::windows::EnvironmentPolicies::default()),
-        review_template: None,
+        review_template: ReviewTemplate::default(),
     }
 }
 

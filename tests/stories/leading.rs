@@ -47,6 +47,20 @@ async fn nobody_is_left_without_updates_or_a_commander() {
         .await;
     let taken = world.harmony(&["incident", "assign", &id, "commander", "commander"]);
     assert!(taken.status.success(), "{taken:?}");
+    // Whoever takes over reads how it stands, and ticks what they are there for where they read it.
+    let channel = world.slack().channel(&id);
+    channel.expect("commander is commander").await.says("P1 OPEN (triaging), declared");
+    let duties = channel.question("What the commander is there for").await;
+    duties.click("Done: Say in the channel that you command").as_("commander").await;
+    world
+        .until("the duty to be ticked on record", async || {
+            let records = world.records(&id).await;
+            let ticked = payloads(&records, "DUTY_TICKED");
+            let is_it =
+                |one: &&Value| one["duty"] == "Say in the channel that you command" && one["done"] == true;
+            (ticked.iter().filter(|one| is_it(one)).count() == 1).then_some(())
+        })
+        .await;
     world
         .until("the page to end once somebody commands", async || {
             let paged = pages(&world, &format!("Nobody commands {id}")).await;
@@ -121,6 +135,68 @@ async fn times_that_passed_while_every_worker_was_down_are_told_once() {
     assert!(of_first[0]["missed"].as_u64().unwrap() >= 1, "{}", of_first[0]);
     let actual: i64 = of_first[0]["actualUs"].as_str().unwrap().parse().unwrap();
     assert!(actual >= second.as_microsecond(), "{}", of_first[0]);
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn owner_of_an_overdue_follow_up_is_reminded_once_a_week_whatever_restarts() {
+    let world = World::start(POLICY).await;
+    let (id, _) = world.initiated("Search is slow", "P3").await;
+    for (action, due) in [("Alert earlier", "2026-01-31"), ("Alert later", "2999-12-31")] {
+        let item = json!({ "incidentId": id, "action": action, "owner": "oncall", "due": due });
+        world.post("follow-ups", item).await;
+    }
+    // Workers look when they start, and every hour.
+    for _ in 0..2 {
+        world.kill("worker");
+        world
+            .until("the owner to be reminded", async || {
+                let records = world.records(&id).await;
+                (payloads(&records, "FOLLOW_UP_REMINDED").len() == 1).then_some(())
+            })
+            .await;
+        world
+            .until("the channel to hear of it once", async || {
+                let heard = said(&world, &id, "was due 2026-01-31: Alert earlier").await;
+                (heard == 1).then_some(())
+            })
+            .await;
+    }
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn scripted_drill_brings_a_release_to_find_and_leaves_no_figure_behind() {
+    let world = World::start(POLICY).await;
+    let home = tempfile::tempdir().unwrap();
+    let scenario = home.path().join("database.toml");
+    let text = "title = \"Checkout is slow\"\nseverity = \"P2\"\nservice = \"checkout\"\n\
+                [release]\nversion = \"2.4.1\"\nbefore = \"2.4.0\"\n\
+                [[step]]\nsignal = \"p99 is 4 s\"\n[[step]]\nnote = \"Customers call\"\n";
+    std::fs::write(&scenario, text).unwrap();
+    let drill = world.harmony(&["drill", "start", "--scenario", scenario.to_str().unwrap()]);
+    assert!(drill.status.success(), "{drill:?}");
+    let id = String::from_utf8(drill.stdout).unwrap().trim().to_owned();
+    let incident = world.incident(&id).await;
+    assert_eq!((&incident["drill"], &incident["serviceName"]), (&json!(true), &json!("drill-checkout")));
+    assert_eq!(incident["signals"].as_array().unwrap().len(), 1, "{incident}");
+    let changes = world.get(&format!("incidents/{id}/changes")).await;
+    let suspected = changes["suspected"][0].clone();
+    assert_eq!(suspected["version"], "2.4.1", "{changes}");
+    let rollback = world.harmony(&[
+        "deploy",
+        "rollback",
+        "--release",
+        suspected["id"].as_str().unwrap(),
+        "--incident",
+        &id,
+        "--reason",
+        "practice",
+    ]);
+    assert!(rollback.status.success(), "{rollback:?}");
+    let insights = world.get("insights").await;
+    assert_eq!(insights["incidents"], 0, "{insights}");
+    assert_eq!(insights["byService"], json!([]), "{insights}");
     world.verified().await;
 }
 

@@ -13,10 +13,10 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::Config,
-    confinement, deployments,
+    confinement, deployments, environment_policies,
     failure::{Failure, Failures},
     flags::FlagService,
-    keys, promotion_policies,
+    keys, promotion_policies, update_templates,
 };
 
 /// A kind of process.
@@ -69,6 +69,26 @@ pub(crate) fn of(config: &Config, processes: &[Process]) -> Vec<Check> {
     });
     look(&doors, "access policies", &|| access(config));
     look(&doors, "promotion policies", &|| promotion(config));
+    look(&doors, "environment policies", &|| {
+        let folder = config.environment_policies_path();
+        let hint = "correct the file; docs/change-windows.md lists the fields";
+        let policies = environment_policies::read(&folder).map_err(|error| Failure::usage(error, hint))?;
+        Ok(named(&folder, policies.in_force().map(|policy| policy.reference.to_string())))
+    });
+    look(&[Worker], "review template", &|| {
+        let template = config.review_template()?;
+        Ok(if template.is_built_in() {
+            "the built-in one".to_owned()
+        } else {
+            "the organisation's own".to_owned()
+        })
+    });
+    look(&[Console], "update templates", &|| {
+        let folder = config.update_templates_path();
+        let hint = "correct the file; docs/templates.md lists the fields";
+        let templates = update_templates::read(&folder).map_err(|error| Failure::usage(error, hint))?;
+        Ok(named(&folder, templates.names()))
+    });
     look(&EVERYTHING, "runbooks", &|| {
         let root = config.runbook_root()?;
         let found = root.list().map_err(|error| Failure::from(anyhow::Error::from(error)))?;
@@ -166,6 +186,13 @@ fn promotion(config: &Config) -> Result<String, Failure> {
     let names = policies.names();
     let named = if names.is_empty() { "none: nothing is promoted".to_owned() } else { names.join(", ") };
     Ok(format!("{}: {named}", folder.display()))
+}
+
+/// A folder, and what is in it by name.
+fn named(folder: &Path, names: impl IntoIterator<Item = String>) -> String {
+    let names: Vec<String> = names.into_iter().collect();
+    let named = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    format!("{}: {named}", folder.display())
 }
 
 /// What is wrong in each runbook, a row for each that has something. Nothing of it keeps a process from starting: what

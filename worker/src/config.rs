@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
+use harmony_activities::ReviewTemplate;
 use harmony_capabilities::{address::REQUEST_TIMEOUT, runbook::RunbookRoot};
 use harmony_console::{
     DeployWebhooks, Webhooks,
@@ -562,6 +563,28 @@ impl Config {
         self.settings
             .get("HARMONY_ENVIRONMENT_POLICIES")
             .map_or_else(|| self.in_data_dir("policies").join("environments"), PathBuf::from)
+    }
+
+    /// The texts that updates begin as.
+    pub(crate) fn update_templates_path(&self) -> PathBuf {
+        self.settings
+            .get("HARMONY_UPDATE_TEMPLATES")
+            .map_or_else(|| self.in_data_dir("templates").join("updates"), PathBuf::from)
+    }
+
+    /// What reviews look like: the organisation's own template where there is one.
+    pub(crate) fn review_template(&self) -> Result<ReviewTemplate, Failure> {
+        let given = self.settings.get("HARMONY_REVIEW_TEMPLATE").map(PathBuf::from);
+        let path = given.clone().unwrap_or_else(|| self.in_data_dir("templates").join("review.md"));
+        let hint = "correct the file, or remove it for the built-in template; docs/templates.md names what it may use";
+        match fs::read_to_string(&path) {
+            Ok(source) => ReviewTemplate::parse(source)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), hint)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && given.is_none() => {
+                Ok(ReviewTemplate::default())
+            }
+            Err(error) => Err(Failure::usage(format!("{} cannot be read: {error}", path.display()), hint)),
+        }
     }
 
     /// The rules in force, read again whenever their files change.

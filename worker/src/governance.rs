@@ -16,6 +16,7 @@ use harmony_incidents::{Access, Directory, Policy, RuleSet, RulesSource};
 use crate::{
     failure::Failure,
     flags::{AUTO_ESCALATE_P1, FlagService},
+    folder::Seen,
     promotion_policies,
 };
 
@@ -46,7 +47,7 @@ struct InForce {
     /// Of the files as they were last looked at, whether they were taken or not.
     seen: [Fingerprint; 3],
     /// The same of the folder of promotion policies.
-    seen_promotion: promotion_policies::Seen,
+    seen_promotion: Seen,
 }
 
 /// What tells one version of a file from another; none where there is no file.

@@ -19,6 +19,7 @@ mod environment_policies;
 mod failure;
 mod fanout;
 mod flags;
+mod folder;
 mod governance;
 mod health;
 mod help;
@@ -38,6 +39,7 @@ mod telemetry;
 mod temporal;
 mod temporal_cli;
 mod terminal;
+mod update_templates;
 mod vendor_settings;
 
 use std::{io::Read, process::ExitCode, thread, time::Duration};

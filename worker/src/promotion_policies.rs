@@ -3,55 +3,34 @@
 //! Read as a whole: one file that does not parse keeps the others from being taken, so that nobody promotes by half of
 //! what was meant. A folder that is not there holds no policy.
 
-use std::{fs, io, path::Path, path::PathBuf};
+use std::path::Path;
 
 use harmony_incidents::promotion::{Policies, PromotionPolicy};
 
-use crate::governance::{Fingerprint, fingerprint};
+use crate::folder::{self, Seen};
 
-/// What tells one version of the folder from another.
-pub(crate) type Seen = Vec<(PathBuf, Fingerprint)>;
+const EXTENSIONS: [&str; 2] = ["json", "toml"];
 
 /// The policy files of the folder as they are now, by name.
 pub(crate) fn look(folder: &Path) -> Seen {
-    let files = policy_files(folder).unwrap_or_default();
-    files.into_iter().map(|path| (path.clone(), fingerprint(&path))).collect()
+    folder::look(folder, &EXTENSIONS)
 }
 
 /// Reads every policy. The error names the file and the field.
 pub(crate) fn read(folder: &Path) -> Result<Policies, String> {
-    let unreadable = |path: &Path, error: io::Error| format!("{} cannot be read: {error}", path.display());
-    let files = policy_files(folder).map_err(|error| unreadable(folder, error))?;
-    let mut policies = Vec::with_capacity(files.len());
-    for path in files {
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+    let policies = folder::read(folder, &EXTENSIONS, |path, text| {
         let is_json = path.extension().is_some_and(|extension| extension == "json");
         let policy =
-            if is_json { PromotionPolicy::from_json(&text) } else { PromotionPolicy::from_toml(&text) };
-        policies.push(policy.map_err(|error| format!("{}: {error}", path.display()))?);
-    }
+            if is_json { PromotionPolicy::from_json(text) } else { PromotionPolicy::from_toml(text) };
+        policy.map_err(|error| format!("{}: {error}", path.display()))
+    })?;
     Policies::new(policies).map_err(|error| format!("{}: {error}", folder.display()))
-}
-
-fn policy_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "toml" || extension == "json") {
-            files.push(path);
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -8,8 +8,8 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
     Admission, CandidateEvents, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities,
-    PagingService, Reconciler, ReleaseActivities, ReviewSpace, RunbookActivities, RunbookServices, Services,
-    Traced,
+    PagingService, Reconciler, ReleaseActivities, Reminders, ReviewSpace, RunbookActivities, RunbookServices,
+    Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, Deploy, INCIDENTS_QUEUE, IncidentAct, IncidentUpdates, Initiate, PostMortem, Promote,
@@ -98,6 +98,9 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             CandidateEvents::new(services.log.clone(), sinks.clone()),
         );
         let reconciler = Reconciler::new(services.log.clone(), client.clone(), services.rules.clone());
+        let reminders =
+            Reminders::new(services.log.clone(), services.rules.clone(), services.attestation.clone());
+        tokio::spawn(reminders.run(stop.clone()));
         dispatching =
             Some((tokio::spawn(dispatcher.run(stop.clone())), tokio::spawn(reconciler.run(stop.clone()))));
         let options = WorkerOptions::new(INCIDENTS_QUEUE)
@@ -297,7 +300,7 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         runbooks: config.runbook_root()?,
         adapters: deployments::adapters(config)?,
         environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
-        review_template: None,
+        review_template: config.review_template()?,
     })
 }
 

@@ -37,6 +37,13 @@ const ENVIRONMENT_POLICIES: [(&str, &str); 2] = [
     ("year-end.toml", include_str!("../../policies/environments/year-end.toml")),
 ];
 
+const UPDATE_TEMPLATES: [(&str, &str); 4] = [
+    ("investigating.toml", include_str!("../../templates/updates/investigating.toml")),
+    ("monitoring.toml", include_str!("../../templates/updates/monitoring.toml")),
+    ("public-investigating.toml", include_str!("../../templates/updates/public-investigating.toml")),
+    ("public-resolved.toml", include_str!("../../templates/updates/public-resolved.toml")),
+];
+
 /// The file of the sample services.
 pub(crate) const CATALOG: &str = "catalog.toml";
 
@@ -72,6 +79,13 @@ const POLICY: &str = r#"# What has a gate, who may open it, how long each level 
 # directory all the same, and marked as not attested. The default, for where it counts, is "refuse".
 manual_signals = "accept"
 manual_starts = "accept"
+
+# The time zone of reviews and of updates that begin as a template, such as "Europe/Berlin".
+zone = "UTC"
+
+# Slack channel in which owners are reminded of follow-ups that are overdue, once a week; else the incident's own.
+#
+# follow_ups_channel = "C0123ABCD"
 
 # Nobody approves what they asked for themselves.
 four_eyes = true
@@ -152,6 +166,13 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
         fs::create_dir(&environments).with_context(|| format!("cannot make {}", environments.display()))?;
         for (name, text) in ENVIRONMENT_POLICIES {
             write(&environments.join(name), text, &mut written)?;
+        }
+    }
+    let templates = config.in_data_dir("templates").join("updates");
+    if !templates.exists() {
+        fs::create_dir_all(&templates).with_context(|| format!("cannot make {}", templates.display()))?;
+        for (name, text) in UPDATE_TEMPLATES {
+            write(&templates.join(name), text, &mut written)?;
         }
     }
     let catalog = config.in_data_dir(CATALOG);

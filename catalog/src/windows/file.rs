@@ -1,12 +1,12 @@
 //! One policy file: TOML, versioned, strict. An error names the file, the line and the key.
 
-use std::{collections::BTreeSet, fmt, sync::LazyLock};
+use std::{collections::BTreeSet, fmt};
 
-use harmony_incidents::policy::{LevelRule, levels_problem};
-use jiff::{
-    Timestamp,
-    tz::{TimeZone, TimeZoneDatabase},
+use harmony_incidents::{
+    policy::{LevelRule, levels_problem},
+    zone::zone,
 };
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use toml::Spanned;
 
@@ -15,9 +15,6 @@ use super::{
     cron::{CronRule, STARTS},
     reference::{PolicyKind, PolicyRef},
 };
-
-/// The zones that are built in, so that a policy means the same on every machine.
-static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// Most rules of one kind in a file.
 const RULES: usize = 16;
@@ -140,11 +137,7 @@ struct Zone(TimeZone);
 impl<'de> Deserialize<'de> for Zone {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        ZONES.get(&name).map(Self).map_err(|_| {
-            de::Error::custom(format_args!(
-                "{name:?} is no time zone: use a name such as \"Europe/Berlin\" or \"UTC\""
-            ))
-        })
+        zone(&name).map(Self).map_err(de::Error::custom)
     }
 }
 

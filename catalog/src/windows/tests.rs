@@ -115,7 +115,7 @@ mod files {
             (format!("{head}surprise = 1\n"), "a.toml:5: surprise: unknown field `surprise`"),
             (head.replace("version = 1", "version = 0") + weekly, "a.toml:3: version: a number from 1"),
             (head.replace("\"a\"", "\"a b\"") + weekly, "a.toml:2: name: a policy's name is 1 to 64"),
-            (head.replace("UTC", "Mars/Base") + weekly, "a.toml:4: zone: \"Mars/Base\" is no time zone"),
+            (head.replace("UTC", "Mars/Base") + weekly, "a.toml:4: zone: \"Mars/Base\" is not a time zone"),
             (head.to_owned(), "a.toml: says no time: add [[weekly]]"),
             (head.replace("zone = \"UTC\"\n", "") + weekly, "a.toml: zone: missing: whose clock it is"),
             (format!("{head}mode = \"maybe\"\n{weekly}"), "a.toml:5: mode: unknown variant `maybe`"),

@@ -130,6 +130,8 @@ async fn open_incidents(
         states: ["PENDING", "OPEN", "MITIGATING"].map(str::to_owned).to_vec(),
         services: names.collect(),
         visible_to: call.caller.sees_only(),
+        // A drill is no incident of the service.
+        drill: Some(false),
         limit: INCIDENTS,
         ..Filter::default()
     };

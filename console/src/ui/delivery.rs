@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use harmony_catalog::words::PRACTICE_PREFIX;
 use harmony_eventlog::{
     StreamState,
     catalog::{CatalogFilter, CatalogKind, ReleaseFilter, StoredRelease},
@@ -68,12 +69,14 @@ pub(crate) async fn count(
 ) -> Result<Vec<ServiceFigure>, ApiError> {
     let since = now.checked_sub(SignedDuration::from_hours(24 * DAYS)).unwrap_or(Timestamp::MIN);
     let mut releases: Vec<StoredRelease> = Vec::new();
+    let mut before = None;
     loop {
-        let before = releases.last().and_then(place);
         let filter = ReleaseFilter { since: Some(since), before, limit: READ, ..ReleaseFilter::default() };
         let page = app.doors.log.releases(org, &filter).await?;
         let is_last = page.len() < usize::try_from(READ).unwrap_or_default();
-        releases.extend(page);
+        before = page.last().and_then(place);
+        // Drills are practice.
+        releases.extend(page.into_iter().filter(|one| !one.service.as_str().starts_with(PRACTICE_PREFIX)));
         if is_last {
             break;
         }

@@ -9,6 +9,7 @@ use harmony_incidents::{
 use uuid::Uuid;
 
 use super::visit::Visit;
+use crate::update_templates::{Draft, drafts};
 
 /// The forms that are offered. Each that is not is not on the page.
 pub(crate) struct Offers {
@@ -46,6 +47,10 @@ pub(crate) struct Offers {
     pub(crate) lost: Vec<String>,
     /// Steps that failed and may be tried again.
     pub(crate) failed: Vec<String>,
+    /// Texts that an update may begin as.
+    pub(crate) drafts: Vec<Draft>,
+    /// Why there are none, where there should be some.
+    pub(crate) no_drafts: String,
 }
 
 impl Offers {
@@ -66,11 +71,23 @@ pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
     let (respond, resolve) = (may(Right::Respond), may(Right::Resolve));
     let policy = visit.caller.rules().policy;
     let org = &visit.caller.org;
+    let update = respond && may(Right::SlackWrite) && active;
+    let drafts = if update {
+        drafts(visit.app.doors.update_templates.as_ref(), state, visit.caller.rules())
+    } else {
+        Ok(Vec::new())
+    };
+    let (drafts, no_drafts) = match drafts {
+        Ok(drafts) => (drafts, String::new()),
+        Err(problem) => (Vec::new(), problem),
+    };
     Offers {
         address: format!("/orgs/{org}/incidents/{}/do/", state.incident),
         key: Uuid::now_v7(),
         note: may(Right::Note),
-        update: respond && may(Right::SlackWrite) && active,
+        update,
+        drafts,
+        no_drafts,
         remediate: respond && may(Right::OperationsExecute) && active && !runs("remediate"),
         stop: respond && runs("remediate"),
         verify: resolve

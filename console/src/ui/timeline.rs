@@ -3,10 +3,10 @@
 
 use harmony_eventlog::Entry;
 use harmony_incidents::{
-    Directory, IncidentId,
+    IncidentId,
     log::{IncidentState, RunbookCellFinished, Text, payload::Kind},
     record,
-    story::{self, Mark, Names, Weight},
+    story::{self, Known, Mark, Weight},
     visible,
 };
 use harmony_protos::kind_name;
@@ -122,23 +122,6 @@ const GROUPS: [(&str, &str); 8] = [
     (ALL, "Every record"),
 ];
 
-/// Names from the directory, and what gates ask for from the incident.
-struct Known<'a> {
-    directory: &'a Directory,
-    state: &'a IncidentState,
-}
-
-impl Names for Known<'_> {
-    fn person(&self, id: &str) -> String {
-        words::person(self.directory, id)
-    }
-
-    fn gate(&self, id: &str) -> String {
-        let gate = self.state.gates.iter().find(|gate| gate.gate_id == id);
-        gate.map(|gate| visible::line(&gate.action)).unwrap_or_default()
-    }
-}
-
 /// The group that a kind belongs to; also its colour.
 fn group(kind: &Kind) -> &'static str {
     match kind {
@@ -181,8 +164,7 @@ pub(crate) async fn read(
     shown: &str,
 ) -> Result<Timeline, ApiError> {
     let shown = GROUPS.iter().find(|(name, _)| *name == shown).map_or("", |(name, _)| *name);
-    let directory = visit.caller.rules().directory;
-    let known = Known { directory, state };
+    let known = Known { directory: visit.caller.rules().directory, gates: &state.gates };
     let mut end = if before == 0 { state.seq } else { state.seq.min(before.saturating_sub(1)) };
     let mut rows: Vec<Row> = Vec::new();
     // What was passed on the way back and belongs to something older.
@@ -279,6 +261,7 @@ fn icon(kind: &Kind, mark: Mark) -> &'static str {
         Kind::IncidentRelated(_) => "⇄",
         Kind::IncidentPrivacyChanged(_) => "◐",
         Kind::IncidentEscalated(_) => "↑",
+        Kind::FollowUpReminded(_) => "☐",
         Kind::WriteRefused(_) => "⊘",
         Kind::BlueprintCompleted(_) => "■",
         _ => "·",

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Pages, Trouble, approvals, assets, session::Session, sign_in, words};
+use super::{Pages, Trouble, approvals, assets, session::Session, sign_in};
 use crate::{App, auth::Caller, call::Call, error::ApiError, query::Query};
 
 /// Who looks, in which organisation, at what.
@@ -117,7 +117,7 @@ impl Visit {
 
     /// What somebody is called.
     pub(crate) fn name(&self, id: &str) -> String {
-        words::person(self.caller.rules().directory, id)
+        self.caller.rules().directory.name(id).to_owned()
     }
 
     /// Refuses who has not this right.

@@ -1,12 +1,7 @@
 //! How the pages say moments, spans and severities.
 
-use harmony_incidents::{Directory, RunStatus, StepStatus, log::State};
+use harmony_incidents::{RunStatus, StepStatus, log::State};
 use jiff::Timestamp;
-
-/// What somebody is called; their id where the directory knows no name.
-pub(crate) fn person(directory: &Directory, id: &str) -> String {
-    directory.get(id).map(|one| one.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(id).to_owned()
-}
 
 /// `2026-11-21 13:22:05`, UTC.
 pub(crate) fn moment(at: Timestamp) -> String {

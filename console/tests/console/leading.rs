@@ -40,6 +40,49 @@ async fn times_are_said_and_corrected() {
 }
 
 #[tokio::test]
+async fn update_begins_as_a_template_and_its_record_says_which() {
+    let world = World::new().await;
+    let id = opened(&world).await;
+    let path = format!("incidents/{id}/update-templates");
+    let found = world.get("oncall", &path).await.ok(200);
+    let drafts: Vec<(&str, bool, &str)> = found["templates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let text = |name: &str| one[name].as_str().unwrap();
+            (text("name"), one["public"] == true, text("message"))
+        })
+        .collect();
+    let internal = format!("{id}: Checkout fails. nobody yet leads.");
+    assert_eq!(
+        drafts,
+        [
+            ("public-investigating", true, "A problem with checkout."),
+            ("investigating", false, internal.as_str()),
+        ],
+        "the most specific first"
+    );
+    world.get("viewer", &path).await.problem(403);
+
+    let update = format!("incidents/{id}/update");
+    let body = json!({ "message": internal, "template": "investigating" });
+    world.post("oncall", &update, body).await.ok(200);
+    let events = world.get("viewer", &format!("incidents/{id}/events")).await.ok(200);
+    let last = events["events"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["payload"]["template"], "investigating@3", "{last}");
+    for (body, expected) in [
+        (json!({ "template": "investigating" }), "send the text"),
+        (json!({ "message": "x", "template": "nothing" }), "use public-investigating, investigating"),
+    ] {
+        let detail = world.post("oncall", &update, body).await.problem(422);
+        assert!(detail.contains(expected), "{detail}");
+    }
+    let page = Visitor::new(&world, "oncall").await.page(&format!("/orgs/default/incidents/{id}")).await;
+    assert!(page.contains("data-text=\"A problem with checkout.\" data-public"), "{page}");
+}
+
+#[tokio::test]
 async fn related_incidents_say_so_at_both_and_what_is_back_brings_what_was_known() {
     let world = World::new().await;
     let first = opened(&world).await;

@@ -18,7 +18,8 @@ use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy};
 use harmony_console::{
     AskedRunbook, Capacity, CatalogInput, Cell, CheckedRunbook, Contents, DeployWebhooks, Doors, InputField,
-    OutputDoors, Routers, Runbooks, Site, Temporal, Timeouts, Webhooks, oidc::Oidc, routers, serve,
+    OutputDoors, Routers, Runbooks, Site, Temporal, Timeouts, UpdateTemplate, UpdateTemplateSource,
+    UpdateTemplates, Webhooks, oidc::Oidc, routers, serve,
 };
 use harmony_eventlog::{Append, Appended, CheckpointKey, OutboxItem, Pending, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
@@ -253,6 +254,7 @@ impl World {
             },
             runbooks: Arc::new(Shelf),
             environment_policies: Arc::new(environment_policies()),
+            update_templates: Arc::new(Templates),
             temporal: Arc::new(NoTemporal(temporal.clone())),
             default_space: "OPS".to_owned(),
             site: Site {
@@ -510,4 +512,18 @@ fn directory() -> Directory {
         }
     }
     Directory::parse(&file).unwrap()
+}
+
+/// Two templates: one for every incident, one for the public of the checkout's P2.
+struct Templates;
+
+impl UpdateTemplateSource for Templates {
+    fn current(&self) -> Result<UpdateTemplates, String> {
+        let all = "version = 3\ntitle = \"We look into it\"\nmessage = \"{{ incident }}: {{ title }}. {{ commander }} leads.\"";
+        let public = "version = 1\ntitle = \"For the public\"\npublic = true\nseverities = [\"P2\"]\n\
+                      services = [\"checkout\"]\nmessage = \"A problem with {{ services }}.\"";
+        let parsed = [("investigating", all), ("public-investigating", public)]
+            .map(|(name, source)| UpdateTemplate::parse(name, source).unwrap());
+        Ok(UpdateTemplates::new(parsed.to_vec()))
+    }
 }

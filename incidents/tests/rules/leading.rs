@@ -4,10 +4,11 @@
 use harmony_incidents::{
     Answer, Command, Refusal, WorkflowType,
     clock::{Alarm, Due, Objective, due},
+    hand_over::hand_over,
     judge::payload,
-    leading::{FollowUpState, Relation, is_visible},
+    leading::{FollowUpState, Relation, is_visible, overdue_week},
     log::{
-        ActionItemAdded, DutyTicked, FollowUpChanged, IncidentEscalated, IncidentPrivacyChanged,
+        ActionItem, ActionItemAdded, DutyTicked, FollowUpChanged, IncidentEscalated, IncidentPrivacyChanged,
         IncidentRelated, IncidentTimeSet, IncidentUpdated, ResponderAssigned, Severity, State, Text,
         payload::Kind,
     },
@@ -380,4 +381,54 @@ fn duties_of_the_policy_are_ticked() {
     world.say("operator", &tick(&duty, false)).unwrap();
     assert_eq!(world.head.state.duties_done, Vec::<String>::new());
     assert!(explained(world.say("operator", &tick("Make coffee", true))).contains("no duty"));
+}
+
+#[test]
+fn whoever_takes_over_reads_how_it_stands() {
+    let mut world = World::open(Severity::P1);
+    world.say("oncall", &status(State::Open)).unwrap();
+    let lines = |world: &World| hand_over(&world.head.state, &world.policy, &world.directory, world.now);
+    world.pass(MINUTE * 10);
+    let first = lines(&world);
+    assert!(first[0].starts_with("P1 OPEN (triaging), declared 10m"), "{first:?}");
+    assert!(first[0].ends_with("ago by operator"), "{first:?}");
+    assert_eq!(first[1], "No update yet; the next is due 02:20 UTC");
+    world.say("oncall", &tell("We look into it")).unwrap();
+    world.say("operator", &command()).unwrap();
+    let done = DutyTicked {
+        role: "commander".to_owned(),
+        duty: "Say in the channel that you command".to_owned(),
+        done: true,
+    };
+    world.say("commander", &record(Kind::DutyTicked(done))).unwrap();
+    let item = ActionItemAdded { action: Some(Text::plain("Alert earlier")), ..ActionItemAdded::default() };
+    world.say("oncall", &record(Kind::ActionItemAdded(item))).unwrap();
+    world.policy = Policy::parse("zone = \"Europe/Berlin\"").unwrap();
+    world.pass(MINUTE * 25);
+    let later = lines(&world);
+    assert_eq!(later[1], "Last update 03:10 CET, 1 so far; the next was due 03:30 CET");
+    let left = later.iter().find(|line| line.starts_with("Not ticked yet")).unwrap();
+    assert!(!left.contains("Say in the channel") && left.contains("Agree on severity"), "{left}");
+    assert_eq!(later.last().unwrap(), "Open follow-ups: 1");
+}
+
+#[test]
+fn overdue_follow_ups_are_told_of_from_the_day_after_and_every_week() {
+    let zone = harmony_incidents::zone::zone("America/New_York").unwrap();
+    let item = ActionItem { due: "2026-03-07".to_owned(), ..ActionItem::default() };
+    let week = |item: &ActionItem, at: &str| overdue_week(item, &zone, at.parse().unwrap());
+    for (at, expected) in [
+        ("2026-03-08T04:59:59Z", None),
+        ("2026-03-08T05:00:00Z", Some(1)),
+        ("2026-03-15T04:59:59Z", Some(1)),
+        ("2026-03-15T05:00:00Z", Some(2)),
+        ("2027-03-08T05:00:00Z", Some(53)),
+    ] {
+        assert_eq!(week(&item, at), expected, "{at}");
+    }
+    let later = "2026-04-01T00:00:00Z";
+    for (state, due) in [("done", "2026-03-07"), ("dropped", "2026-03-07"), ("", ""), ("", "soon")] {
+        let item = ActionItem { state: state.to_owned(), due: due.to_owned(), ..ActionItem::default() };
+        assert_eq!(week(&item, later), None, "{state} {due}");
+    }
 }

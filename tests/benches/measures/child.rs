@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harmony_activities::{ConnectorActivities, DefaultFlags, EffectTiming, LogActivities, Services};
+use harmony_activities::{
+    ConnectorActivities, DefaultFlags, EffectTiming, LogActivities, ReviewTemplate, Services,
+};
 use harmony_blueprints::{CloseOut, Initiate, Remediate};
 use harmony_capabilities::{deployments::Adapters, runbook::RunbookRoot};
 use harmony_eventlog::{Append, SharedLog, SqliteLog, Target};
@@ -205,7 +207,7 @@ async fn services(job: &Job) -> Services {
         runbooks: RunbookRoot::new(std::env::temp_dir()).unwrap(),
         adapters: Adapters::default(),
         environment_policies: Arc::new(harmony_catalog::windows::EnvironmentPolicies::default()),
-        review_template: None,
+        review_template: ReviewTemplate::default(),
     }
 }
 

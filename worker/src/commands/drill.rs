@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use harmony_catalog::words::PRACTICE_PREFIX;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -29,6 +30,9 @@ A scenario is a TOML file:
   title = \"Checkout is down\"
   severity = \"P1\"
   service = \"checkout\"
+  [release]                # of a service of its own, drill-checkout: suspected, and can be rolled back
+  version = \"2.4.1\"
+  before = \"2.4.0\"
   [[step]]
   after = \"30s\"
   signal = \"Error rate 12 %\"
@@ -36,6 +40,8 @@ A scenario is a TOML file:
   [[step]]
   after = \"1m\"
   note = \"A customer calls: orders are charged twice\"";
+
+const PRACTICE_ENVIRONMENT: &str = "drill";
 
 /// `harmony drill …`
 #[derive(Debug, Subcommand)]
@@ -83,8 +89,42 @@ struct Scenario {
     title: String,
     severity: Option<String>,
     service: Option<String>,
+    release: Option<Release>,
     #[serde(default)]
     step: Vec<Step>,
+}
+
+/// A release that went out right before: what there is to find, and to roll back.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    version: String,
+    /// What ran before it.
+    before: String,
+}
+
+impl Release {
+    /// Puts both releases into the catalog, in an environment and a service that are there for practice alone; gives the
+    /// service.
+    async fn tell(&self, config: &Config, service: &str) -> anyhow::Result<String> {
+        let practice = format!("{PRACTICE_PREFIX}{service}");
+        let environment = json!({ "id": PRACTICE_ENVIRONMENT, "name": PRACTICE_ENVIRONMENT });
+        let described = json!({
+            "id": practice, "name": practice, "adapters": { "deployments": ["external"] },
+            "environments": [environment],
+        });
+        // Each is a request of its own.
+        Api::open(config, None)?.post(&["environments"], &environment).await?;
+        Api::open(config, None)?.post(&["services"], &described).await?;
+        for version in [&self.before, &self.version] {
+            let release = json!({
+                "serviceId": practice, "envId": PRACTICE_ENVIRONMENT, "version": version,
+                "sha": uuid::Uuid::now_v7().simple().to_string(), "status": "Active",
+            });
+            Api::open(config, None)?.post(&["releases"], &release).await?;
+        }
+        Ok(practice)
+    }
 }
 
 /// Something that is seen or said, so long after what came before.
@@ -136,12 +176,17 @@ async fn start(config: &Config, args: &StartArgs, json: bool) -> anyhow::Result<
             })?
         }
     };
+    let mut service = args.service.clone().or_else(|| scenario.service.clone());
+    if let Some(release) = &scenario.release {
+        let of = service.as_deref().unwrap_or("service");
+        service = Some(release.tell(config, of).await?);
+    }
     let title = args.title.clone().unwrap_or_else(|| scenario.title.clone());
     let severity = args.severity.clone().or_else(|| scenario.severity.clone());
     let body = given(json!({
         "title": title,
         "severity": severity.unwrap_or_else(|| "P2".to_owned()),
-        "serviceName": args.service.clone().or_else(|| scenario.service.clone()),
+        "serviceName": service,
         "detectedBy": "drill",
         "drill": true,
     }));
@@ -184,6 +229,10 @@ fn read(text: &str) -> Result<Scenario, String> {
     if scenario.title.trim().is_empty() {
         return Err("it has no title".to_owned());
     }
+    let versions = scenario.release.iter().flat_map(|release| [&release.version, &release.before]);
+    if versions.into_iter().any(|version| version.trim().is_empty()) {
+        return Err("release: version and before name what runs now and what ran before".to_owned());
+    }
     Ok(scenario)
 }
 
@@ -214,6 +263,8 @@ mod tests {
             ("title = \"x\"\n[[step]]\nafter = \"1m\"", "step 1: a step has either"),
             ("title = \"x\"\n[[step]]\nnote = \"a\"\nsignal = \"b\"", "step 1: a step has either"),
             ("title = \"x\"\n[[step]]\nafter = \"-1m\"\nnote = \"a\"", "step 1: after"),
+            ("title = \"x\"\n[release]\nversion = \"2\"", "missing field `before`"),
+            ("title = \"x\"\n[release]\nversion = \"2\"\nbefore = \" \"", "release: version and before"),
             ("severity = \"P1\"", "no title"),
             ("title = \"x\"\nsurprise = 1", "unknown field `surprise`"),
         ] {

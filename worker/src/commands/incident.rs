@@ -19,7 +19,7 @@ use crate::{
         },
         incident_changes, incident_view,
         records::{self, Story},
-        show,
+        show, update_templates,
     },
     config::Config,
     failure::{Exit, Failure},
@@ -44,8 +44,14 @@ struct Request<'a> {
 /// Carries out one command.
 pub(crate) async fn run(config: &Config, command: &IncidentCommand, json: bool) -> anyhow::Result<ExitCode> {
     match (request(command), command) {
-        (Some(request), _) => {
+        (_, IncidentCommand::Update(args)) if args.templates => {
+            update_templates::list(config, &args.id, json).await?;
+        }
+        (Some(mut request), _) => {
             let api = Api::for_command(config, request.key)?;
+            if let IncidentCommand::Update(args) = command {
+                update_templates::fill(&api, args, &mut request.body).await?;
+            }
             // What changed can only be told by who knows what was there before.
             let before = if json { Value::Null } else { api.get(&["incidents", request.id], &[]).await? };
             let posted = api.post(&["incidents", request.id, request.verb], &request.body).await;
@@ -81,6 +87,7 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
                 "next": args.next,
                 "title": args.title,
                 "summary": args.summary,
+                "template": args.template,
             });
             start(&args.id, "update", &args.key, given(body), args.wait.wait)
         }

@@ -273,13 +273,19 @@ pub(crate) struct UpdateArgs {
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// What is said
-    #[arg(long, required_unless_present_any = ["title", "summary"])]
+    #[arg(long, required_unless_present_any = ["title", "summary", "template", "templates"])]
     pub(super) message: Option<String>,
+    /// Send the text of this template, or note that the message began as it
+    #[arg(long, value_name = "NAME")]
+    pub(super) template: Option<String>,
+    /// List the templates for this incident, with their texts, and send nothing
+    #[arg(long, conflicts_with_all = ["message", "template", "public", "next", "title", "summary", "wait"])]
+    pub(super) templates: bool,
     /// The status page shows it too
-    #[arg(long, requires = "message")]
+    #[arg(long)]
     pub(super) public: bool,
     /// How long until the next update is due, such as 45m [default: as the policy has it]
-    #[arg(long, value_name = "T", requires = "message")]
+    #[arg(long, value_name = "T")]
     pub(super) next: Option<String>,
     /// A better title
     #[arg(long)]

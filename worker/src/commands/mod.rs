@@ -32,6 +32,7 @@ pub(crate) mod service;
 pub(crate) mod show;
 pub(crate) mod sign_in_link;
 pub(crate) mod temporal_setup;
+mod update_templates;
 pub(crate) mod user;
 
 use tokio::signal::unix::{SignalKind, signal};

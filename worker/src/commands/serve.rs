@@ -22,6 +22,7 @@ use crate::{
     health, keys, output,
     runbook_catalog::RunbookCatalog,
     temporal::Probe,
+    update_templates::TemplateFolder,
 };
 
 /// Space of the reviews where none is configured; only the sandbox takes it.
@@ -106,6 +107,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         outputs: OutputDoors { folder: config.outputs_path(), tickets: ticket_keys(config) },
         runbooks: Arc::new(RunbookCatalog(config.runbook_root()?)),
         environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
+        update_templates: Arc::new(TemplateFolder::new(config.update_templates_path())),
         temporal: Probe::start(config).await,
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
         site: Site {

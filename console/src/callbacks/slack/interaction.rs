@@ -89,6 +89,16 @@ struct SignOffButton {
     digest: String,
 }
 
+/// Value of a button that says that a duty is done.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DutyButton {
+    org: OrgId,
+    incident_id: IncidentId,
+    role: String,
+    duty: String,
+}
+
 /// Value of a Roll-back button.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -195,6 +205,11 @@ fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {
             let RollBackButton { org, incident_id, release_id } =
                 serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
             return Ok(Some((org, Wish::RollBack { incident: incident_id, release: release_id })));
+        }
+        duty if duty.starts_with("duty-") => {
+            let DutyButton { org, incident_id, role, duty } =
+                serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
+            return Ok(Some((org, Wish::Duty { incident: incident_id, role, duty })));
         }
         _ => return Ok(None),
     };

@@ -19,7 +19,11 @@ pub(crate) fn interaction(body: &[u8]) -> Vec<IncidentId> {
     for click in interaction::clicks(&interaction).unwrap_or_default() {
         match click.wish {
             Wish::Decide { gate_id, .. } => found.extend(of_gate(&click.org, &gate_id)),
-            Wish::SignOff { incident, .. } | Wish::RollBack { incident, .. } => found.push(incident),
+            Wish::SignOff { incident, .. }
+            | Wish::RollBack { incident, .. }
+            | Wish::Duty { incident, .. } => {
+                found.push(incident);
+            }
         }
     }
     if let Some(view) = &interaction.view {

@@ -26,6 +26,7 @@ use crate::{
     catalog::{changes, releases},
     decisions::{self, Place, Proposal},
     error::ApiError,
+    leading,
 };
 
 /// A click on one of our buttons.
@@ -51,6 +52,12 @@ pub(super) enum Wish {
     SignOff {
         incident: IncidentId,
         digest: String,
+    },
+    /// Says that a duty of a role is done.
+    Duty {
+        incident: IncidentId,
+        role: String,
+        duty: String,
     },
     /// Proposes what was active before a release, for the incident that it is suspected of.
     RollBack {
@@ -102,6 +109,9 @@ pub(super) async fn work(app: &App, click: &Click, mut safe: Safe) -> Option<Str
         }
         Wish::SignOff { incident, digest } => {
             sign_off(app, &rules, click, principal, incident, digest).await.map(Some)
+        }
+        Wish::Duty { incident, role, duty } => {
+            tick(app, &rules, click, principal, incident, role, duty).await.map(Some)
         }
         Wish::RollBack { incident, release } => {
             roll_back(app, &rules, click, principal, incident, release).await.map(Some)
@@ -157,6 +167,32 @@ fn asks_for_a_reason(rules: &RuleSet, proposal: &Proposal<'_>, place: &Place) ->
     proposal.decision == Decision::Rejected && proposal.reason.is_none() && may.is_ok()
 }
 
+fn caller(rules: &Arc<RuleSet>, click: &Click, principal: &Principal) -> Result<Caller, ApiError> {
+    Caller::of(principal.clone(), click.org.clone(), rules.clone())
+        .ok_or_else(|| ApiError::Forbidden(format!("you have no role in {}", click.org)))
+}
+
+/// Ticks a duty by the API's own handler, with the person's own rights.
+async fn tick(
+    app: &App,
+    rules: &Arc<RuleSet>,
+    click: &Click,
+    principal: &Principal,
+    incident: &IncidentId,
+    role: &str,
+    duty: &str,
+) -> Result<String, ApiError> {
+    let caller = caller(rules, click, principal)?;
+    let body = json!({ "role": role, "duty": duty });
+    let path = [("id", incident.as_str())];
+    let call = Call::by_door(app.clone(), caller, format!("slack/{}", click.id), &path, &body);
+    let answer = answered(Ok(leading::duty(call).await?)).await?;
+    Ok(match answer["answer"].as_str() {
+        Some("unchanged") => format!("“{duty}” was ticked already."),
+        _ => format!("“{duty}” is ticked."),
+    })
+}
+
 /// Proposes a rollback by the API's own handler, with the person's own rights; its gate decides.
 async fn roll_back(
     app: &App,
@@ -166,8 +202,7 @@ async fn roll_back(
     incident: &IncidentId,
     release: &ReleaseId,
 ) -> Result<String, ApiError> {
-    let caller = Caller::of(principal.clone(), click.org.clone(), rules.clone())
-        .ok_or_else(|| ApiError::Forbidden(format!("you have no role in {}", click.org)))?;
+    let caller = caller(rules, click, principal)?;
     let call = |path: &[(&str, &str)], body: Value| {
         Call::by_door(app.clone(), caller.clone(), format!("slack/{}", click.id), path, &body)
     };

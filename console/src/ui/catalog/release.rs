@@ -13,7 +13,7 @@ use harmony_incidents::{
     GateStatus, HasStatus, ReleaseId, Right, StreamId,
     log::{GateState, LogLevel, ReleaseStatus, RunPoliciesJudged, ServiceState, payload::Kind},
     record,
-    story::{self, Names},
+    story::{self, Known},
     visible, words as vocabulary,
 };
 use jiff::Timestamp;
@@ -143,20 +143,6 @@ struct Offers {
     rollback: bool,
 }
 
-/// Names of people; the gates of a release's runs say themselves what they ask for.
-struct Known<'a>(&'a Visit, &'a [GateState]);
-
-impl Names for Known<'_> {
-    fn person(&self, id: &str) -> String {
-        self.0.name(id)
-    }
-
-    fn gate(&self, id: &str) -> String {
-        let gate = self.1.iter().find(|gate| gate.gate_id == id);
-        gate.map(|gate| visible::line(&gate.action)).unwrap_or_default()
-    }
-}
-
 /// `GET …/releases/{id}`
 pub(crate) async fn page(visit: Visit) -> Page {
     visit.require(Right::Read, None)?;
@@ -277,7 +263,7 @@ async fn rows(
     let mut after = created_seq.min(started).saturating_sub(1);
     // Nothing of it comes after it was settled and its last run ended.
     let (mut is_settled, mut running) = (false, runs.len());
-    let known = Known(visit, gates);
+    let known = Known { directory: visit.caller.rules().directory, gates };
     let mut rows = Vec::new();
     let mut looked_through = 0;
     loop {
