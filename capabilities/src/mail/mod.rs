@@ -61,7 +61,7 @@ pub enum MailError {
     /// A host that no relay has.
     #[error(transparent)]
     Host(#[from] AddressError),
-    /// A user without a password, or the other way round.
+    /// A password without a user; and for whoever sends, a user without a password.
     #[error("a user and a password go together: one of them is missing")]
     Credentials,
     /// The sender is no address.
@@ -79,7 +79,8 @@ pub enum MailError {
 #[derive(Clone)]
 pub struct MailSettings {
     relay: Relay,
-    user: Option<(String, SecretString)>,
+    /// The password may be known to the process that sends alone.
+    user: Option<(String, Option<SecretString>)>,
     from: Mailbox,
 }
 
@@ -143,8 +144,8 @@ impl MailSettings {
         let in_url = parsed.password().map(decoded).transpose()?.map(SecretString::from);
         let user = match (decoded(parsed.username())?, password.or(in_url)) {
             (user, None) if user.is_empty() => None,
-            (user, Some(password)) if !user.is_empty() => Some((user, password)),
-            _ => return Err(MailError::Credentials),
+            (user, Some(_)) if user.is_empty() => return Err(MailError::Credentials),
+            (user, password) => Some((user, password)),
         };
         let from: Mailbox = from.trim().parse().map_err(MailError::Sender)?;
         Ok(Self { relay, user, from })
@@ -225,6 +226,7 @@ impl Mail {
             .hello_name(ClientId::Domain(settings.from.email.domain().to_owned()))
             .timeout(Some(COMMAND_LIMIT));
         if let Some((user, password)) = &settings.user {
+            let password = password.as_ref().ok_or(MailError::Credentials)?;
             let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
             builder = builder.credentials(credentials);
         }
