@@ -267,7 +267,7 @@ pub(crate) enum Queue {
 /// Options of `sandbox`.
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
-    /// Port of Slack; PagerDuty, Statuspage and Confluence have the next three [default: free ones]
+    /// Port of Slack (N); PagerDuty N+1, Statuspage N+2, Confluence N+3, Mail N+6 and its SMTP N+7 [default: free ones]
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port: u16,
     /// Where clicks are delivered: Harmony's origin

@@ -143,7 +143,7 @@ async fn list(config: &Config, args: &ListArgs, json: bool) -> anyhow::Result<()
 fn table(found: &[Value], people: &People) {
     let row = |one: &Value| -> Vec<Span> {
         let told = match (&one["person"], &one["email"]) {
-            (Value::String(person), _) => people.name(person),
+            (Value::String(person), _) => people.name(person).to_owned(),
             (_, Value::String(email)) => email.clone(),
             _ => format!("Slack {}", words(&one["channel"])),
         };
