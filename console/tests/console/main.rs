@@ -34,6 +34,7 @@ mod slack_commands;
 mod slack_forms;
 mod starts;
 mod stream;
+mod subscriptions;
 mod watchers;
 mod webhooks;
 mod workspace;
