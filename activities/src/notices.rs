@@ -175,7 +175,8 @@ impl Notices {
 
     async fn send(&self, pending: &Pending, subscription: &Subscription, known: &Known) -> Sent {
         let rules = self.rules.current();
-        let key = Uuid::new_v5(&NAMESPACE, format!("notice/{}/{}", pending.org, pending.item.name).as_bytes());
+        let key =
+            Uuid::new_v5(&NAMESPACE, format!("notice/{}/{}", pending.org, pending.item.name).as_bytes());
         let told = notice(&known.state, known.change, &known.kind, &known.actor, &People(&rules));
         let link = self.incident_page(&pending.org, &known.state.incident);
         let unsubscribe = self.unsubscribe_page(&pending.org, subscription);
@@ -229,7 +230,8 @@ impl Notices {
     fn unsubscribe_page(&self, org: &OrgId, subscription: &Subscription) -> Option<Url> {
         let (id, at_us) = (subscription.id.as_str(), subscription.at.as_microsecond());
         let mut url = page(self.console.as_ref()?, &["unsubscribe", org.as_str(), id])?;
-        let mac = self.keys.attest_unsubscribe(&UnsubscribeClaim { org: org.as_str(), subscription: id, at_us });
+        let mac =
+            self.keys.attest_unsubscribe(&UnsubscribeClaim { org: org.as_str(), subscription: id, at_us });
         url.query_pairs_mut().append_pair("at", &at_us.to_string()).append_pair("mac", &mac);
         Some(url)
     }

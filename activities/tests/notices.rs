@@ -18,8 +18,8 @@ use harmony_incidents::{
     judge,
     judge::payload,
     log::{
-        Authority, Cause, IncidentCreated, IncidentNoteAdded, IncidentPrivacyChanged, IncidentUpdated, ResolutionType, Severity, State,
-        Text, payload::Kind,
+        Authority, Cause, IncidentCreated, IncidentNoteAdded, IncidentPrivacyChanged, IncidentUpdated,
+        ResolutionType, Severity, State, Text, payload::Kind,
     },
     record::SaltKey,
     stakeholders::Subscription,
@@ -57,7 +57,9 @@ async fn open(path: &Path) -> SharedLog {
 
 fn directory() -> Directory {
     let person = |id: &str, role: &str, email: &str| {
-        format!("[[principal]]\nid = \"{id}\"\nname = \"Mx {id}\"\n{email}[principal.roles]\ndefault = [\"{role}\"]\n")
+        format!(
+            "[[principal]]\nid = \"{id}\"\nname = \"Mx {id}\"\n{email}[principal.roles]\ndefault = [\"{role}\"]\n"
+        )
     };
     let all = [
         person("viewer", "incident-viewer", "email = \"viewer@example.com\"\n"),
@@ -72,11 +74,13 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = open(&dir.path().join("harmony.db")).await;
-        let sandbox = Sandbox::start(SandboxOptions::on_free_ports("signing".to_owned().into())).await.unwrap();
+        let sandbox =
+            Sandbox::start(SandboxOptions::on_free_ports("signing".to_owned().into())).await.unwrap();
         let rules = Arc::new(RuleSet { directory: directory(), ..RuleSet::default() });
         let keys = AttestationKeys::parse(&"11".repeat(32)).unwrap();
         let slack = Slack::new(&sandbox.base_urls().slack, "xoxb-sandbox".into()).unwrap();
-        let settings = MailSettings::parse(&sandbox.base_urls().mail, None, "Harmony <harmony@example.com>").unwrap();
+        let settings =
+            MailSettings::parse(&sandbox.base_urls().mail, None, "Harmony <harmony@example.com>").unwrap();
         let notices = Notices {
             log: log.clone(),
             rules: Arc::new(Fixed(rules.clone())),
@@ -90,7 +94,8 @@ impl World {
     }
 
     async fn subscribe(&self, subject: &str, to: &str) -> Subscription {
-        let one = Subscription::new(subject.parse().unwrap(), to.parse().unwrap(), "oncall", Timestamp::now());
+        let one =
+            Subscription::new(subject.parse().unwrap(), to.parse().unwrap(), "oncall", Timestamp::now());
         self.log.subscribe(&OrgId::default(), &one).await.unwrap();
         one
     }
@@ -128,8 +133,12 @@ impl World {
             ..IncidentCreated::default()
         };
         change(&mut incident);
-        self.say(Target::New { year: 2026 }, &format!("declare-{}", Timestamp::now()), Command::Declare { incident })
-            .await
+        self.say(
+            Target::New { year: 2026 },
+            &format!("declare-{}", Timestamp::now()),
+            Command::Declare { incident },
+        )
+        .await
     }
 
     /// Update, note and resolution, in this order.
@@ -148,7 +157,9 @@ impl World {
     async fn carry(&self, pending: &Pending) {
         match self.notices.carry(pending).await.unwrap() {
             NoticeOutcome::Done => self.log.done(&pending.id).await.unwrap(),
-            NoticeOutcome::Later { why, .. } => self.log.later(&pending.id, Duration::ZERO, &why).await.unwrap(),
+            NoticeOutcome::Later { why, .. } => {
+                self.log.later(&pending.id, Duration::ZERO, &why).await.unwrap()
+            }
         }
     }
 
@@ -230,7 +241,11 @@ async fn each_change_that_matters_is_one_message_to_each() {
     assert_eq!(mail.len(), 3, "{mail:?}");
     let said = world.said_in(&channel).await;
     assert_eq!(said.len(), 3, "{said:?}");
-    assert!(said[1].contains("we roll back") && said[1].contains("|Unsubscribe this channel>"), "{}", said[1]);
+    assert!(
+        said[1].contains("we roll back") && said[1].contains("|Unsubscribe this channel>"),
+        "{}",
+        said[1]
+    );
     let raw = mail[2]["raw"].as_str().unwrap();
     assert!(raw.contains("Resolved by Mx oncall: Rolled back"), "{raw}");
     assert!(raw.contains(&format!("https://harmony.example/orgs/default/incidents/{id}")), "{raw}");
@@ -279,12 +294,15 @@ async fn private_incident_reaches_only_whom_it_names() {
     let other = world.declared(|_| {}).await;
     let claimed = world.log.claim(16, LEASE).await.unwrap();
     world.carry(&claimed[0]).await;
-    let hide = IncidentPrivacyChanged {
-        private: true,
-        principals: vec!["oncall".to_owned()],
-        ..Default::default()
-    };
-    world.say(Target::Named(other.into()), "hide", Command::Record { payload: payload(Kind::IncidentPrivacyChanged(hide)) }).await;
+    let hide =
+        IncidentPrivacyChanged { private: true, principals: vec!["oncall".to_owned()], ..Default::default() };
+    world
+        .say(
+            Target::Named(other.into()),
+            "hide",
+            Command::Record { payload: payload(Kind::IncidentPrivacyChanged(hide)) },
+        )
+        .await;
     world.worked().await;
     let told: Vec<Value> = world.mail().await.iter().map(|one| one["to"][0].clone()).collect();
     assert_eq!(told, ["oncall@example.com", "oncall@example.com"], "{id}");
@@ -323,11 +341,8 @@ async fn link_in_a_message_is_one_that_the_console_takes() {
     let link = Url::parse(header.trim_matches(['<', '>'])).unwrap();
     assert_eq!(link.path(), format!("/unsubscribe/default/{}", one.id));
     let of = |name: &str| link.query_pairs().find(|(known, _)| known == name).unwrap().1.into_owned();
-    let claim = UnsubscribeClaim {
-        org: "default",
-        subscription: one.id.as_str(),
-        at_us: of("at").parse().unwrap(),
-    };
+    let claim =
+        UnsubscribeClaim { org: "default", subscription: one.id.as_str(), at_us: of("at").parse().unwrap() };
     assert!(world.keys.unsubscribe_holds(&claim, &of("mac")));
 }
 

@@ -906,7 +906,10 @@ fn written() -> [(&'static str, Value); 31] {
         ("FollowUpList", list("followUps", "FollowUp")),
         ("SimilarList", list("similar", "SimilarIncident")),
         ("SubscriptionList", list("subscriptions", "SubscriptionView")),
-        ("Unsubscribed", object(&["id", "answer"], json!({ "id": text(), "answer": { "enum": ["removed"] } }))),
+        (
+            "Unsubscribed",
+            object(&["id", "answer"], json!({ "id": text(), "answer": { "enum": ["removed"] } })),
+        ),
         ("ServiceList", list("services", "ServiceBody")),
         (
             "ServiceBody",

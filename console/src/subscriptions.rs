@@ -185,11 +185,17 @@ pub(crate) async fn add(call: Call) -> Result<Response, ApiError> {
     let to = match (&body.person, &body.email, &body.channel) {
         (None, None, None) => me.clone(),
         (Some(person), None, None) => Recipient::Person(required("person", person)?),
-        (None, Some(email), None) => email.trim().parse().map(Recipient::Email).map_err(|error| invalid(&error))?,
+        (None, Some(email), None) => {
+            email.trim().parse().map(Recipient::Email).map_err(|error| invalid(&error))?
+        }
         (None, None, Some(channel)) => {
             channel.trim().parse().map(Recipient::Channel).map_err(|error| invalid(&error))?
         }
-        _ => return Err(ApiError::Invalid("a subscription tells one of person, email and channel".to_owned())),
+        _ => {
+            return Err(ApiError::Invalid(
+                "a subscription tells one of person, email and channel".to_owned(),
+            ));
+        }
     };
     let incident = match &subject {
         Topic::Incident(incident) => Some(call.named(incident, Right::Read).await?),

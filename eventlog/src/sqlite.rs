@@ -106,9 +106,13 @@ impl SqliteLog {
         match found.cmp(&schema::known()) {
             Ordering::Less => Err(LogError::OlderSchema { found, known: schema::known() }),
             Ordering::Greater => Err(LogError::NewerSchema { found, known: schema::known() }),
-            Ordering::Equal => {
-                Ok(Self { writer: None, auditors: pool.clone(), readers: pool, salt, onward: Onward::default() })
-            }
+            Ordering::Equal => Ok(Self {
+                writer: None,
+                auditors: pool.clone(),
+                readers: pool,
+                salt,
+                onward: Onward::default(),
+            }),
         }
     }
 

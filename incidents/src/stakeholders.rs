@@ -391,13 +391,7 @@ pub struct Notice {
 }
 
 /// Tells a change: what changed by this record of this actor, and how the incident is now.
-pub fn notice(
-    state: &IncidentState,
-    change: Change,
-    kind: &Kind,
-    actor: &str,
-    names: &dyn Names,
-) -> Notice {
+pub fn notice(state: &IncidentState, change: Change, kind: &Kind, actor: &str, names: &dyn Names) -> Notice {
     let title = visible::line(shown(state.title.as_ref()));
     let mut title: String = title.chars().take(TITLE_CHARS).collect();
     if title.is_empty() {
@@ -410,10 +404,8 @@ pub fn notice(
     lines.push(format!("Status: {}", words::status(state.state(), state.phase())));
     if !machine::is_over(state.state()) {
         let commander = state.responders.iter().find(|one| one.role == "commander");
-        let commander = commander.map_or_else(
-            || "nobody yet".to_owned(),
-            |one| visible::line(&names.person(&one.principal)),
-        );
+        let commander = commander
+            .map_or_else(|| "nobody yet".to_owned(), |one| visible::line(&names.person(&one.principal)));
         lines.push(format!("Commander: {commander}"));
         if let Some(due) = leading::next_update_us(state) {
             lines.push(format!("Next update due: {}", sentence::moment(due)));
@@ -522,7 +514,9 @@ mod tests {
         }
         assert_eq!("severity:sev2".parse::<Topic>().unwrap().to_string(), "severity:P2");
         let long = format!("service:{}", "x".repeat(129));
-        for bad in ["", "everything", "incident:42", "service: ", "service:a\nb", "severity:P9", "team:x", &long] {
+        for bad in
+            ["", "everything", "incident:42", "service: ", "service:a\nb", "severity:P9", "team:x", &long]
+        {
             assert!(bad.parse::<Topic>().is_err(), "{bad:?}");
         }
     }
@@ -568,7 +562,9 @@ mod tests {
         for good in ["C0123ABCD", "G0123ABCD"] {
             assert_eq!(to(&format!("slack:{good}")).to_string(), format!("slack:{good}"));
         }
-        for bad in ["slack:", "slack:#ops", "slack:c0123", "slack:U0123ABCD", "slack:C<!channel>", "person:", "x"] {
+        for bad in
+            ["slack:", "slack:#ops", "slack:c0123", "slack:U0123ABCD", "slack:C<!channel>", "person:", "x"]
+        {
             assert!(bad.parse::<Recipient>().is_err(), "{bad}");
         }
     }
@@ -686,7 +682,10 @@ mod tests {
         });
         let kind = Kind::IncidentStatusChanged(IncidentStatusChanged::default());
         let told = notice(&over, Change::Resolved, &kind, "operator", &Plain);
-        assert_eq!(told.lines, ["Resolved by Mx oncall: Rolled back", "", "Severity: P1", "Status: RESOLVED"]);
+        assert_eq!(
+            told.lines,
+            ["Resolved by Mx oncall: Rolled back", "", "Severity: P1", "Status: RESOLVED"]
+        );
     }
 
     #[test]
@@ -695,6 +694,10 @@ mod tests {
         forged.title = Some(Text::plain(format!("Down\r\nBcc: all@example.com {}", "x".repeat(500))));
         let kind = Kind::IncidentUpdated(IncidentUpdated::default());
         let told = notice(&forged, Change::Update, &kind, "operator", &Plain);
-        assert!(!told.subject.contains(['\r', '\n']) && told.subject.chars().count() < 200, "{}", told.subject);
+        assert!(
+            !told.subject.contains(['\r', '\n']) && told.subject.chars().count() < 200,
+            "{}",
+            told.subject
+        );
     }
 }

@@ -18,7 +18,9 @@ use harmony_console::{
     DeployWebhooks, Webhooks,
     oidc::{BrowserSettings, OidcSettings},
 };
-use harmony_eventlog::{Access, Address, CheckpointKey, LogError, Onward, SharedLog, postgres::DEFAULT_POOL_SIZE};
+use harmony_eventlog::{
+    Access, Address, CheckpointKey, LogError, Onward, SharedLog, postgres::DEFAULT_POOL_SIZE,
+};
 use harmony_incidents::{
     OrgId,
     attestation::AttestationKeys,
@@ -284,8 +286,7 @@ impl Config {
         }
         let access = Access::Create(self.salt_key()?);
         let onward = Onward { sinks: self.fan_out.names(), notices: true };
-        let log =
-            harmony_eventlog::open::open_for(&address, access, self.database_pool()?, onward).await;
+        let log = harmony_eventlog::open::open_for(&address, access, self.database_pool()?, onward).await;
         Ok(log.map_err(|error| unreadable(&error))?)
     }
 

@@ -8,8 +8,8 @@ use std::{fs, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
     Admission, CandidateEvents, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities,
-    Notices, PagingService, Reconciler, ReleaseActivities, ReviewSpace, RunbookActivities, RunbookServices, Services,
-    Traced,
+    Notices, PagingService, Reconciler, ReleaseActivities, ReviewSpace, RunbookActivities, RunbookServices,
+    Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, Deploy, INCIDENTS_QUEUE, IncidentAct, IncidentUpdates, Initiate, PostMortem, Promote,
@@ -320,7 +320,10 @@ fn mail(config: &Config) -> anyhow::Result<Option<Mail>> {
     let Some(settings) = &config.vendors.mail else { return Ok(None) };
     let authority = match config.settings.get("HARMONY_SMTP_CA_PATH") {
         Some(path) => Some(fs::read(path).map_err(|error| {
-            Failure::usage(format!("HARMONY_SMTP_CA_PATH: {path}: {error}"), "name a PEM file that can be read")
+            Failure::usage(
+                format!("HARMONY_SMTP_CA_PATH: {path}: {error}"),
+                "name a PEM file that can be read",
+            )
         })?),
         None => None,
     };

@@ -3,7 +3,10 @@
 //! A vendor is configured by all of its settings or by none: a part of them is half a configuration, which nobody
 //! means, and every setting that is missing from it is named.
 
-use harmony_capabilities::{address, mail::{MailError, MailSettings}};
+use harmony_capabilities::{
+    address,
+    mail::{MailError, MailSettings},
+};
 use secrecy::SecretString;
 
 use crate::{config::bad, failure::Failure, settings::Settings};
@@ -139,10 +142,15 @@ impl Given<'_> {
 
     fn mail(&mut self) -> Option<MailSettings> {
         let password = self.settings.get("HARMONY_SMTP_PASSWORD").map(SecretString::from);
-        let parsed = MailSettings::parse(&self.text("HARMONY_SMTP_URL"), password, &self.text("HARMONY_MAIL_FROM"));
+        let parsed =
+            MailSettings::parse(&self.text("HARMONY_SMTP_URL"), password, &self.text("HARMONY_MAIL_FROM"));
         parsed
             .map_err(|error| {
-                let key = if matches!(error, MailError::Sender(_)) { "HARMONY_MAIL_FROM" } else { "HARMONY_SMTP_URL" };
+                let key = if matches!(error, MailError::Sender(_)) {
+                    "HARMONY_MAIL_FROM"
+                } else {
+                    "HARMONY_SMTP_URL"
+                };
                 self.wrong.push(bad(key, &error.to_string()));
             })
             .ok()
@@ -214,7 +222,10 @@ mod tests {
             ("smtp://jo:hunter2@mail.example.com", "harmony", "HARMONY_MAIL_FROM"),
         ] {
             let (found, wrong) = vendors(&[("HARMONY_SMTP_URL", url), ("HARMONY_MAIL_FROM", sender)]);
-            assert!(found.mail.is_none() && wrong.len() == 1 && wrong[0].starts_with(&format!("{key}: ")), "{wrong:?}");
+            assert!(
+                found.mail.is_none() && wrong.len() == 1 && wrong[0].starts_with(&format!("{key}: ")),
+                "{wrong:?}"
+            );
             assert!(!wrong[0].contains("hunter2"), "{wrong:?}");
         }
     }

@@ -43,11 +43,8 @@ impl Server {
             return None;
         }
         let program = String::from_utf8(built.stdout).unwrap();
-        let mut child = Command::new(program.trim())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new(program.trim()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let told = BufReader::new(child.stdout.take().unwrap());
         let mut server = Self { child, told, port: 0, root: String::new() };
         let first = server.next();
@@ -100,12 +97,22 @@ async fn a_letter_arrives_encrypted_and_whole() {
     server.mail().send_letter(&letter("jo@example.com")).await.unwrap();
     let taken = server.next();
     assert_eq!((&taken["tls"], taken["user"].as_str()), (&Value::Bool(true), Some("harmony")));
-    assert_eq!((taken["from"].as_str(), taken["to"][0].as_str()), (Some("harmony@example.com"), Some("jo@example.com")));
+    assert_eq!(
+        (taken["from"].as_str(), taken["to"][0].as_str()),
+        (Some("harmony@example.com"), Some("jo@example.com"))
+    );
     let message = taken["message"].as_str().unwrap();
-    assert!(message.contains("\r\nMessage-ID: <00000000-0000-0000-0000-00000000002a@example.com>\r\n"), "{message}");
+    assert!(
+        message.contains("\r\nMessage-ID: <00000000-0000-0000-0000-00000000002a@example.com>\r\n"),
+        "{message}"
+    );
     assert!(message.contains("\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"), "{message}");
     let (_, body) = message.split_once("\r\n\r\n").unwrap();
-    assert_eq!(body.trim_end(), "Resolved by Otto.\r\n.\r\nSeverity: P1", "a line with a dot ends no message");
+    assert_eq!(
+        body.trim_end(),
+        "Resolved by Otto.\r\n.\r\nSeverity: P1",
+        "a line with a dot ends no message"
+    );
 }
 
 #[tokio::test]
@@ -179,7 +186,8 @@ async fn a_server_without_encryption_gets_no_password() {
     });
     let url = format!("smtp://harmony@localhost:{port}?tls=required");
     let settings = MailSettings::parse(&url, Some(PASSWORD.into()), "harmony@example.com").unwrap();
-    let refused = Mail::new(&settings, None).unwrap().send_letter(&letter("jo@example.com")).await.unwrap_err();
+    let refused =
+        Mail::new(&settings, None).unwrap().send_letter(&letter("jo@example.com")).await.unwrap_err();
     assert!(refused.to_string().to_uppercase().contains("STARTTLS"), "{refused}");
     let heard = heard.await.unwrap();
     assert!(heard.iter().all(|line| line.starts_with("EHLO") || line == "QUIT"), "{heard:?}");

@@ -63,7 +63,12 @@ impl Line {
             (.., channel) => format!("Slack channel {}", channel.as_deref().unwrap_or_default()),
         };
         let problem = one.problem.map(|problem| {
-            format!("{} {}: {}", problem.at.strftime("%Y-%m-%d %H:%M UTC"), problem.incident_id, problem.reason)
+            format!(
+                "{} {}: {}",
+                problem.at.strftime("%Y-%m-%d %H:%M UTC"),
+                problem.incident_id,
+                problem.reason
+            )
         });
         Self {
             id: one.id,
@@ -169,16 +174,12 @@ pub(crate) async fn end(
 
 /// The organisation and the topic of the subscription that a link was made for; `None` where it is there no more. A link
 /// that we did not make learns nothing.
-async fn linked(
-    site: &Pages,
-    org: &str,
-    id: &str,
-    link: &Link,
-) -> Result<(OrgId, Option<Topic>), ApiError> {
+async fn linked(site: &Pages, org: &str, id: &str, link: &Link) -> Result<(OrgId, Option<Topic>), ApiError> {
     let claim = UnsubscribeClaim { org, subscription: id, at_us: link.at };
     if !site.app.doors.attestation.unsubscribe_holds(&claim, &link.mac) {
         return Err(ApiError::NotFound(
-            "this link to unsubscribe is not whole, or not one of ours: open it from the message again".to_owned(),
+            "this link to unsubscribe is not whole, or not one of ours: open it from the message again"
+                .to_owned(),
         ));
     }
     let org: OrgId = org.parse().map_err(|_| ApiError::Internal)?;

@@ -64,7 +64,11 @@ async fn somebody_follows_and_stops_following() {
 #[tokio::test]
 async fn others_addresses_and_channels_are_for_responders() {
     let world = with_slack().await;
-    for to in [json!({ "person": "oncall" }), json!({ "email": "jo@example.com" }), json!({ "channel": "C0123ABCD" })] {
+    for to in [
+        json!({ "person": "oncall" }),
+        json!({ "email": "jo@example.com" }),
+        json!({ "channel": "C0123ABCD" }),
+    ] {
         let mut body = to;
         body["subject"] = json!("severity:P1");
         add(&world, "viewer", body.clone()).await.problem(403);
@@ -203,7 +207,11 @@ async fn link_unsubscribes_once_and_a_forged_one_never() {
     // Mail scanners open links.
     let page = open(&world, Method::GET, &link_of_one).await;
     assert_eq!(page.status, 200);
-    assert!(page.text.contains("P1 incidents") && page.text.contains("<form method=\"post\">"), "{}", page.text);
+    assert!(
+        page.text.contains("P1 incidents") && page.text.contains("<form method=\"post\">"),
+        "{}",
+        page.text
+    );
     assert!(page.header("content-security-policy").contains("form-action 'self'"));
     assert_eq!(stored(&world).await.len(), 2, "asking changes nothing");
     let done = open(&world, Method::POST, &link_of_one).await;

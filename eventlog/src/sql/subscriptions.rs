@@ -46,14 +46,13 @@ macro_rules! subscription_queries {
             org: &OrgId,
             id: &SubscriptionId,
         ) -> Result<Option<Subscription>, LogError> {
-            let document: Option<String> = sqlx::query_scalar(
-                "SELECT document FROM subscriptions WHERE org = $1 AND subscription = $2",
-            )
-            .bind(org.as_str())
-            .bind(id.as_str())
-            .fetch_optional(connection)
-            .await
-            .map_err(unavailable)?;
+            let document: Option<String> =
+                sqlx::query_scalar("SELECT document FROM subscriptions WHERE org = $1 AND subscription = $2")
+                    .bind(org.as_str())
+                    .bind(id.as_str())
+                    .fetch_optional(connection)
+                    .await
+                    .map_err(unavailable)?;
             document.as_deref().map(|document| read(document, id.as_str())).transpose()
         }
 

@@ -8,7 +8,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use async_trait::async_trait;
-use harmony_eventlog::{Address, LogError, SharedLog, Onward, open, rebuild::Rebuilt};
+use harmony_eventlog::{Address, LogError, Onward, SharedLog, open, rebuild::Rebuilt};
 use harmony_incidents::OrgId;
 
 use crate::world::id;

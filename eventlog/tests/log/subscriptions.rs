@@ -44,7 +44,11 @@ async fn subscription_is_kept_once_for_its_pair_until_it_is_taken_back(on: Backe
     let one = subscription("severity:P1", "email:jo@example.com");
     assert_eq!(add(&world.log, &one).await, Subscribed::Stored(one.clone()));
     let later = Subscription { by: "viewer".to_owned(), ..one.clone() };
-    assert_eq!(add(&world.other().await, &later).await, Subscribed::Known(one.clone()), "the first one stands");
+    assert_eq!(
+        add(&world.other().await, &later).await,
+        Subscribed::Known(one.clone()),
+        "the first one stands"
+    );
     let other = subscription("all", "slack:C0123ABCD");
     add(&world.log, &other).await;
     let all = world.other().await.subscriptions(&org).await.unwrap();
@@ -81,11 +85,16 @@ async fn there_are_never_more_subscriptions_than_an_organisation_may_have(on: Ba
         let log = world.other().await;
         tasks.spawn(async move { add(&log, &subscription("all", &format!("person:p{number}"))).await });
     }
-    let stored = tasks.join_all().await.into_iter().filter(|one| matches!(one, Subscribed::Stored(_))).count();
+    let stored =
+        tasks.join_all().await.into_iter().filter(|one| matches!(one, Subscribed::Stored(_))).count();
     assert_eq!(stored, 2);
     assert_eq!(add(&world.log, &subscription("all", "person:late")).await, Subscribed::Full);
     let known = subscription("all", "email:jo0@example.com");
-    assert_eq!(add(&world.log, &known).await, Subscribed::Known(known.clone()), "one that is there is no more");
+    assert_eq!(
+        add(&world.log, &known).await,
+        Subscribed::Known(known.clone()),
+        "one that is there is no more"
+    );
     assert_eq!(world.log.subscriptions(&OrgId::default()).await.unwrap().len(), MOST_SUBSCRIPTIONS);
 }
 
@@ -140,8 +149,11 @@ async fn change_that_matters_is_in_the_outbox_once_and_only_where_somebody_liste
         })
         .unwrap();
     let last = resolved.record.seq;
-    let expected =
-        [("INC-2026-0002/1".to_owned(), 1), ("INC-2026-0002/4".to_owned(), 4), (format!("INC-2026-0002/{last}"), last)];
+    let expected = [
+        ("INC-2026-0002/1".to_owned(), 1),
+        ("INC-2026-0002/4".to_owned(), 4),
+        (format!("INC-2026-0002/{last}"), last),
+    ];
     let expected: Vec<(&str, u64)> = expected.iter().map(|(name, seq)| (name.as_str(), *seq)).collect();
     assert_eq!(notices, expected);
 }

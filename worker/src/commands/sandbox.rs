@@ -9,8 +9,13 @@ use crate::{cli::SandboxArgs, commands::stopped, config::Config, failure::Failur
 pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyhow::Result<()> {
     let after = |offset: u16| if args.port == 0 { Some(0) } else { args.port.checked_add(offset) };
     let ports = (after(1), after(2), after(3), after(6), after(7));
-    let (Some(pagerduty_port), Some(statuspage_port), Some(confluence_port), Some(mail_port), Some(smtp_port)) =
-        ports
+    let (
+        Some(pagerduty_port),
+        Some(statuspage_port),
+        Some(confluence_port),
+        Some(mail_port),
+        Some(smtp_port),
+    ) = ports
     else {
         let what = format!("--port {}: the seven ports after it do not exist", args.port);
         return Err(Failure::usage(what, "take a lower port").into());

@@ -61,8 +61,14 @@ async fn mail_is_taken_in_order_and_shown() {
     let state: serde_json::Value =
         world.http.get(format!("{origin}/_sandbox/state")).send().await.unwrap().json().await.unwrap();
     let message = &state["messages"][0];
-    assert_eq!((message["subject"].as_str(), message["messageId"].as_str()), (Some("one two"), Some("<1@a>")));
-    assert_eq!((message["from"].as_str(), message["to"][0].as_str()), (Some("a@example.com"), Some("b@example.com")));
+    assert_eq!(
+        (message["subject"].as_str(), message["messageId"].as_str()),
+        (Some("one two"), Some("<1@a>"))
+    );
+    assert_eq!(
+        (message["from"].as_str(), message["to"][0].as_str()),
+        (Some("a@example.com"), Some("b@example.com"))
+    );
     assert!(message["raw"].as_str().unwrap().ends_with("\r\n.dotted <b>\r\n"), "{message}");
     let page = world.http.get(origin).send().await.unwrap().text().await.unwrap();
     assert!(page.contains("one two") && page.contains("&lt;b&gt;"), "{page}");

@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::{
     primitives::Blob,
     types::AttributeValue,
 };
-use harmony_eventlog::{DynamoLog, LogError, SharedLog, Onward, rebuild::Rebuilt};
+use harmony_eventlog::{DynamoLog, LogError, Onward, SharedLog, rebuild::Rebuilt};
 use harmony_incidents::OrgId;
 use sha2::{Digest as _, Sha256};
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use harmony_eventlog::{Access, Address, SharedLog, Onward, open};
+use harmony_eventlog::{Access, Address, Onward, SharedLog, open};
 use harmony_incidents::OrgId;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use harmony_eventlog::{SharedLog, Onward, SqliteLog};
+use harmony_eventlog::{Onward, SharedLog, SqliteLog};
 use harmony_incidents::OrgId;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
