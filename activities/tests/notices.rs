@@ -157,22 +157,21 @@ impl World {
     async fn carry(&self, pending: &Pending) {
         match self.notices.carry(pending).await.unwrap() {
             NoticeOutcome::Done => self.log.done(&pending.id).await.unwrap(),
-            NoticeOutcome::Later { why, .. } => {
-                self.log.later(&pending.id, Duration::ZERO, &why).await.unwrap()
-            }
+            NoticeOutcome::Later { wait, why } => self.log.later(&pending.id, wait, &why).await.unwrap(),
         }
     }
 
     /// Carries out what is there, and what follows from it.
     async fn worked(&self) {
         loop {
-            let claimed = self.log.claim(16, LEASE).await.unwrap();
-            if claimed.is_empty() {
-                return;
-            }
-            for pending in &claimed {
+            for pending in &self.log.claim(16, LEASE).await.unwrap() {
                 self.carry(pending).await;
             }
+            if self.log.backlog().await.unwrap().0 == 0 {
+                return;
+            }
+            // Slack takes a message a second.
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

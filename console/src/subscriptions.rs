@@ -180,7 +180,7 @@ pub(crate) async fn add(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
     let body: SubscribeBody = call.body()?;
     let invalid = |error: &dyn std::fmt::Display| ApiError::Invalid(error.to_string());
-    let subject: Topic = body.subject.parse().map_err(|error| invalid(&error))?;
+    let subject = body.subject.parse::<Topic>().map_err(|error| invalid(&error))?;
     let me = Recipient::Person(call.caller.principal.id.clone());
     let to = match (&body.person, &body.email, &body.channel) {
         (None, None, None) => me.clone(),

@@ -118,7 +118,7 @@ pub(crate) async fn remove(form: Submission) -> Page {
 #[derive(Deserialize)]
 pub(crate) struct Link {
     #[serde(default)]
-    at: i64,
+    at: String,
     #[serde(default)]
     mac: String,
 }
@@ -175,7 +175,8 @@ pub(crate) async fn end(
 /// The organisation and the topic of the subscription that a link was made for; `None` where it is there no more. A link
 /// that we did not make learns nothing.
 async fn linked(site: &Pages, org: &str, id: &str, link: &Link) -> Result<(OrgId, Option<Topic>), ApiError> {
-    let claim = UnsubscribeClaim { org, subscription: id, at_us: link.at };
+    let at_us: i64 = link.at.parse().unwrap_or_default();
+    let claim = UnsubscribeClaim { org, subscription: id, at_us };
     if !site.app.doors.attestation.unsubscribe_holds(&claim, &link.mac) {
         return Err(ApiError::NotFound(
             "this link to unsubscribe is not whole, or not one of ours: open it from the message again"
@@ -184,6 +185,6 @@ async fn linked(site: &Pages, org: &str, id: &str, link: &Link) -> Result<(OrgId
     }
     let org: OrgId = org.parse().map_err(|_| ApiError::Internal)?;
     let all = site.app.doors.log.subscriptions(&org).await?;
-    let found = all.into_iter().find(|one| one.id.as_str() == id && one.at.as_microsecond() == link.at);
+    let found = all.into_iter().find(|one| one.id.as_str() == id && one.at.as_microsecond() == at_us);
     Ok((org, found.map(|one| one.subject)))
 }
