@@ -1,4 +1,4 @@
-//! Carries the outbox out: starts, stops, wake-ups and checkpoints that follow a command.
+//! Carries the outbox out: starts, stops, wake-ups, checkpoints and messages to stakeholders that follow a command.
 //!
 //! Each item is claimed for a while, carried out under an id of its own (workflow id, update id, request id), and marked
 //! done; a crash in between repeats it harmlessly. While Temporal is away items wait.
@@ -38,7 +38,12 @@ use tokio_util::sync::CancellationToken;
 
 use std::sync::Arc;
 
-use crate::{candidate_events::CandidateEvents, checkpoints::Checkpoints, trace::start_span};
+use crate::{
+    candidate_events::CandidateEvents,
+    checkpoints::Checkpoints,
+    notices::{NoticeOutcome, Notices},
+    trace::start_span,
+};
 
 /// How often an idle dispatcher looks.
 const IDLE: Duration = Duration::from_millis(150);
@@ -63,6 +68,7 @@ pub struct Dispatcher {
     rules: Arc<dyn RulesSource>,
     checkpoints: Option<Arc<Checkpoints>>,
     events: Arc<CandidateEvents>,
+    notices: Arc<Notices>,
 }
 
 /// What became of an item.
@@ -70,6 +76,8 @@ enum Carried {
     Done,
     /// Until the log knows the verdict.
     Sent,
+    /// Not yet: again after a while, with the reason.
+    Later(Duration, String),
 }
 
 impl Dispatcher {
@@ -80,8 +88,9 @@ impl Dispatcher {
         rules: Arc<dyn RulesSource>,
         checkpoints: Option<Arc<Checkpoints>>,
         events: CandidateEvents,
+        notices: Notices,
     ) -> Self {
-        Self { log, client, rules, checkpoints, events: Arc::new(events) }
+        Self { log, client, rules, checkpoints, events: Arc::new(events), notices: Arc::new(notices) }
     }
 
     /// Carries items out until told to stop.
@@ -120,10 +129,15 @@ impl Dispatcher {
             OutboxKind::Wake => self.wake(&pending).await,
             OutboxKind::Checkpoint => self.checkpoint(&pending).await,
             OutboxKind::Event => self.events.carry(&pending).await.map(|()| Carried::Done),
+            OutboxKind::Notice => self.notices.carry(&pending).await.map(|outcome| match outcome {
+                NoticeOutcome::Done => Carried::Done,
+                NoticeOutcome::Later { wait, why } => Carried::Later(wait, why),
+            }),
         };
         let marked = match outcome {
             Ok(Carried::Done) => self.log.done(&pending.id).await,
             Ok(Carried::Sent) => self.log.later(&pending.id, UPDATE_PATIENCE, "sent, not judged yet").await,
+            Ok(Carried::Later(wait, why)) => self.log.later(&pending.id, wait, &why).await,
             Err(error) => {
                 let wait = backoff(pending.attempts);
                 tracing::warn!(

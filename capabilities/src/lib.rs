@@ -11,6 +11,7 @@ pub mod confluence;
 pub mod deployments;
 pub mod descriptor;
 pub mod error;
+pub mod mail;
 pub mod pagerduty;
 pub mod runbook;
 pub mod slack;

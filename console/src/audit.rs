@@ -91,6 +91,7 @@ fn subject(path: &str) -> (&str, &'static str, &str, &str) {
         "environments" => "environment",
         "releases" => "release",
         "services" => "service",
+        "subscriptions" => "subscription",
         _ => "organisation",
     };
     match rest.split_once('/') {
@@ -110,6 +111,7 @@ mod tests {
             ("/api/orgs/acme/incidents/INC-2026-0001/notes", ("acme", "incident", "INC-2026-0001", "notes")),
             ("/api/orgs/acme/approvals/w%231%2Fapprove", ("acme", "approval", "w%231%2Fapprove", "decide")),
             ("/api/orgs/acme/candidates/c1/promote", ("acme", "candidate", "c1", "promote")),
+            ("/api/orgs/acme/subscriptions/sub-1/remove", ("acme", "subscription", "sub-1", "remove")),
             ("/", ("", "organisation", "", "create")),
         ] {
             assert_eq!(subject(path), expected, "{path}");

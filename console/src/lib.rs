@@ -44,6 +44,7 @@ mod starts;
 mod status;
 mod stream;
 mod submit;
+mod subscriptions;
 mod ui;
 mod update_templates;
 mod views;
@@ -128,6 +129,8 @@ pub struct Site {
     /// Names that `/mcp` is asked for by, of a server that only this machine reaches; empty for any name. There another
     /// name comes from a page that had its own point here.
     pub hosts: Vec<String>,
+    /// Whether a relay is configured, so that people can be told by e-mail.
+    pub sends_mail: bool,
     /// Requests a second that one principal may make in the long run.
     pub requests_per_second: NonZeroU32,
 }
@@ -422,6 +425,8 @@ fn organisation() -> Router<App> {
         .route("/services", get(catalog::services::list).post(catalog::services::write))
         .route("/services/{id}", get(catalog::services::show))
         .route("/services/{id}/retire", post(catalog::services::retire))
+        .route("/subscriptions", get(subscriptions::list).post(subscriptions::add))
+        .route("/subscriptions/{id}/remove", post(subscriptions::remove))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/export", get(log::export))
         .route("/log/replay", get(log::replayed))

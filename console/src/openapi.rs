@@ -13,7 +13,7 @@ use utoipa::{
 
 use crate::{
     acts, approvals, blueprints, candidates, catalog, facts, follow_ups, incidents, leading, log, people,
-    responders, resume, review, status, update_templates, views,
+    responders, resume, review, status, subscriptions, update_templates, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
@@ -263,6 +263,30 @@ const OPERATIONS: &[Operation] = &[
         "Do, drop, reopen, hand over or comment on a follow-up, or link its ticket.",
         Some("FollowUpChangeBody"),
         &[(200, "The follow-up as it is now.", JSON, "FollowUp")],
+    ),
+    get(
+        "/subscriptions",
+        "Subscriptions",
+        "Who is told of what becomes of incidents: the caller's own, and for responders those of others.",
+        &[("mine", "`true` for the caller's own alone.", "boolean")],
+        &[(200, "The subscriptions.", JSON, "SubscriptionList")],
+    ),
+    post(
+        "/subscriptions",
+        "Subscriptions",
+        "Follow an incident, a service, a severity or everything; one message for each change that matters.",
+        Some("SubscribeBody"),
+        &[
+            (201, "Subscribed.", JSON, "SubscriptionView"),
+            (200, "Subscribed already.", JSON, "SubscriptionView"),
+        ],
+    ),
+    post(
+        "/subscriptions/{id}/remove",
+        "Subscriptions",
+        "Unsubscribe.",
+        Some("Nothing"),
+        &[(200, "Unsubscribed.", JSON, "Unsubscribed")],
     ),
     post(
         "/incidents/{id}/resume",
@@ -686,6 +710,9 @@ fn described(operation: &Operation, path: &str) -> Value {
                     "Follow-up.",
                     json!({ "type": "string", "pattern": "^INC-[0-9]{4}-[0-9]{4,}-[0-9]+$" }),
                 ),
+                "id" if path.contains("/subscriptions/") => {
+                    ("Subscription.", json!({ "type": "string", "pattern": "^sub-[0-9a-f]{20}$" }))
+                }
                 "id" if path.contains("/candidates/") => ("Candidate.", json!({ "type": "string" })),
                 "id" if !path.contains("/incidents/") => {
                     ("An id of the catalog.", json!({ "type": "string", "minLength": 1, "maxLength": 100 }))
@@ -817,6 +844,9 @@ fn schemas() -> Value {
         status::Nothing,
         status::SeverityBody,
         status::StatusBody,
+        subscriptions::ProblemView,
+        subscriptions::SubscribeBody,
+        subscriptions::SubscriptionView,
         views::Event,
         views::Gate,
         views::Incident,
@@ -831,7 +861,7 @@ fn schemas() -> Value {
 }
 
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 30] {
+fn written() -> [(&'static str, Value); 32] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -884,6 +914,11 @@ fn written() -> [(&'static str, Value); 30] {
         ("FollowUpList", list("followUps", "FollowUp")),
         ("SimilarList", list("similar", "SimilarIncident")),
         ("UpdateTemplateList", list("templates", "Draft")),
+        ("SubscriptionList", list("subscriptions", "SubscriptionView")),
+        (
+            "Unsubscribed",
+            object(&["id", "answer"], json!({ "id": text(), "answer": { "enum": ["removed"] } })),
+        ),
         ("ServiceList", list("services", "ServiceBody")),
         (
             "ServiceBody",

@@ -16,7 +16,7 @@ use harmony_incidents::{
     judge::{Head, payload},
     log::{EnvironmentState, IncidentState, RecordRedacted, Text, payload::Kind},
     record::{self, Folded as _, SaltKey, SealedRecord},
-    words,
+    stakeholders, words,
 };
 use jiff::Timestamp;
 use prost::Message;
@@ -376,6 +376,15 @@ pub(crate) fn head(stream: &StreamId, hash: &[u8], state: &[u8]) -> Option<Chain
     Some(ChainHead { state: StreamState::decode(stream, state)?, hash: hash.try_into().ok()? })
 }
 
+/// Where records go besides the store.
+#[derive(Debug, Clone, Default)]
+pub struct Onward {
+    /// Who is sent every record.
+    pub sinks: Vec<SinkName>,
+    /// Whether stakeholders are told of the changes that matter.
+    pub notices: bool,
+}
+
 /// Everything that one append writes.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -402,7 +411,7 @@ pub(crate) async fn append<T: Transaction>(
     tx: &mut T,
     job: &Job<'_>,
     salt: &SaltKey,
-    sinks: &[SinkName],
+    onward: &Onward,
 ) -> Result<Done, LogError> {
     let found = tx.find(job).await?;
     if let Some(key) = found.key {
@@ -447,7 +456,10 @@ pub(crate) async fn append<T: Transaction>(
         }
     }
     let (mut plan, answer, state) = plan(job, stream, &head, judged, erasure, salt);
-    plan.sinks = sinks.to_vec();
+    plan.sinks.clone_from(&onward.sinks);
+    if onward.notices {
+        plan.outbox.extend(notices(&plan.stream, &plan.sealed, &state));
+    }
     tx.write(job, &plan).await?;
     let records = plan.sealed.into_iter().map(|one| entry::unsealed(one, plan.stored_at)).collect();
     Ok(Done {
@@ -494,6 +506,21 @@ fn plan(
     });
     let plan = Plan { stream, sealed, projection, outbox, erasure, sinks: Vec::new(), key, stored_at: now() };
     (plan, judged.answer, next.state)
+}
+
+/// One item for each record that stakeholders are told of. Who that is, is asked when it is carried out.
+fn notices(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState) -> Vec<OutboxItem> {
+    let StreamState::Incident(state) = state else { return Vec::new() };
+    let is_told = |one: &&SealedRecord| {
+        let kind = one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
+        !state.drill && kind.and_then(stakeholders::change).is_some()
+    };
+    let item = |one: &SealedRecord| OutboxItem {
+        kind: OutboxKind::Notice,
+        name: format!("{stream}/{}", one.record.seq),
+        payload: serde_json::json!({ "seq": one.record.seq }),
+    };
+    sealed.iter().filter(is_told).map(item).collect()
 }
 
 /// The first answer again, if the request is the same.

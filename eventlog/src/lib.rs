@@ -30,9 +30,10 @@ pub mod rebuild;
 pub mod redaction;
 pub mod replay;
 pub mod sqlite;
+pub mod subscriptions;
 pub mod verify;
 
-pub use append::{Done, Job, JobJudge, Request, StreamTarget};
+pub use append::{Done, Job, JobJudge, Onward, Request, StreamTarget};
 pub use candidates::{
     AttemptStatus, CandidateChange, CandidateFilter, CandidateStatus, Changed, Dismissal, PromotionAttempt,
     StoredCandidate,
@@ -53,4 +54,5 @@ pub use store::{
     outcome,
 };
 pub use stream::StreamState;
+pub use subscriptions::Subscribed;
 pub use verify::{Finding, Report};

@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 #[cfg(feature = "dynamodb")]
 use crate::dynamo::DynamoLog;
 use crate::{
-    fanout::SinkName,
+    append::Onward,
     postgres::{self, PostgresLog},
     rebuild::Rebuilt,
     sqlite::{self, SqliteLog},
@@ -130,15 +130,15 @@ impl fmt::Debug for Address {
 
 /// Opens a log. `pool_size` is how many connections a store that is a server gets from this process at most.
 pub async fn open(address: &Address, access: Access, pool_size: u32) -> Result<SharedLog, LogError> {
-    open_for(address, access, pool_size, Vec::new()).await
+    open_for(address, access, pool_size, Onward::default()).await
 }
 
-/// The same for a process whose records go to these sinks, too.
+/// The same for a process whose records go on.
 pub async fn open_for(
     address: &Address,
     access: Access,
     pool_size: u32,
-    sinks: Vec<SinkName>,
+    onward: Onward,
 ) -> Result<SharedLog, LogError> {
     match address {
         Address::Sqlite(path) => {
@@ -147,7 +147,7 @@ pub async fn open_for(
                 Access::Existing(salt) => SqliteLog::open_existing(path, salt).await?,
                 Access::Audit(salt) => SqliteLog::audit(path, salt).await?,
             };
-            Ok(Arc::new(log.fanning_out(sinks)))
+            Ok(Arc::new(log.fanning_out(onward)))
         }
         Address::Postgres(options) => {
             let options = options.as_ref().clone();
@@ -157,7 +157,7 @@ pub async fn open_for(
                 }
                 Access::Audit(salt) => PostgresLog::audit(options, pool_size, salt).await?,
             };
-            Ok(Arc::new(log.fanning_out(sinks)))
+            Ok(Arc::new(log.fanning_out(onward)))
         }
         #[cfg(feature = "dynamodb")]
         Address::Dynamodb(prefix) => {
@@ -168,7 +168,7 @@ pub async fn open_for(
                 }
                 Access::Audit(salt) => DynamoLog::audit(client, prefix, salt).await?,
             };
-            Ok(Arc::new(log.fanning_out(sinks)))
+            Ok(Arc::new(log.fanning_out(onward)))
         }
         #[cfg(not(feature = "dynamodb"))]
         Address::Dynamodb(_) => Err(without_dynamodb(address)),

@@ -15,7 +15,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, IncidentId, OrgId, StreamId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+    Answer, IncidentId, OrgId, StreamId,
+    log::IncidentState,
+    promotion::CandidateId,
+    record::SaltKey,
+    stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
 };
 use serde_json::Value;
 use sqlx::{
@@ -24,7 +28,7 @@ use sqlx::{
 };
 
 use crate::{
-    append::{self, Done, Job, stream_id},
+    append::{self, Done, Job, Onward, stream_id},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     checkpoint::StreamHead,
@@ -36,6 +40,7 @@ use crate::{
         Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
     },
     stream::StreamState,
+    subscriptions::Subscribed,
     verify::{self, Audit as _, Report, Row},
 };
 
@@ -47,6 +52,7 @@ mod live_output;
 mod outbox;
 mod read;
 pub(crate) mod schema;
+mod subscriptions;
 mod write;
 
 /// Connections of one process where nothing else is asked for.
@@ -76,7 +82,7 @@ pub struct PostgresLog {
     /// Not where it was opened for reading alone.
     is_writable: bool,
     salt: Option<SaltKey>,
-    sinks: Vec<SinkName>,
+    onward: Onward,
 }
 
 impl PostgresLog {
@@ -126,13 +132,13 @@ impl PostgresLog {
             .acquire_timeout(AUDIT_PATIENCE)
             .idle_timeout(AUDIT_PATIENCE)
             .connect_lazy_with(options);
-        Ok(Self { pool, auditors, is_writable, salt, sinks: Vec::new() })
+        Ok(Self { pool, auditors, is_writable, salt, onward: Onward::default() })
     }
 
-    /// Every record goes to these sinks, too.
+    /// What is recorded goes on to these, too.
     #[must_use]
-    pub fn fanning_out(mut self, sinks: Vec<SinkName>) -> Self {
-        self.sinks = sinks;
+    pub fn fanning_out(mut self, onward: Onward) -> Self {
+        self.onward = onward;
         self
     }
 
@@ -151,7 +157,7 @@ impl PostgresLog {
     async fn try_once(&self, job: &Job<'_>) -> Result<Done, LogError> {
         let salt = self.salt.as_ref().filter(|_| self.is_writable).ok_or(LogError::ReadOnly)?;
         let mut tx = self.write().await?;
-        let done = append::append(&mut *tx, job, salt, &self.sinks).await?;
+        let done = append::append(&mut *tx, job, salt, &self.onward).await?;
         if !done.repeated {
             tx.commit().await.map_err(unavailable)?;
         }
@@ -373,6 +379,38 @@ impl EventLog for PostgresLog {
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         let mut connection = self.pool.acquire().await.map_err(unavailable)?;
         candidates::attempts(&mut connection, org, id).await
+    }
+
+    async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError> {
+        let mut tx = self.write().await?;
+        subscriptions::lock(&mut tx, org).await?;
+        let subscribed = subscriptions::add(&mut tx, org, subscription).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(subscribed)
+    }
+
+    async fn subscriptions(&self, org: &OrgId) -> Result<Vec<Subscription>, LogError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        subscriptions::all(&mut connection, org).await
+    }
+
+    async fn unsubscribe(&self, org: &OrgId, id: &SubscriptionId) -> Result<bool, LogError> {
+        let mut tx = self.write().await?;
+        let removed = subscriptions::remove(&mut tx, org, id).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(removed)
+    }
+
+    async fn mark_subscription(
+        &self,
+        org: &OrgId,
+        delivered: &Subscription,
+        problem: Option<&DeliveryProblem>,
+    ) -> Result<(), LogError> {
+        let mut tx = self.write().await?;
+        subscriptions::lock(&mut tx, org).await?;
+        subscriptions::mark(&mut tx, org, delivered, problem).await?;
+        tx.commit().await.map_err(unavailable)
     }
 
     async fn write_output(

@@ -14,7 +14,11 @@ use std::{
 
 use async_trait::async_trait;
 use harmony_incidents::{
-    Answer, IncidentId, OrgId, StreamId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+    Answer, IncidentId, OrgId, StreamId,
+    log::IncidentState,
+    promotion::CandidateId,
+    record::SaltKey,
+    stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
 };
 use serde_json::Value;
 use sqlx::{
@@ -23,7 +27,7 @@ use sqlx::{
 };
 
 use crate::{
-    append::{self, Done, Job, stream_id},
+    append::{self, Done, Job, Onward, stream_id},
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     checkpoint::StreamHead,
@@ -35,6 +39,7 @@ use crate::{
         Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
     },
     stream::StreamState,
+    subscriptions::Subscribed,
     verify::{self, Audit as _, Report, Row},
 };
 
@@ -46,6 +51,7 @@ mod live_output;
 mod outbox;
 mod read;
 pub(crate) mod schema;
+mod subscriptions;
 mod write;
 mod writer;
 
@@ -68,7 +74,7 @@ pub struct SqliteLog {
     readers: SqlitePool,
     auditors: SqlitePool,
     salt: Option<SaltKey>,
-    sinks: Vec<SinkName>,
+    onward: Onward,
 }
 
 impl SqliteLog {
@@ -100,16 +106,20 @@ impl SqliteLog {
         match found.cmp(&schema::known()) {
             Ordering::Less => Err(LogError::OlderSchema { found, known: schema::known() }),
             Ordering::Greater => Err(LogError::NewerSchema { found, known: schema::known() }),
-            Ordering::Equal => {
-                Ok(Self { writer: None, auditors: pool.clone(), readers: pool, salt, sinks: Vec::new() })
-            }
+            Ordering::Equal => Ok(Self {
+                writer: None,
+                auditors: pool.clone(),
+                readers: pool,
+                salt,
+                onward: Onward::default(),
+            }),
         }
     }
 
-    /// Every record goes to these sinks, too.
+    /// What is recorded goes on to these, too.
     #[must_use]
-    pub fn fanning_out(mut self, sinks: Vec<SinkName>) -> Self {
-        self.sinks = sinks;
+    pub fn fanning_out(mut self, onward: Onward) -> Self {
+        self.onward = onward;
         self
     }
 
@@ -131,7 +141,7 @@ impl SqliteLog {
             .min_connections(0)
             .acquire_timeout(AUDIT_PATIENCE)
             .connect_lazy_with(reading(path));
-        Ok(Self { writer: Some(writer), readers, auditors, salt: Some(salt), sinks: Vec::new() })
+        Ok(Self { writer: Some(writer), readers, auditors, salt: Some(salt), onward: Onward::default() })
     }
 }
 
@@ -220,7 +230,7 @@ impl EventLog for SqliteLog {
     async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
         let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
         let mut turn = self.turn().await?;
-        let done = append::append(turn.connection(), &job, salt, &self.sinks).await;
+        let done = append::append(turn.connection(), &job, salt, &self.onward).await;
         let done = turn.end(done).await?;
         if job.request.redaction().is_some() {
             write::purge(self.writer()?).await?;
@@ -448,6 +458,34 @@ impl EventLog for SqliteLog {
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         let mut connection = self.readers.acquire().await.map_err(unavailable)?;
         candidates::attempts(&mut connection, org, id).await
+    }
+
+    async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError> {
+        let mut turn = self.turn().await?;
+        let written = subscriptions::add(turn.connection(), org, subscription).await;
+        turn.end(written).await
+    }
+
+    async fn subscriptions(&self, org: &OrgId) -> Result<Vec<Subscription>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        subscriptions::all(&mut connection, org).await
+    }
+
+    async fn unsubscribe(&self, org: &OrgId, id: &SubscriptionId) -> Result<bool, LogError> {
+        let mut turn = self.turn().await?;
+        let removed = subscriptions::remove(turn.connection(), org, id).await;
+        turn.end(removed).await
+    }
+
+    async fn mark_subscription(
+        &self,
+        org: &OrgId,
+        delivered: &Subscription,
+        problem: Option<&DeliveryProblem>,
+    ) -> Result<(), LogError> {
+        let mut turn = self.turn().await?;
+        let marked = subscriptions::mark(turn.connection(), org, delivered, problem).await;
+        turn.end(marked).await
     }
 
     async fn write_output(

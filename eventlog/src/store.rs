@@ -7,6 +7,7 @@ use harmony_incidents::{
     Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal, StreamId,
     log::{IncidentState, Record},
     promotion::CandidateId,
+    stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use crate::{
     fanout::{Lane, LaneBacklog, SinkName},
     live_output::{LiveOutput, StoredOutput},
     stream::StreamState,
+    subscriptions::Subscribed,
     verify::{Report, Row},
 };
 
@@ -132,6 +134,8 @@ pub enum OutboxKind {
     Checkpoint,
     /// Tell the sinks what happened to a candidate, or one of them.
     Event,
+    /// Tell stakeholders of a change of an incident, or one of them.
+    Notice,
 }
 
 impl OutboxKind {
@@ -144,12 +148,21 @@ impl OutboxKind {
             Self::Wake => "wake",
             Self::Checkpoint => "checkpoint",
             Self::Event => "event",
+            Self::Notice => "notice",
         }
     }
 
     /// The kind of this word, `None` where no kind has it: a newer Harmony may have written it.
     pub fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::Start, Self::Decision, Self::Cancel, Self::Wake, Self::Checkpoint, Self::Event];
+        let all = [
+            Self::Start,
+            Self::Decision,
+            Self::Cancel,
+            Self::Wake,
+            Self::Checkpoint,
+            Self::Event,
+            Self::Notice,
+        ];
         all.into_iter().find(|kind| kind.name() == name)
     }
 }
@@ -576,6 +589,23 @@ pub trait EventLog: Send + Sync {
 
     /// The attempts at a candidate, oldest first, for people who look.
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError>;
+
+    /// Keeps a subscription, unless there is one of the same pair or the organisation has as many as it can have.
+    async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError>;
+
+    /// Every subscription of an organisation, by id.
+    async fn subscriptions(&self, org: &OrgId) -> Result<Vec<Subscription>, LogError>;
+
+    /// Takes a subscription back; tells whether it was there.
+    async fn unsubscribe(&self, org: &OrgId, id: &SubscriptionId) -> Result<bool, LogError>;
+
+    /// Notes how the last delivery to a subscription ended. Does nothing where it was taken back since.
+    async fn mark_subscription(
+        &self,
+        org: &OrgId,
+        delivered: &Subscription,
+        problem: Option<&DeliveryProblem>,
+    ) -> Result<(), LogError>;
 
     /// Keeps what cells print while they run, for whoever looks. A store that does not keep it lets nobody look, and loses
     /// nothing that is on record.

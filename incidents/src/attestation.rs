@@ -30,6 +30,9 @@ impl std::fmt::Debug for AttestationKeys {
 #[error("an attestation key has 32 bytes at least, written as 64 or more hex digits")]
 pub struct KeyError;
 
+/// What keys for links to unsubscribe are derived by, and what their MACs begin with.
+const UNSUBSCRIBE: &[u8] = b"harmony-unsubscribe/1\0";
+
 /// What a MAC is made for: a decision is never valid as a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -81,6 +84,17 @@ pub struct StartClaim<'a> {
     pub requested_at: &'a str,
     /// SHA-256 of the input without its `start`, in hex.
     pub input_digest: &'a str,
+}
+
+/// Which subscription a link to unsubscribe ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsubscribeClaim<'a> {
+    /// Organisation.
+    pub org: &'a str,
+    /// The subscription's id.
+    pub subscription: &'a str,
+    /// When it was made, in microseconds since 1970: a link of an earlier one does not end a later one.
+    pub at_us: i64,
 }
 
 /// `start` of a workflow input: who asked for it through one of our doors.
@@ -148,6 +162,26 @@ impl AttestationKeys {
         self.holds(&start_bytes(claim), attestation)
     }
 
+    /// The MAC in a link that unsubscribes without signing in, in hex.
+    pub fn attest_unsubscribe(&self, claim: &UnsubscribeClaim<'_>) -> String {
+        self.unsubscribing().sign(&unsubscribe_bytes(claim))
+    }
+
+    /// Whether this MAC was made for this subscription by one of the keys.
+    pub fn unsubscribe_holds(&self, claim: &UnsubscribeClaim<'_>, attestation: &str) -> bool {
+        self.unsubscribing().holds(&unsubscribe_bytes(claim), attestation)
+    }
+
+    /// Keys for links alone, derived from these: links leave the house in every message, decisions and starts never do.
+    fn unsubscribing(&self) -> Self {
+        let derived = |key: &Vec<u8>| {
+            let mut mac = keyed(key);
+            mac.update(UNSUBSCRIBE);
+            mac.finalize().into_bytes().to_vec()
+        };
+        Self { keys: self.keys.iter().map(derived).collect() }
+    }
+
     fn sign(&self, message: &[u8]) -> String {
         let mut mac = keyed(&self.keys[0]);
         mac.update(message);
@@ -199,6 +233,10 @@ fn start_bytes(claim: &StartClaim<'_>) -> Vec<u8> {
         Purpose::Start,
         &[claim.org, claim.workflow_id, claim.principal_id, claim.requested_at, claim.input_digest],
     )
+}
+
+fn unsubscribe_bytes(claim: &UnsubscribeClaim<'_>) -> Vec<u8> {
+    frame(UNSUBSCRIBE, &[claim.org, claim.subscription, &claim.at_us.to_string()])
 }
 
 fn framed(purpose: Purpose, fields: &[&str]) -> Vec<u8> {
@@ -270,6 +308,26 @@ mod tests {
         assert!(!keys.decision_holds(&moved, &mac));
         assert!(!keys.decision_holds(&claim(), "not hex"));
         assert!(!keys.decision_holds(&claim(), &mac.to_uppercase()), "one spelling");
+    }
+
+    #[test]
+    fn a_link_unsubscribes_from_one_subscription_alone() {
+        let keys = AttestationKeys::parse(&"11".repeat(32)).unwrap();
+        let claim = UnsubscribeClaim { org: "default", subscription: "sub-1", at_us: 7 };
+        let mac = keys.attest_unsubscribe(&claim);
+        assert!(keys.unsubscribe_holds(&claim, &mac));
+        for other in [
+            UnsubscribeClaim { org: "acme", ..claim.clone() },
+            UnsubscribeClaim { subscription: "sub-2", ..claim.clone() },
+            UnsubscribeClaim { at_us: 8, ..claim.clone() },
+        ] {
+            assert!(!keys.unsubscribe_holds(&other, &mac), "{other:?}");
+        }
+        assert!(!keys.unsubscribe_holds(&claim, "") && !keys.unsubscribe_holds(&claim, "not hex"));
+        // The key itself signs no links: whoever could have a link made cannot forge a start.
+        assert_ne!(mac, keys.sign(&unsubscribe_bytes(&claim)));
+        let both = AttestationKeys::parse(&format!("{},{}", "22".repeat(32), "11".repeat(32))).unwrap();
+        assert!(both.unsubscribe_holds(&claim, &mac), "links outlive a change of keys");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod record;
 pub mod runs;
 pub mod sentence;
 pub mod similar;
+pub mod stakeholders;
 pub mod status;
 pub mod story;
 pub mod ticket;

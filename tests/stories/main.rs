@@ -41,6 +41,7 @@ mod secrets;
 #[path = "../../eventlog/tests/support/postgres.rs"]
 mod server_process;
 mod slack;
+mod stakeholders;
 mod telemetry;
 mod temporal_away;
 mod versions;

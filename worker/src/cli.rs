@@ -14,7 +14,7 @@ use crate::{
         capability::CapabilityCommand, catalog::CatalogCommand, db::DbCommand, deploy::DeployCommand,
         drill::DrillCommand, environment::EnvironmentCommand, follow_up::FollowUpCommand,
         incident_args::IncidentCommand, log::LogCommand, release::ReleaseCommand, runbook::RunbookCommand,
-        service::ServiceCommand, user::UserCommand,
+        service::ServiceCommand, subscription::SubscriptionCommand, user::UserCommand,
     },
     config::{Flags, Queues},
     help,
@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// What is left to be done after incidents
     #[command(subcommand)]
     FollowUp(FollowUpCommand),
+    /// Tell people and channels what becomes of incidents
+    #[command(subcommand)]
+    Subscription(SubscriptionCommand),
     /// Practise: incidents that page nobody and count nowhere
     #[command(subcommand)]
     Drill(DrillCommand),
@@ -135,7 +138,7 @@ pub(crate) enum Command {
     /// Set up Temporal
     #[command(subcommand)]
     Temporal(TemporalCommand),
-    /// Run stand-ins for Slack, PagerDuty, Statuspage and Confluence
+    /// Run stand-ins for Slack, PagerDuty, Statuspage, Confluence and a mail server
     Sandbox(SandboxArgs),
     /// Print the completions of a shell: bash, elvish, fish, powershell, zsh
     #[command(
@@ -264,7 +267,7 @@ pub(crate) enum Queue {
 /// Options of `sandbox`.
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
-    /// Port of Slack; PagerDuty, Statuspage and Confluence have the next three [default: free ones]
+    /// Port of Slack (N); PagerDuty N+1, Statuspage N+2, Confluence N+3, Mail N+6 and its SMTP N+7 [default: free ones]
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port: u16,
     /// Where clicks are delivered: Harmony's origin

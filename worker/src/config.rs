@@ -19,7 +19,9 @@ use harmony_console::{
     DeployWebhooks, Webhooks,
     oidc::{BrowserSettings, OidcSettings},
 };
-use harmony_eventlog::{Access, Address, CheckpointKey, LogError, SharedLog, postgres::DEFAULT_POOL_SIZE};
+use harmony_eventlog::{
+    Access, Address, CheckpointKey, LogError, Onward, SharedLog, postgres::DEFAULT_POOL_SIZE,
+};
 use harmony_incidents::{
     OrgId,
     attestation::AttestationKeys,
@@ -284,9 +286,8 @@ impl Config {
             keys::private_dir(parent)?;
         }
         let access = Access::Create(self.salt_key()?);
-        let log =
-            harmony_eventlog::open::open_for(&address, access, self.database_pool()?, self.fan_out.names())
-                .await;
+        let onward = Onward { sinks: self.fan_out.names(), notices: true };
+        let log = harmony_eventlog::open::open_for(&address, access, self.database_pool()?, onward).await;
         Ok(log.map_err(|error| unreadable(&error))?)
     }
 

@@ -69,7 +69,7 @@ const RELEASE_VARIABLES: [&str; 7] = [
     "RELEASE_VERSION",
 ];
 /// Ways in that have no row in the API's description.
-const OTHER_ROUTES: [&str; 20] = [
+const OTHER_ROUTES: [&str; 21] = [
     "/",
     "/events",
     "/explorer",
@@ -82,6 +82,7 @@ const OTHER_ROUTES: [&str; 20] = [
     "/slack/commands",
     "/slack/events",
     "/slack/interactions",
+    "/unsubscribe/{org}/{id}",
     "/v2/change/enqueue",
     "/webhooks/alertmanager",
     "/webhooks/argocd",
@@ -568,6 +569,7 @@ fn api_page() -> String {
          | `/graphql`, `/graphql/ws`, `/graphql/schema.graphql` | GraphQL, its subscriptions, its schema |\n\
          | `/mcp` | the Model Context Protocol |\n\
          | `/sign-in/oidc/callback` | where the identity provider sends browsers back to |\n\
+         | `/unsubscribe/{org}/{id}` | what a message to a stakeholder links: asks with GET, unsubscribes with POST |\n\
          | `/slack/commands`, `/slack/events`, `/slack/interactions` | Slack |\n\
          | `/webhooks/alertmanager`, `/webhooks/grafana`, `/webhooks/pagerduty` | alerts |\n\
          | `/webhooks/argocd`, `/webhooks/github`, `/webhooks/gitlab`, `/events`, `/v2/change/enqueue` | what was deployed |\n\

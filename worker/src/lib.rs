@@ -167,6 +167,7 @@ async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Serve(_) => Box::pin(commands::serve::run(config, json)).await?,
         Command::Incident(command) => return commands::incident::run(config, command, json).await,
         Command::FollowUp(command) => return commands::follow_up::run(config, command, json).await,
+        Command::Subscription(command) => return commands::subscription::run(config, command, json).await,
         Command::Drill(command) => return commands::drill::run(config, command, json).await,
         Command::Approval(command) => return commands::approval::run(config, command, json).await,
         Command::Candidate(command) => return commands::candidate::run(config, command, json).await,

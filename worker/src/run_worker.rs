@@ -3,12 +3,12 @@
 //! Waits for Temporal as long as it takes: what was recorded meanwhile is carried out once it is there. On SIGTERM it
 //! takes no new work, gives what runs a moment, and leaves the rest to the next worker.
 
-use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
     Admission, CandidateEvents, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities,
-    PagingService, Reconciler, ReleaseActivities, Reminders, ReviewSpace, RunbookActivities, RunbookServices,
+    Notices, PagingService, Reconciler, ReleaseActivities, Reminders, ReviewSpace, RunbookActivities, RunbookServices,
     Services, Traced,
 };
 use harmony_blueprints::{
@@ -16,7 +16,11 @@ use harmony_blueprints::{
     PromoteRelease, RUNBOOKS_QUEUE, Remediate,
 };
 use harmony_capabilities::{
-    confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
+    confluence::Confluence,
+    mail::{Mail, MailError},
+    pagerduty::PagerDuty,
+    slack::Slack,
+    statuspage::Statuspage,
 };
 use harmony_eventlog::{
     SharedLog,
@@ -36,6 +40,7 @@ use crate::{
     console_outputs::ConsoleOutputs,
     deployments,
     environment_policies::PolicyFolder,
+    failure::Failure,
     flags::FlagService,
     health::{self, Parts},
     temporal::Probe,
@@ -96,6 +101,15 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
             services.rules.clone(),
             checkpoints.clone(),
             CandidateEvents::new(services.log.clone(), sinks.clone()),
+            Notices {
+                log: services.log.clone(),
+                rules: services.rules.clone(),
+                flags: services.flags.clone(),
+                keys: services.attestation.clone(),
+                mail: mail(config)?,
+                slack: services.slack.clone(),
+                console: services.console.clone(),
+            },
         );
         let reconciler = Reconciler::new(services.log.clone(), client.clone(), services.rules.clone());
         let reminders =
@@ -302,6 +316,29 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
         review_template: config.review_template()?,
     })
+}
+
+/// The relay that mail is handed to, where one is configured.
+fn mail(config: &Config) -> anyhow::Result<Option<Mail>> {
+    let Some(settings) = &config.vendors.mail else { return Ok(None) };
+    let authority = match config.settings.get("HARMONY_SMTP_CA_PATH") {
+        Some(path) => Some(fs::read(path).map_err(|error| {
+            Failure::usage(
+                format!("HARMONY_SMTP_CA_PATH: {path}: {error}"),
+                "name a PEM file that can be read",
+            )
+        })?),
+        None => None,
+    };
+    let mail = Mail::new(settings, authority.as_deref()).map_err(|error| {
+        let key = match error {
+            MailError::Authority => "HARMONY_SMTP_CA_PATH",
+            MailError::Credentials => "HARMONY_SMTP_PASSWORD",
+            _ => "HARMONY_SMTP_URL",
+        };
+        Failure::usage(format!("{key}: {error}"), format!("correct {key}"))
+    })?;
+    Ok(Some(mail))
 }
 
 fn stop_signal() -> anyhow::Result<CancellationToken> {

@@ -3,7 +3,10 @@
 //! A vendor is configured by all of its settings or by none: a part of them is half a configuration, which nobody
 //! means, and every setting that is missing from it is named.
 
-use harmony_capabilities::address;
+use harmony_capabilities::{
+    address,
+    mail::{MailError, MailSettings},
+};
 use secrecy::SecretString;
 
 use crate::{config::bad, failure::Failure, settings::Settings};
@@ -23,6 +26,8 @@ pub(crate) struct Vendors {
     pub(crate) statuspage: Option<StatuspageSettings>,
     /// Review pages.
     pub(crate) confluence: Option<ConfluenceSettings>,
+    /// Messages to stakeholders.
+    pub(crate) mail: Option<MailSettings>,
 }
 
 /// Slack.
@@ -101,7 +106,10 @@ impl Vendors {
             api_token: given.secret("CONFLUENCE_API_TOKEN"),
             space_key: given.text("CONFLUENCE_SPACE_KEY"),
         });
-        (Self { slack, pagerduty, statuspage, confluence }, given.wrong)
+        let relay = ["HARMONY_SMTP_URL", "HARMONY_MAIL_FROM"];
+        let beside = ["HARMONY_SMTP_PASSWORD", "HARMONY_SMTP_CA_PATH"];
+        let mail = if given.all(&relay, &beside) { given.mail() } else { None };
+        (Self { slack, pagerduty, statuspage, confluence, mail }, given.wrong)
     }
 }
 
@@ -130,6 +138,22 @@ impl Given<'_> {
             return false;
         }
         self.all(&[&credentials[..], &["CONFLUENCE_SPACE_KEY"]].concat(), &[])
+    }
+
+    fn mail(&mut self) -> Option<MailSettings> {
+        let password = self.settings.get("HARMONY_SMTP_PASSWORD").map(SecretString::from);
+        let parsed =
+            MailSettings::parse(&self.text("HARMONY_SMTP_URL"), password, &self.text("HARMONY_MAIL_FROM"));
+        parsed
+            .map_err(|error| {
+                let key = if matches!(error, MailError::Sender(_)) {
+                    "HARMONY_MAIL_FROM"
+                } else {
+                    "HARMONY_SMTP_URL"
+                };
+                self.wrong.push(bad(key, &error.to_string()));
+            })
+            .ok()
     }
 
     fn text(&self, key: &str) -> String {
@@ -170,6 +194,8 @@ mod tests {
             ("STATUSPAGE_PAGE_ID", &["STATUSPAGE_API_KEY"]),
             ("CONFLUENCE_API_TOKEN", &["CONFLUENCE_BASE_URL", "CONFLUENCE_EMAIL", "CONFLUENCE_SPACE_KEY"]),
             ("SLACK_APP_TOKEN", &["SLACK_BOT_TOKEN"]),
+            ("HARMONY_SMTP_URL", &["HARMONY_MAIL_FROM"]),
+            ("HARMONY_SMTP_PASSWORD", &["HARMONY_SMTP_URL", "HARMONY_MAIL_FROM"]),
             // What is an override, or of use by itself.
             ("CONFLUENCE_SPACE_KEY", &[]),
             ("PAGERDUTY_BASE_URL", &[]),
@@ -180,7 +206,27 @@ mod tests {
                 missing.iter().map(|key| format!("{key}: {given} is set, this must be, too")).collect();
             assert_eq!(wrong, expected);
             assert!(found.slack.is_none() && found.pagerduty.is_none());
-            assert!(found.statuspage.is_none() && found.confluence.is_none());
+            assert!(found.statuspage.is_none() && found.confluence.is_none() && found.mail.is_none());
+        }
+    }
+
+    #[test]
+    fn relay_that_is_none_names_its_key_and_not_its_password() {
+        let from = ("HARMONY_MAIL_FROM", "harmony@example.com");
+        let good = vendors(&[from, ("HARMONY_SMTP_URL", "smtp://jo:hunter2@mail.example.com")]);
+        assert!(good.0.mail.is_some() && good.1.is_empty(), "{:?}", good.1);
+        for (url, sender, key) in [
+            ("mail.example.com", "harmony@example.com", "HARMONY_SMTP_URL"),
+            ("http://jo:hunter2@mail.example.com", "harmony@example.com", "HARMONY_SMTP_URL"),
+            ("smtp://169.254.169.254", "harmony@example.com", "HARMONY_SMTP_URL"),
+            ("smtp://jo:hunter2@mail.example.com", "harmony", "HARMONY_MAIL_FROM"),
+        ] {
+            let (found, wrong) = vendors(&[("HARMONY_SMTP_URL", url), ("HARMONY_MAIL_FROM", sender)]);
+            assert!(
+                found.mail.is_none() && wrong.len() == 1 && wrong[0].starts_with(&format!("{key}: ")),
+                "{wrong:?}"
+            );
+            assert!(!wrong[0].contains("hunter2"), "{wrong:?}");
         }
     }
 

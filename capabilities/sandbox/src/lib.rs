@@ -1,8 +1,8 @@
-//! In-process stand-ins for the four vendors Harmony talks to: Slack (Web API and
-//! interactions), PagerDuty (REST v2 and Events v2), Statuspage v1 and Confluence Cloud v2.
+//! In-process stand-ins for those Harmony talks to: Slack (Web API and interactions), PagerDuty
+//! (REST v2 and Events v2), Statuspage v1, Confluence Cloud v2, and a mail server.
 //!
-//! `harmony sandbox`, `dev`, `demo` and the end-to-end tests start one [`Sandbox`]: four
-//! HTTP servers on loopback that keep what they are told in memory and answer with the
+//! `harmony sandbox`, `dev`, `demo` and the end-to-end tests start one [`Sandbox`]: an
+//! HTTP server each on loopback that keep what they are told in memory and answer with the
 //! vendors' own rules, refusals and error shapes. Requests are checked against the
 //! descriptions in `specs/`.
 //!
@@ -19,6 +19,7 @@ mod confluence;
 mod faults;
 mod inspection;
 mod limits;
+mod mail;
 mod overview;
 mod pagerduty;
 mod requests;
@@ -47,6 +48,10 @@ pub struct SandboxOptions {
     pub statuspage_port: u16,
     /// Port of the Confluence stand-in.
     pub confluence_port: u16,
+    /// Port where the mail stand-in shows what it took.
+    pub mail_port: u16,
+    /// Port where it takes mail.
+    pub smtp_port: u16,
     /// Origin of Harmony's HTTP server, where clicks are delivered. May be set later with
     /// [`Sandbox::set_harmony_url`].
     pub harmony_url: Option<String>,
@@ -55,13 +60,15 @@ pub struct SandboxOptions {
 }
 
 impl SandboxOptions {
-    /// Four free ports and no address of Harmony yet.
+    /// Free ports and no address of Harmony yet.
     pub fn on_free_ports(signing_secret: SecretString) -> Self {
         Self {
             slack_port: 0,
             pagerduty_port: 0,
             statuspage_port: 0,
             confluence_port: 0,
+            mail_port: 0,
+            smtp_port: 0,
             harmony_url: None,
             signing_secret,
         }
@@ -79,18 +86,21 @@ pub struct Origins {
     pub statuspage: String,
     /// Confluence.
     pub confluence: String,
+    /// Mail that was taken; as a base address, where mail is handed in.
+    pub mail: String,
 }
 
-/// Four running stand-ins. Dropping it stops them.
+/// Running stand-ins. Dropping it stops them.
 #[derive(Debug)]
 pub struct Sandbox {
     origins: Origins,
     harmony_url: HarmonyUrl,
-    _servers: [Server; 4],
+    smtp: mail::SmtpServer,
+    _servers: [Server; 5],
 }
 
 impl Sandbox {
-    /// Binds the four ports on 127.0.0.1 and serves them on tasks of the current runtime.
+    /// Binds the ports on 127.0.0.1 and serves them on tasks of the current runtime.
     ///
     /// When it returns, every stand-in accepts connections.
     ///
@@ -101,11 +111,14 @@ impl Sandbox {
         let pagerduty = Listener::bind(options.pagerduty_port).await?;
         let statuspage = Listener::bind(options.statuspage_port).await?;
         let confluence = Listener::bind(options.confluence_port).await?;
+        let mail = Listener::bind(options.mail_port).await?;
+        let (smtp, letters) = mail::start(options.smtp_port).await?;
         let origins = Origins {
             slack: slack.origin().to_owned(),
             pagerduty: pagerduty.origin().to_owned(),
             statuspage: statuspage.origin().to_owned(),
             confluence: confluence.origin().to_owned(),
+            mail: mail.origin().to_owned(),
         };
         let harmony_url = HarmonyUrl::default();
         if let Some(origin) = &options.harmony_url {
@@ -121,8 +134,9 @@ impl Sandbox {
             pagerduty.serve(pagerduty::PagerDuty::new(&origins.pagerduty)),
             statuspage.serve(statuspage::Statuspage::new(&origins.statuspage)),
             confluence.serve(confluence::Confluence::new(&origins.confluence)),
+            mail.serve(letters),
         ];
-        Ok(Sandbox { origins, harmony_url, _servers: servers })
+        Ok(Sandbox { origins, harmony_url, smtp, _servers: servers })
     }
 
     /// Where clicks go from now on: the origin of Harmony's HTTP server.
@@ -142,6 +156,7 @@ impl Sandbox {
             pagerduty: self.origins.pagerduty.clone(),
             statuspage: format!("{}/v1", self.origins.statuspage),
             confluence: format!("{}/wiki/api/v2", self.origins.confluence),
+            mail: format!("smtp://{}", self.smtp.address),
         }
     }
 }

@@ -30,6 +30,7 @@ mod runbooks;
 pub(crate) mod session;
 mod sign_in;
 mod single_sign_on;
+mod subscriptions;
 mod timeline;
 mod visit;
 mod words;
@@ -92,7 +93,9 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/releases/{id}/do/{action}", post(catalog::release::act))
         .route("/runbooks", get(runbooks::page))
         .route("/services", get(catalog::services::page))
-        .route("/services/{id}", get(catalog::service::page));
+        .route("/services/{id}", get(catalog::service::page))
+        .route("/subscriptions", get(subscriptions::page).post(subscriptions::add))
+        .route("/subscriptions/{id}/remove", post(subscriptions::remove));
     Router::new()
         .route("/", get(sign_in::home))
         .route("/sign-in", get(sign_in::page).post(sign_in::submit))
@@ -101,6 +104,7 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/sign-in/oidc/callback", get(single_sign_on::finish))
         .route("/sign-out", post(sign_in::out))
         .route("/explorer", get(explorer::page))
+        .route("/unsubscribe/{org}/{id}", get(subscriptions::ask).post(subscriptions::end))
         .route("/assets/{version}/{name}", get(assets::asset))
         .nest("/orgs/{org}", org)
         .layer(from_fn(visit::keep_whole))

@@ -35,6 +35,7 @@ mod slack_commands;
 mod slack_forms;
 mod starts;
 mod stream;
+mod subscriptions;
 mod watchers;
 mod webhooks;
 mod workspace;

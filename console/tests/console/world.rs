@@ -263,6 +263,7 @@ impl World {
                 temporal_ui: Some("http://temporal.example".to_owned()),
                 temporal_namespace: "harmony".to_owned(),
                 hosts: vec!["localhost".to_owned()],
+                sends_mail: true,
                 requests_per_second: NonZeroU32::new(10_000).unwrap(),
             },
         });
@@ -505,7 +506,7 @@ fn directory() -> Directory {
         let hash: String =
             Sha256::digest(format!("token-{id}")).iter().map(|byte| format!("{byte:02x}")).collect();
         file.push_str(&format!(
-            "[[principal]]\nid = \"{id}\"\nslack_user_id = \"{slack}\"\ntoken_sha256 = \"{hash}\"\n[principal.roles]\ndefault = [\"{role}\"]\n",
+            "[[principal]]\nid = \"{id}\"\nemail = \"{id}@example.com\"\nslack_user_id = \"{slack}\"\ntoken_sha256 = \"{hash}\"\n[principal.roles]\ndefault = [\"{role}\"]\n",
         ));
         if id == "commander" {
             file.push_str("acme = [\"incident-viewer\"]\n");

@@ -15,13 +15,17 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use harmony_incidents::{
-    Answer, IncidentId, OrgId, StreamId, log::IncidentState, promotion::CandidateId, record::SaltKey,
+    Answer, IncidentId, OrgId, StreamId,
+    log::IncidentState,
+    promotion::CandidateId,
+    record::SaltKey,
+    stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
 };
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::{
-    append::{self, Done, Job, StreamTarget},
+    append::{self, Done, Job, Onward, StreamTarget},
     aws,
     candidates::{CandidateChange, CandidateFilter, Changed, PromotionAttempt, StoredCandidate},
     catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
@@ -31,6 +35,7 @@ use crate::{
         Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
     },
     stream::StreamState,
+    subscriptions::Subscribed,
     verify::{self, Report, Row},
 };
 
@@ -43,6 +48,7 @@ mod outbox;
 mod query;
 mod read;
 mod rebuild;
+mod subscriptions;
 mod tables;
 mod trail;
 mod write;
@@ -60,7 +66,7 @@ pub struct DynamoLog {
     /// Not where it was opened for reading alone.
     is_writable: bool,
     salt: Option<SaltKey>,
-    sinks: Vec<SinkName>,
+    onward: Onward,
     queues: Arc<[Mutex<()>; QUEUES]>,
 }
 
@@ -101,7 +107,7 @@ impl DynamoLog {
             }
         }
         let queues = Arc::new(std::array::from_fn(|_| Mutex::new(())));
-        Ok(Self { client, tables, is_writable, salt, sinks: Vec::new(), queues })
+        Ok(Self { client, tables, is_writable, salt, onward: Onward::default(), queues })
     }
 
     /// A client of the account, region and endpoint that the environment names.
@@ -109,10 +115,10 @@ impl DynamoLog {
         Client::new(&aws::config().await)
     }
 
-    /// Every record goes to these sinks, too.
+    /// What is recorded goes on to these, too.
     #[must_use]
-    pub fn fanning_out(mut self, sinks: Vec<SinkName>) -> Self {
-        self.sinks = sinks;
+    pub fn fanning_out(mut self, onward: Onward) -> Self {
+        self.onward = onward;
         self
     }
 
@@ -139,7 +145,7 @@ impl DynamoLog {
     async fn try_once(&self, job: &Job<'_>) -> Result<Option<Done>, LogError> {
         let salt = self.salt.as_ref().filter(|_| self.is_writable).ok_or(LogError::ReadOnly)?;
         let mut tx = write::Tx::new(self);
-        match append::append(&mut tx, job, salt, &self.sinks).await {
+        match append::append(&mut tx, job, salt, &self.onward).await {
             Ok(done) if done.repeated => Ok(Some(done)),
             Ok(done) => Ok(tx.commit().await?.then_some(done)),
             // Key and head were read one after the other: a refusal may be of what the same command has just done.
@@ -353,6 +359,30 @@ impl EventLog for DynamoLog {
 
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         self.read_attempts(org, id).await
+    }
+
+    async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError> {
+        self.writable()?;
+        self.add_subscription(org, subscription).await
+    }
+
+    async fn subscriptions(&self, org: &OrgId) -> Result<Vec<Subscription>, LogError> {
+        self.all_subscriptions(org).await
+    }
+
+    async fn unsubscribe(&self, org: &OrgId, id: &SubscriptionId) -> Result<bool, LogError> {
+        self.writable()?;
+        self.remove_subscription(org, id).await
+    }
+
+    async fn mark_subscription(
+        &self,
+        org: &OrgId,
+        delivered: &Subscription,
+        problem: Option<&DeliveryProblem>,
+    ) -> Result<(), LogError> {
+        self.writable()?;
+        self.mark_one(org, delivered, problem).await
     }
 
     async fn ping(&self) -> Result<(), LogError> {

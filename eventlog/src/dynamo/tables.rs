@@ -18,6 +18,7 @@
 //! | pointer to an answer, an effect, a candidate | `<org>\|<incident>` | `key\|<hash>`, `effect\|<key>`, `candidate\|<id>` |
 //! | effect | `<org>\|effect\|<key>` | `effect` |
 //! | candidates, attempts | `<org>\|candidates`, `<org>\|attempts\|<candidate>` | see `candidates.rs` |
+//! | subscriptions | `<org>\|subscriptions` | see `subscriptions.rs` |
 //! | last number of a year | `<org>\|numbers` | `<year>` |
 //! | lists of the catalog | `<org>\|services`, `<org>\|environments`, `<org>\|releases` and others | see `catalog.rs` |
 //! | audit | `<org>\|audit` | see `trail.rs` |

@@ -10,7 +10,7 @@ use crate::{append, sql::reason, store::LogError};
 /// In order; a database's version is how many of them it has seen. Beside each stands the oldest version whose programs
 /// can work on what it leaves: the one before where it only adds what they need not know, so that they run on while the
 /// new ones come, or come back; its own where it takes something away.
-const MIGRATIONS: [(&str, i64); 8] = [
+const MIGRATIONS: [(&str, i64); 9] = [
     (include_str!("../../migrations/postgres/0001_log.sql"), 1),
     (include_str!("../../migrations/postgres/0002_lanes.sql"), 2),
     (include_str!("../../migrations/postgres/0003_waiting.sql"), 3),
@@ -18,6 +18,7 @@ const MIGRATIONS: [(&str, i64); 8] = [
     (include_str!("../../migrations/postgres/0005_streams.sql"), 5),
     (include_str!("../../migrations/postgres/0006_private.sql"), 5),
     (include_str!("../../migrations/postgres/0007_live_output.sql"), 5),
+    (include_str!("../../migrations/postgres/0008_subscriptions.sql"), 5),
     (include_str!("../../migrations/postgres/0009_audit.sql"), 5),
 ];
 /// Held while migrating, so that two who start at once do not both migrate. "harmony" in ASCII.

@@ -2,6 +2,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod live_output;
+pub(crate) mod subscriptions;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -13,7 +13,7 @@ use super::BUSY_TIMEOUT;
 use crate::{append::IncidentProjection, sql::reason, store::LogError};
 
 /// In order; a file's version (`user_version`) is how many of them it has seen.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0001_log.sql"),
     include_str!("../../migrations/sqlite/0002_candidates.sql"),
     include_str!("../../migrations/sqlite/0003_lanes.sql"),
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0006_streams.sql"),
     include_str!("../../migrations/sqlite/0007_private.sql"),
     include_str!("../../migrations/sqlite/0008_live_output.sql"),
+    include_str!("../../migrations/sqlite/0009_subscriptions.sql"),
     include_str!("../../migrations/sqlite/0010_audit.sql"),
 ];
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use harmony_eventlog::{
-    Append, Appended, SharedLog, SinkName, SqliteLog, Target,
+    Append, Appended, Onward, SharedLog, SinkName, SqliteLog, Target,
     fanout::{FanOut, Sink, Webhook, WebhookSecret},
 };
 use harmony_incidents::{
@@ -71,7 +71,8 @@ impl World {
         let directory = TempDir::new().unwrap();
         let salt = SaltKey::parse(&"5a".repeat(32)).unwrap();
         let log = SqliteLog::open(&directory.path().join("harmony.db"), salt).await.unwrap();
-        let log = log.fanning_out(sinks.iter().map(|name| sink(name)).collect());
+        let log =
+            log.fanning_out(Onward { sinks: sinks.iter().map(|name| sink(name)).collect(), notices: false });
         Self { log: Arc::new(log), directory }
     }
 

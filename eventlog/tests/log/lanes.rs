@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harmony_eventlog::{
-    SharedLog, SinkName,
+    Onward, SharedLog, SinkName,
     fanout::{Lane, LaneBacklog},
 };
 use harmony_incidents::{OrgId, log::Severity};
@@ -29,9 +29,13 @@ fn sink(name: &str) -> SinkName {
     name.parse().unwrap()
 }
 
+fn to(sinks: &[&str]) -> Onward {
+    Onward { sinks: sinks.iter().map(|name| sink(name)).collect(), notices: false }
+}
+
 async fn told(on: Backend) -> (World, SharedLog) {
     let world = World::new(on).await;
-    let log = world.store.open_for(vec![sink("audit"), sink("siem")]).await;
+    let log = world.store.open_for(to(&["audit", "siem"])).await;
     tell(&log).await;
     (world, log)
 }
@@ -59,7 +63,7 @@ async fn without_a_sink_nothing_waits(on: Backend) {
     assert!(claim(&world.log, "audit").await.is_empty());
     assert_eq!(world.log.lane_backlog(&sink("audit")).await.unwrap(), LaneBacklog::default());
     // A sink that comes later is sent what is appended from then on.
-    let log = world.store.open_for(vec![sink("audit")]).await;
+    let log = world.store.open_for(to(&["audit"])).await;
     say(&log, ask(named(1), "n9", note("later"))).await.unwrap();
     assert_eq!(spans(&claim(&log, "audit").await), [(1, 5, 5, 1)]);
 }
@@ -150,7 +154,7 @@ async fn refused_or_repeated_command_puts_nothing_into_a_lane(on: Backend) {
 
 async fn many_carriers_claim_each_lane_once(on: Backend) {
     let world = World::new(on).await;
-    let log = world.store.open_for(vec![sink("audit")]).await;
+    let log = world.store.open_for(to(&["audit"])).await;
     for number in 1..=12 {
         let title = format!("number {number}");
         say(&log, ask(new(), &title, declaration(&title, Severity::P4))).await.unwrap();

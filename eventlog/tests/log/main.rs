@@ -34,6 +34,7 @@ mod server;
 #[path = "../support/postgres.rs"]
 mod server_process;
 mod stores;
+mod subscriptions;
 mod tampered_file;
 mod tampering;
 mod tenancy;

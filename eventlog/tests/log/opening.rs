@@ -53,9 +53,9 @@ async fn database_of_a_newer_schema_is_refused() {
     sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
         refused(&file.path()).await,
-        "the database has schema 99, this version knows 8: use a newer Harmony"
+        "the database has schema 99, this version knows 9: use a newer Harmony"
     );
-    sql(&file.path(), "PRAGMA user_version = 8").await;
+    sql(&file.path(), "PRAGMA user_version = 9").await;
     assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
 }
 
@@ -241,7 +241,7 @@ async fn auditor_does_not_bring_a_file_up_to_date() {
     let file = told().await;
     sql(&file.path(), "PRAGMA user_version = 1").await;
     let error = SqliteLog::audit(&file.path(), None).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 1, this version needs 8: run `harmony db migrate`");
+    assert_eq!(error, "the database has schema 1, this version needs 9: run `harmony db migrate`");
     let missing = file.path().with_file_name("missing.db");
     assert!(matches!(SqliteLog::audit(&missing, None).await, Err(LogError::Open { .. })));
     assert!(!missing.exists());

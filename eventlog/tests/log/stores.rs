@@ -8,7 +8,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use async_trait::async_trait;
-use harmony_eventlog::{Address, LogError, SharedLog, SinkName, open, rebuild::Rebuilt};
+use harmony_eventlog::{Address, LogError, Onward, SharedLog, open, rebuild::Rebuilt};
 use harmony_incidents::OrgId;
 
 use crate::world::id;
@@ -49,11 +49,11 @@ impl Backend {
 pub(crate) trait Store: Send + Sync {
     /// Its log, opened as another process would. The salt key is always [`salt`](crate::world::salt).
     async fn open(&self) -> SharedLog {
-        self.open_for(Vec::new()).await
+        self.open_for(Onward::default()).await
     }
 
-    /// The same for a process that has these sinks.
-    async fn open_for(&self, sinks: Vec<SinkName>) -> SharedLog;
+    /// The same for a process whose records go on.
+    async fn open_for(&self, onward: Onward) -> SharedLog;
 
     /// Where it is, as `DATABASE_URL` says it.
     fn url(&self) -> String;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use harmony_eventlog::{
     Append, Appended, Begin, CandidateChange, CandidateFilter, Changed, Done, EffectSubject, Entry, EventLog,
     Filter, Job, KnownEffect, LogError, OutboxId, OutboxItem, Pending, PromotionAttempt, Report, SinkName,
-    StoredCandidate, StreamHead, StreamState, Target,
+    StoredCandidate, StreamHead, StreamState, Subscribed, Target,
     catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     fanout::{Lane, LaneBacklog},
     verify::Row,
@@ -20,6 +20,7 @@ use harmony_incidents::{
     Answer, Head, IncidentId, OrgId, StreamId, fold,
     log::{IncidentState, Record},
     promotion::CandidateId,
+    stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
 };
 use serde_json::Value;
 
@@ -226,6 +227,27 @@ impl EventLog for NullLog {
 
     async fn attempts(&self, _: &OrgId, _: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         Ok(vec![])
+    }
+
+    async fn subscribe(&self, _: &OrgId, _: &Subscription) -> Result<Subscribed, LogError> {
+        Err(LogError::ReadOnly)
+    }
+
+    async fn subscriptions(&self, _: &OrgId) -> Result<Vec<Subscription>, LogError> {
+        Ok(vec![])
+    }
+
+    async fn unsubscribe(&self, _: &OrgId, _: &SubscriptionId) -> Result<bool, LogError> {
+        Ok(false)
+    }
+
+    async fn mark_subscription(
+        &self,
+        _: &OrgId,
+        _: &Subscription,
+        _: Option<&DeliveryProblem>,
+    ) -> Result<(), LogError> {
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), LogError> {

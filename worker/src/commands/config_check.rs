@@ -101,6 +101,7 @@ fn described(config: &Config, processes: &[Process]) -> Vec<Check> {
     say("pagerduty", vendor(config.vendors.pagerduty.is_some()).to_owned());
     say("statuspage", vendor(config.vendors.statuspage.is_some()).to_owned());
     say("confluence", vendor(config.vendors.confluence.is_some()).to_owned());
+    say("mail", vendor(config.vendors.mail.is_some()).to_owned());
     say("fan-out", config.fan_out.told());
     all
 }

@@ -31,6 +31,7 @@ pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod show;
 pub(crate) mod sign_in_link;
+pub(crate) mod subscription;
 pub(crate) mod temporal_setup;
 mod update_templates;
 pub(crate) mod user;

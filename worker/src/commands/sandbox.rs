@@ -8,9 +8,16 @@ use crate::{cli::SandboxArgs, commands::stopped, config::Config, failure::Failur
 /// Runs until it is stopped.
 pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyhow::Result<()> {
     let after = |offset: u16| if args.port == 0 { Some(0) } else { args.port.checked_add(offset) };
-    let (Some(pagerduty_port), Some(statuspage_port), Some(confluence_port)) = (after(1), after(2), after(3))
+    let ports = (after(1), after(2), after(3), after(6), after(7));
+    let (
+        Some(pagerduty_port),
+        Some(statuspage_port),
+        Some(confluence_port),
+        Some(mail_port),
+        Some(smtp_port),
+    ) = ports
     else {
-        let what = format!("--port {}: the three ports after it do not exist", args.port);
+        let what = format!("--port {}: the seven ports after it do not exist", args.port);
         return Err(Failure::usage(what, "take a lower port").into());
     };
     let given = args.signing_secret.clone().map(SecretString::from);
@@ -23,6 +30,8 @@ pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyh
         pagerduty_port,
         statuspage_port,
         confluence_port,
+        mail_port,
+        smtp_port,
         harmony_url: args.harmony.clone(),
         signing_secret,
     };
@@ -40,6 +49,7 @@ pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyh
         output::data(&format!("pagerduty   {}", origins.pagerduty));
         output::data(&format!("statuspage  {}", origins.statuspage));
         output::data(&format!("confluence  {}", origins.confluence));
+        output::data(&format!("mail        {}  ({})", origins.mail, sandbox.base_urls().mail));
         if args.harmony.is_none() {
             output::say("clicks go nowhere: name Harmony's origin with --harmony URL");
         }

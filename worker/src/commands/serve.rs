@@ -116,6 +116,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
             temporal_ui: config.temporal_ui()?,
             temporal_namespace: config.temporal_namespace.clone(),
             hosts: hosts(config)?,
+            sends_mail: config.vendors.mail.is_some(),
             requests_per_second: config.requests_per_second()?,
         },
     })

@@ -303,6 +303,8 @@ async fn start_sandbox(config: &Config, secret: &SecretString, harmony: &str) ->
         pagerduty_port: port("pagerduty")?,
         statuspage_port: port("statuspage")?,
         confluence_port: port("confluence")?,
+        mail_port: port("mail")?,
+        smtp_port: port("smtp")?,
         harmony_url: Some(harmony.to_owned()),
         signing_secret: secret.clone(),
     };

@@ -38,6 +38,10 @@ pub(super) fn environment(vendors: &Vendors, all: bool, base_urls: &Origins) -> 
             ("CONFLUENCE_SPACE_KEY", "OPS"),
         ]);
     }
+    if all || vendors.mail.is_none() {
+        set(&[("HARMONY_SMTP_URL", &base_urls.mail), ("HARMONY_MAIL_FROM", "Harmony <harmony@example.com>")]);
+        set(&[("HARMONY_SMTP_PASSWORD", ""), ("HARMONY_SMTP_CA_PATH", "")]);
+    }
     pairs
 }
 
@@ -56,6 +60,7 @@ mod tests {
             pagerduty: url("pagerduty"),
             statuspage: url("statuspage"),
             confluence: url("confluence"),
+            mail: "smtp://127.0.0.1:2525".to_owned(),
         };
         let slack = SlackSettings {
             base_url: "https://slack.com/api".to_owned(),

@@ -8,6 +8,7 @@ mod faults;
 mod forms;
 mod inspection;
 mod limits;
+mod mail;
 mod pagerduty;
 mod slack;
 mod slack_morphism;

@@ -189,6 +189,9 @@ vendors:
   - HARMONY_EVENTS_SECRET
   - HARMONY_GITHUB_SECRET
   - HARMONY_GITLAB_SECRET
+  - HARMONY_MAIL_FROM
+  - HARMONY_SMTP_PASSWORD
+  - HARMONY_SMTP_URL
   - PAGERDUTY_API_KEY
   - PAGERDUTY_FROM
   - PAGERDUTY_SERVICE_ID
@@ -222,6 +225,8 @@ vendors:
     (list "vendors" "HARMONY_GITHUB_SECRET" true)
     (list "vendors" "HARMONY_GITLAB_SECRET" true)
     (list "sites" "HARMONY_OIDC_CLIENT_SECRET" true)
+    (list "vendors" "HARMONY_MAIL_FROM" true)
+    (list "vendors" "HARMONY_SMTP_URL" true)
     (list "sites" "HARMONY_WEBHOOKS" true)
     (list "sites" "HARMONY_WEBHOOK_SECRETS" true)
     (list "vendors" "PAGERDUTY_WEBHOOK_SECRET" true)

@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::{
     primitives::Blob,
     types::AttributeValue,
 };
-use harmony_eventlog::{DynamoLog, LogError, SharedLog, SinkName, rebuild::Rebuilt};
+use harmony_eventlog::{DynamoLog, LogError, Onward, SharedLog, rebuild::Rebuilt};
 use harmony_incidents::OrgId;
 use sha2::{Digest as _, Sha256};
 
@@ -260,9 +260,9 @@ fn set(item: &mut Item, name: &str, value: AttributeValue) {
 
 #[async_trait]
 impl Store for Dynamo {
-    async fn open_for(&self, sinks: Vec<SinkName>) -> SharedLog {
+    async fn open_for(&self, onward: Onward) -> SharedLog {
         let log = DynamoLog::open(client(&self.endpoint), PREFIX, salt()).await.unwrap();
-        Arc::new(log.fanning_out(sinks))
+        Arc::new(log.fanning_out(onward))
     }
 
     fn url(&self) -> String {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use harmony_eventlog::{Access, Address, SharedLog, SinkName, open};
+use harmony_eventlog::{Access, Address, Onward, SharedLog, open};
 use harmony_incidents::OrgId;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
@@ -82,8 +82,8 @@ async fn connect(url: &str) -> PgConnection {
 
 #[async_trait]
 impl Store for Postgres {
-    async fn open_for(&self, sinks: Vec<SinkName>) -> SharedLog {
-        open::open_for(&self.address(), Access::Existing(salt()), POOL, sinks).await.unwrap()
+    async fn open_for(&self, onward: Onward) -> SharedLog {
+        open::open_for(&self.address(), Access::Existing(salt()), POOL, onward).await.unwrap()
     }
 
     fn url(&self) -> String {

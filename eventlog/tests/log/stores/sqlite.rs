@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use harmony_eventlog::{SharedLog, SinkName, SqliteLog};
+use harmony_eventlog::{Onward, SharedLog, SqliteLog};
 use harmony_incidents::OrgId;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -42,8 +42,8 @@ async fn connection(path: &Path) -> SqliteConnection {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn open_for(&self, sinks: Vec<SinkName>) -> SharedLog {
-        Arc::new(SqliteLog::open(&self.path(), salt()).await.unwrap().fanning_out(sinks))
+    async fn open_for(&self, onward: Onward) -> SharedLog {
+        Arc::new(SqliteLog::open(&self.path(), salt()).await.unwrap().fanning_out(onward))
     }
 
     fn url(&self) -> String {

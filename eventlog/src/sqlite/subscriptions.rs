@@ -1,0 +1,3 @@
+//! Who follows what.
+
+crate::sql::subscriptions::subscription_queries!(sqlx::SqliteConnection);
