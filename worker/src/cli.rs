@@ -135,7 +135,7 @@ pub(crate) enum Command {
     /// Set up Temporal
     #[command(subcommand)]
     Temporal(TemporalCommand),
-    /// Run stand-ins for Slack, PagerDuty, Statuspage and Confluence
+    /// Run stand-ins for Slack, PagerDuty, Statuspage, Confluence, Jira and GitHub
     Sandbox(SandboxArgs),
     /// Print the completions of a shell: bash, elvish, fish, powershell, zsh
     #[command(
@@ -264,13 +264,13 @@ pub(crate) enum Queue {
 /// Options of `sandbox`.
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
-    /// Port of Slack; PagerDuty, Statuspage and Confluence have the next three [default: free ones]
+    /// Port of Slack; PagerDuty, Statuspage, Confluence, Jira and GitHub have the next five [default: free ones]
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port: u16,
-    /// Where clicks are delivered: Harmony's origin
+    /// Where clicks and webhooks are delivered: Harmony's origin
     #[arg(long, value_name = "URL")]
     pub(crate) harmony: Option<String>,
-    /// What interactions are signed with [env: SLACK_SIGNING_SECRET]
+    /// What interactions are signed with [env: SLACK_SIGNING_SECRET], and webhooks whose own secret is not set
     #[arg(long, value_name = "S")]
     pub(crate) signing_secret: Option<String>,
     #[command(flatten)]

@@ -32,10 +32,12 @@ const OTHER_VARIABLES: [&str; 11] = [
     "TEMPORAL_DATABASE_PASSWORD",
 ];
 /// What begins a setting's name.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 10] = [
     "CONFLUENCE_",
     "FLAGD_",
+    "GITHUB_",
     "HARMONY_",
+    "JIRA_",
     "OTEL_EXPORTER_OTLP_",
     "PAGERDUTY_",
     "SLACK_",
@@ -69,7 +71,7 @@ const RELEASE_VARIABLES: [&str; 7] = [
     "RELEASE_VERSION",
 ];
 /// Ways in that have no row in the API's description.
-const OTHER_ROUTES: [&str; 20] = [
+const OTHER_ROUTES: [&str; 21] = [
     "/",
     "/events",
     "/explorer",
@@ -88,6 +90,7 @@ const OTHER_ROUTES: [&str; 20] = [
     "/webhooks/github",
     "/webhooks/gitlab",
     "/webhooks/grafana",
+    "/webhooks/jira",
     "/webhooks/pagerduty",
     "/webhooks",
 ];
@@ -570,6 +573,7 @@ fn api_page() -> String {
          | `/sign-in/oidc/callback` | where the identity provider sends browsers back to |\n\
          | `/slack/commands`, `/slack/events`, `/slack/interactions` | Slack |\n\
          | `/webhooks/alertmanager`, `/webhooks/grafana`, `/webhooks/pagerduty` | alerts |\n\
+         | `/webhooks/github`, `/webhooks/jira` | what became of the issues of follow-ups |\n\
          | `/webhooks/argocd`, `/webhooks/github`, `/webhooks/gitlab`, `/events`, `/v2/change/enqueue` | what was deployed |\n\
          \n## On the listener of health and metrics\n\n\
          At `HARMONY_METRICS_ADDR`, never at the public address.\n\n| path | |\n|---|---|\n\

@@ -16,7 +16,8 @@ use harmony_blueprints::{
     PromoteRelease, RUNBOOKS_QUEUE, Remediate,
 };
 use harmony_capabilities::{
-    confluence::Confluence, pagerduty::PagerDuty, slack::Slack, statuspage::Statuspage,
+    confluence::Confluence, github::GitHub, jira::Jira, pagerduty::PagerDuty, slack::Slack,
+    statuspage::Statuspage,
 };
 use harmony_eventlog::{
     SharedLog,
@@ -39,6 +40,7 @@ use crate::{
     flags::FlagService,
     health::{self, Parts},
     temporal::Probe,
+    vendor_settings::JiraSettings,
 };
 
 /// One that waits at a gate takes some 244 KiB of the cache (`docs/performance.md`).
@@ -281,6 +283,18 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         }),
         None => None,
     };
+    let jira = match &vendors.jira {
+        Some(JiraSettings { base_url, email, api_token, project_key, issue_type }) => {
+            Some(Jira::new(base_url, email, api_token.clone(), project_key, issue_type)?.with_limit(limit)?)
+        }
+        None => None,
+    };
+    let github = match &vendors.github {
+        Some(one) => {
+            Some(GitHub::new(&one.base_url, one.token.clone(), one.repository.clone())?.with_limit(limit)?)
+        }
+        None => None,
+    };
     let flags = FlagService::start(config.flags.clone()).await?;
     Ok(Services {
         log,
@@ -292,6 +306,8 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         paging,
         statuspage,
         confluence,
+        jira,
+        github,
         console: config.console_url()?,
         timing: EffectTiming::for_requests_of(limit),
         runbooks: config.runbook_root()?,

@@ -38,6 +38,21 @@ pub(super) fn environment(vendors: &Vendors, all: bool, base_urls: &Origins) -> 
             ("CONFLUENCE_SPACE_KEY", "OPS"),
         ]);
     }
+    if all || vendors.jira.is_none() {
+        set(&[
+            ("JIRA_BASE_URL", &base_urls.jira),
+            ("JIRA_EMAIL", "operator@example.com"),
+            ("JIRA_API_TOKEN", "sandbox"),
+            ("JIRA_PROJECT_KEY", "OPS"),
+        ]);
+    }
+    if all || vendors.github.is_none() {
+        set(&[
+            ("GITHUB_BASE_URL", &base_urls.github),
+            ("GITHUB_TOKEN", "sandbox"),
+            ("GITHUB_REPOSITORY", "acme/shop"),
+        ]);
+    }
     pairs
 }
 
@@ -56,6 +71,8 @@ mod tests {
             pagerduty: url("pagerduty"),
             statuspage: url("statuspage"),
             confluence: url("confluence"),
+            jira: url("jira"),
+            github: url("github"),
         };
         let slack = SlackSettings {
             base_url: "https://slack.com/api".to_owned(),

@@ -14,13 +14,14 @@ use crate::{
 pub(super) async fn print(installation: &Installation) {
     let (config, origin) = (&installation.config, installation.origin());
     let dir = config.data_dir.display();
-    let Origins { slack, pagerduty, statuspage, confluence } = installation.sandbox.origins();
+    let Origins { slack, pagerduty, statuspage, confluence, jira, github } = installation.sandbox.origins();
     let row = |label: &str, value: &str| {
         output::spans(&[span(Tone::Strong, format!("{label:<11}")), value.into()]);
     };
     row("Slack", &format!("{slack}/  (a stand-in that you can click; who you are is chosen at its top)"));
     row("Console", &origin);
     row("Others", &format!("PagerDuty {pagerduty}/  Statuspage {statuspage}/  Confluence {confluence}/"));
+    row("Trackers", &format!("Jira {jira}/  GitHub {github}/"));
     row("Temporal", &format!("{}, namespace {}", config.temporal_address, config.temporal_namespace));
     row("Data", &format!("{dir}  (logs in {dir}/logs)"));
     row(

@@ -12,4 +12,5 @@ mod pagerduty;
 mod slack;
 mod slack_morphism;
 mod statuspage;
+mod trackers;
 mod world;
