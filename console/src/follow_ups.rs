@@ -305,6 +305,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
         system: line("system", &body.system)?,
         ticket: line("ticket", &body.ticket)?,
         url: link(&body.url)?,
+        ..FollowUpChanged::default()
     });
     let command = Command::Record { payload: payload(kind) };
     let context = call.context(Some(&state));
