@@ -15,10 +15,11 @@ use std::{
 
 use harmony_blueprints::contracts::{
     ApplyOrder, CandidatePage, ChannelArchive, ChannelDraft, ChannelInvite, ChannelOpen, ChannelPost,
-    ChannelRef, ChannelSettle, ChannelTopic, Effect, Invitation, Notice, PagingDraft, PagingNote, PagingOpen,
-    PagingRef, PagingRemark, PagingResolve, PagingUrgency, PublicDraft, PublicImpact, PublicOpen,
-    PublicRemark, PublicResolution, PublicResolve, PublicUpdate, PublishDraft, ReleaseApply, ReleaseFollow,
-    ReleaseOrder, ReleasePlan, ReviewPublish, RunbookCell, Scope, Settle, SeverityOf, TopicDraft,
+    ChannelRef, ChannelSettle, ChannelTopic, Effect, Invitation, IssueDraft, IssueOpen, Notice, PagingDraft,
+    PagingNote, PagingOpen, PagingRef, PagingRemark, PagingResolve, PagingUrgency, PublicDraft, PublicImpact,
+    PublicOpen, PublicRemark, PublicResolution, PublicResolve, PublicUpdate, PublishDraft, ReleaseApply,
+    ReleaseFollow, ReleaseOrder, ReleasePlan, ReviewPublish, RunbookCell, Scope, Settle, SeverityOf,
+    TopicDraft,
 };
 use harmony_eventlog::{SharedLog, catalog::ReleaseFilter};
 use harmony_incidents::{Answer, StreamId, Subject, WorkflowId, WorkflowType};
@@ -195,6 +196,7 @@ fn scope(input: &ExecuteActivityInput) -> Option<&Scope> {
         ChannelDraft,
         ChannelRef,
         Invitation,
+        IssueDraft,
         Notice,
         PagingDraft,
         PagingRef,
@@ -223,7 +225,7 @@ fn admit(activity: &str, is_local: bool) -> Result<(), ActivityError> {
 }
 
 fn is_scheduled(activity: &str) -> bool {
-    let scheduled: [&dyn Named; 20] = [
+    let scheduled: [&dyn Named; 21] = [
         &CandidatePage,
         &ChannelArchive,
         &ChannelInvite,
@@ -231,6 +233,7 @@ fn is_scheduled(activity: &str) -> bool {
         &ChannelPost,
         &ChannelSettle,
         &ChannelTopic,
+        &IssueOpen,
         &PagingNote,
         &PagingOpen,
         &PagingResolve,

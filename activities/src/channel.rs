@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
-    self as contracts, Ask, CandidateRef, ChannelDraft, ChannelRef, Effect, Invitation, Notice, PagingDraft,
-    PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, RollbackOffer, Scope,
-    Settle, SeverityOf, StepReply, TopicDraft, capability,
+    self as contracts, Ask, CandidateRef, ChannelDraft, ChannelRef, Effect, Invitation, IssueDraft, Notice,
+    PagingDraft, PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft,
+    RollbackOffer, Scope, Settle, SeverityOf, StepReply, TopicDraft, capability,
 };
 use harmony_capabilities::{
     error::{Attempt, CallError},
@@ -200,6 +200,16 @@ impl ConnectorActivities {
         effect: Effect<PublicResolution>,
     ) -> Result<StepReply, ActivityError> {
         self.0.resolve_public(&ctx, &effect.scope, &effect.args).await
+    }
+
+    /// Makes the issue of a follow-up.
+    #[activity(definition = contracts::IssueOpen)]
+    pub async fn issue_open(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        effect: Effect<IssueDraft>,
+    ) -> Result<StepReply, ActivityError> {
+        self.0.open_issue(&ctx, &effect.scope, effect.args).await
     }
 
     /// Publishes the rendered review.

@@ -39,17 +39,20 @@ pub struct EffectTiming {
     pub between_looks: Duration,
     /// Before the look for a twin, after a repetition.
     pub before_sweep: Duration,
+    /// How far a vendor's search may run behind what was written there.
+    pub search_lag: Duration,
 }
 
 impl EffectTiming {
     /// For connectors whose requests take at most this long. 5 s are for what comes after the time-out: the connection
-    /// is cut, but the vendor may have read the request already.
+    /// is cut, but the vendor may have read the request already. A search is behind by a second or two at most times.
     #[must_use]
     pub fn for_requests_of(limit: Duration) -> Self {
         Self {
             under_way: limit + Duration::from_secs(5),
             between_looks: Duration::from_secs(1),
             before_sweep: Duration::from_secs(5),
+            search_lag: Duration::from_secs(15),
         }
     }
 }
@@ -62,6 +65,10 @@ pub(crate) trait Unkeyed: Sync {
     fn send(&self) -> impl Future<Output = Result<StepReply, CallError>> + Send;
     /// How often the vendor shows it.
     fn count(&self) -> impl Future<Output = Result<usize, CallError>> + Send;
+    /// Whether the vendor shows it only once its search knows it.
+    fn is_found_late(&self) -> bool {
+        false
+    }
 }
 
 /// One try at an effect's entry in the ledger.
@@ -120,7 +127,8 @@ impl Services {
         key: Uuid,
         effect: &impl Unkeyed,
     ) -> Result<StepReply, ActivityError> {
-        let hold = Hold::new(ctx, key, self.timing.under_way);
+        let lag = if effect.is_found_late() { self.timing.search_lag } else { Duration::ZERO };
+        let hold = Hold::new(ctx, key, self.timing.under_way + lag);
         let (reply, open) = match self.open(scope, capability, &hold).await? {
             Opened::Over(reply) => return Ok(reply),
             Opened::Ours { again: false } => {
@@ -135,7 +143,7 @@ impl Services {
                 if repeated {
                     // Looking for a twin takes a while: the result is not lost with it.
                     self.complete(scope, &hold, &reply).await?;
-                    (with_heartbeat(ctx, self.swept(effect, reply)).await, None)
+                    (with_heartbeat(ctx, self.swept(effect, lag, reply)).await, None)
                 } else {
                     (reply, Some(&hold))
                 }
@@ -209,8 +217,8 @@ impl Services {
     }
 
     /// Looks for a twin of what was made by a repetition.
-    async fn swept(&self, effect: &impl Unkeyed, mut reply: StepReply) -> StepReply {
-        tokio::time::sleep(self.timing.before_sweep).await;
+    async fn swept(&self, effect: &impl Unkeyed, lag: Duration, mut reply: StepReply) -> StepReply {
+        tokio::time::sleep(self.timing.before_sweep + lag).await;
         match effect.count().await {
             Ok(0 | 1) => {}
             Ok(times) => reply

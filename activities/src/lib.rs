@@ -15,6 +15,7 @@ mod clock;
 mod effects;
 mod failure;
 mod flags;
+mod issues;
 mod journal;
 mod notices;
 mod outbox;

@@ -6,6 +6,8 @@ use harmony_blueprints::contracts::Scope;
 use harmony_capabilities::{
     confluence::Confluence,
     deployments::Adapters,
+    github::GitHub,
+    jira::Jira,
     pagerduty::PagerDuty,
     runbook::{Confinement, RunbookRoot},
     slack::Slack,
@@ -44,6 +46,10 @@ pub struct Services {
     pub statuspage: Option<Statuspage>,
     /// Reviews.
     pub confluence: Option<ReviewSpace>,
+    /// Issues of follow-ups.
+    pub jira: Option<Jira>,
+    /// Issues of follow-ups.
+    pub github: Option<GitHub>,
     /// Where people reach the console: what links in messages begin with. Without it there are none.
     pub console: Option<Url>,
     /// How long a lost request is waited for.

@@ -1,7 +1,7 @@
 //! `incident.act`: small outward acts that follow a command between the blueprints.
 //!
 //! What happened is on record when this starts: somebody wrote an update, changed the severity, gave somebody a part,
-//! resolved or cancelled by hand, or asked for a failed step to be tried again. Here it is told outside. Each act is a
+//! resolved or cancelled by hand, exported a follow-up, or asked for a failed step to be tried again. Here it is told outside. Each act is a
 //! workflow of its own, named after the record that it follows, so that one that hangs at a vendor holds up no other;
 //! each telling is a step on record, and what cannot be told is a warning.
 //!
@@ -22,9 +22,10 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        Ask, ChannelInvite, ChannelTopic, Effect, FailedStep, Invitation, Notice, PagingDraft, PagingNote,
-        PagingOpen, PagingRemark, PagingUrgency, PublicImpact, PublicRemark, PublicStatus, PublicUpdate,
-        RecallReply, RecallRequest, Scope, SeverityOf, StepRecall, StepReply, TopicDraft, capability,
+        Ask, ChannelInvite, ChannelTopic, Effect, FailedStep, Invitation, IssueDraft, IssueOpen, Notice,
+        PagingDraft, PagingNote, PagingOpen, PagingRemark, PagingUrgency, PublicImpact, PublicRemark,
+        PublicStatus, PublicUpdate, RecallReply, RecallRequest, Scope, SeverityOf, StepRecall, StepReply,
+        TopicDraft, Tracker, capability, issue_step,
     },
     desk::{Blueprint, blueprint},
     ending,
@@ -75,6 +76,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             run.notice("follow-up-reminder", notice).await?;
             None
         }
+        Act::Export { follow_up, tracker } => export(&run, *follow_up, *tracker).await?,
         Act::Retry { steps } => retry(&run, steps).await?,
     };
     let status = if failed.is_some() { Status::Failed } else { Status::Completed };
@@ -100,6 +102,7 @@ fn check(act: &Act) -> Flow<()> {
         | Act::Escalation { .. }
         | Act::FollowUpReminder { .. }
         | Act::Ended { .. }
+        | Act::Export { .. }
         | Act::Retry { .. } => Ok(()),
     }
 }
@@ -275,6 +278,13 @@ async fn escalation<W: Blueprint>(
     notice?;
     page?.ok();
     Ok(None)
+}
+
+/// The issue of a follow-up. That none is made is what the act failed at, also where the reason is a setting or a flag.
+async fn export<W: Blueprint>(run: &Run<'_, W>, follow_up: u64, tracker: Tracker) -> Flow<Option<String>> {
+    let draft = IssueDraft { tracker, follow_up };
+    let made = run.effect(IssueOpen, &issue_step(follow_up), tracker.capability(), draft).await?;
+    Ok(made.map_or_else(Some, |reply| reply.skipped))
 }
 
 /// An activity that a record names.

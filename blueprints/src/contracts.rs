@@ -25,6 +25,10 @@ pub mod capability {
     pub const STATUSPAGE: &str = "golden.connectors.statuspage";
     /// Review pages.
     pub const CONFLUENCE: &str = "golden.connectors.confluence";
+    /// Issues of follow-ups.
+    pub const GITHUB: &str = "golden.connectors.github";
+    /// Issues of follow-ups.
+    pub const JIRA: &str = "golden.connectors.jira";
     /// Paging.
     pub const PAGERDUTY: &str = "golden.connectors.pagerduty";
     /// Channel and buttons.
@@ -34,7 +38,72 @@ pub mod capability {
     /// Timeline.
     pub const TIMELINE: &str = "golden.transformers.incident-timeline";
     /// Every one.
-    pub const ALL: [&str; 6] = [STATUSPAGE, CONFLUENCE, PAGERDUTY, SLACK, RUNBOOK, TIMELINE];
+    pub const ALL: [&str; 8] = [STATUSPAGE, CONFLUENCE, GITHUB, JIRA, PAGERDUTY, SLACK, RUNBOOK, TIMELINE];
+}
+
+/// Where a follow-up can become an issue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tracker {
+    /// GitHub Issues.
+    Github,
+    /// Jira.
+    Jira,
+}
+
+/// No tracker of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no tracker; use jira or github")]
+pub struct UnknownTracker(String);
+
+impl Tracker {
+    /// The word in records, inputs and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Github => "github",
+            Self::Jira => "jira",
+        }
+    }
+
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Github => "GitHub",
+            Self::Jira => "Jira",
+        }
+    }
+
+    /// The capability that makes its issues.
+    pub fn capability(self) -> &'static str {
+        match self {
+            Self::Github => capability::GITHUB,
+            Self::Jira => capability::JIRA,
+        }
+    }
+}
+
+impl std::str::FromStr for Tracker {
+    type Err = UnknownTracker;
+    fn from_str(text: &str) -> Result<Self, UnknownTracker> {
+        let found = [Self::Github, Self::Jira].into_iter().find(|one| one.name() == text);
+        found.ok_or_else(|| UnknownTracker(text.chars().take(40).collect()))
+    }
+}
+
+/// The step that makes the issue of a follow-up. Its name says of which: a tracker may tell of the issue before whoever made
+/// it has put it on record.
+pub fn issue_step(follow_up: u64) -> String {
+    format!("issue-{follow_up}")
+}
+
+/// Under which the ledger holds whose an issue is, by the tracker's own id of it.
+pub fn ticket_key(tracker: Tracker, id: &str) -> String {
+    format!("ticket/{}/{id}", tracker.name())
+}
+
+/// The follow-up whose issue a step makes.
+pub fn issue_of_step(step: &str) -> Option<u64> {
+    step.strip_prefix("issue-")?.parse().ok()
 }
 
 macro_rules! activity {
@@ -132,6 +201,9 @@ activity!(
 activity!(
     /// Resolves the public incident.
     PublicResolve = "public.resolve": Effect<PublicResolution> => StepReply);
+activity!(
+    /// Makes the issue of a follow-up, and puts it on record as its ticket.
+    IssueOpen = "issue.open": Effect<IssueDraft> => StepReply);
 activity!(
     /// Renders the review from the log.
     ReviewRender = "review.render": RenderRequest => RenderReply);
@@ -239,6 +311,9 @@ pub struct StepReply {
     pub url: String,
     /// What did not work and was not needed.
     pub warnings: Vec<String>,
+    /// What people call the issue that was made.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ticket: String,
 }
 
 /// `blueprint.begin`.
@@ -1080,6 +1155,16 @@ pub struct PublishDraft {
     pub title: String,
     /// Where.
     pub target: PageTarget,
+}
+
+/// `issue.open`. What the issue says is read from the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssueDraft {
+    /// Where.
+    pub tracker: Tracker,
+    /// The record that added the follow-up.
+    pub follow_up: u64,
 }
 
 /// `candidate.evaluate`.

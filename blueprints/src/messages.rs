@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::contracts::CandidateRef;
+use crate::contracts::{CandidateRef, Tracker};
 
 /// What every workflow of an incident carries, also as memo `golden.context`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,6 +252,13 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<String>,
     },
+    /// Somebody asked for the issue of a follow-up.
+    Export {
+        /// The record that added it.
+        follow_up: u64,
+        /// Where.
+        tracker: Tracker,
+    },
     /// Failed steps are tried again, each under its own key.
     Retry {
         /// Which.
@@ -269,6 +276,7 @@ impl Act {
             Self::Ended { .. } => "ended",
             Self::Escalation { .. } => "escalation",
             Self::FollowUpReminder { .. } => "follow-up-reminder",
+            Self::Export { .. } => "export",
             Self::Retry { .. } => "retry",
         }
     }

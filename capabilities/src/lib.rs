@@ -11,11 +11,14 @@ pub mod confluence;
 pub mod deployments;
 pub mod descriptor;
 pub mod error;
+pub mod github;
+pub mod jira;
 pub mod mail;
 pub mod pagerduty;
 pub mod runbook;
 pub mod slack;
 pub mod statuspage;
+pub mod tracker;
 
 #[cfg(test)]
 mod testing;

@@ -8,7 +8,7 @@ use harmony_incidents::{
 };
 use jiff::Timestamp;
 
-use crate::callbacks::{alerts, pagerduty, slack::read};
+use crate::callbacks::{alerts, issues, pagerduty, slack::read};
 
 /// The incidents that an interaction of Slack's names: clicks on our buttons, forms that came back.
 #[must_use]
@@ -26,6 +26,12 @@ pub fn slack_command(body: &[u8]) -> bool {
 #[must_use]
 pub fn pagerduty(body: &[u8]) -> Option<Candidate> {
     pagerduty::candidate(pagerduty::read(body).ok()?, &Policies::default()).ok()
+}
+
+/// The trackers' ids of the issues that a webhook tells of, read as Jira's and as GitHub's.
+#[must_use]
+pub fn issues(body: &[u8]) -> Vec<String> {
+    [issues::read_jira(body), issues::read_github(body)].into_iter().filter_map(issues::id_of).collect()
 }
 
 /// The candidates that a notification of Alertmanager or Grafana brings.

@@ -6,12 +6,16 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use harmony_blueprints::{
+    contracts::{Tracker, UnknownTracker},
+    messages::Act,
+};
 use harmony_eventlog::Filter;
 use harmony_incidents::{
-    Command, IncidentId, Right,
+    Command, IncidentId, Right, WorkflowId,
     ids::IdError,
     judge::payload,
-    leading::{self, FollowUpState},
+    leading::{self, FollowUpState, TicketWord},
     log::{ActionItem, ActionItemAdded, FollowUpChanged, IncidentState, Text, payload::Kind},
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -25,7 +29,8 @@ use crate::{
     call::{Call, line, required},
     error::ApiError,
     incidents::every,
-    submit::append,
+    starts::away,
+    submit::{append, append_told},
     views::text,
 };
 
@@ -52,20 +57,32 @@ pub(crate) struct FollowUp {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) settled_at: Option<Timestamp>,
-    /// Where it is tracked outside.
+    /// Where it is tracked outside, such as `jira`, and its name there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) system: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) ticket: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) url: String,
+    /// Where it was exported to, until its ticket is there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) exporting_to: String,
+    /// What that tracker said of a ticket that Harmony made there: `open`, `done`, `dropped` or `deleted`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) ticket_state: String,
+    /// Whether it may become a ticket outside: what a page offers.
+    #[serde(skip)]
+    pub(crate) may_leave: bool,
 }
 
 impl FollowUp {
-    fn of(incident: &str, item: &ActionItem, today: Date) -> Self {
+    fn of(incident: &IncidentState, item: &ActionItem, today: Date) -> Self {
         let state = FollowUpState::of(item);
         let due: Option<Date> = item.due.parse().ok();
         Self {
-            id: format!("{incident}-{}", item.seq),
-            incident_id: incident.to_owned(),
+            id: format!("{}-{}", incident.incident, item.seq),
+            incident_id: incident.incident.clone(),
+            may_leave: leading::kept_from_trackers(incident).is_none(),
             action: text(item.action.as_ref()),
             state: state.name(),
             owner: item.owner.clone(),
@@ -77,6 +94,13 @@ impl FollowUp {
             settled_at: (item.settled_at_us > 0)
                 .then(|| Timestamp::from_microsecond(item.settled_at_us).ok())
                 .flatten(),
+            exporting_to: if item.ticket.is_empty() { item.export_to.clone() } else { String::new() },
+            ticket_state: if item.ticket_deleted {
+                TicketWord::Deleted.name().to_owned()
+            } else {
+                item.ticket_state.clone()
+            },
+            system: item.system.clone(),
             ticket: item.ticket.clone(),
             url: item.url.clone(),
         }
@@ -85,7 +109,7 @@ impl FollowUp {
     /// The follow-ups of an incident, in the order in which they were added.
     pub(crate) fn of_incident(state: &IncidentState) -> Vec<Self> {
         let today = today();
-        state.action_items.iter().map(|item| Self::of(&state.incident, item, today)).collect()
+        state.action_items.iter().map(|item| Self::of(state, item, today)).collect()
     }
 }
 
@@ -236,6 +260,22 @@ pub(crate) struct FollowUpChangeBody {
     /// Where people open it.
     #[serde(default)]
     url: String,
+    /// `jira` or `github`: makes a ticket there. Nothing else goes with it.
+    #[serde(default)]
+    to: String,
+}
+
+/// A follow-up whose ticket is being made.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Exporting {
+    #[serde(flatten)]
+    follow_up: FollowUp,
+    /// The workflow that makes it.
+    workflow_id: String,
+    /// Where that starts later: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 /// `POST …/follow-ups/{id}`
@@ -249,6 +289,9 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
         call.require_on(Right::Respond, &state).await?;
     }
     let body: FollowUpChangeBody = call.body()?;
+    if !body.to.is_empty() {
+        return export(&call, &incident, seq, &state, &body).await;
+    }
     if body.system.is_empty() != body.ticket.is_empty() {
         return Err(ApiError::Invalid("system and ticket come together".to_owned()));
     }
@@ -262,6 +305,7 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
         system: line("system", &body.system)?,
         ticket: line("ticket", &body.ticket)?,
         url: link(&body.url)?,
+        ..FollowUpChanged::default()
     });
     let command = Command::Record { payload: payload(kind) };
     let context = call.context(Some(&state));
@@ -269,11 +313,62 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     Ok(Json(shown(&call, &incident, seq).await?).into_response())
 }
 
+/// Asks for a ticket. Answers 202 while it is made, and with the follow-up as it is where there is one.
+async fn export(
+    call: &Call,
+    incident: &IncidentId,
+    seq: u64,
+    state: &IncidentState,
+    body: &FollowUpChangeBody,
+) -> Result<Response, ApiError> {
+    call.require_on(Right::Respond, state).await?;
+    let FollowUpChangeBody { state: to_state, owner, due, priority, comment, system, ticket, url, to } = body;
+    if [to_state, owner, due, priority, comment, system, ticket, url].iter().any(|given| !given.is_empty()) {
+        return Err(ApiError::Invalid("to: nothing else goes with it".to_owned()));
+    }
+    let tracker: Tracker =
+        to.parse().map_err(|error: UnknownTracker| ApiError::Invalid(format!("to: {error}")))?;
+    if !call.app.doors.trackers.contains(&tracker) {
+        return Err(not_configured(tracker));
+    }
+    let kind = Kind::FollowUpChanged(FollowUpChanged {
+        follow_up: seq,
+        export_to: tracker.name().to_owned(),
+        ..FollowUpChanged::default()
+    });
+    let command = Command::Record { payload: payload(kind) };
+    let context = call.context(Some(state));
+    let told = |_: &IncidentState| Some(Act::Export { follow_up: seq, tracker });
+    let appended = append_told(call, incident, state, &command, &context, (&|_| None, &told)).await?;
+    let follow_up = shown(call, incident, seq).await?;
+    let Some(entry) = appended.records.first() else { return Ok(Json(follow_up).into_response()) };
+    let exporting = Exporting {
+        follow_up,
+        workflow_id: WorkflowId::act(&call.caller.org, incident, entry.record.seq).to_string(),
+        warning: away(&call.app, "making its ticket"),
+    };
+    Ok((StatusCode::ACCEPTED, Json(exporting)).into_response())
+}
+
+fn not_configured(tracker: Tracker) -> ApiError {
+    let (detail, hint) = match tracker {
+        Tracker::Jira => (
+            "Jira is not configured here",
+            "set JIRA_PROJECT_KEY where `harmony serve` runs, and with it JIRA_BASE_URL, JIRA_EMAIL and JIRA_API_TOKEN where `harmony worker` runs",
+        ),
+        Tracker::Github => (
+            "GitHub is not configured here",
+            "set GITHUB_REPOSITORY where `harmony serve` runs, and with it GITHUB_TOKEN where `harmony worker` runs",
+        ),
+    };
+    ApiError::NotConfigured { detail: detail.to_owned(), hint }
+}
+
 async fn shown(call: &Call, incident: &IncidentId, seq: u64) -> Result<FollowUp, ApiError> {
     let state = call.app.doors.log.state(&call.caller.org, incident).await?.unwrap_or_default();
     let item = state.action_items.iter().find(|item| item.seq == seq);
     let item = item.ok_or_else(|| unknown(incident, seq))?;
-    Ok(FollowUp::of(incident.as_str(), item, today()))
+    Ok(FollowUp::of(&state, item, today()))
 }
 
 fn unknown(incident: &IncidentId, seq: u64) -> ApiError {

@@ -59,6 +59,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use harmony_blueprints::contracts::Tracker;
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_catalog::windows::EnvironmentPolicySource;
 use harmony_eventlog::{CheckpointKey, OutboxItem, SharedLog};
@@ -112,6 +113,8 @@ pub struct Doors {
     pub temporal: Arc<dyn Temporal>,
     /// Confluence space of a post-mortem that names none.
     pub default_space: String,
+    /// Where follow-ups can be exported to.
+    pub trackers: Vec<Tracker>,
     /// What the pages need to know about this installation.
     pub site: Site,
 }
@@ -146,7 +149,9 @@ pub struct Webhooks {
     pub alertmanager: Vec<SecretString>,
     /// Grafana's contact points.
     pub grafana: Vec<SecretString>,
-    /// Those who tell about deployments.
+    /// Jira's webhook, which tells of the issues of follow-ups.
+    pub jira: Vec<SecretString>,
+    /// Those who tell about deployments. GitHub's webhook tells of issues, too.
     pub deploys: DeployWebhooks,
 }
 

@@ -260,9 +260,12 @@ const OPERATIONS: &[Operation] = &[
     post(
         "/follow-ups/{id}",
         "Follow-ups",
-        "Do, drop, reopen, hand over or comment on a follow-up, or link its ticket.",
+        "Do, drop, reopen, hand over or comment on a follow-up, link its ticket, or have one made in Jira or GitHub.",
         Some("FollowUpChangeBody"),
-        &[(200, "The follow-up as it is now.", JSON, "FollowUp")],
+        &[
+            (200, "The follow-up as it is now.", JSON, "FollowUp"),
+            (202, "Its ticket is being made.", JSON, "Exporting"),
+        ],
     ),
     get(
         "/subscriptions",
@@ -823,6 +826,7 @@ fn schemas() -> Value {
         facts::TagBody,
         facts::TicketBody,
         facts::TimelineBody,
+        follow_ups::Exporting,
         follow_ups::FollowUp,
         follow_ups::FollowUpBody,
         follow_ups::FollowUpChangeBody,

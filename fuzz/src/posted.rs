@@ -5,8 +5,9 @@ use harmony_console::bodies;
 use crate::inputs::{Input, is_taken};
 
 /// Every reader by its name, which is also the name of its corpus. Alphabetical.
-pub const INPUTS: [(&str, Input); 4] = [
+pub const INPUTS: [(&str, Input); 5] = [
     ("alerts", alerts),
+    ("issues", issues),
     ("pagerduty", pagerduty),
     ("slack_command", slack_command),
     ("slack_interaction", slack_interaction),
@@ -16,6 +17,13 @@ pub const INPUTS: [(&str, Input); 4] = [
 fn alerts(bytes: &[u8]) {
     for candidate in bodies::alerts(bytes) {
         is_taken(&candidate);
+    }
+}
+
+/// A webhook of a tracker, as either.
+fn issues(bytes: &[u8]) {
+    for id in bodies::issues(bytes) {
+        assert!(!id.is_empty() && id.bytes().all(|one| one.is_ascii_digit()), "{id:?} is no tracker's id");
     }
 }
 

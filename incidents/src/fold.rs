@@ -17,7 +17,7 @@ use harmony_protos::log::{
 
 use crate::{
     ids::WorkflowType,
-    leading::{FollowUpState, duty_key},
+    leading::{FollowUpState, TicketWord, duty_key},
     machine,
     status::{GateStatus, HasStatus, RunStatus, StepStatus},
 };
@@ -520,9 +520,25 @@ fn follow_up_changed(state: &mut IncidentState, p: &FollowUpChanged, at: i64) {
     set(&mut item.owner, &p.owner);
     set(&mut item.due, &p.due);
     set(&mut item.priority, &p.priority);
-    set(&mut item.system, &p.system);
-    set(&mut item.ticket, &p.ticket);
+    if !p.ticket.is_empty() {
+        // What a vendor said of another ticket says nothing about this one.
+        if !item.ticket.is_empty() && item.ticket != p.ticket {
+            item.ticket_state.clear();
+            item.ticket_updated_us = 0;
+            item.ticket_deleted = false;
+        }
+        item.system.clone_from(&p.system);
+        item.ticket.clone_from(&p.ticket);
+        item.ticket_id.clone_from(&p.ticket_id);
+    }
     set(&mut item.url, &p.url);
+    set(&mut item.export_to, &p.export_to);
+    if p.ticket_state == TicketWord::Deleted.name() {
+        item.ticket_deleted = true;
+    } else if !p.ticket_state.is_empty() {
+        item.ticket_state.clone_from(&p.ticket_state);
+        item.ticket_updated_us = p.ticket_updated_us;
+    }
     if p.comment.is_some() {
         item.comments += 1;
         item.comment.clone_from(&p.comment);

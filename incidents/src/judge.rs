@@ -458,7 +458,7 @@ fn record(
         Kind::IncidentRelated(p) => return leading::relation(state, p),
         Kind::IncidentPrivacyChanged(p) => return leading::privacy(state, p, context, rules),
         Kind::IncidentEscalated(p) => return leading::escalation(state, p, rules),
-        Kind::FollowUpChanged(p) => return leading::follow_up(state, p),
+        Kind::FollowUpChanged(p) => return leading::follow_up(state, p, context),
         Kind::FollowUpReminded(p) => return Ok(leading::follow_up_reminded(state, p)),
         Kind::DutyTicked(p) => return leading::duty(state, p, rules),
         // Tried twice at once, one try may fail after the other succeeded: the step has succeeded.

@@ -310,10 +310,20 @@ pub fn next_level(state: &IncidentState, policy: &Policy) -> Option<(u32, Vec<St
     ladder.get(level as usize - 1).map(|next| (level, next.roles.clone()))
 }
 
-pub(crate) fn follow_up(state: &IncidentState, given: &FollowUpChanged) -> Result<Judged, Refusal> {
+pub(crate) fn follow_up(
+    state: &IncidentState,
+    given: &FollowUpChanged,
+    context: &Context,
+) -> Result<Judged, Refusal> {
     let Some(item) = state.action_items.iter().find(|item| item.seq == given.follow_up) else {
         return Err(invalid(&format!("there is no follow-up {} of this incident", given.follow_up)));
     };
+    if !given.export_to.is_empty() {
+        return export(state, item, given);
+    }
+    if !given.ticket_state.is_empty() {
+        return ticket_moved(item, given, context);
+    }
     check_priority(&given.priority)?;
     let now = FollowUpState::of(item);
     let next = match given.state.as_str() {
@@ -333,6 +343,7 @@ pub(crate) fn follow_up(state: &IncidentState, given: &FollowUpChanged) -> Resul
         && same(&given.due, &item.due)
         && same(&given.priority, &item.priority)
         && same(&given.ticket, &item.ticket)
+        && same(&given.ticket_id, &item.ticket_id)
         && same(&given.url, &item.url)
     {
         return Ok(Judged::unchanged());
@@ -362,6 +373,164 @@ pub(crate) fn follow_up_reminded(state: &IncidentState, given: &FollowUpReminded
         }
         _ => Judged::unchanged(),
     }
+}
+
+/// Somebody asks for a ticket. Where there is one in that system already, this is the answer.
+fn export(state: &IncidentState, item: &ActionItem, given: &FollowUpChanged) -> Result<Judged, Refusal> {
+    let alone = FollowUpChanged {
+        follow_up: given.follow_up,
+        export_to: given.export_to.clone(),
+        ..FollowUpChanged::default()
+    };
+    if *given != alone {
+        return Err(invalid("an export changes nothing else: change the follow-up first, then export it"));
+    }
+    let illegal = |explanation: String| Err(Refusal::Illegal { explanation });
+    if item.ticket_deleted {
+        return illegal(format!(
+            "its ticket {} was deleted in {}: link another one with --system and --ticket",
+            item.ticket, item.system
+        ));
+    }
+    if !item.ticket.is_empty() && item.system == given.export_to {
+        return Ok(Judged::unchanged());
+    }
+    if !item.ticket.is_empty() {
+        return illegal(format!(
+            "it is tracked in {} as {} already: a follow-up is tracked in one place",
+            item.system, item.ticket
+        ));
+    }
+    if !item.export_to.is_empty() && item.export_to != given.export_to {
+        return illegal(format!("it was exported to {} already: ask for that again", item.export_to));
+    }
+    if let Some(explanation) = kept_from_trackers(state) {
+        return illegal(explanation.to_owned());
+    }
+    let now = FollowUpState::of(item);
+    if now != FollowUpState::Open {
+        return illegal(format!("it is {}: open it again before it is exported", now.name()));
+    }
+    Ok(recorded(Kind::FollowUpChanged(given.clone())))
+}
+
+/// Why no follow-up of this incident may become a ticket outside; none where they may.
+pub fn kept_from_trackers(state: &IncidentState) -> Option<&'static str> {
+    if state.private {
+        return Some(
+            "the incident is private: nothing of it leaves Harmony. Make a ticket by hand and link it with --system and --ticket",
+        );
+    }
+    state.drill.then_some("the incident is a drill: its follow-ups are practice and make no tickets")
+}
+
+/// What a tracker says of a ticket. The order settles two that a vendor tells for the same moment: the later counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TicketWord {
+    /// To be done.
+    Open,
+    /// Closed without having been done.
+    Dropped,
+    /// Done.
+    Done,
+    /// Gone, whatever else is told of it.
+    Deleted,
+}
+
+impl TicketWord {
+    const ALL: [Self; 4] = [Self::Open, Self::Dropped, Self::Done, Self::Deleted];
+
+    /// The word on record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => FollowUpState::Open.name(),
+            Self::Dropped => FollowUpState::Dropped.name(),
+            Self::Done => FollowUpState::Done.name(),
+            Self::Deleted => "deleted",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == text)
+    }
+}
+
+/// What is known of a ticket: the last word on it, when it came to that, and whether it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TicketNews {
+    word: Option<TicketWord>,
+    updated_us: i64,
+    deleted: bool,
+}
+
+impl TicketNews {
+    fn of(item: &ActionItem) -> Self {
+        Self {
+            word: TicketWord::parse(&item.ticket_state),
+            updated_us: item.ticket_updated_us,
+            deleted: item.ticket_deleted,
+        }
+    }
+
+    /// With one more word, in whatever order they come: the latest by the tracker's own clock counts.
+    fn with(self, word: TicketWord, updated_us: i64) -> Self {
+        match word {
+            TicketWord::Deleted => Self { deleted: true, ..self },
+            word if (updated_us, Some(word)) > (self.updated_us, self.word) => {
+                Self { word: Some(word), updated_us, ..self }
+            }
+            TicketWord::Open | TicketWord::Dropped | TicketWord::Done => self,
+        }
+    }
+
+    /// What the follow-up is then. What was deleted before it was done is not going to be done.
+    fn follow_up(self) -> FollowUpState {
+        match (self.word, self.deleted) {
+            (Some(TicketWord::Done), _) => FollowUpState::Done,
+            (Some(TicketWord::Dropped | TicketWord::Deleted), _) | (_, true) => FollowUpState::Dropped,
+            (Some(TicketWord::Open) | None, false) => FollowUpState::Open,
+        }
+    }
+}
+
+/// A tracker tells how a ticket of ours is. The follow-up moves where the ticket did, and nothing else of it changes.
+fn ticket_moved(item: &ActionItem, given: &FollowUpChanged, context: &Context) -> Result<Judged, Refusal> {
+    let Some(word) = TicketWord::parse(&given.ticket_state) else {
+        return Err(invalid(&format!("{:?} is no state of a ticket", given.ticket_state)));
+    };
+    let alone = FollowUpChanged {
+        follow_up: given.follow_up,
+        system: given.system.clone(),
+        ticket_id: given.ticket_id.clone(),
+        ticket_state: given.ticket_state.clone(),
+        ticket_updated_us: given.ticket_updated_us,
+        comment: given.comment.clone(),
+        ..FollowUpChanged::default()
+    };
+    if *given != alone || given.ticket_id.is_empty() || given.ticket_updated_us <= 0 {
+        return Err(invalid("a tracker tells the state of its ticket, when it came to it, and nothing else"));
+    }
+    if context.actor != given.system {
+        return Err(invalid("only the tracker itself tells the state of a ticket"));
+    }
+    // It may tell of the ticket before whoever made it does.
+    let ours = if item.ticket.is_empty() {
+        item.export_to == given.system
+    } else {
+        item.system == given.system && item.ticket_id == given.ticket_id
+    };
+    let before = TicketNews::of(item);
+    let after = before.with(word, given.ticket_updated_us);
+    if !ours || after == before {
+        return Ok(Judged::unchanged());
+    }
+    let (next, now) = (after.follow_up(), FollowUpState::of(item));
+    let moves = next != before.follow_up() && next != now;
+    Ok(recorded(Kind::FollowUpChanged(FollowUpChanged {
+        state: if moves { next.name().to_owned() } else { String::new() },
+        comment: given.comment.clone().filter(|_| moves && next != FollowUpState::Done),
+        ..given.clone()
+    })))
 }
 
 pub(crate) fn duty(state: &IncidentState, given: &DutyTicked, rules: Rules<'_>) -> Result<Judged, Refusal> {

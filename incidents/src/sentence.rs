@@ -184,6 +184,8 @@ pub(crate) fn follow_up(p: &FollowUpChanged) -> String {
         named("due", &p.due),
         named("priority", &p.priority),
         named(&p.system, &p.ticket),
+        named("export to", &p.export_to),
+        named("ticket", &p.ticket_state),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     let comment = shown(&p.comment);

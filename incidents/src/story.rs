@@ -349,6 +349,15 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
         Kind::IncidentEscalated(p) => {
             person(because("said that no more help is needed".to_owned(), p.reason.as_ref()))
         }
+        Kind::FollowUpChanged(p) if !p.ticket_state.is_empty() => Told {
+            who: p.system.clone(),
+            did: format!("told of the follow-up {}: {}", p.follow_up, sentence::follow_up(p)),
+            weight: if p.state.is_empty() { Weight::Detail } else { Weight::Milestone },
+        },
+        Kind::FollowUpChanged(p) if !p.ticket_id.is_empty() => harmony(
+            Weight::Milestone,
+            format!("exported the follow-up {}: {}", p.follow_up, sentence::follow_up(p)),
+        ),
         Kind::FollowUpChanged(p) => {
             person(format!("changed the follow-up {}: {}", p.follow_up, sentence::follow_up(p)))
         }

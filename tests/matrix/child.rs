@@ -17,8 +17,8 @@ use harmony_activities::{
 };
 use harmony_blueprints::contracts::StepReply;
 use harmony_capabilities::{
-    confluence::Confluence, deployments::Adapters, pagerduty::PagerDuty, runbook::RunbookRoot, slack::Slack,
-    statuspage::Statuspage,
+    confluence::Confluence, deployments::Adapters, github::GitHub, jira::Jira, pagerduty::PagerDuty,
+    runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
 };
 use harmony_incidents::ticket::TicketKey;
 use harmony_incidents::{RuleSet, RulesSource, attestation::AttestationKeys};
@@ -99,10 +99,12 @@ impl RulesSource for DeadlyRules {
 
 async fn services(job: &Job) -> Services {
     let limit = Duration::from_millis(job.limit_ms);
-    let BaseUrls { slack, pagerduty, statuspage, confluence } = &job.base_urls;
+    let BaseUrls { slack, pagerduty, statuspage, confluence, jira, github } = &job.base_urls;
     let from = "operator@example.com".to_owned();
     let pagerduty = PagerDuty::new(pagerduty, "sandbox".into(), from).unwrap().with_limit(limit).unwrap();
     let confluence = Confluence::new(confluence, "operator@example.com", "sandbox".into()).unwrap();
+    let jira = Jira::new(jira, "operator@example.com", "sandbox".into(), "OPS", "Task").unwrap();
+    let github = GitHub::new(github, "sandbox".into(), "acme/shop".parse().unwrap()).unwrap();
     Services {
         log: operations::open_log(&job.dir).await,
         rules: Arc::new(DeadlyRules {
@@ -122,11 +124,15 @@ async fn services(job: &Job) -> Services {
             confluence: confluence.with_limit(limit).unwrap(),
             space_key: "OPS".to_owned(),
         }),
+        jira: Some(jira.with_limit(limit).unwrap()),
+        github: Some(github.with_limit(limit).unwrap()),
         console: None,
         timing: EffectTiming {
             under_way: limit + Duration::from_secs(1),
             between_looks: Duration::from_millis(200),
             before_sweep: Duration::from_millis(job.before_sweep_ms),
+            // The stand-in's search is 300 ms behind.
+            search_lag: Duration::from_millis(500),
         },
         runbooks: RunbookRoot::new(&job.dir).unwrap(),
         adapters: Adapters::default(),
@@ -172,6 +178,7 @@ async fn carry_out(services: &Arc<Services>, job: &Job, number: u32) -> Result<S
         "channel.post" => run!(channel_post),
         "channel.settle" => run!(channel_settle),
         "channel.topic" => run!(channel_topic),
+        "issue.open" => run!(issue_open),
         "paging.note" => run!(paging_note),
         "paging.open" => run!(paging_open),
         "paging.resolve" => run!(paging_resolve),

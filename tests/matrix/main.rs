@@ -114,11 +114,11 @@ fn print(table: &BTreeMap<(usize, usize), Result<String, String>>) {
                 None => "GAVE UP",
             })
             .collect();
-        println!("{:16} {}", operation.activity, cells.map_pad());
+        println!("{:16} {}", operation.name, cells.map_pad());
     }
     for ((row, column), outcome) in table {
         if let Err(problem) = outcome {
-            println!("{} / {}: {problem}", operations::all()[*row].activity, FAULTS[*column].1);
+            println!("{} / {}: {problem}", operations::all()[*row].name, FAULTS[*column].1);
         }
     }
 }
@@ -184,6 +184,12 @@ async fn judged(scene: &Scene, operation: Operation, fault: Fault) -> Result<Str
     let (records, warnings) = scene.records().await;
     if records != 1 {
         return Err(format!("{records} records"));
+    }
+    if operation.activity == "issue.open" {
+        let tickets = scene.tickets().await;
+        if tickets.len() != 1 {
+            return Err(format!("tickets on record: {tickets:?}"));
+        }
     }
     let warned = warnings.iter().any(|warning| warning.contains("effect duplicated"));
     match effects {

@@ -13,7 +13,10 @@ use harmony_eventlog::{Append, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, WorkflowId, WorkflowType,
     judge::{judge, payload},
-    log::{Authority, Cause, IncidentCreated, Payload, PostMortemRendered, Severity, Text, payload::Kind},
+    log::{
+        ActionItemAdded, Authority, Cause, IncidentCreated, Payload, PostMortemRendered, Severity, Text,
+        payload::Kind,
+    },
     record::SaltKey,
 };
 use harmony_sandbox::Sandbox;
@@ -46,11 +49,15 @@ pub(crate) struct BaseUrls {
     pub(crate) pagerduty: String,
     pub(crate) statuspage: String,
     pub(crate) confluence: String,
+    pub(crate) jira: String,
+    pub(crate) github: String,
 }
 
 /// One operation with an effect.
 #[derive(Clone, Copy)]
 pub(crate) struct Operation {
+    /// As the table names it.
+    pub(crate) name: &'static str,
     pub(crate) activity: &'static str,
     pub(crate) capability: &'static str,
     pub(crate) vendor: &'static str,
@@ -66,6 +73,7 @@ pub(crate) struct Operation {
 
 pub(crate) fn all() -> Vec<Operation> {
     let slack = |activity, call, keyed, rules_asked, effects| Operation {
+        name: activity,
         activity,
         capability: capability::SLACK,
         vendor: "slack",
@@ -75,6 +83,7 @@ pub(crate) fn all() -> Vec<Operation> {
         effects,
     };
     let paging = |activity, call, keyed, effects| Operation {
+        name: activity,
         activity,
         capability: capability::PAGERDUTY,
         vendor: "pagerduty",
@@ -84,6 +93,7 @@ pub(crate) fn all() -> Vec<Operation> {
         effects,
     };
     let public = |activity, method, keyed, effects| Operation {
+        name: activity,
         activity,
         capability: capability::STATUSPAGE,
         vendor: "statuspage",
@@ -91,6 +101,17 @@ pub(crate) fn all() -> Vec<Operation> {
         keyed,
         rules_asked: 0,
         effects,
+    };
+    let issue = |name, capability, vendor, path| Operation {
+        name,
+        activity: "issue.open",
+        capability,
+        vendor,
+        call: ("POST", path),
+        keyed: false,
+        // For the name of the follow-up's owner.
+        rules_asked: 1,
+        effects: |state| count(&state["issues"], |_| true),
     };
     vec![
         slack("channel.open", "conversations.create", true, 1, |state| count(&state["channels"], |_| true)),
@@ -131,7 +152,10 @@ pub(crate) fn all() -> Vec<Operation> {
         public("public.resolve", "PATCH", false, |state| {
             count(&state["incidents"][0]["incident_updates"], |one| one["status"] == "resolved")
         }),
+        issue("export to github", capability::GITHUB, "github", "/issues"),
+        issue("export to jira", capability::JIRA, "jira", "/issue"),
         Operation {
+            name: "review.publish",
             activity: "review.publish",
             capability: capability::CONFLUENCE,
             vendor: "confluence",
@@ -177,6 +201,7 @@ impl Operation {
             }
             "public.impact" => json!({ "id": scene.public().await, "severity": "P1" }),
             "public.resolve" => json!({ "id": scene.public().await, "message": "It is over." }),
+            "issue.open" => json!({ "tracker": self.vendor, "followUp": scene.follow_up().await }),
             "review.publish" => scene.rendered().await,
             other => panic!("nothing is known of {other}"),
         }
@@ -218,6 +243,8 @@ impl Scene {
             pagerduty: all.pagerduty,
             statuspage: all.statuspage,
             confluence: all.confluence,
+            jira: all.jira,
+            github: all.github,
         };
         let scene = Self {
             base_urls: urls(sandbox.base_urls()),
@@ -291,6 +318,17 @@ impl Scene {
         (records, warnings)
     }
 
+    /// The tickets on record, each as often as it was put there.
+    pub(crate) async fn tickets(&self) -> Vec<String> {
+        let entries = self.log.records(&OrgId::default(), &incident(), 0, 100).await.unwrap();
+        let kinds = entries.into_iter().filter_map(|entry| entry.record.payload?.kind);
+        let changes = kinds.filter_map(|kind| match kind {
+            Kind::FollowUpChanged(p) => Some(p.ticket),
+            _ => None,
+        });
+        changes.filter(|ticket| !ticket.is_empty()).collect()
+    }
+
     /// What a stand-in holds.
     pub(crate) async fn state(&self, vendor: &str) -> Value {
         let answer = self.http.get(format!("{}/_sandbox/state", self.origin(vendor))).send().await.unwrap();
@@ -309,6 +347,8 @@ impl Scene {
             "slack" => &self.origins.slack,
             "pagerduty" => &self.origins.pagerduty,
             "statuspage" => &self.origins.statuspage,
+            "jira" => &self.origins.jira,
+            "github" => &self.origins.github,
             _ => &self.origins.confluence,
         }
     }
@@ -357,6 +397,19 @@ impl Scene {
             components: Vec::new(),
         };
         statuspage.create_incident(Attempt::First, &Uuid::from_u128(1), &draft).await.unwrap().id
+    }
+
+    /// A follow-up to export: the record that added it.
+    async fn follow_up(&self) -> u64 {
+        let added = Kind::ActionItemAdded(ActionItemAdded {
+            action: Some(Text::plain("Alert on queue length")),
+            owner: "operator".to_owned(),
+            due: "2026-12-31".to_owned(),
+            priority: "high".to_owned(),
+        });
+        let command = Command::Record { payload: payload(added) };
+        self.append("add", Target::Named(incident().into()), &command).await;
+        self.log.state(&OrgId::default(), &incident()).await.unwrap().unwrap().action_items[0].seq
     }
 
     /// A review that was rendered, and the draft that publishes it.

@@ -8,9 +8,9 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harmony_blueprints::contracts::{
-    CandidateRef, CellReply, CellRequest, ChannelDraft, ChannelRef, EFFECT_BACKOFF, Invitation, Notice,
-    PagingDraft, PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft, Settle,
-    SeverityOf, StepReply, TopicDraft, capability,
+    CandidateRef, CellReply, CellRequest, ChannelDraft, ChannelRef, EFFECT_BACKOFF, Invitation, IssueDraft,
+    Notice, PagingDraft, PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft,
+    Settle, SeverityOf, StepReply, TopicDraft, capability,
 };
 use harmony_capabilities::descriptor::{self, BACKOFF_MS};
 use jsonschema::Validator;
@@ -29,7 +29,7 @@ fn read<T: DeserializeOwned + Serialize>(capability: &'static str, input: &Value
 }
 
 fn call(activity: &str, input: &Value) -> Option<Call> {
-    use capability::{CONFLUENCE, PAGERDUTY, RUNBOOK, SLACK, STATUSPAGE};
+    use capability::{CONFLUENCE, GITHUB, JIRA, PAGERDUTY, RUNBOOK, SLACK, STATUSPAGE};
     let args = &input["args"];
     match activity {
         "candidate.page" => read::<CandidateRef>(PAGERDUTY, input),
@@ -39,6 +39,8 @@ fn call(activity: &str, input: &Value) -> Option<Call> {
         "channel.post" => read::<Notice>(SLACK, args),
         "channel.settle" => read::<Settle>(SLACK, args),
         "channel.topic" => read::<TopicDraft>(SLACK, args),
+        "issue.open" if args["tracker"] == "github" => read::<IssueDraft>(GITHUB, args),
+        "issue.open" => read::<IssueDraft>(JIRA, args),
         "paging.note" => read::<PagingRemark>(PAGERDUTY, args),
         "paging.open" => read::<PagingDraft>(PAGERDUTY, args),
         "paging.resolve" => read::<PagingRef>(PAGERDUTY, args),

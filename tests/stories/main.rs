@@ -17,6 +17,7 @@ mod control;
 mod demo;
 mod descriptors;
 mod drain;
+mod exports;
 mod failures;
 mod fan_out;
 mod flags;

@@ -244,7 +244,7 @@ impl World {
 
     /// Limits calls to the stand-ins as the vendors do, so many times as fast.
     pub(crate) async fn limit(&self, speed: u32) {
-        for vendor in ["slack", "pagerduty", "statuspage", "confluence"] {
+        for vendor in ["slack", "pagerduty", "statuspage", "confluence", "jira", "github"] {
             let origin = self.text(&format!("/sandbox/{vendor}"));
             let order = self.http.post(format!("{origin}/_sandbox/limits")).json(&json!({ "speed": speed }));
             assert_eq!(order.send().await.unwrap().status(), 200);

@@ -138,7 +138,7 @@ pub(crate) enum Command {
     /// Set up Temporal
     #[command(subcommand)]
     Temporal(TemporalCommand),
-    /// Run stand-ins for Slack, PagerDuty, Statuspage, Confluence and a mail server
+    /// Run stand-ins for Slack, PagerDuty, Statuspage, Confluence, Jira, GitHub and a mail server
     Sandbox(SandboxArgs),
     /// Print the completions of a shell: bash, elvish, fish, powershell, zsh
     #[command(
@@ -267,13 +267,13 @@ pub(crate) enum Queue {
 /// Options of `sandbox`.
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
-    /// Port of Slack (N); PagerDuty N+1, Statuspage N+2, Confluence N+3, Mail N+6 and its SMTP N+7 [default: free ones]
+    /// Port of Slack; PagerDuty, Statuspage, Confluence, Jira, GitHub, mail and its SMTP have the next seven [default: free ones]
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) port: u16,
-    /// Where clicks are delivered: Harmony's origin
+    /// Where clicks and webhooks are delivered: Harmony's origin
     #[arg(long, value_name = "URL")]
     pub(crate) harmony: Option<String>,
-    /// What interactions are signed with [env: SLACK_SIGNING_SECRET]
+    /// What interactions are signed with [env: SLACK_SIGNING_SECRET], and webhooks whose own secret is not set
     #[arg(long, value_name = "S")]
     pub(crate) signing_secret: Option<String>,
     #[command(flatten)]

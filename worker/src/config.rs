@@ -493,6 +493,7 @@ impl Config {
             pagerduty: secrets("PAGERDUTY_WEBHOOK_SECRET"),
             alertmanager: secrets("HARMONY_ALERTMANAGER_SECRET"),
             grafana: secrets("HARMONY_GRAFANA_SECRET"),
+            jira: secrets("JIRA_WEBHOOK_SECRET"),
             deploys: DeployWebhooks {
                 github: secrets("HARMONY_GITHUB_SECRET"),
                 gitlab: secrets("HARMONY_GITLAB_SECRET"),

@@ -32,10 +32,12 @@ const OTHER_VARIABLES: [&str; 11] = [
     "TEMPORAL_DATABASE_PASSWORD",
 ];
 /// What begins a setting's name.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 10] = [
     "CONFLUENCE_",
     "FLAGD_",
+    "GITHUB_",
     "HARMONY_",
+    "JIRA_",
     "OTEL_EXPORTER_OTLP_",
     "PAGERDUTY_",
     "SLACK_",
@@ -89,6 +91,7 @@ const OTHER_ROUTES: [&str; 21] = [
     "/webhooks/github",
     "/webhooks/gitlab",
     "/webhooks/grafana",
+    "/webhooks/jira",
     "/webhooks/pagerduty",
     "/webhooks",
 ];
@@ -572,6 +575,7 @@ fn api_page() -> String {
          | `/unsubscribe/{org}/{id}` | what a message to a stakeholder links: asks with GET, unsubscribes with POST |\n\
          | `/slack/commands`, `/slack/events`, `/slack/interactions` | Slack |\n\
          | `/webhooks/alertmanager`, `/webhooks/grafana`, `/webhooks/pagerduty` | alerts |\n\
+         | `/webhooks/github`, `/webhooks/jira` | what became of the issues of follow-ups |\n\
          | `/webhooks/argocd`, `/webhooks/github`, `/webhooks/gitlab`, `/events`, `/v2/change/enqueue` | what was deployed |\n\
          \n## On the listener of health and metrics\n\n\
          At `HARMONY_METRICS_ADDR`, never at the public address.\n\n| path | |\n|---|---|\n\

@@ -210,8 +210,9 @@ fn the_runbook_pool_holds_no_secret_and_no_token() {
         let name = word(variable, "/name");
         let known = kind(name) != Some(Kind::Secret) || RUNBOOK_SECRETS.contains(&name);
         assert!(known, "{name}");
-        let vendor =
-            ["CONFLUENCE", "PAGERDUTY", "SLACK", "STATUSPAGE"].iter().any(|one| name.starts_with(one));
+        let vendor = ["CONFLUENCE", "GITHUB", "JIRA", "PAGERDUTY", "SLACK", "STATUSPAGE"]
+            .iter()
+            .any(|one| name.starts_with(one));
         assert!(!vendor, "{name}");
     }
     for other in pods().into_iter().filter(|(name, ..)| name != "harmony-runbooks") {
@@ -329,6 +330,8 @@ fn every_flag_is_asked_by_somebody_and_has_its_default() {
     let defined: BTreeSet<String> = flags["flags"].as_object().unwrap().keys().cloned().collect();
     let asked: BTreeSet<String> = [
         capability::CONFLUENCE,
+        capability::GITHUB,
+        capability::JIRA,
         capability::PAGERDUTY,
         capability::RUNBOOK,
         capability::SLACK,

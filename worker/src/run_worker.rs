@@ -8,8 +8,8 @@ use std::{fs, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use harmony_activities::{
     Admission, CandidateEvents, Checkpoints, ConnectorActivities, Dispatcher, EffectTiming, LogActivities,
-    Notices, PagingService, Reconciler, ReleaseActivities, Reminders, ReviewSpace, RunbookActivities, RunbookServices,
-    Services, Traced,
+    Notices, PagingService, Reconciler, ReleaseActivities, Reminders, ReviewSpace, RunbookActivities,
+    RunbookServices, Services, Traced,
 };
 use harmony_blueprints::{
     CloseOut, Deploy, INCIDENTS_QUEUE, IncidentAct, IncidentUpdates, Initiate, PostMortem, Promote,
@@ -17,6 +17,8 @@ use harmony_blueprints::{
 };
 use harmony_capabilities::{
     confluence::Confluence,
+    github::GitHub,
+    jira::Jira,
     mail::{Mail, MailError},
     pagerduty::PagerDuty,
     slack::Slack,
@@ -44,6 +46,7 @@ use crate::{
     flags::FlagService,
     health::{self, Parts},
     temporal::Probe,
+    vendor_settings::JiraSettings,
 };
 
 /// One that waits at a gate takes some 244 KiB of the cache (`docs/performance.md`).
@@ -298,6 +301,18 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         }),
         None => None,
     };
+    let jira = match &vendors.jira {
+        Some(JiraSettings { base_url, email, api_token, project_key, issue_type }) => {
+            Some(Jira::new(base_url, email, api_token.clone(), project_key, issue_type)?.with_limit(limit)?)
+        }
+        None => None,
+    };
+    let github = match &vendors.github {
+        Some(one) => {
+            Some(GitHub::new(&one.base_url, one.token.clone(), one.repository.clone())?.with_limit(limit)?)
+        }
+        None => None,
+    };
     let flags = FlagService::start(config.flags.clone()).await?;
     Ok(Services {
         log,
@@ -309,6 +324,8 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         paging,
         statuspage,
         confluence,
+        jira,
+        github,
         console: config.console_url()?,
         timing: EffectTiming::for_requests_of(limit),
         runbooks: config.runbook_root()?,

@@ -5,6 +5,7 @@
 
 use harmony_capabilities::{
     address,
+    github::Repository,
     mail::{MailError, MailSettings},
 };
 use secrecy::SecretString;
@@ -13,6 +14,9 @@ use crate::{config::bad, failure::Failure, settings::Settings};
 
 const SLACK_BASE_URL: &str = "https://slack.com/api";
 const PAGERDUTY_BASE_URL: &str = "https://api.pagerduty.com";
+const GITHUB_BASE_URL: &str = "https://api.github.com";
+/// The type of issue that every project of Jira's begins with.
+const JIRA_ISSUE_TYPE: &str = "Task";
 const STATUSPAGE_BASE_URL: &str = "https://api.statuspage.io/v1";
 
 /// The vendors' settings; none where the credentials are not set.
@@ -26,6 +30,10 @@ pub(crate) struct Vendors {
     pub(crate) statuspage: Option<StatuspageSettings>,
     /// Review pages.
     pub(crate) confluence: Option<ConfluenceSettings>,
+    /// Issues of follow-ups.
+    pub(crate) jira: Option<JiraSettings>,
+    /// Issues of follow-ups.
+    pub(crate) github: Option<GitHubSettings>,
     /// Messages to stakeholders.
     pub(crate) mail: Option<MailSettings>,
 }
@@ -78,6 +86,32 @@ pub(crate) struct ConfluenceSettings {
     pub(crate) space_key: String,
 }
 
+/// Jira.
+#[derive(Clone)]
+pub(crate) struct JiraSettings {
+    /// Of the site.
+    pub(crate) base_url: String,
+    /// User.
+    pub(crate) email: String,
+    /// Token of that user.
+    pub(crate) api_token: SecretString,
+    /// Project of the issues.
+    pub(crate) project_key: String,
+    /// Their type.
+    pub(crate) issue_type: String,
+}
+
+/// GitHub.
+#[derive(Clone)]
+pub(crate) struct GitHubSettings {
+    /// Of the API.
+    pub(crate) base_url: String,
+    /// Token.
+    pub(crate) token: SecretString,
+    /// Repository of the issues.
+    pub(crate) repository: Repository,
+}
+
 impl Vendors {
     /// Those that are configured whole, and what is missing or wrong in the others.
     pub(crate) fn new(settings: &Settings) -> (Self, Vec<Failure>) {
@@ -106,10 +140,29 @@ impl Vendors {
             api_token: given.secret("CONFLUENCE_API_TOKEN"),
             space_key: given.text("CONFLUENCE_SPACE_KEY"),
         });
+        let jira = given.jira().then(|| JiraSettings {
+            base_url: given.address("JIRA_BASE_URL", ""),
+            email: given.text("JIRA_EMAIL"),
+            api_token: given.secret("JIRA_API_TOKEN"),
+            project_key: given.text("JIRA_PROJECT_KEY"),
+            issue_type: settings.get("JIRA_ISSUE_TYPE").unwrap_or(JIRA_ISSUE_TYPE).to_owned(),
+        });
+        let repository = given.repository();
+        let token = settings.get("GITHUB_TOKEN").is_some();
+        let github = if token {
+            given.all(&["GITHUB_REPOSITORY"], &["GITHUB_TOKEN"]).then_some(repository)
+        } else {
+            None
+        };
+        let github = github.flatten().map(|repository| GitHubSettings {
+            base_url: given.address("GITHUB_BASE_URL", GITHUB_BASE_URL),
+            token: given.secret("GITHUB_TOKEN"),
+            repository,
+        });
         let relay = ["HARMONY_SMTP_URL", "HARMONY_MAIL_FROM"];
         let beside = ["HARMONY_SMTP_PASSWORD", "HARMONY_SMTP_CA_PATH"];
         let mail = if given.all(&relay, &beside) { given.mail() } else { None };
-        (Self { slack, pagerduty, statuspage, confluence, mail }, given.wrong)
+        (Self { slack, pagerduty, statuspage, confluence, jira, github, mail }, given.wrong)
     }
 }
 
@@ -156,6 +209,26 @@ impl Given<'_> {
             .ok()
     }
 
+    /// The project alone is not half a configuration: by it the console knows that there is one.
+    fn jira(&mut self) -> bool {
+        let credentials = ["JIRA_API_TOKEN", "JIRA_BASE_URL", "JIRA_EMAIL"];
+        if !credentials.iter().any(|key| self.settings.get(key).is_some()) {
+            return false;
+        }
+        self.all(&[&credentials[..], &["JIRA_PROJECT_KEY"]].concat(), &[])
+    }
+
+    /// The repository that is named, wherever that is right.
+    fn repository(&mut self) -> Option<Repository> {
+        match self.settings.get("GITHUB_REPOSITORY")?.parse::<Repository>() {
+            Ok(repository) => Some(repository),
+            Err(error) => {
+                self.wrong.push(bad("GITHUB_REPOSITORY", &error.to_string()));
+                None
+            }
+        }
+    }
+
     fn text(&self, key: &str) -> String {
         self.settings.get(key).unwrap_or_default().to_owned()
     }
@@ -193,11 +266,15 @@ mod tests {
             ("STATUSPAGE_API_KEY", &["STATUSPAGE_PAGE_ID"]),
             ("STATUSPAGE_PAGE_ID", &["STATUSPAGE_API_KEY"]),
             ("CONFLUENCE_API_TOKEN", &["CONFLUENCE_BASE_URL", "CONFLUENCE_EMAIL", "CONFLUENCE_SPACE_KEY"]),
+            ("JIRA_EMAIL", &["JIRA_API_TOKEN", "JIRA_BASE_URL", "JIRA_PROJECT_KEY"]),
+            ("GITHUB_TOKEN", &["GITHUB_REPOSITORY"]),
             ("SLACK_APP_TOKEN", &["SLACK_BOT_TOKEN"]),
             ("HARMONY_SMTP_URL", &["HARMONY_MAIL_FROM"]),
             ("HARMONY_SMTP_PASSWORD", &["HARMONY_SMTP_URL", "HARMONY_MAIL_FROM"]),
             // What is an override, or of use by itself.
             ("CONFLUENCE_SPACE_KEY", &[]),
+            ("JIRA_PROJECT_KEY", &[]),
+            ("JIRA_WEBHOOK_SECRET", &[]),
             ("PAGERDUTY_BASE_URL", &[]),
             ("SLACK_SIGNING_SECRET", &[]),
         ] {
@@ -207,6 +284,7 @@ mod tests {
             assert_eq!(wrong, expected);
             assert!(found.slack.is_none() && found.pagerduty.is_none());
             assert!(found.statuspage.is_none() && found.confluence.is_none() && found.mail.is_none());
+            assert!(found.jira.is_none() && found.github.is_none());
         }
     }
 
@@ -228,6 +306,25 @@ mod tests {
             );
             assert!(!wrong[0].contains("hunter2"), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn trackers_are_configured_whole() {
+        let (found, wrong) = vendors(&[
+            ("JIRA_API_TOKEN", "x"),
+            ("JIRA_BASE_URL", "https://acme.atlassian.net"),
+            ("JIRA_EMAIL", "bot@example.com"),
+            ("JIRA_PROJECT_KEY", "OPS"),
+            ("GITHUB_TOKEN", "x"),
+            ("GITHUB_REPOSITORY", "acme/shop"),
+        ]);
+        assert_eq!((wrong, found.jira.unwrap().issue_type.as_str()), (vec![], "Task"));
+        assert_eq!(found.github.unwrap().base_url, GITHUB_BASE_URL);
+        let (alone, wrong) = vendors(&[("GITHUB_REPOSITORY", "acme/shop")]);
+        assert!(alone.github.is_none() && wrong.is_empty(), "the console knows it without the token");
+        let (_, wrong) =
+            vendors(&[("GITHUB_REPOSITORY", "https://github.com/acme/shop"), ("GITHUB_TOKEN", "x")]);
+        assert!(wrong.len() == 1 && wrong[0].contains("expected owner/name"), "{wrong:?}");
     }
 
     #[test]

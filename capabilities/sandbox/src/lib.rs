@@ -1,5 +1,6 @@
 //! In-process stand-ins for those Harmony talks to: Slack (Web API and interactions), PagerDuty
-//! (REST v2 and Events v2), Statuspage v1, Confluence Cloud v2, and a mail server.
+//! (REST v2 and Events v2), Statuspage v1, Confluence Cloud v2, Jira Cloud v3, GitHub (issues,
+//! both with their webhooks), and a mail server.
 //!
 //! `harmony sandbox`, `dev`, `demo` and the end-to-end tests start one [`Sandbox`]: an
 //! HTTP server each on loopback that keep what they are told in memory and answer with the
@@ -17,7 +18,9 @@ mod call;
 mod clock;
 mod confluence;
 mod faults;
+mod github;
 mod inspection;
+mod jira;
 mod limits;
 mod mail;
 mod overview;
@@ -28,6 +31,7 @@ mod slack;
 mod spec;
 mod stand_in;
 mod statuspage;
+mod webhook;
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -48,28 +52,40 @@ pub struct SandboxOptions {
     pub statuspage_port: u16,
     /// Port of the Confluence stand-in.
     pub confluence_port: u16,
+    /// Port of the Jira stand-in.
+    pub jira_port: u16,
+    /// Port of the GitHub stand-in.
+    pub github_port: u16,
     /// Port where the mail stand-in shows what it took.
     pub mail_port: u16,
     /// Port where it takes mail.
     pub smtp_port: u16,
-    /// Origin of Harmony's HTTP server, where clicks are delivered. May be set later with
+    /// Origin of Harmony's HTTP server, where clicks and webhooks are delivered. May be set later with
     /// [`Sandbox::set_harmony_url`].
     pub harmony_url: Option<String>,
     /// Secret with which interactions are signed, as `SLACK_SIGNING_SECRET`.
     pub signing_secret: SecretString,
+    /// Secret with which Jira's webhooks are signed, as `JIRA_WEBHOOK_SECRET`.
+    pub jira_webhook_secret: SecretString,
+    /// Secret with which GitHub's webhooks are signed, as `HARMONY_GITHUB_SECRET`.
+    pub github_webhook_secret: SecretString,
 }
 
 impl SandboxOptions {
-    /// Free ports and no address of Harmony yet.
+    /// Free ports, no address of Harmony yet, and one secret for all that is signed.
     pub fn on_free_ports(signing_secret: SecretString) -> Self {
         Self {
             slack_port: 0,
             pagerduty_port: 0,
             statuspage_port: 0,
             confluence_port: 0,
+            jira_port: 0,
+            github_port: 0,
             mail_port: 0,
             smtp_port: 0,
             harmony_url: None,
+            jira_webhook_secret: signing_secret.clone(),
+            github_webhook_secret: signing_secret.clone(),
             signing_secret,
         }
     }
@@ -86,6 +102,10 @@ pub struct Origins {
     pub statuspage: String,
     /// Confluence.
     pub confluence: String,
+    /// Jira.
+    pub jira: String,
+    /// GitHub.
+    pub github: String,
     /// Mail that was taken; as a base address, where mail is handed in.
     pub mail: String,
 }
@@ -96,7 +116,7 @@ pub struct Sandbox {
     origins: Origins,
     harmony_url: HarmonyUrl,
     smtp: mail::SmtpServer,
-    _servers: [Server; 5],
+    _servers: [Server; 7],
 }
 
 impl Sandbox {
@@ -111,6 +131,8 @@ impl Sandbox {
         let pagerduty = Listener::bind(options.pagerduty_port).await?;
         let statuspage = Listener::bind(options.statuspage_port).await?;
         let confluence = Listener::bind(options.confluence_port).await?;
+        let jira = Listener::bind(options.jira_port).await?;
+        let github = Listener::bind(options.github_port).await?;
         let mail = Listener::bind(options.mail_port).await?;
         let (smtp, letters) = mail::start(options.smtp_port).await?;
         let origins = Origins {
@@ -118,6 +140,8 @@ impl Sandbox {
             pagerduty: pagerduty.origin().to_owned(),
             statuspage: statuspage.origin().to_owned(),
             confluence: confluence.origin().to_owned(),
+            jira: jira.origin().to_owned(),
+            github: github.origin().to_owned(),
             mail: mail.origin().to_owned(),
         };
         let harmony_url = HarmonyUrl::default();
@@ -134,12 +158,18 @@ impl Sandbox {
             pagerduty.serve(pagerduty::PagerDuty::new(&origins.pagerduty)),
             statuspage.serve(statuspage::Statuspage::new(&origins.statuspage)),
             confluence.serve(confluence::Confluence::new(&origins.confluence)),
+            jira.serve(jira::Jira::new(&origins.jira, harmony_url.clone(), options.jira_webhook_secret)),
+            github.serve(github::GitHub::new(
+                &origins.github,
+                harmony_url.clone(),
+                options.github_webhook_secret,
+            )),
             mail.serve(letters),
         ];
         Ok(Sandbox { origins, harmony_url, smtp, _servers: servers })
     }
 
-    /// Where clicks go from now on: the origin of Harmony's HTTP server.
+    /// Where clicks and webhooks go from now on: the origin of Harmony's HTTP server.
     pub fn set_harmony_url(&self, origin: &str) {
         self.harmony_url.set(origin);
     }
@@ -156,12 +186,14 @@ impl Sandbox {
             pagerduty: self.origins.pagerduty.clone(),
             statuspage: format!("{}/v1", self.origins.statuspage),
             confluence: format!("{}/wiki/api/v2", self.origins.confluence),
+            jira: self.origins.jira.clone(),
+            github: self.origins.github.clone(),
             mail: format!("smtp://{}", self.smtp.address),
         }
     }
 }
 
-/// The origin of Harmony's HTTP server, shared with the stand-in that delivers clicks.
+/// The origin of Harmony's HTTP server, shared with the stand-ins that deliver clicks and webhooks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HarmonyUrl(Arc<RwLock<Option<String>>>);
 

@@ -1,5 +1,5 @@
 //! What a vendor's stand-in has to be able to do. Everything else (recording, faults,
-//! inspection, connections) is the same for all four and lives in `server.rs`.
+//! inspection, connections) is the same for all of them and lives in `server.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

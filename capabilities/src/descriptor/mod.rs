@@ -22,6 +22,7 @@ mod runbook;
 mod slack;
 mod statuspage;
 mod timeline;
+mod tracker;
 
 use std::collections::BTreeMap;
 
@@ -150,6 +151,8 @@ pub struct AiHints {
 pub fn all() -> Vec<Descriptor> {
     vec![
         confluence::descriptor(),
+        tracker::github(),
+        tracker::jira(),
         pagerduty::descriptor(),
         statuspage::descriptor(),
         slack::descriptor(),
@@ -216,6 +219,8 @@ pub(crate) struct StepOutput {
     url: String,
     /// What did not work and was not needed.
     warnings: Vec<String>,
+    /// What people call the issue that was made, such as `OPS-7`.
+    ticket: Option<String>,
 }
 
 fn schema<T: JsonSchema>() -> Value {
@@ -238,7 +243,7 @@ fn retry_policy(maximum_attempts: u32) -> RetryPolicy {
     }
 }
 
-/// How the connectors of the four vendors fail.
+/// How the connectors of the vendors fail.
 fn vendor_errors() -> BTreeMap<&'static str, ErrorClass> {
     errors([
         (
@@ -268,8 +273,10 @@ fn errors<const N: usize>(
 mod tests {
     use super::*;
 
-    const IDS: [&str; 6] = [
+    const IDS: [&str; 8] = [
         "golden.connectors.confluence",
+        "golden.connectors.github",
+        "golden.connectors.jira",
         "golden.connectors.pagerduty",
         "golden.connectors.statuspage",
         "golden.integrations.slack-interactive",
@@ -278,7 +285,7 @@ mod tests {
     ];
 
     #[test]
-    fn there_are_six_capabilities() {
+    fn there_are_eight_capabilities() {
         assert_eq!(all().iter().map(|one| one.metadata.id).collect::<Vec<_>>(), IDS);
         assert!(find("golden.connectors.nothing").is_none());
     }

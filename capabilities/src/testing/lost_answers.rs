@@ -10,9 +10,12 @@ use super::contract::Contract;
 use crate::address::{self, Address};
 use crate::confluence::{Confluence, PageDraft, markdown_to_storage};
 use crate::error::{Attempt, Fate};
+use crate::github::GitHub;
+use crate::jira::Jira;
 use crate::pagerduty::{self, PagerDuty};
 use crate::slack::{ChannelDraft, Message, Slack};
 use crate::statuspage::{self, Statuspage};
+use crate::tracker::IssueDraft;
 
 const KEY: Uuid = Uuid::from_u128(7);
 
@@ -224,5 +227,53 @@ async fn confluence_keeps_one_page() {
     let other = Uuid::from_u128(8);
     let refused = confluence.ensure_page(&other, &draft).await.unwrap_err();
     assert_eq!(refused.fate(), Fate::Rejected);
+    stand_in.check_contract().await;
+}
+
+fn follow_up() -> IssueDraft {
+    IssueDraft {
+        action: "Alert on queue length".to_owned(),
+        lines: vec!["Owner: Olivia".to_owned()],
+        link: "https://harmony.example/orgs/default/incidents/INC-2026-0001".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn jira_issue_whose_answer_got_lost_is_found_once_the_search_knows_it() {
+    let sandbox = sandbox().await;
+    let stand_in = StandIn::new("jira", &sandbox.origins().jira);
+    let base_url = sandbox.base_urls().jira;
+    let jira = Jira::new(&base_url, "bot@example.com", "jira".into(), "OPS", "Task").unwrap();
+    stand_in.lose("POST", "/issue").await;
+    let lost = jira.create_issue(&KEY, &follow_up()).await.unwrap_err();
+    assert_eq!(lost.fate(), Fate::Unknown);
+    let found = loop {
+        match jira.find_issue(&KEY).await.unwrap() {
+            Some(found) => break found,
+            None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!((found.name.as_str(), jira.count_issues(&KEY).await.unwrap()), ("OPS-1", 1));
+    assert_eq!(jira.find_issue(&Uuid::from_u128(8)).await.unwrap(), None);
+    assert_eq!(jira.find_project().await.unwrap(), "OPS");
+    assert_eq!(stand_in.count("issues").await, 1);
+    stand_in.check_contract().await;
+}
+
+#[tokio::test]
+async fn github_issue_whose_answer_got_lost_is_found() {
+    let sandbox = sandbox().await;
+    let stand_in = StandIn::new("github", &sandbox.origins().github);
+    let repository = "acme/shop".parse().unwrap();
+    let github = GitHub::new(&sandbox.base_urls().github, "gh".into(), repository).unwrap();
+    let since = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(1);
+    stand_in.lose("POST", "/issues").await;
+    let lost = github.create_issue(&KEY, &follow_up()).await.unwrap_err();
+    assert_eq!(lost.fate(), Fate::Unknown);
+    let found = github.find_issue(&KEY, since).await.unwrap().unwrap();
+    assert_eq!((found.name.as_str(), github.count_issues(&KEY, since).await.unwrap()), ("acme/shop#1", 1));
+    assert_eq!(github.find_issue(&Uuid::from_u128(8), since).await.unwrap(), None);
+    assert_eq!(github.find_repository().await.unwrap(), "acme/shop");
+    assert_eq!(stand_in.count("issues").await, 1);
     stand_in.check_contract().await;
 }

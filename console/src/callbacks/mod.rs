@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod deploys;
+pub(crate) mod issues;
 pub(crate) mod pagerduty;
 pub(crate) mod seen;
 mod signed;
@@ -34,6 +35,7 @@ pub(crate) fn webhooks() -> Router<App> {
         .route("/webhooks/gitlab", post(deploys::gitlab))
         // A contact point of Grafana may be set to PUT.
         .route("/webhooks/grafana", post(alerts::grafana).put(alerts::grafana))
+        .route("/webhooks/jira", post(issues::jira))
         .route("/webhooks/pagerduty", post(pagerduty::take))
         .layer(DefaultBodyLimit::max(WEBHOOK_LIMIT_BYTES))
         .layer(from_fn(tell_refused))

@@ -2,6 +2,7 @@
 //! token. Several secrets are good at once while they are rotated. Compared in constant time.
 
 use axum::http::{HeaderMap, header};
+use harmony_incidents::record;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -39,6 +40,17 @@ pub(crate) fn is_secret(secrets: &[SecretString], given: &str) -> bool {
 /// A header as text; empty where it is missing.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Longest id that stands in a key as it is.
+const ID_BYTES: usize = 120;
+
+/// The key under which a delivery is recorded, so that the same one again changes nothing.
+pub(crate) fn delivery_key(source: &str, id: &str) -> String {
+    if id.len() <= ID_BYTES {
+        return format!("webhook/{source}/{id}");
+    }
+    format!("webhook/{source}/{}", hex::encode(record::hash(id.as_bytes())))
 }
 
 /// One line of what a sender wrote: their titles have newlines, no limit, and maybe characters that show something else

@@ -1,6 +1,7 @@
 //! What an incident's page shows beside gates and records to whoever leads it: when people are told again, objectives,
 //! moments, duties, other incidents, follow-ups.
 
+use harmony_blueprints::contracts::Tracker;
 use harmony_incidents::{
     clock,
     leading::{self, Relation},
@@ -96,13 +97,29 @@ pub(crate) struct FollowUpLine {
     pub(crate) priority: String,
     pub(crate) state: &'static str,
     pub(crate) overdue: bool,
+    /// Where it is tracked: its name there, the address where that is one, and what the tracker said.
+    pub(crate) ticket: String,
+    pub(crate) ticket_url: String,
+    /// Where it is on its way to.
+    pub(crate) exporting_to: String,
+    /// Trackers that the reader may export it to: the word, and what people call it.
+    pub(crate) trackers: Vec<(&'static str, &'static str)>,
     /// Whether the reader may say what became of it.
     pub(crate) may_change: bool,
 }
 
 impl FollowUpLine {
     pub(crate) fn of(visit: &Visit, one: FollowUp, may_respond: bool) -> Self {
+        let may_export = may_respond && one.may_leave && one.state == "open" && one.ticket.is_empty();
+        let fits = |tracker: &&Tracker| {
+            may_export && (one.exporting_to.is_empty() || one.exporting_to == tracker.name())
+        };
+        let trackers = &visit.app.doors.trackers;
         Self {
+            trackers: trackers.iter().filter(fits).map(|one| (one.name(), one.title())).collect(),
+            ticket: one.ticket,
+            ticket_url: one.url,
+            exporting_to: one.exporting_to,
             address: format!("/orgs/{}/incidents/{}", visit.caller.org, one.incident_id),
             may_change: may_respond || one.owner == visit.caller.principal.id,
             owner: visit.name(&one.owner),

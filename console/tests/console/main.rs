@@ -13,6 +13,7 @@ mod contract;
 mod declare;
 mod deploys;
 mod described;
+mod exports;
 mod forgeries;
 mod graphql_clients;
 mod invariants;

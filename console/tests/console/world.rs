@@ -14,6 +14,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
+use harmony_blueprints::contracts::Tracker;
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy};
 use harmony_console::{
@@ -238,6 +239,7 @@ impl World {
                 pagerduty: vec!["new-pagerduty-secret".into(), "old-pagerduty-secret".into()],
                 alertmanager: vec!["alertmanager-secret".into()],
                 grafana: vec!["grafana-secret".into()],
+                jira: vec!["new-jira-secret".into(), "old-jira-secret".into()],
                 deploys: DeployWebhooks {
                     github: vec!["github-secret".into()],
                     gitlab: vec!["gitlab-secret".into()],
@@ -257,6 +259,7 @@ impl World {
             update_templates: Arc::new(Templates),
             temporal: Arc::new(NoTemporal(temporal.clone())),
             default_space: "OPS".to_owned(),
+            trackers: vec![Tracker::Github, Tracker::Jira],
             site: Site {
                 session_key: SESSION_KEY.repeat(32).into(),
                 slack_channels: "https://slack.example/?channel=".to_owned(),

@@ -2,15 +2,15 @@
 //! duties.
 
 use harmony_incidents::{
-    Answer, Command, Refusal, WorkflowType,
+    Answer, Command, Context, Refusal, WorkflowType,
     clock::{Alarm, Due, Objective, due},
     hand_over::hand_over,
     judge::payload,
-    leading::{FollowUpState, Relation, is_visible, overdue_week},
+    leading::{FollowUpState, Relation, TicketWord, is_visible, overdue_week},
     log::{
-        ActionItem, ActionItemAdded, DutyTicked, FollowUpChanged, IncidentEscalated, IncidentPrivacyChanged,
-        IncidentRelated, IncidentTimeSet, IncidentUpdated, ResponderAssigned, Severity, State, Text,
-        payload::Kind,
+        ActionItem, ActionItemAdded, Authority, Cause, DutyTicked, FollowUpChanged, IncidentEscalated,
+        IncidentPrivacyChanged, IncidentRelated, IncidentTimeSet, IncidentUpdated, ResponderAssigned,
+        Severity, State, Text, payload::Kind,
     },
     policy::Policy,
     times::{Moment, contradictions},
@@ -366,6 +366,103 @@ fn follow_ups_are_done_reopened_and_dropped_on_record() {
     assert_eq!((state(&world), world.head.state.action_items[0].comments), (FollowUpState::Dropped, 2));
     assert!(explained(world.say("oncall", &changed(999, "done", ""))).contains("no follow-up 999"));
     assert!(explained(world.say("oncall", &changed(seq, "finished", ""))).contains("use open, done"));
+}
+
+fn exported(world: &mut World) -> u64 {
+    let item = ActionItemAdded {
+        action: Some(Text::plain("Add an alert")),
+        owner: "oncall".to_owned(),
+        ..ActionItemAdded::default()
+    };
+    world.say("operator", &record(Kind::ActionItemAdded(item))).unwrap();
+    let follow_up = world.head.state.seq;
+    let to = FollowUpChanged { follow_up, export_to: "jira".to_owned(), ..FollowUpChanged::default() };
+    world.say("operator", &record(Kind::FollowUpChanged(to))).unwrap();
+    let made = FollowUpChanged {
+        follow_up,
+        system: "jira".to_owned(),
+        ticket: "OPS-7".to_owned(),
+        ticket_id: "10042".to_owned(),
+        ..FollowUpChanged::default()
+    };
+    world.say("operator", &record(Kind::FollowUpChanged(made))).unwrap();
+    follow_up
+}
+
+fn told(world: &mut World, follow_up: u64, word: TicketWord, at_us: i64) -> Answer {
+    let changed = FollowUpChanged {
+        follow_up,
+        system: "jira".to_owned(),
+        ticket_id: "10042".to_owned(),
+        ticket_state: word.name().to_owned(),
+        ticket_updated_us: at_us,
+        comment: Text::optional("as Jira says"),
+        ..FollowUpChanged::default()
+    };
+    let context = Context {
+        actor: "jira".to_owned(),
+        authority: Authority::AutoEngine,
+        cause: Cause::default(),
+        occurred_at: world.now,
+    };
+    world.say_as(&context, &record(Kind::FollowUpChanged(changed))).unwrap()
+}
+
+#[test]
+fn every_order_of_what_a_tracker_tells_ends_in_one_state() {
+    use TicketWord::{Deleted, Done, Dropped, Open};
+    for (words, expected) in [
+        ([(Done, 10), (Open, 20), (Dropped, 30), (Open, 40)], FollowUpState::Open),
+        ([(Done, 10), (Open, 20), (Open, 25), (Done, 30)], FollowUpState::Done),
+        ([(Done, 10), (Open, 20), (Done, 30), (Deleted, 5)], FollowUpState::Done),
+        ([(Done, 10), (Open, 20), (Dropped, 20), (Deleted, 40)], FollowUpState::Dropped),
+        ([(Open, 10), (Done, 10), (Open, 10), (Dropped, 9)], FollowUpState::Done),
+    ] {
+        for place in 0..24 {
+            let mut left = words.to_vec();
+            let mut world = World::open(Severity::P2);
+            let follow_up = exported(&mut world);
+            for choice in [place % 4, place / 4 % 3, place / 12 % 2, 0] {
+                let (word, at_us) = left.remove(choice);
+                told(&mut world, follow_up, word, at_us);
+                assert_eq!(told(&mut world, follow_up, word, at_us), Answer::Unchanged, "it comes twice");
+            }
+            let item = &world.head.state.action_items[0];
+            assert_eq!(FollowUpState::of(item), expected, "{words:?}, order {place}");
+            assert_eq!((item.owner.as_str(), item.ticket.as_str()), ("oncall", "OPS-7"));
+        }
+    }
+}
+
+#[test]
+fn nobody_but_the_tracker_speaks_for_it_and_it_says_nothing_else() {
+    let mut world = World::open(Severity::P2);
+    let follow_up = exported(&mut world);
+    let word = FollowUpChanged {
+        follow_up,
+        system: "jira".to_owned(),
+        ticket_id: "10042".to_owned(),
+        ticket_state: "done".to_owned(),
+        ticket_updated_us: 10,
+        ..FollowUpChanged::default()
+    };
+    let by_hand = world.say("oncall", &record(Kind::FollowUpChanged(word.clone())));
+    assert!(explained(by_hand).contains("only the tracker itself"));
+    for more in [
+        FollowUpChanged { owner: "viewer".to_owned(), ..word.clone() },
+        FollowUpChanged { ticket: "OPS-8".to_owned(), ..word.clone() },
+        FollowUpChanged { state: "done".to_owned(), ..word.clone() },
+        FollowUpChanged { ticket_id: String::new(), ..word.clone() },
+        FollowUpChanged { ticket_updated_us: 0, ..word.clone() },
+    ] {
+        let refused = world.say("jira", &record(Kind::FollowUpChanged(more)));
+        assert!(explained(refused).contains("nothing else"));
+    }
+    let odd = FollowUpChanged { ticket_state: "finished".to_owned(), ..word };
+    assert!(
+        explained(world.say("jira", &record(Kind::FollowUpChanged(odd)))).contains("no state of a ticket")
+    );
+    assert_eq!(FollowUpState::of(&world.head.state.action_items[0]), FollowUpState::Open);
 }
 
 #[test]

@@ -202,6 +202,8 @@ async fn services(job: &Job) -> Services {
         paging: None,
         statuspage: None,
         confluence: None,
+        jira: None,
+        github: None,
         console: None,
         timing: EffectTiming::for_requests_of(Duration::from_secs(20)),
         runbooks: RunbookRoot::new(std::env::temp_dir()).unwrap(),

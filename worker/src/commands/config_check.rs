@@ -84,6 +84,7 @@ fn described(config: &Config, processes: &[Process]) -> Vec<Check> {
             ("grafana", hooks.grafana.len()),
             ("github", hooks.deploys.github.len()),
             ("gitlab", hooks.deploys.gitlab.len()),
+            ("jira", hooks.jira.len()),
             ("argocd", hooks.deploys.argocd.len()),
             ("cdevents", hooks.deploys.cdevents.len()),
             ("change events", hooks.deploys.changes.len()),
@@ -101,6 +102,8 @@ fn described(config: &Config, processes: &[Process]) -> Vec<Check> {
     say("pagerduty", vendor(config.vendors.pagerduty.is_some()).to_owned());
     say("statuspage", vendor(config.vendors.statuspage.is_some()).to_owned());
     say("confluence", vendor(config.vendors.confluence.is_some()).to_owned());
+    say("jira", vendor(config.vendors.jira.is_some()).to_owned());
+    say("github", vendor(config.vendors.github.is_some()).to_owned());
     say("mail", vendor(config.vendors.mail.is_some()).to_owned());
     say("fan-out", config.fan_out.told());
     all

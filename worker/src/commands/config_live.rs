@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use harmony_capabilities::{
     confluence::Confluence,
     error::{CallError, Fate},
+    github::GitHub,
+    jira::Jira,
     pagerduty::PagerDuty,
     slack::{Slack, SlackSockets},
     statuspage::Statuspage,
@@ -20,7 +22,10 @@ use crate::{
     config::Config,
     failure::Failure,
     flags::FlagService,
-    vendor_settings::{ConfluenceSettings, PagerDutySettings, SlackSettings, StatuspageSettings},
+    vendor_settings::{
+        ConfluenceSettings, GitHubSettings, JiraSettings, PagerDutySettings, SlackSettings,
+        StatuspageSettings,
+    },
 };
 
 /// What the app needs, as `deploy/slack-app.yaml` asks for it.
@@ -54,6 +59,12 @@ pub(super) async fn checks(config: &Config, processes: &[Process]) -> Vec<Check>
     }
     if let Some(settings) = &vendors.confluence {
         checks.push(Check::new("confluence, live", confluence(settings).await));
+    }
+    if let Some(settings) = &vendors.jira {
+        checks.push(Check::new("jira, live", jira(settings).await));
+    }
+    if let Some(settings) = &vendors.github {
+        checks.push(Check::new("github, live", github(settings).await));
     }
     checks
 }
@@ -166,6 +177,26 @@ async fn confluence(settings: &ConfluenceSettings) -> Result<String, Failure> {
     Ok(format!("the token is taken; space {} is there", settings.space_key))
 }
 
+async fn jira(settings: &JiraSettings) -> Result<String, Failure> {
+    let JiraSettings { base_url, email, api_token, project_key, issue_type } = settings;
+    let jira = Jira::new(base_url, email, api_token.clone(), project_key, issue_type)
+        .map_err(|error| address("JIRA_BASE_URL", &error.to_string()))?;
+    let found = jira.find_project().await;
+    let key =
+        found.map_err(|error| refused(&error, "JIRA_API_TOKEN", "JIRA_PROJECT_KEY", "JIRA_BASE_URL"))?;
+    Ok(format!("the token is taken; project {key} is there"))
+}
+
+async fn github(settings: &GitHubSettings) -> Result<String, Failure> {
+    let GitHubSettings { base_url, token, repository } = settings;
+    let github = GitHub::new(base_url, token.clone(), repository.clone())
+        .map_err(|error| address("GITHUB_BASE_URL", &error.to_string()))?;
+    let found = github.find_repository().await;
+    let name =
+        found.map_err(|error| refused(&error, "GITHUB_TOKEN", "GITHUB_REPOSITORY", "GITHUB_BASE_URL"))?;
+    Ok(format!("the token is taken; repository {name} is there and has issues"))
+}
+
 fn address(setting: &str, problem: &str) -> Failure {
     Failure::usage(format!("{setting}: {problem}"), format!("correct {setting}"))
 }
@@ -249,12 +280,26 @@ mod tests {
             api_token: "sandbox".into(),
             space_key: "OPS".to_owned(),
         };
+        let jira_settings = || JiraSettings {
+            base_url: urls.jira.clone(),
+            email: "operator@example.com".to_owned(),
+            api_token: "sandbox".into(),
+            project_key: "OPS".to_owned(),
+            issue_type: "Task".to_owned(),
+        };
+        let github_settings = || GitHubSettings {
+            base_url: urls.github.clone(),
+            token: "sandbox".into(),
+            repository: "acme/shop".parse().unwrap(),
+        };
         for found in [
             slack(&slack_settings()).await,
             sockets(&slack_settings(), "xapp-1".into()).await,
             pagerduty(&pagerduty_settings(), &BTreeMap::new()).await,
             statuspage(&statuspage_settings()).await,
             confluence(&confluence_settings()).await,
+            jira(&jira_settings()).await,
+            github(&github_settings()).await,
         ] {
             assert!(found.is_ok(), "{}", found.unwrap_err().what);
         }
@@ -286,18 +331,24 @@ mod tests {
         // What the setting names is not there, and where the vendor should be is nobody.
         fail(&urls.pagerduty, 404, 1).await;
         fail(&urls.statuspage, 404, 1).await;
+        fail(&urls.jira, 404, 1).await;
+        fail(&urls.github, 404, 1).await;
         let nobody =
             ConfluenceSettings { base_url: "http://127.0.0.1:9".to_owned(), ..confluence_settings() };
         for (found, setting) in [
             (pagerduty(&pagerduty_settings(), &BTreeMap::new()).await, "PAGERDUTY_SERVICE_ID: "),
             (statuspage(&statuspage_settings()).await, "STATUSPAGE_PAGE_ID: "),
             (confluence(&nobody).await, "CONFLUENCE_BASE_URL: "),
+            (jira(&jira_settings()).await, "JIRA_PROJECT_KEY: "),
+            (github(&github_settings()).await, "GITHUB_REPOSITORY: "),
         ] {
             let failure = found.expect_err(setting);
             assert!(failure.what.starts_with(setting), "{}", failure.what);
         }
 
-        for origin in [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence] {
+        for origin in
+            [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence, &urls.jira, &urls.github]
+        {
             fail(origin, 401, 9).await;
         }
         for (found, setting) in [
@@ -306,12 +357,16 @@ mod tests {
             (pagerduty(&pagerduty_settings(), &BTreeMap::new()).await, "PAGERDUTY_API_KEY: "),
             (statuspage(&statuspage_settings()).await, "STATUSPAGE_API_KEY: "),
             (confluence(&confluence_settings()).await, "CONFLUENCE_API_TOKEN: "),
+            (jira(&jira_settings()).await, "JIRA_API_TOKEN: "),
+            (github(&github_settings()).await, "GITHUB_TOKEN: "),
         ] {
             let failure = found.unwrap_err();
             assert!(failure.what.starts_with(setting), "{}", failure.what);
         }
 
-        for origin in [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence] {
+        for origin in
+            [&urls.slack, &urls.pagerduty, &urls.statuspage, &urls.confluence, &urls.jira, &urls.github]
+        {
             let mut url = url::Url::parse(origin).unwrap();
             url.set_path("/_sandbox/requests");
             let asked: serde_json::Value = http.get(url).send().await.unwrap().json().await.unwrap();

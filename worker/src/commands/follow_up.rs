@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::{
     api::Api,
     commands::{
+        follow::{Awaited, Follower},
         incident::given,
-        incident_args::{KeyArgs, incident_id},
+        incident_args::{KeyArgs, WaitArgs, incident_id},
         show::items,
     },
     config::Config,
@@ -24,6 +25,10 @@ const LIST_EXAMPLES: &str = "Examples:
   harmony follow-up list --state done --json | jq -r '.followUps[].id'";
 const ADD_EXAMPLES: &str = "Examples:
   harmony follow-up add 42 \"Alert on queue length\" --owner oncall --due 2026-12-31 --priority high";
+
+const EXPORT_EXAMPLES: &str = "Examples:
+  harmony follow-up export INC-2026-0042-17 --to jira --wait
+  harmony follow-up export INC-2026-0042-17 --system jira --ticket OPS-7 --url https://example.atlassian.net/browse/OPS-7";
 
 /// `harmony follow-up …`
 #[derive(Debug, Subcommand)]
@@ -42,7 +47,8 @@ pub(crate) enum FollowUpCommand {
     Reopen(ReasonArgs),
     /// Drop one: it will not be done
     Drop(ReasonArgs),
-    /// Say where one is tracked outside
+    /// Make an issue of one in Jira or GitHub, or say where it is tracked already
+    #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportArgs),
 }
 
@@ -137,15 +143,20 @@ pub(crate) struct ReasonArgs {
 pub(crate) struct ExportArgs {
     /// Such as INC-2026-0042-17
     id: String,
-    /// Where it is tracked, such as jira or github
-    #[arg(long)]
-    system: String,
+    /// Make an issue of it there, once; what becomes of the issue is followed
+    #[arg(long, value_parser = PossibleValuesParser::new(["jira", "github"]), conflicts_with_all = ["system", "ticket", "url"])]
+    to: Option<String>,
+    /// Where it is tracked already, such as jira or github; nothing is made there
+    #[arg(long, required_unless_present = "to")]
+    system: Option<String>,
     /// Its name there
-    #[arg(long)]
-    ticket: String,
+    #[arg(long, required_unless_present = "to")]
+    ticket: Option<String>,
     /// Where people open it
     #[arg(long)]
     url: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -181,12 +192,33 @@ pub(crate) async fn run(config: &Config, command: &FollowUpCommand, json: bool) 
             let body = json!({ "state": "dropped", "comment": args.reason });
             change(config, &args.id, &args.key, body, json).await?;
         }
-        FollowUpCommand::Export(args) => {
-            let body = json!({ "system": args.system, "ticket": args.ticket, "url": args.url });
-            change(config, &args.id, &args.key, body, json).await?;
-        }
+        FollowUpCommand::Export(args) => return export(config, args, json).await,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn export(config: &Config, args: &ExportArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let Some(to) = &args.to else {
+        let body = json!({ "system": args.system, "ticket": args.ticket, "url": args.url });
+        change(config, &args.id, &args.key, body, json).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let api = Api::open(config, args.key.idempotency_key.clone())?;
+    let id = args.id.to_ascii_uppercase();
+    let reply = api.post(&["follow-ups", &id], &json!({ "to": to })).await?.body;
+    if let Some(warning) = reply["warning"].as_str() {
+        output::say(warning);
+    }
+    let (Some(workflow_id), true) = (reply["workflowId"].as_str(), args.wait.wait) else {
+        told(&api, &reply, json).await;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let awaited = Awaited { workflow_id: workflow_id.to_owned(), attempt: 0, stops: false };
+    let incident = words(&reply["incidentId"]);
+    let before = workflow_id.rsplit('-').next().and_then(|seq| seq.parse().ok()).unwrap_or_default();
+    let ended = Follower::after(&api, &incident, before, json).await?.until_ended(&[awaited]).await?;
+    told(&api, &api.get(&["follow-ups", &id], &[]).await?, json).await;
+    Ok(ended)
 }
 
 async fn change(config: &Config, id: &str, key: &KeyArgs, body: Value, json: bool) -> anyhow::Result<()> {
@@ -250,8 +282,18 @@ fn table(found: &[Value], people: &People) {
             words(&one["priority"]).into(),
             people.name(&words(&one["owner"])).into(),
             words(&one["action"]).into(),
+            ticket(one).into(),
         ]
     };
     let rows: Vec<Vec<Span>> = found.iter().map(row).collect();
-    output::table(&["FOLLOW-UP", "STATE", "DUE", "PRIORITY", "OWNER", "ACTION"], &rows);
+    output::table(&["FOLLOW-UP", "STATE", "DUE", "PRIORITY", "OWNER", "ACTION", "TICKET"], &rows);
+}
+
+/// Where it is tracked, or will be.
+fn ticket(one: &Value) -> String {
+    match (one["ticket"].as_str(), one["exportingTo"].as_str()) {
+        (Some(ticket), _) => format!("{} {ticket}", words(&one["system"])).trim().to_owned(),
+        (None, Some(tracker)) => format!("on its way to {tracker}"),
+        (None, None) => String::new(),
+    }
 }

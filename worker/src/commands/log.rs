@@ -488,6 +488,12 @@ fn outside(events: &[Value], seq: u64) -> Vec<String> {
                     places.insert(format!("{vendor} {place}"));
                 }
             }
+            Some("FOLLOW_UP_CHANGED") if event["seq"].as_u64() >= Some(seq) => {
+                let (ticket, url) = (words(&payload["ticket"]), words(&payload["url"]));
+                if payload["ticketId"].is_string() && !ticket.is_empty() {
+                    places.insert(format!("issue {ticket} ({url})"));
+                }
+            }
             Some("BLUEPRINT_STARTED") => {
                 places.insert(format!("Temporal history of {}", words(&payload["workflowId"])));
             }

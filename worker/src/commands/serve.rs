@@ -6,6 +6,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use harmony_blueprints::contracts::Tracker;
 use harmony_capabilities::slack::{SlackReplies, SlackSockets};
 use harmony_console::{Capacity, Doors, OutputDoors, Routers, Site, TicketKeys, Timeouts, oidc::Oidc};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -110,6 +111,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         update_templates: Arc::new(TemplateFolder::new(config.update_templates_path())),
         temporal: Probe::start(config).await,
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
+        trackers: trackers(config),
         site: Site {
             session_key: config.session_key()?,
             slack_channels: slack_channels(config),
@@ -120,6 +122,12 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
             requests_per_second: config.requests_per_second()?,
         },
     })
+}
+
+/// Where follow-ups go. As with the space of reviews, the console needs no credentials to know that.
+fn trackers(config: &Config) -> Vec<Tracker> {
+    let named = [(Tracker::Github, "GITHUB_REPOSITORY"), (Tracker::Jira, "JIRA_PROJECT_KEY")];
+    named.into_iter().filter(|(_, key)| config.settings.get(key).is_some()).map(|(one, _)| one).collect()
 }
 
 /// What verifies tickets, looked up when it is needed: a worker may make the key after the console has started.

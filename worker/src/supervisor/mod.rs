@@ -303,10 +303,14 @@ async fn start_sandbox(config: &Config, secret: &SecretString, harmony: &str) ->
         pagerduty_port: port("pagerduty")?,
         statuspage_port: port("statuspage")?,
         confluence_port: port("confluence")?,
+        jira_port: port("jira")?,
+        github_port: port("github")?,
         mail_port: port("mail")?,
         smtp_port: port("smtp")?,
         harmony_url: Some(harmony.to_owned()),
         signing_secret: secret.clone(),
+        jira_webhook_secret: webhooks::secret(config, webhooks::JIRA)?,
+        github_webhook_secret: webhooks::secret(config, webhooks::GITHUB)?,
     };
     Sandbox::start(options).await.context("the sandbox does not start")
 }

@@ -38,6 +38,21 @@ pub(super) fn environment(vendors: &Vendors, all: bool, base_urls: &Origins) -> 
             ("CONFLUENCE_SPACE_KEY", "OPS"),
         ]);
     }
+    if all || vendors.jira.is_none() {
+        set(&[
+            ("JIRA_BASE_URL", &base_urls.jira),
+            ("JIRA_EMAIL", "operator@example.com"),
+            ("JIRA_API_TOKEN", "sandbox"),
+            ("JIRA_PROJECT_KEY", "OPS"),
+        ]);
+    }
+    if all || vendors.github.is_none() {
+        set(&[
+            ("GITHUB_BASE_URL", &base_urls.github),
+            ("GITHUB_TOKEN", "sandbox"),
+            ("GITHUB_REPOSITORY", "acme/shop"),
+        ]);
+    }
     if all || vendors.mail.is_none() {
         set(&[("HARMONY_SMTP_URL", &base_urls.mail), ("HARMONY_MAIL_FROM", "Harmony <harmony@example.com>")]);
         set(&[("HARMONY_SMTP_PASSWORD", ""), ("HARMONY_SMTP_CA_PATH", "")]);
@@ -60,6 +75,8 @@ mod tests {
             pagerduty: url("pagerduty"),
             statuspage: url("statuspage"),
             confluence: url("confluence"),
+            jira: url("jira"),
+            github: url("github"),
             mail: "smtp://127.0.0.1:2525".to_owned(),
         };
         let slack = SlackSettings {

@@ -14,7 +14,8 @@ use crate::{
 pub(super) async fn print(installation: &Installation) {
     let (config, origin) = (&installation.config, installation.origin());
     let dir = config.data_dir.display();
-    let Origins { slack, pagerduty, statuspage, confluence, mail } = installation.sandbox.origins();
+    let Origins { slack, pagerduty, statuspage, confluence, jira, github, mail } =
+        installation.sandbox.origins();
     let row = |label: &str, value: &str| {
         output::spans(&[span(Tone::Strong, format!("{label:<11}")), value.into()]);
     };
@@ -24,6 +25,7 @@ pub(super) async fn print(installation: &Installation) {
         "Others",
         &format!("PagerDuty {pagerduty}/  Statuspage {statuspage}/  Confluence {confluence}/  Mail {mail}/"),
     );
+    row("Trackers", &format!("Jira {jira}/  GitHub {github}/"));
     row("Temporal", &format!("{}, namespace {}", config.temporal_address, config.temporal_namespace));
     row("Data", &format!("{dir}  (logs in {dir}/logs)"));
     row(

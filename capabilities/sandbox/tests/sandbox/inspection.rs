@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::world::{Vendor, World, answer_of};
 
-const VENDORS: [Vendor; 4] = [Vendor::Slack, Vendor::PagerDuty, Vendor::Statuspage, Vendor::Confluence];
+const VENDORS: [Vendor; 6] =
+    [Vendor::Slack, Vendor::PagerDuty, Vendor::Statuspage, Vendor::Confluence, Vendor::Jira, Vendor::GitHub];
 
 #[tokio::test]
 async fn everything_is_empty_at_first() {
@@ -15,6 +16,9 @@ async fn everything_is_empty_at_first() {
     assert_eq!((&pagerduty["incidents"], &pagerduty["notes"]), (&json!([]), &json!([])));
     assert_eq!(world.state(Vendor::Statuspage).await["incidents"], json!([]));
     assert_eq!(world.state(Vendor::Confluence).await, json!({"pages": []}));
+    for tracker in [Vendor::Jira, Vendor::GitHub] {
+        assert_eq!(world.state(tracker).await, json!({"issues": []}));
+    }
     for vendor in VENDORS {
         assert!(world.requests(vendor).await.is_empty());
     }

@@ -13,4 +13,5 @@ mod pagerduty;
 mod slack;
 mod slack_morphism;
 mod statuspage;
+mod trackers;
 mod world;

@@ -30,6 +30,8 @@ pub(crate) enum Vendor {
     PagerDuty,
     Statuspage,
     Confluence,
+    Jira,
+    GitHub,
 }
 
 impl World {
@@ -49,6 +51,8 @@ impl World {
             Vendor::PagerDuty => origins.pagerduty,
             Vendor::Statuspage => origins.statuspage,
             Vendor::Confluence => origins.confluence,
+            Vendor::Jira => origins.jira,
+            Vendor::GitHub => origins.github,
         }
     }
 
@@ -73,6 +77,13 @@ impl World {
                 .http
                 .request(method, format!("{}{path}", bases.confluence))
                 .basic_auth("harmony@example.com", Some("token")),
+            Vendor::Jira => self
+                .http
+                .request(method, format!("{}{path}", bases.jira))
+                .basic_auth("harmony@example.com", Some("token")),
+            Vendor::GitHub => {
+                self.http.request(method, format!("{}{path}", bases.github)).bearer_auth("token")
+            }
         }
     }
 
@@ -170,6 +181,8 @@ pub(crate) fn check(vendor: Vendor, method: &Method, path: &str, answer: &Answer
         },
         Vendor::Statuspage => ("statuspage", path),
         Vendor::Confluence => ("confluence", path),
+        Vendor::Jira => ("jira", path),
+        Vendor::GitHub => ("github", path),
     };
     let path = path.split('?').next().unwrap();
     let spec = &SPECS[name];
@@ -250,5 +263,7 @@ static SPECS: LazyLock<HashMap<&str, Value>> = LazyLock::new(|| {
         ("pagerduty-events-v2", read(include_str!("../../specs/pagerduty-events-v2.json"))),
         ("statuspage", read(include_str!("../../specs/statuspage.json"))),
         ("confluence", read(include_str!("../../specs/confluence.json"))),
+        ("jira", read(include_str!("../../specs/jira.json"))),
+        ("github", read(include_str!("../../specs/github.json"))),
     ])
 });

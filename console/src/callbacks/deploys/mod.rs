@@ -1,5 +1,5 @@
 //! `POST /webhooks/github`, `/webhooks/gitlab`, `/webhooks/argocd`, `/events` and `/v2/change/enqueue`: what others tell
-//! about deployments (`docs/deployments.md`).
+//! about deployments (`docs/deployments.md`). What GitHub tells about issues goes on to [`issues`](super::issues).
 //!
 //! GitHub signs the raw body, GitLab sends a token, PagerDuty's change events carry a routing key; Argo CD and whoever
 //! sends CDEvents use a bearer token or `X-Harmony-Signature`. Nothing is read before that is checked. What is read is
@@ -21,7 +21,7 @@ use harmony_catalog::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::signed;
+use super::{issues, signed};
 use crate::{App, error::ApiError};
 
 /// Secrets of those who tell about deployments; several while they are rotated. A sender without one is not listened
@@ -61,6 +61,9 @@ pub(crate) async fn github(
         event: signed::text(&headers, "x-github-event"),
         delivery: signed::text(&headers, "x-github-delivery"),
     };
+    if told.event == "issues" {
+        return issues::github(&app, told.delivery, &body).await;
+    }
     let reading = github::read(told, &deploys.workflows, &body).map_err(malformed)?;
     record::take(&app, Source::Github, reading).await
 }

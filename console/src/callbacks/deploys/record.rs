@@ -19,18 +19,14 @@ use harmony_eventlog::{
 use harmony_incidents::{
     Context, EnvironmentId, OrgId, Refusal, ReleaseId, StreamId,
     log::{Authority, Cause, ReleaseStatus, ServiceState},
-    record,
 };
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::{App, error::ApiError};
+use crate::{App, callbacks::signed, error::ApiError};
 
 /// How many services or environments are read at a time.
 const PAGE: u32 = 1_000;
-
-/// Longest id that stands in a key as it is.
-const ID_BYTES: usize = 120;
 
 /// Records what a delivery tells. The answer counts what was recorded and says what was not, and why.
 pub(super) async fn take(app: &App, source: Source, reading: Reading) -> Result<Response, ApiError> {
@@ -138,7 +134,7 @@ async fn write(
         .append_catalog(CatalogAppend {
             org,
             stream: &stream,
-            key: &key(report),
+            key: &signed::delivery_key(report.source.name(), &report.delivery_id),
             command: &command,
             context: &context,
             expected_seq: None,
@@ -164,13 +160,4 @@ fn active(state: &ServiceState, environment: &EnvironmentId, but: &ReleaseId) ->
             && one.status() == ReleaseStatus::Active
     });
     here.max_by_key(|one| one.settled_at_us).and_then(|one| one.release_id.parse().ok())
-}
-
-fn key(report: &ChangeReport) -> String {
-    let id = &report.delivery_id;
-    let source = report.source.name();
-    if id.len() <= ID_BYTES {
-        return format!("webhook/{source}/{id}");
-    }
-    format!("webhook/{source}/{}", hex::encode(record::hash(id.as_bytes())))
 }

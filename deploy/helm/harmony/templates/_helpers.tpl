@@ -182,6 +182,13 @@ vendors:
   - CONFLUENCE_BASE_URL
   - CONFLUENCE_EMAIL
   - CONFLUENCE_SPACE_KEY
+  - GITHUB_REPOSITORY
+  - GITHUB_TOKEN
+  - JIRA_API_TOKEN
+  - JIRA_BASE_URL
+  - JIRA_EMAIL
+  - JIRA_PROJECT_KEY
+  - JIRA_WEBHOOK_SECRET
   - HARMONY_ALERTMANAGER_SECRET
   - HARMONY_GRAFANA_SECRET
   - HARMONY_ARGOCD_SECRET
@@ -217,6 +224,9 @@ vendors:
     (list "attestation" "HARMONY_CHECKPOINT_KEY" false)
     (list "temporal" "TEMPORAL_API_KEY" true)
     (list "vendors" "CONFLUENCE_SPACE_KEY" true)
+    (list "vendors" "GITHUB_REPOSITORY" true)
+    (list "vendors" "JIRA_PROJECT_KEY" true)
+    (list "vendors" "JIRA_WEBHOOK_SECRET" true)
     (list "vendors" "HARMONY_ALERTMANAGER_SECRET" true)
     (list "vendors" "HARMONY_GRAFANA_SECRET" true)
     (list "vendors" "HARMONY_ARGOCD_SECRET" true)
