@@ -71,7 +71,7 @@ const RELEASE_VARIABLES: [&str; 7] = [
     "RELEASE_VERSION",
 ];
 /// Ways in that have no row in the API's description.
-const OTHER_ROUTES: [&str; 21] = [
+const OTHER_ROUTES: [&str; 22] = [
     "/",
     "/events",
     "/explorer",

@@ -7,7 +7,7 @@
 use askama::Template;
 use axum::{
     extract::{Path, Query, State},
-    response::{Html, IntoResponse, Response},
+    response::{Html, IntoResponse},
 };
 use harmony_incidents::{
     OrgId, Right,

@@ -71,6 +71,7 @@ async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
         "DROP TABLE releases",
         "DROP TABLE runs",
         "DROP TABLE live_output",
+        "DROP TABLE subscriptions",
         "DROP INDEX candidates_by_correlation",
         "DROP INDEX promotion_attempts_by_candidate",
         "ALTER TABLE promotion_attempts DROP COLUMN document",

@@ -54,7 +54,7 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     for statement in [
         "DROP INDEX events_by_time",
         "ALTER TABLE events DROP COLUMN occurred_at_us, DROP COLUMN actor",
-        "DROP TABLE catalog, releases, runs, live_output",
+        "DROP TABLE catalog, releases, runs, live_output, subscriptions",
         "DROP INDEX candidates_by_correlation",
         "ALTER TABLE promotion_attempts DROP COLUMN document",
         "DROP INDEX promotion_attempts_by_candidate",
