@@ -2,6 +2,7 @@
 
 use askama::Template;
 use harmony_incidents::Right;
+use serde_json::json;
 
 use super::{
     Page,
@@ -57,6 +58,11 @@ pub(crate) async fn page(visit: Visit) -> Page {
 pub(crate) async fn change(form: Submission) -> Page {
     let back = format!("/orgs/{}/follow-ups", form.caller.org);
     let id = encoded(form.path("id"));
-    form.send(&format!("follow-ups/{id}"), &form.json(), &back).await?;
+    let mut body = form.json();
+    // Elsewhere this field is about the form itself.
+    if !form.field("to").is_empty() {
+        body["to"] = json!(form.field("to"));
+    }
+    form.send(&format!("follow-ups/{id}"), &body, &back).await?;
     Ok(see(&back, "recorded"))
 }

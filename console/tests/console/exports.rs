@@ -466,7 +466,7 @@ async fn text_of_an_open_ticket_is_told_as_it_is() {
     let now = shown(&world, &id).await;
     assert_eq!((&now["state"], &now["lastComment"]), (&json!("open"), &json!("opened again in Jira")));
     let timeline = world.get("viewer", &format!("incidents/{incident}/timeline")).await.ok(200).to_string();
-    for told in ["exported the follow-up", "ticket done", "opened again in Jira"] {
+    for told in ["export to jira", "ticket done", "opened again in Jira"] {
         assert!(timeline.contains(told), "{told} in {timeline}");
     }
 }

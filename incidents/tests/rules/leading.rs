@@ -498,7 +498,11 @@ fn whoever_takes_over_reads_how_it_stands() {
         done: true,
     };
     world.say("commander", &record(Kind::DutyTicked(done))).unwrap();
-    let item = ActionItemAdded { action: Some(Text::plain("Alert earlier")), ..ActionItemAdded::default() };
+    let item = ActionItemAdded {
+        action: Some(Text::plain("Alert earlier")),
+        owner: "oncall".to_owned(),
+        ..ActionItemAdded::default()
+    };
     world.say("oncall", &record(Kind::ActionItemAdded(item))).unwrap();
     world.policy = Policy::parse("zone = \"Europe/Berlin\"").unwrap();
     world.pass(MINUTE * 25);
