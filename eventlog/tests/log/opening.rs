@@ -50,12 +50,12 @@ async fn log_that_was_closed_opens_again_as_it_was() {
 #[tokio::test]
 async fn database_of_a_newer_schema_is_refused() {
     let file = told().await;
-    sql(&file.path(), "PRAGMA user_version = 99").await;
+    sql(&file.path(), "PRAGMA user_version = 109").await;
     assert_eq!(
         refused(&file.path()).await,
-        "the database has schema 99, this version knows 9: use a newer Harmony"
+        "the database has schema 99, this version knows 10: use a newer Harmony"
     );
-    sql(&file.path(), "PRAGMA user_version = 9").await;
+    sql(&file.path(), "PRAGMA user_version = 10").await;
     assert_eq!(file.count(Rows::Records).await, 6, "it was not touched");
 }
 
@@ -65,6 +65,8 @@ async fn file_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     say(&file.open().await, ask(named(1), "gate", gate_request(1))).await.unwrap();
     for statement in [
         "DROP INDEX events_by_time",
+        "DROP INDEX events_by_kind",
+        "DROP INDEX events_by_actor",
         "ALTER TABLE events DROP COLUMN occurred_at_us",
         "ALTER TABLE events DROP COLUMN actor",
         "DROP TABLE catalog",
@@ -242,7 +244,7 @@ async fn auditor_does_not_bring_a_file_up_to_date() {
     let file = told().await;
     sql(&file.path(), "PRAGMA user_version = 1").await;
     let error = SqliteLog::audit(&file.path(), None).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 1, this version needs 9: run `harmony db migrate`");
+    assert_eq!(error, "the database has schema 1, this version needs 10: run `harmony db migrate`");
     let missing = file.path().with_file_name("missing.db");
     assert!(matches!(SqliteLog::audit(&missing, None).await, Err(LogError::Open { .. })));
     assert!(!missing.exists());

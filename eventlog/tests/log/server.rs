@@ -31,13 +31,13 @@ async fn database_that_was_not_migrated_is_refused_with_what_to_run() {
     let database = Postgres::empty().await;
     let address = database.address();
     let error = opened(&address).await.err().expect("refused").to_string();
-    assert_eq!(error, "the database has schema 0, this version needs 8: run `harmony db migrate`");
-    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 8 });
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 8 });
+    assert_eq!(error, "the database has schema 0, this version needs 9: run `harmony db migrate`");
+    assert_eq!(open::schema(&address).await.unwrap(), open::Schema { found: 0, known: 9 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 0, known: 9 });
     let log = opened(&address).await.unwrap();
     tell(&log).await;
     // Again it changes nothing.
-    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 8, known: 8 });
+    assert_eq!(open::migrate(&address).await.unwrap(), open::Schema { found: 9, known: 9 });
     assert_eq!(database.count(Rows::Records).await, 6);
 }
 
@@ -53,6 +53,8 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
     drop(log);
     for statement in [
         "DROP INDEX events_by_time",
+        "DROP INDEX events_by_kind",
+        "DROP INDEX events_by_actor",
         "ALTER TABLE events DROP COLUMN occurred_at_us, DROP COLUMN actor",
         "DROP TABLE catalog, releases, runs, live_output, subscriptions",
         "DROP INDEX candidates_by_correlation",
@@ -93,7 +95,7 @@ async fn those_who_migrate_at_once_migrate_once() {
     }
     let mut found = tasks.join_all().await;
     found.sort_unstable();
-    assert_eq!(found, [0, 8, 8, 8, 8, 8]);
+    assert_eq!(found, [0, 9, 9, 9, 9, 9]);
 }
 
 #[tokio::test]
@@ -103,7 +105,7 @@ async fn database_of_a_newer_schema_is_refused_and_left_alone() {
     }
     let database = Postgres::new().await;
     database.sql("INSERT INTO harmony_schema (version) VALUES (99)").await;
-    let expected = "the database has schema 99, this version knows 8: use a newer Harmony";
+    let expected = "the database has schema 99, this version knows 9: use a newer Harmony";
     assert_eq!(opened(&database.address()).await.err().expect("refused").to_string(), expected);
     let error = open::migrate(&database.address()).await.unwrap_err();
     assert_eq!(error.to_string(), expected);
@@ -118,19 +120,19 @@ async fn newer_schema_that_only_adds_is_worked_on_and_left_as_it_is() {
     let database = Postgres::new().await;
     let next =
         "ALTER TABLE incidents ADD COLUMN of_the_next_release TEXT; CREATE TABLE of_the_next (id BIGINT);";
-    database.sql(&format!("{next} INSERT INTO harmony_schema (version, oldest) VALUES (9, 8)")).await;
+    database.sql(&format!("{next} INSERT INTO harmony_schema (version, oldest) VALUES (10, 9)")).await;
     let log = opened(&database.address()).await.unwrap();
     log.ping().await.unwrap();
     tell(&log).await;
     let report = log.verify(&OrgId::default()).await.unwrap();
     assert!(report.findings.is_empty() && report.records == 6, "{report:?}");
-    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 9);
+    assert_eq!(open::migrate(&database.address()).await.unwrap().found, 10);
     // What makes the projections again has to know all of them.
     let error = open::rebuild(&database.address(), &OrgId::default()).await.unwrap_err();
-    assert!(matches!(error, LogError::NewerSchema { found: 9, known: 8 }), "{error}");
-    database.sql("INSERT INTO harmony_schema (version, oldest) VALUES (10, 9)").await;
+    assert!(matches!(error, LogError::NewerSchema { found: 10, known: 9 }), "{error}");
+    database.sql("INSERT INTO harmony_schema (version, oldest) VALUES (11, 10)").await;
     let error = opened(&database.address()).await.err().expect("refused");
-    assert!(matches!(error, LogError::NewerSchema { found: 10, known: 8 }), "{error}");
+    assert!(matches!(error, LogError::NewerSchema { found: 11, known: 9 }), "{error}");
 }
 
 #[tokio::test]
