@@ -50,7 +50,9 @@ async fn follow_up_is_exported_once_and_goes_the_way_of_its_issue() {
         assert_eq!((&now["state"], &now["ticketState"]), (&json!(ended), &json!(ended)), "{now}");
         // GitHub says when in whole seconds; of two changes in one of them the close counts.
         let second = jiff::Timestamp::now().as_second();
-        world.until("the next second", async || (jiff::Timestamp::now().as_second() > second).then_some(())).await;
+        world
+            .until("the next second", async || (jiff::Timestamp::now().as_second() > second).then_some(()))
+            .await;
         moved(&world, tracker, ticket, "open").await;
         assert_eq!(world.get(&format!("follow-ups/{id}")).await["state"], "open");
     }

@@ -18,7 +18,8 @@ use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
 use crate::{cli::Cli, settings::KEYS};
 
 /// Variables that are no settings: where the file is, what the build is told, what tests look for, what Compose fills in.
-const OTHER_VARIABLES: [&str; 11] = [
+const OTHER_VARIABLES: [&str; 12] = [
+    "GITHUB_SHA",
     "HARMONY_COMMIT",
     "HARMONY_CONFIG",
     "HARMONY_DRY_RUN",

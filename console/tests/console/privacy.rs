@@ -93,7 +93,9 @@ fn steady(text: &str) -> String {
         .collect();
     // Figures say how old they are.
     let without_times = match without_times.split_once("counted ") {
-        Some((before, after)) => format!("{before}{}", after.split_once(" ago").map_or(after, |(_, rest)| rest)),
+        Some((before, after)) => {
+            format!("{before}{}", after.split_once(" ago").map_or(after, |(_, rest)| rest))
+        }
         None => without_times,
     };
     for one in without_times.chars() {
