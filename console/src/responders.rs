@@ -74,11 +74,12 @@ pub(crate) async fn change(call: Call) -> Result<Response, ApiError> {
     let told = |head: &IncidentState| {
         let rules = call.caller.rules();
         let goes_on = !release && !machine::is_over(head.state());
-        let takes_over = goes_on && given_role == COMMANDER;
-        let situation = takes_over
-            .then(|| hand_over(head, rules.policy, rules.directory, context.occurred_at))
-            .unwrap_or_default();
-        let duties = goes_on.then(|| duties_left(head, rules.policy, &given_role)).unwrap_or_default();
+        let situation = if goes_on && given_role == COMMANDER {
+            hand_over(head, rules.policy, rules.directory, context.occurred_at)
+        } else {
+            Vec::new()
+        };
+        let duties = if goes_on { duties_left(head, rules.policy, &given_role) } else { Vec::new() };
         Some(Act::Assignment {
             role: given_role.clone(),
             principal: given_to.clone(),

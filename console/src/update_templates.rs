@@ -331,8 +331,8 @@ mod tests {
             impacted_services: vec!["checkout".to_owned(), "cart".to_owned()],
             ..IncidentState::default()
         };
-        let mut rules = harmony_incidents::RuleSet::default();
-        rules.policy = harmony_incidents::Policy::parse("zone = \"Europe/Berlin\"").unwrap();
+        let policy = harmony_incidents::Policy::parse("zone = \"Europe/Berlin\"").unwrap();
+        let rules = harmony_incidents::RuleSet { policy, ..Default::default() };
         let now = "2026-11-29T10:00:00Z".parse().unwrap();
         let text = template.render(&facts(&state, rules.rules(), now)).unwrap();
         assert_eq!(text, "p1 checkout, cart by nobody yet, next 11:20 CET");

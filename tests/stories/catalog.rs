@@ -151,8 +151,10 @@ async fn the_release_before_an_incident_is_suspected_linked_and_on_record() {
     ];
     assert!(story.iter().all(Option::is_some) && story.is_sorted(), "{story:?}: {tail}");
     assert!(!tail.contains(why), "nothing that people wrote gets into the audit");
-    let of_service =
-        printed(&world, &["audit", "tail", "--subject", "svc/svc-ledger", "--actor", "operator"]);
+    let of_service = printed(
+        &world,
+        &["audit", "tail", "--subject", "svc/svc-ledger", "--actor", "operator", "--limit", "500"],
+    );
     assert!(of_service.contains("service.write") && !of_service.contains("incident.declare"), "{of_service}");
 
     let audit = world.dir.path().join("audit/control-plane.log");

@@ -141,7 +141,7 @@ async fn times_that_passed_while_every_worker_was_down_are_told_once() {
 #[tokio::test]
 async fn owner_of_an_overdue_follow_up_is_reminded_once_a_week_whatever_restarts() {
     let world = World::start(POLICY).await;
-    let (id, _) = world.initiated("Search is slow", "P3").await;
+    let (id, _) = world.initiated("Search is slow", "P2").await;
     for (action, due) in [("Alert earlier", "2026-01-31"), ("Alert later", "2999-12-31")] {
         let item = json!({ "incidentId": id, "action": action, "owner": "oncall", "due": due });
         world.post("follow-ups", item).await;

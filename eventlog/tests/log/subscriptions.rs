@@ -112,7 +112,7 @@ async fn last_delivery_is_noted_at_the_subscription_that_it_was_for(on: Backend)
     world.log.mark_subscription(&org, &earlier, None).await.unwrap();
     assert_eq!(world.log.subscriptions(&org).await.unwrap()[0].problem, Some(problem.clone()));
     world.log.mark_subscription(&org, &marked, None).await.unwrap();
-    assert_eq!(world.log.subscriptions(&org).await.unwrap(), [one.clone()]);
+    assert_eq!(world.log.subscriptions(&org).await.unwrap(), std::slice::from_ref(&one));
     world.log.unsubscribe(&org, &one.id).await.unwrap();
     world.log.mark_subscription(&org, &one, Some(&problem)).await.unwrap();
     assert!(world.log.subscriptions(&org).await.unwrap().is_empty());

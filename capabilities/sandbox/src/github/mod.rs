@@ -83,10 +83,9 @@ impl GitHub {
             ("GET", ["issues"]) => self.list(call, &repository),
             ("GET", ["issues", number]) => {
                 let memory = self.memory.lock();
-                let found = memory
-                    .issues
-                    .iter()
-                    .find(|issue| self.is_of(issue, &repository) && issue["number"].to_string() == *number);
+                let number: Option<u64> = number.parse().ok();
+                let is_it = |issue: &&Value| number.is_some() && issue["number"].as_u64() == number;
+                let found = memory.issues.iter().find(|issue| self.is_of(issue, &repository) && is_it(issue));
                 found.map(|issue| (StatusCode::OK, issue.clone())).ok_or_else(not_found)
             }
             _ => Err(not_found()),
