@@ -50,7 +50,7 @@ async fn log_that_was_closed_opens_again_as_it_was() {
 #[tokio::test]
 async fn database_of_a_newer_schema_is_refused() {
     let file = told().await;
-    sql(&file.path(), "PRAGMA user_version = 109").await;
+    sql(&file.path(), "PRAGMA user_version = 99").await;
     assert_eq!(
         refused(&file.path()).await,
         "the database has schema 99, this version knows 10: use a newer Harmony"
