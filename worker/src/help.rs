@@ -15,7 +15,7 @@ pub(crate) const VERSION: &str = version();
 /// The commands by what somebody is about to do. A test holds this against the command line.
 const GROUPS: &[Group] = &[
     ("Try it", &["demo", "dev"]),
-    ("Incidents", &["incident", "approval", "candidate", "follow-up", "drill", "runbook"]),
+    ("Incidents", &["incident", "approval", "candidate", "follow-up", "subscription", "drill", "runbook"]),
     ("Catalog", &["service", "environment", "release", "deploy", "catalog"]),
     ("Record", &["log", "audit", "capability"]),
     ("Operate", &["worker", "serve", "config", "user", "db", "temporal", "sandbox"]),

@@ -298,7 +298,7 @@ mod tests {
         let settings = crate::settings::Settings::collect(&flags, &|_| None, None);
         let config = Config::new(settings).unwrap();
         let first = write_missing(&config).unwrap();
-        assert_eq!(first.files.len(), 15);
+        assert_eq!(first.files.len(), 19);
         // Everybody has a token of their own, and it is theirs.
         let directory = fs::read_to_string(config.in_data_dir("directory.toml")).unwrap();
         let directory = Directory::parse(&directory).unwrap();

@@ -12,7 +12,7 @@ use crate::{
 };
 
 async fn known(api: &Api, id: &str) -> anyhow::Result<Value> {
-    api.get(&["incidents", id, "update-templates"], &[]).await.map_err(Into::into)
+    api.get(&["incidents", id, "update-templates"], &[]).await
 }
 
 /// Shows the templates that fit an incident, each with the text that it makes of it now.

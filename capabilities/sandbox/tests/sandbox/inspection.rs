@@ -79,6 +79,11 @@ async fn the_pages_for_people_escape_what_they_show() {
     world.post(Vendor::Statuspage, "/pages/p/incidents", draft).await;
     let page = json!({"spaceId": "1", "title": evil});
     world.post(Vendor::Confluence, "/pages", page).await;
+    let issue = json!({"fields": {
+        "project": {"key": "OPS"}, "issuetype": {"name": "Task"}, "summary": evil,
+    }});
+    world.post(Vendor::Jira, "/rest/api/3/issue", issue).await;
+    world.post(Vendor::GitHub, "/repos/acme/shop/issues", json!({"title": evil})).await;
     for vendor in VENDORS {
         let response = world.http.get(world.origin(vendor)).send().await.unwrap();
         assert!(
