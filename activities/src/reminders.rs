@@ -84,7 +84,7 @@ impl Reminders {
             let key = format!("{incident}/follow-up/{}/due/{}/week/{week}", item.seq, item.due);
             let known = format!("{org}/{key}");
             if !self.recorded.contains(&known) {
-                self.record(org, &incident, item, week, &key, now).await?;
+                self.record(org, (&incident, state), item, week, &key, now).await?;
                 self.recorded.insert(known);
             }
         }
@@ -94,7 +94,7 @@ impl Reminders {
     async fn record(
         &self,
         org: &OrgId,
-        incident: &IncidentId,
+        (incident, state): (&IncidentId, &IncidentState),
         item: &ActionItem,
         week: u32,
         key: &str,
@@ -120,7 +120,7 @@ impl Reminders {
                 channel: (!channel.is_empty() && !head.private).then(|| channel.clone()),
             };
             let who = (AUTO_ACTOR, now);
-            let (workflow_id, input) = starts::act(&self.attestation, org, (incident, head), seq, who, &act);
+            let (workflow_id, input) = starts::act(&self.attestation, org, (incident, state), seq, who, &act);
             OutboxItem {
                 kind: OutboxKind::Start,
                 name: format!("{workflow_id}#1/reminder"),

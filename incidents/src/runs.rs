@@ -13,6 +13,7 @@ use crate::{
     command::{Answer, Context, Refusal, workflow_type},
     ids::{WorkflowId, WorkflowType},
     judge::{Judged, invalid, transition},
+    promotion::AUTO_ACTOR,
     status::{GateStatus, HasStatus, RunStatus},
     words,
 };
@@ -242,6 +243,8 @@ fn legal_start(
         },
         // It keeps time as long as the incident goes on, and ends at once where it does not.
         WorkflowType::Updates => Ok(()),
+        // Harmony's own reminders are told in nobody's name; only our own door attests such a start.
+        WorkflowType::Act if context.actor == AUTO_ACTOR => Ok(()),
         // What it tells of is on record already; it changes no state. Whether a release may go out, its environment's
         // policies say.
         WorkflowType::Act | WorkflowType::Deploy | WorkflowType::Promote => at_least_operator(kind, context),
