@@ -15,7 +15,10 @@ use harmony_incidents::{OrgId, log::Severity};
 use tokio::{sync::Barrier, task::JoinSet};
 
 use crate::{
-    stores::{Rows, Store as _, sqlite::Sqlite},
+    stores::{
+        Rows, Store as _,
+        sqlite::{Sqlite, sql},
+    },
     world::{ask, declaration, exported, named, new, note, salt, say, tell},
 };
 
@@ -41,7 +44,8 @@ async fn writers_that_come_together_share_commits() {
         let key = format!("d{number}");
         say(&log, ask(new(), &key, declaration("Disk full", Severity::P2))).await.unwrap();
     }
-    let before = commits(&file.path());
+    // What is counted begins anew: the write-ahead log would do so by itself somewhere on the way.
+    sql(&file.path(), "PRAGMA wal_checkpoint(TRUNCATE)").await;
     let together = Arc::new(Barrier::new(WRITERS));
     let mut tasks = JoinSet::new();
     for number in 1..=WRITERS as u64 {
@@ -52,7 +56,7 @@ async fn writers_that_come_together_share_commits() {
         });
     }
     tasks.join_all().await;
-    let made = commits(&file.path()) - before;
+    let made = commits(&file.path());
     assert!(made <= WRITERS / 4, "{made} commits for {WRITERS} appends");
     assert_eq!(file.count(Rows::Records).await, 2 * WRITERS as u64);
 }
