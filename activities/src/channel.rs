@@ -593,15 +593,7 @@ fn changes(scope: &Scope, rollback: Option<&RollbackOffer>, setting: &Setting<'_
     let mut blocks = Vec::new();
     match setting.console {
         Some(console) => {
-            let mut page = console.clone();
-            if let Ok(mut path) = page.path_segments_mut() {
-                path.pop_if_empty().extend([
-                    "orgs",
-                    scope.org.as_str(),
-                    "incidents",
-                    scope.stream.to_string().as_str(),
-                ]);
-            }
+            let mut page = below(console, &["orgs", scope.org.as_str(), "incidents", scope.stream.as_str()]);
             page.set_fragment(Some("changes"));
             blocks.push(section(&format!("<{page}|Show changes>")));
         }
@@ -734,9 +726,14 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool
 
 /// The console's page of a gate, which shows everything that the digest covers.
 fn page(console: &Url, scope: &Scope, gate_id: &str) -> Url {
+    below(console, &["orgs", scope.org.as_str(), "approvals", gate_id])
+}
+
+/// A page of the console. An address is one of `http` or `https`, which has a path.
+pub(crate) fn below(console: &Url, segments: &[&str]) -> Url {
     let mut url = console.clone();
     if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["orgs", scope.org.as_str(), "approvals", gate_id]);
+        path.pop_if_empty().extend(segments);
     }
     url
 }
@@ -744,11 +741,7 @@ fn page(console: &Url, scope: &Scope, gate_id: &str) -> Url {
 /// The console's page of an incident's review; without a console's address, the path below it.
 pub(crate) fn review_page(console: Option<&Url>, scope: &Scope) -> String {
     let path = ["orgs", scope.org.as_str(), "incidents", scope.stream.as_str(), "review"];
-    let Some(mut url) = console.cloned() else { return format!("/{}", path.join("/")) };
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(path);
-    }
-    url.into()
+    console.map_or_else(|| format!("/{}", path.join("/")), |console| below(console, &path).into())
 }
 
 fn button(action: &str, label: &str, style: Option<&str>, value: &Value) -> Value {

@@ -26,7 +26,12 @@ use serde_json::json;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
-use crate::{channel::incident_key, effects::Unkeyed, failure, services::Services};
+use crate::{
+    channel::{below, incident_key},
+    effects::Unkeyed,
+    failure,
+    services::Services,
+};
 
 const NO_JIRA: &str = "Jira is not configured: set JIRA_BASE_URL, JIRA_EMAIL, JIRA_API_TOKEN and JIRA_PROJECT_KEY where `harmony worker` runs";
 const NO_GITHUB: &str =
@@ -77,11 +82,10 @@ impl Services {
         Ok(reply)
     }
 
-    /// What leaves Harmony.
+    /// The text of the issue: all that leaves Harmony.
     fn issue_of(&self, scope: &Scope, item: &ActionItem) -> tracker::IssueDraft {
         let rules = self.rules.current();
-        let owner = rules.directory.get(&item.owner).map(|owner| owner.name.as_str());
-        let owner = owner.filter(|name| !name.is_empty()).unwrap_or(&item.owner);
+        let owner = rules.directory.name(&item.owner);
         let incident = &scope.stream;
         let mut lines = vec![format!("Follow-up {incident}-{} of incident {incident}", item.seq)];
         for (name, value) in [("Owner", owner), ("Due", &item.due), ("Priority", &item.priority)] {
@@ -89,10 +93,8 @@ impl Services {
                 lines.push(format!("{name}: {value}"));
             }
         }
-        let link = self.console.as_ref().map(|console| {
-            let origin = console.as_str().trim_end_matches('/');
-            format!("{origin}/orgs/{}/incidents/{incident}", scope.org)
-        });
+        let page = ["orgs", scope.org.as_str(), "incidents", incident.as_str()];
+        let link = self.console.as_ref().map(|console| below(console, &page).to_string());
         tracker::IssueDraft {
             action: item.action.as_ref().map(Text::shown).unwrap_or_default().to_owned(),
             lines,

@@ -36,7 +36,10 @@ use serde_json::json;
 use url::Url;
 use uuid::Uuid;
 
-use crate::flags::{Flags, capability_flag};
+use crate::{
+    channel::below,
+    flags::{Flags, capability_flag},
+};
 
 /// How long a message is tried for.
 const TRIED_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -49,7 +52,7 @@ const SLACK_CHARS: usize = 3_000;
 pub struct Notices {
     /// The log, with the subscriptions.
     pub log: SharedLog,
-    /// The directory.
+    /// Who is told: names and addresses are looked up when a message is sent.
     pub rules: Arc<dyn RulesSource>,
     /// Whether Slack is switched on.
     pub flags: Arc<dyn Flags>,
@@ -69,9 +72,9 @@ pub enum NoticeOutcome {
     Done,
     /// It is tried again.
     Later {
-        /// After this long.
+        /// How long to wait before that.
         wait: Duration,
-        /// Why.
+        /// Why it did not arrive now.
         why: String,
     },
 }
@@ -223,13 +226,13 @@ impl Notices {
     }
 
     fn incident_page(&self, org: &OrgId, incident: &str) -> Option<Url> {
-        page(self.console.as_ref()?, &["orgs", org.as_str(), "incidents", incident])
+        Some(below(self.console.as_ref()?, &["orgs", org.as_str(), "incidents", incident]))
     }
 
     /// Where this one subscription is taken back without signing in.
     fn unsubscribe_page(&self, org: &OrgId, subscription: &Subscription) -> Option<Url> {
         let (id, at_us) = (subscription.id.as_str(), subscription.at.as_microsecond());
-        let mut url = page(self.console.as_ref()?, &["unsubscribe", org.as_str(), id])?;
+        let mut url = below(self.console.as_ref()?, &["unsubscribe", org.as_str(), id]);
         let mac =
             self.keys.attest_unsubscribe(&UnsubscribeClaim { org: org.as_str(), subscription: id, at_us });
         url.query_pairs_mut().append_pair("at", &at_us.to_string()).append_pair("mac", &mac);
@@ -290,8 +293,7 @@ impl Names for People<'_> {
         if id == AUTO_ACTOR {
             return HARMONY.to_owned();
         }
-        let name = self.0.directory.get(id).map(|one| one.name.as_str()).filter(|name| !name.is_empty());
-        name.unwrap_or(id).to_owned()
+        self.0.directory.name(id).to_owned()
     }
 
     fn gate(&self, _: &str) -> String {
@@ -347,12 +349,6 @@ fn slack_text(
 }
 
 /// An address below the console's.
-fn page(console: &Url, segments: &[&str]) -> Option<Url> {
-    let mut url = console.clone();
-    url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
-    Some(url)
-}
-
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)

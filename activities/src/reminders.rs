@@ -4,7 +4,11 @@
 //! any number of workers record it once, and what tells of it follows from the outbox. What was missed while every
 //! worker was down is told once.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use harmony_blueprints::{messages::Act, starts};
 use harmony_eventlog::{Append, Filter, LogError, OutboxItem, OutboxKind, Place, SharedLog, Target};
@@ -127,7 +131,7 @@ impl Reminders {
                 payload: starts::payload(WorkflowType::Act.name(), workflow_id.as_str(), 1, &input),
             }
         };
-        let told = std::sync::Mutex::new(Vec::new());
+        let told: Mutex<Vec<OutboxItem>> = Mutex::default();
         self.log
             .append(Append {
                 org,
@@ -139,16 +143,15 @@ impl Reminders {
                 run_id: None,
                 judge: &|head| {
                     let judged = judge(head, &command, &context, rules.rules())?;
-                    let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                    // The store may judge more than once: the last time counts.
                     told.clear();
                     if !judged.payloads.is_empty() {
                         told.push(follow(head.state.seq + 1, head.state));
                     }
                     Ok(judged)
                 },
-                follow: &|_| {
-                    std::mem::take(&mut *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-                },
+                follow: &|_| std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner)),
             })
             .await
             .map(drop)

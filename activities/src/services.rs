@@ -46,9 +46,9 @@ pub struct Services {
     pub statuspage: Option<Statuspage>,
     /// Reviews.
     pub confluence: Option<ReviewSpace>,
-    /// Issues of follow-ups.
+    /// GitHub, where follow-ups become issues of one repository.
     pub jira: Option<Jira>,
-    /// Issues of follow-ups.
+    /// Jira, where follow-ups become issues of one project.
     pub github: Option<GitHub>,
     /// Where people reach the console: what links in messages begin with. Without it there are none.
     pub console: Option<Url>,

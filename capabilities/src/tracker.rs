@@ -8,6 +8,9 @@ use uuid::Uuid;
 /// The label of every issue that Harmony makes, by which its own are listed.
 pub const LABEL: &str = "harmony";
 
+/// How our key begins at a tracker: in a label at Jira, in the last line of an issue at GitHub.
+pub const MARK: &str = "harmony-";
+
 /// Jira takes no longer summary, and GitHub one character more.
 const TITLE_CHARS: usize = 255;
 
@@ -57,7 +60,7 @@ impl IssueDraft {
 
 /// How our key stands at a tracker.
 pub(crate) fn mark(key: &Uuid) -> String {
-    format!("harmony-{key}")
+    format!("{MARK}{key}")
 }
 
 fn one_line(text: &str) -> String {

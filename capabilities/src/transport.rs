@@ -21,6 +21,7 @@ use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::address::{self, Address, AddressError};
 use crate::error::{CallError, Fate};
@@ -188,6 +189,21 @@ impl Transport {
             body.extend_from_slice(&chunk);
         }
         Ok(Answer { status, headers: response.headers().clone(), body })
+    }
+
+    /// Sends a request and reads its answer; `words` finds in a refusal what the vendor says of it.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        words: fn(&Value) -> Option<String>,
+    ) -> Result<T, CallError> {
+        let answer = self.send(operation, request).await?;
+        if answer.status.is_success() {
+            return self.json(operation, &answer);
+        }
+        let message = serde_json::from_slice(&answer.body).ok().and_then(|body| words(&body));
+        Err(self.refusal(operation, &answer, message))
     }
 
     /// Reads the JSON of a successful answer. One that cannot be read leaves open what happened.

@@ -12,10 +12,10 @@ use harmony_blueprints::{
 };
 use harmony_eventlog::Filter;
 use harmony_incidents::{
-    Command, IncidentId, Right, WorkflowId,
+    Command, IncidentId, Policy, Right, WorkflowId,
     ids::IdError,
     judge::payload,
-    leading::{self, FollowUpState, TicketWord},
+    leading::{self, FollowUpState, TicketWord, overdue_week},
     log::{ActionItem, ActionItemAdded, FollowUpChanged, IncidentState, Text, payload::Kind},
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -76,9 +76,8 @@ pub(crate) struct FollowUp {
 }
 
 impl FollowUp {
-    fn of(incident: &IncidentState, item: &ActionItem, today: Date) -> Self {
+    fn of(incident: &IncidentState, item: &ActionItem, zone: &TimeZone, now: Timestamp) -> Self {
         let state = FollowUpState::of(item);
-        let due: Option<Date> = item.due.parse().ok();
         Self {
             id: format!("{}-{}", incident.incident, item.seq),
             incident_id: incident.incident.clone(),
@@ -88,7 +87,7 @@ impl FollowUp {
             owner: item.owner.clone(),
             due: item.due.clone(),
             priority: item.priority.clone(),
-            overdue: state == FollowUpState::Open && due.is_some_and(|due| due < today),
+            overdue: overdue_week(item, zone, now).is_some(),
             comments: item.comments,
             last_comment: text(item.comment.as_ref()),
             settled_at: (item.settled_at_us > 0)
@@ -107,14 +106,10 @@ impl FollowUp {
     }
 
     /// The follow-ups of an incident, in the order in which they were added.
-    pub(crate) fn of_incident(state: &IncidentState) -> Vec<Self> {
-        let today = today();
-        state.action_items.iter().map(|item| Self::of(state, item, today)).collect()
+    pub(crate) fn of_incident(state: &IncidentState, policy: &Policy) -> Vec<Self> {
+        let (zone, now) = (policy.time_zone(), Timestamp::now());
+        state.action_items.iter().map(|item| Self::of(state, item, &zone, now)).collect()
     }
-}
-
-fn today() -> Date {
-    Timestamp::now().to_zoned(TimeZone::UTC).date()
 }
 
 /// Follow-ups that somebody wants to see.
@@ -151,8 +146,10 @@ impl Wanted {
 pub(crate) async fn all(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Vec<FollowUp>, ApiError> {
     let filter = Filter { visible_to: caller.sees_only(), ..Filter::default() };
     let incidents = every(app, &caller.org, filter).await?;
+    let policy = caller.rules().policy;
+    let of_incident = |state| FollowUp::of_incident(state, policy);
     let mut found: Vec<FollowUp> =
-        incidents.iter().flat_map(FollowUp::of_incident).filter(|one| wanted.takes(one)).collect();
+        incidents.iter().flat_map(of_incident).filter(|one| wanted.takes(one)).collect();
     let place = |one: &FollowUp| (one.due.is_empty(), one.due.clone(), one.id.clone());
     found.sort_by_key(place);
     Ok(found)
@@ -175,7 +172,8 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
             let id: IncidentId =
                 id.parse().map_err(|error: IdError| ApiError::Invalid(format!("incidentId: {error}")))?;
             let state = call.named(&id, Right::Read).await?;
-            FollowUp::of_incident(&state).into_iter().filter(|one| wanted.takes(one)).collect()
+            let found = FollowUp::of_incident(&state, call.caller.rules().policy);
+            found.into_iter().filter(|one| wanted.takes(one)).collect()
         }
         None => all(&call.app, &call.caller, &wanted).await?,
     };
@@ -368,7 +366,7 @@ async fn shown(call: &Call, incident: &IncidentId, seq: u64) -> Result<FollowUp,
     let state = call.app.doors.log.state(&call.caller.org, incident).await?.unwrap_or_default();
     let item = state.action_items.iter().find(|item| item.seq == seq);
     let item = item.ok_or_else(|| unknown(incident, seq))?;
-    Ok(FollowUp::of(&state, item, today()))
+    Ok(FollowUp::of(&state, item, &call.caller.rules().policy.time_zone(), Timestamp::now()))
 }
 
 fn unknown(incident: &IncidentId, seq: u64) -> ApiError {

@@ -331,7 +331,7 @@ pub(crate) fn incident(state: &IncidentState, caller: &Caller) -> Incident {
                 "seq": one.seq,
             })
         }),
-        action_items: FollowUp::of_incident(state)
+        action_items: FollowUp::of_incident(state, caller.rules().policy)
             .into_iter()
             .zip(&state.action_items)
             .map(|(follow_up, item)| FollowUpView { follow_up, seq: item.seq })

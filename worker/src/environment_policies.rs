@@ -7,19 +7,14 @@ use harmony_catalog::windows::{EnvironmentPolicies, EnvironmentPolicy, Environme
 
 use crate::folder::{self, WatchedFolder};
 
-/// The policies of a folder, as they are now.
-pub(crate) struct PolicyFolder(WatchedFolder<EnvironmentPolicies>);
-
-impl PolicyFolder {
-    /// Of this folder; it need not be there.
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self(WatchedFolder::new(folder, read))
-    }
+/// The policies of this folder, as they are whenever they are asked for.
+pub(crate) fn watch(folder: PathBuf) -> WatchedFolder<EnvironmentPolicies> {
+    WatchedFolder::new(folder, read)
 }
 
-impl EnvironmentPolicySource for PolicyFolder {
+impl EnvironmentPolicySource for WatchedFolder<EnvironmentPolicies> {
     fn current(&self) -> Result<EnvironmentPolicies, String> {
-        self.0.current()
+        self.read_again()
     }
 }
 

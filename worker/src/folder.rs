@@ -63,8 +63,9 @@ impl<T: Clone> WatchedFolder<T> {
         Self { folder, read, last: Mutex::new(None) }
     }
 
-    /// What the files say. An error only where they never said anything that could be read.
-    pub(crate) fn current(&self) -> Result<T, String> {
+    /// What the files say; they are read again where one has changed. An error only where they never said anything that
+    /// could be read.
+    pub(crate) fn read_again(&self) -> Result<T, String> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = look(&self.folder, &["toml"]);
         if let Some((seen, read)) = last.as_ref()
@@ -99,19 +100,19 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("numbers");
         let folder = WatchedFolder::new(path.clone(), numbers);
-        assert_eq!(folder.current(), Ok(Vec::new()), "no folder, no file");
+        assert_eq!(folder.read_again(), Ok(Vec::new()), "no folder, no file");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("b.toml"), "2").unwrap();
         fs::write(path.join("a.toml"), "1").unwrap();
         fs::write(path.join("notes.txt"), "nothing").unwrap();
-        assert_eq!(folder.current(), Ok(vec![1, 2]));
+        assert_eq!(folder.read_again(), Ok(vec![1, 2]));
         fs::write(path.join("b.toml"), "seven").unwrap();
-        assert_eq!(folder.current(), Ok(vec![1, 2]));
+        assert_eq!(folder.read_again(), Ok(vec![1, 2]));
 
         let fresh = WatchedFolder::new(path.clone(), numbers);
-        let problem = fresh.current().unwrap_err();
+        let problem = fresh.read_again().unwrap_err();
         assert!(problem.ends_with("b.toml: \"seven\" is not a number"), "{problem}");
         fs::write(path.join("b.toml"), "77").unwrap();
-        assert_eq!(fresh.current(), Ok(vec![1, 77]));
+        assert_eq!(fresh.read_again(), Ok(vec![1, 77]));
     }
 }

@@ -40,8 +40,7 @@ use crate::{
     config::{Build, Config, Queues},
     confinement,
     console_outputs::ConsoleOutputs,
-    deployments,
-    environment_policies::PolicyFolder,
+    deployments, environment_policies,
     failure::Failure,
     flags::FlagService,
     health::{self, Parts},
@@ -330,7 +329,7 @@ async fn services(config: &Config, log: SharedLog) -> anyhow::Result<Services> {
         timing: EffectTiming::for_requests_of(limit),
         runbooks: config.runbook_root()?,
         adapters: deployments::adapters(config)?,
-        environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
+        environment_policies: Arc::new(environment_policies::watch(config.environment_policies_path())),
         review_template: config.review_template()?,
     })
 }

@@ -6,19 +6,14 @@ use harmony_console::{UpdateTemplate, UpdateTemplateSource, UpdateTemplates};
 
 use crate::folder::{self, WatchedFolder};
 
-/// The templates of a folder, as they are now.
-pub(crate) struct TemplateFolder(WatchedFolder<UpdateTemplates>);
-
-impl TemplateFolder {
-    /// Of this folder; it need not be there.
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self(WatchedFolder::new(folder, read))
-    }
+/// The templates of this folder, as they are whenever they are asked for.
+pub(crate) fn watch(folder: PathBuf) -> WatchedFolder<UpdateTemplates> {
+    WatchedFolder::new(folder, read)
 }
 
-impl UpdateTemplateSource for TemplateFolder {
+impl UpdateTemplateSource for WatchedFolder<UpdateTemplates> {
     fn current(&self) -> Result<UpdateTemplates, String> {
-        self.0.current()
+        self.read_again()
     }
 }
 

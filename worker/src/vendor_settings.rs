@@ -30,9 +30,9 @@ pub(crate) struct Vendors {
     pub(crate) statuspage: Option<StatuspageSettings>,
     /// Review pages.
     pub(crate) confluence: Option<ConfluenceSettings>,
-    /// Issues of follow-ups.
+    /// Jira, where follow-ups become issues of one project.
     pub(crate) jira: Option<JiraSettings>,
-    /// Issues of follow-ups.
+    /// GitHub, where follow-ups become issues of one repository.
     pub(crate) github: Option<GitHubSettings>,
     /// Messages to stakeholders.
     pub(crate) mail: Option<MailSettings>,

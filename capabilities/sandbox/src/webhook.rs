@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::HarmonyUrl;
+use crate::{HarmonyUrl, stand_in};
 
 /// GitHub gives up after 10 s.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,8 +30,38 @@ pub(crate) struct Event {
     pub(crate) body: Value,
 }
 
+/// `POST /_sandbox/{tracker}/issue`: somebody moves an issue.
+#[derive(Deserialize)]
+pub(crate) struct Move {
+    pub(crate) issue: String,
+    pub(crate) state: String,
+    #[serde(default = "yes")]
+    deliver: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Moves an issue as the body says, and delivers the event unless it says not to.
+pub(crate) async fn move_issue(
+    harmony: &HarmonyUrl,
+    secret: &SecretString,
+    body: &str,
+    moved: impl FnOnce(&Move) -> Result<Event, &'static str>,
+) -> Response {
+    let order: Result<Move, String> = serde_json::from_str(body).map_err(|error| error.to_string());
+    match order.and_then(|order| Ok((moved(&order)?, order.deliver))) {
+        Ok((event, true)) => stand_in::json(StatusCode::OK, deliver(harmony, secret, event).await),
+        Ok((event, false)) => {
+            stand_in::json(StatusCode::OK, json!({"delivered": false, "event": event.body}))
+        }
+        Err(error) => stand_in::json(StatusCode::BAD_REQUEST, json!({"error": error})),
+    }
+}
+
 /// Delivers it and tells what came of it.
-pub(crate) async fn deliver(harmony: &HarmonyUrl, secret: &SecretString, event: Event) -> Value {
+async fn deliver(harmony: &HarmonyUrl, secret: &SecretString, event: Event) -> Value {
     let Some(harmony) = harmony.get() else {
         return json!({"delivered": false, "status": null, "body": "the address of Harmony is not set"});
     };
@@ -55,6 +87,11 @@ async fn post(harmony: &str, secret: &SecretString, event: Event) -> Result<(Sta
     let request = request
         .body(Body::from(body))
         .map_err(|error| format!("the address of Harmony is unusable: {error}"))?;
+    send(harmony, request).await
+}
+
+/// Sends a request to Harmony, and reads all of its answer.
+pub(crate) async fn send(harmony: &str, request: Request<Body>) -> Result<(StatusCode, String), String> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let response = client
         .request(request)

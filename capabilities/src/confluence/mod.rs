@@ -354,12 +354,7 @@ impl Confluence {
         operation: Operation,
         request: RequestBuilder,
     ) -> Result<T, CallError> {
-        let answer = self.transport.send(operation, request).await?;
-        if answer.status.is_success() {
-            return self.transport.json(operation, &answer);
-        }
-        let message = serde_json::from_slice(&answer.body).ok().and_then(|body| words(&body));
-        Err(self.transport.refusal(operation, &answer, message))
+        self.transport.call(operation, request, words).await
     }
 }
 

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_blueprints::contracts::{Tracker, issue_of_step, ticket_key};
+use harmony_capabilities::tracker::{LABEL, MARK};
 use harmony_eventlog::{Append, EffectSubject, LogError, Target};
 use harmony_incidents::{
     Command, Context, IncidentId, OrgId,
@@ -28,11 +29,6 @@ use uuid::Uuid;
 
 use super::signed;
 use crate::{App, error::ApiError};
-
-/// How our key begins in a label at Jira, and in the last line of an issue at GitHub.
-const MARK: &str = "harmony-";
-/// The label of our issues.
-const LABEL: &str = "harmony";
 
 /// What a tracker tells of an issue.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -166,7 +166,7 @@ impl Leading {
                 })
                 .collect(),
             relations: state.relations.iter().map(|one| relation(visit, one)).collect(),
-            follow_ups: FollowUp::of_incident(state)
+            follow_ups: FollowUp::of_incident(state, policy)
                 .into_iter()
                 .map(|one| FollowUpLine::of(visit, one, may_respond))
                 .collect(),

@@ -17,13 +17,13 @@ use crate::{
     checks::{self, Process},
     commands::stopped,
     config::Config,
-    environment_policies::PolicyFolder,
+    environment_policies,
     failure::Failure,
     flags::FlagService,
     health, keys, output,
     runbook_catalog::RunbookCatalog,
     temporal::Probe,
-    update_templates::TemplateFolder,
+    update_templates,
 };
 
 /// Space of the reviews where none is configured; only the sandbox takes it.
@@ -107,8 +107,8 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         oidc: oidc(config)?,
         outputs: OutputDoors { folder: config.outputs_path(), tickets: ticket_keys(config) },
         runbooks: Arc::new(RunbookCatalog(config.runbook_root()?)),
-        environment_policies: Arc::new(PolicyFolder::new(config.environment_policies_path())),
-        update_templates: Arc::new(TemplateFolder::new(config.update_templates_path())),
+        environment_policies: Arc::new(environment_policies::watch(config.environment_policies_path())),
+        update_templates: Arc::new(update_templates::watch(config.update_templates_path())),
         temporal: Probe::start(config).await,
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
         trackers: trackers(config),

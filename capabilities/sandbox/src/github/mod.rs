@@ -12,7 +12,6 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -20,7 +19,8 @@ use crate::limits::Rate;
 use crate::overview::{self, escaped};
 use crate::spec::Spec;
 use crate::stand_in::{self, Memory, StandIn};
-use crate::{HarmonyUrl, clock, webhook};
+use crate::webhook::{self, Move};
+use crate::{HarmonyUrl, clock};
 
 /// GitHub's limit for a title.
 const TITLE_CHARS: usize = 256;
@@ -39,18 +39,6 @@ struct GitHubMemory {
     /// As the API shows them.
     issues: Vec<Value>,
     deliveries: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Move {
-    issue: String,
-    state: String,
-    #[serde(default = "yes")]
-    deliver: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 type Outcome = Result<(StatusCode, Value), (StatusCode, Value)>;
@@ -329,15 +317,6 @@ impl StandIn for GitHub {
 }
 
 async fn move_issue(State(github): State<Arc<GitHub>>, body: String) -> Response {
-    let order: Result<Move, String> = serde_json::from_str(&body).map_err(|error| error.to_string());
-    match order.and_then(|order| Ok((github.moved(&order)?, order.deliver))) {
-        Ok((event, true)) => {
-            let outcome = webhook::deliver(&github.harmony_url, &github.webhook_secret, event).await;
-            stand_in::json(StatusCode::OK, outcome)
-        }
-        Ok((event, false)) => {
-            stand_in::json(StatusCode::OK, json!({"delivered": false, "event": event.body}))
-        }
-        Err(error) => stand_in::json(StatusCode::BAD_REQUEST, json!({"error": error})),
-    }
+    let moved = |order: &Move| github.moved(order);
+    webhook::move_issue(&github.harmony_url, &github.webhook_secret, &body, moved).await
 }

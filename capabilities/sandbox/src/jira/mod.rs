@@ -17,7 +17,6 @@ use axum::response::Response;
 use axum::routing::post;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -25,7 +24,8 @@ use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
 use crate::stand_in::{self, Memory, StandIn};
-use crate::{HarmonyUrl, clock, webhook};
+use crate::webhook::{self, Move};
+use crate::{HarmonyUrl, clock};
 
 use answer::{Outcome, Refusal};
 
@@ -68,18 +68,6 @@ struct Issue {
 enum Status {
     ToDo,
     Done,
-}
-
-#[derive(Debug, Deserialize)]
-struct Move {
-    issue: String,
-    state: String,
-    #[serde(default = "yes")]
-    deliver: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Jira {
@@ -355,17 +343,8 @@ impl StandIn for Jira {
 }
 
 async fn move_issue(State(jira): State<Arc<Jira>>, body: String) -> Response {
-    let order: Result<Move, String> = serde_json::from_str(&body).map_err(|error| error.to_string());
-    match order.and_then(|order| Ok((jira.moved(&order)?, order.deliver))) {
-        Ok((event, true)) => {
-            let outcome = webhook::deliver(&jira.harmony_url, &jira.webhook_secret, event).await;
-            stand_in::json(StatusCode::OK, outcome)
-        }
-        Ok((event, false)) => {
-            stand_in::json(StatusCode::OK, json!({"delivered": false, "event": event.body}))
-        }
-        Err(error) => stand_in::json(StatusCode::BAD_REQUEST, json!({"error": error})),
-    }
+    let moved = |order: &Move| jira.moved(order);
+    webhook::move_issue(&jira.harmony_url, &jira.webhook_secret, &body, moved).await
 }
 
 fn authorise(call: &Call) -> Result<(), Refusal> {

@@ -7,14 +7,11 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use crate::clock;
+use crate::{clock, webhook};
 
 use super::Slack;
 
@@ -100,19 +97,7 @@ async fn post(slack: &Slack, harmony: &str, delivery: &Delivery) -> Result<(Stat
         .header("X-Slack-Signature", signature)
         .body(Body::from(body))
         .map_err(|error| format!("the address of Harmony is unusable: {error}"))?;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let response = client
-        .request(request)
-        .await
-        .map_err(|error| format!("Harmony at {harmony} did not answer: {error}"))?;
-    let status = response.status();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(|error| format!("Harmony's answer broke off: {error}"))?;
-    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    Ok((status, text))
+    webhook::send(harmony, request).await
 }
 
 fn signature(secret: &str, timestamp: &str, body: &str) -> Result<String, String> {
