@@ -128,7 +128,8 @@ impl Services {
     }
 
     /// The releases that may have caused an incident, for its first message, and which of them its button rolls back:
-    /// the likeliest that is still what its environment has, where something else was active before it.
+    /// the likeliest that is still what its environment has, where something else was active before it. Nothing is rolled
+    /// back in the name of a private incident: everybody reads what is deployed.
     async fn suspects(
         &self,
         scope: &Scope,
@@ -154,7 +155,7 @@ impl Services {
                 )),
             })
         };
-        let rollback = found.iter().take(SUSPECTS).find_map(offer);
+        let rollback = found.iter().take(SUSPECTS).filter(|_| !state.private).find_map(offer);
         Ok((found.into_iter().take(SUSPECTS).map(line).collect(), rollback))
     }
 

@@ -11,6 +11,7 @@ use harmony_incidents::{
     record::stream_of,
     words,
 };
+use harmony_protos::{every_kind, kind_name};
 use serde_json::{Map, Value, json};
 
 use crate::entity::{AuditEvent, time};
@@ -47,6 +48,42 @@ pub fn event(record: &Record) -> Option<AuditEvent> {
         stream: Some(stream),
         seq: Some(record.seq),
     })
+}
+
+/// The actions that records of a kind are told as.
+fn actions(kind: &Kind) -> Vec<&'static str> {
+    match kind {
+        Kind::ReleaseCreated(_) => vec![created(""), created("another")],
+        Kind::ReleaseStatusChanged(_) => {
+            (0..).map_while(|number| ReleaseStatus::try_from(number).ok()).map(became).collect()
+        }
+        kind => vec![done(kind).action],
+    }
+}
+
+/// Whether an action is the one that is asked for, or one below it: `release.fail` is `release`, too.
+pub fn is_action(action: &str, asked: &str) -> bool {
+    action.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The kinds of records, by their names on the wire, that are told as an action or as one below it; none where nothing
+/// is told so.
+pub fn kinds_of(asked: &str) -> Vec<&'static str> {
+    let is_told = |kind: &Kind| actions(kind).into_iter().any(|action| is_action(action, asked));
+    every_kind().iter().filter(|kind| is_told(kind)).map(kind_name).collect()
+}
+
+fn created(promoted_from: &str) -> &'static str {
+    if promoted_from.is_empty() { "deploy.create" } else { "release.promote" }
+}
+
+fn became(status: ReleaseStatus) -> &'static str {
+    match status {
+        ReleaseStatus::Promoting => "release.start",
+        ReleaseStatus::Active => "release.activate",
+        ReleaseStatus::Failed => "release.fail",
+        ReleaseStatus::Draft | ReleaseStatus::Unspecified => "release.wait",
+    }
 }
 
 /// What was done, to what where that is not the stream's own subject, and what else is known of it.
@@ -239,7 +276,7 @@ fn done(kind: &Kind) -> Done {
         }
         Kind::EnvironmentRetired(_) => here("environment.retire", json!({})),
         Kind::ReleaseCreated(p) => of(
-            if p.promoted_from.is_empty() { "deploy.create" } else { "release.promote" },
+            created(&p.promoted_from),
             "Release",
             &p.release_id,
             json!({
@@ -249,12 +286,7 @@ fn done(kind: &Kind) -> Done {
             }),
         ),
         Kind::ReleaseStatusChanged(p) => of(
-            match p.to() {
-                ReleaseStatus::Promoting => "release.start",
-                ReleaseStatus::Active => "release.activate",
-                ReleaseStatus::Failed => "release.fail",
-                ReleaseStatus::Draft | ReleaseStatus::Unspecified => "release.wait",
-            },
+            became(p.to()),
             "Release",
             &p.release_id,
             json!({

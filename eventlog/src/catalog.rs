@@ -345,25 +345,6 @@ pub struct AuditFilter {
     pub limit: u32,
 }
 
-/// Records that stand side by side in their stream, to be read at once: stream, first seq, how many.
-pub(crate) fn neighbours(places: &[(StreamId, u64)], backwards: bool) -> Vec<(StreamId, u64, u32)> {
-    let mut found: Vec<(StreamId, u64, u32)> = Vec::new();
-    for (stream, seq) in places {
-        match found.last_mut() {
-            Some((last, first, count)) if last == stream && backwards && seq + 1 == *first => {
-                (*first, *count) = (*seq, *count + 1);
-            }
-            Some((last, first, count))
-                if last == stream && !backwards && *first + u64::from(*count) == *seq =>
-            {
-                *count += 1;
-            }
-            _ => found.push((stream.clone(), *seq, 1)),
-        }
-    }
-    found
-}
-
 /// What lists and readers are told of a service or an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CatalogProjection {

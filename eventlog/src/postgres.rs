@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use harmony_incidents::{
     Answer, IncidentId, OrgId, StreamId,
-    log::IncidentState,
+    log::{IncidentState, Record},
     promotion::CandidateId,
     record::SaltKey,
     stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
@@ -208,7 +208,7 @@ impl EventLog for PostgresLog {
         catalog::runs(&mut *self.read().await?, org, filter).await
     }
 
-    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Record>, LogError> {
         catalog::audit(&mut *self.read().await?, org, filter).await
     }
 

@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use harmony_incidents::{
     Answer, IncidentId, OrgId, StreamId,
-    log::IncidentState,
+    log::{IncidentState, Record},
     promotion::CandidateId,
     record::SaltKey,
     stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
@@ -258,7 +258,7 @@ impl EventLog for SqliteLog {
         catalog::runs(&mut tx, org, filter).await
     }
 
-    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Record>, LogError> {
         let mut tx = self.readers.begin().await.map_err(unavailable)?;
         catalog::audit(&mut tx, org, filter).await
     }

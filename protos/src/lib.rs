@@ -16,7 +16,7 @@ pub mod log {
     include!(concat!(env!("OUT_DIR"), "/harmony.log.v1.serde.rs"));
 }
 
-pub use names::kind_name;
+pub use names::{every_kind, kind_name};
 pub use text::{TextField, service_texts, state_texts, texts};
 
 /// Version of the record layout that this build writes.

@@ -2,9 +2,10 @@
 
 use harmony_catalog::audit;
 use harmony_incidents::log::{
-    ApprovalDecided, Authority, IncidentCreated, IncidentNoteAdded, Payload, Record, Severity, Text,
-    payload::Kind,
+    ApprovalDecided, Authority, IncidentCreated, IncidentNoteAdded, Payload, Record, ReleaseCreated,
+    ReleaseStatusChanged, Severity, Text, payload::Kind,
 };
+use harmony_protos::{every_kind, kind_name};
 use serde_json::{Value, json};
 
 use crate::world::{World, told};
@@ -100,4 +101,29 @@ fn a_record_that_says_nothing_is_no_event() {
         ..of_an_incident(Kind::IncidentNoteAdded(IncidentNoteAdded::default()))
     };
     assert_eq!(audit::event(&lost), None);
+}
+
+/// What an action is found by is what it is told from: of every kind, and of every way that one kind is told.
+#[test]
+fn an_action_is_found_among_the_kinds_that_are_told_so() {
+    let mut kinds = every_kind();
+    let promoted = ReleaseCreated { promoted_from: "rel-1".to_owned(), ..ReleaseCreated::default() };
+    kinds.push(Kind::ReleaseCreated(promoted));
+    for to in 0..5 {
+        let changed = ReleaseStatusChanged { to, ..ReleaseStatusChanged::default() };
+        kinds.push(Kind::ReleaseStatusChanged(changed));
+    }
+    for kind in kinds {
+        let name = kind_name(&kind);
+        let event = audit::event(&of_an_incident(kind)).unwrap();
+        let found = audit::kinds_of(&event.action);
+        assert!(found.contains(&name), "{} is not found as {name}: {found:?}", event.action);
+        let (above, _) = event.action.split_once('.').unwrap();
+        assert!(audit::kinds_of(above).contains(&name), "{name}");
+    }
+    assert_eq!(audit::kinds_of("release.fail"), ["RELEASE_STATUS_CHANGED"]);
+    assert_eq!(audit::kinds_of("release"), ["RELEASE_CREATED", "RELEASE_STATUS_CHANGED"]);
+    for nothing in ["release.f", "fail", "", "release.fail.", "RELEASE_CREATED"] {
+        assert_eq!(audit::kinds_of(nothing), [""; 0], "{nothing}");
+    }
 }

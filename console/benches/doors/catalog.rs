@@ -75,6 +75,8 @@ pub(crate) async fn ask() {
         format!("audit?subject=svc-{middle}"),
         format!("audit?subject=rel-{middle}-5"),
         "audit?actor=deployer&action=release.fail".to_owned(),
+        // Nothing was promoted, and each of the releases is of the kind that would say so: the worst that can be asked.
+        "audit?actor=deployer&action=release.promote".to_owned(),
         format!("incidents/{incident}"),
         "insights".to_owned(),
     ] {

@@ -11,10 +11,12 @@ use axum::{
 use futures_util::{StreamExt as _, stream};
 use harmony_catalog::entity::AuditEvent;
 use harmony_eventlog::{
-    Entry, LogError, SharedLog,
+    LogError, SharedLog,
     catalog::{AuditFilter, AuditPlace, ReleaseFilter},
 };
-use harmony_incidents::{EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, record::stream_of};
+use harmony_incidents::{
+    EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, log::Record, record::stream_of,
+};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::json;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -126,23 +128,35 @@ fn place_of(cursor: &str) -> Result<AuditPlace, ApiError> {
     Ok(AuditPlace { ts_us: named("cursor", &ts)?, stream, seq: named("cursor", &seq)? })
 }
 
-/// Where an entry stands.
-fn place(entry: &Entry) -> AuditPlace {
-    AuditPlace {
-        ts_us: entry.record.occurred_at_us,
-        stream: stream_of(&entry.record).to_owned(),
-        seq: entry.record.seq,
-    }
+/// Where a record stands.
+fn place(record: &Record) -> AuditPlace {
+    AuditPlace { ts_us: record.occurred_at_us, stream: stream_of(record).to_owned(), seq: record.seq }
 }
 
 impl Wanted {
-    /// Whether an event of its streams, actor and time is one that is asked for.
+    /// What the store is asked for; `None` where no record is told as the action that is asked for.
+    fn filter(&self, visible_to: Option<String>) -> Option<AuditFilter> {
+        let kinds = self.action.as_deref().map(harmony_catalog::audit::kinds_of);
+        if kinds.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
+        Some(AuditFilter {
+            streams: self.streams.clone(),
+            actor: self.actor.clone(),
+            kinds: kinds.unwrap_or_default(),
+            since: self.since,
+            visible_to,
+            beyond: self.beyond.clone(),
+            newest_first: false,
+            limit: PAGE,
+        })
+    }
+
+    /// Whether an event that the store found is one that is asked for.
     fn fits(&self, event: &AuditEvent) -> bool {
         let action = self.action.as_deref();
         self.subject.as_ref().is_none_or(|id| event.subject_id == *id)
-            && action.is_none_or(|one| {
-                event.action.strip_prefix(one).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
+            && action.is_none_or(|one| harmony_catalog::audit::is_action(&event.action, one))
     }
 }
 
@@ -252,20 +266,15 @@ impl Follower {
     async fn read(&mut self) -> Result<Vec<(AuditPlace, AuditEvent)>, LogError> {
         let since_us = self.from_us - OVERLAP_US;
         let since = Timestamp::from_microsecond(since_us).unwrap_or_default();
-        let mut filter = AuditFilter {
-            streams: self.wanted.streams.clone(),
-            actor: self.wanted.actor.clone(),
-            since: Some(self.wanted.since.map_or(since, |one| one.max(since))),
-            visible_to: self.visible_to.clone(),
-            limit: PAGE,
-            ..AuditFilter::default()
-        };
+        let Some(mut filter) = self.wanted.filter(self.visible_to.clone()) else { return Ok(Vec::new()) };
+        filter.since = Some(filter.since.map_or(since, |one| one.max(since)));
+        filter.beyond = None;
         let passed = self.passed.take();
         let mut fresh = Vec::new();
         loop {
-            let entries = self.log.audit(&self.org, &filter).await?;
-            for entry in &entries {
-                let place = place(entry);
+            let records = self.log.audit(&self.org, &filter).await?;
+            for record in &records {
+                let place = place(record);
                 filter.beyond = Some(place.clone());
                 if !self.sent.insert(place.clone()) {
                     continue;
@@ -274,10 +283,10 @@ impl Follower {
                 if passed.as_ref().is_some_and(|passed| place <= *passed) {
                     continue;
                 }
-                let event = harmony_catalog::audit::event(&entry.record).filter(|one| self.wanted.fits(one));
+                let event = harmony_catalog::audit::event(record).filter(|one| self.wanted.fits(one));
                 fresh.extend(event.map(|event| (place, event)));
             }
-            if entries.len() < usize::try_from(PAGE).unwrap_or_default() || fresh.len() >= BATCH {
+            if records.len() < usize::try_from(PAGE).unwrap_or_default() || fresh.len() >= BATCH {
                 break;
             }
         }
@@ -292,32 +301,24 @@ pub(crate) async fn events(
     call: &Call,
     wanted: Wanted,
 ) -> Result<(Vec<AuditEvent>, Option<AuditPlace>), ApiError> {
-    let mut filter = AuditFilter {
-        streams: wanted.streams.clone(),
-        actor: wanted.actor.clone(),
-        since: wanted.since,
-        visible_to: call.caller.sees_only(),
-        beyond: wanted.beyond.clone(),
-        newest_first: true,
-        limit: PAGE,
-        ..AuditFilter::default()
-    };
+    let Some(mut filter) = wanted.filter(call.caller.sees_only()) else { return Ok((Vec::new(), None)) };
+    filter.newest_first = true;
     let mut found = Vec::new();
     let mut looked_through = 0;
     loop {
-        let entries = call.app.doors.log.audit(&call.caller.org, &filter).await?;
-        for entry in &entries {
-            let event = harmony_catalog::audit::event(&entry.record);
+        let records = call.app.doors.log.audit(&call.caller.org, &filter).await?;
+        for record in &records {
+            let event = harmony_catalog::audit::event(record);
             if let Some(event) = event.filter(|event| wanted.fits(event)) {
                 if found.len() == wanted.limit {
                     return Ok((found, filter.beyond));
                 }
                 found.push(event);
             }
-            filter.beyond = Some(place(entry));
+            filter.beyond = Some(place(record));
         }
-        looked_through += entries.len();
-        if entries.len() < usize::try_from(PAGE).unwrap_or_default() {
+        looked_through += records.len();
+        if records.len() < usize::try_from(PAGE).unwrap_or_default() {
             return Ok((found, None));
         }
         if looked_through >= LOOKED_THROUGH {

@@ -26,7 +26,7 @@ use harmony_incidents::{
     Answer, EnvironmentId, HasStatus, IncidentId, Refusal, ReleaseId, Right, RunId, RunStatus, ServiceId,
     StreamId, WorkflowId, WorkflowType,
     ids::NAMESPACE,
-    log::{ReleaseStatus, RunKind, payload::Kind},
+    log::{IncidentState, ReleaseStatus, RunKind, payload::Kind},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -224,6 +224,10 @@ pub(crate) async fn deploy(
     if body.dry_run && status != ReleaseStatus::Draft {
         return Err(ApiError::Invalid("dryRun: only a draft has something to be planned".to_owned()));
     }
+    let incident = body.incident.as_deref().map(|id| named::<IncidentId>("incident", id)).transpose()?;
+    if let Some(incident) = &incident {
+        meant_for(call, incident).await?;
+    }
     let release = NewRelease {
         id: match &body.id {
             Some(id) => named("id", id)?,
@@ -236,12 +240,28 @@ pub(crate) async fn deploy(
         rolls_back: body.rolls_back.as_deref().map(|id| named("rollsBack", id)).transpose()?,
         source: Source::Api,
         url: body.url,
-        incident: body.incident.as_deref().map(|id| named::<IncidentId>("incident", id)).transpose()?,
+        incident,
         status,
         at: body.at,
     };
     let wish = Wish { dry_run: body.dry_run, reason: body.reason };
     record(call, service, release, wish).await
+}
+
+/// The incident that a release is meant to end. Everybody reads a service's records, so none of them names a private one.
+async fn meant_for(call: &Call, incident: &IncidentId) -> Result<IncidentState, ApiError> {
+    let state = call.app.doors.log.state(&call.caller.org, incident).await?;
+    let state = state.filter(|state| call.caller.sees(state));
+    let state = state.ok_or_else(|| ApiError::NotFound(format!("there is no incident {incident}")))?;
+    if state.private {
+        return Err(Refusal::Illegal {
+            explanation: format!(
+                "{incident} is private, and everybody reads what is deployed: deploy or roll back without naming it"
+            ),
+        }
+        .into());
+    }
+    Ok(state)
 }
 
 /// Refuses who may not deploy; a refusal stands in the stream of the release's service.
@@ -351,10 +371,7 @@ pub(crate) async fn rollback(call: Call) -> Result<Response, ApiError> {
     let incident: Option<IncidentId> = incident_id.map(|text| named("incidentId", &text)).transpose()?;
     match &incident {
         Some(incident) => {
-            let state = call.app.doors.log.state(&call.caller.org, incident).await?;
-            let state = state.filter(|state| call.caller.sees(state));
-            let state =
-                state.ok_or_else(|| ApiError::NotFound(format!("there is no incident {incident}")))?;
+            let state = meant_for(&call, incident).await?;
             call.require_on(Right::OperationsExecute, &state).await?;
         }
         None => may_deploy(&call, &id).await?,

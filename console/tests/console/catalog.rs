@@ -374,20 +374,21 @@ async fn subscriber_hears_of_a_promotion_and_nobody_subscribes_without_a_token()
     assert_eq!((&event["subjectType"], &event["actor"]), (&json!("Release"), &json!("deployer")));
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+pub(crate) type Socket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn connect(address: std::net::SocketAddr) -> Socket {
+pub(crate) async fn connect(address: std::net::SocketAddr) -> Socket {
     let mut request = format!("ws://{address}/graphql/ws").into_client_request().unwrap();
     let protocol = axum::http::HeaderValue::from_static("graphql-transport-ws");
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     tokio_tungstenite::connect_async(request).await.unwrap().0
 }
 
-async fn say(socket: &mut Socket, message: Value) {
+pub(crate) async fn say(socket: &mut Socket, message: Value) {
     socket.send(Message::Text(message.to_string().into())).await.unwrap();
 }
 
-async fn heard(socket: &mut Socket) -> Value {
+pub(crate) async fn heard(socket: &mut Socket) -> Value {
     loop {
         match socket.next().await.unwrap().unwrap() {
             Message::Text(text) => return serde_json::from_str(&text).unwrap(),

@@ -11,10 +11,12 @@ use axum::{
     http::{Method, Request, header},
 };
 use futures_util::StreamExt as _;
+use harmony_console::{Capacity, Timeouts};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::{
+    catalog::{connect, heard, say},
     mcp,
     pages::Visitor,
     workspace::{By, Workspace},
@@ -368,6 +370,97 @@ async fn who_listens_to_the_audit_hears_nothing_of_it() {
     };
     let (heard, incidents) = tokio::join!(listening, happening);
     assert!(!heard.contains(&incidents.private), "{heard}");
+}
+
+/// A service with two releases, the second of which is suspected by whoever declares something of it.
+async fn released(world: &World) {
+    let body =
+        json!({ "id": "env-prod", "name": "prod", "region": "eu", "cluster": "one", "policyRefs": [] });
+    world.post("deployer", "environments", body).await.ok(201);
+    let body = json!({
+        "id": "shop", "name": "shop", "adapters": { "deployments": ["external"] },
+        "environments": [{ "id": "env-prod", "name": "prod" }],
+    });
+    world.post("deployer", "services", body).await.ok(201);
+    for (id, sha) in [("rel-1", "aaaaaaa1"), ("rel-2", "aaaaaaa2")] {
+        let body = json!({
+            "id": id, "serviceId": "shop", "envId": "env-prod", "sha": sha, "status": "Active",
+        });
+        world.post("deployer", "releases", body).await.ok(201);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_deployed_in_the_name_of_a_private_incident() {
+    let world = World::new().await;
+    released(&world).await;
+    let public = public(&world).await;
+    let incidents = private(&world, public).await;
+    let back = |id: &str| json!({ "incidentId": id, "reason": "it fails" });
+    // To whom it is not shown, as to whom it is.
+    let refused = world.post("oncall", "releases/rel-2/rollback", back(&incidents.private)).await;
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    assert!(refused.text.contains("is private"), "{}", refused.text);
+    for who in ["manager", "deployer", "viewer"] {
+        for (path, body) in [
+            ("releases/rel-2/rollback", (back(&incidents.private), back(ABSENT))),
+            ("releases", {
+                let of = |id: &str| {
+                    json!({
+                        "id": "rel-3", "serviceId": "shop", "envId": "env-prod", "sha": "aaaaaaa3", "incident": id,
+                    })
+                };
+                (of(&incidents.private), of(ABSENT))
+            }),
+        ] {
+            let (found, none) = (world.post(who, path, body.0).await, world.post(who, path, body.1).await);
+            assert_eq!(found.status, none.status, "{who} {path}: {}", found.text);
+            assert_eq!(unnamed(&found.text, &incidents.private), unnamed(&none.text, ABSENT), "{who} {path}");
+        }
+    }
+    let page = Visitor::new(&world, "oncall").await;
+    let page = page.open(&format!("/orgs/default/incidents/{}", incidents.private)).await.text;
+    assert!(!page.contains("do/rollback"), "{page}");
+    world.post("oncall", "releases/rel-2/rollback", back(&incidents.public)).await.ok(202);
+}
+
+#[tokio::test]
+async fn who_follows_a_service_hears_nothing_of_it() {
+    let world = World::new().await;
+    released(&world).await;
+    let public = public(&world).await;
+    let address = world.listen(Capacity::default(), Timeouts::default()).await;
+    let mut socket = connect(address).await;
+    let hello = json!({ "authorization": "Bearer token-viewer" });
+    say(&mut socket, json!({ "type": "connection_init", "payload": hello })).await;
+    assert_eq!(heard(&mut socket).await["type"], "connection_ack");
+    let query = "subscription { auditEvents(serviceId: \"shop\") { action subjectId metadata } }";
+    say(&mut socket, json!({ "id": "1", "type": "subscribe", "payload": { "query": query } })).await;
+    // What is said once the subscription has begun is heard: that it has is known by hearing something.
+    let begun = async {
+        for number in 0.. {
+            let body = json!({
+                "serviceId": "shop", "envId": "env-prod", "sha": format!("bbbbbbb{number}"), "status": "Active",
+            });
+            world.post("deployer", "releases", body).await.ok(201);
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    };
+    tokio::select! {
+        _ = heard(&mut socket) => {}
+        () = begun => unreachable!("it is told for ever"),
+    }
+    let incidents = private(&world, public).await;
+    let caused = |why: &str| json!({ "releaseId": "rel-2", "relation": "caused", "reason": why });
+    for id in [&incidents.private, &incidents.public] {
+        world.post("oncall", &format!("incidents/{id}/changes"), caused("by the graph")).await.ok(200);
+    }
+    let mut told = String::new();
+    while !told.contains(&incidents.public) {
+        told.push_str(&heard(&mut socket).await.to_string());
+    }
+    assert!(told.contains("change.link"), "{told}");
+    assert!(!told.contains(&incidents.private), "{told}");
 }
 
 #[tokio::test]

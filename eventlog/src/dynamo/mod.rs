@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use harmony_incidents::{
     Answer, IncidentId, OrgId, StreamId,
-    log::IncidentState,
+    log::{IncidentState, Record},
     promotion::CandidateId,
     record::SaltKey,
     stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
@@ -194,7 +194,7 @@ impl EventLog for DynamoLog {
         self.read_runs(org, filter).await
     }
 
-    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+    async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Record>, LogError> {
         self.read_audit(org, filter).await
     }
 

@@ -31,8 +31,8 @@ use super::{
 };
 use crate::{
     append::{self, Plan},
-    catalog::{AuditFilter, AuditPlace, neighbours},
-    store::{Entry, LogError},
+    catalog::{AuditFilter, AuditPlace},
+    store::LogError,
 };
 
 /// Items that one `BatchWriteItem` takes.
@@ -125,7 +125,11 @@ impl DynamoLog {
         Ok(())
     }
 
-    pub(super) async fn read_audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+    pub(super) async fn read_audit(
+        &self,
+        org: &OrgId,
+        filter: &AuditFilter,
+    ) -> Result<Vec<Record>, LogError> {
         let mut hidden = BTreeMap::new();
         let mut places = Vec::new();
         for span in spans(org, filter) {
@@ -138,15 +142,19 @@ impl DynamoLog {
         places.truncate(filter.limit as usize);
         let places = places.into_iter().map(|place| Ok((append::stream_id(&place.stream)?, place.seq)));
         let places: Vec<(StreamId, u64)> = places.collect::<Result<_, LogError>>()?;
-        let mut entries = Vec::with_capacity(places.len());
+        let mut records = Vec::with_capacity(places.len());
         for (stream, first, count) in neighbours(&places, filter.newest_first) {
-            let mut some = self.read_records(org, &stream, first - 1, count).await?;
+            let mut rows = self.event_rows(org, &stream, first - 1, count).await?;
             if filter.newest_first {
-                some.reverse();
+                rows.reverse();
             }
-            entries.extend(some);
+            for row in &rows {
+                let place = || stream.to_string();
+                let record = Record::decode(bytes(row, "canonical", place)?);
+                records.push(record.map_err(|_| LogError::Corrupt { place: place() })?);
+            }
         }
-        Ok(entries)
+        Ok(records)
     }
 
     /// The first records of a span that are asked for, as many as are.
@@ -291,4 +299,23 @@ fn trail(org: &OrgId) -> String {
 
 fn below(place: &str) -> String {
     format!("audit|{place}")
+}
+
+/// Records that stand side by side in their stream, to be read at once: stream, first seq, how many.
+fn neighbours(places: &[(StreamId, u64)], backwards: bool) -> Vec<(StreamId, u64, u32)> {
+    let mut found: Vec<(StreamId, u64, u32)> = Vec::new();
+    for (stream, seq) in places {
+        match found.last_mut() {
+            Some((last, first, count)) if last == stream && backwards && seq + 1 == *first => {
+                (*first, *count) = (*seq, *count + 1);
+            }
+            Some((last, first, count))
+                if last == stream && !backwards && *first + u64::from(*count) == *seq =>
+            {
+                *count += 1;
+            }
+            _ => found.push((stream.clone(), *seq, 1)),
+        }
+    }
+    found
 }

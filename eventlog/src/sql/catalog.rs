@@ -5,7 +5,7 @@ macro_rules! catalog_queries {
     ($connection:ty, $database:ty) => {
         use harmony_incidents::{
             OrgId, ReleaseId, ServiceId, StreamId, Subject,
-            log::{ReleaseState, RunState},
+            log::{Record, ReleaseState, RunState},
         };
         use prost::Message as _;
         use sqlx::QueryBuilder;
@@ -15,10 +15,10 @@ macro_rules! catalog_queries {
             append,
             catalog::{
                 AuditFilter, AuditPlace, CatalogFilter, CatalogProjection, CatalogRows, ReleaseFilter, ReleaseRow,
-                RunFilter, RunRow, StoredRelease, StoredRun, neighbours, taken,
+                RunFilter, RunRow, StoredRelease, StoredRun, taken,
             },
             sql::{signed, unsigned},
-            store::{Entry, LogError},
+            store::LogError,
             stream::{ChainHead, StreamState},
         };
 
@@ -195,70 +195,98 @@ macro_rules! catalog_queries {
             connection: &mut $connection,
             org: &OrgId,
             filter: &AuditFilter,
-        ) -> Result<Vec<Entry>, LogError> {
-            // One index answers each question, the one that leaves the least to read: that of the streams, else that of
-            // the kinds, else that of the actor, else that of time. SQLite, which keeps no figures of what is in a table,
-            // is kept from the others by expressions, and by a column that they do not have.
+        ) -> Result<Vec<Record>, LogError> {
+            let order = |time: &str| {
+                if filter.newest_first {
+                    format!(" ORDER BY {time} DESC, incident DESC, seq DESC LIMIT {}", filter.limit)
+                } else {
+                    format!(" ORDER BY {time}, incident, seq LIMIT {}", filter.limit)
+                }
+            };
+            // What an index gives leads, and only what it gives is looked up: both stores keep the order of this join.
+            let mut query = QueryBuilder::<$database>::new(
+                "SELECT found.incident, found.seq, canonical FROM (",
+            );
+            if filter.streams.is_empty() && filter.kinds.len() > 1 {
+                // Of several kinds each gives its first, from its own part of the index.
+                for (number, kind) in filter.kinds.iter().enumerate() {
+                    query.push(if number == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
+                    places(&mut query, org, filter, &[kind]);
+                    query.push(order("occurred")).push(") AS one");
+                }
+            } else {
+                places(&mut query, org, filter, &filter.kinds);
+            }
+            query.push(order("occurred")).push(") AS found CROSS JOIN events WHERE events.org = ").push_bind(org.as_str());
+            query.push(" AND events.incident = found.incident AND events.seq = found.seq");
+            query.push(if filter.newest_first {
+                " ORDER BY found.occurred DESC, found.incident DESC, found.seq DESC"
+            } else {
+                " ORDER BY found.occurred, found.incident, found.seq"
+            });
+            let rows = query.build().fetch_all(&mut *connection).await.map_err(unavailable)?;
+            let record = |row| {
+                let stream: String = column(row, "incident", String::new)?;
+                let seq: i64 = column(row, "seq", || stream.clone())?;
+                let place = || format!("{stream} seq {seq}");
+                let canonical: &[u8] = column(row, "canonical", place)?;
+                Record::decode(canonical).map_err(|_| LogError::Corrupt { place: place() })
+            };
+            rows.iter().map(record).collect()
+        }
+
+        /// Where the records stand that a filter wants, in no order.
+        ///
+        /// One index answers each question, the one that leaves the least to read: that of the streams, else that of the
+        /// kinds, else that of the actor, else that of time. SQLite, which keeps no figures of what is in a table, is kept
+        /// from the others by expressions, and by a column that they do not have.
+        fn places(
+            query: &mut QueryBuilder<$database>,
+            org: &OrgId,
+            filter: &AuditFilter,
+            kinds: &[&'static str],
+        ) {
             let by_stream = !filter.streams.is_empty();
-            let by_kind = !by_stream && !filter.kinds.is_empty();
+            let by_kind = !by_stream && !kinds.is_empty();
             let time = if by_stream { "occurred_at_us + 0" } else { "occurred_at_us" };
-            let columns = if by_stream { "incident, seq, stored_at_us" } else { "incident, seq" };
-            let mut query = QueryBuilder::<$database>::new(format!("SELECT {columns} FROM events WHERE org = "));
-            query.push_bind(org.as_str());
+            query.push(format!("SELECT {time} AS occurred, incident, seq"));
+            query.push(if by_stream { ", stored_at_us" } else { "" });
+            query.push(" FROM events WHERE org = ").push_bind(org.as_str().to_owned());
             if !filter.streams.is_empty() {
                 query.push(" AND incident IN (");
                 let mut list = query.separated(", ");
                 for stream in &filter.streams {
-                    list.push_bind(stream.as_str());
+                    list.push_bind(stream.as_str().to_owned());
                 }
                 query.push(")");
             }
-            if !filter.kinds.is_empty() {
+            if !kinds.is_empty() {
                 query.push(if by_stream { " AND kind || '' IN (" } else { " AND kind IN (" });
                 let mut list = query.separated(", ");
-                for kind in &filter.kinds {
+                for kind in kinds {
                     list.push_bind(*kind);
                 }
                 query.push(")");
             }
             if let Some(actor) = &filter.actor {
                 query.push(if by_stream || by_kind { " AND actor || '' = " } else { " AND actor = " });
-                query.push_bind(actor.as_str());
+                query.push_bind(actor.clone());
             }
             if let Some(since) = filter.since {
                 query.push(format!(" AND {time} >= ")).push_bind(since.as_microsecond());
             }
             if let Some(principal) = &filter.visible_to {
                 query.push(" AND incident NOT IN (SELECT incident FROM incidents WHERE org = ");
-                query.push_bind(org.as_str()).push(" AND visible_to <> '' AND replace(visible_to, ");
+                query.push_bind(org.as_str().to_owned());
+                query.push(" AND visible_to <> '' AND replace(visible_to, ");
                 query.push_bind(append::key_line(&[principal])).push(", '') = visible_to)");
             }
             if let Some(AuditPlace { ts_us, stream, seq }) = &filter.beyond {
                 let beyond = if filter.newest_first { '<' } else { '>' };
                 query.push(format!(" AND ({time}, incident, seq) {beyond} ("));
-                query.push_bind(*ts_us).push(", ").push_bind(stream.as_str());
+                query.push_bind(*ts_us).push(", ").push_bind(stream.clone());
                 query.push(", ").push_bind(signed(*seq)).push(")");
             }
-            query.push(if filter.newest_first {
-                format!(" ORDER BY {time} DESC, incident DESC, seq DESC LIMIT ")
-            } else {
-                format!(" ORDER BY {time}, incident, seq LIMIT ")
-            });
-            query.push_bind(i64::from(filter.limit));
-            let mut places = Vec::new();
-            for row in &query.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
-                let stream = append::stream_id(column(row, "incident", String::new)?)?;
-                places.push((stream.clone(), unsigned(column(row, "seq", || stream.to_string())?)));
-            }
-            let mut entries = Vec::with_capacity(places.len());
-            for (stream, first, count) in neighbours(&places, filter.newest_first) {
-                let mut some = read::entries(connection, org, &stream, first - 1, count).await?;
-                if filter.newest_first {
-                    some.reverse();
-                }
-                entries.extend(some);
-            }
-            Ok(entries)
         }
 
         pub(super) async fn write(

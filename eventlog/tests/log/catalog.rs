@@ -7,8 +7,8 @@ use harmony_catalog::{
     words::{RunOutcome, Source},
 };
 use harmony_eventlog::{
-    Append, CatalogAppend, CatalogAppended, Checkpoint, CheckpointKey, Entry, Export, LogError, Report,
-    SharedLog, StreamState, Target,
+    Append, CatalogAppend, CatalogAppended, Checkpoint, CheckpointKey, Export, LogError, Report, SharedLog,
+    StreamState, Target,
     catalog::{self, AuditFilter, AuditPlace, CatalogFilter, CatalogKind, ReleaseFilter, RunFilter},
     export::{self, Expected},
     replay::replay,
@@ -16,7 +16,7 @@ use harmony_eventlog::{
 use harmony_incidents::{
     self as incidents, Answer, Judged, OrgId, Refusal, ReleaseId, StreamId, WorkflowId, WorkflowType,
     judge::payload,
-    log::{IncidentPrivacyChanged, ReleaseStatus, RunKind, Severity, payload::Kind},
+    log::{IncidentPrivacyChanged, Record, ReleaseStatus, RunKind, Severity, payload::Kind},
     record::stream_of,
 };
 use jiff::Timestamp;
@@ -550,6 +550,15 @@ async fn audit_is_read_from_both_ends_and_by_every_filter(on: Backend) {
             AuditFilter { kinds: vec!["ENVIRONMENT_WRITTEN"], ..any() },
             only(&|one| one.stream.starts_with("env/")),
         ),
+        (
+            AuditFilter {
+                kinds: vec!["ENVIRONMENT_WRITTEN", "SERVICE_WRITTEN", "INCIDENT_CREATED"],
+                actor: Some("oncall".to_owned()),
+                limit: 2,
+                ..any()
+            },
+            only(&|one| one.seq == 1)[..2].to_vec(),
+        ),
         (AuditFilter { visible_to: Some("commander".to_owned()), ..any() }, all.clone()),
         (
             AuditFilter { visible_to: Some("somebody".to_owned()), ..any() },
@@ -666,12 +675,8 @@ async fn a_checkpoint_names_the_heads_of_the_catalog(on: Backend) {
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
-fn place(entry: &Entry) -> AuditPlace {
-    AuditPlace {
-        ts_us: entry.record.occurred_at_us,
-        stream: stream_of(&entry.record).to_owned(),
-        seq: entry.record.seq,
-    }
+fn place(record: &Record) -> AuditPlace {
+    AuditPlace { ts_us: record.occurred_at_us, stream: stream_of(record).to_owned(), seq: record.seq }
 }
 
 crate::stores::stories! {

@@ -75,7 +75,7 @@ async fn database_of_an_older_schema_is_brought_up_to_date_with_what_waits() {
         limit: 1,
         ..AuditFilter::default()
     };
-    let last = log.audit(&OrgId::default(), &filter).await.unwrap().remove(0).record;
+    let last = log.audit(&OrgId::default(), &filter).await.unwrap().remove(0);
     assert_eq!((last.incident.as_str(), last.actor.as_str()), ("INC-2026-0001", "oncall"));
     let found = log.list(&OrgId::default(), &waiting).await.unwrap();
     assert_eq!(found.iter().map(|state| state.incident.as_str()).collect::<Vec<_>>(), ["INC-2026-0001"]);

@@ -20,7 +20,8 @@ use crate::{
 pub(crate) struct ChangesPanel {
     pub(crate) cards: Vec<ChangeCard>,
     pub(crate) may_link: bool,
-    /// Whether this reader may propose to roll one of them back.
+    /// Whether this reader may propose to roll one of them back: never in the name of a private incident, which
+    /// everybody who reads the service's records would learn of.
     pub(crate) may_roll_back: bool,
     /// Makes a form that is sent twice one command.
     pub(crate) key: Uuid,
@@ -91,6 +92,7 @@ pub(crate) async fn panel(visit: &Visit, state: &IncidentState) -> Result<Change
         cards,
         may_link: visit.may(Right::Respond, Some(state)),
         may_roll_back: visit.may(Right::OperationsExecute, Some(state))
+            && !state.private
             && matches!(state.state(), State::Open | State::Mitigating),
         key: Uuid::now_v7(),
         address: format!("/orgs/{}/incidents/{}/do/changes", visit.caller.org, state.incident),

@@ -127,13 +127,13 @@ async fn last_events(
         limit: AUDIT,
         ..AuditFilter::default()
     };
-    for entry in visit.app.doors.log.audit(&visit.caller.org, &filter).await? {
-        let Ok(stream) = stream_of(&entry.record).parse::<StreamId>() else { continue };
+    for record in visit.app.doors.log.audit(&visit.caller.org, &filter).await? {
+        let Ok(stream) = stream_of(&record).parse::<StreamId>() else { continue };
         let harmony_incidents::Subject::Service(id) = stream.subject() else { continue };
         let id: ServiceId = id;
         let lines = last.entry(id.to_string()).or_default();
         // What a run says is on the release's page.
-        let event = harmony_catalog::audit::event(&entry.record).filter(|event| event.action != "run.log");
+        let event = harmony_catalog::audit::event(&record).filter(|event| event.action != "run.log");
         if lines.len() < LAST {
             lines.extend(event.map(|event| AuditLine::of(visit, &event)));
         }
