@@ -25,7 +25,7 @@ use harmony_incidents::{
     stakeholders::Subscription,
 };
 use harmony_sandbox::{Sandbox, SandboxOptions};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
 use url::Url;
@@ -360,4 +360,38 @@ async fn what_is_given_up_stands_at_the_subscription_until_a_message_arrives() {
     };
     assert_eq!(why("person:mute"), "the directory has no e-mail address of mute");
     assert!(why("slack:C0NOWHERE").contains("channel_not_found"), "{}", why("slack:C0NOWHERE"));
+}
+
+#[tokio::test]
+async fn mail_that_nobody_takes_is_tried_for_a_day_and_is_forgotten_once_a_message_arrives() {
+    let mut world = World::new().await;
+    world.subscribe("all", "email:jo@example.com").await;
+    let id = world.declared(|_| {}).await;
+    // Nobody listens there.
+    let away = MailSettings::parse("smtp://127.0.0.1:1", None, "Harmony <harmony@example.com>").unwrap();
+    let relay = world.notices.mail.replace(Mail::new(&away, None).unwrap());
+    let mut pending = world.log.claim(16, LEASE).await.unwrap().remove(0);
+    world.carry(&pending).await;
+    pending = world.log.claim(16, LEASE).await.unwrap().remove(0);
+    let tried = |ago: SignedDuration| {
+        let pending = Pending { created_at: Timestamp::now() - ago, ..pending.clone() };
+        let notices = &world.notices;
+        async move { notices.carry(&pending).await.unwrap() }
+    };
+    let minute = SignedDuration::from_mins(1);
+    for ago in [SignedDuration::ZERO, SignedDuration::from_hours(24) - minute] {
+        let outcome = tried(ago).await;
+        assert!(matches!(outcome, NoticeOutcome::Later { .. }), "{ago} after it was asked for");
+    }
+    assert!(world.log.subscriptions(&OrgId::default()).await.unwrap()[0].problem.is_none());
+    assert!(matches!(tried(SignedDuration::from_hours(24)).await, NoticeOutcome::Done));
+    let problem = world.log.subscriptions(&OrgId::default()).await.unwrap()[0].problem.clone().unwrap();
+    assert_eq!(problem.incident, id);
+    world.log.done(&pending.id).await.unwrap();
+
+    world.notices.mail = relay;
+    world.declared(|_| {}).await;
+    world.worked().await;
+    assert!(!world.mail().await.is_empty());
+    assert!(world.log.subscriptions(&OrgId::default()).await.unwrap()[0].problem.is_none());
 }

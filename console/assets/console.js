@@ -342,6 +342,8 @@ if (notifyButton && "Notification" in window && Notification.permission === "def
 // What is typed is kept in this browser until it is on record: a reload, the way back and a second tab lose nothing.
 const draftName = (field) => `draft ${field.form?.dataset.drafts ?? location.pathname} ${field.dataset.draft}`;
 const plain = (text) => text.replaceAll("\r\n", "\n").trim();
+// What a page gave a field; a list of choices begins at its first, which is none.
+const given = (field) => field.defaultValue ?? "";
 
 // What was sent is on record when the next page says so.
 function forgetSent() {
@@ -355,11 +357,16 @@ function keepDrafts() {
   const fields = [...document.querySelectorAll("[data-draft]")];
   for (const field of fields) {
     const draft = localStorage.getItem(draftName(field));
-    if (draft === null || plain(field.value) !== plain(field.defaultValue)) continue;
-    if (plain(draft) === plain(field.defaultValue)) continue;
+    if (draft === null || plain(field.value) !== plain(given(field))) continue;
+    if (plain(draft) === plain(given(field))) continue;
     // A form that came back filled in is newer than what was kept.
-    if (field.form?.dataset.drafts && field.defaultValue !== "") continue;
+    if (field.form?.dataset.drafts && given(field) !== "") continue;
     field.value = draft;
+    // A choice that is not offered any more.
+    if (field.selectedIndex === -1) {
+      field.selectedIndex = 0;
+      continue;
+    }
     const part = field.closest("details");
     if (part) part.open = true;
   }
@@ -377,7 +384,7 @@ function keepDrafts() {
   });
   window.addEventListener("pageshow", () => (sent = false));
   window.addEventListener("beforeunload", (event) => {
-    const unsent = (field) => "warn" in field.dataset && plain(field.value) !== plain(field.defaultValue);
+    const unsent = (field) => "warn" in field.dataset && plain(field.value) !== plain(given(field));
     if (!sent && fields.some(unsent)) event.preventDefault();
   });
 }
@@ -391,6 +398,7 @@ document.addEventListener("change", (event) => {
   const isOwn = plain(field.value) !== "" && ![...choice.options].some((one) => plain(one.dataset.text ?? "") === plain(field.value));
   if (isOwn && !window.confirm("Replace what you have written?")) {
     choice.value = "";
+    choice.dispatchEvent(new Event("input", { bubbles: true }));
     return;
   }
   field.value = chosen.dataset.text ?? "";
