@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use harmony_incidents::{
     GateStatus, StepStatus,
     command::{GateView, Settled, Verdict},
+    judge::INPUT_LIMIT_BYTES,
     log::{Phase, Severity, State},
     words,
 };
@@ -30,9 +31,6 @@ use crate::{
     contracts::{Scope, StepReply},
     messages::{ApprovalState, Lifecycle, StepView, severity_word},
 };
-
-/// Largest decision payload that is read: a reason and ids fit in far less.
-const PAYLOAD_LIMIT_BYTES: usize = 64 * 1024;
 
 /// Lines of a gate's history that a query shows: the first, and the latest.
 const HISTORY_LINES: usize = 100;
@@ -298,8 +296,8 @@ pub(crate) fn decode(converter: &PayloadConverter, raw: &RawValue) -> Result<ser
     let [payload] = raw.payloads.as_slice() else {
         return Err(format!("one argument expected, not {}", raw.payloads.len()));
     };
-    if payload.data.len() > PAYLOAD_LIMIT_BYTES {
-        return Err(format!("more than {} KiB", PAYLOAD_LIMIT_BYTES / 1024));
+    if payload.data.len() > INPUT_LIMIT_BYTES {
+        return Err(format!("more than {} KiB", INPUT_LIMIT_BYTES / 1024));
     }
     let data = SerializationContextData::Workflow(WorkflowSerializationContext::new());
     converter

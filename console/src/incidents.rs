@@ -65,14 +65,17 @@ pub(crate) struct DeclareBody {
     /// Of the runbook to look into first.
     #[serde(default)]
     runbook_path: String,
+    /// In all at most 8 KiB.
     #[serde(default)]
+    #[schema(max_items = 100)]
     impacted_services: Vec<String>,
     #[serde(default)]
     public_title: String,
     #[serde(default)]
     public_message: String,
-    /// Ids of components of the status page.
+    /// Ids of components of the status page, in all at most 8 KiB.
     #[serde(default)]
+    #[schema(max_items = 100)]
     public_components: Vec<String>,
     /// Who pays for it; without it the caller's default.
     #[serde(default)]

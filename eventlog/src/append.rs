@@ -13,7 +13,7 @@ use harmony_catalog::judge::{Facts, flow_of};
 use harmony_incidents::{
     Answer, Context, EnvironmentId, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal, ReleaseId,
     ServiceId, StreamId,
-    judge::{Head, payload},
+    judge::{Head, INPUT_LIMIT_BYTES, payload},
     log::{EnvironmentState, IncidentState, RecordRedacted, Text, payload::Kind},
     record::{self, Folded as _, SaltKey, SealedRecord},
     stakeholders, words,
@@ -460,6 +460,7 @@ pub(crate) async fn append<T: Transaction>(
     if onward.notices {
         plan.outbox.extend(notices(&plan.stream, &plan.sealed, &state));
     }
+    readable(&plan.outbox)?;
     tx.write(job, &plan).await?;
     let records = plan.sealed.into_iter().map(|one| entry::unsealed(one, plan.stored_at)).collect();
     Ok(Done {
@@ -471,6 +472,21 @@ pub(crate) async fn append<T: Transaction>(
         state: Some(state),
         follow_ups: plan.outbox,
     })
+}
+
+/// A workflow reads no larger input, so that what cannot be started is refused while there is somebody to tell.
+fn readable(outbox: &[OutboxItem]) -> Result<(), Refusal> {
+    let bytes = |item: &OutboxItem| item.payload.get("input").map_or(0, |input| input.to_string().len());
+    let starts = outbox.iter().filter(|item| item.kind == OutboxKind::Start);
+    if starts.map(bytes).any(|bytes| bytes > INPUT_LIMIT_BYTES) {
+        return Err(Refusal::Invalid {
+            explanation: format!(
+                "what this starts is given more than {} KiB in all: shorten its texts",
+                INPUT_LIMIT_BYTES / 1024
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// What to write, and where the stream then stands.

@@ -31,6 +31,12 @@ use crate::{
 pub const TITLE_LIMIT_CHARS: usize = 255;
 /// Longest free text of a command.
 pub const TEXT_LIMIT_BYTES: usize = 64 * 1024;
+/// Largest input that a workflow reads, as JSON: what a start carries, or a decision that is sent by hand.
+pub const INPUT_LIMIT_BYTES: usize = 64 * 1024;
+/// Most services, and most components of the status page, of one incident.
+pub const LIST_LIMIT: usize = 100;
+/// Longest such list in all: it travels with every workflow of its incident.
+pub const LIST_LIMIT_BYTES: usize = 8 * 1024;
 /// Shortest justification of an `EMERGENCY_OVERRIDE`.
 pub const JUSTIFICATION_CHARS: usize = 20;
 
@@ -259,6 +265,16 @@ fn declare(state: &IncidentState, incident: &IncidentCreated, context: &Context)
     check_title(incident.title.as_ref())?;
     if let Some(public) = incident.public_title.as_ref() {
         check_line("a public title", &public.text)?;
+    }
+    for (what, list) in
+        [("impactedServices", &incident.impacted_services), ("publicComponents", &incident.public_components)]
+    {
+        if list.len() > LIST_LIMIT || list.iter().map(String::len).sum::<usize>() > LIST_LIMIT_BYTES {
+            return Err(invalid(&format!(
+                "{what} has at most {LIST_LIMIT} names, and {} KiB in all",
+                LIST_LIMIT_BYTES / 1024
+            )));
+        }
     }
     if incident.severity() == Severity::Unspecified {
         return Err(invalid("an incident needs a severity: P1, P2, P3 or P4"));

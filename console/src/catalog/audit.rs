@@ -38,7 +38,7 @@ const BATCH: usize = 1_000;
 /// Records of one read.
 const PAGE: u32 = 200;
 /// Records that one request looks through: a filter that fits few events ends early, and says where to go on.
-const LOOKED_THROUGH: usize = 5_000;
+const LOOKED_THROUGH: usize = 2_000;
 
 /// Which events to show.
 #[derive(Default)]

@@ -201,3 +201,38 @@ async fn callers_trace_becomes_the_incidents_and_a_repetition_may_come_in_anothe
     let state = world.log.state(&OrgId::default(), &other).await.unwrap().unwrap();
     assert_eq!(state.trace_id.len(), 32, "without a caller's trace there is one all the same");
 }
+
+/// What a declaration starts reads no more than so much: whoever says more is told, and nothing is declared that nobody
+/// would hear of.
+#[tokio::test]
+async fn declaration_too_large_to_be_started_is_refused_whole() {
+    let world = World::new().await;
+    let many: Vec<String> = (0..101).map(|number| format!("service-{number}")).collect();
+    let long: Vec<String> = (0..50).map(|number| format!("{number:0>200}")).collect();
+    let with = |field: &str, value: Value| {
+        let mut body = json!({ "title": "Checkout fails", "severity": "P1" });
+        body[field] = value;
+        body
+    };
+    for body in [
+        with("impactedServices", json!(many)),
+        with("impactedServices", json!(long)),
+        with("publicComponents", json!(many)),
+    ] {
+        let detail = world.post("operator", "incidents", body).await.problem(422);
+        assert!(detail.ends_with("has at most 100 names, and 8 KiB in all"), "{detail}");
+    }
+    // As long as a text may be, and with what else a start carries too long for it.
+    let quotes = "\"".repeat(40_000);
+    let detail = world.post("operator", "incidents", with("publicMessage", json!(quotes))).await.problem(422);
+    assert!(detail.contains("more than 64 KiB in all"), "{detail}");
+    assert_eq!(world.get("viewer", "incidents").await.ok(200)["incidents"], json!([]));
+    let id = world.opened("P1").await;
+    let update = json!({ "message": "x".repeat(65_536) });
+    let detail = world.post("oncall", &format!("incidents/{id}/update"), update).await.problem(422);
+    assert!(detail.contains("more than 64 KiB in all"), "{detail}");
+    let update = json!({ "message": "x".repeat(60_000) });
+    world.post("oncall", &format!("incidents/{id}/update"), update).await.ok(200);
+    let whole = with("impactedServices", json!(many[..100]));
+    world.post("operator", "incidents", whole).await.ok(201);
+}

@@ -6,14 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::judge::{TEXT_LIMIT_BYTES, TITLE_LIMIT_CHARS};
+use crate::judge::{LIST_LIMIT, LIST_LIMIT_BYTES, TEXT_LIMIT_BYTES, TITLE_LIMIT_CHARS};
 
 /// Longest id: it becomes part of a workflow id.
 const ID_LIMIT_CHARS: usize = 128;
 /// Longest word or line kept outside of texts.
 const LINE_LIMIT_CHARS: usize = TITLE_LIMIT_CHARS;
-/// Most signals and most services of one candidate.
-const LIST_LIMIT: usize = 100;
 
 /// A candidate's own name: 1 to 128 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`. Whoever hands the same candidate in again
 /// says the same id. No colon: a workflow id separates the organisation by one.
@@ -195,6 +193,10 @@ impl Candidate {
             if count > LIST_LIMIT {
                 return Err(CandidateError::new(field, format!("at most {LIST_LIMIT}")));
             }
+        }
+        if self.impacted_services.iter().map(String::len).sum::<usize>() > LIST_LIMIT_BYTES {
+            let most = format!("at most {} KiB in all", LIST_LIMIT_BYTES / 1024);
+            return Err(CandidateError::new("impactedServices", most));
         }
         for (index, service) in self.impacted_services.iter().enumerate() {
             required(&format!("impactedServices[{index}]"), service)?;

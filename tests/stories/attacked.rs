@@ -1,0 +1,70 @@
+//! An installation is attacked from outside, by a program that shares nothing with it: other language, other SDK.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::world::{HARMONY, World};
+
+/// The SDK that the attack speaks to Temporal with.
+const SDK: &str = "1.35.0";
+
+/// Attempts that it makes at the very least; a section that is left out is noticed.
+const ATTEMPTS: usize = 2_000;
+
+#[tokio::test]
+async fn nothing_that_is_tried_from_outside_gets_through() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "no attack without Python and its packages: {why}");
+            println!("SKIPPED: the attack needs Python 3 with venv and the package temporalio: {why}");
+            return;
+        }
+    };
+    // Nothing that is sent by hand counts, as in an installation that nobody changed.
+    let world = World::start("").await;
+    let line = world.dir.path().join("attack.json");
+    std::fs::write(&line, world.line().to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("attack/attack.py");
+    let attack = tokio::task::spawn_blocking(move || {
+        Command::new(python).arg(script).arg(line).arg(HARMONY).stdin(Stdio::null()).output().unwrap()
+    });
+    let attack = attack.await.unwrap();
+    let said = String::from_utf8_lossy(&attack.stdout);
+    let errors = String::from_utf8_lossy(&attack.stderr);
+    assert!(attack.status.success(), "{said}\n{errors}");
+    println!("{said}");
+    let last = said.lines().last().unwrap_or_default();
+    let attempts: usize = last.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or_default();
+    assert!(attempts >= ATTEMPTS && last.ends_with(" 0 got through"), "{said}\n{errors}");
+    world.verified().await;
+}
+
+/// Python with the SDK, made once in the cache.
+fn python() -> Result<PathBuf, String> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let home = cache.ok_or("HOME is not set")?.join("harmony").join(format!("attack-{SDK}"));
+    let python = home.join("bin").join("python");
+    let has_sdk = || {
+        run(Command::new(&python).args(["-c", "import temporalio.worker, temporalio.api.workflowservice"]))
+    };
+    if has_sdk().is_err() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+        let pip = home.join("bin").join("pip");
+        run(Command::new(pip).args(["install", "--quiet", &format!("temporalio=={SDK}")]))?;
+        has_sdk()?;
+    }
+    Ok(python)
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}", said.lines().last().unwrap_or_default()))
+}
