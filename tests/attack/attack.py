@@ -163,13 +163,13 @@ def ran(incident):
 
 
 def records(incident):
-    found, cursor = [], ""
+    found = []
     while True:
-        page = ask("GET", f"{ORG}/incidents/{incident}/events?limit=200{cursor}", "admin").json()
-        found += page["events"]
-        if not page.get("nextCursor"):
+        after = found[-1]["seq"] if found else 0
+        page = ask("GET", f"{ORG}/incidents/{incident}/events?limit=200&after={after}", "admin").json()["events"]
+        if not page:
             return found
-        cursor = f"&cursor={encoded(page['nextCursor'])}"
+        found += page
 
 
 def kinds(incident):
