@@ -7,7 +7,7 @@ use harmony_eventlog::{CandidateFilter, CandidateStatus, EventLog, LogError, Sto
 use harmony_incidents::{
     OrgId,
     ids::{candidate_page_key, group_page_key},
-    promotion::Policies,
+    promotion::{AUTO_ACTOR, Policies},
 };
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -82,7 +82,10 @@ pub async fn page(
     if let Some(joined) = joined {
         return Ok(Page::Joined(joined.page_id.clone()));
     }
-    let before = |one: &&StoredCandidate| one.status == CandidateStatus::Promoted || !one.page_id.is_empty();
+    // What the engine promoted by itself asked for nobody, so that no page was its.
+    let by_somebody =
+        |one: &StoredCandidate| one.status == CandidateStatus::Promoted && one.decided_by != AUTO_ACTOR;
+    let before = |one: &&StoredCandidate| !one.page_id.is_empty() || by_somebody(one);
     let after = others.iter().find(before).map(StoredCandidate::id);
     Ok(Page::Key(group_page_key(org, key, own.as_str_name(), after)))
 }

@@ -7,6 +7,7 @@
 mod world;
 
 mod act;
+mod alertmanager;
 mod attacked;
 mod bad_input;
 #[path = "../browser/mod.rs"]

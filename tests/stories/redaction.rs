@@ -91,7 +91,7 @@ async fn told(world: &World) -> String {
         json!({ "signalId": "s1", "source": "probe", "signalType": "ALERT", "summary": word("signal") });
     world.post(&at("signals"), signal).await;
     let ticket =
-        json!({ "system": "tracker", "id": "T-1", "url": format!("https://t.example/{}", word("ticket")) });
+        json!({ "system": "tracker", "ticket": "T-1", "url": format!("https://t.example/{}", word("ticket")) });
     world.post(&at("tickets"), ticket).await;
     world.post(&at("tags"), json!({ "tag": word("tag") })).await;
     world.post(&at("escalate"), json!({ "reason": word("help") })).await;
