@@ -258,11 +258,8 @@ impl Services {
             };
             let channel = slack.ensure_channel(&wanted).await?;
             slack.set_topic(&channel.id, &topic).await?;
-            let mut reply = made(
-                &channel.id,
-                &[(LinkName::SlackChannel, &channel.id), (LinkName::SlackChannelName, &channel.name)],
-                "",
-            );
+            // Not its name: that has words of the title, which nobody could take out of a record again.
+            let mut reply = made(&channel.id, &[(LinkName::SlackChannel, &channel.id)], "");
             if !invited.is_empty()
                 && let Err(error) = slack.invite(&channel.id, &invited).await
             {

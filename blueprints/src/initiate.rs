@@ -161,7 +161,7 @@ async fn public<W: Blueprint>(run: &Run<'_, W>, input: &InitiateInput) -> Flow<O
         kind: GateKind::StatusPage,
         levels: vec![],
         severity: None,
-        action: format!("Publish \"{}\" on the status page", draft.title),
+        action: format!("Publish {} on the status page", run.scope.stream),
         reason: format!("{} was declared", run.scope.stream),
         digest: hex::encode(Sha256::digest(covers.as_bytes())),
         covers,

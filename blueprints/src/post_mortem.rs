@@ -64,7 +64,7 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, input: &PostMortemInput, page: &RenderRe
         kind: GateKind::PublishReview,
         levels: vec![],
         severity: None,
-        action: format!("Publish the review \"{}\"", page.title),
+        action: format!("Publish the review of {}", run.scope.stream),
         reason: why(&input.reason, || format!("{} asked to publish it", run.scope.actor)),
         digest: page.digest.clone(),
         covers: page.covers.clone(),

@@ -15,6 +15,13 @@
 
 mod storage;
 
+/// The address of a page without the words of its title, which Confluence puts behind the id and does not need: the
+/// address goes on record, where nobody could take the title out again.
+fn without_title<'a>(path: &'a str, id: &str) -> &'a str {
+    let place = format!("/pages/{id}/");
+    path.find(&place).map_or(path, |start| &path[..start + place.len() - 1])
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -334,6 +341,7 @@ impl Confluence {
         let site = base.strip_suffix(V2).unwrap_or(base);
         let links = found.links.unwrap_or(Links { base: None, webui: None });
         let path = links.webui.unwrap_or_else(|| format!("/pages/viewpage.action?pageId={}", found.id));
+        let path = without_title(&path, &found.id);
         Page {
             url: format!("{}{path}", links.base.as_deref().unwrap_or(site)),
             id: found.id,

@@ -33,7 +33,7 @@ fn page(storage: &str) -> Reply {
         "id": "1001",
         "version": { "number": 3 },
         "body": { "storage": { "representation": "storage", "value": storage } },
-        "_links": { "base": "https://e.atlassian.net/wiki", "webui": "/spaces/OPS/pages/1001" },
+        "_links": { "base": "https://e.atlassian.net/wiki", "webui": "/spaces/OPS/pages/1001/INC-2026-0001%3A+Checkout" },
         "something_new": {},
     });
     Reply::json(200, body)

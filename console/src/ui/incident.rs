@@ -229,9 +229,17 @@ fn commanders(visit: &Visit, state: &IncidentState) -> String {
 
 /// Where an update goes to.
 fn channel(state: &IncidentState) -> String {
-    match status::link(state, LinkName::SlackChannelName) {
-        Some(name) => format!("the channel #{}", name.trim_start_matches('#')),
+    match status::link(state, LinkName::SlackChannel) {
+        Some(_) => format!("the channel {}", channel_name(state)),
         None => "the incident's channel".to_owned(),
+    }
+}
+
+/// What its channel's name begins with; older records have the whole.
+fn channel_name(state: &IncidentState) -> String {
+    match status::link(state, LinkName::SlackChannelName) {
+        Some(name) => format!("#{}", name.trim_start_matches('#')),
+        None => format!("#{}…", state.incident.to_lowercase()),
     }
 }
 
@@ -333,8 +341,7 @@ fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
         let mut value = link.value.clone();
         if name == Some(LinkName::SlackChannel) {
             href = format!("{}{}", visit.app.doors.site.slack_channels, encoded(&link.value));
-            let name = status::link(state, LinkName::SlackChannelName);
-            value = name.map_or(value, |name| format!("#{name}"));
+            value = channel_name(state);
         }
         out.push(Out { label: label.map_or_else(|| link.name.clone(), str::to_owned), value, href });
     }

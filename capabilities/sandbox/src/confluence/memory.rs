@@ -60,9 +60,7 @@ impl ConfluenceMemory {
     }
 
     pub(super) fn web_path(&self, page: &Page) -> String {
-        let title: String = url::form_urlencoded::byte_serialize(page.title.as_bytes()).collect();
-        let space = self.space_key(&page.space_id);
-        format!("/spaces/{space}/pages/{}/{title}", page.id)
+        format!("/spaces/{}/pages/{}", self.space_key(&page.space_id), page.id)
     }
 
     pub(super) fn to_json(&self, base: &str) -> Value {
