@@ -30,8 +30,7 @@ COPY tests tests
 COPY worker worker
 # --locked: what was tested is what is built. The commit, for `harmony --version`: the image has no repository.
 ARG HARMONY_COMMIT=
-RUN cargo build --locked --release --package harmony --all-features \
-    && strip target/release/harmony
+RUN cargo build --locked --release --package harmony --all-features
 
 # What the program itself would build where it finds no Temporal CLI; for the target dev alone.
 FROM golang:1.24.5-bookworm AS temporal
