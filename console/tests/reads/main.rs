@@ -67,17 +67,22 @@ async fn write(world: &World, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// Statements of one request, the second of its kind: the first may prepare something.
+/// Statements of one request: the least of three, after a first that may prepare something. What the console looks after
+/// by itself at the same moment adds to the others.
 async fn asked(world: &World, path: &str) -> usize {
     let request = || {
         let request = Request::get(path).header(header::AUTHORIZATION, "Bearer token-viewer");
         request.header(header::HOST, "localhost").body(Body::empty()).unwrap()
     };
     assert_eq!(world.send(request()).await.status, 200, "{path}");
-    let before = STATEMENTS.load(Ordering::SeqCst);
-    let reply = world.send(request()).await;
-    assert!(reply.status == 200 && !reply.text.contains("\"errors\""), "{path}: {}", reply.text);
-    STATEMENTS.load(Ordering::SeqCst) - before
+    let mut least = usize::MAX;
+    for _ in 0..3 {
+        let before = STATEMENTS.load(Ordering::SeqCst);
+        let reply = world.send(request()).await;
+        assert!(reply.status == 200 && !reply.text.contains("\"errors\""), "{path}: {}", reply.text);
+        least = least.min(STATEMENTS.load(Ordering::SeqCst) - before);
+    }
+    least
 }
 
 #[tokio::test]
