@@ -52,12 +52,12 @@ pub fn event(record: &Record) -> Option<AuditEvent> {
 
 /// The actions that records of a kind are told as.
 fn actions(kind: &Kind) -> Vec<&'static str> {
-    match kind {
-        Kind::ReleaseCreated(_) => vec![created(""), created("another")],
-        Kind::ReleaseStatusChanged(_) => {
-            (0..).map_while(|number| ReleaseStatus::try_from(number).ok()).map(became).collect()
-        }
-        kind => vec![done(kind).action],
+    if matches!(kind, Kind::ReleaseCreated(_)) {
+        vec![created(""), created("another")]
+    } else if matches!(kind, Kind::ReleaseStatusChanged(_)) {
+        (0..).map_while(|number| ReleaseStatus::try_from(number).ok()).map(became).collect()
+    } else {
+        vec![done(kind).action]
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{POLICY, World};
+use crate::world::{POLICY, World, cache, carry_out};
 
 const RELEASE: &str = "v0.27.0";
 const SECRET: &str = "the-secret-of-alertmanager";
@@ -104,11 +104,16 @@ async fn candidates(world: &World, severity: &str) -> Vec<Value> {
     all.into_iter().filter(|one| one["severity"] == severity).collect()
 }
 
-/// Pages that ask for somebody to promote, by whether they still ring.
-async fn pages(world: &World, status: &str) -> usize {
-    let all = world.state("pagerduty").await["incidents"].as_array().unwrap().clone();
-    let asks = |page: &&Value| page["title"].as_str().unwrap().contains("candidate waits");
-    all.iter().filter(asks).filter(|page| page["status"] == status).count()
+/// Pages that ask for somebody to promote.
+async fn asking(world: &World) -> Vec<Value> {
+    let mut all = world.state("pagerduty").await["incidents"].as_array().unwrap().clone();
+    all.retain(|page| page["title"].as_str().unwrap().contains("candidate waits"));
+    all
+}
+
+/// Those that still ring.
+async fn ringing(world: &World) -> usize {
+    asking(world).await.iter().filter(|page| page["status"] == "triggered").count()
 }
 
 /// Waits until all that was handed in is decided, and whoever is to hear of it was paged.
@@ -160,7 +165,7 @@ async fn every_critical_alert_of_a_storm_is_heard_once_and_what_returns_is_heard
         let result = String::from_utf8_lossy(&result.stdout).into_owned();
         assert!(!result.contains("nobody was paged"), "{id}: {result}");
     }
-    assert_eq!(pages(&world, "triggered").await, 1, "one group is one page");
+    assert_eq!(ringing(&world).await, 1, "one group is one page");
 
     // They flap: nobody is woken again.
     for round in 0..3 {
@@ -172,7 +177,7 @@ async fn every_critical_alert_of_a_storm_is_heard_once_and_what_returns_is_heard
         }
     }
     settled(&world, CRITICAL).await;
-    assert_eq!(pages(&world, "triggered").await, 1, "what flaps is what waits already");
+    assert_eq!(ringing(&world).await, 1, "what flaps is what waits already");
 
     // Somebody takes one up: the page becomes the incident's, and nothing else rings.
     let first = critical[0]["candidateId"].as_str().unwrap();
@@ -205,34 +210,25 @@ async fn every_critical_alert_of_a_storm_is_heard_once_and_what_returns_is_heard
             ["CANCELLED", "CLOSED", "RESOLVED"].iter().any(|over| state == *over).then_some(())
         })
         .await;
-    let ringing = pages(&world, "triggered").await;
+    let paged = asking(&world).await.len();
     source.told(&[alert(0, 0, true)]).await;
     let again = settled(&world, CRITICAL + 1).await;
     let waiting: Vec<&Value> = again.iter().filter(|one| one["status"] == "DEFERRED").collect();
     let [returned] = waiting.as_slice() else { panic!("one alert came back: {again:#?}") };
     assert!(returned["title"].as_str().unwrap().starts_with("Rule00"), "{returned}");
     world
-        .until("the page of what came back", async || {
-            (pages(&world, "triggered").await == ringing + 1).then_some(())
-        })
+        .until("the page of what came back", async || (asking(&world).await.len() == paged + 1).then_some(()))
         .await;
     world.verified().await;
 }
 
 /// Built once, by Go, into the cache.
 fn alertmanager() -> Result<PathBuf, String> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let home = cache.ok_or("HOME is not set")?.join("harmony").join(format!("alertmanager-{RELEASE}"));
+    let home = cache(&format!("alertmanager-{RELEASE}"))?;
     let program = home.join("alertmanager");
     if !program.is_file() {
         let module = format!("github.com/prometheus/alertmanager/cmd/alertmanager@{RELEASE}");
-        let built = Command::new("go").args(["install", &module]).env("GOBIN", &home).output();
-        let built = built.map_err(|error| format!("go: {error}"))?;
-        if !built.status.success() {
-            let said = String::from_utf8_lossy(&built.stderr);
-            return Err(said.lines().last().unwrap_or_default().to_owned());
-        }
+        carry_out(Command::new("go").args(["install", &module]).env("GOBIN", &home))?;
     }
     Ok(program)
 }

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::world::{HARMONY, World};
+use crate::world::{HARMONY, World, cache, carry_out};
 
 /// The SDK that the attack speaks to Temporal with.
 const SDK: &str = "1.35.0";
@@ -44,27 +44,15 @@ async fn nothing_that_is_tried_from_outside_gets_through() {
 
 /// Python with the SDK, made once in the cache.
 fn python() -> Result<PathBuf, String> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let home = cache.ok_or("HOME is not set")?.join("harmony").join(format!("attack-{SDK}"));
+    let home = cache(&format!("attack-{SDK}"))?;
     let python = home.join("bin").join("python");
-    let has_sdk = || {
-        run(Command::new(&python).args(["-c", "import temporalio.worker, temporalio.api.workflowservice"]))
-    };
+    let packages = "import temporalio.worker, temporalio.api.workflowservice";
+    let has_sdk = || carry_out(Command::new(&python).args(["-c", packages]));
     if has_sdk().is_err() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+        carry_out(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
         let pip = home.join("bin").join("pip");
-        run(Command::new(pip).args(["install", "--quiet", &format!("temporalio=={SDK}")]))?;
+        carry_out(Command::new(pip).args(["install", "--quiet", &format!("temporalio=={SDK}")]))?;
         has_sdk()?;
     }
     Ok(python)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?}: {}", said.lines().last().unwrap_or_default()))
 }

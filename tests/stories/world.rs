@@ -460,11 +460,24 @@ pub(crate) fn temporal_cli() -> PathBuf {
     let on_path = std::env::var_os("PATH").and_then(|path| {
         std::env::split_paths(&path).map(|dir| dir.join("temporal")).find(|file| file.is_file())
     });
-    on_path.unwrap_or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"), PathBuf::from);
-        cache.join("harmony/bin/temporal-1.5.1")
-    })
+    on_path.unwrap_or_else(|| cache("bin/temporal-1.5.1").unwrap())
+}
+
+/// Where what is built or installed once is kept between runs.
+pub(crate) fn cache(name: &str) -> Result<PathBuf, String> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Ok(cache.ok_or("HOME is not set")?.join("harmony").join(name))
+}
+
+/// Runs a program to its end; the last line that it says where it fails.
+pub(crate) fn carry_out(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}", said.lines().last().unwrap_or_default()))
 }
 
 /// What a command wrote to standard error, and its exit code.

@@ -77,6 +77,7 @@ impl Drop for Moto {
 
 impl Moto {
     /// `None` where it cannot be had; says why.
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests must see what was not tested")]
     async fn start() -> Option<Self> {
         let program = match tokio::task::spawn_blocking(moto_server).await.unwrap() {
             Ok(program) => program,

@@ -303,7 +303,8 @@ async fn write() {
             }
         });
     }
-    while let Some(ended) = tasks.join_next().await {
+    // Each goes on until it is killed, or fails.
+    if let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
 }

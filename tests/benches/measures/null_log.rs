@@ -108,7 +108,7 @@ impl EventLog for NullLog {
         Ok(vec![])
     }
 
-    async fn audit(&self, _: &OrgId, _: &AuditFilter) -> Result<Vec<Entry>, LogError> {
+    async fn audit(&self, _: &OrgId, _: &AuditFilter) -> Result<Vec<Record>, LogError> {
         Ok(vec![])
     }
 

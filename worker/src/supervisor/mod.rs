@@ -294,25 +294,56 @@ fn signing_secret(config: &Config) -> anyhow::Result<SecretString> {
     }
 }
 
+/// The stand-ins, each with a file of the data directory that names its port.
+const STAND_INS: [&str; 8] =
+    ["slack", "pagerduty", "statuspage", "confluence", "jira", "github", "mail", "smtp"];
+/// How often ports that were taken between their choice and their use are chosen anew.
+const PORT_TRIES: u32 = 3;
+
 /// On the ports of the last time, so that links of old incidents lead somewhere. What the stand-ins were told is not
 /// kept: a text that was redacted must be in no file of the data directory.
 async fn start_sandbox(config: &Config, secret: &SecretString, harmony: &str) -> anyhow::Result<Sandbox> {
-    let port = |vendor: &str| ports::remembered(&config.in_data_dir(&format!("{vendor}.port")));
-    let options = SandboxOptions {
-        slack_port: port("slack")?,
-        pagerduty_port: port("pagerduty")?,
-        statuspage_port: port("statuspage")?,
-        confluence_port: port("confluence")?,
-        jira_port: port("jira")?,
-        github_port: port("github")?,
-        mail_port: port("mail")?,
-        smtp_port: port("smtp")?,
-        harmony_url: Some(harmony.to_owned()),
-        signing_secret: secret.clone(),
-        jira_webhook_secret: webhooks::secret(config, webhooks::JIRA)?,
-        github_webhook_secret: webhooks::secret(config, webhooks::GITHUB)?,
-    };
-    Sandbox::start(options).await.context("the sandbox does not start")
+    let file = |vendor: &str| config.in_data_dir(&format!("{vendor}.port"));
+    let mut tries = PORT_TRIES;
+    loop {
+        let mut chosen = [0; STAND_INS.len()];
+        for (port, vendor) in chosen.iter_mut().zip(STAND_INS) {
+            *port = ports::remembered(&file(vendor))?;
+        }
+        let [
+            slack_port,
+            pagerduty_port,
+            statuspage_port,
+            confluence_port,
+            jira_port,
+            github_port,
+            mail_port,
+            smtp_port,
+        ] = chosen;
+        let options = SandboxOptions {
+            slack_port,
+            pagerduty_port,
+            statuspage_port,
+            confluence_port,
+            jira_port,
+            github_port,
+            mail_port,
+            smtp_port,
+            harmony_url: Some(harmony.to_owned()),
+            signing_secret: secret.clone(),
+            jira_webhook_secret: webhooks::secret(config, webhooks::JIRA)?,
+            github_webhook_secret: webhooks::secret(config, webhooks::GITHUB)?,
+        };
+        match Sandbox::start(options).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 1 => {
+                tries -= 1;
+                for vendor in STAND_INS {
+                    std::fs::remove_file(file(vendor)).context("a port cannot be forgotten")?;
+                }
+            }
+            started => return started.context("the sandbox does not start"),
+        }
+    }
 }
 
 fn child_environment(
