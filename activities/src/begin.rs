@@ -155,7 +155,7 @@ impl Services {
                 )),
             })
         };
-        let rollback = found.iter().take(SUSPECTS).filter(|_| !state.private).find_map(offer);
+        let rollback = if state.private { None } else { found.iter().take(SUSPECTS).find_map(offer) };
         Ok((found.into_iter().take(SUSPECTS).map(line).collect(), rollback))
     }
 

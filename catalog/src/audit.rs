@@ -66,8 +66,8 @@ pub fn is_action(action: &str, asked: &str) -> bool {
     action.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The kinds of records, by their names on the wire, that are told as an action or as one below it; none where nothing
-/// is told so.
+/// The kinds of records, by their names on the wire, whose events have an action, or one below it. No kind has an action
+/// that does not exist.
 pub fn kinds_of(asked: &str) -> Vec<&'static str> {
     let is_told = |kind: &Kind| actions(kind).into_iter().any(|action| is_action(action, asked));
     every_kind().iter().filter(|kind| is_told(kind)).map(kind_name).collect()

@@ -462,8 +462,8 @@ pub trait EventLog: Send + Sync {
     /// The runs of these releases, by release and by when they began.
     async fn runs(&self, org: &OrgId, filter: &RunFilter) -> Result<Vec<StoredRun>, LogError>;
 
-    /// Records of all streams, by when they occurred, then by stream and seq; of texts they hold what was committed to,
-    /// not the texts.
+    /// Records of all streams, by when they occurred, then by stream and seq. They are as they were written: with the
+    /// commitments of their texts, and without the texts.
     async fn audit(&self, org: &OrgId, filter: &AuditFilter) -> Result<Vec<Record>, LogError>;
 
     /// An incident's folded state, its texts filled in.

@@ -42,6 +42,8 @@ LINE = json.load(open(sys.argv[1]))
 HARMONY = sys.argv[2]
 DATA = pathlib.Path(LINE["dataDir"])
 ADDRESS = urllib.parse.urlsplit(LINE["api"])
+HEALTH = urllib.parse.urlsplit(LINE["health"]["serve"])
+SLACK = urllib.parse.urlsplit(LINE["sandbox"]["slack"])
 ORG = "/api/orgs/default"
 DICE = random.Random(20260101)
 
@@ -81,9 +83,9 @@ class Answer:
         return f"{self.status} {self.body[:300]!r}"
 
 
-def ask(method, path, who=None, body=None, headers=None, timeout=20):
+def ask(method, path, who=None, body=None, headers=None, timeout=20, at=ADDRESS):
     """One request; a body that is not bytes is sent as JSON."""
-    connection = http.client.HTTPConnection(ADDRESS.hostname, ADDRESS.port, timeout=timeout)
+    connection = http.client.HTTPConnection(at.hostname, at.port, timeout=timeout)
     sent = dict(headers or {})
     if who is not None and "authorization" not in {name.lower() for name in sent}:
         sent["Authorization"] = f"Bearer {LINE['tokens'][who]}"
@@ -291,12 +293,10 @@ def organisations(incident, gate):
     section = "organisations"
     for method, path in operations():
         for who in ("admin", "viewer"):
-            seen = set()
             for org in ("another", "Default", "default%00"):
                 answer = ask(
                     method, filled(path, incident, gate, org), who, None if method == "GET" else {"title": "x"}
                 )
-                seen.add(answer.status)
                 TALLY.held(section, f"{who} {method} {path} in {org}", answer.status in (400, 403, 404), answer)
 
 
@@ -412,37 +412,20 @@ def callbacks(incident, gate):
             answer = ask("POST", path, body=body, headers={**headers, "Content-Type": kind})
             TALLY.held(section, f"{path} with {sorted(headers)}", answer.status in (400, 401, 403), answer)
     # People whom the directory does not know, or who may not, click the true button.
-    sandbox = urllib.parse.urlsplit(LINE["sandbox"]["slack"])
-
-    def vendor(method, path, body=None, headers=None):
-        connection = http.client.HTTPConnection(sandbox.hostname, sandbox.port, timeout=20)
-        connection.request(
-            method,
-            path,
-            body=json.dumps(body) if body is not None else None,
-            headers={"Content-Type": "application/json", **(headers or {})},
-        )
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        return answer.status, text
+    click = lambda body, headers=None: ask("POST", "/_sandbox/slack/click", body=body, headers=headers, at=SLACK)
 
     def question():
-        found = json.loads(vendor("GET", "/_sandbox/state")[1])["messages"]
-        return next((one for one in found if gate["gateId"] in json.dumps(one)), None)
+        return next((one for one in slack_messages() if gate["gateId"] in json.dumps(one)), None)
 
     message = until("the message that asks", question)
     for user in ("U0VIEWER", "U0OPERATOR", "U0NOBODY", "", "U0COMMANDER ", "u0commander", "USLACKBOT", "B0COMMANDER"):
         for action in ("approve", "Approve", "reject-all", "", "approval", "duty-0"):
-            vendor("POST", "/_sandbox/slack/click", {"messageTs": message["ts"], "actionId": action, "userId": user})
+            click({"messageTs": message["ts"], "actionId": action, "userId": user})
             TALLY.sent(section)
-    status, text = vendor(
-        "POST",
-        "/_sandbox/slack/click",
-        {"messageTs": message["ts"], "actionId": "approve", "userId": "U0COMMANDER"},
-        {"Origin": "https://evil.example"},
+    answer = click(
+        {"messageTs": message["ts"], "actionId": "approve", "userId": "U0COMMANDER"}, {"Origin": "https://evil.example"}
     )
-    TALLY.held(section, "click from a page elsewhere", status in (400, 403), (status, text))
+    TALLY.held(section, "click from a page elsewhere", answer.status in (400, 403), answer)
     undecided(section, incident)
 
 
@@ -930,12 +913,7 @@ def crowds():
 
 
 def metrics():
-    health = urllib.parse.urlsplit(LINE["health"]["serve"])
-    connection = http.client.HTTPConnection(health.hostname, health.port, timeout=10)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read()
-    connection.close()
-    return text
+    return ask("GET", "/metrics", at=HEALTH).body
 
 
 # --------------------------------------------------------------------------------------------------- Temporal's doors
@@ -1209,7 +1187,7 @@ async def activities(client, incident, gate, done):
         made.append((name, queue, changed))
         made.append((name, queue, {}))
         made.append((name, queue, "x"))
-    said = slack_messages()
+    said = len(slack_messages())
     before = kinds(incident), kinds(done)
     runner = UnsandboxedWorkflowRunner()
     state = tree(DATA / f"state-{done}")
@@ -1230,7 +1208,7 @@ async def activities(client, incident, gate, done):
     left = fresh(incident, len(before[0])) + fresh(done, len(before[1]))
     TALLY.held(section, "no record was written", not left, left)
     TALLY.held(section, "no command ran", not mark.exists() and tree(DATA / f"state-{done}") == state)
-    TALLY.held(section, "nothing was said in Slack", slack_messages() == said)
+    TALLY.held(section, "nothing was said in Slack", len(slack_messages()) == said)
     undecided(section, incident)
 
 
@@ -1260,12 +1238,7 @@ def holder(document, name):
 
 
 def slack_messages():
-    sandbox = urllib.parse.urlsplit(LINE["sandbox"]["slack"])
-    connection = http.client.HTTPConnection(sandbox.hostname, sandbox.port, timeout=20)
-    connection.request("GET", "/_sandbox/state")
-    found = json.loads(connection.getresponse().read())["messages"]
-    connection.close()
-    return len(found)
+    return ask("GET", "/_sandbox/state", at=SLACK).json()["messages"]
 
 
 async def tasks(client, incident, gate):

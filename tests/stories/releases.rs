@@ -98,17 +98,8 @@ async fn approved(world: &World, gate: &Value) {
 }
 
 async fn decided(world: &World, gate: &Value, decision: Value) {
-    let gate_id = gate["gateId"].as_str().unwrap().replace('#', "%23").replace('/', "%2F");
-    let answer = reqwest::Client::new()
-        .post(format!("{}/api/orgs/default/approvals/{gate_id}", world.text("/api")))
-        .bearer_auth(world.text("/tokens/commander"))
-        .json(&decision)
-        .send()
-        .await
-        .unwrap();
-    let status = answer.status();
-    let verdict = answer.text().await.unwrap();
-    assert!(status.is_success(), "{status}: {verdict}");
+    let (status, verdict) = world.decide_as("commander", gate, decision).await;
+    assert!((200..300).contains(&status), "{status}: {verdict}");
 }
 
 /// The last run of a release, once it has ended.

@@ -250,9 +250,7 @@ pub(crate) async fn deploy(
 
 /// The incident that a release is meant to end. Everybody reads a service's records, so none of them names a private one.
 async fn meant_for(call: &Call, incident: &IncidentId) -> Result<IncidentState, ApiError> {
-    let state = call.app.doors.log.state(&call.caller.org, incident).await?;
-    let state = state.filter(|state| call.caller.sees(state));
-    let state = state.ok_or_else(|| ApiError::NotFound(format!("there is no incident {incident}")))?;
+    let state = call.named(incident, Right::Read).await?;
     if state.private {
         return Err(Refusal::Illegal {
             explanation: format!(

@@ -202,8 +202,8 @@ async fn callers_trace_becomes_the_incidents_and_a_repetition_may_come_in_anothe
     assert_eq!(state.trace_id.len(), 32, "without a caller's trace there is one all the same");
 }
 
-/// What a declaration starts reads no more than so much: whoever says more is told, and nothing is declared that nobody
-/// would hear of.
+/// A workflow reads an input of a bounded size. A declaration beyond it is refused: were it taken, initiate would fail,
+/// and nobody would be paged.
 #[tokio::test]
 async fn declaration_too_large_to_be_started_is_refused_whole() {
     let world = World::new().await;
