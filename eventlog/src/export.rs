@@ -466,7 +466,7 @@ fn parsed(line: &[u8]) -> Result<(StreamId, Row), String> {
         _ => return Err("it names an incident and a subject".to_owned()),
     };
     let stream = stream.parse().map_err(|error| format!("{error}"))?;
-    let bytes = |name: &str, text: &str| hex::decode(text).map_err(|error| format!("{name}: {error}"));
+    let bytes = |name: &str, text: &str| lower_hex(text).map_err(|problem| format!("{name}: {problem}"));
     let mut texts = BTreeMap::new();
     for (field, Beside { text, salt }) in line.texts {
         let salt = bytes(&format!("the salt of {field}"), &salt)?;
@@ -475,6 +475,15 @@ fn parsed(line: &[u8]) -> Result<(StreamId, Row), String> {
     }
     let canonical = STANDARD.decode(&line.canonical).map_err(|error| format!("canonical: {error}"))?;
     Ok((stream, Row { seq: line.seq, canonical, hash: bytes("hash", &line.hash)?, texts }))
+}
+
+/// Bytes in the one spelling that an export has: a digit in capitals would change the file and not what it says.
+fn lower_hex(text: &str) -> Result<Vec<u8>, String> {
+    let bytes = hex::decode(text).map_err(|error| error.to_string())?;
+    if text.bytes().any(|digit| digit.is_ascii_uppercase()) {
+        return Err("its digits are not in lower case".to_owned());
+    }
+    Ok(bytes)
 }
 
 /// A map that names no key twice: of two texts for one field, readers would believe different ones.

@@ -1,10 +1,11 @@
 //! An export: all of the log as a file, verified with nothing else at hand.
 
 use harmony_eventlog::{
-    Finding, Report, export,
+    CheckpointKey, Finding, Report, export,
     export::{Expected, Verified},
 };
 use harmony_incidents::OrgId;
+use serde_json::Value;
 
 use crate::stores::{Backend, Damage, stories};
 use crate::world::{World, named, note};
@@ -122,6 +123,35 @@ async fn a_file_cut_anywhere_is_read_to_its_end(on: Backend) {
             }
         }
     }
+}
+
+/// A bit that changes what JSON says makes a finding or an error. The bit between capitals and small letters is tried at
+/// every byte, the others in turn; at full scale all of them.
+#[tokio::test]
+async fn every_byte_of_a_file_is_guarded() {
+    let key = CheckpointKey::parse(&"9d".repeat(32)).unwrap();
+    let expected = Expected { checkpoint: None, verifier: Some(key.verifier(&OrgId::default())) };
+    let file = World::told(Backend::Sqlite).await.exported(Some(key)).await;
+    let said = |line: &[u8]| serde_json::from_slice::<Value>(line).ok();
+    let is_full = std::env::var("HARMONY_TEST_SCALE").is_ok_and(|scale| scale == "full");
+    let mut changed = file.clone().into_bytes();
+    let (mut start, mut tried) = (0, 0);
+    for (at, line) in file.split_inclusive('\n').enumerate() {
+        for place in 0..line.len() - 1 {
+            for bit in (0..8).filter(|bit| is_full || [5, place % 8].contains(bit)) {
+                changed[start + place] ^= 1 << bit;
+                if said(&changed[start..start + line.len()]) != said(line.as_bytes()) {
+                    tried += 1;
+                    let found = export::verify(&changed[..], expected.clone());
+                    let passed = found.is_ok_and(|found| found.report.verified);
+                    assert!(!passed, "bit {bit} of byte {place} of line {}", at + 1);
+                }
+                changed[start + place] ^= 1 << bit;
+            }
+        }
+        start += line.len();
+    }
+    assert!(tried > 3_000, "{tried}");
 }
 
 /// The first records of one that was kept, and its checkpoint.
