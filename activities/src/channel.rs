@@ -9,7 +9,10 @@ use harmony_blueprints::contracts::{
 };
 use harmony_capabilities::{
     error::{Attempt, CallError},
-    slack::{self, Message, MessageRef, Slack},
+    slack::{
+        self, Message, MessageRef, Slack,
+        blocks::{self, Block, Style},
+    },
 };
 use harmony_incidents::{
     Directory, LinkName, Role,
@@ -18,7 +21,7 @@ use harmony_incidents::{
     log::IncidentState,
     visible,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use url::Url;
@@ -37,8 +40,6 @@ const NAME_LIMIT: usize = 80;
 const SECTION_LIMIT: usize = 2_900;
 /// How many sections what a gate covers may take here. A message has at most 50 blocks.
 const COVER_SECTIONS: usize = 10;
-/// Slack's limit for the text of a button.
-const BUTTON_CHARS: usize = 75;
 /// Of why something is asked; the console shows all of it.
 const REASON_CHARS: usize = 1_000;
 const NOT_CONFIGURED: &str = "Slack is not configured";
@@ -532,7 +533,7 @@ fn message(
 
 /// What a gate covers, a line each, as plain text: nothing in a value is a format, and none of it is cut. Whether all
 /// of it is there.
-fn covered(lines: &[String]) -> (Vec<Value>, bool) {
+fn covered(lines: &[String]) -> (Vec<Block>, bool) {
     let mut sections: Vec<String> = Vec::new();
     for line in lines.iter().filter(|line| !line.is_empty()) {
         let line = slack::escape(&visible::line(line));
@@ -552,13 +553,12 @@ fn covered(lines: &[String]) -> (Vec<Value>, bool) {
     (plain_sections(&sections), true)
 }
 
-fn plain_sections(texts: &[String]) -> Vec<Value> {
-    let section = |text: &String| json!({ "type": "section", "text": { "type": "plain_text", "text": text, "emoji": false } });
-    texts.iter().map(section).collect()
+fn plain_sections(texts: &[String]) -> Vec<Block> {
+    texts.iter().map(|text| blocks::plain_section(text)).collect()
 }
 
 /// What a message asks, where it asks something.
-fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> Vec<Value> {
+fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> Vec<Block> {
     match ask {
         None => Vec::new(),
         Some(Ask::Decide(gate)) => ask_blocks(scope, gate, setting, whole).into(),
@@ -575,52 +575,42 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
         }
         Some(Ask::SignOff { digest }) => {
             let value = json!({ "org": scope.org, "incidentId": scope.stream, "digest": digest });
-            vec![json!({
-                "type": "actions",
-                "block_id": "sign-off",
-                "elements": [button("sign-off", "Sign off", Some("primary"), &value)],
-            })]
+            let button = blocks::button("sign-off", "Sign off", Some(Style::Primary), &value);
+            vec![blocks::actions("sign-off", vec![button])]
         }
     }
 }
 
 /// Where what changed is looked at, and a button for the release that can be rolled back: it proposes that, and the
 /// gate decides.
-fn changes(scope: &Scope, rollback: Option<&RollbackOffer>, setting: &Setting<'_>) -> Vec<Value> {
-    let mut blocks = Vec::new();
+fn changes(scope: &Scope, rollback: Option<&RollbackOffer>, setting: &Setting<'_>) -> Vec<Block> {
+    let mut shown = Vec::new();
     match setting.console {
         Some(console) => {
             let mut page = below(console, &["orgs", scope.org.as_str(), "incidents", scope.stream.as_str()]);
             page.set_fragment(Some("changes"));
-            blocks.push(section(&format!("<{page}|Show changes>")));
+            shown.push(section(&format!("<{page}|Show changes>")));
         }
-        None => blocks.push(section(&format!("Show changes: `harmony incident changes {}`", scope.stream))),
+        None => shown.push(section(&format!("Show changes: `harmony incident changes {}`", scope.stream))),
     }
     if let Some(RollbackOffer { release_id, before }) = rollback {
         let value = json!({ "org": scope.org, "incidentId": scope.stream, "releaseId": release_id });
         let label = format!("Roll back to {before}");
-        // Slack takes no longer text on a button.
-        let label: String = label.chars().take(BUTTON_CHARS).collect();
-        blocks.push(json!({
-            "type": "actions",
-            "block_id": "changes",
-            "elements": [button("roll-back", &label, Some("danger"), &value)],
-        }));
+        let button = blocks::button("roll-back", &label, Some(Style::Danger), &value);
+        shown.push(blocks::actions("changes", vec![button]));
     }
-    blocks
+    shown
 }
 
 /// A button for each duty: whoever clicks says that it is done.
-fn checklist(scope: &Scope, role: &str, duties: &[String]) -> Vec<Value> {
+fn checklist(scope: &Scope, role: &str, duties: &[String]) -> Vec<Block> {
     let done = |(place, duty): (usize, &String)| {
         let value = json!({ "org": scope.org, "incidentId": scope.stream, "role": role, "duty": duty });
-        let label: String = format!("Done: {duty}").chars().take(BUTTON_CHARS).collect();
         // Several buttons of a message need names of their own.
-        button(&format!("duty-{place}"), &label, None, &value)
+        blocks::button(&format!("duty-{place}"), &format!("Done: {duty}"), None, &value)
     };
     // Slack takes 25 buttons a block.
-    let buttons: Vec<Value> = duties.iter().enumerate().take(25).map(done).collect();
-    vec![json!({ "type": "actions", "block_id": "duties", "elements": buttons })]
+    vec![blocks::actions("duties", duties.iter().enumerate().take(25).map(done).collect())]
 }
 
 /// The Slack users who may decide at this level.
@@ -656,7 +646,7 @@ fn deadline(gate: &GateView) -> String {
 
 /// What a decider needs to know, and the buttons that carry the gate and its digest. What is not shown whole cannot be
 /// approved here.
-fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool) -> [Value; 3] {
+fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool) -> [Block; 3] {
     let mentioned =
         if gate.page { mentions(scope, gate, setting.directory).join(" ") } else { String::new() };
     let mut reason = visible::line(&gate.request_reason);
@@ -709,16 +699,15 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool
         (false, true) => ("Done", "It cannot be done"),
         (false, false) => ("Approve", "Reject"),
     };
-    let mut buttons = vec![button("reject", reject, Some("danger"), &value)];
+    let mut buttons = vec![blocks::button("reject", reject, Some(Style::Danger), &value)];
     if whole && gate.skippable {
-        buttons.insert(0, button("skip", "Skip it", None, &value));
+        buttons.insert(0, blocks::button("skip", "Skip it", None, &value));
     }
     // A click has no words, and a manual step is confirmed with some.
     if whole && !gate.needs_note {
-        buttons.insert(0, button("approve", approve, Some("primary"), &value));
+        buttons.insert(0, blocks::button("approve", approve, Some(Style::Primary), &value));
     }
-    let actions = json!({ "type": "actions", "block_id": "decide", "elements": buttons });
-    [section(&asked), section(&bound), actions]
+    [section(&asked), section(&bound), blocks::actions("decide", buttons)]
 }
 
 /// The console's page of a gate, which shows everything that the digest covers.
@@ -741,22 +730,8 @@ pub(crate) fn review_page(console: Option<&Url>, scope: &Scope) -> String {
     console.map_or_else(|| format!("/{}", path.join("/")), |console| below(console, &path).into())
 }
 
-fn button(action: &str, label: &str, style: Option<&str>, value: &Value) -> Value {
-    let mut button = json!({
-        "type": "button",
-        "action_id": action,
-        "text": { "type": "plain_text", "text": label },
-        "value": value.to_string(),
-    });
-    // Slack refuses a style that is null.
-    if let Some(style) = style {
-        button["style"] = json!(style);
-    }
-    button
-}
-
-fn section(text: &str) -> Value {
-    json!({ "type": "section", "text": { "type": "mrkdwn", "text": cut(text) } })
+fn section(text: &str) -> Block {
+    blocks::section(&cut(text))
 }
 
 fn fits(text: &str) -> bool {
@@ -773,7 +748,14 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    /// As Slack is sent them.
+    fn sent(blocks: &[Block]) -> Vec<Value> {
+        blocks.iter().map(|block| json!(block)).collect()
+    }
 
     fn scope(org: &str) -> Scope {
         Scope {
@@ -808,7 +790,7 @@ mod tests {
         };
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         let ask = Ask::Decide(Box::new(gate));
-        let blocks = message(&scope("default"), headline, &lines, None, Some(&ask), &setting).blocks;
+        let blocks = sent(&message(&scope("default"), headline, &lines, None, Some(&ask), &setting).blocks);
         let elements = blocks.last().unwrap()["elements"].as_array().unwrap();
         let buttons = elements.iter().map(|one| one["action_id"].as_str().unwrap().to_owned()).collect();
         (blocks, buttons)
@@ -868,7 +850,7 @@ mod tests {
         let with = |console, rollback: Option<RollbackOffer>| {
             let setting = Setting { directory: &nobody, console, about: String::new() };
             let ask = Ask::Changes { rollback };
-            message(&scope("default"), "Checkout fails", &[], None, Some(&ask), &setting).blocks
+            sent(&message(&scope("default"), "Checkout fails", &[], None, Some(&ask), &setting).blocks)
         };
         let offer = RollbackOffer {
             release_id: "rel-2".to_owned(),
@@ -894,7 +876,7 @@ mod tests {
         let setting = Setting { directory: &Directory::default(), console: None, about: String::new() };
         let offered = |skippable: bool, whole: bool| -> Vec<(String, String)> {
             let gate = GateView { skippable, ..gate() };
-            let [_, _, actions] = ask_blocks(&scope("default"), &gate, &setting, whole);
+            let [_, _, actions] = ask_blocks(&scope("default"), &gate, &setting, whole).map(|one| json!(one));
             let elements = actions["elements"].as_array().unwrap();
             assert!(elements.iter().all(|one| one.get("style").is_none_or(Value::is_string)), "{elements:?}");
             let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -908,7 +890,7 @@ mod tests {
         assert_eq!(offered(true, true), own(&[("approve", "Run it again"), ("skip", "Skip it"), abort]));
         assert_eq!(offered(true, false), own(&[abort]));
         let gate = GateView { needs_note: true, ..gate() };
-        let [_, bound, actions] = ask_blocks(&scope("default"), &gate, &setting, true);
+        let [_, bound, actions] = ask_blocks(&scope("default"), &gate, &setting, true).map(|one| json!(one));
         assert_eq!(actions["elements"].as_array().unwrap().len(), 1, "{actions}");
         assert_eq!(actions["elements"][0]["action_id"], "reject");
         assert!(bound.to_string().contains("--reason"), "{bound}");

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{App, audit::Audit, auth::Caller, error::ApiError, query::Query, submit::record_refusal};
+use crate::{App, audit::Audit, auth::Caller, error::ApiError, json, query::Query, submit::record_refusal};
 
 /// Longest idempotency key.
 const KEY_CHARS: usize = 255;
@@ -206,8 +206,10 @@ impl Call {
     /// The body; none at all is an empty object. The error names the field.
     pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let raw: &[u8] = if self.body.trim_ascii().is_empty() { b"{}" } else { &self.body };
-        let value: serde_json::Value = serde_json::from_slice(raw)
-            .map_err(|error| ApiError::Malformed(format!("the body is no JSON: {error}")))?;
+        let value = json::read(raw).map_err(|error| {
+            let what = if error.is_data() { "the body" } else { "the body is no JSON" };
+            ApiError::Malformed(format!("{what}: {error}"))
+        })?;
         if !value.is_object() {
             return Err(ApiError::Malformed("the body is not a JSON object".to_owned()));
         }

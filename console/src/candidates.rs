@@ -290,6 +290,8 @@ fn view(stored: &StoredCandidate) -> Value {
         ("summary", json!(candidate.summary)),
         ("policyId", json!(candidate.policy_id)),
         ("policyVersion", json!(candidate.policy_version)),
+        ("correlationRuleId", json!(candidate.correlation_rule_id)),
+        ("correlationRuleVersion", json!(candidate.correlation_rule_version)),
         ("correlationKey", json!(candidate.correlation_key)),
         ("dedupKey", json!(candidate.dedup_key)),
         ("confidence", json!(candidate.confidence)),

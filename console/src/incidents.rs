@@ -10,7 +10,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_blueprints::starts;
-use harmony_eventlog::{Append, Filter, Place, Sort, Target, history::known_at};
+use harmony_eventlog::{Append, EventLog, Filter, Place, Sort, Target, history::known_at};
 use harmony_incidents::{
     Command, IncidentId, OrgId, Right, WorkflowId, WorkflowType,
     ids::{IdError, NAMESPACE},
@@ -300,12 +300,17 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 /// `GET …/incidents`
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
-    let mut filter = wanted(&call.query, &[])?;
+    let mut filter = wanted(&call.query, &["traceId"])?;
     filter.visible_to = call.caller.sees_only();
+    let trace = call.query.one("traceId").map(str::to_ascii_lowercase);
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there is a next page.
     filter.limit += 1;
-    let mut found = call.app.doors.log.list(&call.caller.org, &filter).await?;
+    let log = &call.app.doors.log;
+    let mut found = match &trace {
+        None => log.list(&call.caller.org, &filter).await?,
+        Some(trace) => traced(log.as_ref(), &call.caller.org, filter, trace).await?,
+    };
     let more = found.len() > limit;
     found.truncate(limit);
     let incidents: Vec<_> = found.iter().map(views::summary).collect();
@@ -314,6 +319,32 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
         body["nextCursor"] = json!(cursor(&last));
     }
     Ok(Json(body).into_response())
+}
+
+/// As many as the filter wants of those that a trace led to: the one that declared it, or that one of its signals is of.
+/// No index has them, so all that the filter lets through are read.
+async fn traced(
+    log: &dyn EventLog,
+    org: &OrgId,
+    filter: Filter,
+    trace: &str,
+) -> Result<Vec<IncidentState>, ApiError> {
+    let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let mut filter = Filter { limit: PAGE, ..filter };
+    let mut found = Vec::new();
+    loop {
+        let page = log.list(org, &filter).await?;
+        let Some(last) = page.last().and_then(Place::of) else { return Ok(found) };
+        filter.after = Some(last);
+        let is_of = |state: &IncidentState| {
+            state.trace_id == trace || state.signals.iter().any(|one| one.trace_id == trace)
+        };
+        found.extend(page.into_iter().filter(is_of));
+        if found.len() >= wanted {
+            found.truncate(wanted);
+            return Ok(found);
+        }
+    }
 }
 
 /// Which incidents a list shall hold; `beside` are names that somebody else reads.

@@ -26,6 +26,7 @@ mod follow_ups;
 mod graphql;
 pub mod health;
 mod incidents;
+mod json;
 mod leading;
 mod limits;
 mod log;

@@ -12,6 +12,7 @@ use harmony_incidents::{
         ActionState, Authority, BlueprintState, GateState, IncidentState, Link, SignalState,
         SloViolationState, Text,
     },
+    promotion::is_link,
     record, sentence,
     times::{self, Moment},
     words,
@@ -435,6 +436,15 @@ fn spare(mut view: Value) -> Value {
         members.retain(|_, value| !value.is_null() && *value != "");
     }
     view
+}
+
+/// The first signal whose source said where it is shown, and where that is.
+pub(crate) fn source_of(state: &IncidentState) -> Option<(&SignalState, String)> {
+    state.signals.iter().find_map(|one| {
+        let data = one.data.as_ref().filter(|data| !data.redacted)?;
+        let link = parsed(&data.text)["link"].as_str()?.to_owned();
+        is_link(&link).then_some((one, link))
+    })
 }
 
 fn signal(one: &SignalState) -> Value {

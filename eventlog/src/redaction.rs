@@ -45,7 +45,7 @@ const ANSWER_NAMES: [&str; 13] = [
     "approvedBy",
 ];
 /// So are a candidate's, of which these are free text.
-const CANDIDATE_TEXTS: [&str; 5] = ["because", "justification", "refusedBecause", "summary", "title"];
+const CANDIDATE_TEXTS: [&str; 6] = ["because", "justification", "link", "refusedBecause", "summary", "title"];
 /// Members of inputs, of what gates cover and of rendered pages that were not written for them: what stands in the log
 /// or in a runbook for its own sake is not taken out because an input names it.
 const GIVEN: [&str; 18] = [

@@ -19,6 +19,7 @@ use harmony_incidents::{
     },
 };
 use jiff::{Timestamp, tz::TimeZone};
+use serde_json::json;
 
 use crate::{
     Asker, ask, decided,
@@ -266,7 +267,7 @@ async fn record_signals(
 ) -> Result<(), LogError> {
     let candidate = &stored.candidate;
     let context = context(org, stored, decision, stored.decided_at.unwrap_or(stored.received_at));
-    let signal = |id: &str, source: &str, summary: Option<&str>| {
+    let signal = |id: &str, source: &str, summary: Option<&str>, link: Option<&str>| {
         Kind::IncidentSignalIngested(IncidentSignalIngested {
             signal_id: id.to_owned(),
             source: source.to_owned(),
@@ -277,18 +278,19 @@ async fn record_signals(
             signal_type: SignalType::Alert.into(),
             service_name: candidate.service_name.clone(),
             environment: candidate.environment.clone(),
-            data: None,
+            data: link.and_then(|link| Text::optional(&json!({ "link": link }).to_string())),
         })
     };
     for seen in candidate.signals.iter().take(SIGNALS) {
         let key = format!("candidate/{}/signal/{}", stored.id(), seen.signal_id);
-        let kind = signal(&seen.signal_id, &seen.source, seen.summary.as_deref());
+        let kind = signal(&seen.signal_id, &seen.source, seen.summary.as_deref(), seen.link.as_deref());
         record(log, org, incident, &key, kind, &context, rules).await?;
     }
     let more = candidate.signals.len().saturating_sub(SIGNALS);
     if more > 0 {
         let id = format!("{}-more", stored.id());
-        let kind = signal(&id, &candidate.source, Some(&format!("{more} more signals of this candidate")));
+        let kind =
+            signal(&id, &candidate.source, Some(&format!("{more} more signals of this candidate")), None);
         let key = format!("candidate/{}/signals", stored.id());
         record(log, org, incident, &key, kind, &context, rules).await?;
     }

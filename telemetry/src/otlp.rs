@@ -10,6 +10,7 @@ use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use crate::trace::{self, Ids};
 
@@ -66,6 +67,8 @@ pub fn start(
     let resource = Resource::builder()
         .with_service_name(service.to_owned())
         .with_attribute(KeyValue::new("service.version", version))
+        // An id in OTEL_RESOURCE_ATTRIBUTES counts before this one.
+        .with_schema_url([KeyValue::new("service.instance.id", Uuid::new_v4().to_string())], trace::SCHEMA)
         .build();
     let provider = SdkTracerProvider::builder()
         .with_id_generator(Ids::default())

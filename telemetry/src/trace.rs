@@ -7,13 +7,16 @@ use std::{
 };
 
 use opentelemetry::{
-    Context, KeyValue, global,
+    Context, InstrumentationScope, KeyValue, global,
     trace::{
         Link, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
     },
 };
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use sha2::{Digest, Sha256};
+
+/// The version of OpenTelemetry's semantic conventions that the names of attributes are of.
+pub(crate) const SCHEMA: &str = "https://opentelemetry.io/schemas/1.37.0";
 
 static ON: AtomicBool = AtomicBool::new(false);
 
@@ -160,7 +163,8 @@ impl Span {
                 Context::new().with_remote_span_context(Parent { trace, span }.context())
             }
         };
-        let tracer = global::tracer("harmony");
+        let scope = InstrumentationScope::builder("harmony").with_schema_url(SCHEMA).build();
+        let tracer = global::tracer_with_scope(scope);
         let mut builder =
             tracer.span_builder(self.name).with_kind(self.kind).with_attributes(self.attributes);
         if let Some(began) = self.began {

@@ -289,6 +289,7 @@ async fn alerts_of_a_group_become_one_page_and_one_incident_with_what_was_seen()
             "status": "firing", "startsAt": now, "fingerprint": format!("{name}-{instance}"),
             "labels": { "alertname": name, "severity": "critical", "service": "checkout", "instance": instance.to_string() },
             "annotations": { "summary": format!("{name} on {instance}") },
+            "generatorURL": format!("https://prometheus.example.com/graph?g0.expr={name}"),
         })
     };
     let notification = json!({
@@ -324,6 +325,8 @@ async fn alerts_of_a_group_become_one_page_and_one_incident_with_what_was_seen()
     assert_eq!((&settled["status"], &settled["incidentId"]), (&json!("SUPPRESSED"), &json!(id)));
     let incident = world.incident(id).await;
     assert_eq!(incident["signals"].as_array().unwrap().len(), 4, "{}", incident["signals"]);
+    let link = "https://prometheus.example.com/graph?g0.expr=Slow";
+    assert_eq!(incident["signals"][0]["data"], json!({ "link": link }));
     let pages = world.state("pagerduty").await["incidents"].as_array().unwrap().clone();
     assert_eq!(pages.len(), 1, "the page is the incident's own now");
     assert_eq!(pagerduty_says(&world, "own-2", "incident.acknowledged", page).await["taken"], "recorded");

@@ -85,6 +85,11 @@ async fn export(received: Received, request: Request<Incoming>) -> Result<Respon
 
 fn keep(received: &Received, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).unwrap();
+    for sender in &request.resource_spans {
+        let told = sender.resource.iter().flat_map(|one| &one.attributes);
+        assert!(told.clone().any(|one| one.key == "service.instance.id"), "{sender:?}");
+        assert!(sender.schema_url.starts_with("https://opentelemetry.io/schemas/"), "{sender:?}");
+    }
     let spans = request.resource_spans.into_iter().flat_map(|one| one.scope_spans);
     received.lock().unwrap().extend(spans.flat_map(|one| one.spans));
 }

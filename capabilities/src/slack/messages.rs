@@ -1,18 +1,22 @@
 //! Messages: sent once, found again by the key in their metadata.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
-use serde_json::{Value, json};
-use slack_morphism::prelude::SlackApiPinsAddRequest;
+use serde_json::Value;
+use slack_morphism::prelude::{
+    SlackApiChatPostMessageRequest, SlackApiChatUpdateRequest, SlackApiPinsAddRequest, SlackMessageContent,
+    SlackMessageMetadata,
+};
 use uuid::Uuid;
 
+use super::blocks::{self, Block};
 use super::web::{Done, Metadata, Page, is_refused_with};
 use super::{Message, MessageRef, Slack};
 use crate::error::{Attempt, CallError};
 
 /// Marks a message as the effect of a step.
 const EVENT_TYPE: &str = "harmony_effect";
-/// Slack's limit for the text of a section.
-const SECTION_CHARS: usize = 3000;
 
 #[derive(Debug, Deserialize)]
 struct Posted {
@@ -56,29 +60,25 @@ impl Slack {
         {
             return Ok(sent);
         }
-        let mut request = json!({
-            "channel": channel,
-            "text": message.text,
-            "metadata": {
-                "event_type": EVENT_TYPE,
-                "event_payload": { "key": key.to_string() },
-            },
-        });
+        let ours = SlackMessageMetadata::new(EVENT_TYPE.to_owned())
+            .with_event_payload(HashMap::from([("key".to_owned(), key.to_string())]));
+        let mut content = SlackMessageContent::new().with_text(message.text.clone()).with_metadata(ours);
         if !message.blocks.is_empty() {
-            request["blocks"] = json!(message.blocks);
+            content = content.with_blocks(message.blocks.clone());
         }
+        let request = SlackApiChatPostMessageRequest::new(channel.into(), content);
         let posted: Posted = self.web.act("chat.postMessage", &request).await?;
         Ok(MessageRef { channel: posted.channel, ts: posted.ts })
     }
 
     /// Replaces what a message says, blocks too; its key stays.
     pub async fn update_message(&self, message: &MessageRef, new: &Message) -> Result<(), CallError> {
-        let request = json!({
-            "channel": message.channel,
-            "ts": message.ts,
-            "text": new.text,
-            "blocks": blocks_instead(new),
-        });
+        let content = SlackMessageContent::new().with_text(new.text.clone()).with_blocks(blocks_instead(new));
+        let request = SlackApiChatUpdateRequest::new(
+            message.channel.as_str().into(),
+            content,
+            message.ts.as_str().into(),
+        );
         let _: Done = self.web.act("chat.update", &request).await?;
         Ok(())
     }
@@ -133,10 +133,10 @@ fn history_of(channel: &str) -> [(&str, &str); 3] {
 
 /// An update without blocks keeps the old ones at Slack, buttons and all; so the text becomes a
 /// block.
-fn blocks_instead(message: &Message) -> Vec<Value> {
+fn blocks_instead(message: &Message) -> Vec<Block> {
     if !message.blocks.is_empty() {
         return message.blocks.clone();
     }
-    let text: String = message.text.chars().take(SECTION_CHARS).collect();
-    vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })]
+    let text: String = message.text.chars().take(blocks::SECTION_CHARS).collect();
+    vec![blocks::section(&text)]
 }

@@ -15,6 +15,7 @@
 //! click; [`signature`] is for whoever receives one, [`SlackSockets`] for whoever has no address to
 //! receive one at.
 
+pub mod blocks;
 mod channels;
 mod messages;
 mod replies;
@@ -28,7 +29,6 @@ mod tests;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde_json::Value;
 
 pub use replies::SlackReplies;
 pub use sockets::{Envelope, SlackSockets};
@@ -69,8 +69,8 @@ pub struct Message {
     /// Shown where blocks are not: notifications, screen readers. In Slack's mark-up, so what
     /// comes from people goes through [`escape`] first.
     pub text: String,
-    /// Block Kit, as Slack takes it. May be empty.
-    pub blocks: Vec<Value>,
+    /// May be empty.
+    pub blocks: Vec<blocks::Block>,
 }
 
 /// Where a message is.

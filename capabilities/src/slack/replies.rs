@@ -5,8 +5,12 @@
 //! once, and one that gets lost is not repeated.
 
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::json;
+use slack_morphism::prelude::{
+    SlackApiChatPostEphemeralRequest, SlackApiViewsOpenRequest, SlackMessageContent,
+};
 
+use super::blocks::View;
 use super::web::{Done, Web};
 use crate::address::{self, AddressError};
 use crate::error::{CallError, Fate};
@@ -31,7 +35,8 @@ impl SlackReplies {
 
     /// Shows a text in a channel to one person alone.
     pub async fn ephemeral(&self, channel: &str, user: &str, text: &str) -> Result<(), CallError> {
-        let body = json!({ "channel": channel, "user": user, "text": text });
+        let content = SlackMessageContent::new().with_text(text.to_owned());
+        let body = SlackApiChatPostEphemeralRequest::new(channel.into(), user.into(), content);
         let _: Done = self.web.act("chat.postEphemeral", &body).await?;
         Ok(())
     }
@@ -60,8 +65,8 @@ impl SlackReplies {
     }
 
     /// Opens a modal for whoever clicked.
-    pub async fn open_modal(&self, trigger_id: &str, view: Value) -> Result<(), CallError> {
-        let body = json!({ "trigger_id": trigger_id, "view": view });
+    pub async fn open_modal(&self, trigger_id: &str, view: View) -> Result<(), CallError> {
+        let body = SlackApiViewsOpenRequest::new(trigger_id.into(), view);
         let _: Done = self.web.act("views.open", &body).await?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
@@ -50,7 +50,7 @@ fn listed(channels: Vec<Value>, cursor: &str) -> Reply {
 }
 
 fn message() -> Message {
-    Message { text: "hello".to_owned(), blocks: vec![json!({ "type": "divider" })] }
+    Message { text: "hello".to_owned(), blocks: vec![blocks::section("*hello*")] }
 }
 
 fn sent() -> MessageRef {
@@ -252,12 +252,8 @@ async fn replies_reach_whoever_asked() {
     let base_url = format!("{}/api", script.origin);
     let replies = SlackReplies::new(&base_url, "xoxb-secret".into()).unwrap();
     replies.ephemeral("C012AB3CD", "U012A3CDE", "not you").await.unwrap();
-    let view = json!({
-        "type": "modal",
-        "title": { "type": "plain_text", "text": "Reject" },
-        "blocks": [{ "type": "divider" }],
-    });
-    replies.open_modal("13345224609.738474920.8088930838d88f008e0", view).await.unwrap();
+    let form = super::blocks::notice("Reject", "Nothing was decided.");
+    replies.open_modal("13345224609.738474920.8088930838d88f008e0", form).await.unwrap();
     let lines = script.lines("slack");
     assert_eq!(lines, ["POST /api/chat.postEphemeral", "POST /api/views.open"]);
 }

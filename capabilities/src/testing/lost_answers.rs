@@ -13,7 +13,7 @@ use crate::error::{Attempt, Fate};
 use crate::github::GitHub;
 use crate::jira::Jira;
 use crate::pagerduty::{self, PagerDuty};
-use crate::slack::{ChannelDraft, Message, Slack};
+use crate::slack::{ChannelDraft, Message, Slack, blocks};
 use crate::statuspage::{self, Statuspage};
 use crate::tracker::IssueDraft;
 
@@ -102,7 +102,7 @@ async fn slack_keeps_one_channel_and_one_message() {
     assert_eq!(channel.name, draft.name);
     assert_eq!(stand_in.count("channels").await, 1);
 
-    let message = Message { text: "It begins.".to_owned(), blocks: vec![json!({ "type": "divider" })] };
+    let message = Message { text: "It begins.".to_owned(), blocks: vec![blocks::section("*It begins.*")] };
     stand_in.lose("POST", "chat.postMessage").await;
     let first = slack.send_message(Attempt::First, &KEY, &channel.id, &message);
     assert_eq!(first.await.unwrap_err().fate(), Fate::Unknown);

@@ -16,7 +16,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use harmony_incidents::promotion::{Candidate, CandidateError};
+use harmony_incidents::promotion::{Candidate, CandidateError, is_link};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -29,6 +29,9 @@ use crate::{App, Doors, error::ApiError};
 
 /// The policy that decides about these candidates.
 const POLICY: &str = "alerts";
+/// What puts alerts together: `Firing::rule`. A change of what it compares is another version.
+const CORRELATION_RULE: &str = "one-alert-rule";
+const CORRELATION_RULE_VERSION: &str = "1";
 /// Most firing alerts of one notification that are taken; the answer and the log say how many were not.
 const ALERTS: usize = 5_000;
 /// Signals of one candidate as it is handed in; the next ones grow it.
@@ -68,6 +71,14 @@ struct Alert {
     starts_at: Option<Timestamp>,
     #[serde(default)]
     fingerprint: String,
+    /// What fires, at whoever watches: Prometheus, or the rule in Grafana.
+    #[serde(default, rename = "generatorURL")]
+    generator: String,
+    /// Grafana's own, where the rule belongs to a panel.
+    #[serde(default, rename = "panelURL")]
+    panel: String,
+    #[serde(default, rename = "dashboardURL")]
+    dashboard: String,
 }
 
 /// `POST /webhooks/alertmanager`
@@ -228,19 +239,22 @@ struct Firing {
     at: Timestamp,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+    /// Where it is shown. Each replica of a Prometheus names itself here, so whatever came first stays.
+    link: Option<String>,
 }
 
 impl Firing {
     /// `at` is when it began, where the alert itself does not say.
     fn of(alert: Alert, at: Timestamp) -> Self {
-        let Alert { labels, annotations, starts_at, fingerprint, .. } = alert;
+        let Alert { labels, annotations, starts_at, fingerprint, generator, panel, dashboard, .. } = alert;
+        let link = [panel, dashboard, generator].into_iter().find(|link| is_link(link));
         // Without a fingerprint the labels are what the alert is.
         let fingerprint = if fingerprint.is_empty() {
             short_hash(&json!(labels).to_string())
         } else {
             one_line(&fingerprint)
         };
-        Self { fingerprint, at: starts_at.unwrap_or(at), labels, annotations }
+        Self { fingerprint, at: starts_at.unwrap_or(at), labels, annotations, link }
     }
 
     fn label(&self, names: &[&str]) -> String {
@@ -292,7 +306,14 @@ fn candidate(source: &str, group: &str, rule: &str, alerts: &[Firing]) -> Value 
     let severity = first.severity();
     let signals: Vec<Value> = alerts
         .iter()
-        .map(|alert| json!({ "signalId": alert.id(), "source": source, "summary": alert.title(source) }))
+        .map(|alert| {
+            let (id, title) = (alert.id(), alert.title(source));
+            let mut signal = json!({ "signalId": id, "source": source, "summary": title });
+            if let Some(link) = &alert.link {
+                signal["link"] = json!(link);
+            }
+            signal
+        })
         .collect();
     let mut candidate = json!({
         "candidateId": format!("{source}-{}", first.id()),
@@ -303,6 +324,8 @@ fn candidate(source: &str, group: &str, rule: &str, alerts: &[Firing]) -> Value 
         "serviceName": first.service(),
         "environment": first.environment(),
         "projectId": first.label(&["project", "team"]),
+        "correlationRuleId": CORRELATION_RULE,
+        "correlationRuleVersion": CORRELATION_RULE_VERSION,
         "dedupKey": format!("{source}/{rule}"),
         "detectedAt": first.at,
         "signals": signals,

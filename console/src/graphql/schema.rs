@@ -261,6 +261,7 @@ struct Incident {
     severity: String,
     started_at: String,
     status: String,
+    /// At PagerDuty; else where its first signal was seen; else its page here, from `/` on.
     link: String,
     title: String,
 }
@@ -651,7 +652,9 @@ fn incident_of(org: &OrgId, state: &IncidentState, service: &str) -> Incident {
         started_at: jiff::Timestamp::from_microsecond(state.created_at_us).unwrap_or_default().to_string(),
         status: words::status(state.state(), state.phase()).to_owned(),
         link: page
-            .map_or_else(|| format!("/orgs/{org}/incidents/{}", state.incident), |link| link.url.clone()),
+            .map(|link| link.url.clone())
+            .or_else(|| Some(crate::views::source_of(state)?.1))
+            .unwrap_or_else(|| format!("/orgs/{org}/incidents/{}", state.incident)),
         title,
     }
 }

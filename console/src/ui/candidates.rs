@@ -113,7 +113,7 @@ struct CandidatePage {
     facts: Vec<(&'static str, String)>,
     decision: Option<DecisionView>,
     /// What was seen: source and words.
-    signals: Vec<(String, String)>,
+    signals: Vec<(String, String, String)>,
     may_promote: bool,
     may_override: bool,
     may_dismiss: bool,
@@ -198,12 +198,13 @@ fn said(stored: &StoredCandidate) -> String {
     said.map(|said| format!("by {}: {}", said.by, said.reason)).unwrap_or_default()
 }
 
-fn signals(stored: &StoredCandidate) -> Vec<(String, String)> {
+/// Source, words and address of each; no address where none is known.
+fn signals(stored: &StoredCandidate) -> Vec<(String, String, String)> {
     let signals = stored.candidate.signals.iter();
     signals
         .map(|signal| {
             let words = signal.summary.clone().unwrap_or_else(|| signal.signal_id.clone());
-            (signal.source.clone(), words)
+            (signal.source.clone(), words, signal.link.clone().unwrap_or_default())
         })
         .collect()
 }

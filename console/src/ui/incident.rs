@@ -345,6 +345,11 @@ fn links(visit: &Visit, state: &IncidentState) -> Vec<Out> {
         }
         out.push(Out { label: label.map_or_else(|| link.name.clone(), str::to_owned), value, href });
     }
+    out.extend(views::source_of(state).map(|(signal, href)| Out {
+        label: "First seen".to_owned(),
+        value: signal.source.clone(),
+        href,
+    }));
     out.extend(state.tickets.iter().filter(|ticket| is_web(&ticket.url)).map(|ticket| Out {
         label: ticket.system.clone(),
         value: ticket.ticket.clone(),

@@ -117,6 +117,11 @@ async fn bad_declarations_are_told_apart_and_leave_nothing() {
         (r#"{"title": 7, "severity": "P1"}"#, 422, "title: invalid type"),
         (r#"{"title": "a\u0007b", "severity": "P1"}"#, 422, "control characters"),
         (r#"{"title": "x", "severity": "P1", "environment": "a\nb"}"#, 422, "environment"),
+        (
+            r#"{"title": "x", "severity": "P4", "severity": "P1"}"#,
+            400,
+            "the body: `severity` stands there twice",
+        ),
         (&large, 413, "256 KiB"),
     ] {
         let reply = world.call("operator", Method::POST, "incidents", None, body.to_owned()).await;
@@ -137,8 +142,15 @@ async fn list_is_filtered_and_paged() {
     let third = world.opened("P1").await;
     let status = format!("incidents/{third}/status");
     world.post("oncall", &status, json!({ "status": "MITIGATED" })).await.ok(200);
+    let signal = json!({ "source": "prometheus", "traceId": "4bf92f3577b34da6a3ce929d0e0e4736" });
+    world.post("operator", &format!("incidents/{second}/signals"), signal).await.ok(200);
+    let own = world.get("viewer", &format!("incidents/{third}")).await.ok(200)["traceId"].clone();
+    let by_own = format!("?traceId={}&limit=1", own.as_str().unwrap());
     for (query, expected) in [
         ("", vec![&third, &second, &first]),
+        ("?traceId=4BF92F3577B34DA6A3CE929D0E0E4736", vec![&second]),
+        ("?traceId=4bf92f3577b34da6a3ce929d0e0e4736&state=MITIGATING", vec![]),
+        (&by_own, vec![&third]),
         ("?severity=sev1", vec![&third, &first]),
         ("?status=OPEN", vec![&first]),
         ("?state=OPEN", vec![&second]),

@@ -13,7 +13,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::world::{Reply, World};
+use crate::{
+    pages::Visitor,
+    world::{Reply, World},
+};
 
 const TRIGGERED: &str = include_str!("fixtures/pagerduty-triggered.json");
 const ALERTMANAGER: &str = include_str!("fixtures/alertmanager.json");
@@ -244,7 +247,9 @@ async fn alerts_that_fire_become_candidates_once() {
         assert_eq!(reply, json!({ "taken": 1, "refused": [] }));
     }
     // The same alert with other words is still the first one.
-    let changed = ALERTMANAGER.replace("5% of requests", "7% of requests");
+    let changed = ALERTMANAGER
+        .replace("5% of requests", "7% of requests")
+        .replace("//prometheus.example.com", "//prometheus-1.example.com");
     post(&world, "alertmanager", bearer, &changed).await.ok(200);
     let mut ids: Vec<String> = candidates(&world)
         .await
@@ -261,6 +266,68 @@ async fn alerts_that_fire_become_candidates_once() {
         ["Checkout answers 5% of requests", "critical", "checkout", "production", "For 10 minutes now."]
     {
         assert!(shown.contains(part), "{part} in {shown}");
+    }
+    // Where it is shown: of replicas, the one that told first.
+    for (id, link) in [
+        (&ids[0], "https://prometheus.example.com/graph"),
+        (&ids[1], "https://play.grafana.org/alerting/1afz29v7z/edit"),
+    ] {
+        let candidate = world.get("viewer", &format!("candidates/{id}")).await.ok(200);
+        assert_eq!(candidate["signals"][0]["link"], link);
+        assert_eq!(candidate["correlationRuleId"], "one-alert-rule");
+        let page = Visitor::new(&world, "viewer").await.page(&format!("/orgs/default/candidates/{id}")).await;
+        assert!(page.contains(&format!("<a href=\"{link}\"")), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn incident_is_linked_to_where_it_was_first_seen() {
+    let world = World::new().await;
+    let id = world.opened("P2").await;
+    let page = format!("/orgs/default/incidents/{id}");
+    let viewer = Visitor::new(&world, "viewer").await;
+    for link in ["javascript:alert(1)", "https://grafana.example.com/d/1", "https://grafana.example.com/d/2"]
+    {
+        let signal = json!({ "source": "grafana", "data": { "link": link } });
+        world.post("operator", &format!("incidents/{id}/signals"), signal).await.ok(200);
+    }
+    let page = viewer.page(&page).await;
+    assert!(page.contains("<span>First seen</span> <a href=\"https://grafana.example.com/d/1\""), "{page}");
+    assert!(!page.contains("href=\"javascript"), "{page}");
+}
+
+#[tokio::test]
+async fn an_alerts_address_is_one_of_the_web_or_left_out() {
+    let world = World::new().await;
+    let links = |panel: &str, rule: &str| {
+        let named = GRAFANA.replace("\"panelURL\": \"\"", &format!("\"panelURL\": \"{panel}\""));
+        named.replace("https://play.grafana.org/alerting/1afz29v7z/edit", rule)
+    };
+    for (index, (panel, rule, link)) in [
+        (
+            "https://grafana.example.com/d/1?viewPanel=2",
+            "https://grafana.example.com/rule",
+            "https://grafana.example.com/d/1?viewPanel=2",
+        ),
+        ("javascript:alert(1)", "https://grafana.example.com/rule", "https://grafana.example.com/rule"),
+        ("javascript:alert(1)", "data:text/html,x", ""),
+        ("https://", "//evil.example", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = links(panel, rule)
+            .replace("c6eadffa33fcdf37", &format!("print{index}"))
+            .replace("High memory", &format!("Rule {index}"));
+        post(&world, "grafana", ("X-Grafana-Alerting-Signature", mac("grafana-secret", &body)), &body)
+            .await
+            .ok(200);
+        let found = candidates(&world).await;
+        let one = found
+            .iter()
+            .find(|one| one["candidateId"].as_str().unwrap().contains(&format!("print{index}")))
+            .unwrap();
+        assert_eq!(one["signals"][0]["link"].as_str().unwrap_or_default(), link, "{panel} {rule}");
     }
 }
 

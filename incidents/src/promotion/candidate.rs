@@ -13,6 +13,9 @@ const ID_LIMIT_CHARS: usize = 128;
 /// Longest word or line kept outside of texts.
 const LINE_LIMIT_CHARS: usize = TITLE_LIMIT_CHARS;
 
+/// Longest address of a signal: what browsers and proxies take without doubt.
+const LINK_LIMIT_BYTES: usize = 2_048;
+
 /// A candidate's own name: 1 to 128 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`. Whoever hands the same candidate in again
 /// says the same id. No colon: a workflow id separates the organisation by one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,6 +91,12 @@ pub struct Candidate {
     /// Public names of what is affected.
     #[serde(default)]
     pub impacted_services: Vec<String>,
+    /// Which rule of the source's put its signals together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_rule_id: Option<String>,
+    /// Which version of that rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_rule_version: Option<String>,
     /// What it has in common with other signals of the same trouble.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_key: Option<String>,
@@ -122,6 +131,9 @@ pub struct CandidateSignal {
     /// In words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// Where its source shows it: a web address of at most 2,048 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// What is wrong with a candidate.
@@ -171,6 +183,8 @@ impl Candidate {
         }
         for (field, value) in [
             ("policyId", &self.policy_id),
+            ("correlationRuleId", &self.correlation_rule_id),
+            ("correlationRuleVersion", &self.correlation_rule_version),
             ("correlationKey", &self.correlation_key),
             ("dedupKey", &self.dedup_key),
             ("traceId", &self.trace_id),
@@ -182,6 +196,9 @@ impl Candidate {
         }
         if self.policy_version.is_some() && self.policy_id.is_none() {
             return Err(CandidateError::new("policyVersion", "a version needs a policyId"));
+        }
+        if self.correlation_rule_version.is_some() && self.correlation_rule_id.is_none() {
+            return Err(CandidateError::new("correlationRuleVersion", "a version needs a correlationRuleId"));
         }
         if self.confidence.is_some_and(|confidence| !(0.0..=1.0).contains(&confidence)) {
             return Err(CandidateError::new("confidence", "a number from 0 to 1"));
@@ -205,6 +222,15 @@ impl Candidate {
             required(&format!("signals[{index}].signalId"), &signal.signal_id)?;
             required(&format!("signals[{index}].source"), &signal.source)?;
             text(&format!("signals[{index}].summary"), signal.summary.as_deref())?;
+            if let Some(link) = signal.link.as_deref().filter(|link| !is_link(link)) {
+                let field = format!("signals[{index}].link");
+                let problem = format!(
+                    "an address that starts with https:// or http://, of at most {LINK_LIMIT_BYTES} bytes; \
+                     {:?} is none",
+                    link.chars().take(60).collect::<String>()
+                );
+                return Err(CandidateError::new(field, problem));
+            }
         }
         Ok(())
     }
@@ -213,6 +239,14 @@ impl Candidate {
     pub fn dedup_key(&self) -> Option<&str> {
         self.dedup_key.as_deref().or(self.correlation_key.as_deref())
     }
+}
+
+/// Whether this is an address that people may be led to.
+pub fn is_link(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    text.len() <= LINK_LIMIT_BYTES
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && host.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
 }
 
 fn line(field: &str, value: &str) -> Result<(), CandidateError> {

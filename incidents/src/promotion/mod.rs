@@ -12,7 +12,7 @@ mod engine;
 mod events;
 mod policy;
 
-pub use candidate::{Candidate, CandidateError, CandidateId, CandidateSignal};
+pub use candidate::{Candidate, CandidateError, CandidateId, CandidateSignal, is_link};
 pub use engine::{
     Decision, Facts, Outcome, Question, Reason, Step, TraceStep, Verdict, evaluate, identity,
     parse_workflow_id, workflow_id,

@@ -351,6 +351,7 @@ async fn list(config: &Config, args: &ListArgs, json: bool) -> anyhow::Result<()
         query.extend(values.iter().map(|value| (name, value.clone())));
     }
     let optional = [
+        ("traceId", args.trace.clone()),
         ("sort", args.sort.clone()),
         ("limit", args.limit.map(|limit| limit.to_string())),
         ("cursor", args.cursor.clone()),

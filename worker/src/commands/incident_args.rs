@@ -255,6 +255,9 @@ pub(crate) struct ListArgs {
     /// Only with one of these correlation keys; repeat for more
     #[arg(long)]
     pub(super) correlation_key: Vec<String>,
+    /// Only what this W3C trace led to
+    #[arg(long, value_name = "TRACE_ID")]
+    pub(super) trace: Option<String>,
     /// -createdAt (newest first, the default), createdAt or severity
     #[arg(long, allow_hyphen_values = true)]
     pub(super) sort: Option<String>,

@@ -227,3 +227,95 @@ pub(super) fn gate(value: &str) -> Result<(OrgId, String, String), String> {
     }
     Ok((org, gate_id, digest))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use slack_morphism::prelude::SlackInteractionEvent;
+
+    use super::*;
+
+    /// What Slack sends with everything, in its documentation's form.
+    fn sent(kind: &str, more: &Value) -> String {
+        let mut all = json!({
+            "type": kind,
+            "team": { "id": "T0HARMONY", "domain": "harmony" },
+            "user": { "id": "U0COMMANDER", "username": "chris", "name": "chris", "team_id": "T0HARMONY" },
+            "api_app_id": "A0HARMONY",
+            "token": "not looked at",
+            "trigger_id": "13345224609.738474920.8088930838d88f008e0",
+            "is_enterprise_install": false,
+            "enterprise": null,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        all.to_string()
+    }
+
+    fn view() -> Value {
+        json!({
+            "id": "VNHU13V36", "team_id": "T0HARMONY", "type": "modal", "callback_id": "reject",
+            "title": { "type": "plain_text", "text": "Reject", "emoji": true },
+            "blocks": [], "private_metadata": "{\"org\":\"default\"}", "hash": "1569362015.55b5e41b",
+            "clear_on_close": false, "notify_on_close": false, "external_id": "", "app_id": "A0HARMONY",
+            "root_view_id": "VNHU13V36", "previous_view_id": null, "bot_id": "BB00BBB",
+            "state": { "values": {
+                "reason": { "reason": { "type": "plain_text_input", "value": " too risky " } },
+                "severity": { "severity": { "type": "static_select", "selected_option": {
+                    "text": { "type": "plain_text", "text": "P1" }, "value": "P1",
+                } } },
+            } },
+        })
+    }
+
+    #[test]
+    fn what_is_acted_on_is_what_slacks_own_models_read() {
+        let clicked = sent(
+            "block_actions",
+            &json!({
+                "container": { "type": "message", "message_ts": "1548261231.000200", "channel_id": "CBR2V3XEX",
+                    "is_ephemeral": false },
+                "channel": { "id": "CBR2V3XEX", "name": "inc-2026-0001" },
+                "message": { "type": "message", "ts": "1548261231.000200", "text": "Roll back?", "blocks": [] },
+                "response_url": "https://hooks.slack.com/actions/AABA1ABCD/1232321423432/D09sSasdasdAS9091209",
+                "actions": [{ "type": "button", "action_id": "approve", "block_id": "decide",
+                    "text": { "type": "plain_text", "text": "Approve" }, "value": "{}",
+                    "style": "primary", "action_ts": "1548426417.840180" }],
+            }),
+        );
+        let ours = parse(&clicked).unwrap();
+        let SlackInteractionEvent::BlockActions(theirs) = serde_json::from_str(&clicked).unwrap() else {
+            panic!("a click")
+        };
+        assert_eq!(ours.user().unwrap(), theirs.user.unwrap().id.0);
+        assert_eq!(ours.trigger_id, theirs.trigger_id.0);
+        assert_eq!(ours.response_url.unwrap(), theirs.response_url.unwrap().0.as_str());
+        let (action, their) = (&ours.actions[0], &theirs.actions.unwrap()[0]);
+        assert_eq!(action.action_id, their.action_id.0);
+        assert_eq!(action.value, their.value);
+        assert_eq!(action.action_ts, their.action_ts.as_ref().unwrap().0);
+
+        let submitted = sent("view_submission", &json!({ "view": view(), "response_urls": [] }));
+        let ours = parse(&submitted).unwrap();
+        let SlackInteractionEvent::ViewSubmission(theirs) = serde_json::from_str(&submitted).unwrap() else {
+            panic!("a form")
+        };
+        assert_eq!(ours.user().unwrap(), theirs.user.id.0);
+        let view = ours.view.unwrap();
+        assert_eq!(view.id, theirs.view.state_params.id.0);
+        assert_eq!((view.field("reason"), view.field("severity")), ("too risky", "P1"));
+        let slack_morphism::prelude::SlackView::Modal(modal) = theirs.view.view else { panic!("a modal") };
+        assert_eq!(view.callback_id, modal.callback_id.unwrap().0);
+        assert_eq!(view.private_metadata, modal.private_metadata.unwrap());
+
+        let asked =
+            sent("shortcut", &json!({ "callback_id": "incident-declare", "action_ts": "1581106241.371594" }));
+        let ours = parse(&asked).unwrap();
+        let SlackInteractionEvent::Shortcut(theirs) = serde_json::from_str(&asked).unwrap() else {
+            panic!("a shortcut")
+        };
+        assert_eq!(ours.callback_id, theirs.callback_id.0);
+        assert_eq!(ours.trigger_id, theirs.trigger_id.0);
+    }
+}

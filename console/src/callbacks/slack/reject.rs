@@ -1,7 +1,10 @@
 //! Rejecting: a form asks for the reason. What the form is about travels in its private metadata and is checked again
 //! when it comes back, like the value of a button; the gate's digest is compared by the judge.
 
-use harmony_capabilities::slack::SlackReplies;
+use harmony_capabilities::slack::{
+    SlackReplies,
+    blocks::{self, Input, View as Form},
+};
 use harmony_incidents::{GateId, command::Decision, ids::NAMESPACE};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,8 +22,8 @@ use crate::{App, approvals::REASON_CHARS, decisions::Place, error::ApiError};
 pub(super) const FORM: &str = "reject";
 /// The field of the reason.
 const REASON: &str = "reason";
-/// Slack's limits for a section and for a title.
-const SECTION_CHARS: usize = 2_900;
+/// What is shown of a text: a little less than Slack takes in a section.
+const SECTION_CHARS: usize = blocks::SECTION_CHARS - 100;
 
 /// Opens the form for whoever clicked; the error says what they can do instead.
 pub(super) async fn ask(
@@ -49,33 +52,11 @@ pub(super) async fn ask(
     })
 }
 
-fn form(about: &str, metadata: &Value) -> Value {
-    let plain = |text: &str| json!({ "type": "plain_text", "text": text });
+fn form(about: &str, metadata: &Value) -> Form {
     let about: String = about.chars().take(SECTION_CHARS).collect();
-    json!({
-        "type": "modal",
-        "callback_id": FORM,
-        "private_metadata": metadata.to_string(),
-        "title": plain("Reject"),
-        "submit": plain("Reject"),
-        "close": plain("Back"),
-        "blocks": [
-            { "type": "section", "text": plain(&about) },
-            {
-                "type": "input",
-                "block_id": REASON,
-                "label": plain("Why not?"),
-                "hint": plain("It goes on record, and whoever asked reads it."),
-                "element": {
-                    "type": "plain_text_input",
-                    "action_id": REASON,
-                    "multiline": true,
-                    "min_length": 1,
-                    "max_length": REASON_CHARS,
-                },
-            },
-        ],
-    })
+    let why = blocks::input(REASON, "Why not?", Input::Text { multiline: true, limit: REASON_CHARS }, false);
+    let why = blocks::hinted(why, "It goes on record, and whoever asked reads it.");
+    blocks::form(FORM, "Reject", "Reject", Some(metadata), vec![blocks::plain_section(&about), why])
 }
 
 #[derive(Deserialize)]
@@ -122,12 +103,7 @@ pub(super) async fn submitted(app: &App, user: String, view: &View) -> Result<Sa
 }
 
 /// What the form turns into where the decision did not count.
-pub(super) fn notice(text: &str) -> Value {
+pub(super) fn notice(text: &str) -> Form {
     let text: String = text.chars().take(SECTION_CHARS).collect();
-    json!({
-        "type": "modal",
-        "title": { "type": "plain_text", "text": "Harmony" },
-        "close": { "type": "plain_text", "text": "Close" },
-        "blocks": [{ "type": "section", "text": { "type": "plain_text", "text": text } }],
-    })
+    blocks::notice("Harmony", &text)
 }

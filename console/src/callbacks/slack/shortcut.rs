@@ -3,9 +3,12 @@
 //! A shortcut opens a form of its fields; the form, sent, becomes the line that somebody could have typed. A shortcut
 //! comes from no channel, so the form asks for the incident.
 
-use harmony_capabilities::slack::SlackReplies;
+use harmony_capabilities::slack::{
+    SlackReplies,
+    blocks::{self, Block, Input},
+};
 use harmony_incidents::IncidentId;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     PATIENCE, Said,
@@ -26,8 +29,8 @@ pub(super) const SHORTCUTS: [(&str, &str, &[Field]); 5] = [
 ];
 
 /// Where Slack's own limits leave room.
-const LINE_CHARS: usize = 255;
-const TEXT_CHARS: usize = 3_000;
+const LINE: Input<'_> = Input::Text { multiline: false, limit: 255 };
+const TEXT: Input<'_> = Input::Text { multiline: true, limit: 3_000 };
 
 /// A field of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,43 +56,21 @@ impl Field {
         }
     }
 
-    fn block(self) -> Value {
-        let (label, element, optional) = match self {
-            Self::Incident => ("Incident, such as INC-2026-0001", line(LINE_CHARS, false), false),
-            Self::Reason => ("Why, or how it was resolved", line(TEXT_CHARS, true), true),
-            Self::Severity => ("Severity", choice(&["P1", "P2", "P3", "P4"]), false),
+    fn block(self) -> Block {
+        let (label, input, optional) = match self {
+            Self::Incident => ("Incident, such as INC-2026-0001", LINE, false),
+            Self::Reason => ("Why, or how it was resolved", TEXT, true),
+            Self::Severity => ("Severity", Input::Choice(&["P1", "P2", "P3", "P4"]), false),
             Self::State => (
                 "New status; leave it empty to look",
-                choice(&["INVESTIGATING", "MITIGATED", "RESOLVED"]),
+                Input::Choice(&["INVESTIGATING", "MITIGATED", "RESOLVED"]),
                 true,
             ),
-            Self::Text => ("Note", line(TEXT_CHARS, true), false),
-            Self::Title => ("What is wrong?", line(LINE_CHARS, false), false),
+            Self::Text => ("Note", TEXT, false),
+            Self::Title => ("What is wrong?", LINE, false),
         };
-        let mut element = element;
-        element["action_id"] = json!(self.name());
-        json!({
-            "type": "input",
-            "block_id": self.name(),
-            "optional": optional,
-            "label": plain(label),
-            "element": element,
-        })
+        blocks::input(self.name(), label, input, optional).into()
     }
-}
-
-fn line(max_length: usize, multiline: bool) -> Value {
-    json!({ "type": "plain_text_input", "max_length": max_length, "multiline": multiline })
-}
-
-fn choice(words: &[&str]) -> Value {
-    let options: Vec<Value> =
-        words.iter().map(|word| json!({ "text": plain(word), "value": word })).collect();
-    json!({ "type": "static_select", "options": options })
-}
-
-fn plain(text: &str) -> Value {
-    json!({ "type": "plain_text", "text": text })
 }
 
 /// Opens the form of a shortcut. Others' shortcuts are nobody's business here.
@@ -117,15 +98,8 @@ async fn show(
     title: &str,
     fields: &[Field],
 ) {
-    let blocks: Vec<Value> = fields.iter().map(|field| field.block()).collect();
-    let form = json!({
-        "type": "modal",
-        "callback_id": name,
-        "title": plain(title),
-        "submit": plain("Send"),
-        "close": plain("Back"),
-        "blocks": blocks,
-    });
+    let fields = fields.iter().map(|field| field.block()).collect();
+    let form = blocks::form(name, title, "Send", None, fields);
     if let Err(error) = replies.open_modal(trigger_id, form).await {
         // There is no address to tell the person by; Slack shows that nothing opened.
         tracing::warn!(user, %error, "the form of a shortcut did not open");
