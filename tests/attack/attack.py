@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 from temporalio import workflow
 from temporalio.api.command.v1 import Command
@@ -805,6 +806,15 @@ def logs(incident):
         line[place] ^= 1 << DICE.randrange(7)
         if bytes(line) != lines[at] and json_differs(lines[at], bytes(line)):
             tried(f"bit of line {at} at {place}", lines[:at] + [bytes(line)] + lines[at + 1 :])
+    for at in range(1, len(lines)):
+        for field in ("hash", "salt"):
+            written = f'"{field}":"'.encode()
+            place = lines[at].find(written)
+            if place >= 0:
+                end = lines[at].index(b'"', place + len(written))
+                line = lines[at][:place] + written + lines[at][place + len(written) : end].upper() + lines[at][end:]
+                if line != lines[at]:
+                    tried(f"{field} of line {at} in capitals", lines[:at] + [line] + lines[at + 1 :])
     for at in DICE.sample(range(len(lines)), 12):
         tried(f"without line {at}", lines[:at] + lines[at + 1 :])
         tried(f"line {at} twice", lines[: at + 1] + lines[at:])
@@ -857,7 +867,7 @@ def find(document, name):
     return None
 
 
-def crowds():
+def crowds(gate):
     """One client does not take the place of the others."""
     section = "crowds"
     # A crowd takes more files than a shell usually gives.
@@ -894,6 +904,20 @@ def crowds():
         TALLY.held(section, "answered beside as many streams as one may have", answer.status == 200, answer)
     for connection in streams:
         connection.close()
+    decision = {"decision": "approved", "digest": gate["digest"], "reason": "I may not"}
+    with ThreadPoolExecutor(8) as crowd:
+        path = f"{ORG}/approvals/{encoded(gate['gateId'])}"
+        answers = list(crowd.map(lambda _: ask("POST", path, "viewer", decision), range(160)))
+    told = [answer.status for answer in answers]
+    TALLY.held(section, "160 decisions of a viewer are refused", not {200, 202} & set(told), told)
+    for name in ("worker", "serve"):
+        TALLY.held(section, f"{name} outlives 160 decisions at once", is_alive(LINE["pids"][name]))
+    with ThreadPoolExecutor(30) as crowd:
+        verified = [crowd.submit(ask, "GET", f"{ORG}/log/verify", "viewer", timeout=60) for _ in range(30)]
+        answer = ask("GET", "/readyz", at=HEALTH)
+        TALLY.held(section, "ready beside 30 verifications", answer.status == 200, answer)
+        told = [one.result().status for one in verified]
+    TALLY.held(section, "two verifications at a time, the rest is told to wait", set(told) <= {200, 429}, told)
     size = lambda: len(metrics())
     before = size()
     for number in range(60):
@@ -910,6 +934,13 @@ def crowds():
         "wrong sign-ins take nobody's token away",
         ask("GET", f"{ORG}/incidents?limit=1", "commander").status == 200,
     )
+
+
+def is_alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] not in "ZX"
+    except OSError:
+        return False
 
 
 def metrics():
@@ -1342,7 +1373,7 @@ async def main():
     await starts(client, incident, gate)
     lost_gate = gated(lost)
     await tasks(client, lost, lost_gate)
-    await asyncio.to_thread(crowds)
+    await asyncio.to_thread(crowds, gate)
     report = ask("GET", f"{ORG}/log/verify", "admin", timeout=60).json()
     TALLY.held("log", "the log verifies after all of it", report.get("verified") is True, report)
     answer = ask(
