@@ -3,7 +3,11 @@
 //! Each item is claimed for a while, carried out under an id of its own (workflow id, update id, request id), and marked
 //! done; a crash in between repeats it harmlessly. While Temporal is away items wait.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use harmony_blueprints::{
@@ -36,8 +40,6 @@ use temporalio_common::{
 };
 use tokio_util::sync::CancellationToken;
 
-use std::sync::Arc;
-
 use crate::{
     candidate_events::CandidateEvents,
     checkpoints::Checkpoints,
@@ -59,6 +61,30 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 const REQUEST: &str = "harmony.request";
 /// Items carried out side by side: a slow one must not hold the others up.
 const BATCH: u32 = 16;
+
+/// Where an item cannot be marked.
+const UNWRITABLE: &str = "the outbox cannot be written; the item will be repeated";
+
+/// Items that may be carried out side by side; those of a queue one after the other. What one recipient is told of one
+/// incident is a queue: whoever hears that it is resolved has heard what came before.
+fn queues(claimed: Vec<Pending>) -> Vec<Vec<Pending>> {
+    let mut queues = Vec::new();
+    let mut told = BTreeMap::<_, Vec<Pending>>::new();
+    for item in claimed {
+        match item.item.kind {
+            OutboxKind::Notice => {
+                let to = item.item.payload["subscription"].as_str().map(str::to_owned);
+                told.entry((item.org.clone(), item.stream.clone(), to)).or_default().push(item);
+            }
+            _ => queues.push(vec![item]),
+        }
+    }
+    for mut queue in told.into_values() {
+        queue.sort_by_key(|one| one.item.payload["seq"].as_u64());
+        queues.push(queue);
+    }
+    queues
+}
 
 /// See the module.
 #[derive(Clone)]
@@ -105,9 +131,9 @@ impl Dispatcher {
                 }
             };
             let idle = claimed.is_empty();
-            for item in claimed {
+            for queue in queues(claimed) {
                 let dispatcher = self.clone();
-                tasks.spawn(async move { dispatcher.handle(item).await });
+                tasks.spawn(async move { dispatcher.handle_all(queue).await });
             }
             while tasks.try_join_next().is_some() {}
             let wait = if idle { IDLE } else { Duration::ZERO };
@@ -121,25 +147,45 @@ impl Dispatcher {
         drop(tokio::time::timeout(Duration::from_secs(2), drained).await);
     }
 
-    async fn handle(&self, pending: Pending) {
+    /// One after the other; what follows one that has to wait waits as long.
+    async fn handle_all(&self, queue: Vec<Pending>) {
+        let (began, mut held) = (Instant::now(), None);
+        for pending in queue {
+            // What is not begun while it is ours is begun once it is so again.
+            if began.elapsed() > LEASE / 2 {
+                held = held.or(Some(IDLE));
+            }
+            match held {
+                None => held = self.handle(&pending).await,
+                Some(wait) => self.later(&pending, wait, "what came before it is not told yet").await,
+            }
+        }
+    }
+
+    /// Carries one out; how long it waits where it has to be tried again.
+    async fn handle(&self, pending: &Pending) -> Option<Duration> {
         let outcome = match pending.item.kind {
-            OutboxKind::Start => self.start(&pending).await,
-            OutboxKind::Decision => self.decide(&pending).await,
-            OutboxKind::Cancel => self.cancel(&pending).await,
-            OutboxKind::Wake => self.wake(&pending).await,
-            OutboxKind::Checkpoint => self.checkpoint(&pending).await,
-            OutboxKind::Event => self.events.carry(&pending).await.map(|()| Carried::Done),
-            OutboxKind::Notice => self.notices.carry(&pending).await.map(|outcome| match outcome {
+            OutboxKind::Start => self.start(pending).await,
+            OutboxKind::Decision => self.decide(pending).await,
+            OutboxKind::Cancel => self.cancel(pending).await,
+            OutboxKind::Wake => self.wake(pending).await,
+            OutboxKind::Checkpoint => self.checkpoint(pending).await,
+            OutboxKind::Event => self.events.carry(pending).await.map(|()| Carried::Done),
+            OutboxKind::Notice => self.notices.carry(pending).await.map(|outcome| match outcome {
                 NoticeOutcome::Done => Carried::Done,
                 NoticeOutcome::Later { wait, why } => Carried::Later(wait, why),
             }),
         };
-        let marked = match outcome {
-            Ok(Carried::Done) => self.log.done(&pending.id).await,
-            Ok(Carried::Sent) => self.log.later(&pending.id, UPDATE_PATIENCE, "sent, not judged yet").await,
-            Ok(Carried::Later(wait, why)) => self.log.later(&pending.id, wait, &why).await,
+        let (wait, why) = match outcome {
+            Ok(Carried::Done) => {
+                if let Err(error) = self.log.done(&pending.id).await {
+                    tracing::warn!(error = %error, "{UNWRITABLE}");
+                }
+                return None;
+            }
+            Ok(Carried::Sent) => (UPDATE_PATIENCE, "sent, not judged yet".to_owned()),
+            Ok(Carried::Later(wait, why)) => (wait, why),
             Err(error) => {
-                let wait = backoff(pending.attempts);
                 tracing::warn!(
                     incident.id = pending.stream.as_ref().map_or("", StreamId::as_str),
                     kind = pending.item.kind.name(),
@@ -147,11 +193,16 @@ impl Dispatcher {
                     error = %format!("{error:#}"),
                     "an outbox item waits"
                 );
-                self.log.later(&pending.id, wait, &error.to_string()).await
+                (backoff(pending.attempts), error.to_string())
             }
         };
-        if let Err(error) = marked {
-            tracing::warn!(error = %error, "the outbox cannot be written; the item will be repeated");
+        self.later(pending, wait, &why).await;
+        Some(wait)
+    }
+
+    async fn later(&self, pending: &Pending, wait: Duration, why: &str) {
+        if let Err(error) = self.log.later(&pending.id, wait, why).await {
+            tracing::warn!(error = %error, "{UNWRITABLE}");
         }
     }
 
@@ -507,4 +558,45 @@ fn raw(value: &Value) -> RawValue {
 
 fn backoff(attempts: u32) -> Duration {
     (Duration::from_millis(250) * 2_u32.saturating_pow(attempts.min(10))).min(LONGEST_BACKOFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pending(kind: OutboxKind, stream: &str, seq: u64, to: Option<&str>) -> Pending {
+        Pending {
+            id: harmony_eventlog::OutboxId(format!("{stream}/{seq}")),
+            org: OrgId::default(),
+            stream: Some(stream.parse().unwrap()),
+            item: OutboxItem {
+                kind,
+                name: seq.to_string(),
+                payload: json!({ "seq": seq, "subscription": to }),
+            },
+            attempts: 1,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn what_one_recipient_is_told_of_one_incident_is_told_in_its_order_and_nothing_else_waits() {
+        const ONE: &str = "INC-2026-0001";
+        let queues = queues(vec![
+            pending(OutboxKind::Notice, ONE, 9, Some("jo")),
+            pending(OutboxKind::Start, ONE, 1, None),
+            pending(OutboxKind::Notice, ONE, 4, Some("jo")),
+            pending(OutboxKind::Notice, ONE, 4, Some("al")),
+            pending(OutboxKind::Notice, "INC-2026-0002", 3, Some("jo")),
+            pending(OutboxKind::Start, ONE, 2, None),
+        ]);
+        let mut seqs: Vec<Vec<u64>> = queues
+            .iter()
+            .map(|queue| queue.iter().map(|one| one.item.payload["seq"].as_u64().unwrap()).collect())
+            .collect();
+        seqs.sort();
+        assert_eq!(seqs, [vec![1], vec![2], vec![3], vec![4], vec![4, 9]]);
+    }
 }
