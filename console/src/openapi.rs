@@ -28,13 +28,29 @@ struct Operation {
     answers: &'static [Answer],
 }
 
-/// Name, description, type.
+/// Name, description, and a type or a schema.
 type Parameter = (&'static str, &'static str, &'static str);
 /// Status, description, media type (empty for none), name of the schema (empty for any).
 type Answer = (u16, &'static str, &'static str, &'static str);
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
+
+const AT_MOST_200: Parameter = (
+    "limit",
+    "1 to 200, 50 by default.",
+    r#"{ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }"#,
+);
+const AT_MOST_1000: Parameter = (
+    "limit",
+    "1 to 1000, 200 by default.",
+    r#"{ "type": "integer", "minimum": 1, "maximum": 1000, "default": 200 }"#,
+);
+
+/// The schema of what cannot be left out.
+const REQUIRED: &str = r#"{ "type": "string", "minLength": 1 }"#;
+const SORTS: &str =
+    r#"{ "enum": ["-createdAt", "newest", "createdAt", "oldest", "severity"], "default": "-createdAt" }"#;
 
 const SUBMITTED: &[Answer] = &[(200, "On record, or so already.", JSON, "Submitted")];
 const STARTED: &[Answer] = &[(202, "Recorded; carried out by the workers.", JSON, "Started")];
@@ -75,8 +91,8 @@ const OPERATIONS: &[Operation] = &[
             ("traceId", "W3C trace id of the incident or of a signal.", "string"),
             ("searchQuery", "Part of a title.", "string"),
             ("drill", "`true` for drills alone, `false` for all others.", "boolean"),
-            ("sort", "`-createdAt`.", "string"),
-            ("limit", "1 to 200, 50 by default.", "integer"),
+            ("sort", "`-createdAt`: newest first.", SORTS),
+            AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
         &[(200, "A page of incidents.", JSON, "IncidentList")],
@@ -99,10 +115,7 @@ const OPERATIONS: &[Operation] = &[
         "/incidents/{id}/events",
         "Log",
         "Records of an incident.",
-        &[
-            ("after", "The seq to begin after.", "integer"),
-            ("limit", "1 to 1000, 200 by default.", "integer"),
-        ],
+        &[("after", "The seq to begin after.", "integer"), AT_MOST_1000],
         &[(200, "Records, oldest first.", JSON, "EventList")],
     ),
     get(
@@ -242,7 +255,7 @@ const OPERATIONS: &[Operation] = &[
             ("owner", "Repeatable.", "string"),
             ("overdue", "`true` for those whose day is over.", "boolean"),
             ("incidentId", "Only of this incident.", "string"),
-            ("limit", "1 to 1000, 200 by default.", "integer"),
+            AT_MOST_1000,
         ],
         &[(200, "The follow-ups.", JSON, "FollowUpList")],
     ),
@@ -365,7 +378,7 @@ const OPERATIONS: &[Operation] = &[
         &[
             ("after", "Only records after this seq.", "integer"),
             ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", "string"),
-            ("limit", "1 to 1000, 200 by default.", "integer"),
+            AT_MOST_1000,
         ],
         &[(200, "A page of lines.", JSON, "TimelineLines")],
     ),
@@ -411,7 +424,7 @@ const OPERATIONS: &[Operation] = &[
         "Candidates, newest first.",
         &[
             ("status", "Repeatable.", "string"),
-            ("limit", "1 to 200, 50 by default.", "integer"),
+            AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
         &[(200, "A page of candidates.", JSON, "CandidateList")],
@@ -421,14 +434,14 @@ const OPERATIONS: &[Operation] = &[
         "Candidates",
         "Hand a candidate in.",
         Some("CandidateBody"),
-        &[(201, "Taken.", JSON, "")],
+        &[(201, "Taken.", JSON, "CandidateTaken")],
     ),
     get(
         "/candidates/{id}",
         "Candidates",
         "One candidate and what was decided.",
         &[],
-        &[(200, "The candidate.", JSON, "")],
+        &[(200, "The candidate.", JSON, "Candidate")],
     ),
     get(
         "/candidates/{id}/attempts",
@@ -472,7 +485,7 @@ const OPERATIONS: &[Operation] = &[
         &[
             ("searchQuery", "Part of an id or a name.", "string"),
             ("retired", "`true`: those that are retired, too.", "string"),
-            ("limit", "1 to 200, 50 by default.", "integer"),
+            AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
         &[(200, "A page of services.", JSON, "ServiceList")],
@@ -499,7 +512,7 @@ const OPERATIONS: &[Operation] = &[
         &[
             ("searchQuery", "Part of an id or a name.", "string"),
             ("retired", "`true`: those that are retired, too.", "string"),
-            ("limit", "1 to 200, 50 by default.", "integer"),
+            AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
         &[(200, "A page of environments.", JSON, "EnvironmentList")],
@@ -533,7 +546,7 @@ const OPERATIONS: &[Operation] = &[
             ("serviceId", "Of these services; repeatable.", "string"),
             ("envId", "To this environment.", "string"),
             ("since", "Created or settled at this time or later, RFC 3339.", "string"),
-            ("limit", "1 to 200, 50 by default.", "integer"),
+            AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
         &[(200, "A page of releases.", JSON, "ReleaseList")],
@@ -585,10 +598,7 @@ const OPERATIONS: &[Operation] = &[
         "/runs",
         "Catalog",
         "Runs that deployed and promoted releases, in time.",
-        &[
-            ("releaseId", "Of these releases, at least one; repeatable.", "string"),
-            ("limit", "1 to 200, 50 by default.", "integer"),
-        ],
+        &[("releaseId", "Of these releases; repeatable.", REQUIRED), AT_MOST_200],
         &[(200, "The runs with what they said.", JSON, "RunList")],
     ),
     get(
@@ -607,7 +617,7 @@ const OPERATIONS: &[Operation] = &[
             ("actor", "By this principal.", "string"),
             ("action", "This action, or those below it: `release` finds `release.create`.", "string"),
             ("since", "At this time or later, RFC 3339; or a day in UTC.", "string"),
-            ("limit", "1 to 200, 50 by default.", "integer"),
+            AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
         &[(200, "A page of events.", JSON, "AuditList")],
@@ -714,7 +724,7 @@ fn described(operation: &Operation, path: &str) -> Value {
                 "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
                 "id" if path.contains("/follow-ups/") => (
                     "Follow-up.",
-                    json!({ "type": "string", "pattern": "^INC-[0-9]{4}-[0-9]{4,}-[0-9]+$" }),
+                    json!({ "type": "string", "pattern": "^INC-[0-9]{4}-([1-9][0-9]{3,}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[1-9][0-9]*$" }),
                 ),
                 "id" if path.contains("/subscriptions/") => {
                     ("Subscription.", json!({ "type": "string", "pattern": "^sub-[0-9a-f]{20}$" }))
@@ -723,15 +733,16 @@ fn described(operation: &Operation, path: &str) -> Value {
                 "id" if !path.contains("/incidents/") => {
                     ("An id of the catalog.", json!({ "type": "string", "minLength": 1, "maxLength": 100 }))
                 }
-                "id" => ("Incident.", json!({ "type": "string", "pattern": "^INC-[0-9]{4}-[0-9]{4,}$" })),
+                "id" => ("Incident.", json!({ "type": "string", "pattern": "^INC-[0-9]{4}-([1-9][0-9]{3,}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])$" })),
                 _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
             };
             json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
         })
         .collect();
     for (name, description, kind) in operation.query {
+        let schema = serde_json::from_str(kind).unwrap_or_else(|_| json!({ "type": kind }));
         parameters.push(json!({
-            "name": name, "in": "query", "required": false, "description": description, "schema": { "type": kind },
+            "name": name, "in": "query", "required": *kind == REQUIRED, "description": description, "schema": schema,
         }));
     }
     if operation.method == "post" {
@@ -867,8 +878,50 @@ fn schemas() -> Value {
     Value::Object(schemas)
 }
 
+/// What a candidate says of itself, as it is handed in and as it is shown.
+fn candidate_fields() -> Value {
+    let word = || json!({ "type": "string", "minLength": 1 });
+    let text = || json!({ "type": "string" });
+    json!({
+        "candidateId": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
+        "policyId": word(), "policyVersion": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+        "source": word(), "title": word(), "summary": text(),
+        "severity": { "type": "string", "minLength": 1, "description": "The source's own word; the policy maps it." },
+        "serviceName": text(), "environment": text(), "projectId": text(),
+        "impactedServices": { "type": "array", "items": word() },
+        "correlationRuleId": word(), "correlationRuleVersion": word(),
+        "correlationKey": word(), "dedupKey": word(),
+        "confidence": { "type": "number", "minimum": 0, "maximum": 1 },
+        "detectedAt": { "type": "string", "format": "date-time" },
+        "traceId": word(), "pagerdutyIncidentId": word(),
+        "signals": { "type": "array", "items": {
+            "type": "object", "required": ["signalId", "source"], "additionalProperties": false,
+            "properties": {
+                "signalId": word(), "source": word(), "summary": text(),
+                "link": { "type": "string", "pattern": "^https?://", "maxLength": 2048 },
+            },
+        } },
+    })
+}
+
+/// A candidate as it is handed in; the request's key names one that names itself not.
+fn candidate_body() -> Value {
+    json!({
+        "type": "object", "required": ["source", "title", "severity"], "additionalProperties": false,
+        "properties": candidate_fields(),
+    })
+}
+
+/// These properties and those.
+fn with(mut these: Value, those: &Value) -> Value {
+    for (name, schema) in those.as_object().into_iter().flatten() {
+        these[name] = schema.clone();
+    }
+    these
+}
+
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 32] {
+fn written() -> [(&'static str, Value); 34] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -880,6 +933,20 @@ fn written() -> [(&'static str, Value); 32] {
         })
     };
     let text = || json!({ "type": "string" });
+    let finding = json!({
+        "type": "object", "required": ["incident", "seq", "problem"],
+        "properties": {
+            "incident": { "type": "string" }, "seq": { "type": "integer", "minimum": 0 },
+            "problem": { "type": "string" },
+        },
+    });
+    let redacted = json!({
+        "type": "object", "required": ["incident", "seq", "field"],
+        "properties": {
+            "incident": { "type": "string" }, "seq": { "type": "integer", "minimum": 0 },
+            "field": { "type": "string" },
+        },
+    });
     let number = || json!({ "type": "integer", "minimum": 0 });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
     [
@@ -917,7 +984,7 @@ fn written() -> [(&'static str, Value); 32] {
                 }),
             ),
         ),
-        ("CandidateList", list("candidates", "CandidateBody")),
+        ("CandidateList", list("candidates", "Candidate")),
         ("FollowUpList", list("followUps", "FollowUp")),
         ("SimilarList", list("similar", "SimilarIncident")),
         ("UpdateTemplateList", list("templates", "Draft")),
@@ -999,8 +1066,42 @@ fn written() -> [(&'static str, Value); 32] {
                 }),
             ),
         ),
-        // Its fields are the promotion engine's own; what is missing or wrong is named in the answer.
-        ("CandidateBody", object(&[], json!({ "candidateId": text() }))),
+        ("CandidateBody", candidate_body()),
+        (
+            "Candidate",
+            object(
+                &[
+                    "candidateId",
+                    "status",
+                    "source",
+                    "title",
+                    "severity",
+                    "signals",
+                    "receivedAt",
+                    "submittedBy",
+                ],
+                with(
+                    candidate_fields(),
+                    &json!({
+                        "status": { "enum": ["RECEIVED", "PROMOTED", "DEFERRED", "SUPPRESSED", "REFUSED", "DISMISSED"] },
+                        "receivedAt": { "type": "string", "format": "date-time" }, "submittedBy": text(),
+                        "incidentId": text(), "decidedAt": { "type": "string", "format": "date-time" },
+                        "decidedBy": text(), "refusedBecause": text(), "decision": { "type": "object" },
+                        "dismissed": { "type": "object" },
+                    }),
+                ),
+            ),
+        ),
+        (
+            "CandidateTaken",
+            object(
+                &["candidateId", "status", "workflowId"],
+                json!({
+                    "candidateId": text(), "status": text(), "workflowId": text(), "incidentId": text(),
+                    "warning": text(),
+                }),
+            ),
+        ),
         (
             "Declared",
             object(
@@ -1038,7 +1139,7 @@ fn written() -> [(&'static str, Value); 32] {
             "Resumed",
             object(
                 &["incidentId", "resumed"],
-                json!({ "incidentId": text(), "resumed": { "type": "array" }, "warning": text() }),
+                json!({ "incidentId": text(), "resumed": { "type": "array", "items": { "type": "object" } }, "warning": text() }),
             ),
         ),
         (
@@ -1055,7 +1156,7 @@ fn written() -> [(&'static str, Value); 32] {
             "Report",
             object(
                 &["verified", "incidents", "records", "findings", "redacted"],
-                json!({ "verified": { "type": "boolean" }, "incidents": number(), "records": number(), "findings": { "type": "array" }, "redacted": { "type": "array" } }),
+                json!({ "verified": { "type": "boolean" }, "incidents": number(), "records": number(), "findings": { "type": "array", "items": finding }, "redacted": { "type": "array", "items": redacted } }),
             ),
         ),
         (

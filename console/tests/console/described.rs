@@ -83,6 +83,106 @@ async fn every_reference_leads_to_a_schema() {
     assert_eq!(unique.len(), ids.len(), "operation ids are unique");
 }
 
+/// Every schema of the document, wherever it stands.
+fn schemas<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(members) => {
+            found.push(value);
+            members.values().for_each(|member| schemas(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| schemas(item, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn description_is_as_narrow_as_what_is_taken_and_given() {
+    let world = World::new().await;
+    let document = document(&world).await;
+    let mut all = Vec::new();
+    schemas(&document, &mut all);
+    for schema in all.iter().filter(|one| one["type"] == "array") {
+        assert!(schema["items"].is_object(), "an array of what? {schema}");
+    }
+    let mut lists = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+        let Some(limit) = parameters.clone().find(|one| one["name"] == "limit") else { continue };
+        let most = limit["schema"]["maximum"].as_u64().unwrap_or_else(|| panic!("{path}: {limit}"));
+        let path = path.replace("/api/orgs/{org}/", "").replace("{id}", "INC-2026-0001");
+        if path.contains('/') {
+            continue;
+        }
+        lists += 1;
+        let wanted: String = parameters
+            .filter(|one| one["required"] == true && one["in"] == "query")
+            .fold(String::new(), |all, one| all + &format!("&{}=rel-1", one["name"].as_str().unwrap()));
+        let ask = async |number: u64| world.get("admin", &format!("{path}?limit={number}{wanted}")).await;
+        ask(most).await.ok(200);
+        for number in [0, most + 1] {
+            assert_eq!(ask(number).await.status, 422, "{path}?limit={number}");
+        }
+    }
+    assert!(lists >= 6, "{lists}");
+    let incident = document["paths"]["/api/orgs/{org}/incidents/{id}"]["get"]["parameters"].clone();
+    let id = incident.as_array().unwrap().iter().find(|one| one["name"] == "id").unwrap();
+    let described = jsonschema::validator_for(&id["schema"]).unwrap();
+    for (id, fits) in [
+        ("INC-2026-0001", true),
+        ("INC-2026-0010", true),
+        ("INC-2026-12345", true),
+        ("INC-2026-0000", false),
+        ("INC-2026-00001", false),
+        ("INC-2026-1", false),
+    ] {
+        assert_eq!(described.is_valid(&id.into()), fits, "{id}");
+        let status = world.get("viewer", &format!("incidents/{id}")).await.status;
+        assert_eq!(status == 404, fits, "{id}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn candidates_are_described_with_every_field() {
+    let world = World::new().await;
+    let document = document(&world).await;
+    let body = serde_json::json!({
+        "candidateId": "c-1", "policyId": "p", "policyVersion": 2, "source": "s", "title": "t", "summary": "more",
+        "severity": "critical", "serviceName": "checkout", "environment": "production", "projectId": "shop",
+        "impactedServices": ["Checkout"], "correlationRuleId": "r", "correlationRuleVersion": "3",
+        "correlationKey": "k", "dedupKey": "d", "confidence": 0.5, "detectedAt": "2026-11-30T05:00:00Z",
+        "traceId": "4bf92f3577b34da6a3ce929d0e0e4736", "pagerdutyIncidentId": "Q1",
+        "signals": [{ "signalId": "1", "source": "s", "summary": "x", "link": "https://example.com/1" }],
+    });
+    let known = |schema: &str| document["components"]["schemas"][schema].clone();
+    let names = |value: &Value| -> std::collections::BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(names(&body), names(&known("CandidateBody")["properties"]), "all that may be said");
+    world.post("operator", "candidates", body.clone()).await.ok(201);
+    let shown = world.get("viewer", "candidates/c-1").await.ok(200);
+    let schema = known("Candidate");
+    assert!(names(&shown).is_subset(&names(&schema["properties"])), "{shown}");
+    assert!(names(&body).is_subset(&names(&shown)), "{shown}");
+    jsonschema::validator_for(&schema).unwrap().validate(&shown).unwrap();
+    jsonschema::validator_for(&known("CandidateBody")).unwrap().validate(&body).unwrap();
+    for name in known("CandidateBody")["required"].as_array().unwrap() {
+        let mut without = body.clone();
+        without.as_object_mut().unwrap().remove(name.as_str().unwrap());
+        assert!(
+            world.post("operator", "candidates", without).await.problem(422).contains(name.as_str().unwrap())
+        );
+    }
+    for link in ["javascript:alert(1)", "https:", "https://", "http://a b", "ftp://x", "//x"] {
+        let mut wrong = body.clone();
+        wrong["signals"][0]["link"] = link.into();
+        let problem = world.post("operator", "candidates", wrong).await.problem(422);
+        assert!(
+            problem.contains("signals[0].link: an address that starts with https:// or http://"),
+            "{problem}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn unchanged_incident_is_not_sent_again_and_every_answer_has_an_id() {
     let world = World::new().await;
