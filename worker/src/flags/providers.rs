@@ -71,6 +71,20 @@ pub(super) struct FlagFile {
     read: Mutex<Option<(Version, Result<ParsingResult, String>)>>,
 }
 
+/// Reads a file of flags. One without a default variant, which the format allows, has an empty one here: it would make the
+/// other flags of the file unreadable.
+fn parse(text: &str) -> Result<ParsingResult, String> {
+    let mut file: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let flags = file.get_mut("flags").and_then(serde_json::Value::as_object_mut);
+    for flag in flags.into_iter().flat_map(|all| all.values_mut()).filter_map(|one| one.as_object_mut()) {
+        let variant = flag.entry("defaultVariant").or_insert(serde_json::Value::Null);
+        if variant.is_null() {
+            *variant = json!("");
+        }
+    }
+    FlagParser::parse_string(&file.to_string()).map_err(|error| error.to_string())
+}
+
 /// What tells one version of the file from another.
 type Version = (u64, i64, i64, u64);
 
@@ -89,7 +103,7 @@ impl FlagFile {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.as_ref().is_none_or(|(known, _)| *known != version) {
             let text = fs::read_to_string(&self.path).map_err(|error| general(error.to_string()))?;
-            *read = Some((version, FlagParser::parse_string(&text).map_err(|error| error.to_string())));
+            *read = Some((version, parse(&text)));
         }
         let Some((_, parsed)) = &*read else { return Err(general("it was not read".to_owned())) };
         let parsed = parsed.as_ref().map_err(|error| general(error.clone()))?;
@@ -103,6 +117,9 @@ impl FlagFile {
                 .map_err(|error| failed(EvaluationErrorCode::ParseError, error.to_string()))?,
         };
         let variant = targeted.as_ref().unwrap_or(&one.default_variant);
+        if variant.is_empty() {
+            return Err(absent());
+        }
         let value = one.variants.get(variant).and_then(serde_json::Value::as_bool).ok_or_else(|| {
             failed(
                 EvaluationErrorCode::TypeMismatch,

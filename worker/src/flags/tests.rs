@@ -73,6 +73,23 @@ async fn file_is_read_again_and_a_bad_one_leaves_the_last_known_value() {
     assert_eq!(now().await, off(FlagSource::Service), "a rule decides before the default variant");
 }
 
+#[tokio::test]
+async fn flag_without_a_default_variant_has_ours_and_leaves_the_others_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("flags.json");
+    let service = FlagService::start(FlagSettings::File(path.clone())).await.unwrap();
+    let undecided = json!({ "state": "ENABLED", "variants": { "on": true, "off": false } });
+    let mut null = undecided.clone();
+    null["defaultVariant"] = Value::Null;
+    for other in [undecided, null] {
+        let file = json!({ "flags": { STATUSPAGE: flag("off"), "cap-other-enabled": other } });
+        fs::write(&path, file.to_string()).unwrap();
+        let value = async |name: &str| service.value(name, true).await;
+        assert_eq!(value(STATUSPAGE).await, FlagValue { on: false, from: FlagSource::Service });
+        assert_eq!(value("cap-other-enabled").await, FlagValue { on: true, from: FlagSource::Default });
+    }
+}
+
 /// 0 stands for a flagd that does not answer in time.
 #[derive(Clone, Default)]
 struct Says(Arc<AtomicU16>, Arc<AtomicBool>);
