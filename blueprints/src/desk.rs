@@ -270,7 +270,7 @@ impl Desk {
             status,
             workflow_id: workflow_id.to_owned(),
             timeout: Some(format!("{:#}", SignedDuration::from_millis(gate.view.timeout_ms))),
-            gate: Some(gate.view.clone()),
+            gate: Some((&gate.view).into()),
             slack_channel: gate.channel.clone(),
             slack_message_ts: gate.message.clone(),
             decision: gate.settled.clone(),

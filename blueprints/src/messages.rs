@@ -12,7 +12,7 @@ use harmony_incidents::{
     log::Severity,
     promotion::{Decision, Outcome},
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -713,7 +713,7 @@ pub struct ApprovalState {
     pub workflow_id: String,
     /// The gate, where there is or was one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<GateView>,
+    pub gate: Option<AskedGate>,
     /// This level's time, such as `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
@@ -728,6 +728,52 @@ pub struct ApprovalState {
     pub decision: Option<Settled>,
     /// What happened at it, oldest first.
     pub history: Vec<String>,
+}
+
+/// A gate, as whoever asks a workflow for it is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedGate {
+    /// Gate.
+    pub gate_id: String,
+    /// Digest in hex.
+    pub digest: String,
+    /// What will be done.
+    pub action: String,
+    /// Why.
+    pub request_reason: String,
+    /// Who asked.
+    pub requester: String,
+    /// Who may decide at this level.
+    pub required_roles: Vec<String>,
+    /// Level, from 1.
+    pub level: u32,
+    /// How many must approve.
+    pub quorum: u32,
+    /// Who approved so far, where more than one must.
+    pub approvals: Vec<String>,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// When this level's time is over.
+    pub deadline: Timestamp,
+}
+
+impl From<&GateView> for AskedGate {
+    fn from(view: &GateView) -> Self {
+        Self {
+            gate_id: view.gate_id.clone(),
+            digest: view.digest.clone(),
+            action: view.action.clone(),
+            request_reason: view.request_reason.clone(),
+            requester: view.requester.clone(),
+            required_roles: view.required_roles.clone(),
+            level: view.level,
+            quorum: view.quorum.max(1),
+            approvals: view.approvals.clone(),
+            requested_at: view.requested_at,
+            deadline: view.deadline,
+        }
+    }
 }
 
 /// Answer to the query `lifecycle`.

@@ -64,6 +64,30 @@ async fn temporal_command_line_starts_asks_and_decides() {
         world.temporal(&["workflow", "query", "-w", &workflow, "--type", "approvalState", "-o", "json"]);
     let state = String::from_utf8_lossy(&state.stdout).into_owned();
     assert!(state.contains("approved") && state.contains("admin"), "{state}");
+    let state = world.approval_state(&id).await;
+    let mut told: Vec<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
+    told.sort_unstable();
+    let promised = [
+        "action",
+        "approvals",
+        "deadline",
+        "decision",
+        "digest",
+        "gateId",
+        "history",
+        "level",
+        "quorum",
+        "requestReason",
+        "requestedAt",
+        "requester",
+        "requiredRoles",
+        "slackChannel",
+        "slackMessageTs",
+        "status",
+        "timeout",
+        "workflowId",
+    ];
+    assert_eq!(told, promised, "nothing of how a gate is kept: {state}");
     world.verified().await;
 }
 
