@@ -298,7 +298,11 @@ impl Services {
         notice.lines.extend(self.log_line(scope).await?);
         let output = notice.output.as_deref();
         let headline = marked(self.state(scope).await?.drill, &notice.headline);
-        let message = message(scope, &headline, &notice.lines, output, notice.ask.as_ref(), &setting);
+        let mut message = message(scope, &headline, &notice.lines, output, notice.ask.as_ref(), &setting);
+        // What stays at the top is where the incident is led from.
+        if notice.pin && scope.stream.incident().is_some() {
+            message.blocks.push(lead(scope, self.console.as_ref()));
+        }
         let key = step_key(scope);
         let post = Post { slack, key, channel, message, pin: notice.pin };
         self.perform_unkeyed(ctx, scope, capability::SLACK, key, &post).await
@@ -600,6 +604,26 @@ fn changes(scope: &Scope, rollback: Option<&RollbackOffer>, setting: &Setting<'_
         shown.push(blocks::actions("changes", vec![button]));
     }
     shown
+}
+
+/// What whoever leads an incident does most. Each but the first opens a form, and each is done with the rights of whoever
+/// clicks.
+fn lead(scope: &Scope, console: Option<&Url>) -> Block {
+    let value = json!({ "org": scope.org, "incidentId": scope.stream });
+    let button =
+        |action: &str, label: &str, style: Option<Style>| blocks::button(action, label, style, &value);
+    let mut buttons = vec![
+        button("lead-command", "Take command", Some(Style::Primary)),
+        button("lead-update", "Send an update", None),
+        button("lead-remediate", "Run a runbook", None),
+        button("lead-severity", "Change severity", None),
+        button("lead-close-out", "Close out", None),
+    ];
+    if let Some(console) = console {
+        let page = below(console, &["orgs", scope.org.as_str(), "incidents", scope.stream.as_str()]);
+        buttons.push(blocks::link_button("open", "Open in Harmony", page));
+    }
+    blocks::actions("lead", buttons)
 }
 
 /// A button for each duty: whoever clicks says that it is done.

@@ -1,7 +1,8 @@
 //! A checkpoint: a signed note over where every stream of an organisation ends, to be kept elsewhere. A log that was
 //! cut, or written anew, does not fit an older checkpoint any more.
 //!
-//! The note has the form of [C2SP signed-note] and [tlog-checkpoint]: lines of text, an empty line, signatures.
+//! The note is a [C2SP signed-note]: lines of text, an empty line, signatures. Its first three lines are laid out as those
+//! of a [tlog-checkpoint], which it is not: there is no tree, so a witness of such checkpoints cannot follow it.
 //!
 //! ```text
 //! harmony-log/default

@@ -225,6 +225,11 @@ impl Directory {
 }
 
 impl Principal {
+    /// What people call them: the name, or the id where there is none.
+    pub fn display_name(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
+    }
+
     /// The roles held in an organisation, and for one incident by assignment.
     pub fn roles(&self, org: &OrgId, incident: Option<&IncidentState>) -> Vec<Role> {
         let mut roles = self.roles.get(org).cloned().unwrap_or_default();

@@ -12,11 +12,14 @@ use slack_morphism::prelude::{
     SlackBlockStaticSelectElement, SlackBlockText, SlackInputBlock, SlackInputBlockElement, SlackModalView,
     SlackSectionBlock,
 };
+use url::Url;
 
 /// Slack's limit for the text of a section, in characters.
 pub const SECTION_CHARS: usize = 3_000;
 /// Slack's limit for the text of a button, in characters.
 pub const BUTTON_CHARS: usize = 75;
+/// Slack's limit for the text of something to choose, in characters.
+pub const OPTION_CHARS: usize = 75;
 
 /// A text in Slack's mark-up: what comes from people goes through [`escape`](super::escape) first.
 #[must_use]
@@ -51,6 +54,15 @@ pub fn button(action: &str, label: &str, style: Option<Style>, value: &Value) ->
     button.into()
 }
 
+/// A button that opens a page, and tells the app of it.
+#[must_use]
+pub fn link_button(action: &str, label: &str, address: Url) -> Button {
+    SlackBlockButtonElement::new(plain(label))
+        .with_action_id(action.to_owned().into())
+        .with_url(address)
+        .into()
+}
+
 /// What somebody fills in.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
@@ -61,8 +73,8 @@ pub enum Input<'a> {
         /// In characters; at least one where the field is not optional.
         limit: usize,
     },
-    /// One of these words.
-    Choice(&'a [&'a str]),
+    /// One of these, each with what it is shown as; a text that is too long for Slack is cut.
+    Choice(&'a [(&'a str, &'a str)]),
 }
 
 /// A field of a form. Its block and its action have one name.
@@ -78,11 +90,14 @@ pub fn input(name: &str, label: &str, input: Input<'_>, optional: bool) -> Slack
             text.min_length = (!optional).then_some(1);
             text.into()
         }
-        Input::Choice(words) => {
-            let item = |word: &&str| SlackBlockChoiceItem::new(plain(word), (*word).to_owned());
+        Input::Choice(choices) => {
+            let item = |(value, label): &(&str, &str)| {
+                let label: String = label.chars().take(OPTION_CHARS).collect();
+                SlackBlockChoiceItem::new(plain(&label), (*value).to_owned())
+            };
             SlackBlockStaticSelectElement::new()
                 .with_action_id(action)
-                .with_options(words.iter().map(item).collect())
+                .with_options(choices.iter().map(item).collect())
                 .into()
         }
     };

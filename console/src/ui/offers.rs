@@ -125,7 +125,7 @@ fn people(visit: &Visit) -> Vec<(String, String)> {
         .principals()
         .iter()
         .filter(|one| !one.roles(org, None).is_empty())
-        .map(|one| (one.id.clone(), if one.name.is_empty() { one.id.clone() } else { one.name.clone() }))
+        .map(|one| (one.id.clone(), one.display_name().to_owned()))
         .collect()
 }
 

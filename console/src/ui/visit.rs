@@ -144,13 +144,12 @@ impl Visit {
 /// The frame of a caller.
 pub(crate) fn frame(caller: &Caller, csrf: &str, at: &'static str, done: Option<&str>) -> Frame {
     let principal = &caller.principal;
-    let name = if principal.name.is_empty() { &principal.id } else { &principal.name };
     let roles = principal.roles(&caller.org, None);
     let highest = Role::highest(&roles);
     Frame {
         org: caller.org.to_string(),
         orgs: principal.roles.keys().map(OrgId::to_string).collect(),
-        who: name.clone(),
+        who: principal.display_name().to_owned(),
         roles: highest.map(|role| role.name().to_owned()).unwrap_or_default(),
         csrf: csrf.to_owned(),
         at,

@@ -97,7 +97,8 @@ async fn addresses_are_the_routers() {
 #[tokio::test]
 async fn every_shortcut_opens_its_form() {
     let workspace = Workspace::new(By::Http).await;
-    let names = values("callback_id");
+    // One that is used on a message has its own way.
+    let names: Vec<_> = values("callback_id").into_iter().filter(|name| *name != "message-note").collect();
     for (number, name) in names.iter().enumerate() {
         workspace.did("shortcut", json!({ "callbackId": name, "userId": "U0OPERATOR" })).await;
         let views = workspace.state().await["views"].as_array().unwrap().clone();

@@ -153,6 +153,166 @@ async fn shortcut_asks_in_a_form() {
 }
 
 #[tokio::test]
+async fn incident_without_a_word_opens_the_form_with_the_services_of_the_catalog() {
+    for by in [By::Http, By::Socket] {
+        let workspace = Workspace::new(by).await;
+        let service = json!({ "id": "svc-checkout", "name": "Checkout" });
+        workspace.world.post("deployer", "services", service).await.ok(201);
+        let outcome = workspace.did("command", json!({ "userId": "U0OPERATOR", "text": " " })).await;
+        assert_eq!(outcome["body"], "", "the form is the answer");
+        let form = workspace.form("U0OPERATOR").await;
+        assert!(
+            form["blocks"][0]["element"]["options"][0]["text"]["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("P1, critical")
+        );
+        assert_eq!(form["blocks"][2]["element"]["options"][0]["text"]["text"], "Checkout");
+        let filled = json!({ "severity": "P2", "title": "Checkout fails", "service": "svc-checkout" });
+        let outcome = workspace.did("submit", json!({ "userId": "U0OPERATOR", "values": filled })).await;
+        assert!(outcome["body"].as_str().unwrap().contains("INC-2026-0001 is declared."), "{outcome}");
+        let shown = workspace.world.get("viewer", "incidents/INC-2026-0001").await.ok(200);
+        assert_eq!((&shown["serviceName"], &shown["severity"]), (&json!("svc-checkout"), &json!("P2")));
+    }
+    // Nothing to choose from, nothing asked; nobody we know, nobody's services.
+    let workspace = Workspace::new(By::Http).await;
+    workspace.did("command", json!({ "userId": "U0STRANGER", "text": "" })).await;
+    assert_eq!(workspace.form("U0STRANGER").await["blocks"].as_array().unwrap().len(), 2);
+    let filled = json!({ "severity": "P2", "title": "Checkout fails" });
+    let outcome = workspace.did("submit", json!({ "userId": "U0STRANGER", "values": filled })).await;
+    assert!(
+        outcome["body"].as_str().unwrap().contains("nobody in the directory has this Slack account"),
+        "{outcome}"
+    );
+}
+
+#[tokio::test]
+async fn who_does_what_and_what_waits_is_told_and_rejected_by_typing() {
+    let workspace = Workspace::new(By::Http).await;
+    let world = &workspace.world;
+    let id = world.opened("P1").await;
+    let says = async |user: &str, text: &str| workspace.types(user, text, "").await;
+    assert_eq!(
+        says("U0VIEWER", &format!("who {id}")).await,
+        "Nobody commands: /incident assign commander @somebody"
+    );
+    assert_eq!(
+        says("U0VIEWER", &format!("approve {id}")).await,
+        format!("Nothing waits for a decision at {id}.")
+    );
+    assert_eq!(
+        says("U0ONCALL", &format!("reject {id} no")).await,
+        format!("Nothing waits for a decision at {id}.")
+    );
+    assert!(
+        says("U0VIEWER", &format!("changes {id}"))
+            .await
+            .starts_with("Nothing that the catalog knows changed")
+    );
+    assert!(says("U0ONCALL", &format!("resume {id}")).await.contains("Nothing was changed"));
+    world.gated(&id).await;
+    says("U0ONCALL", &format!("assign {id} commander commander")).await;
+    says("U0ONCALL", &format!("assign {id} scribe <@U0VIEWER>")).await;
+    let who = says("U0VIEWER", &format!("who {id}")).await;
+    let expected = [
+        "Commander: commander",
+        "scribe: viewer",
+        "Waits for incident-commander or sre-oncall or incident-approver: Run",
+    ];
+    assert!(expected.iter().all(|part| who.contains(part)), "{who}");
+    // A line shows nothing of what it would approve, so it approves nothing.
+    let said = says("U0COMMANDER", &format!("--org default approve {id} yes")).await;
+    assert!(said.starts_with("Run rollback.md\nIt is approved where all of it is shown"), "{said}");
+    assert!(world.decisions(&id).await.is_empty());
+    let refused = says("U0VIEWER", &format!("reject {id} I may not")).await;
+    assert!(refused.contains("missing-role"), "{refused}");
+    assert_eq!(says("U0ONCALL", &format!("reject {id} Not now")).await, "Rejected: Run rollback.md");
+    let decided = world.decisions(&id).await;
+    let last = decided.last().unwrap();
+    assert_eq!((&last["approver"], &last["reason"]), (&json!("oncall"), &json!("Not now")));
+    let said = says("U0OPERATOR", &format!("review {id} impact Nobody could pay")).await;
+    assert!(said.starts_with("That is in the review."), "{said}");
+    let said = says("U0OPERATOR", &format!("follow-up {id} <@U0VIEWER> Alert on the pool")).await;
+    assert!(
+        said.ends_with("-1 is viewer's: Alert on the pool")
+            || said.contains(" is viewer's: Alert on the pool"),
+        "{said}"
+    );
+    let listed = world.get("viewer", "follow-ups").await.ok(200);
+    assert_eq!(listed["followUps"][0]["action"], "Alert on the pool");
+}
+
+#[tokio::test]
+async fn incident_is_led_by_the_buttons_of_its_first_message() {
+    let workspace = Workspace::new(By::Http).await;
+    let world = &workspace.world;
+    let id = world.opened("P2").await;
+    let channel = workspace.channel("inc-2026-0001").await;
+    let value = json!({ "org": "default", "incidentId": id });
+    let service = json!({ "id": "svc-checkout", "name": "Checkout" });
+    world.post("deployer", "services", service).await.ok(201);
+    let all = ["lead-command", "lead-update", "lead-remediate", "lead-severity", "lead-close-out"];
+    let ts = workspace.message(&channel, &all, &value).await;
+    let click = async |user: &str, action: &str, values: Value| {
+        let click = json!({ "messageTs": ts, "actionId": action, "userId": user, "values": values });
+        workspace.did("click", click).await
+    };
+    click("U0ONCALL", "lead-command", json!({})).await;
+    assert_eq!(workspace.told("U0ONCALL").await, format!("You command {id}."));
+    assert_eq!(world.get("viewer", &format!("incidents/{id}")).await.ok(200)["commander"], "oncall");
+    click("U0VIEWER", "lead-command", json!({})).await;
+    assert!(workspace.told("U0VIEWER").await.contains("This did not count"), "a viewer commands nothing");
+    let said = |outcome: &Value| outcome["form"]["body"].as_str().unwrap_or_default().to_owned();
+    let sent =
+        click("U0ONCALL", "lead-update", json!({ "message": "We are rolling back", "whom": "channel" }))
+            .await;
+    assert!(said(&sent).contains("The update is on its way."), "{sent}");
+    let changed =
+        click("U0MANAGER", "lead-severity", json!({ "severity": "P1", "reason": "All regions" })).await;
+    assert!(said(&changed).contains("The severity is changed."), "{changed}");
+    let wrong = json!({ "runbook": "rollback.md", "inputs": "SERVICE checkout" });
+    let wrong = click("U0OPERATOR", "lead-remediate", wrong).await;
+    assert!(said(&wrong).contains("Each line is NAME=value"), "{wrong}");
+    let values = json!({ "runbook": "rollback.md", "inputs": "SERVICE=svc-checkout", "why": "2.4.1 is bad" });
+    let proposed = click("U0OPERATOR", "lead-remediate", values).await;
+    assert!(said(&proposed).contains("The remediation is proposed"), "{proposed}");
+    let refused = click("U0VIEWER", "lead-close-out", json!({ "summary": "Done" })).await;
+    assert!(said(&refused).contains("this needs the role"), "{refused}");
+    let begun = click("U0ONCALL", "lead-close-out", json!({ "summary": "Rolled back" })).await;
+    assert!(said(&begun).contains("has begun and waits for approval by"), "{begun}");
+}
+
+#[tokio::test]
+async fn message_becomes_a_note_of_its_channels_incident() {
+    let workspace = Workspace::new(By::Http).await;
+    let world = &workspace.world;
+    let id = world.opened("P2").await;
+    let elsewhere = workspace.channel("random").await;
+    let ts = workspace.message(&elsewhere, &["open"], &json!({})).await;
+    let note = async |user: &str, ts: &str| {
+        workspace
+            .did("shortcut", json!({ "callbackId": "message-note", "userId": user, "messageTs": ts }))
+            .await;
+        workspace.told(user).await
+    };
+    assert!(note("U0OPERATOR", &ts).await.contains("this is no incident's channel"));
+    let channel = workspace.channel("inc-2026-0001").await;
+    world.linked(&id, "slackChannel", &channel).await;
+    let ts = workspace.message(&channel, &["open"], &json!({})).await;
+    assert!(note("U0VIEWER", &ts).await.contains("The note is on record."));
+    let events = world.get("viewer", &format!("incidents/{id}/events")).await.ok(200);
+    let notes: Vec<&Value> = events["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["kind"] == "INCIDENT_NOTE_ADDED")
+        .collect();
+    assert_eq!(notes.len(), 1);
+    assert_eq!(notes[0]["actor"], "viewer");
+    assert!(notes[0]["payload"]["note"].to_string().contains("in Slack: Run rollback.md"), "{}", notes[0]);
+}
+
+#[tokio::test]
 async fn envelope_that_comes_twice_is_one_request_and_a_new_socket_replaces_the_old() {
     let workspace = Workspace::new(By::Socket).await;
     let id = workspace.world.declared("P3").await;

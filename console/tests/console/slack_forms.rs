@@ -37,19 +37,6 @@ impl Waiting {
         self.workspace.world.decisions(incident.strip_prefix("incident.remediate-").unwrap()).await
     }
 
-    /// The form that is open for this person, once it is.
-    async fn form(&self, user: &str) -> Value {
-        for _ in 0..1_000 {
-            let state = self.workspace.state().await;
-            let views = state["views"].as_array().unwrap();
-            if let Some(view) = views.iter().find(|view| view["user"] == user && view["open"] == true) {
-                return view.clone();
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        panic!("no form is open for {user}");
-    }
-
     async fn submits(&self, user: &str, reason: &str) -> Value {
         let sent = json!({ "userId": user, "values": { "reason": reason } });
         let outcome = self.workspace.did("submit", sent).await;
@@ -64,7 +51,7 @@ async fn rejecting_asks_for_a_reason_which_goes_on_record() {
     for by in [By::Http, By::Socket] {
         let waiting = waiting(by).await;
         waiting.rejects("U0COMMANDER").await;
-        let form = waiting.form("U0COMMANDER").await;
+        let form = waiting.workspace.form("U0COMMANDER").await;
         assert!(form["blocks"][0]["text"]["text"].as_str().unwrap().contains("Run rollback.md"), "{form}");
         assert!(waiting.workspace.world.outbox().await.is_empty(), "nothing is decided yet");
         let outcome = waiting.submits("U0COMMANDER", "Not during the sale").await;
@@ -79,8 +66,8 @@ async fn form_says_why_a_rejection_does_not_count() {
     let waiting = waiting(By::Http).await;
     waiting.rejects("U0COMMANDER").await;
     waiting.rejects("U0ONCALL").await;
-    waiting.form("U0ONCALL").await;
-    waiting.form("U0COMMANDER").await;
+    waiting.workspace.form("U0ONCALL").await;
+    waiting.workspace.form("U0COMMANDER").await;
     waiting.submits("U0COMMANDER", "Not now").await;
     // The other form was open meanwhile.
     let sent = json!({ "userId": "U0ONCALL", "values": { "reason": "Too late" } });

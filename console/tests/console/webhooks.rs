@@ -3,10 +3,8 @@
 use axum::{body::Body, http::Request};
 use harmony_eventlog::EffectSubject;
 use harmony_incidents::{
-    Command, IncidentId, OrgId, WorkflowType,
+    IncidentId, OrgId,
     ids::{EffectScope, candidate_page_key, effect_key},
-    judge::payload,
-    log::{Link, StepSucceeded, payload::Kind},
     promotion::CandidateId,
 };
 use hmac::{Hmac, KeyInit, Mac};
@@ -110,16 +108,7 @@ async fn only_pagerdutys_own_webhooks_are_taken() {
 async fn what_happens_at_pagerduty_to_a_linked_incident_is_recorded_and_changes_no_state() {
     let world = World::new().await;
     let id = world.declared("P2").await;
-    let linked = Kind::StepSucceeded(StepSucceeded {
-        step: "paging".to_owned(),
-        links: vec![Link {
-            name: "pagerdutyIncidentId".to_owned(),
-            value: "PGR0VU2".to_owned(),
-            ..Link::default()
-        }],
-        ..StepSucceeded::default()
-    });
-    world.append(&id, "paging", WorkflowType::Initiate, Command::Record { payload: payload(linked) }).await;
+    world.linked(&id, "pagerdutyIncidentId", "PGR0VU2").await;
     let before = world.get("viewer", &format!("incidents/{id}")).await.ok(200);
     let acknowledged =
         event("03", "incident.acknowledged", "2026-03-01T02:00:00Z", &json!({ "status": "acknowledged" }));
@@ -186,16 +175,7 @@ async fn intend(world: &World, subject: &EffectSubject, key: &str) {
 async fn events_that_name_the_incident_they_belong_to_are_recorded_with_who_did_it() {
     let world = World::new().await;
     let id = world.declared("P2").await;
-    let linked = Kind::StepSucceeded(StepSucceeded {
-        step: "paging".to_owned(),
-        links: vec![Link {
-            name: "pagerdutySeverityPageId".to_owned(),
-            value: "PGR0VU2".to_owned(),
-            ..Link::default()
-        }],
-        ..StepSucceeded::default()
-    });
-    world.append(&id, "paging", WorkflowType::Initiate, Command::Record { payload: payload(linked) }).await;
+    world.linked(&id, "pagerdutySeverityPageId", "PGR0VU2").await;
     let incident = json!({ "id": "PGR0VU2", "type": "incident_reference", "summary": "A little bump" });
     let agent = json!({ "id": "PTUXL6G", "type": "user_reference", "summary": "Earline Greenholt" });
     for (number, (kind, data)) in [

@@ -117,6 +117,19 @@ impl Workspace {
         self.api("chat.postMessage", body).await["ts"].as_str().unwrap().to_owned()
     }
 
+    /// The form that is open for this person, once it is.
+    pub(crate) async fn form(&self, user: &str) -> Value {
+        for _ in 0..1_000 {
+            let state = self.state().await;
+            let views = state["views"].as_array().unwrap();
+            if let Some(view) = views.iter().rev().find(|view| view["user"] == user && view["open"] == true) {
+                return view.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("no form is open for {user}");
+    }
+
     /// What this person was told, once they are.
     pub(crate) async fn told(&self, user: &str) -> String {
         for _ in 0..1_000 {

@@ -28,7 +28,8 @@ use harmony_incidents::{
     attestation::AttestationKeys,
     command::{Answer, GateRequest, ResolutionInput},
     judge,
-    log::{Authority, Cause, ResolutionType, State},
+    judge::payload,
+    log::{Authority, Cause, Link, ResolutionType, State, StepSucceeded, payload::Kind},
     policy::GateKind,
     promotion::{Policies, PromotionPolicy},
     record::SaltKey,
@@ -418,6 +419,14 @@ impl World {
             })
             .await
             .unwrap()
+    }
+
+    /// Links an incident as a step of its initiation does.
+    pub(crate) async fn linked(&self, id: &str, name: &str, value: &str) {
+        let link = Link { name: name.to_owned(), value: value.to_owned(), ..Link::default() };
+        let made = StepSucceeded { step: name.to_owned(), links: vec![link], ..StepSucceeded::default() };
+        let command = Command::Record { payload: payload(Kind::StepSucceeded(made)) };
+        self.append(id, name, WorkflowType::Initiate, command).await;
     }
 
     /// Resolves an incident as its close-out does.

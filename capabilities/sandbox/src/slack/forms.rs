@@ -1,6 +1,6 @@
 //! Forms and shortcuts: `POST /_sandbox/slack/submit {userId, values: {block: text}, viewId?}` fills in and sends the
 //! form that was opened last for this person, `POST /_sandbox/slack/shortcut {callbackId, userId}` uses a global
-//! shortcut. A field that must be filled in is asked for here, as Slack's own client does. What the app says about
+//! shortcut, and with `messageTs` one that is used on a message. A field that must be filled in is asked for here, as Slack's own client does. What the app says about
 //! the form (`errors`, `update`, `clear`) is carried out, and an update is held to the same description as a view.
 
 use std::sync::Arc;
@@ -36,6 +36,8 @@ struct Submit {
 struct Shortcut {
     callback_id: String,
     user_id: String,
+    #[serde(default)]
+    message_ts: Option<String>,
 }
 
 pub(super) fn routes(slack: Arc<Slack>) -> Router {
@@ -194,11 +196,28 @@ async fn shortcut(State(slack): State<Arc<Slack>>, body: String) -> Response {
     let Some(person) = people::find(&wanted.user_id) else {
         return refused(StatusCode::NOT_FOUND, &format!("there is no user {}", wanted.user_id));
     };
-    let (trigger_id, action_ts) = {
+    let (trigger_id, action_ts, message) = {
         let mut memory = slack.memory.lock();
-        (memory.issue_trigger(&person.id), memory.next_ts())
+        let found =
+            memory.messages.iter().find(|message| Some(&message.ts) == wanted.message_ts.as_ref()).cloned();
+        let about = found.map(|message| {
+            let name =
+                memory.channel(&message.channel).map(|channel| channel.name.clone()).unwrap_or_default();
+            let url = memory.issue_response_url(&slack.origin, &message.channel, &message.ts, &person.id);
+            json!({
+                "type": "message_action",
+                "channel": {"id": message.channel, "name": name},
+                "message": message.view(true),
+                "message_ts": message.ts,
+                "response_url": url,
+            })
+        });
+        (memory.issue_trigger(&person.id), memory.next_ts(), about)
     };
-    let payload = json!({
+    if let (Some(ts), None) = (&wanted.message_ts, &message) {
+        return refused(StatusCode::NOT_FOUND, &format!("there is no message {ts}"));
+    }
+    let mut payload = json!({
         "type": "shortcut",
         "token": "sandbox",
         "action_ts": action_ts,
@@ -210,6 +229,9 @@ async fn shortcut(State(slack): State<Arc<Slack>>, body: String) -> Response {
         "is_enterprise_install": false,
         "received_at": clock::epoch_seconds().to_string(),
     });
+    for (name, value) in message.iter().filter_map(Value::as_object).flatten() {
+        payload[name] = value.clone();
+    }
     stand_in::json(StatusCode::OK, deliver(&slack, &Delivery::Interaction(payload)).await)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use harmony_capabilities::slack::escape;
 
 use super::{
-    PATIENCE, Said,
+    PATIENCE, Said, forms,
     orders::{Asker, Line, carry_out, read},
     tell::{Person, said_within},
 };
@@ -28,9 +28,13 @@ pub(super) struct Typed {
     response_url: Option<String>,
 }
 
-/// Takes a command, however it came.
+/// Takes a command, however it came. Without a word it opens the form to declare an incident.
 pub(super) async fn take(app: &App, fields: Value) -> Result<Said, ApiError> {
     let (typed, line) = line(fields)?;
+    if typed.text.trim().is_empty() && app.doors.slack_replies.is_some() {
+        let opened = forms::open(app, &typed.user_id, &typed.trigger_id, forms::DECLARE, None).await;
+        return Ok(opened.err().and_then(ephemeral));
+    }
     let line = match line {
         Ok(line) => line,
         Err(problem) => return Ok(ephemeral(&problem)),

@@ -6,11 +6,17 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    PATIENCE, Said, reject, shortcut,
-    tell::Person,
+    PATIENCE, Said,
+    forms::{self, About},
+    orders::{Asker, Line, Order, carry_out},
+    reject,
+    tell::{Person, said_within},
     work::{Click, Safe, Wish, work},
 };
 use crate::{App, error::ApiError};
+
+/// The shortcut that makes a note of a message.
+pub(super) const NOTE_OF_MESSAGE: &str = "message-note";
 
 /// What of an interaction matters.
 #[derive(Deserialize)]
@@ -26,6 +32,11 @@ pub(super) struct Interaction {
     response_url: Option<String>,
     #[serde(default)]
     user: Option<User>,
+    /// Where a message is that something is done with.
+    #[serde(default)]
+    channel: Option<Channel>,
+    #[serde(default)]
+    message: Option<Message>,
     #[serde(default)]
     actions: Vec<Action>,
     /// Of a form.
@@ -36,6 +47,20 @@ pub(super) struct Interaction {
 #[derive(Deserialize)]
 struct User {
     id: String,
+}
+
+#[derive(Deserialize)]
+struct Channel {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    text: String,
+    /// Who wrote it; of an app, none.
+    #[serde(default)]
+    user: String,
 }
 
 #[derive(Deserialize)]
@@ -129,12 +154,46 @@ pub(super) async fn take(app: &App, payload: &str) -> Result<Said, ApiError> {
             if view.callback_id == reject::FORM {
                 reject::submitted(app, user, &view).await
             } else {
-                shortcut::submitted(app, user, &view).await
+                forms::submitted(app, user, &view).await
             }
         }
-        "shortcut" => shortcut::open(app, interaction.user()?, &interaction).await,
+        "shortcut" => {
+            if let Some(form) = forms::of_shortcut(&interaction.callback_id) {
+                // Slack shows by itself that nothing opened; there is no address to tell the person by.
+                let _ = forms::open(app, &interaction.user()?, &interaction.trigger_id, form, None).await;
+            }
+            Ok(None)
+        }
+        "message_action" if interaction.callback_id == NOTE_OF_MESSAGE => noted(app, &interaction).await,
         _ => Ok(None),
     }
+}
+
+/// Puts a message on the record of the incident whose channel it is in, as a note of whoever asks.
+async fn noted(app: &App, interaction: &Interaction) -> Result<Said, ApiError> {
+    let user = interaction.user()?;
+    let (Some(channel), Some(message)) = (&interaction.channel, &interaction.message) else {
+        return Err(ApiError::Malformed("payload: a message has a `channel` and a `message`".to_owned()));
+    };
+    let who = match app.doors.rules.current().directory.by_slack_user(&message.user) {
+        Some(principal) => principal.display_name().to_owned(),
+        None if message.user.is_empty() => "an app".to_owned(),
+        None => "somebody in Slack".to_owned(),
+    };
+    let person = Person { user: user.clone(), response_url: interaction.response_url.clone() };
+    let asker =
+        Asker { user, channel: channel.id.clone(), request: format!("message/{}", interaction.trigger_id) };
+    let text = format!("{who} in Slack: {}", message.text.trim());
+    let line = Line { org: None, incident: None, order: Order::Note { text } };
+    let (worker, told) = (app.clone(), person.clone());
+    let work = async move {
+        let said = carry_out(&worker, &asker, line).await;
+        told.tell(&worker, &said).await;
+        None
+    };
+    // An answer to this kind of request is shown to nobody: the person is told by its address.
+    said_within(app, &person, PATIENCE, work).await;
+    Ok(None)
 }
 
 impl Interaction {
@@ -205,6 +264,16 @@ fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {
             let RollBackButton { org, incident_id, release_id } =
                 serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
             return Ok(Some((org, Wish::RollBack { incident: incident_id, release: release_id })));
+        }
+        "lead-command" => {
+            let About { org, incident_id } =
+                serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
+            return Ok(Some((org, Wish::Command { incident: incident_id })));
+        }
+        name if let Some(form) = forms::of_button(name) => {
+            let About { org, incident_id } =
+                serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
+            return Ok(Some((org, Wish::Fill { incident: incident_id, form })));
         }
         duty if duty.starts_with("duty-") => {
             let DutyButton { org, incident_id, role, duty } =

@@ -11,11 +11,11 @@
 mod command;
 #[cfg(test)]
 mod forgeries;
+mod forms;
 mod interaction;
 mod orders;
 pub(crate) mod read;
 mod reject;
-mod shortcut;
 pub(crate) mod socket;
 mod tell;
 mod work;

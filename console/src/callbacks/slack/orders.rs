@@ -9,19 +9,23 @@ use axum::{
     body::to_bytes,
     response::{IntoResponse, Response},
 };
-use harmony_eventlog::{Filter, Sort};
+use harmony_eventlog::{
+    Filter, Sort, StreamState,
+    catalog::{CatalogFilter, CatalogKind},
+};
 use harmony_incidents::{
-    IncidentId, LinkName, OrgId, Right, RuleSet, log::IncidentState, machine, status::link,
+    IncidentId, LinkName, OrgId, Principal, Right, RuleSet, log::IncidentState, machine, status::link,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    App, acts, auth::Caller, blueprints, call::Call, error::ApiError, facts, incidents, leading, responders,
-    status, views,
+    App, acts, approvals, auth::Caller, blueprints, call::Call, catalog::changes, error::ApiError, facts,
+    follow_ups, incidents, leading, responders, resume, review, status, views,
 };
 
 /// What `/incident help` says.
 pub(super) const HELP: &str = "\
+/incident (a form to declare an incident)
 /incident declare P2 Checkout fails
 /incident status INC-2026-0001
 /incident status INC-2026-0001 resolved Rolled back
@@ -32,12 +36,19 @@ pub(super) const HELP: &str = "\
 /incident release INC-2026-0001 commander @somebody
 /incident escalate INC-2026-0001 We need somebody who knows the database
 /incident time INC-2026-0001 impact-started 2026-01-31T10:42:00Z As the graphs say
+/incident changes INC-2026-0001 (what changed before it)
+/incident who INC-2026-0001 (who has which part, and who may decide)
 /incident relate INC-2026-0002 caused-by INC-2026-0001 Same deployment
 /incident remediate INC-2026-0001 rollback-deployment.md SERVICE=checkout 2.4.1 is bad (it runs once approved)
+/incident approve INC-2026-0001 (where what waits is shown, with its buttons)
+/incident reject INC-2026-0001 Not in business hours
 /incident stop INC-2026-0001 Wrong service
+/incident resume INC-2026-0001 (a run that was lost)
 /incident verify INC-2026-0001
 /incident close-out INC-2026-0001 Rolled back to 2.4.0
 /incident cancel INC-2026-0001 A test
+/incident review INC-2026-0001 impact Nobody could pay for 12 minutes
+/incident follow-up INC-2026-0001 @somebody Alert on the pool's size
 /incident publish INC-2026-0001 All of it is known (the review)
 /incident close INC-2026-0001
 /incident list
@@ -47,23 +58,80 @@ In an incident's own channel its id can be left out. With roles in more than one
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Help,
-    Declare { severity: String, title: String },
+    Declare {
+        severity: String,
+        title: String,
+        service: String,
+    },
     Show,
-    Status { word: String, text: String },
-    Note { text: String },
-    Update { text: String, public: bool },
-    Remediate { runbook: String, inputs: BTreeMap<String, String>, reason: String },
-    Stop { reason: String },
+    Status {
+        word: String,
+        text: String,
+    },
+    Note {
+        text: String,
+    },
+    Update {
+        text: String,
+        public: bool,
+    },
+    Remediate {
+        runbook: String,
+        inputs: BTreeMap<String, String>,
+        reason: String,
+    },
+    /// Where what waits is decided: never by a line, which shows nothing of what it would approve.
+    Approve,
+    Reject {
+        reason: String,
+    },
+    Stop {
+        reason: String,
+    },
+    Resume,
+    Changes,
+    Who,
+    Review {
+        section: String,
+        text: String,
+    },
+    FollowUp {
+        owner: String,
+        action: String,
+    },
     Verify,
-    CloseOut { summary: String },
-    Cancel { reason: String },
-    Publish { reason: String },
+    CloseOut {
+        summary: String,
+    },
+    Cancel {
+        reason: String,
+    },
+    Publish {
+        reason: String,
+    },
     List,
-    Severity { to: String, reason: String },
-    Escalate { reason: String },
-    Time { moment: String, at: String, reason: String },
-    Relate { relation: String, other: String, reason: String },
-    Responder { part: String, who: String, release: bool },
+    Severity {
+        to: String,
+        reason: String,
+    },
+    Escalate {
+        reason: String,
+    },
+    Time {
+        moment: String,
+        at: String,
+        reason: String,
+    },
+    Relate {
+        relation: String,
+        other: String,
+        reason: String,
+    },
+    Responder {
+        part: String,
+        who: String,
+        release: bool,
+    },
     Close,
 }
 
@@ -76,7 +144,7 @@ pub(super) struct Line {
 }
 
 /// The inputs (`NAME=value`) that stand first, and what follows them.
-fn inputs(text: &str) -> (BTreeMap<String, String>, &str) {
+pub(super) fn inputs(text: &str) -> (BTreeMap<String, String>, &str) {
     let mut inputs = BTreeMap::new();
     let mut rest = text;
     loop {
@@ -122,7 +190,7 @@ pub(super) fn read(text: &str) -> Result<Line, String> {
         "" | "help" => Order::Help,
         "declare" => {
             both("a severity and a title: /incident declare P2 Checkout fails")?;
-            Order::Declare { severity: first.to_owned(), title: after.to_owned() }
+            Order::Declare { severity: first.to_owned(), title: after.to_owned(), service: String::new() }
         }
         "status" if rest.is_empty() => Order::Show,
         "status" => Order::Status { word: first.to_owned(), text: after.to_owned() },
@@ -142,6 +210,20 @@ pub(super) fn read(text: &str) -> Result<Line, String> {
         "remediate" => {
             let (inputs, reason) = inputs(after);
             Order::Remediate { runbook: first.to_owned(), inputs, reason: reason.to_owned() }
+        }
+        "approve" => Order::Approve,
+        "reject" if rest.is_empty() => return Err("/incident reject wants a reason".to_owned()),
+        "reject" => Order::Reject { reason: rest.to_owned() },
+        "resume" => Order::Resume,
+        "changes" => Order::Changes,
+        "who" => Order::Who,
+        "review" => {
+            both("a section and its text: /incident review impact Nobody could pay")?;
+            Order::Review { section: first.to_ascii_lowercase(), text: after.to_owned() }
+        }
+        "follow-up" => {
+            both("who does it, and what: /incident follow-up @somebody Alert on the pool's size")?;
+            Order::FollowUp { owner: first.to_owned(), action: after.to_owned() }
         }
         "stop" => Order::Stop { reason: rest.to_owned() },
         "verify" => Order::Verify,
@@ -220,8 +302,11 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
     let call = |path: &[(&str, &str)], body: Value| {
         Call::by_door(app.clone(), caller.clone(), format!("slack/{}", asker.request), path, &body)
     };
-    if let Order::Declare { severity, title } = &line.order {
-        let body = json!({ "title": title, "severity": severity, "detectedBy": "slack" });
+    if let Order::Declare { severity, title, service } = &line.order {
+        let mut body = json!({ "title": title, "severity": severity, "detectedBy": "slack" });
+        if !service.is_empty() {
+            body["serviceName"] = json!(service);
+        }
         let declared = answered(incidents::declare(call(&[], body)).await).await?;
         let warning = declared["warning"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();
         return Ok(format!("{} is declared.{warning}", shown(&declared["incidentId"])));
@@ -237,9 +322,40 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
     let on = |body: Value| call(&[("id", incident.as_str())], body);
     let (response, done) = match line.order {
         Order::Help | Order::Declare { .. } | Order::List => return Ok(HELP.to_owned()),
-        Order::Show => {
+        Order::Show | Order::Who | Order::Approve => {
             let found = answered(incidents::show(on(Value::Null)).await).await?;
-            return Ok(described(&found));
+            return Ok(match line.order {
+                Order::Who => people(&rules, &found),
+                Order::Approve => waits(&found),
+                _ => described(&found),
+            });
+        }
+        Order::Changes => {
+            let changes = answered(changes::list(on(Value::Null)).await).await?;
+            return Ok(changed(incident.as_str(), &changes));
+        }
+        Order::Reject { reason } => {
+            let found = answered(incidents::show(on(Value::Null)).await).await?;
+            let gate = &found["gate"];
+            let (Some(id), Some(action)) = (gate["gateId"].as_str(), gate["action"].as_str()) else {
+                return Ok(format!("Nothing waits for a decision at {incident}."));
+            };
+            let body = json!({ "decision": "rejected", "digest": gate["digest"], "reason": reason });
+            answered(approvals::decide(call(&[("gate", id)], body)).await).await?;
+            return Ok(format!("Rejected: {action}"));
+        }
+        Order::Resume => {
+            (resume::resume(on(json!({}))).await, "What was lost is started again, at the same place.")
+        }
+        Order::Review { section, text } => {
+            let body = json!({ "section": section, "text": text });
+            (review::write(on(body)).await, "That is in the review. ")
+        }
+        Order::FollowUp { owner, action } => {
+            let owner = named(&rules, &owner).unwrap_or_else(|_| owner.trim_start_matches('@').to_owned());
+            let body = json!({ "incidentId": incident, "owner": owner, "action": action });
+            let added = answered(follow_ups::add(call(&[], body)).await).await?;
+            return Ok(format!("{} is {owner}'s: {action}", shown(&added["id"])));
         }
         Order::Status { word, text } => (status::change(on(status_body(&word, &text))).await, ""),
         Order::Note { text } => (facts::note(on(json!({ "note": text }))).await, "The note is on record. "),
@@ -381,6 +497,26 @@ async fn of_channel(app: &App, caller: &Caller, channel: &str) -> Result<Inciden
         })
 }
 
+/// What the catalog has for people to choose from, by id and name; none where that is more than `most`.
+pub(super) async fn services(app: &App, asker: &Asker, most: u32) -> Result<Vec<(String, String)>, ApiError> {
+    let rules = app.doors.rules.current();
+    let caller = caller(&rules, asker, None)?;
+    caller.require(Right::Read, None)?;
+    let filter = CatalogFilter {
+        kind: CatalogKind::Service,
+        ids: Vec::new(),
+        search: None,
+        retired: false,
+        running: false,
+        after: None,
+        limit: most + 1,
+    };
+    let found = app.doors.log.catalog(&caller.org, &filter).await?;
+    let named: Vec<_> =
+        found.into_iter().filter_map(StreamState::service).map(|one| (one.id, one.name)).collect();
+    Ok(if named.len() > most as usize { Vec::new() } else { named })
+}
+
 /// How many incidents a list in Slack has; the console has all of them.
 const LISTED: usize = 15;
 
@@ -444,6 +580,66 @@ fn described(incident: &Value) -> String {
     text
 }
 
+/// A person by name, and by id where the directory has none.
+fn person(rules: &RuleSet, id: &str) -> String {
+    rules.directory.get(id).map_or(id, Principal::display_name).to_owned()
+}
+
+/// Who has which part, and who may decide what waits.
+fn people(rules: &RuleSet, incident: &Value) -> String {
+    let mut lines = vec![match incident["commander"].as_str().filter(|commander| !commander.is_empty()) {
+        Some(commander) => format!("Commander: {}", person(rules, commander)),
+        None => "Nobody commands: /incident assign commander @somebody".to_owned(),
+    }];
+    for one in incident["responders"].as_array().into_iter().flatten() {
+        let (role, principal) = (shown(&one["role"]), shown(&one["principalId"]));
+        if role != "commander" {
+            lines.push(format!("{role}: {}", person(rules, principal)));
+        }
+    }
+    if let Some(action) = incident["gate"]["action"].as_str() {
+        let roles = incident["gate"]["requiredRoles"].as_array().into_iter().flatten();
+        let roles: Vec<&str> = roles.filter_map(Value::as_str).collect();
+        lines.push(format!("Waits for {}: {action}", roles.join(" or ")));
+    }
+    lines.join("\n")
+}
+
+/// Where what waits is decided.
+fn waits(incident: &Value) -> String {
+    match incident["gate"]["action"].as_str() {
+        Some(action) => format!(
+            "{action}\nIt is approved where all of it is shown: at its message in the incident's channel, or on the \
+             console's page Approvals."
+        ),
+        None => format!("Nothing waits for a decision at {}.", shown(&incident["incidentId"])),
+    }
+}
+
+/// What changed before an incident: first what is suspected, the likeliest first.
+fn changed(incident: &str, changes: &Value) -> String {
+    let all =
+        ["suspected", "linked"].into_iter().flat_map(|list| changes[list].as_array().into_iter().flatten());
+    let line = |one: &Value| {
+        let version =
+            one["version"].as_str().filter(|version| !version.is_empty()).unwrap_or(shown(&one["sha"]));
+        let reason = one["reason"].as_str().filter(|reason| !reason.is_empty());
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!(
+            "{}: {} {version} in {}{reason}",
+            shown(&one["relation"]),
+            shown(&one["serviceName"]),
+            shown(&one["environmentName"])
+        )
+    };
+    let lines: Vec<String> = all.take(LISTED).map(line).collect();
+    if lines.is_empty() {
+        format!("Nothing that the catalog knows changed before {incident}.")
+    } else {
+        lines.join("\n")
+    }
+}
+
 fn shown(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
@@ -465,7 +661,7 @@ mod tests {
         check(
             "  declare  P2   Checkout  fails ",
             None,
-            Order::Declare { severity: own("P2"), title: own("Checkout  fails") },
+            Order::Declare { severity: own("P2"), title: own("Checkout  fails"), service: own("") },
         );
         check("status inc-2026-0001", ID, Order::Show);
         check("STATUS", None, Order::Show);
@@ -515,6 +711,20 @@ mod tests {
         check("stop", None, Order::Stop { reason: String::new() });
         check("close-out rolled back", None, Order::CloseOut { summary: own("rolled back") });
         check("list", None, Order::List);
+        check("who inc-2026-0001", ID, Order::Who);
+        check("changes", None, Order::Changes);
+        check("approve INC-2026-0001 now", ID, Order::Approve);
+        check("reject INC-2026-0001 too risky", ID, Order::Reject { reason: own("too risky") });
+        check(
+            "review Impact Nobody could pay",
+            None,
+            Order::Review { section: own("impact"), text: own("Nobody could pay") },
+        );
+        check(
+            "follow-up <@U1|ada> Alert on it",
+            None,
+            Order::FollowUp { owner: own("<@U1|ada>"), action: own("Alert on it") },
+        );
         let line = read("--org acme close INC-2026-0001").unwrap();
         assert_eq!((line.org.as_deref(), line.order), (Some("acme"), Order::Close));
     }
@@ -529,7 +739,10 @@ mod tests {
             ("remediate INC-2026-0001", "wants a runbook"),
             ("close-out", "wants what was done"),
             ("assign INC-2026-0001 commander", "a part"),
-            ("approve everything", "there is no /incident approve"),
+            ("reject INC-2026-0001", "wants a reason"),
+            ("review impact", "a section and its text"),
+            ("follow-up @ada", "who does it, and what"),
+            ("launch everything", "there is no /incident launch"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

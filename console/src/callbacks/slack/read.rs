@@ -3,10 +3,9 @@
 use harmony_incidents::{IncidentId, OrgId};
 
 use super::{
-    command, field, fields,
+    command, field, fields, forms,
     interaction::{self, gate},
     orders::{Line, Order},
-    shortcut,
     work::Wish,
 };
 use crate::decisions;
@@ -21,6 +20,8 @@ pub(crate) fn interaction(body: &[u8]) -> Vec<IncidentId> {
             Wish::Decide { gate_id, .. } => found.extend(of_gate(&click.org, &gate_id)),
             Wish::SignOff { incident, .. }
             | Wish::RollBack { incident, .. }
+            | Wish::Command { incident }
+            | Wish::Fill { incident, .. }
             | Wish::Duty { incident, .. } => {
                 found.push(incident);
             }
@@ -30,7 +31,7 @@ pub(crate) fn interaction(body: &[u8]) -> Vec<IncidentId> {
         if let Ok((org, gate_id, _)) = gate(&view.private_metadata) {
             found.extend(of_gate(&org, &gate_id));
         }
-        if let Ok(Some(line)) = shortcut::order(view) {
+        if let Ok(Some(line)) = forms::order(view) {
             found.extend(line.incident);
         }
     }

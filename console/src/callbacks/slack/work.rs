@@ -18,7 +18,12 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{orders::answered, reject, tell::Person};
+use super::{
+    forms::{self, About, Form},
+    orders::answered,
+    reject,
+    tell::Person,
+};
 use crate::{
     App,
     auth::{Caller, sees},
@@ -26,7 +31,7 @@ use crate::{
     catalog::{changes, releases},
     decisions::{self, Place, Proposal},
     error::ApiError,
-    leading,
+    leading, responders,
 };
 
 /// A click on one of our buttons.
@@ -58,6 +63,15 @@ pub(super) enum Wish {
         incident: IncidentId,
         role: String,
         duty: String,
+    },
+    /// Takes command.
+    Command {
+        incident: IncidentId,
+    },
+    /// Opens a form about the incident.
+    Fill {
+        incident: IncidentId,
+        form: &'static Form,
     },
     /// Proposes what was active before a release, for the incident that it is suspected of.
     RollBack {
@@ -112,6 +126,12 @@ pub(super) async fn work(app: &App, click: &Click, mut safe: Safe) -> Option<Str
         }
         Wish::Duty { incident, role, duty } => {
             tick(app, &rules, click, principal, incident, role, duty).await.map(Some)
+        }
+        Wish::Command { incident } => take_command(app, &rules, click, principal, incident).await.map(Some),
+        Wish::Fill { incident, form } => {
+            let about = About { org: click.org.clone(), incident_id: incident.clone() };
+            let opened = forms::open(app, &click.person.user, &click.trigger_id, form, Some(&about)).await;
+            Ok(opened.err().map(|problem| format!("Nothing was changed: {problem}")))
         }
         Wish::RollBack { incident, release } => {
             roll_back(app, &rules, click, principal, incident, release).await.map(Some)
@@ -190,6 +210,25 @@ async fn tick(
     Ok(match answer["answer"].as_str() {
         Some("unchanged") => format!("“{duty}” was ticked already."),
         _ => format!("“{duty}” is ticked."),
+    })
+}
+
+/// Gives the clicker the command by the API's own handler, with their own rights.
+async fn take_command(
+    app: &App,
+    rules: &Arc<RuleSet>,
+    click: &Click,
+    principal: &Principal,
+    incident: &IncidentId,
+) -> Result<String, ApiError> {
+    let caller = caller(rules, click, principal)?;
+    let body = json!({ "role": "commander", "principalId": principal.id });
+    let path = [("id", incident.as_str())];
+    let call = Call::by_door(app.clone(), caller, format!("slack/{}", click.id), &path, &body);
+    let answer = answered(Ok(responders::change(call).await?)).await?;
+    Ok(match answer["answer"].as_str() {
+        Some("unchanged") => format!("You command {incident} already."),
+        _ => format!("You command {incident}."),
     })
 }
 
