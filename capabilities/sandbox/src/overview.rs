@@ -14,7 +14,12 @@ small,.muted{color:var(--soft)}pre{white-space:pre-wrap;margin:.3rem 0}code,arti
 table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid var(--line);padding:.25rem .5rem;text-align:left;vertical-align:top}\
 nav{display:flex;flex-wrap:wrap;gap:.3rem .8rem}nav a[aria-current]{font-weight:700;color:var(--ink)}.said{border-left:3px solid var(--blue);padding-left:.7rem}\
 .buttons{display:flex;flex-wrap:wrap;gap:.5rem;margin:.5rem 0}form{margin:0}button,.button{font:inherit;font-weight:600;cursor:pointer;text-decoration:none;color:var(--ink);\
-background:var(--paper);border:1px solid var(--line);border-radius:6px;padding:.3rem .9rem}button.primary{background:#17693a;border-color:#17693a;color:#fff}button.danger{background:#b3201b;border-color:#b3201b;color:#fff}\
+background:var(--paper);border:1px solid var(--line);border-radius:6px;padding:.3rem .9rem}\
+.prompt{display:flex;flex-wrap:wrap;gap:.5rem;align-items:end;margin:1rem 0}.prompt label:first-of-type{flex:1 1 20rem;display:flex;gap:.4rem;align-items:center}\
+.modal{border:2px solid var(--blue);border-radius:8px;background:var(--paper);padding:.2rem 1rem .6rem;margin:1rem 0}.modal label{display:block;font-weight:600;margin:.6rem 0}\
+input,select,textarea{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--soft);border-radius:6px;padding:.3rem .5rem;max-width:100%}\
+.prompt input,.modal input,.modal select,.modal textarea{width:100%;box-sizing:border-box}.modal strong{color:var(--red);display:block}\
+button.primary{background:#17693a;border-color:#17693a;color:#fff}button.danger{background:#b3201b;border-color:#b3201b;color:#fff}\
 :focus-visible{outline:2px solid var(--blue);outline-offset:2px}";
 
 /// Escapes text for HTML, in content and in quoted attributes.
@@ -53,7 +58,7 @@ fn with_policy(policy: &'static str, referrer: &'static str, title: &str, inside
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title>\
-         <style>{STYLE}</style></head><body><h1>{title}</h1>{inside}</body></html>"
+         <style>{STYLE}</style></head><body><main><h1>{title}</h1>{inside}</main></body></html>"
     );
     (
         [

@@ -283,6 +283,39 @@ async fn incident_is_led_by_the_buttons_of_its_first_message() {
 }
 
 #[tokio::test]
+async fn incident_is_declared_and_led_on_slacks_page() {
+    let workspace = Workspace::new(By::Http).await;
+    let world = &workspace.world;
+    let user = ("userId", "U0OPERATOR");
+    let page = workspace.sends("type", &[user, ("text", "/incident"), ("channelId", "")]).await;
+    assert!(page.contains("<h2>Declare an incident</h2>") && page.contains("P1, critical"), "{page}");
+    let view = workspace.form("U0OPERATOR").await["id"].as_str().unwrap().to_owned();
+    let view = ("viewId", view.as_str());
+    let page =
+        workspace.sends("fill", &[user, view, ("severity", "P2"), ("title", "Checkout <b> fails")]).await;
+    assert!(page.contains("INC-2026-0001 is declared."), "{page}");
+    assert!(!page.contains("<form class=\"modal\""), "the form is gone");
+    let page = workspace.sends("type", &[user, ("text", "list"), ("channelId", "")]).await;
+    assert!(page.contains("Outside of any channel") && page.contains("Checkout &lt;b&gt; fails"), "{page}");
+    let channel = workspace.channel("inc-2026-0001").await;
+    world.linked("INC-2026-0001", "slackChannel", &channel).await;
+    let value = json!({ "org": "default", "incidentId": "INC-2026-0001" });
+    let ts = workspace.message(&channel, &["lead-severity"], &value).await;
+    let press = [("userId", "U0MANAGER"), ("messageTs", ts.as_str()), ("actionId", "lead-severity")];
+    assert!(workspace.sends("press", &press).await.contains("<h2>Change the severity</h2>"));
+    let form = workspace.form("U0MANAGER").await;
+    let user = ("userId", "U0MANAGER");
+    let view = ("viewId", form["id"].as_str().unwrap());
+    let page = workspace.sends("fill", &[user, view, ("close", "1")]).await;
+    assert!(!page.contains("<form class=\"modal\""), "put away");
+    let shown = world.get("viewer", "incidents/INC-2026-0001").await.ok(200);
+    assert_eq!(shown["severity"], "P2");
+    // In the incident's channel its id is left out.
+    let typed = [user, ("text", "severity P1 All of it"), ("channelId", channel.as_str())];
+    assert!(workspace.sends("type", &typed).await.contains("The severity is changed."));
+}
+
+#[tokio::test]
 async fn message_becomes_a_note_of_its_channels_incident() {
     let workspace = Workspace::new(By::Http).await;
     let world = &workspace.world;

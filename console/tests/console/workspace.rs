@@ -117,6 +117,17 @@ impl Workspace {
         self.api("chat.postMessage", body).await["ts"].as_str().unwrap().to_owned()
     }
 
+    /// Sends a form of the page for people; the page that it leads to.
+    pub(crate) async fn sends(&self, what: &str, fields: &[(&str, &str)]) -> String {
+        let origin = self.sandbox.origins().slack;
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let sent = self.http.post(format!("{origin}/_sandbox/slack/{what}")).header("origin", &origin);
+        let answer =
+            sent.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{what} {fields:?}");
+        answer.text().await.unwrap()
+    }
+
     /// The form that is open for this person, once it is.
     pub(crate) async fn form(&self, user: &str) -> Value {
         for _ in 0..1_000 {

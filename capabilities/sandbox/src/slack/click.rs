@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -28,16 +28,16 @@ use super::people::{self, APP_ID, Person, TEAM_DOMAIN, TEAM_ID};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Click {
-    message_ts: String,
-    action_id: String,
-    user_id: String,
+pub(super) struct Click {
+    pub(super) message_ts: String,
+    pub(super) action_id: String,
+    pub(super) user_id: String,
     /// For the form that the click opens.
     #[serde(default)]
-    values: Map<String, Value>,
+    pub(super) values: Map<String, Value>,
     /// Whether that form stays open.
     #[serde(default)]
-    leave_form: bool,
+    pub(super) leave_form: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,7 +57,6 @@ struct ChannelOfPeople {
 pub(super) fn routes(slack: Arc<Slack>) -> Router {
     Router::new()
         .route("/_sandbox/slack/click", post(click))
-        .route("/_sandbox/slack/press", post(press))
         .route("/_sandbox/slack/channels", post(add_channel))
         .with_state(slack)
 }
@@ -77,7 +76,7 @@ async fn click(State(slack): State<Arc<Slack>>, body: String) -> Response {
 }
 
 /// Delivers a click, and fills in the form that it opens; the error says what is not there.
-async fn carry_out(slack: &Arc<Slack>, click: Click) -> Result<Value, String> {
+pub(super) async fn carry_out(slack: &Arc<Slack>, click: Click) -> Result<Value, String> {
     let person = people::find(&click.user_id).ok_or_else(|| format!("there is no user {}", click.user_id))?;
     let payload = prepared(slack, &click, &person)?;
     let trigger_id = payload["trigger_id"].clone();
@@ -88,34 +87,6 @@ async fn carry_out(slack: &Arc<Slack>, click: Click) -> Result<Value, String> {
         outcome["form"] = forms::send(slack, &person, view["id"].as_str(), &values).await?;
     }
     Ok(outcome)
-}
-
-/// A button on the page for people: the same click, and back to the page.
-async fn press(State(slack): State<Arc<Slack>>, headers: HeaderMap, body: String) -> Response {
-    let field = |name: &str| {
-        let found = url::form_urlencoded::parse(body.as_bytes()).find(|(known, _)| known == name);
-        found.map(|(_, value)| value.into_owned()).unwrap_or_default()
-    };
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Another site's page must not press our buttons.
-    if text(header::ORIGIN) != format!("http://{}", text(header::HOST)) {
-        return refused(StatusCode::FORBIDDEN, "this form was not sent from this page");
-    }
-    let click = Click {
-        message_ts: field("messageTs"),
-        action_id: field("actionId"),
-        user_id: field("userId"),
-        values: Map::new(),
-        leave_form: false,
-    };
-    let who = people::find(&click.user_id).map(|person| person.id).unwrap_or_default();
-    match carry_out(&slack, click).await {
-        Ok(outcome) => {
-            let said = if outcome["status"] == 200 { "taken" } else { "refused" };
-            Redirect::to(&format!("/?as={who}&said={said}")).into_response()
-        }
-        Err(hint) => refused(StatusCode::NOT_FOUND, &hint),
-    }
 }
 
 async fn add_channel(State(slack): State<Arc<Slack>>, body: String) -> Response {

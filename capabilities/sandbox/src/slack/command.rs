@@ -18,18 +18,25 @@ use super::Slack;
 use super::click::refused;
 use super::deliver::{Delivery, deliver};
 use super::memory::Message;
-use super::people::{self, APP_ID, TEAM_DOMAIN, TEAM_ID};
+use super::people::{self, APP_ID, Person, TEAM_DOMAIN, TEAM_ID};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Typed {
+pub(super) struct Typed {
     #[serde(default = "incident")]
     command: String,
     #[serde(default)]
     text: String,
     user_id: String,
     #[serde(default)]
-    channel_id: String,
+    pub(super) channel_id: String,
+}
+
+impl Typed {
+    /// `/incident …`, typed by this user, in no channel.
+    pub(super) fn incident(text: String, user_id: String) -> Self {
+        Self { command: incident(), text, user_id, channel_id: String::new() }
+    }
 }
 
 fn incident() -> String {
@@ -51,6 +58,11 @@ async fn command(State(slack): State<Arc<Slack>>, body: String) -> Response {
     let Some(person) = people::find(&typed.user_id) else {
         return refused(StatusCode::NOT_FOUND, &format!("there is no user {}", typed.user_id));
     };
+    stand_in::json(StatusCode::OK, carry_out(&slack, typed, &person).await)
+}
+
+/// Delivers a command, and shows what it is answered with.
+pub(super) async fn carry_out(slack: &Slack, typed: Typed, person: &Person) -> Value {
     let fields = {
         let mut memory = slack.memory.lock();
         let channel_name =
@@ -76,7 +88,7 @@ async fn command(State(slack): State<Arc<Slack>>, body: String) -> Response {
         .map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())))
         .collect::<Map<_, _>>()
     };
-    let outcome = deliver(&slack, &Delivery::Command(fields)).await;
+    let outcome = deliver(slack, &Delivery::Command(fields)).await;
     let said: Value =
         outcome["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
     if let Some(text) = said["text"].as_str().filter(|_| outcome["status"] == json!(200)) {
@@ -85,10 +97,10 @@ async fn command(State(slack): State<Arc<Slack>>, body: String) -> Response {
             channel: typed.channel_id,
             ts: memory.next_ts(),
             text: text.to_owned(),
-            ephemeral_for: (said["response_type"] != "in_channel").then_some(person.id),
+            ephemeral_for: (said["response_type"] != "in_channel").then(|| person.id.clone()),
             ..Message::default()
         };
         memory.messages.push(message);
     }
-    stand_in::json(StatusCode::OK, outcome)
+    outcome
 }

@@ -189,6 +189,20 @@ impl SlackMemory {
         found.map(|form| form.view.clone())
     }
 
+    /// Puts a form away that is not sent.
+    pub(super) fn close_view(&mut self, id: &str) {
+        for form in self.views.iter_mut().filter(|form| form.view["id"] == id) {
+            form.is_open = false;
+        }
+    }
+
+    /// What a form turned into, where that is a note; empty for one that is open or was just taken.
+    pub(super) fn note_of(&self, id: &str) -> String {
+        let found = self.views.iter().find(|form| form.view["id"] == id && !form.is_open);
+        let note = found.filter(|form| form.view.get("submit").is_none());
+        note.and_then(|form| form.view["blocks"][0]["text"]["text"].as_str()).unwrap_or_default().to_owned()
+    }
+
     pub(super) fn to_json(&self) -> Value {
         let channels = self.channels.iter().filter(|channel| !channel.is_im);
         json!({

@@ -13,6 +13,7 @@ mod command;
 mod conversations;
 mod deliver;
 mod forms;
+mod hands;
 mod memory;
 mod page;
 mod people;
@@ -226,6 +227,7 @@ impl StandIn for Slack {
     fn inspection(self: Arc<Self>) -> Router {
         click::routes(self.clone())
             .merge(command::routes(self.clone()))
+            .merge(hands::routes(self.clone()))
             .merge(forms::routes(self.clone()))
             .merge(sockets::routes(self))
     }

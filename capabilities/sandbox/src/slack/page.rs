@@ -1,6 +1,7 @@
 //! Slack as a person sees it: channels with their messages, and buttons that work.
 //!
-//! Who looks is chosen at the top; a button is pressed as that person, by way of the same click that tests send.
+//! Who looks is chosen at the top. Buttons, the command and forms are that person's, by way of the same requests that
+//! tests send (`hands.rs`).
 
 use std::fmt::Write;
 
@@ -11,7 +12,7 @@ use crate::call::Call;
 use crate::overview::{self, escaped};
 
 use super::html_field;
-use super::memory::{Channel, Message, SlackMemory};
+use super::memory::{Channel, Message, SlackMemory, View};
 use super::people;
 
 /// Who looks where nobody was chosen.
@@ -35,6 +36,23 @@ pub(super) fn page(memory: &SlackMemory, call: &Call) -> Response {
         };
         let _ = write!(html, "<p class=\"said\">{said}</p>");
     }
+    if let Some(told) = call.query_value("told").filter(|told| !told.is_empty()) {
+        let _ = write!(html, "<p class=\"said\">{}</p>", escaped(told));
+    }
+    let open = memory.views.iter().rev().find(|view| view.is_open && view.user == who);
+    if let Some(view) = open {
+        show_form(&mut html, view, &who);
+    }
+    show_prompt(&mut html, memory, &who);
+    let told = memory
+        .messages
+        .iter()
+        .filter(|one| one.channel.is_empty() && one.ephemeral_for.as_ref() == Some(&who));
+    if let Some(last) = told.last() {
+        html.push_str("<section><h2>Outside of any channel</h2>");
+        show_message(&mut html, last, &who);
+        html.push_str("</section>");
+    }
     if memory.channels.is_empty() {
         html.push_str("<p class=\"muted\">No channels yet.</p>");
     }
@@ -42,6 +60,81 @@ pub(super) fn page(memory: &SlackMemory, call: &Call) -> Response {
         show(&mut html, memory, channel, &who);
     }
     overview::document_with_forms("Slack (sandbox)", &html)
+}
+
+/// Where a command is typed, and in which channel.
+fn show_prompt(html: &mut String, memory: &SlackMemory, who: &str) {
+    let _ = write!(
+        html,
+        "<form class=\"prompt\" method=\"post\" action=\"/_sandbox/slack/type\"><input type=\"hidden\" name=\"userId\" \
+         value=\"{}\"><label>Command <input name=\"text\" placeholder=\"/incident help\" maxlength=\"3000\"></label> \
+         <label>in <select name=\"channelId\"><option value=\"\">no channel</option>",
+        escaped(who)
+    );
+    for (place, channel) in
+        memory.channels.iter().filter(|channel| !channel.is_archived && !channel.is_im).rev().enumerate()
+    {
+        let newest = if place == 0 { " selected" } else { "" };
+        let _ = write!(
+            html,
+            "<option value=\"{}\"{newest}>#{}</option>",
+            escaped(&channel.id),
+            escaped(&channel.name)
+        );
+    }
+    html.push_str("</select></label> <button>Send</button></form>");
+}
+
+/// A form that the app opened.
+fn show_form(html: &mut String, view: &View, who: &str) {
+    let text = |value: &Value| escaped(value["text"].as_str().unwrap_or_default());
+    let view_id = escaped(view.view["id"].as_str().unwrap_or_default());
+    let _ = write!(
+        html,
+        "<form class=\"modal\" method=\"post\" action=\"/_sandbox/slack/fill\"><h2>{}</h2><input type=\"hidden\" \
+         name=\"userId\" value=\"{}\"><input type=\"hidden\" name=\"viewId\" value=\"{view_id}\">",
+        text(&view.view["title"]),
+        escaped(who)
+    );
+    for block in view.view["blocks"].as_array().into_iter().flatten() {
+        let (element, name) = (&block["element"], block["block_id"].as_str().unwrap_or_default());
+        if block["type"] != "input" {
+            let _ = write!(html, "<p>{}</p>", formatted(block["text"]["text"].as_str().unwrap_or_default()));
+            continue;
+        }
+        let required = if block["optional"] == true { "" } else { " required" };
+        let _ = write!(html, "<label>{}", text(&block["label"]));
+        let name = escaped(name);
+        if element["type"] == "static_select" {
+            let _ = write!(html, "<select name=\"{name}\"{required}><option value=\"\"></option>");
+            for option in element["options"].as_array().into_iter().flatten() {
+                let value = escaped(option["value"].as_str().unwrap_or_default());
+                let _ = write!(html, "<option value=\"{value}\">{}</option>", text(&option["text"]));
+            }
+            html.push_str("</select>");
+        } else {
+            let longest = element["max_length"].as_u64().unwrap_or(3_000);
+            let _ = if element["multiline"] == true {
+                write!(
+                    html,
+                    "<textarea name=\"{name}\" rows=\"3\" maxlength=\"{longest}\"{required}></textarea>"
+                )
+            } else {
+                write!(html, "<input name=\"{name}\" maxlength=\"{longest}\"{required}>")
+            };
+        }
+        if let Some(problem) = view.errors[block["block_id"].as_str().unwrap_or_default()].as_str() {
+            let _ = write!(html, "<strong>{}</strong>", escaped(problem));
+        }
+        html.push_str("</label>");
+    }
+    let _ = write!(
+        html,
+        "<div class=\"buttons\"><button class=\"primary\">{}</button>\
+         <button name=\"close\" value=\"1\" formnovalidate>{}</button></div></form>",
+        text(&view.view["submit"]),
+        text(&view.view["close"])
+    );
 }
 
 fn show(html: &mut String, memory: &SlackMemory, channel: &Channel, who: &str) {
