@@ -30,7 +30,7 @@ use uuid::Uuid;
 use crate::{
     begin::slack_users,
     effects::{Unkeyed, made},
-    failure,
+    failure, runbook,
     services::Services,
 };
 
@@ -297,6 +297,9 @@ impl Services {
         let mut notice = notice.clone();
         notice.lines.extend(self.log_line(scope).await?);
         let output = notice.output.as_deref();
+        if let Some(Ask::Decide(gate)) = &notice.ask {
+            notice.lines = with_commands(notice.lines, self.commands(scope, gate).await?);
+        }
         let headline = marked(self.state(scope).await?.drill, &notice.headline);
         let mut message = message(scope, &headline, &notice.lines, output, notice.ask.as_ref(), &setting);
         // What stays at the top is where the incident is led from.
@@ -358,6 +361,17 @@ impl Services {
         let title = state.title.as_ref().map(|title| title.shown()).unwrap_or_default();
         let title = visible::line(title);
         Ok(format!("{} ({}): {title}", scope.stream, state.severity().as_str_name()))
+    }
+
+    /// What a gate lets run, a line each; nothing where that is no runbook.
+    async fn commands(&self, scope: &Scope, gate: &GateView) -> Result<Vec<String>, ActivityError> {
+        let state = self.state(scope).await?;
+        let Some(state) = state.gates.iter().find(|one| one.gate_id == gate.gate_id) else {
+            return Ok(Vec::new());
+        };
+        // Whoever is asked is asked all the same: the names and the hash are there.
+        let covers = runbook::covers(self.log.as_ref(), scope, state).await.unwrap_or_default();
+        Ok(runbook::commands(&covers))
     }
 
     /// What the close-out message says of the log, so that whoever kept the message can hold the log against it.
@@ -555,6 +569,13 @@ fn covered(lines: &[String]) -> (Vec<Block>, bool) {
         }
     }
     (plain_sections(&sections), true)
+}
+
+/// What a gate covers with the commands themselves, where all of it can be shown; without them their names and the
+/// runbook's hash stand for them.
+fn with_commands(lines: Vec<String>, commands: Vec<String>) -> Vec<String> {
+    let all = [lines.clone(), commands].concat();
+    if covered(&all).1 { all } else { lines }
 }
 
 fn plain_sections(texts: &[String]) -> Vec<Block> {
@@ -865,6 +886,19 @@ mod tests {
         }
         let (_, buttons) = asked("Run a.md", &[&"x".repeat(3_000)]);
         assert_eq!(buttons, ["reject"]);
+    }
+
+    #[test]
+    fn commands_are_shown_whole_or_not_at_all() {
+        let lines = vec!["Cells: rollback".to_owned()];
+        let few = vec!["— rollback —".to_owned(), "kubectl rollout undo".to_owned()];
+        assert_eq!(with_commands(lines.clone(), few.clone()), [lines.clone(), few].concat());
+        assert_eq!(
+            with_commands(lines.clone(), vec!["x".repeat(2_901)]),
+            lines,
+            "a line that Slack would cut"
+        );
+        assert_eq!(with_commands(lines.clone(), vec!["x".repeat(2_000); 20]), lines, "more than fits");
     }
 
     #[test]

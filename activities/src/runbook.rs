@@ -293,22 +293,9 @@ impl Services {
         covered(&self.covers(scope, gate).await?)
     }
 
-    /// What a gate covers, from its record, as its digest says.
+    /// See [`covers`].
     pub(crate) async fn covers(&self, scope: &Scope, gate: &GateState) -> Result<String, ActivityError> {
-        let gone = || failure::last("Digest", "what was proposed is not in the log any more");
-        let after = gate.requested_seq.saturating_sub(1);
-        let records = self
-            .log
-            .records(&scope.org, &scope.stream, after, 1)
-            .await
-            .map_err(|error| failure::log(&error))?;
-        let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
-        let Some(Kind::ApprovalRequested(requested)) = kind else { return Err(gone()) };
-        let covers = requested.covers.map(|text| text.text).unwrap_or_default();
-        if Sha256::digest(covers.as_bytes()).as_slice() != gate.digest.as_slice() {
-            return Err(gone());
-        }
-        Ok(covers)
+        covers(self.log.as_ref(), scope, gate).await
     }
 
     fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {
@@ -431,6 +418,39 @@ fn remediation_gate<'a>(state: &'a IncidentState, scope: &Scope) -> Option<&'a G
     state.gates.iter().find(|gate| {
         gate.workflow_id == scope.workflow_id.as_str() && gate.attempt == scope.attempt && gate.kind == kind
     })
+}
+
+/// What a gate covers, from its record, as its digest says.
+pub(crate) async fn covers(
+    log: &dyn harmony_eventlog::EventLog,
+    scope: &Scope,
+    gate: &GateState,
+) -> Result<String, ActivityError> {
+    let gone = || failure::last("Digest", "what was proposed is not in the log any more");
+    let after = gate.requested_seq.saturating_sub(1);
+    let records =
+        log.records(&scope.org, &scope.stream, after, 1).await.map_err(|error| failure::log(&error))?;
+    let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
+    let Some(Kind::ApprovalRequested(requested)) = kind else { return Err(gone()) };
+    let covers = requested.covers.map(|text| text.text).unwrap_or_default();
+    if Sha256::digest(covers.as_bytes()).as_slice() != gate.digest.as_slice() {
+        return Err(gone());
+    }
+    Ok(covers)
+}
+
+/// The commands of a remediation as whoever approves it reads them: each cell by its name, a line of it each.
+pub(crate) fn commands(covers: &str) -> Vec<String> {
+    let Ok(shown) = covered(covers) else { return Vec::new() };
+    let Ok(parsed) = runbook::parse(&shown.runbook.text) else { return Vec::new() };
+    let names = shown.cells.iter().chain(&shown.verification).map(|cell| cell.name.as_str());
+    let cells = names.filter_map(|name| parsed.cell(name));
+    cells
+        .flat_map(|cell| {
+            let source = cell.source.lines().map(str::to_owned);
+            std::iter::once(format!("— {} —", cell.name)).chain(source)
+        })
+        .collect()
 }
 
 fn covered(covers: &str) -> Result<Covered, ActivityError> {

@@ -4,5 +4,6 @@
 
 mod care;
 mod driver;
+mod in_slack;
 mod pictures;
 mod walk;

@@ -32,7 +32,7 @@ async fn run(world: &World, id: &str, cells: &[&str], verify: &[&str]) -> Value 
     let body = json!({ "runbook": "free-disk.md", "cells": cells, "verify": verify, "env": { "RESTARTS": restarts } });
     world.post(&format!("incidents/{id}/remediate"), body).await;
     let question = world.slack().channel(id).question("Run free-disk.md").await;
-    question.click("Approve").as_("commander").await;
+    question.says(&format!("— {} —", cells[0])).click("Approve").as_("commander").await;
     world.completed(id, "remediate").await
 }
 

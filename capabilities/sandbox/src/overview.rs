@@ -15,7 +15,7 @@ table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px so
 nav{display:flex;flex-wrap:wrap;gap:.3rem .8rem}nav a[aria-current]{font-weight:700;color:var(--ink)}.said{border-left:3px solid var(--blue);padding-left:.7rem}\
 .buttons{display:flex;flex-wrap:wrap;gap:.5rem;margin:.5rem 0}form{margin:0}button,.button{font:inherit;font-weight:600;cursor:pointer;text-decoration:none;color:var(--ink);\
 background:var(--paper);border:1px solid var(--line);border-radius:6px;padding:.3rem .9rem}\
-.prompt{display:flex;flex-wrap:wrap;gap:.5rem;align-items:end;margin:1rem 0}.prompt label:first-of-type{flex:1 1 20rem;display:flex;gap:.4rem;align-items:center}\
+.prompt{display:flex;flex-wrap:wrap;gap:.5rem;align-items:end;margin:1rem 0}.prompt label{display:flex;gap:.4rem;align-items:center;overflow-wrap:normal;min-width:0;max-width:100%}.prompt label:first-of-type{flex:1 1 18rem}.prompt select{min-width:0;flex:1}\
 .modal{border:2px solid var(--blue);border-radius:8px;background:var(--paper);padding:.2rem 1rem .6rem;margin:1rem 0}.modal label{display:block;font-weight:600;margin:.6rem 0}\
 input,select,textarea{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--soft);border-radius:6px;padding:.3rem .5rem;max-width:100%}\
 .prompt input,.modal input,.modal select,.modal textarea{width:100%;box-sizing:border-box}.modal strong{color:var(--red);display:block}\
