@@ -278,7 +278,7 @@ async fn record_signals(
             signal_type: SignalType::Alert.into(),
             service_name: candidate.service_name.clone(),
             environment: candidate.environment.clone(),
-            data: link.and_then(|link| Text::optional(&json!({ "link": link }).to_string())),
+            data: link.and_then(|link| Text::optional(json!({ "link": link }).to_string())),
         })
     };
     for seen in candidate.signals.iter().take(SIGNALS) {

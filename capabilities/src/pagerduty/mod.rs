@@ -6,12 +6,10 @@
 //! How a repeated call is recognised. An incident carries our key as `incident_key`; PagerDuty
 //! refuses a second one with a 400 only while the first is open, so [`PagerDuty::ensure_incident`]
 //! looks before it creates, and again when it was refused. A note carries its key as its last
-//! line, `[harmony:<key>]`. Acknowledging and resolving come out the same however often.
+//! line, `[harmony:<key>]`. Resolving comes out the same however often.
 //!
 //! Vague at PagerDuty: notes are described as 200 and created as 201 (any 2xx counts here); a
 //! refusal to touch a resolved incident has no code of its own (so the incident is read).
-
-mod events;
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +22,6 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-pub use events::{Alert, AlertSeverity, Events};
 
 use crate::address::AddressError;
 use crate::error::{Attempt, CallError, Fate};
@@ -231,11 +227,6 @@ impl PagerDuty {
         let request = self.to(reqwest::Method::GET, &["incidents", id]);
         let answer = self.call(GET, request).await?;
         Ok(self.transport.json::<One>(GET, &answer)?.incident.into())
-    }
-
-    /// Acknowledges an incident. One that is acknowledged or resolved stays as it is.
-    pub async fn acknowledge(&self, id: &str) -> Result<Incident, CallError> {
-        self.set_status(id, IncidentStatus::Acknowledged).await
     }
 
     /// Resolves an incident. One that is resolved stays so.

@@ -147,15 +147,6 @@ async fn resolving_what_is_resolved_succeeds() {
 }
 
 #[tokio::test]
-async fn refused_acknowledgement_of_an_open_incident_is_an_error() {
-    let replies = [Reply::json(400, refusal("Invalid Input Provided")), Reply::json(200, one("triggered"))];
-    let script = Script::start(replies).await;
-    let error = connector(&script).acknowledge("Q1").await.unwrap_err();
-    assert_eq!(error.fate(), Fate::Rejected);
-    script.finish("pagerduty");
-}
-
-#[tokio::test]
 async fn note_is_found_by_its_last_line() {
     let note = |content: String| json!({ "id": "N", "content": content, "user": {} });
     let quoted = note(format!("[harmony:{KEY}] is the key\nof something else"));
@@ -206,49 +197,4 @@ async fn who_is_on_call_comes_first_level_first() {
     let names: Vec<(u32, &str)> = people.iter().map(|one| (one.level, one.name.as_str())).collect();
     assert_eq!(names, [(1, "PONCALL"), (2, "PMANAGER")]);
     assert_eq!(script.lines("pagerduty"), ["GET /oncalls"]);
-}
-
-async fn event_sent(reply: Reply, key: &str) -> (Result<(), CallError>, usize) {
-    let script = Script::start([reply]).await;
-    let events = Events::new(&format!("{}/v2", script.origin), "r0uting".into()).unwrap();
-    let alert = Alert {
-        summary: "down".to_owned(),
-        source: "checkout".to_owned(),
-        severity: AlertSeverity::Critical,
-    };
-    let sent = events.trigger(key, &alert).await;
-    (sent, script.received().len())
-}
-
-#[tokio::test]
-async fn every_refusal_of_an_event_has_its_fate() {
-    let accepted = |key: &str| {
-        Reply::json(202, json!({ "status": "success", "message": "Event processed", "dedup_key": key }))
-    };
-    assert_eq!(event_sent(accepted("k"), "k").await, (Ok(()), 1));
-    let bad =
-        Reply::json(400, json!({ "status": "invalid event", "message": "no", "errors": ["r0uting x"] }));
-    let error = event_sent(bad, "k").await.0.unwrap_err();
-    assert_eq!((error.fate(), error.message()), (Fate::Rejected, "no: [secret] x"));
-    // A 429 may come without a word.
-    let limited = event_sent(Reply::text(429, ""), "k").await.0.unwrap_err();
-    assert_eq!(limited.fate(), Fate::Limited { retry_after: None });
-    assert_eq!(event_sent(Reply::status(503), "k").await.0.unwrap_err().fate(), Fate::Unknown);
-    assert_eq!(event_sent(accepted("other"), "k").await.0.unwrap_err().fate(), Fate::Unknown);
-    let (long, calls) = event_sent(accepted("k"), &"k".repeat(256)).await;
-    assert_eq!((long.unwrap_err().fate(), calls), (Fate::Rejected, 0));
-}
-
-#[tokio::test]
-async fn events_are_as_described() {
-    let accepted =
-        || Reply::json(202, json!({ "status": "success", "message": "Event processed", "dedup_key": "k" }));
-    let script = Script::start([accepted(), accepted()]).await;
-    let events =
-        Events::new(&format!("{}/v2", script.origin), "0123456789abcdef0123456789abcdef".into()).unwrap();
-    events.acknowledge("k").await.unwrap();
-    events.resolve("k").await.unwrap();
-    let actions: Vec<Value> =
-        script.received().iter().map(|event| event.body["event_action"].clone()).collect();
-    assert_eq!(actions, [json!("acknowledge"), json!("resolve")]);
 }

@@ -39,8 +39,6 @@ const LIST: Operation = Operation::reads("incidents.list");
 const GET: Operation = Operation::reads("incidents.get");
 const UPDATE: Operation = Operation::acts("incidents.update");
 const SET_IMPACT: Operation = Operation::acts("incidents.update");
-const DRAFT: Operation = Operation::acts("postmortem.put");
-const PUBLISH: Operation = Operation::acts("postmortem.publish");
 
 /// One page.
 #[derive(Clone, Debug)]
@@ -257,20 +255,6 @@ impl Statuspage {
     /// request was still under way when we looked.
     pub async fn count_incidents(&self, key: &Uuid) -> Result<usize, CallError> {
         Ok(self.incidents_with(key).await?.len())
-    }
-
-    /// Writes the public review of an incident and publishes it, without mail to subscribers.
-    /// May be repeated: the text is replaced.
-    pub async fn publish_postmortem(&self, id: &str, body: &str) -> Result<(), CallError> {
-        let draft = json!({ "postmortem": { "body_draft": body } });
-        let request = self.to(reqwest::Method::PUT, &[id, "postmortem"]);
-        let _: Value = self.call(DRAFT, request.json(&draft)).await?;
-        let publish = json!({
-            "postmortem": { "notify_subscribers": false, "notify_twitter": false },
-        });
-        let request = self.to(reqwest::Method::PUT, &[id, "postmortem", "publish"]);
-        let _: Value = self.call(PUBLISH, request.json(&publish)).await?;
-        Ok(())
     }
 
     async fn incidents_with(&self, key: &Uuid) -> Result<Vec<Found>, CallError> {

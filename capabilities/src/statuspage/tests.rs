@@ -189,17 +189,6 @@ async fn update_counts_as_made_when_it_is_the_newest() {
 }
 
 #[tokio::test]
-async fn review_is_written_then_published() {
-    let answers = [Reply::json(200, json!({})), Reply::json(200, json!({}))];
-    let script = Script::start(answers).await;
-    let statuspage = connector(&script);
-    statuspage.publish_postmortem("inc1", "What happened").await.unwrap();
-    let path = "PUT /v1/pages/page1/incidents/inc1/postmortem";
-    let lines = script.lines("statuspage");
-    assert_eq!(lines, [path.to_owned(), format!("{path}/publish")]);
-}
-
-#[tokio::test]
 async fn impact_and_components_are_set_without_mail() {
     let script = Script::start([Reply::json(200, incident(None)), Reply::json(200, incident(None))]).await;
     let statuspage = connector(&script);

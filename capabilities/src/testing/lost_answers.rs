@@ -150,7 +150,6 @@ async fn pagerduty_keeps_one_incident_and_one_note() {
     again.await.unwrap();
     assert_eq!(stand_in.count("notes").await, 1);
 
-    pagerduty.acknowledge(id).await.unwrap();
     for _ in 0..2 {
         let resolved = pagerduty.resolve(id).await.unwrap();
         assert_eq!(resolved.status, pagerduty::IncidentStatus::Resolved);
@@ -192,9 +191,6 @@ async fn statuspage_keeps_one_incident_and_one_update() {
     again.await.unwrap();
     let updates = &stand_in.state().await["incidents"][0]["incident_updates"];
     assert_eq!(updates.as_array().unwrap().len(), 2);
-
-    let review = "# What happened";
-    statuspage.publish_postmortem(&incident.id, review).await.unwrap();
     stand_in.check_contract().await;
 }
 

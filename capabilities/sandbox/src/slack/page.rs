@@ -44,11 +44,11 @@ pub(super) fn page(memory: &SlackMemory, call: &Call) -> Response {
         show_form(&mut html, view, &who);
     }
     show_prompt(&mut html, memory, &who);
-    let told = memory
+    let mut told = memory
         .messages
         .iter()
         .filter(|one| one.channel.is_empty() && one.ephemeral_for.as_ref() == Some(&who));
-    if let Some(last) = told.last() {
+    if let Some(last) = told.next_back() {
         html.push_str("<section><h2>Outside of any channel</h2>");
         show_message(&mut html, last, &who);
         html.push_str("</section>");
