@@ -274,6 +274,22 @@ async fn incident_is_shown_as_it_was() {
     assert_eq!(world.get("viewer", "incidents?serviceName=nothing").await.ok(200)["incidents"], json!([]));
 }
 
+/// What is asked of the engine is logged for whoever looks into it; no decision waits for that.
+#[tokio::test]
+async fn attempt_that_cannot_be_logged_holds_no_decision_up() {
+    let world = World::new().await;
+    world.post("operator", "candidates", alert("am-1", "critical")).await.ok(201);
+    let mut lock = world.locked_store().await;
+    sqlx::query("DROP TABLE promotion_attempts").execute(&mut lock).await.unwrap();
+    sqlx::query("COMMIT").execute(&mut lock).await.unwrap();
+    decide(&world, "am-1").await;
+    let candidate = world.get("viewer", "candidates/am-1").await.ok(200);
+    assert_eq!(
+        (&candidate["status"], &candidate["decision"]["outcome"]),
+        (&json!("DEFERRED"), &json!("DEFER"))
+    );
+}
+
 #[tokio::test]
 async fn page_shows_how_a_candidate_was_decided_and_who_may_promotes_it() {
     let world = World::new().await;
