@@ -461,6 +461,49 @@ fn every_route_is_documented_and_every_one_named_is_one() {
     assert!(checked > 30, "{checked} routes");
 }
 
+/// Every source file of the workspace: its path from the root, and its text.
+fn sources() -> Vec<(String, String)> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(root()).unwrap().map(|one| one.unwrap().path()).collect();
+    folders.retain(|folder| folder.join("Cargo.toml").is_file());
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_code = path.extension().is_some_and(|extension| extension == "rs" || extension == "py");
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+                folders.push(path);
+            } else if is_code {
+                let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// A promise whose test is gone is no promise.
+#[test]
+fn every_test_that_security_names_is_there() {
+    let sources = sources();
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut named = 0;
+    for word in page.split('`').skip(1).step_by(2) {
+        let is_name =
+            |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let is_test = is_name(word) && word.matches('_').count() >= 3;
+        let is_file = word.ends_with(".rs") || word.ends_with(".py");
+        let is_there = |(path, text): &(String, String)| {
+            let is_listed = || text.lines().any(|line| line.trim() == format!("{word},"));
+            if is_file { path.ends_with(word) } else { text.contains(&format!("fn {word}(")) || is_listed() }
+        };
+        if is_test || is_file {
+            named += 1;
+            assert!(sources.iter().any(is_there), "docs/security.md names {word}, which there is not");
+        }
+    }
+    assert!(named > 80, "{named}");
+}
+
 /// A page of the reference, written again first where that is asked for.
 fn reference(name: &str) -> String {
     let path = root().join("docs/reference").join(name);
