@@ -94,6 +94,22 @@ async fn incident_is_led_by_typing() {
 }
 
 #[tokio::test]
+async fn whoever_declares_is_led_to_the_channel_once_there_is_one() {
+    let workspace = Workspace::new(By::Http).await;
+    let said = workspace.types("U0OPERATOR", "declare P2 Checkout fails", "").await;
+    assert_eq!(said, "INC-2026-0001 is declared.");
+    let channel = workspace.channel("inc-2026-0001").await;
+    workspace.world.linked("INC-2026-0001", "slackChannel", &channel).await;
+    for _ in 0..200 {
+        if workspace.told("U0OPERATOR").await == format!("INC-2026-0001 is worked on in <#{channel}>.") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("nobody led anybody: {}", workspace.told("U0OPERATOR").await);
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_said() {
     let workspace = Workspace::new(By::Http).await;
     for (user, text, expected) in [

@@ -40,7 +40,12 @@ pub(super) async fn take(app: &App, fields: Value) -> Result<Said, ApiError> {
         Err(problem) => return Ok(ephemeral(&problem)),
     };
     let person = Person { user: typed.user_id.clone(), response_url: typed.response_url };
-    let asker = Asker { user: typed.user_id, channel: typed.channel_id, request: typed.trigger_id };
+    let asker = Asker {
+        user: typed.user_id,
+        channel: typed.channel_id,
+        request: typed.trigger_id,
+        person: Some(person.clone()),
+    };
     let worker = app.clone();
     let work = async move { Some(carry_out(&worker, &asker, line).await) };
     let said = said_within(app, &person, PATIENCE, work).await.flatten();

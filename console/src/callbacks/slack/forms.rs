@@ -231,7 +231,7 @@ fn runbooks(app: &App) -> Vec<(String, String)> {
 
 /// All services that this person may name; none where they are too many.
 async fn services(app: &App, user: &str) -> Vec<(String, String)> {
-    let asker = Asker { user: user.to_owned(), channel: String::new(), request: String::new() };
+    let asker = Asker { user: user.to_owned(), channel: String::new(), request: String::new(), person: None };
     match super::orders::services(app, &asker, CHOICES).await {
         Ok(services) => services,
         Err(error) => {
@@ -251,7 +251,7 @@ pub(super) async fn submitted(app: &App, user: String, view: &View) -> Result<Sa
         }
     };
     let person = Person { user: user.clone(), response_url: None };
-    let asker = Asker { user, channel: String::new(), request: format!("view/{}", view.id) };
+    let asker = Asker { user, channel: String::new(), request: format!("view/{}", view.id), person: None };
     let worker = app.clone();
     let work = async move { Some(carry_out(&worker, &asker, line).await) };
     let said = said_within(app, &person, PATIENCE, work).await.flatten();

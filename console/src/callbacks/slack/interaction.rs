@@ -181,8 +181,12 @@ async fn noted(app: &App, interaction: &Interaction) -> Result<Said, ApiError> {
         None => "somebody in Slack".to_owned(),
     };
     let person = Person { user: user.clone(), response_url: interaction.response_url.clone() };
-    let asker =
-        Asker { user, channel: channel.id.clone(), request: format!("message/{}", interaction.trigger_id) };
+    let asker = Asker {
+        user,
+        channel: channel.id.clone(),
+        request: format!("message/{}", interaction.trigger_id),
+        person: None,
+    };
     let text = format!("{who} in Slack: {}", message.text.trim());
     let line = Line { org: None, incident: None, order: Order::Note { text } };
     let (worker, told) = (app.clone(), person.clone());

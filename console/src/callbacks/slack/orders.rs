@@ -3,7 +3,7 @@
 //!
 //! Nothing is decided here: gates are decided by their buttons.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     body::to_bytes,
@@ -18,6 +18,7 @@ use harmony_incidents::{
 };
 use serde_json::{Value, json};
 
+use super::tell::Person;
 use crate::{
     App, acts, approvals, auth::Caller, blueprints, call::Call, catalog::changes, error::ApiError, facts,
     follow_ups, incidents, leading, responders, resume, review, status, views,
@@ -284,6 +285,8 @@ pub(super) struct Asker {
     pub(super) channel: String,
     /// The same for every time that Slack sends it.
     pub(super) request: String,
+    /// Where they are told what comes of it later; none where Slack gave no address.
+    pub(super) person: Option<Person>,
 }
 
 /// Carries an order out; says what came of it.
@@ -309,7 +312,11 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
         }
         let declared = answered(incidents::declare(call(&[], body)).await).await?;
         let warning = declared["warning"].as_str().map(|text| format!(" ({text})")).unwrap_or_default();
-        return Ok(format!("{} is declared.{warning}", shown(&declared["incidentId"])));
+        let incident = shown(&declared["incidentId"]);
+        if let (Some(person), Ok(id)) = (&asker.person, incident.parse()) {
+            tokio::spawn(tell_channel(app.clone(), caller.org.clone(), id, person.clone()));
+        }
+        return Ok(format!("{incident} is declared.{warning}"));
     }
     if line.order == Order::List {
         caller.require(Right::Read, None)?;
@@ -425,6 +432,18 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
     Ok(format!("{done}{incident} is {} ({}).", shown(&answer["state"]), shown(&answer["phase"])))
 }
 
+/// Leads whoever declared an incident to its channel, once there is one.
+async fn tell_channel(app: App, org: OrgId, incident: IncidentId, person: Person) {
+    for _ in 0..CHANNEL_LOOKS {
+        tokio::time::sleep(CHANNEL_LOOK).await;
+        // A store that is away is asked again.
+        let Ok(Some(state)) = app.doors.log.state(&org, &incident).await else { continue };
+        if let Some(channel) = link(&state, LinkName::SlackChannel) {
+            return person.lead(&app, &format!("{incident} is worked on in <#{channel}>.")).await;
+        }
+    }
+}
+
 /// The words of the machine and those of the view that are not also the machine's, as on the command line.
 fn status_body(word: &str, text: &str) -> Value {
     let view = ["INVESTIGATING", "MITIGATED"].contains(&word.to_ascii_uppercase().as_str());
@@ -517,6 +536,10 @@ pub(super) async fn services(app: &App, asker: &Asker, most: u32) -> Result<Vec<
     Ok(if named.len() > most as usize { Vec::new() } else { named })
 }
 
+/// How often, and how many times, the channel of a new incident is looked for: a minute, as long as initiation may wait for
+/// Slack before it goes on without.
+const CHANNEL_LOOK: Duration = Duration::from_millis(500);
+const CHANNEL_LOOKS: u32 = 120;
 /// How many incidents a list in Slack has; the console has all of them.
 const LISTED: usize = 15;
 

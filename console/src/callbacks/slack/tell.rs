@@ -20,11 +20,16 @@ pub(super) struct Person {
 impl Person {
     /// Tells them, and nobody else.
     pub(super) async fn tell(&self, app: &App, text: &str) {
+        self.lead(app, &escape(text)).await;
+    }
+
+    /// The same with a text of ours in Slack's mark-up, which may lead somewhere.
+    pub(super) async fn lead(&self, app: &App, mark_up: &str) {
         let (Some(replies), Some(response_url)) = (&app.doors.slack_replies, &self.response_url) else {
             tracing::warn!(user = self.user, "somebody in Slack could not be told: there is no address");
             return;
         };
-        if let Err(error) = replies.respond(response_url, &escape(text)).await {
+        if let Err(error) = replies.respond(response_url, mark_up).await {
             tracing::warn!(user = self.user, %error, "somebody in Slack could not be told");
         }
     }
