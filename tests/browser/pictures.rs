@@ -31,3 +31,18 @@ pub(crate) async fn fits_a_phone(browser: &Browser<'_>, name: &str) {
     browser.look_like(WIDE.0, WIDE.1, "light").await;
     assert!(overflow.as_i64().unwrap_or(1) <= 0, "{name} is {overflow} pixels too wide for a phone");
 }
+
+/// What decides a gate stands in the first screen of these sizes, however long what is decided about is.
+pub(crate) async fn decides_in_the_first_screen(browser: &Browser<'_>, name: &str, sizes: &[(u32, u32)]) {
+    for &(width, height) in sizes {
+        browser.look_like(width, height, "light").await;
+        let seen = browser
+            .script(
+                "window.scrollTo(0, 0); const at = document.querySelector('form.decide button').getBoundingClientRect(); \
+                 return at.height > 0 && at.top >= 0 && at.bottom <= window.innerHeight && at.right <= window.innerWidth",
+            )
+            .await;
+        assert_eq!(seen, true, "{name} at {width} x {height}: no button in the first screen");
+    }
+    browser.look_like(WIDE.0, WIDE.1, "light").await;
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     driver::{Browser, Driver},
-    pictures::{fits_a_phone, take},
+    pictures::{decides_in_the_first_screen, fits_a_phone, take},
 };
 use crate::{
     server_process::left_out,
@@ -138,6 +138,7 @@ impl Walk<'_> {
         browser.says("who asked for it may not approve it").await;
         take(browser, "incident-gate").await;
         fits_a_phone(browser, "incident").await;
+        decides_in_the_first_screen(browser, "incident", &[(1_440, 900)]).await;
         self.open("approvals").await;
         browser.says("Run rollback-deployment.md").await;
         take(browser, "approvals").await;
@@ -147,6 +148,7 @@ impl Walk<'_> {
         browser.says("Digest of all of this").await;
         take(browser, "approval").await;
         fits_a_phone(browser, "approval").await;
+        decides_in_the_first_screen(browser, "approval", &[(1_440, 900), (390, 844)]).await;
 
         let viewer = driver.browser().await;
         viewer.open(&format!("{}/orgs/default/incidents/{}", self.console, self.incident)).await;
