@@ -37,7 +37,7 @@ Try it:
 #[derive(Debug, Parser)]
 #[command(
     name = "harmony",
-    version = help::VERSION,
+    version = help::VERSION.as_str(),
     about,
     max_term_width = 110,
     propagate_version = true,

@@ -1,7 +1,7 @@
 //! What `--help`, `--version`, `completions` and `man` say beyond each command's own words: commands in groups, exit
 //! codes, and what this build is.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
 use anyhow::Context;
 use clap::{Command, CommandFactory};
@@ -10,7 +10,14 @@ use clap_complete::Shell;
 use crate::{cli::Cli, output};
 
 /// Name, the commit where it is known, and what was built in.
-pub(crate) const VERSION: &str = version();
+pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let features = [
+        ("dynamodb", cfg!(feature = "dynamodb")),
+        ("eventbridge", cfg!(feature = "eventbridge")),
+        ("kubernetes", cfg!(feature = "kubernetes")),
+    ];
+    version_of(env!("HARMONY_COMMIT"), &features)
+});
 
 /// The commands by what somebody is about to do. A test holds this against the command line.
 const GROUPS: &[Group] = &[
@@ -50,35 +57,12 @@ const INCIDENT_GROUPS: &[Group] = &[
 /// A heading, and the commands below it.
 type Group = (&'static str, &'static [&'static str]);
 
-const fn version() -> &'static str {
-    match (env!("HARMONY_COMMIT").is_empty(), cfg!(feature = "dynamodb"), cfg!(feature = "eventbridge")) {
-        (true, false, false) => concat!(env!("CARGO_PKG_VERSION"), " (no features)"),
-        (true, true, false) => concat!(env!("CARGO_PKG_VERSION"), " (features: dynamodb)"),
-        (true, false, true) => concat!(env!("CARGO_PKG_VERSION"), " (features: eventbridge)"),
-        (true, true, true) => concat!(env!("CARGO_PKG_VERSION"), " (features: dynamodb, eventbridge)"),
-        (false, false, false) => {
-            concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HARMONY_COMMIT"), ", no features)")
-        }
-        (false, true, false) => {
-            concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HARMONY_COMMIT"), ", features: dynamodb)")
-        }
-        (false, false, true) => {
-            concat!(
-                env!("CARGO_PKG_VERSION"),
-                " (commit ",
-                env!("HARMONY_COMMIT"),
-                ", features: eventbridge)"
-            )
-        }
-        (false, true, true) => {
-            concat!(
-                env!("CARGO_PKG_VERSION"),
-                " (commit ",
-                env!("HARMONY_COMMIT"),
-                ", features: dynamodb, eventbridge)"
-            )
-        }
-    }
+fn version_of(commit: &str, features: &[(&str, bool)]) -> String {
+    let built: Vec<&str> = features.iter().filter(|(_, is_in)| *is_in).map(|(name, _)| *name).collect();
+    let features =
+        if built.is_empty() { "no features".to_owned() } else { format!("features: {}", built.join(", ")) };
+    let commit = if commit.is_empty() { String::new() } else { format!("commit {commit}, ") };
+    format!("{} ({commit}{features})", env!("CARGO_PKG_VERSION"))
 }
 
 /// The whole command line, its commands in groups.
@@ -132,6 +116,22 @@ pub(crate) fn man(dir: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_names_the_commit_and_what_was_built_in() {
+        let number = env!("CARGO_PKG_VERSION");
+        for (commit, features, expected) in [
+            ("", [("dynamodb", false), ("kubernetes", false)], "(no features)"),
+            ("1a2b", [("dynamodb", false), ("kubernetes", false)], "(commit 1a2b, no features)"),
+            (
+                "1a2b",
+                [("dynamodb", true), ("kubernetes", true)],
+                "(commit 1a2b, features: dynamodb, kubernetes)",
+            ),
+        ] {
+            assert_eq!(version_of(commit, &features), format!("{number} {expected}"));
+        }
+    }
 
     #[test]
     fn every_command_stands_in_one_group() {
