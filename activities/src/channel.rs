@@ -36,8 +36,8 @@ use crate::{
 
 /// Slack's own limit for a channel's name.
 const NAME_LIMIT: usize = 80;
-/// Slack's limit for the text of one section is 3,000 characters.
-const SECTION_LIMIT: usize = 2_900;
+/// A little less than Slack takes in a section.
+const SECTION_LIMIT: usize = blocks::SECTION_CHARS - 100;
 /// How many sections what a gate covers may take here. A message has at most 50 blocks.
 const COVER_SECTIONS: usize = 10;
 /// Of why something is asked; the console shows all of it.
@@ -282,8 +282,9 @@ impl Services {
             return self.skipped(scope, capability::SLACK, reason).await;
         };
         let rules = self.rules.current();
+        let state = self.state(scope).await?;
         let about = match &notice.ask {
-            Some(Ask::Decide(_)) => self.about(scope).await?,
+            Some(Ask::Decide(_)) => about(scope, &state),
             Some(
                 Ask::Remind(_)
                 | Ask::Call { .. }
@@ -298,9 +299,9 @@ impl Services {
         notice.lines.extend(self.log_line(scope).await?);
         let output = notice.output.as_deref();
         if let Some(Ask::Decide(gate)) = &notice.ask {
-            notice.lines = with_commands(notice.lines, self.commands(scope, gate).await?);
+            notice.lines = with_commands(notice.lines, self.commands(scope, &state, gate).await);
         }
-        let headline = marked(self.state(scope).await?.drill, &notice.headline);
+        let headline = marked(state.drill, &notice.headline);
         let mut message = message(scope, &headline, &notice.lines, output, notice.ask.as_ref(), &setting);
         // What stays at the top is where the incident is led from.
         if notice.pin && scope.stream.incident().is_some() {
@@ -355,23 +356,14 @@ impl Services {
         .await
     }
 
-    /// Incident, severity and title, as they are now.
-    async fn about(&self, scope: &Scope) -> Result<String, ActivityError> {
-        let state = self.state(scope).await?;
-        let title = state.title.as_ref().map(|title| title.shown()).unwrap_or_default();
-        let title = visible::line(title);
-        Ok(format!("{} ({}): {title}", scope.stream, state.severity().as_str_name()))
-    }
-
-    /// What a gate lets run, a line each; nothing where that is no runbook.
-    async fn commands(&self, scope: &Scope, gate: &GateView) -> Result<Vec<String>, ActivityError> {
-        let state = self.state(scope).await?;
+    /// What a gate lets run, a line each; nothing where that is no runbook, or cannot be read: whoever is asked is asked
+    /// all the same, by the cells' names and the hash.
+    async fn commands(&self, scope: &Scope, state: &IncidentState, gate: &GateView) -> Vec<String> {
         let Some(state) = state.gates.iter().find(|one| one.gate_id == gate.gate_id) else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
-        // Whoever is asked is asked all the same: the names and the hash are there.
-        let covers = runbook::covers(self.log.as_ref(), scope, state).await.unwrap_or_default();
-        Ok(runbook::commands(&covers))
+        let covers = self.covers(scope, state).await.unwrap_or_default();
+        runbook::commands(&covers)
     }
 
     /// What the close-out message says of the log, so that whoever kept the message can hold the log against it.
@@ -394,12 +386,13 @@ impl Services {
             return self.skipped(scope, capability::SLACK, NOT_CONFIGURED).await;
         };
         let rules = self.rules.current();
+        let state = self.state(scope).await?;
         let setting = Setting {
             directory: &rules.directory,
             console: self.console.as_ref(),
-            about: self.about(scope).await?,
+            about: about(scope, &state),
         };
-        let headline = marked(self.state(scope).await?.drill, &settle.headline);
+        let headline = marked(state.drill, &settle.headline);
         let message = message(scope, &headline, &settle.lines, None, settle.ask.as_ref(), &setting);
         let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
         // Setting a message to the same text twice is one effect.
@@ -504,6 +497,12 @@ fn channel_name(scope: &Scope, title: &str) -> String {
         name.push_str(&word);
     }
     name
+}
+
+/// Incident, severity and title, as they are now.
+fn about(scope: &Scope, state: &IncidentState) -> String {
+    let title = visible::line(state.title.as_ref().map(|title| title.shown()).unwrap_or_default());
+    format!("{} ({}): {title}", scope.stream, state.severity().as_str_name())
 }
 
 /// What a question says beside itself.

@@ -293,9 +293,22 @@ impl Services {
         covered(&self.covers(scope, gate).await?)
     }
 
-    /// See [`covers`].
+    /// What a gate covers, from its record, as its digest says.
     pub(crate) async fn covers(&self, scope: &Scope, gate: &GateState) -> Result<String, ActivityError> {
-        covers(self.log.as_ref(), scope, gate).await
+        let gone = || failure::last("Digest", "what was proposed is not in the log any more");
+        let after = gate.requested_seq.saturating_sub(1);
+        let records = self
+            .log
+            .records(&scope.org, &scope.stream, after, 1)
+            .await
+            .map_err(|error| failure::log(&error))?;
+        let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
+        let Some(Kind::ApprovalRequested(requested)) = kind else { return Err(gone()) };
+        let covers = requested.covers.map(|text| text.text).unwrap_or_default();
+        if Sha256::digest(covers.as_bytes()).as_slice() != gate.digest.as_slice() {
+            return Err(gone());
+        }
+        Ok(covers)
     }
 
     fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {
@@ -418,25 +431,6 @@ fn remediation_gate<'a>(state: &'a IncidentState, scope: &Scope) -> Option<&'a G
     state.gates.iter().find(|gate| {
         gate.workflow_id == scope.workflow_id.as_str() && gate.attempt == scope.attempt && gate.kind == kind
     })
-}
-
-/// What a gate covers, from its record, as its digest says.
-pub(crate) async fn covers(
-    log: &dyn harmony_eventlog::EventLog,
-    scope: &Scope,
-    gate: &GateState,
-) -> Result<String, ActivityError> {
-    let gone = || failure::last("Digest", "what was proposed is not in the log any more");
-    let after = gate.requested_seq.saturating_sub(1);
-    let records =
-        log.records(&scope.org, &scope.stream, after, 1).await.map_err(|error| failure::log(&error))?;
-    let kind = records.into_iter().next().and_then(|entry| entry.record.payload?.kind);
-    let Some(Kind::ApprovalRequested(requested)) = kind else { return Err(gone()) };
-    let covers = requested.covers.map(|text| text.text).unwrap_or_default();
-    if Sha256::digest(covers.as_bytes()).as_slice() != gate.digest.as_slice() {
-        return Err(gone());
-    }
-    Ok(covers)
 }
 
 /// The commands of a remediation as whoever approves it reads them: each cell by its name, a line of it each.

@@ -734,15 +734,15 @@ pub struct ApprovalState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AskedGate {
-    /// Gate.
+    /// `<workflow id>#<attempt>/<step>`: what a decision names.
     pub gate_id: String,
-    /// Digest in hex.
+    /// SHA-256 over all that it covers, in hex.
     pub digest: String,
     /// What will be done.
     pub action: String,
-    /// Why.
+    /// What its approvers are told of the reason.
     pub request_reason: String,
-    /// Who asked.
+    /// Whose proposal it is, by id.
     pub requester: String,
     /// Who may decide at this level.
     pub required_roles: Vec<String>,

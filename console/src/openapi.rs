@@ -47,6 +47,8 @@ const AT_MOST_1000: Parameter = (
     r#"{ "type": "integer", "minimum": 1, "maximum": 1000, "default": 200 }"#,
 );
 
+/// An incident's id: a number from 1, with leading zeros up to four digits.
+const INCIDENT: &str = "INC-[0-9]{4}-([1-9][0-9]{3,}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])";
 /// The schema of what cannot be left out.
 const REQUIRED: &str = r#"{ "type": "string", "minLength": 1 }"#;
 const SORTS: &str =
@@ -724,7 +726,7 @@ fn described(operation: &Operation, path: &str) -> Value {
                 "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
                 "id" if path.contains("/follow-ups/") => (
                     "Follow-up.",
-                    json!({ "type": "string", "pattern": "^INC-[0-9]{4}-([1-9][0-9]{3,}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[1-9][0-9]*$" }),
+                    json!({ "type": "string", "pattern": format!("^{INCIDENT}-[1-9][0-9]*$") }),
                 ),
                 "id" if path.contains("/subscriptions/") => {
                     ("Subscription.", json!({ "type": "string", "pattern": "^sub-[0-9a-f]{20}$" }))
@@ -733,7 +735,7 @@ fn described(operation: &Operation, path: &str) -> Value {
                 "id" if !path.contains("/incidents/") => {
                     ("An id of the catalog.", json!({ "type": "string", "minLength": 1, "maxLength": 100 }))
                 }
-                "id" => ("Incident.", json!({ "type": "string", "pattern": "^INC-[0-9]{4}-([1-9][0-9]{3,}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])$" })),
+                "id" => ("Incident.", json!({ "type": "string", "pattern": format!("^{INCIDENT}$") })),
                 _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
             };
             json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
@@ -933,22 +935,11 @@ fn written() -> [(&'static str, Value); 34] {
         })
     };
     let text = || json!({ "type": "string" });
-    let finding = json!({
-        "type": "object", "required": ["incident", "seq", "problem"],
-        "properties": {
-            "incident": { "type": "string" }, "seq": { "type": "integer", "minimum": 0 },
-            "problem": { "type": "string" },
-        },
-    });
-    let redacted = json!({
-        "type": "object", "required": ["incident", "seq", "field"],
-        "properties": {
-            "incident": { "type": "string" }, "seq": { "type": "integer", "minimum": 0 },
-            "field": { "type": "string" },
-        },
-    });
     let number = || json!({ "type": "integer", "minimum": 0 });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
+    let placed = |what: &str| {
+        object(&["incident", "seq", what], json!({ "incident": text(), "seq": number(), what: text() }))
+    };
     [
         ("IncidentList", list("incidents", "Summary")),
         ("EventList", list("events", "Event")),
@@ -1156,7 +1147,7 @@ fn written() -> [(&'static str, Value); 34] {
             "Report",
             object(
                 &["verified", "incidents", "records", "findings", "redacted"],
-                json!({ "verified": { "type": "boolean" }, "incidents": number(), "records": number(), "findings": { "type": "array", "items": finding }, "redacted": { "type": "array", "items": redacted } }),
+                json!({ "verified": { "type": "boolean" }, "incidents": number(), "records": number(), "findings": { "type": "array", "items": placed("problem") }, "redacted": { "type": "array", "items": placed("field") } }),
             ),
         ),
         (

@@ -2,7 +2,10 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -18,6 +21,9 @@ use sha2::{Digest, Sha256};
 /// The version of OpenTelemetry's semantic conventions that the names of attributes are of.
 pub(crate) const SCHEMA: &str = "https://opentelemetry.io/schemas/1.37.0";
 
+/// Whose spans these are.
+static SCOPE: LazyLock<InstrumentationScope> =
+    LazyLock::new(|| InstrumentationScope::builder("harmony").with_schema_url(SCHEMA).build());
 static ON: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -163,8 +169,7 @@ impl Span {
                 Context::new().with_remote_span_context(Parent { trace, span }.context())
             }
         };
-        let scope = InstrumentationScope::builder("harmony").with_schema_url(SCHEMA).build();
-        let tracer = global::tracer_with_scope(scope);
+        let tracer = global::tracer_with_scope(SCOPE.clone());
         let mut builder =
             tracer.span_builder(self.name).with_kind(self.kind).with_attributes(self.attributes);
         if let Some(began) = self.began {

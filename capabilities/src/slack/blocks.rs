@@ -66,7 +66,7 @@ pub fn link_button(action: &str, label: &str, address: Url) -> Button {
 /// What somebody fills in.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// Words.
+    /// Free text.
     Text {
         /// Whether it takes several lines.
         multiline: bool,

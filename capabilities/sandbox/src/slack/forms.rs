@@ -1,7 +1,8 @@
 //! Forms and shortcuts: `POST /_sandbox/slack/submit {userId, values: {block: text}, viewId?}` fills in and sends the
 //! form that was opened last for this person, `POST /_sandbox/slack/shortcut {callbackId, userId}` uses a global
-//! shortcut, and with `messageTs` one that is used on a message. A field that must be filled in is asked for here, as Slack's own client does. What the app says about
-//! the form (`errors`, `update`, `clear`) is carried out, and an update is held to the same description as a view.
+//! shortcut, and with `messageTs` one that is used on a message. A field that must be filled in is asked for here, as
+//! Slack's own client does. What the app says about the form (`errors`, `update`, `clear`) is carried out, and an update
+//! is held to the same description as a view.
 
 use std::sync::Arc;
 

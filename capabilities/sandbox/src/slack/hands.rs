@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::post;
 use serde_json::{Map, Value};
@@ -34,22 +34,27 @@ struct Sent {
     fields: Vec<(String, String)>,
 }
 
-impl Sent {
-    fn read(headers: &HeaderMap, body: &str) -> Result<Self, Box<Response>> {
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let headers = request.headers();
         let text =
             |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if text(header::ORIGIN) != format!("http://{}", text(header::HOST)) {
-            let hint = "this form was not sent from this page";
-            return Err(Box::new(refused(StatusCode::FORBIDDEN, hint)));
+            return Err(refused(StatusCode::FORBIDDEN, "this form was not sent from this page"));
         }
+        let body = String::from_request(request, state).await.map_err(IntoResponse::into_response)?;
         let fields: Vec<(String, String)> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
         let user = fields.iter().find(|(name, _)| name == "userId").map_or("", |(_, value)| value);
         match people::find(user) {
             Some(person) => Ok(Self { person, fields }),
-            None => Err(Box::new(refused(StatusCode::NOT_FOUND, &format!("there is no user {user}")))),
+            None => Err(refused(StatusCode::NOT_FOUND, &format!("there is no user {user}"))),
         }
     }
+}
 
+impl Sent {
     fn field(&self, name: &str) -> String {
         let found = self.fields.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone()).unwrap_or_default()
@@ -67,11 +72,7 @@ impl Sent {
     }
 }
 
-async fn press(State(slack): State<Arc<Slack>>, headers: HeaderMap, body: String) -> Response {
-    let sent = match Sent::read(&headers, &body) {
-        Ok(sent) => sent,
-        Err(answer) => return *answer,
-    };
+async fn press(State(slack): State<Arc<Slack>>, sent: Sent) -> Response {
     let click = Click {
         message_ts: sent.field("messageTs"),
         action_id: sent.field("actionId"),
@@ -86,11 +87,7 @@ async fn press(State(slack): State<Arc<Slack>>, headers: HeaderMap, body: String
     }
 }
 
-async fn type_command(State(slack): State<Arc<Slack>>, headers: HeaderMap, body: String) -> Response {
-    let sent = match Sent::read(&headers, &body) {
-        Ok(sent) => sent,
-        Err(answer) => return *answer,
-    };
+async fn type_command(State(slack): State<Arc<Slack>>, sent: Sent) -> Response {
     let text = sent.field("text");
     let text = text.trim().strip_prefix("/incident").unwrap_or(&text).to_owned();
     let mut typed = Typed::incident(text, sent.person.id.clone());
@@ -99,11 +96,7 @@ async fn type_command(State(slack): State<Arc<Slack>>, headers: HeaderMap, body:
     sent.back(&outcome, "")
 }
 
-async fn fill(State(slack): State<Arc<Slack>>, headers: HeaderMap, body: String) -> Response {
-    let sent = match Sent::read(&headers, &body) {
-        Ok(sent) => sent,
-        Err(answer) => return *answer,
-    };
+async fn fill(State(slack): State<Arc<Slack>>, sent: Sent) -> Response {
     let id = sent.field("viewId");
     if sent.fields.iter().any(|(name, _)| name == "close") {
         slack.memory.lock().close_view(&id);

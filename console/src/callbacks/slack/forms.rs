@@ -3,10 +3,7 @@
 //!
 //! A global shortcut comes from no channel, so its form asks for the incident; a button's form carries it.
 
-use harmony_capabilities::slack::{
-    SlackReplies,
-    blocks::{self, Block, Input},
-};
+use harmony_capabilities::slack::blocks::{self, Block, Input};
 use harmony_incidents::{IncidentId, OrgId};
 use serde::Deserialize;
 use serde_json::json;
@@ -20,7 +17,7 @@ use super::{
 };
 use crate::{App, error::ApiError};
 
-/// A form.
+/// What a shortcut, a button or `/incident` alone opens.
 #[derive(Debug)]
 pub(super) struct Form {
     /// What Slack calls it when it comes back; of a shortcut, what the manifest calls that.
@@ -181,23 +178,20 @@ pub(super) async fn open(
         tracing::warn!(user, "a form needs SLACK_BOT_TOKEN to open");
         return Err("Harmony has no token to open a form with (SLACK_BOT_TOKEN).");
     };
-    let showing = show(app, replies, user, trigger_id, form, about);
-    let shown = tokio::time::timeout(PATIENCE, showing).await;
-    shown.unwrap_or(Err("timed out")).map_err(|problem| {
+    let opening = async {
+        let view = view(app, user, form, about).await;
+        replies.open_modal(trigger_id, view).await.map_err(|error| error.to_string())
+    };
+    let opened = tokio::time::timeout(PATIENCE, opening).await;
+    opened.unwrap_or_else(|_| Err("not in time".to_owned())).map_err(|problem| {
         // Slack shows that nothing opened to whoever used a shortcut.
         tracing::warn!(user, form = form.name, problem, "a form did not open");
         "Slack did not open the form. Try again, or type /incident help."
     })
 }
 
-async fn show(
-    app: &App,
-    replies: &SlackReplies,
-    user: &str,
-    trigger_id: &str,
-    form: &Form,
-    about: Option<&About>,
-) -> Result<(), &'static str> {
+/// A form as this person is shown it.
+async fn view(app: &App, user: &str, form: &Form, about: Option<&About>) -> blocks::View {
     let wants = |field: Field| form.fields.contains(&field);
     let choices = Choices {
         runbooks: if wants(Field::Runbook) { runbooks(app) } else { Vec::new() },
@@ -206,17 +200,8 @@ async fn show(
     let fields = form.fields.iter().filter_map(|field| field.block(&choices));
     let named = about.map(|about| blocks::plain_section(about.incident_id.as_str()));
     let carried = about.map(|about| json!({ "org": about.org, "incidentId": about.incident_id }));
-    let view = blocks::form(
-        form.name,
-        form.title,
-        "Send",
-        carried.as_ref(),
-        named.into_iter().chain(fields).collect(),
-    );
-    replies.open_modal(trigger_id, view).await.map_err(|error| {
-        tracing::warn!(user, %error, "Slack opened no form");
-        "refused"
-    })
+    let shown = named.into_iter().chain(fields).collect();
+    blocks::form(form.name, form.title, "Send", carried.as_ref(), shown)
 }
 
 /// All runbooks; none where they are too many to choose from, so that one is typed.
