@@ -18,6 +18,7 @@ COPY blueprints blueprints
 COPY capabilities capabilities
 COPY catalog catalog
 COPY console console
+COPY deploy/systemd deploy/systemd
 COPY docs/operations.md docs/operations.md
 COPY eventlog eventlog
 COPY incidents incidents

@@ -10,15 +10,27 @@ use clap_complete::Shell;
 use crate::{
     checks::{EVERYTHING, Process},
     commands::{
-        approval::ApprovalCommand, audit::AuditCommand, candidate::CandidateCommand,
-        capability::CapabilityCommand, catalog::CatalogCommand, db::DbCommand, deploy::DeployCommand,
-        drill::DrillCommand, environment::EnvironmentCommand, follow_up::FollowUpCommand,
-        incident_args::IncidentCommand, log::LogCommand, release::ReleaseCommand, runbook::RunbookCommand,
-        service::ServiceCommand, subscription::SubscriptionCommand, user::UserCommand,
+        approval::ApprovalCommand,
+        audit::AuditCommand,
+        candidate::CandidateCommand,
+        capability::CapabilityCommand,
+        catalog::CatalogCommand,
+        config_init::{INIT_EXAMPLES, InitArgs},
+        db::DbCommand,
+        deploy::DeployCommand,
+        drill::DrillCommand,
+        environment::EnvironmentCommand,
+        follow_up::FollowUpCommand,
+        incident_args::IncidentCommand,
+        log::LogCommand,
+        release::ReleaseCommand,
+        runbook::RunbookCommand,
+        service::ServiceCommand,
+        subscription::SubscriptionCommand,
+        user::UserCommand,
     },
     config::{Flags, Queues},
     help,
-    settings::FILE,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -163,12 +175,9 @@ pub(crate) enum Command {
 pub(crate) enum ConfigCommand {
     /// Look at every setting and file, and say what is wrong
     Check(CheckArgs),
-    /// Write a harmony.toml that names every setting and sets none
-    Init {
-        /// File to write, which must not be there yet
-        #[arg(default_value = FILE)]
-        path: PathBuf,
-    },
+    /// Write a harmony.toml that names every setting, or with --for all files of an installation
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
 }
 
 /// Options of `config check`.

@@ -155,7 +155,6 @@ impl Config {
     }
 
     /// Only what has nothing wrong in it.
-    #[cfg(test)]
     pub(crate) fn new(settings: Settings) -> Result<Self, Failures> {
         let (config, wrong) = Self::examine(settings);
         Failures::none(wrong).map(|()| config)

@@ -111,8 +111,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             help::completions(*shell);
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Config(ConfigCommand::Init { path }) => {
-            return commands::config_init::run(path).map(|()| ExitCode::SUCCESS);
+        Command::Config(ConfigCommand::Init(args)) => {
+            return commands::config_init::run(args, cli.shared.json).map(|()| ExitCode::SUCCESS);
         }
         Command::Man { dir } => return help::man(dir).map(|()| ExitCode::SUCCESS),
         _ => {}

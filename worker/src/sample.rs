@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{config::Config, keys};
 
-const RUNBOOKS: [(&str, &str); 8] = [
+pub(crate) const RUNBOOKS: [(&str, &str); 8] = [
     ("drain-node.md", include_str!("../../runbooks/drain-node.md")),
     ("kubernetes/drain.md", include_str!("../../runbooks/kubernetes/drain.md")),
     ("kubernetes/failover.md", include_str!("../../runbooks/kubernetes/failover.md")),
@@ -27,17 +27,17 @@ const RUNBOOKS: [(&str, &str); 8] = [
     ("rollback-deployment.md", include_str!("../../runbooks/rollback-deployment.md")),
 ];
 
-const PROMOTION_POLICIES: [(&str, &str); 2] = [
+pub(crate) const PROMOTION_POLICIES: [(&str, &str); 2] = [
     ("alerts.toml", include_str!("../../policies/alerts.toml")),
     ("pagerduty.toml", include_str!("../../policies/pagerduty.toml")),
 ];
 
-const ENVIRONMENT_POLICIES: [(&str, &str); 2] = [
+pub(crate) const ENVIRONMENT_POLICIES: [(&str, &str); 2] = [
     ("weekday.toml", include_str!("../../policies/environments/weekday.toml")),
     ("year-end.toml", include_str!("../../policies/environments/year-end.toml")),
 ];
 
-const UPDATE_TEMPLATES: [(&str, &str); 4] = [
+pub(crate) const UPDATE_TEMPLATES: [(&str, &str); 4] = [
     ("investigating.toml", include_str!("../../templates/updates/investigating.toml")),
     ("monitoring.toml", include_str!("../../templates/updates/monitoring.toml")),
     ("public-investigating.toml", include_str!("../../templates/updates/public-investigating.toml")),
@@ -72,7 +72,8 @@ const EVERY_ROLE: [&str; 8] = [
     "deployer",
 ];
 
-const POLICY: &str = r#"# What has a gate, who may open it, how long each level has. What is not here has its default; an unknown name is an
+/// The head of the sample policy: what lets somebody try the gates with the `temporal` CLI.
+const BY_HAND: &str = r#"# What has a gate, who may open it, how long each level has. What is not here has its default; an unknown name is an
 # error. Read again whenever it changes.
 
 # Decisions and starts sent straight to Temporal (`temporal workflow signal`, `temporal workflow start`): judged by the
@@ -80,7 +81,10 @@ const POLICY: &str = r#"# What has a gate, who may open it, how long each level 
 manual_signals = "accept"
 manual_starts = "accept"
 
-# The time zone of reviews and of updates that begin as a template, such as "Europe/Berlin".
+"#;
+
+/// What a policy may say, with the defaults that people most often ask about.
+pub(crate) const POLICY: &str = r#"# The time zone of reviews and of updates that begin as a template, such as "Europe/Berlin".
 zone = "UTC"
 
 # Slack channel in which owners are reminded of follow-ups that are overdue, once a week; else the incident's own.
@@ -144,7 +148,7 @@ pub(crate) fn write_missing(config: &Config) -> anyhow::Result<Written> {
     }
     let policy = config.in_data_dir("policy.toml");
     if !policy.exists() {
-        write(&policy, POLICY, &mut written)?;
+        write(&policy, &[BY_HAND, POLICY].concat(), &mut written)?;
     }
     let runbooks = config.in_data_dir("runbooks");
     if !runbooks.exists() {
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_sample_policy_takes_what_is_sent_by_hand_and_keeps_the_rest() {
-        let policy = Policy::parse(POLICY).unwrap();
+        let policy = Policy::parse(&[BY_HAND, POLICY].concat()).unwrap();
         assert_eq!((policy.manual_signals, policy.manual_starts), (Manual::Accept, Manual::Accept));
         assert_eq!(policy.urgent, Policy::default().urgent);
         let example: String = POLICY

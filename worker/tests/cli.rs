@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use assert_cmd::Command;
 use harmony_eventlog::{Append, EventLog, SqliteLog, Target};
@@ -11,6 +11,7 @@ use harmony_incidents::{
     log::{Authority, Cause, IncidentCreated, Severity, Text},
     record::SaltKey,
 };
+use serde::Deserialize as _;
 use serde_json::Value;
 
 /// `harmony` in an empty directory and an empty environment.
@@ -548,4 +549,220 @@ fn a_checkpoint_is_signed_once_and_held_against_the_log_and_its_export() {
     let (code, _, stderr) = say(&verify);
     assert!(code == 1 && stderr.contains("the signature of harmony-log/default does not hold"), "{stderr}");
     assert_eq!(say(&["log", "checkpoint", "--key", "note"]).0, 2);
+}
+
+/// The installations of `config init --for`, by the name of their example.
+const INSTALLATIONS: [(&str, &[&str]); 5] = [
+    ("laptop", &["laptop"]),
+    ("server", &["server", "--console-url", "https://harmony.example.com"]),
+    (
+        "server-postgres",
+        &[
+            "server",
+            "--postgres",
+            "postgres://harmony@%2Fvar%2Frun%2Fpostgresql/harmony",
+            "--temporal-address",
+            "temporal.example.com:7233",
+        ],
+    ),
+    (
+        "kubernetes",
+        &[
+            "kubernetes",
+            "--postgres",
+            "postgres://harmony:changed@postgres.example.com/harmony",
+            "--console-url",
+            "https://harmony.example.com",
+        ],
+    ),
+    ("temporal-cloud", &["server", "--temporal-cloud", "harmony.a1b2c"]),
+];
+
+/// Every file below a folder, by its path below it.
+fn files(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                found.insert(name, fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Where `config check` finds what was written: in place of the pods' environment and files for Kubernetes, in place of
+/// the root for a server.
+fn environment(folder: &Path) -> Vec<(String, String)> {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let set = |name: &str, value: String| (name.to_owned(), value);
+    if folder.join("harmony.toml").exists() {
+        return vec![set("HARMONY_CONFIG", at("harmony.toml"))];
+    }
+    if folder.join("etc").exists() {
+        return vec![
+            set("HARMONY_CONFIG", at("etc/harmony/harmony.toml")),
+            set("HARMONY_DATA_DIR", at("var/lib/harmony")),
+            set("HARMONY_RUNBOOKS", at("etc/harmony/runbooks")),
+        ];
+    }
+    let data = folder.join("pod");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let values: Value = serde_norway::from_str(&read("values.yaml")).unwrap();
+    let place = |below: &str, files: &[(&String, &Value)]| {
+        fs::create_dir_all(data.join(below)).unwrap();
+        for (name, text) in files {
+            fs::write(data.join(below).join(name), text.as_str().unwrap()).unwrap();
+        }
+    };
+    for (key, below) in [
+        ("promotionPolicies", "policies"),
+        ("environmentPolicies", "policies/environments"),
+        ("updateTemplates", "templates/updates"),
+    ] {
+        place(below, &values[key].as_object().unwrap().iter().collect::<Vec<_>>());
+    }
+    for (key, file) in
+        [("directory", "directory.toml"), ("policy", "policy.toml"), ("accessPolicies", "policies.cedar")]
+    {
+        fs::write(data.join(file), values["governance"][key].as_str().unwrap()).unwrap();
+    }
+    let mut set: Vec<_> = vec![
+        set("HARMONY_DATA_DIR", data.display().to_string()),
+        set("HARMONY_RUNBOOKS", concat!(env!("CARGO_MANIFEST_DIR"), "/../runbooks").to_owned()),
+    ];
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    set.extend(values["config"].as_object().unwrap().iter().map(|(key, value)| (key.clone(), text(value))));
+    for document in serde_norway::Deserializer::from_str(&read("secrets.yaml")) {
+        let secret = Value::deserialize(document).unwrap();
+        let data = secret["stringData"].as_object().unwrap();
+        set.extend(data.iter().map(|(key, value)| (key.clone(), text(value))));
+    }
+    set
+}
+
+#[test]
+fn what_config_init_writes_is_whole_closed_and_clean() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, arguments) in INSTALLATIONS {
+        let folder = home.path().join(name);
+        let init = || {
+            let mut command = harmony(home.path());
+            command
+                .args(["config", "init"])
+                .arg(&folder)
+                .args(["--admin", "ada", "--json", "--for"])
+                .args(arguments);
+            command.output().unwrap()
+        };
+        let output = init();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let token = told["token"].as_str().unwrap();
+        let written = files(&folder);
+        assert_eq!(written.len(), told["files"].as_array().unwrap().len(), "{name}");
+
+        // The token is nowhere but where the commands of a laptop look for it, and what is secret is closed to others.
+        let holds: Vec<&String> =
+            written.iter().filter(|(_, text)| text.contains(token)).map(|(name, _)| name).collect();
+        assert_eq!(holds, if name == "laptop" { vec!["data/token"] } else { vec![] }, "{name}");
+        for file in ["data/token", "harmony.toml", "var/lib/harmony/directory.toml", "secrets.yaml"] {
+            if let Ok(found) = fs::metadata(folder.join(file)) {
+                assert_eq!(found.permissions().mode() & 0o077, 0, "{name}: {file}");
+            }
+        }
+
+        // Everything is right, for every process, and the first person is known by the token.
+        let set = environment(&folder);
+        let set: Vec<(&str, &str)> = set.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let (code, stderr) = run(home.path(), &["config", "check"], &set);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{name}");
+        let list =
+            harmony(home.path()).args(["user", "list", "--json"]).envs(set.iter().copied()).output().unwrap();
+        let people: Value = serde_json::from_slice(&list.stdout).unwrap();
+        assert_eq!(people["users"][0]["id"], "ada", "{name}");
+
+        // Once.
+        let again = init();
+        assert_eq!(again.status.code(), Some(2), "{name}");
+        let problem: Value = serde_json::from_slice(&again.stderr).unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains("is there already"), "{name}: {problem}");
+        let unchanged: BTreeMap<String, String> =
+            files(&folder).into_iter().filter(|(name, _)| !name.starts_with("pod/")).collect();
+        assert_eq!(unchanged, written, "{name}");
+    }
+}
+
+/// `examples/` holds what differs from one installation to the next; a hash of a token is that of nobody's.
+#[test]
+fn examples_are_what_config_init_writes() {
+    let home = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for (name, arguments) in INSTALLATIONS {
+        let folder = home.path().join(name);
+        let mut command = harmony(home.path());
+        command.args(["config", "init"]).arg(&folder).args(["--admin", "ada", "--for"]).args(arguments);
+        command.assert().success();
+        let masked: BTreeMap<String, String> = files(&folder)
+            .into_iter()
+            .filter(|(file, _)| {
+                ["harmony.toml", "runbooks.toml", "directory.toml", "policy.toml", "values.yaml"]
+                    .iter()
+                    .any(|end| file.ends_with(end))
+            })
+            .map(|(file, text)| {
+                let masked = |line: &str| {
+                    ["token_sha256 = ", "HARMONY_TICKET_PUBLIC_KEY: "]
+                        .iter()
+                        .find_map(|key| Some(line.split_once(key)?.0.to_owned() + key))
+                        .map_or_else(|| line.to_owned(), |head| format!("{head}\"{}\"", "0".repeat(64)))
+                };
+                let text = text.replace(&folder.display().to_string(), "/home/ada/harmony");
+                (file, text.lines().map(|line| masked(line) + "\n").collect())
+            })
+            .collect();
+        let kept = examples.join(name);
+        if std::env::var_os("HARMONY_WRITE_REFERENCE").is_some() {
+            for (file, text) in &masked {
+                fs::create_dir_all(kept.join(file).parent().unwrap()).unwrap();
+                fs::write(kept.join(file), text).unwrap();
+            }
+        }
+        assert_eq!(
+            files(&kept),
+            masked,
+            "{name}: write it again: HARMONY_WRITE_REFERENCE=1 cargo test -p harmony --test cli examples"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_installed_is_refused_before_anything_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (&["kubernetes"][..], "no address of one was given"),
+        (&["server", "--postgres", "mysql://db"], "does not begin with postgres://"),
+        (&["laptop", "--admin", "two\tlines"], "printable characters"),
+        (&["laptop", "--console-url", "nowhere"], "HARMONY_CONSOLE_URL"),
+        (&["laptop", "--temporal-cloud", "harmony"], "no namespace of Temporal Cloud"),
+        (&["desktop"], "invalid value 'desktop'"),
+    ] {
+        let line = [&["config", "init", "new", "--for"], arguments].concat();
+        let (code, stderr) = run(home.path(), &line, &[]);
+        assert_eq!(code, 2, "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+        assert!(!home.path().join("new").exists(), "{arguments:?}");
+    }
+    // A file in the way: nothing of the rest is written.
+    let folder = home.path().join("taken");
+    fs::create_dir_all(folder.join("data")).unwrap();
+    fs::write(folder.join("data/policy.toml"), "# mine\n").unwrap();
+    let (code, stderr) = run(home.path(), &["config", "init", "taken", "--for", "laptop"], &[]);
+    assert!(code == 2 && stderr.contains("data/policy.toml is there already"), "{stderr}");
+    assert_eq!(files(&folder).len(), 1);
 }

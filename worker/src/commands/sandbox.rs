@@ -45,6 +45,7 @@ pub(crate) async fn run(config: &Config, args: &SandboxArgs, json: bool) -> anyh
         jira_webhook_secret: of_tracker("JIRA_WEBHOOK_SECRET"),
         github_webhook_secret: of_tracker("HARMONY_GITHUB_SECRET"),
         signing_secret,
+        memory: None,
     };
     let sandbox = Sandbox::start(options).await.map_err(|error| {
         Failure::failed(

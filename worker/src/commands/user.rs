@@ -155,7 +155,7 @@ fn show_token(id: &str, token: &str, json: bool) {
 }
 
 /// A token and its SHA-256.
-fn new_token() -> anyhow::Result<(String, String)> {
+pub(crate) fn new_token() -> anyhow::Result<(String, String)> {
     let token = format!("hmy_{}", keys::random_hex()?);
     let hash = hex::encode(Sha256::digest(token.as_bytes()));
     Ok((token, hash))
@@ -198,7 +198,7 @@ fn changed(text: &str, id: &str, change: impl Fn(&mut Principal)) -> anyhow::Res
 }
 
 /// An entry as it stands in the file.
-fn block(principal: &Principal) -> anyhow::Result<String> {
+pub(crate) fn block(principal: &Principal) -> anyhow::Result<String> {
     #[derive(Serialize)]
     struct Entry<'a> {
         principal: [&'a Principal; 1],

@@ -1,48 +1,15 @@
-//! `harmony config init`: a `harmony.toml` that names every setting and sets none.
+//! A `harmony.toml` that names every setting and sets none.
 //!
 //! What each is for comes from docs/operations.md, which a test holds against the settings that there are.
 
-use std::{
-    fs::OpenOptions,
-    io::{ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use crate::settings::{KEYS, Kind};
 
-use anyhow::Context;
-
-use crate::{
-    failure::Failure,
-    output,
-    settings::{KEYS, Kind},
-};
-
-const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
 /// Width of the comments.
 const WIDTH: usize = 100;
 
-/// Writes the file; never over one that is there.
-pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    // Secrets may be written into it.
-    let opened = options.write(true).create_new(true).mode(0o600).open(path);
-    let mut file = match opened {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let what = format!("{} is there already; nothing was written", path.display());
-            return Err(
-                Failure::usage(what, "name another file, or look at it with `harmony config check`").into()
-            );
-        }
-        opened => opened.with_context(|| format!("cannot write {}", path.display()))?,
-    };
-    file.write_all(text().as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    output::data(&path.display().to_string());
-    output::say("every setting is in it, none is set; `harmony config check` says what is missing");
-    Ok(())
-}
-
 /// The file's text.
-fn text() -> String {
+pub(super) fn text() -> String {
     let mut text = String::from(
         "# Settings of Harmony. A flag wins over the environment, which wins over this file. Take the # away from what\n\
          # you set. `harmony config check` says where each setting was found and what is wrong.\n",
