@@ -33,7 +33,8 @@ pub(crate) struct ConsoleOutputs {
 
 impl ConsoleOutputs {
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
+        let origin = config.api_origin().ok().flatten();
+        let http = harmony_capabilities::address::builder(origin.as_ref().map_or("http", |url| url.scheme()))
             .connect_timeout(Duration::from_secs(1))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

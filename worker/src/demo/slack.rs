@@ -19,7 +19,10 @@ pub(super) struct Slack {
 impl Slack {
     /// At this address.
     pub(super) fn new(origin: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+        let http = harmony_capabilities::address::builder("http")
+            .no_proxy()
+            .timeout(Duration::from_secs(20))
+            .build()?;
         Ok(Self { http, origin: origin.to_owned() })
     }
 

@@ -160,7 +160,8 @@ impl Flagd {
         authority: Option<&[u8]>,
         patience: Duration,
     ) -> Result<Self, reqwest::Error> {
-        let mut client = reqwest::Client::builder()
+        let scheme = address.split_once("://").map_or("https", |(scheme, _)| scheme);
+        let mut client = harmony_capabilities::address::builder(scheme)
             .timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
