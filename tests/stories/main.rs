@@ -47,4 +47,5 @@ mod slack;
 mod stakeholders;
 mod telemetry;
 mod temporal_away;
+mod tutorial;
 mod versions;
