@@ -80,7 +80,10 @@ impl Driver {
             &format!("--user-data-dir={}", profile.path().display()),
         ];
         let options = json!({ "binary": self.binary, "args": arguments });
-        let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": options } } });
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome", "goog:chromeOptions": options,
+            "timeouts": { "script": PATIENCE.as_millis() },
+        } } });
         let answer: Value = self
             .http
             .post(format!("{}/session", self.origin))

@@ -11,27 +11,24 @@ use crate::{
     world::{POLICY, World},
 };
 
-/// The console of a world and the stand-ins' pages.
+/// The console of a world, on the screen of whoever declares and of who decides.
 struct Walk<'a> {
     world: &'a World,
     browser: &'a Browser<'a>,
+    /// Who may approve what the other asks for.
+    commander: &'a Browser<'a>,
     console: String,
     incident: String,
+    /// Whether both hold a phone; else pages are looked at in every size on the way.
+    on_a_phone: bool,
 }
 
 #[tokio::test]
 async fn incident_is_walked_in_the_browser_from_declaration_to_sign_off() {
-    let Some(driver) = Driver::start() else {
-        left_out(
-            "the browser's story",
-            "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)",
-        );
-        return;
-    };
+    let Some(driver) = driver() else { return };
     let world = World::start(POLICY).await;
-    let browser = driver.browser().await;
-    let console = world.line()["console"].as_str().unwrap().to_owned();
-    let mut walk = Walk { world: &world, browser: &browser, console, incident: String::new() };
+    let (browser, commander) = (driver.browser().await, driver.browser().await);
+    let mut walk = Walk::new(&world, &browser, &commander, false);
 
     walk.sign_in().await;
     walk.declare().await;
@@ -43,37 +40,72 @@ async fn incident_is_walked_in_the_browser_from_declaration_to_sign_off() {
     walk.promote().await;
     walk.look_around().await;
     browser.close().await;
+    commander.close().await;
 }
 
-impl Walk<'_> {
+#[tokio::test]
+async fn incident_is_walked_on_two_phones_from_declaration_to_sign_off() {
+    let Some(driver) = driver() else { return };
+    let world = World::start(POLICY).await;
+    let (browser, commander) = (driver.browser().await, driver.browser().await);
+    for phone in [&browser, &commander] {
+        phone.look_like(390, 844, "light").await;
+    }
+    let mut walk = Walk::new(&world, &browser, &commander, true);
+
+    walk.sign_in().await;
+    walk.declare().await;
+    walk.propose().await;
+    walk.approve_and_see_the_output_appear().await;
+    walk.close_out().await;
+    walk.review().await;
+    browser.close().await;
+    commander.close().await;
+}
+
+fn driver() -> Option<Driver> {
+    let driver = Driver::start();
+    if driver.is_none() {
+        left_out(
+            "the browser's story",
+            "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)",
+        );
+    }
+    driver
+}
+
+impl<'a> Walk<'a> {
+    fn new(world: &'a World, browser: &'a Browser<'a>, commander: &'a Browser<'a>, on_a_phone: bool) -> Self {
+        let console = world.line()["console"].as_str().unwrap().to_owned();
+        Self { world, browser, commander, console, incident: String::new(), on_a_phone }
+    }
+
     async fn open(&self, path: &str) {
         self.browser.open(&format!("{}/orgs/default/{path}", self.console)).await;
     }
 
-    /// Presses a button in the sandbox's Slack as the commander, in another tab.
-    async fn press_in_slack(&self, action: &str, name: &str) {
-        let slack = self.world.line()["sandbox"]["slack"].as_str().unwrap();
-        let tab = self.browser.new_tab().await;
-        let button = format!("button[value=\"{action}\"]");
-        loop {
-            self.browser.open(&format!("{slack}/?as=U0COMMANDER")).await;
-            if self.browser.has(&button).await {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    /// A picture of the page, which is held to fit a phone.
+    async fn look(&self, name: &str) {
+        if !self.on_a_phone {
+            take(self.browser, name).await;
+            fits_a_phone(self.browser, name).await;
         }
-        take(self.browser, name).await;
-        self.browser.click(&button).await;
-        self.browser.says("Harmony took your click").await;
-        self.browser.back_to(&tab).await;
+    }
+
+    /// Approves what waits, as the commander, on the incident's page.
+    async fn approve(&self) {
+        let commander = self.commander;
+        commander.open(&format!("{}/orgs/default/incidents/{}", self.console, self.incident)).await;
+        commander.until("Approve to be offered", "return !!document.querySelector('button.approve')").await;
+        commander.click_and_confirm("button.approve").await;
+        commander.until("the decision to be taken", "return !document.querySelector('button.approve')").await;
     }
 
     async fn sign_in(&self) {
         let browser = self.browser;
         browser.open(&self.console).await;
         browser.says("Access token").await;
-        take(browser, "sign-in").await;
-        fits_a_phone(browser, "sign-in").await;
+        self.look("sign-in").await;
         // As `harmony dev` does: a link that works once.
         let answer: Value = reqwest::Client::new()
             .post(format!("{}/sign-in/code", self.console))
@@ -87,6 +119,10 @@ impl Walk<'_> {
         let link = format!("{}{}", self.console, answer["path"].as_str().unwrap());
         browser.open(&link).await;
         browser.says("No incidents yet").await;
+        self.commander.open(&self.console).await;
+        self.commander.fill("input[name=token]", self.world.text("/tokens/commander")).await;
+        self.commander.click("button.primary").await;
+        self.commander.says("No incidents yet").await;
     }
 
     async fn declare(&mut self) {
@@ -102,8 +138,7 @@ impl Walk<'_> {
         browser.click("button[value=preview]").await;
         browser.says("What will happen").await;
         browser.says("incident-commander or sre-oncall or incident-approver within 5 min").await;
-        take(browser, "declare").await;
-        fits_a_phone(browser, "declare").await;
+        self.look("declare").await;
         browser.click("button[value=declare]").await;
         browser.says("Declared.").await;
         let address = browser.address().await;
@@ -125,8 +160,7 @@ impl Walk<'_> {
         let state = self.world.dir.path().join("sample");
         browser.fill("textarea[name=env]", &format!("SAMPLE_STATE={}", state.display())).await;
         browser.fill("main form[method=post] input[name=reason]", "The errors began with this release").await;
-        take(browser, "remediate").await;
-        fits_a_phone(browser, "remediate").await;
+        self.look("remediate").await;
         browser.click("main form[method=post] button.primary").await;
         browser.says("Waits for incident-commander or sre-oncall").await;
         browser.says("The errors began with this release").await;
@@ -136,18 +170,15 @@ impl Walk<'_> {
         let browser = self.browser;
         assert!(!browser.has("button.approve").await, "who asked for it is offered no Approve");
         browser.says("who asked for it may not approve it").await;
-        take(browser, "incident-gate").await;
-        fits_a_phone(browser, "incident").await;
-        decides_in_the_first_screen(browser, "incident", &[(1_440, 900)]).await;
+        self.look("incident-gate").await;
+        decides_in_the_first_screen(browser, "incident", &[(1_440, 900), (390, 844)]).await;
         self.open("approvals").await;
         browser.says("Run rollback-deployment.md").await;
-        take(browser, "approvals").await;
-        fits_a_phone(browser, "approvals").await;
+        self.look("approvals").await;
         let gate = browser.script("return document.querySelector('form.decide').action").await;
         browser.open(gate.as_str().unwrap()).await;
         browser.says("Digest of all of this").await;
-        take(browser, "approval").await;
-        fits_a_phone(browser, "approval").await;
+        self.look("approval").await;
         decides_in_the_first_screen(browser, "approval", &[(1_440, 900), (390, 844)]).await;
 
         let viewer = driver.browser().await;
@@ -172,12 +203,32 @@ impl Walk<'_> {
         self.open(&format!("incidents/{}", self.incident)).await;
         browser.says("Waits for incident-commander").await;
         browser.script("window.untouched = true").await;
-        self.press_in_slack("approve", "slack").await;
+        if !self.on_a_phone {
+            self.look_at_slack().await;
+        }
+        self.approve().await;
         browser.says("deployment checkout (sample)").await;
         browser.until("the remediation to complete", "return [...document.querySelectorAll('.run')].some(one => one.innerText.toLowerCase().includes('remediate') && one.innerText.includes('COMPLETED'))").await;
         assert_eq!(browser.script("return window.untouched").await, true, "the output appeared by itself");
-        take(browser, "incident-output").await;
+        if !self.on_a_phone {
+            take(browser, "incident-output").await;
+        }
         assert_eq!(browser.script("return document.querySelectorAll('main script').length").await, 0);
+    }
+
+    /// The question as it stands in the sandbox's Slack.
+    async fn look_at_slack(&self) {
+        let slack = self.world.line()["sandbox"]["slack"].as_str().unwrap();
+        let tab = self.browser.new_tab().await;
+        self.browser.open(&format!("{slack}/?as=U0COMMANDER")).await;
+        self.browser
+            .until(
+                "the question in Slack",
+                "location.reload(); return !!document.querySelector('button[value=approve]')",
+            )
+            .await;
+        take(self.browser, "slack").await;
+        self.browser.back_to(&tab).await;
     }
 
     async fn close_out(&self) {
@@ -185,7 +236,7 @@ impl Walk<'_> {
         browser.fill("textarea[name=resolutionSummary]", "Rolled back to the release before").await;
         browser.click("form[action$='/close-out'] button").await;
         browser.says("Waits for").await;
-        self.press_in_slack("approve", "slack-close-out").await;
+        self.approve().await;
         browser
             .until(
                 "the incident to be resolved",
@@ -215,7 +266,7 @@ impl Walk<'_> {
         browser.fill("form[action$='/post-mortem'] input[name=reason]", "All of it is known").await;
         browser.click("form[action$='/post-mortem'] button").await;
         browser.says("Started.").await;
-        self.press_in_slack("approve", "slack-review").await;
+        self.approve().await;
         loop {
             self.open(&review).await;
             if browser.has("form[action$='/sign-off']").await {
@@ -223,8 +274,7 @@ impl Walk<'_> {
             }
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         }
-        take(browser, "review").await;
-        fits_a_phone(browser, "review").await;
+        self.look("review").await;
         browser.click_and_confirm("form[action$='/sign-off'] button").await;
         browser.says("signed off by Olivia Operator").await;
         assert_eq!(self.world.incident(&self.incident).await["state"], "CLOSED");
@@ -249,12 +299,10 @@ impl Walk<'_> {
         }
         self.open("candidates").await;
         browser.says("DEFERRED").await;
-        take(browser, "candidates").await;
-        fits_a_phone(browser, "candidates").await;
+        self.look("candidates").await;
         browser.click("a[href$='/candidates/am-search-1']").await;
         browser.says("How it was decided").await;
-        take(browser, "candidate").await;
-        fits_a_phone(browser, "candidate").await;
+        self.look("candidate").await;
         browser.click_and_confirm("form[action$='/promote'] button.primary").await;
         browser.says("Declared.").await;
     }
@@ -263,8 +311,7 @@ impl Walk<'_> {
         let browser = self.browser;
         self.open("incidents/INC-2020-0001").await;
         browser.says("Not found").await;
-        take(browser, "trouble").await;
-        fits_a_phone(browser, "trouble").await;
+        self.look("trouble").await;
         browser.open(&format!("{}/explorer", self.console)).await;
         take(browser, "explorer").await;
         self.open("log").await;
@@ -279,8 +326,7 @@ impl Walk<'_> {
         ] {
             self.open(&path).await;
             browser.says(words).await;
-            take(browser, name).await;
-            fits_a_phone(browser, name).await;
+            self.look(name).await;
         }
         for (vendor, name) in
             [("statuspage", "status-page"), ("confluence", "confluence"), ("pagerduty", "pagerduty")]

@@ -119,7 +119,7 @@ async fn timeline_tells_what_people_did_and_folds_what_harmony_did_for_it() {
         ],
     );
     // What is not told by itself is folded under what it followed; every record is a click away.
-    in_order(&page, &["1 step by Harmony</summary>", "remediate: notice", "started the remediation"]);
+    in_order(&page, &["1 step by Harmony</summary>", "told the channel of it", "started the remediation"]);
     assert!(!page.contains("STEP_SUCCEEDED"), "{page}");
     let page = viewer.page(&format!("{path}?show=all")).await;
     assert!(page.contains("STEP_SUCCEEDED") && !page.contains("by Harmony</summary>"), "{page}");
