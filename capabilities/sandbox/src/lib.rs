@@ -21,6 +21,7 @@ mod faults;
 mod github;
 mod inspection;
 mod jira;
+mod keep;
 mod limits;
 mod mail;
 mod overview;
@@ -34,6 +35,7 @@ mod statuspage;
 mod webhook;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::SecretString;
@@ -69,6 +71,9 @@ pub struct SandboxOptions {
     pub jira_webhook_secret: SecretString,
     /// Secret with which GitHub's webhooks are signed, as `HARMONY_GITHUB_SECRET`.
     pub github_webhook_secret: SecretString,
+    /// Folder in which they keep what they remember between two runs, one file each; it must be there. Without it they
+    /// forget.
+    pub memory: Option<PathBuf>,
 }
 
 impl SandboxOptions {
@@ -87,6 +92,7 @@ impl SandboxOptions {
             jira_webhook_secret: signing_secret.clone(),
             github_webhook_secret: signing_secret.clone(),
             signing_secret,
+            memory: None,
         }
     }
 }
@@ -125,7 +131,7 @@ impl Sandbox {
     /// When it returns, every stand-in accepts connections.
     ///
     /// # Errors
-    /// A port cannot be bound.
+    /// A port cannot be bound, or what is kept in the folder cannot be read.
     pub async fn start(options: SandboxOptions) -> io::Result<Sandbox> {
         let slack = Listener::bind(options.slack_port).await?;
         let pagerduty = Listener::bind(options.pagerduty_port).await?;
@@ -148,23 +154,29 @@ impl Sandbox {
         if let Some(origin) = &options.harmony_url {
             harmony_url.set(origin);
         }
+        let memory = options.memory.as_deref();
         let servers = [
-            slack.serve(slack::Slack::new(
-                &origins.slack,
-                harmony_url.clone(),
-                options.signing_secret,
-                slack::Sockets::start().await?,
-            )),
-            pagerduty.serve(pagerduty::PagerDuty::new(&origins.pagerduty)),
-            statuspage.serve(statuspage::Statuspage::new(&origins.statuspage)),
-            confluence.serve(confluence::Confluence::new(&origins.confluence)),
-            jira.serve(jira::Jira::new(&origins.jira, harmony_url.clone(), options.jira_webhook_secret)),
-            github.serve(github::GitHub::new(
-                &origins.github,
-                harmony_url.clone(),
-                options.github_webhook_secret,
-            )),
-            mail.serve(letters),
+            slack.serve(
+                slack::Slack::new(
+                    &origins.slack,
+                    harmony_url.clone(),
+                    options.signing_secret,
+                    slack::Sockets::start().await?,
+                ),
+                memory,
+            )?,
+            pagerduty.serve(pagerduty::PagerDuty::new(&origins.pagerduty), memory)?,
+            statuspage.serve(statuspage::Statuspage::new(&origins.statuspage), memory)?,
+            confluence.serve(confluence::Confluence::new(&origins.confluence), memory)?,
+            jira.serve(
+                jira::Jira::new(&origins.jira, harmony_url.clone(), options.jira_webhook_secret),
+                memory,
+            )?,
+            github.serve(
+                github::GitHub::new(&origins.github, harmony_url.clone(), options.github_webhook_secret),
+                memory,
+            )?,
+            mail.serve(letters, memory)?,
         ];
         Ok(Sandbox { origins, harmony_url, smtp, _servers: servers })
     }

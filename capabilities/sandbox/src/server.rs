@@ -4,10 +4,11 @@
 //! The work runs on a task of its own, so that a client that hangs up cannot undo or prevent
 //! it. A cut connection is one whose service fails: nothing is written, the socket closes.
 
-use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use axum::Router;
 use axum::body::Body;
@@ -25,6 +26,7 @@ use tower::ServiceExt;
 use crate::call::Call;
 use crate::faults::{FaultKind, Faults};
 use crate::inspection;
+use crate::keep::{Keeper, Save};
 use crate::limits::Limits;
 use crate::overview;
 use crate::requests::RequestLog;
@@ -43,9 +45,11 @@ pub(crate) struct Listener {
     origin: String,
 }
 
-/// A running server. Dropping it closes the port and every connection.
-#[derive(Debug)]
-pub(crate) struct Server(JoinHandle<()>);
+/// A running server. Dropping it closes the port and every connection, and writes down what is to be kept.
+pub(crate) struct Server {
+    accepting: JoinHandle<()>,
+    keeping: Option<(JoinHandle<()>, Arc<dyn Save>)>,
+}
 
 /// What the handlers of one server share.
 pub(crate) struct Served<S> {
@@ -68,22 +72,42 @@ impl Listener {
         &self.origin
     }
 
-    pub(crate) fn serve<S: StandIn>(self, stand_in: S) -> Server {
+    /// Serves from now on; with a folder the stand-in goes on from what it remembered there.
+    pub(crate) fn serve<S: StandIn>(self, stand_in: S, folder: Option<&Path>) -> io::Result<Server> {
+        let stand_in = Arc::new(stand_in);
+        let keeping = match folder {
+            Some(folder) => {
+                let file = folder.join(format!("{}.json", S::NAME.to_ascii_lowercase()));
+                let keeper = Arc::new(Keeper::take_up(Arc::clone(&stand_in), file)?);
+                Some((tokio::spawn(Arc::clone(&keeper).keep()), keeper as Arc<dyn Save>))
+            }
+            None => None,
+        };
         let served = Arc::new(Served {
-            stand_in: Arc::new(stand_in),
+            stand_in,
             requests: RequestLog::default(),
             faults: Faults::default(),
             limits: Limits::default(),
         });
         let router = inspection::routes(Arc::clone(&served))
             .merge(Router::new().fallback(take_request::<S>).with_state(served));
-        Server(tokio::spawn(accept(self.listener, router)))
+        Ok(Server { accepting: tokio::spawn(accept(self.listener, router)), keeping })
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("keeps", &self.keeping.is_some()).finish_non_exhaustive()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.0.abort();
+        self.accepting.abort();
+        if let Some((writing, keeper)) = &self.keeping {
+            writing.abort();
+            keeper.save();
+        }
     }
 }
 

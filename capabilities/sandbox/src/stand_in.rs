@@ -7,6 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::call::Call;
@@ -42,6 +44,9 @@ pub(crate) trait StandIn: Send + Sync + 'static {
     /// The vendor's refusal of a client that is too fast.
     fn rate_limited(&self, retry_after_seconds: u64) -> Response;
 
+    /// What it remembers between two runs.
+    fn memory(&self) -> &dyn Kept;
+
     /// What a limit is for: calls of the same kind share one. Most vendors count all calls together.
     fn limited_as(&self, _call: &Call) -> String {
         String::new()
@@ -63,6 +68,26 @@ pub(crate) struct Memory<T>(Mutex<T>);
 impl<T> Memory<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What can be written down and taken up again.
+pub(crate) trait Kept {
+    /// All of it, as JSON.
+    fn written(&self) -> Result<String, serde_json::Error>;
+
+    /// Goes on from what was written down.
+    fn take_up(&self, text: &str) -> Result<(), serde_json::Error>;
+}
+
+impl<T: Serialize + DeserializeOwned> Kept for Memory<T> {
+    fn written(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&*self.lock())
+    }
+
+    fn take_up(&self, text: &str) -> Result<(), serde_json::Error> {
+        *self.lock() = serde_json::from_str(text)?;
+        Ok(())
     }
 }
 

@@ -121,7 +121,7 @@ impl Installation {
         let http = ports::http(&config, say)?;
         config.http_addr = http;
         let secret = signing_secret(&config)?;
-        let sandbox = start_sandbox(&config, &secret, &format!("http://{http}")).await?;
+        let sandbox = start_sandbox(&config, &secret, &format!("http://{http}"), stand_ins).await?;
         let temporal_port = ports::remembered(&config.in_data_dir("temporal.port"))?;
         let ui_port = ports::remembered(&config.in_data_dir("temporal-ui.port"))?;
         config.temporal_address = format!("127.0.0.1:{temporal_port}");
@@ -300,9 +300,23 @@ const STAND_INS: [&str; 8] =
 /// How often ports that were taken between their choice and their use are chosen anew.
 const PORT_TRIES: u32 = 3;
 
-/// On the ports of the last time, so that links of old incidents lead somewhere. What the stand-ins were told is not
-/// kept: a text that was redacted must be in no file of the data directory.
-async fn start_sandbox(config: &Config, secret: &SecretString, harmony: &str) -> anyhow::Result<Sandbox> {
+/// On the ports of the last time and, but for the demo, with what they remember of it, so that links of old incidents lead
+/// somewhere and their channels can be written to. As with the vendors, what is redacted in the log stays with them.
+async fn start_sandbox(
+    config: &Config,
+    secret: &SecretString,
+    harmony: &str,
+    stand_ins: StandIns,
+) -> anyhow::Result<Sandbox> {
+    let memory = match stand_ins {
+        // It counts its own effects.
+        StandIns::Everywhere => None,
+        StandIns::WhereNeeded => {
+            let folder = config.in_data_dir("sandbox");
+            keys::private_dir(&folder)?;
+            Some(folder)
+        }
+    };
     let file = |vendor: &str| config.in_data_dir(&format!("{vendor}.port"));
     let mut tries = PORT_TRIES;
     loop {
@@ -333,6 +347,7 @@ async fn start_sandbox(config: &Config, secret: &SecretString, harmony: &str) ->
             signing_secret: secret.clone(),
             jira_webhook_secret: webhooks::secret(config, webhooks::JIRA)?,
             github_webhook_secret: webhooks::secret(config, webhooks::GITHUB)?,
+            memory: memory.clone(),
         };
         match Sandbox::start(options).await {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 1 => {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::Refusal;
 
 /// The site.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct ConfluenceMemory {
     pub(super) pages: Vec<Page>,
     /// Keys of the spaces that were asked for, by id.
@@ -17,7 +18,7 @@ pub(super) struct ConfluenceMemory {
     serial: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Page {
     pub(super) id: String,
     pub(super) status: String,
@@ -33,7 +34,7 @@ pub(super) struct Page {
     pub(super) properties: Vec<Value>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub(super) struct Label {
     pub(super) id: String,
     pub(super) prefix: String,

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::call::Call;
 use crate::limits::Rate;
 use crate::spec::Spec;
-use crate::stand_in::{self, Memory, StandIn};
+use crate::stand_in::{self, Kept, Memory, StandIn};
 
 use answer::{Outcome, Refusal};
 use memory::ConfluenceMemory;
@@ -127,6 +127,10 @@ impl StandIn for Confluence {
             ["wiki", "spaces", _, "pages", id, ..] => Some(web::page(&self.memory.lock(), id)),
             _ => None,
         }
+    }
+
+    fn memory(&self) -> &dyn Kept {
+        &self.memory
     }
 
     fn idempotency_key(&self, call: &Call) -> Option<String> {

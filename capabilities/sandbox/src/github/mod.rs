@@ -12,13 +12,14 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::limits::Rate;
 use crate::overview::{self, escaped};
 use crate::spec::Spec;
-use crate::stand_in::{self, Memory, StandIn};
+use crate::stand_in::{self, Kept, Memory, StandIn};
 use crate::webhook::{self, Move};
 use crate::{HarmonyUrl, clock};
 
@@ -34,7 +35,7 @@ pub(crate) struct GitHub {
     spec: Spec,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 struct GitHubMemory {
     /// As the API shows them.
     issues: Vec<Value>,
@@ -247,6 +248,10 @@ impl StandIn for GitHub {
     fn answer(&self, call: &Call) -> Response {
         let (Ok((status, body)) | Err((status, body))) = self.outcome(call);
         stand_in::json(status, body)
+    }
+
+    fn memory(&self) -> &dyn Kept {
+        &self.memory
     }
 
     fn idempotency_key(&self, call: &Call) -> Option<String> {

@@ -17,13 +17,14 @@ use axum::response::Response;
 use axum::routing::post;
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
-use crate::stand_in::{self, Memory, StandIn};
+use crate::stand_in::{self, Kept, Memory, StandIn};
 use crate::webhook::{self, Move};
 use crate::{HarmonyUrl, clock};
 
@@ -43,13 +44,13 @@ pub(crate) struct Jira {
     spec: Spec,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 struct JiraMemory {
     issues: Vec<Issue>,
     deliveries: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Issue {
     id: String,
     key: String,
@@ -61,10 +62,12 @@ struct Issue {
     created: Timestamp,
     updated: Timestamp,
     status_changed: Timestamp,
-    made: Instant,
+    /// Not known of an issue of an earlier run: it is old enough.
+    #[serde(skip)]
+    made: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
 enum Status {
     ToDo,
     Done,
@@ -137,7 +140,7 @@ impl Jira {
             created: now,
             updated: now,
             status_changed: now,
-            made: Instant::now(),
+            made: Some(Instant::now()),
         };
         let answer = json!({"id": issue.id, "key": issue.key, "self": format!("{}/rest/api/3/issue/{}", self.origin, issue.id)});
         memory.issues.push(issue);
@@ -158,7 +161,8 @@ impl Jira {
                 Refusal::whole("Error in the JQL Query: this stand-in knows labels = \"…\" alone")
             })?;
         let memory = self.memory.lock();
-        let known = memory.issues.iter().filter(|issue| issue.made.elapsed() >= INDEX_LAG);
+        let known =
+            memory.issues.iter().filter(|issue| issue.made.is_none_or(|made| made.elapsed() >= INDEX_LAG));
         let found: Vec<Value> =
             known.filter(|issue| issue.has_label(label)).map(|issue| issue.bean(&self.origin)).collect();
         Ok((StatusCode::OK, json!({"isLast": true, "issues": found})))
@@ -266,6 +270,10 @@ impl StandIn for Jira {
 
     fn answer(&self, call: &Call) -> Response {
         answer::response(self.outcome(call))
+    }
+
+    fn memory(&self) -> &dyn Kept {
+        &self.memory
     }
 
     fn idempotency_key(&self, call: &Call) -> Option<String> {

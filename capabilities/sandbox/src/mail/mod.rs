@@ -11,7 +11,7 @@ use std::{io, net::SocketAddr};
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -19,10 +19,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::call::Call;
 use crate::limits::Rate;
 use crate::overview::escaped;
-use crate::stand_in::{self, Memory, StandIn};
+use crate::stand_in::{self, Kept, Memory, StandIn};
 
 /// A message as it was handed in.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Letter {
     from: String,
@@ -112,6 +112,10 @@ impl StandIn for Mail {
 
     fn answer(&self, _call: &Call) -> Response {
         self.failure(StatusCode::NOT_FOUND)
+    }
+
+    fn memory(&self) -> &dyn Kept {
+        &*self.0
     }
 
     fn idempotency_key(&self, _call: &Call) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Incidents and what is written on them: notes and status updates.
 
 use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -10,7 +11,7 @@ use super::answer::{Outcome, Refusal};
 use super::directory;
 
 /// What the account holds. Incidents are kept as the API shows them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct PagerDutyMemory {
     pub(super) incidents: Vec<Value>,
     /// With `incident`, the id of theirs, beside the API's fields.

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
-use crate::stand_in::{self, Memory, StandIn};
+use crate::stand_in::{self, Kept, Memory, StandIn};
 
 use answer::{Outcome, Refusal};
 use incidents::PagerDutyMemory;
@@ -113,6 +113,10 @@ impl StandIn for PagerDuty {
             }
             _ => answer::response(self.rest_answer(call)),
         }
+    }
+
+    fn memory(&self) -> &dyn Kept {
+        &self.memory
     }
 
     fn idempotency_key(&self, call: &Call) -> Option<String> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -14,7 +15,7 @@ use super::people::{APP_ID, BOT_ID, BOT_USER_ID, TEAM_ID};
 const TRIGGER_SECONDS: i64 = 3;
 
 /// The workspace.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct SlackMemory {
     pub(super) channels: Vec<Channel>,
     pub(super) messages: Vec<Message>,
@@ -26,7 +27,7 @@ pub(super) struct SlackMemory {
     serial: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Channel {
     pub(super) id: String,
     pub(super) name: String,
@@ -42,14 +43,14 @@ pub(super) struct Channel {
 }
 
 /// A topic or purpose and who set it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Text {
     pub(super) value: String,
     pub(super) creator: String,
     pub(super) last_set: i64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Message {
     pub(super) channel: String,
     pub(super) ts: String,
@@ -65,7 +66,7 @@ pub(super) struct Message {
 }
 
 /// An address at which the app may answer a click.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct ResponseUrl {
     pub(super) message_ts: String,
     pub(super) channel: String,
@@ -75,7 +76,7 @@ pub(super) struct ResponseUrl {
 }
 
 /// A form that was opened for somebody.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct View {
     /// As the API shows it.
     pub(super) view: Value,
@@ -89,7 +90,7 @@ pub(super) struct View {
     pub(super) errors: Value,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Trigger {
     user: String,
     issued: i64,

@@ -35,7 +35,7 @@ use crate::call::{Call, CallBody};
 use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
-use crate::stand_in::{self, Memory, StandIn};
+use crate::stand_in::{self, Kept, Memory, StandIn};
 
 use answer::{Outcome, Refusal};
 use memory::SlackMemory;
@@ -159,6 +159,10 @@ impl StandIn for Slack {
 
     fn page(&self, call: &Call) -> Option<Response> {
         (call.path == "/").then(|| page::page(&self.memory.lock(), call))
+    }
+
+    fn memory(&self) -> &dyn Kept {
+        &self.memory
     }
 
     fn idempotency_key(&self, call: &Call) -> Option<String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -12,7 +13,7 @@ use super::answer::{Outcome, Refusal};
 use super::components;
 
 /// What is on the pages. Everything is kept as the API shows it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct StatuspageMemory {
     pub(super) incidents: Vec<Value>,
     pub(super) components: Vec<Value>,

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::limits::Rate;
 use crate::overview::escaped;
 use crate::spec::Spec;
-use crate::stand_in::{self, Memory, StandIn};
+use crate::stand_in::{self, Kept, Memory, StandIn};
 
 use answer::{Outcome, Refusal};
 use incidents::StatuspageMemory;
@@ -120,6 +120,10 @@ impl StandIn for Statuspage {
 
     fn answer(&self, call: &Call) -> Response {
         answer::response(self.outcome(call))
+    }
+
+    fn memory(&self) -> &dyn Kept {
+        &self.memory
     }
 
     fn idempotency_key(&self, call: &Call) -> Option<String> {

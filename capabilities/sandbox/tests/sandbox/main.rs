@@ -9,6 +9,7 @@ mod forms;
 mod inspection;
 mod limits;
 mod mail;
+mod memory;
 mod pagerduty;
 mod slack;
 mod slack_morphism;

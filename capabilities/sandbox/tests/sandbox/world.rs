@@ -2,6 +2,7 @@
 //! held against the closed schema of its operation, so an invented field fails the test.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use harmony_sandbox::{Sandbox, SandboxOptions};
@@ -36,8 +37,14 @@ pub(crate) enum Vendor {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::with_memory(None).await
+    }
+
+    /// One that goes on from what is kept in a folder.
+    pub(crate) async fn with_memory(memory: Option<PathBuf>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let options = SandboxOptions::on_free_ports(SecretString::from(SIGNING_SECRET));
+        let options =
+            SandboxOptions { memory, ..SandboxOptions::on_free_ports(SecretString::from(SIGNING_SECRET)) };
         Self {
             sandbox: Sandbox::start(options).await.unwrap(),
             http: Client::builder().no_proxy().build().unwrap(),
