@@ -194,9 +194,11 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
             Weight::Detail,
             format!("moved the phase from {} to {}", words::phase_name(p.from()), words::phase_name(p.to())),
         ),
-        Kind::StepSucceeded(p) => {
-            harmony(Weight::Detail, format!("{}: {} {}", p.blueprint, p.step, p.external_ref))
-        }
+        Kind::StepSucceeded(p) => harmony(
+            Weight::Detail,
+            step_done(&p.step)
+                .map_or_else(|| format!("did {} of {}", p.step, task(&p.blueprint)), str::to_owned),
+        ),
         Kind::StepFailed(p) => harmony(
             Weight::Milestone,
             because(format!("could not do {} of {}", p.step, task(&p.blueprint)), p.error.as_ref()),
@@ -440,6 +442,33 @@ fn shown(text: Option<&Text>) -> &str {
     text.map_or("", Text::shown)
 }
 
+/// What a step did that succeeded; `None` for one that has no words of its own. A gate's steps have the gate's name before
+/// them, and the level after them.
+fn step_done(step: &str) -> Option<&'static str> {
+    let own = step.rsplit('/').next().unwrap_or(step);
+    Some(match own.trim_end_matches(|end: char| end.is_ascii_digit() || end == '-') {
+        "archive" => "archived the channel",
+        "ask" => "asked in the channel",
+        "channel" => "made the channel",
+        "escalate" => "told the channel of the next level",
+        "first-update" => "said in the channel what it is about",
+        "notice" => "told the channel of it",
+        "outcome" => "told the channel how it ended",
+        "page" => "paged who may decide",
+        "paging" => "paged whoever is on call",
+        "paging-note" => "noted it at the page",
+        "paging-resolve" | "unpage" => "ended the page",
+        "paging-urgency" => "changed how urgent the page is",
+        "public-page" => "told the public status page",
+        "public-resolve" => "told the public status page that it is over",
+        "publish" => "published the review",
+        "remind" => "reminded who may decide",
+        "resolution" => "told the channel how it was resolved",
+        "settle" => "marked the question as decided",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use harmony_protos::log::{
@@ -536,7 +565,7 @@ mod tests {
             external_ref: "C01".to_owned(),
             ..StepSucceeded::default()
         };
-        check(Kind::StepSucceeded(step), HARMONY, "initiate: channel C01", Weight::Detail);
+        check(Kind::StepSucceeded(step), HARMONY, "made the channel", Weight::Detail);
         let cell = RunbookCellFinished {
             cell: "rollback".to_owned(),
             ended: "exited".to_owned(),
