@@ -48,11 +48,32 @@ const AT_MOST_1000: Parameter = (
 );
 
 /// An incident's id: a number from 1, with leading zeros up to four digits.
-const INCIDENT: &str = "INC-[0-9]{4}-([1-9][0-9]{3,}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])";
-/// The schema of what cannot be left out.
-const REQUIRED: &str = r#"{ "type": "string", "minLength": 1 }"#;
+const INCIDENT: &str = "INC-[0-9]{4}-([1-9][0-9]{3,17}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])";
+/// What the catalog takes as the id of a service, an environment or a release.
+const CATALOG_ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$";
+/// Any of several.
+const REPEATABLE: &str = r#"{ "type": "array", "items": { "type": "string" } }"#;
+const TIME: &str = r#"{ "type": "string", "format": "date-time" }"#;
+/// Which cannot be left out.
+const RELEASES: &str = r#"{ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$" } }"#;
+const FOLLOW_UP_STATES: &str = r#"{ "type": "array", "items": { "enum": ["open", "done", "dropped"] } }"#;
 const SORTS: &str =
     r#"{ "enum": ["-createdAt", "newest", "createdAt", "oldest", "severity"], "default": "-createdAt" }"#;
+
+/// What operations are grouped by, in the order that they are shown in.
+const TAGS: &[(&str, &str)] = &[
+    ("Incidents", "Declare, read and lead incidents."),
+    ("Facts", "Put what happened on record."),
+    ("Blueprints", "Start, stop and resume the workflows of an incident."),
+    ("Approvals", "See what waits for a decision, and decide."),
+    ("Review", "Write, read and sign off the review."),
+    ("Follow-ups", "Track what is to be done after an incident."),
+    ("Subscriptions", "Follow incidents by e-mail or Slack."),
+    ("Candidates", "Hand in what may become an incident, and promote or dismiss it."),
+    ("Catalog", "Describe services and environments, deploy releases, and see what changed."),
+    ("People", "See who has a role."),
+    ("Log", "Read, export, verify and redact the log."),
+];
 
 const SUBMITTED: &[Answer] = &[(200, "On record, or so already.", JSON, "Submitted")];
 const STARTED: &[Answer] = &[(202, "Recorded; carried out by the workers.", JSON, "Started")];
@@ -83,13 +104,13 @@ const OPERATIONS: &[Operation] = &[
         "Incidents",
         "List incidents, newest first.",
         &[
-            ("status", "Words of the status view; repeatable.", "string"),
-            ("state", "Words of the state machine; repeatable.", "string"),
-            ("severity", "`P1` to `P4`, or another view of them; repeatable.", "string"),
-            ("serviceName", "Repeatable.", "string"),
-            ("environment", "Repeatable.", "string"),
-            ("projectId", "Repeatable.", "string"),
-            ("correlationKey", "One that the incident or a signal of it has; repeatable.", "string"),
+            ("status", "Words of the status view; repeatable.", REPEATABLE),
+            ("state", "Words of the state machine; repeatable.", REPEATABLE),
+            ("severity", "`P1` to `P4`, or another view of them; repeatable.", REPEATABLE),
+            ("serviceName", "Repeatable.", REPEATABLE),
+            ("environment", "Repeatable.", REPEATABLE),
+            ("projectId", "Repeatable.", REPEATABLE),
+            ("correlationKey", "One that the incident or a signal of it has; repeatable.", REPEATABLE),
             ("traceId", "W3C trace id of the incident or of a signal.", "string"),
             ("searchQuery", "Part of a title.", "string"),
             ("drill", "`true` for drills alone, `false` for all others.", "boolean"),
@@ -110,7 +131,7 @@ const OPERATIONS: &[Operation] = &[
         "/incidents/{id}",
         "Incidents",
         "One incident.",
-        &[("asOf", "As it was known at this time, such as `2026-01-31T10:42:00Z`.", "string")],
+        &[("asOf", "As it was known at this time, such as `2026-01-31T10:42:00Z`.", TIME)],
         &[(200, "The incident.", JSON, "Incident"), (304, "Not changed since `If-None-Match`.", "", "")],
     ),
     get(
@@ -245,7 +266,7 @@ const OPERATIONS: &[Operation] = &[
         "/insights",
         "Incidents",
         "Figures over all incidents, by severity, month and service.",
-        &[("asOf", "As they were known at this time, such as `2026-01-31T10:42:00Z`.", "string")],
+        &[("asOf", "As they were known at this time, such as `2026-01-31T10:42:00Z`.", TIME)],
         &[(200, "The figures.", JSON, "")],
     ),
     get(
@@ -253,8 +274,8 @@ const OPERATIONS: &[Operation] = &[
         "Follow-ups",
         "Follow-ups across incidents, the next that is due first.",
         &[
-            ("state", "`open`, `done` or `dropped`; repeatable.", "string"),
-            ("owner", "Repeatable.", "string"),
+            ("state", "Repeatable.", FOLLOW_UP_STATES),
+            ("owner", "Repeatable.", REPEATABLE),
             ("overdue", "`true` for those whose day is over.", "boolean"),
             ("incidentId", "Only of this incident.", "string"),
             AT_MOST_1000,
@@ -314,7 +335,7 @@ const OPERATIONS: &[Operation] = &[
         "Blueprints",
         "Start a lost run again, as the same attempt.",
         Some("ResumeBody"),
-        &[(202, "Recorded; carried out by the workers.", JSON, "Resumed")],
+        &[(202, "Recorded; carried out by the workers.", JSON, "ResumedRuns")],
     ),
     post(
         "/incidents/{id}/retry",
@@ -326,7 +347,7 @@ const OPERATIONS: &[Operation] = &[
     post(
         "/incidents/{id}/responders",
         "Incidents",
-        "Give somebody a part, or release them.",
+        "Assign a role to somebody, or release them.",
         Some("ResponderBody"),
         SUBMITTED,
     ),
@@ -379,7 +400,7 @@ const OPERATIONS: &[Operation] = &[
         "The timeline, one line a record, oldest first.",
         &[
             ("after", "Only records after this seq.", "integer"),
-            ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", "string"),
+            ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", REPEATABLE),
             AT_MOST_1000,
         ],
         &[(200, "A page of lines.", JSON, "TimelineLines")],
@@ -425,7 +446,7 @@ const OPERATIONS: &[Operation] = &[
         "Candidates",
         "Candidates, newest first.",
         &[
-            ("status", "Repeatable.", "string"),
+            ("status", "Repeatable.", REPEATABLE),
             AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
@@ -486,7 +507,7 @@ const OPERATIONS: &[Operation] = &[
         "Services with their latest releases and open incidents, by id.",
         &[
             ("searchQuery", "Part of an id or a name.", "string"),
-            ("retired", "`true`: those that are retired, too.", "string"),
+            ("retired", "`true`: those that are retired, too.", "boolean"),
             AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
@@ -513,7 +534,7 @@ const OPERATIONS: &[Operation] = &[
         "Environments, by id.",
         &[
             ("searchQuery", "Part of an id or a name.", "string"),
-            ("retired", "`true`: those that are retired, too.", "string"),
+            ("retired", "`true`: those that are retired, too.", "boolean"),
             AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
@@ -545,7 +566,7 @@ const OPERATIONS: &[Operation] = &[
         "Catalog",
         "Releases, the last created first.",
         &[
-            ("serviceId", "Of these services; repeatable.", "string"),
+            ("serviceId", "Of these services; repeatable.", REPEATABLE),
             ("envId", "To this environment.", "string"),
             ("since", "Created or settled at this time or later, RFC 3339.", "string"),
             AT_MOST_200,
@@ -600,7 +621,7 @@ const OPERATIONS: &[Operation] = &[
         "/runs",
         "Catalog",
         "Runs that deployed and promoted releases, in time.",
-        &[("releaseId", "Of these releases; repeatable.", REQUIRED), AT_MOST_200],
+        &[("releaseId", "Of these releases; repeatable.", RELEASES), AT_MOST_200],
         &[(200, "The runs with what they said.", JSON, "RunList")],
     ),
     get(
@@ -691,12 +712,17 @@ pub(crate) async fn openapi() -> Json<&'static Value> {
 pub(crate) fn document() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
+        let schemas = schemas();
         let mut paths = Map::new();
         for operation in OPERATIONS {
             let path = format!("/api/orgs/{{org}}{}", operation.path);
             let item = paths.entry(path.clone()).or_insert_with(|| json!({}));
-            item[operation.method] = described(operation, &path);
+            item[operation.method] = described(operation, &path, &schemas);
         }
+        let tags: Vec<Value> = TAGS
+            .iter()
+            .map(|(name, description)| json!({ "name": name, "description": description }))
+            .collect();
         json!({
             "openapi": "3.1.0",
             "info": {
@@ -707,16 +733,17 @@ pub(crate) fn document() -> &'static Value {
             },
             "servers": [{ "url": "/" }],
             "security": [{ "token": [] }],
+            "tags": tags,
             "paths": paths,
             "components": {
                 "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-                "schemas": schemas(),
+                "schemas": schemas,
             },
         })
     })
 }
 
-fn described(operation: &Operation, path: &str) -> Value {
+fn described(operation: &Operation, path: &str, schemas: &Value) -> Value {
     let mut parameters: Vec<Value> = path
         .split('{')
         .skip(1)
@@ -726,16 +753,17 @@ fn described(operation: &Operation, path: &str) -> Value {
                 "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
                 "id" if path.contains("/follow-ups/") => (
                     "Follow-up.",
-                    json!({ "type": "string", "pattern": format!("^{INCIDENT}-[1-9][0-9]*$") }),
+                    json!({ "type": "string", "pattern": format!("^{INCIDENT}-[1-9][0-9]{{0,17}}$") }),
                 ),
                 "id" if path.contains("/subscriptions/") => {
                     ("Subscription.", json!({ "type": "string", "pattern": "^sub-[0-9a-f]{20}$" }))
                 }
                 "id" if path.contains("/candidates/") => ("Candidate.", json!({ "type": "string" })),
                 "id" if !path.contains("/incidents/") => {
-                    ("An id of the catalog.", json!({ "type": "string", "minLength": 1, "maxLength": 100 }))
+                    ("An id of the catalog.", json!({ "type": "string", "pattern": CATALOG_ID }))
                 }
                 "id" => ("Incident.", json!({ "type": "string", "pattern": format!("^{INCIDENT}$") })),
+                "seq" => ("Record.", json!({ "type": "integer", "minimum": 1 })),
                 _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
             };
             json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
@@ -744,7 +772,7 @@ fn described(operation: &Operation, path: &str) -> Value {
     for (name, description, kind) in operation.query {
         let schema = serde_json::from_str(kind).unwrap_or_else(|_| json!({ "type": kind }));
         parameters.push(json!({
-            "name": name, "in": "query", "required": *kind == REQUIRED, "description": description, "schema": schema,
+            "name": name, "in": "query", "required": *kind == RELEASES, "description": description, "schema": schema,
         }));
     }
     if operation.method == "post" {
@@ -761,6 +789,13 @@ fn described(operation: &Operation, path: &str) -> Value {
             "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$", "example": "\"12\"" },
         }));
     }
+    if operation.answers.iter().any(|(status, ..)| *status == 304) {
+        parameters.push(json!({
+            "name": "If-None-Match", "in": "header", "required": false,
+            "description": "The `ETag` of an earlier answer: nothing is sent again that has not changed since.",
+            "schema": { "type": "string", "example": "\"12\"" },
+        }));
+    }
     let mut described = json!({
         "tags": [operation.tag],
         "summary": operation.summary,
@@ -770,8 +805,10 @@ fn described(operation: &Operation, path: &str) -> Value {
     });
     if let Some(body) = operation.body {
         let schema = json!({ "$ref": format!("#/components/schemas/{body}") });
+        // An empty body is an empty object.
+        let is_required = schemas[body]["required"].as_array().is_some_and(|members| !members.is_empty());
         described["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            json!({ "required": is_required, "content": { "application/json": { "schema": schema } } });
     }
     described
 }
@@ -935,6 +972,7 @@ fn written() -> [(&'static str, Value); 34] {
         })
     };
     let text = || json!({ "type": "string" });
+    let catalog_id = || json!({ "type": "string", "pattern": CATALOG_ID });
     let number = || json!({ "type": "integer", "minimum": 0 });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
     let placed = |what: &str| {
@@ -990,10 +1028,10 @@ fn written() -> [(&'static str, Value); 34] {
             object(
                 &["id", "name"],
                 json!({
-                    "id": text(), "name": text(), "repo": text(),
+                    "id": catalog_id(), "name": text(), "repo": text(),
                     "adapters": object(&[], json!({ "deployments": { "type": "array", "items": text() } })),
                     "environments": {
-                        "type": "array", "items": object(&["id", "name"], json!({ "id": text(), "name": text() })),
+                        "type": "array", "items": object(&["id", "name"], json!({ "id": catalog_id(), "name": text() })),
                     },
                     "dependsOn": { "type": "array", "items": text() }, "owner": text(),
                 }),
@@ -1005,7 +1043,7 @@ fn written() -> [(&'static str, Value); 34] {
             object(
                 &["id", "name"],
                 json!({
-                    "id": text(), "name": text(), "region": text(), "cluster": text(),
+                    "id": catalog_id(), "name": text(), "region": text(), "cluster": text(),
                     "policyRefs": { "type": "array", "items": text() }, "production": { "type": "boolean" },
                 }),
             ),
@@ -1127,7 +1165,8 @@ fn written() -> [(&'static str, Value); 34] {
             ),
         ),
         (
-            "Resumed",
+            // Not named as its own member: generators for Python trip over that.
+            "ResumedRuns",
             object(
                 &["incidentId", "resumed"],
                 json!({ "incidentId": text(), "resumed": { "type": "array", "items": { "type": "object" } }, "warning": text() }),

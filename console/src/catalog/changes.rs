@@ -120,8 +120,10 @@ fn change(
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeBody {
     /// Of which release.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     pub(crate) release_id: String,
     /// `caused`, `related` or `dismissed`.
+    #[schema(pattern = "^(caused|related|dismissed)$")]
     pub(crate) relation: String,
     /// Why.
     #[serde(default)]

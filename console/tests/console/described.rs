@@ -83,6 +83,29 @@ async fn every_reference_leads_to_a_schema() {
     assert_eq!(unique.len(), ids.len(), "operation ids are unique");
 }
 
+#[tokio::test]
+async fn every_tag_is_described_and_used() {
+    let world = World::new().await;
+    let document = document(&world).await;
+    let mut described = Vec::new();
+    for tag in document["tags"].as_array().unwrap() {
+        assert!(!tag["description"].as_str().unwrap().is_empty(), "{tag}");
+        described.push(tag["name"].clone());
+    }
+    let mut used = Vec::new();
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
+    {
+        for tag in operation["tags"].as_array().unwrap() {
+            assert!(described.contains(tag), "{tag} is not described");
+            used.push(tag.clone());
+        }
+    }
+    for tag in &described {
+        assert!(used.contains(tag), "{tag} is not used");
+    }
+}
+
 /// Every schema of the document, wherever it stands.
 fn schemas<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
     match value {
@@ -103,6 +126,15 @@ async fn description_is_as_narrow_as_what_is_taken_and_given() {
     schemas(&document, &mut all);
     for schema in all.iter().filter(|one| one["type"] == "array") {
         assert!(schema["items"].is_object(), "an array of what? {schema}");
+    }
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let parameters: Vec<&Value> =
+        operations.flat_map(|operation| operation["parameters"].as_array().into_iter().flatten()).collect();
+    let is_repeatable = |one: &&&Value| one["description"].as_str().unwrap().contains("epeatable");
+    assert!(parameters.iter().filter(is_repeatable).count() > 10);
+    for one in parameters {
+        assert_eq!(is_repeatable(&&one), one["schema"]["type"] == "array", "{one}");
     }
     let mut lists = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
