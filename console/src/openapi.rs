@@ -432,7 +432,7 @@ const OPERATIONS: &[Operation] = &[
         "Approvals",
         "A gate with everything that its digest covers.",
         &[],
-        &[(200, "The gate.", JSON, "Gate")],
+        &[(200, "The gate.", JSON, "GateDetail")],
     ),
     post(
         "/approvals/{gateId}",
@@ -471,7 +471,7 @@ const OPERATIONS: &[Operation] = &[
         "Candidates",
         "What the promotion engine was asked about a candidate, and what it said.",
         &[],
-        &[(200, "The attempts, oldest first.", JSON, "")],
+        &[(200, "The attempts, oldest first.", JSON, "AttemptList")],
     ),
     post(
         "/candidates/{id}/dismiss",
@@ -959,8 +959,49 @@ fn with(mut these: Value, those: &Value) -> Value {
     these
 }
 
+fn labels() -> Value {
+    json!({ "type": "object", "additionalProperties": { "type": "string" } })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// Members of a service.
+fn service() -> Value {
+    let text = || json!({ "type": "string" });
+    let id = || json!({ "type": "string", "pattern": CATALOG_ID });
+    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    json!({
+        "id": id(), "name": text(), "repo": text(),
+        "adapters": { "type": "object", "properties": { "deployments": texts() } },
+        "environments": { "type": "array", "items": {
+            "type": "object", "required": ["id", "name"], "properties": { "id": id(), "name": text() },
+        } },
+        "dependsOn": texts(), "owner": text(),
+        "targets": { "type": "array", "items": {
+            "type": "object", "required": ["envId", "adapter"],
+            "properties": { "envId": id(), "adapter": text(), "settings": labels() },
+        } },
+        "labels": labels(), "retired": { "type": "boolean" },
+    })
+}
+
+/// Members of a release.
+fn release() -> Value {
+    let text = || json!({ "type": "string" });
+    let time = || json!({ "type": "string", "format": "date-time" });
+    json!({
+        "id": text(), "serviceId": text(), "sha": text(), "version": text(), "envId": text(),
+        "status": { "enum": ["Draft", "Promoting", "Active", "Failed"] },
+        "promotedFrom": text(), "rollsBack": text(), "source": text(), "url": text(), "incident": text(),
+        "createdAt": time(), "createdBy": text(), "settledAt": time(), "reason": text(),
+        "standing": { "enum": ["current", "superseded", "rolledBack"] }, "replacedBy": text(),
+    })
+}
+
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 34] {
+fn written() -> [(&'static str, Value); 38] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -971,6 +1012,8 @@ fn written() -> [(&'static str, Value); 34] {
             },
         })
     };
+    let items = |of: &str| json!({ "type": "array", "items": reference(of) });
+    let time = || json!({ "type": "string", "format": "date-time" });
     let text = || json!({ "type": "string" });
     let catalog_id = || json!({ "type": "string", "pattern": CATALOG_ID });
     let number = || json!({ "type": "integer", "minimum": 0 });
@@ -1014,29 +1057,59 @@ fn written() -> [(&'static str, Value); 34] {
             ),
         ),
         ("CandidateList", list("candidates", "Candidate")),
-        ("FollowUpList", list("followUps", "FollowUp")),
-        ("SimilarList", list("similar", "SimilarIncident")),
-        ("UpdateTemplateList", list("templates", "Draft")),
+        (
+            "AttemptList",
+            object(
+                &["candidateId", "attempts"],
+                json!({ "candidateId": text(), "attempts": { "type": "array", "items": { "type": "object" } } }),
+            ),
+        ),
+        (
+            "FollowUpList",
+            object(&["followUps", "total"], json!({ "followUps": items("FollowUp"), "total": number() })),
+        ),
+        (
+            "SimilarList",
+            object(
+                &["incidentId", "similar"],
+                json!({ "incidentId": text(), "similar": items("SimilarIncident") }),
+            ),
+        ),
+        (
+            "UpdateTemplateList",
+            object(
+                &["incidentId", "templates"],
+                json!({ "incidentId": text(), "templates": items("Draft") }),
+            ),
+        ),
         ("SubscriptionList", list("subscriptions", "SubscriptionView")),
         (
             "Unsubscribed",
             object(&["id", "answer"], json!({ "id": text(), "answer": { "enum": ["removed"] } })),
         ),
-        ("ServiceList", list("services", "ServiceBody")),
+        ("ServiceList", list("services", "ServiceLine")),
         (
-            "ServiceBody",
+            "ServiceLine",
             object(
-                &["id", "name"],
-                json!({
-                    "id": catalog_id(), "name": text(), "repo": text(),
-                    "adapters": object(&[], json!({ "deployments": { "type": "array", "items": text() } })),
-                    "environments": {
-                        "type": "array", "items": object(&["id", "name"], json!({ "id": catalog_id(), "name": text() })),
-                    },
-                    "dependsOn": { "type": "array", "items": text() }, "owner": text(),
-                }),
+                &["id", "name", "latestReleases", "openIncidents", "updatedAt", "auditTail"],
+                with(
+                    service(),
+                    &json!({
+                        "latestReleases": {
+                            "type": "object", "description": "By environment, the release that tells most about it.",
+                            "additionalProperties": reference("Release"),
+                        },
+                        "openIncidents": {
+                            "type": "object", "description": "How many, by `critical`, `high`, `medium` and `low`.",
+                            "additionalProperties": number(),
+                        },
+                        "updatedAt": time(),
+                        "auditTail": object(&["stream", "seq"], json!({ "stream": text(), "seq": number() })),
+                    }),
+                ),
             ),
         ),
+        ("ServiceBody", object(&["id", "name"], service())),
         ("EnvironmentList", list("environments", "EnvironmentBody")),
         (
             "EnvironmentBody",
@@ -1045,21 +1118,13 @@ fn written() -> [(&'static str, Value); 34] {
                 json!({
                     "id": catalog_id(), "name": text(), "region": text(), "cluster": text(),
                     "policyRefs": { "type": "array", "items": text() }, "production": { "type": "boolean" },
+                    "regionDefaulted": { "type": "boolean" }, "clusterDefaulted": { "type": "boolean" },
+                    "labels": labels(), "retired": { "type": "boolean" },
                 }),
             ),
         ),
         ("ReleaseList", list("releases", "Release")),
-        (
-            "Release",
-            object(
-                &["id", "serviceId", "sha", "version", "envId", "status"],
-                json!({
-                    "id": text(), "serviceId": text(), "sha": text(), "version": text(), "envId": text(),
-                    "status": { "enum": ["Draft", "Promoting", "Active", "Failed"] },
-                    "promotedFrom": text(), "rollsBack": text(), "source": text(), "url": text(),
-                }),
-            ),
-        ),
+        ("Release", object(&["id", "serviceId", "sha", "version", "envId", "status"], release())),
         ("RunList", list("runs", "WorkflowRun")),
         (
             "WorkflowRun",
@@ -1069,7 +1134,15 @@ fn written() -> [(&'static str, Value); 34] {
                     "id": text(), "kind": { "enum": ["Deploy", "Promote"] }, "actor": text(),
                     "startedAt": { "type": "string", "format": "date-time" },
                     "finishedAt": { "type": "string", "format": "date-time" },
-                    "logs": { "type": "array", "items": { "type": "object" } },
+                    "logs": { "type": "array", "items": object(
+                        &["ts", "level", "message", "meta"],
+                        json!({
+                            "ts": time(), "level": { "enum": ["debug", "info", "warn", "error"] }, "message": text(),
+                            "meta": { "type": "object" },
+                        }),
+                    ) },
+                    "releaseId": text(), "envId": text(), "adapter": text(), "dryRun": { "type": "boolean" },
+                    "outcome": text(), "reason": text(), "policies": { "type": "object" }, "workflowId": text(),
                 }),
             ),
         ),
@@ -1089,11 +1162,42 @@ fn written() -> [(&'static str, Value); 34] {
             "Changes",
             object(
                 &["linked", "suspected"],
-                json!({
-                    "linked": { "type": "array", "items": { "$ref": "#/components/schemas/Release" } },
-                    "suspected": { "type": "array", "items": { "$ref": "#/components/schemas/Release" } },
-                }),
+                json!({ "linked": items("Change"), "suspected": items("Change") }),
             ),
+        ),
+        (
+            "Change",
+            object(
+                &[
+                    "id",
+                    "serviceId",
+                    "sha",
+                    "version",
+                    "envId",
+                    "status",
+                    "serviceName",
+                    "environmentName",
+                    "relation",
+                    "reason",
+                ],
+                with(
+                    release(),
+                    &json!({
+                        "serviceName": text(), "environmentName": text(),
+                        "relation": { "enum": ["suspected", "caused", "related", "dismissed"] },
+                        "reason": { "type": "string", "description": "Why it is suspected, or what people said." },
+                        "changedAt": time(),
+                        "before": { "type": "string", "description": "The release that was active before it." },
+                    }),
+                ),
+            ),
+        ),
+        (
+            "GateDetail",
+            json!({ "allOf": [reference("Gate"), object(
+                &["covers"],
+                json!({ "covers": { "description": "All that the digest is about: what would run, where, with what." } }),
+            )] }),
         ),
         ("CandidateBody", candidate_body()),
         (
@@ -1185,8 +1289,8 @@ fn written() -> [(&'static str, Value); 34] {
         (
             "Report",
             object(
-                &["verified", "incidents", "records", "findings", "redacted"],
-                json!({ "verified": { "type": "boolean" }, "incidents": number(), "records": number(), "findings": { "type": "array", "items": placed("problem") }, "redacted": { "type": "array", "items": placed("field") } }),
+                &["verified", "incidents", "catalog", "records", "findings", "redacted"],
+                json!({ "verified": { "type": "boolean" }, "incidents": number(), "catalog": number(), "records": number(), "findings": { "type": "array", "items": placed("problem") }, "redacted": { "type": "array", "items": placed("field") } }),
             ),
         ),
         (
