@@ -36,8 +36,8 @@ def expect(kind: type[T], answer: object) -> T:
 
 
 def until(what: str, look: Callable[[], T | None]) -> T:
-    """Looks twice a second, for two minutes, until there is something."""
-    for _ in range(240):
+    """Looks twice a second, for three minutes, until there is something."""
+    for _ in range(360):
         if (found := look()) is not None:
             return found
         time.sleep(0.5)

@@ -47,9 +47,9 @@ async function ask<Result, Variables>(
   return answer.data;
 }
 
-/** Looks twice a second, for two minutes, until there is something. */
+/** Looks twice a second, for three minutes, until there is something. */
 async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
-  for (let tries = 0; tries < 240; tries++) {
+  for (let tries = 0; tries < 360; tries++) {
     const found = await look();
     if (found !== undefined) return found;
     await sleep(500);
