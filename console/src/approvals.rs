@@ -70,11 +70,10 @@ pub(crate) async fn releases_for(
     Ok(found)
 }
 
-/// `GET …/approvals`: gates that wait, newest first.
-pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
-    call.query.only(&[])?;
-    call.caller.require(Right::ReadGates, None)?;
-    let incidents = waiting(&call.app, &call.caller).await?;
+/// Gates that wait, newest first, for who may read gates.
+pub(crate) async fn pending(app: &App, caller: &Caller) -> Result<Vec<views::Gate>, ApiError> {
+    caller.require(Right::ReadGates, None)?;
+    let incidents = waiting(app, caller).await?;
     let mut pending: Vec<(i64, views::Gate)> = incidents
         .iter()
         .flat_map(|state| state.gates.iter().map(move |gate| (state, gate)))
@@ -82,7 +81,13 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
         .map(|(state, gate)| (gate.requested_at_us, views::gate(state, gate)))
         .collect();
     pending.sort_by_key(|(requested_at_us, _)| std::cmp::Reverse(*requested_at_us));
-    let approvals: Vec<_> = pending.into_iter().map(|(_, gate)| gate).collect();
+    Ok(pending.into_iter().map(|(_, gate)| gate).collect())
+}
+
+/// `GET …/approvals`: gates that wait, newest first.
+pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
+    call.query.only(&[])?;
+    let approvals = pending(&call.app, &call.caller).await?;
     Ok(Json(json!({ "approvals": approvals })).into_response())
 }
 

@@ -218,6 +218,7 @@ pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
 pub(crate) struct DismissBody {
     /// Why nothing becomes of it.
     #[serde(default)]
+    #[schema(required = true, min_length = 1)]
     reason: String,
 }
 

@@ -48,11 +48,32 @@ const AT_MOST_1000: Parameter = (
 );
 
 /// An incident's id: a number from 1, with leading zeros up to four digits.
-const INCIDENT: &str = "INC-[0-9]{4}-([1-9][0-9]{3,}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])";
-/// The schema of what cannot be left out.
-const REQUIRED: &str = r#"{ "type": "string", "minLength": 1 }"#;
+const INCIDENT: &str = "INC-[0-9]{4}-([1-9][0-9]{3,17}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])";
+/// What the catalog takes as the id of a service, an environment or a release.
+const CATALOG_ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$";
+/// Any of several.
+const REPEATABLE: &str = r#"{ "type": "array", "items": { "type": "string" } }"#;
+const TIME: &str = r#"{ "type": "string", "format": "date-time" }"#;
+/// Which cannot be left out.
+const RELEASES: &str = r#"{ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$" } }"#;
+const FOLLOW_UP_STATES: &str = r#"{ "type": "array", "items": { "enum": ["open", "done", "dropped"] } }"#;
 const SORTS: &str =
     r#"{ "enum": ["-createdAt", "newest", "createdAt", "oldest", "severity"], "default": "-createdAt" }"#;
+
+/// What operations are grouped by, in the order that they are shown in.
+const TAGS: &[(&str, &str)] = &[
+    ("Incidents", "Declare, read and lead incidents."),
+    ("Facts", "Put what happened on record."),
+    ("Blueprints", "Start, stop and resume the workflows of an incident."),
+    ("Approvals", "See what waits for a decision, and decide."),
+    ("Review", "Write, read and sign off the review."),
+    ("Follow-ups", "Track what is to be done after an incident."),
+    ("Subscriptions", "Follow incidents by e-mail or Slack."),
+    ("Candidates", "Hand in what may become an incident, and promote or dismiss it."),
+    ("Catalog", "Describe services and environments, deploy releases, and see what changed."),
+    ("People", "See who has a role."),
+    ("Log", "Read, export, verify and redact the log."),
+];
 
 const SUBMITTED: &[Answer] = &[(200, "On record, or so already.", JSON, "Submitted")];
 const STARTED: &[Answer] = &[(202, "Recorded; carried out by the workers.", JSON, "Started")];
@@ -83,13 +104,13 @@ const OPERATIONS: &[Operation] = &[
         "Incidents",
         "List incidents, newest first.",
         &[
-            ("status", "Words of the status view; repeatable.", "string"),
-            ("state", "Words of the state machine; repeatable.", "string"),
-            ("severity", "`P1` to `P4`, or another view of them; repeatable.", "string"),
-            ("serviceName", "Repeatable.", "string"),
-            ("environment", "Repeatable.", "string"),
-            ("projectId", "Repeatable.", "string"),
-            ("correlationKey", "One that the incident or a signal of it has; repeatable.", "string"),
+            ("status", "Words of the status view; repeatable.", REPEATABLE),
+            ("state", "Words of the state machine; repeatable.", REPEATABLE),
+            ("severity", "`P1` to `P4`, or another view of them; repeatable.", REPEATABLE),
+            ("serviceName", "Repeatable.", REPEATABLE),
+            ("environment", "Repeatable.", REPEATABLE),
+            ("projectId", "Repeatable.", REPEATABLE),
+            ("correlationKey", "One that the incident or a signal of it has; repeatable.", REPEATABLE),
             ("traceId", "W3C trace id of the incident or of a signal.", "string"),
             ("searchQuery", "Part of a title.", "string"),
             ("drill", "`true` for drills alone, `false` for all others.", "boolean"),
@@ -110,7 +131,7 @@ const OPERATIONS: &[Operation] = &[
         "/incidents/{id}",
         "Incidents",
         "One incident.",
-        &[("asOf", "As it was known at this time, such as `2026-01-31T10:42:00Z`.", "string")],
+        &[("asOf", "As it was known at this time, such as `2026-01-31T10:42:00Z`.", TIME)],
         &[(200, "The incident.", JSON, "Incident"), (304, "Not changed since `If-None-Match`.", "", "")],
     ),
     get(
@@ -245,7 +266,7 @@ const OPERATIONS: &[Operation] = &[
         "/insights",
         "Incidents",
         "Figures over all incidents, by severity, month and service.",
-        &[("asOf", "As they were known at this time, such as `2026-01-31T10:42:00Z`.", "string")],
+        &[("asOf", "As they were known at this time, such as `2026-01-31T10:42:00Z`.", TIME)],
         &[(200, "The figures.", JSON, "")],
     ),
     get(
@@ -253,8 +274,8 @@ const OPERATIONS: &[Operation] = &[
         "Follow-ups",
         "Follow-ups across incidents, the next that is due first.",
         &[
-            ("state", "`open`, `done` or `dropped`; repeatable.", "string"),
-            ("owner", "Repeatable.", "string"),
+            ("state", "Repeatable.", FOLLOW_UP_STATES),
+            ("owner", "Repeatable.", REPEATABLE),
             ("overdue", "`true` for those whose day is over.", "boolean"),
             ("incidentId", "Only of this incident.", "string"),
             AT_MOST_1000,
@@ -314,7 +335,7 @@ const OPERATIONS: &[Operation] = &[
         "Blueprints",
         "Start a lost run again, as the same attempt.",
         Some("ResumeBody"),
-        &[(202, "Recorded; carried out by the workers.", JSON, "Resumed")],
+        &[(202, "Recorded; carried out by the workers.", JSON, "ResumedRuns")],
     ),
     post(
         "/incidents/{id}/retry",
@@ -326,7 +347,7 @@ const OPERATIONS: &[Operation] = &[
     post(
         "/incidents/{id}/responders",
         "Incidents",
-        "Give somebody a part, or release them.",
+        "Assign a role to somebody, or release them.",
         Some("ResponderBody"),
         SUBMITTED,
     ),
@@ -379,7 +400,7 @@ const OPERATIONS: &[Operation] = &[
         "The timeline, one line a record, oldest first.",
         &[
             ("after", "Only records after this seq.", "integer"),
-            ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", "string"),
+            ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", REPEATABLE),
             AT_MOST_1000,
         ],
         &[(200, "A page of lines.", JSON, "TimelineLines")],
@@ -411,7 +432,7 @@ const OPERATIONS: &[Operation] = &[
         "Approvals",
         "A gate with everything that its digest covers.",
         &[],
-        &[(200, "The gate.", JSON, "Gate")],
+        &[(200, "The gate.", JSON, "GateDetail")],
     ),
     post(
         "/approvals/{gateId}",
@@ -425,7 +446,7 @@ const OPERATIONS: &[Operation] = &[
         "Candidates",
         "Candidates, newest first.",
         &[
-            ("status", "Repeatable.", "string"),
+            ("status", "Repeatable.", REPEATABLE),
             AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
@@ -450,7 +471,7 @@ const OPERATIONS: &[Operation] = &[
         "Candidates",
         "What the promotion engine was asked about a candidate, and what it said.",
         &[],
-        &[(200, "The attempts, oldest first.", JSON, "")],
+        &[(200, "The attempts, oldest first.", JSON, "AttemptList")],
     ),
     post(
         "/candidates/{id}/dismiss",
@@ -486,7 +507,7 @@ const OPERATIONS: &[Operation] = &[
         "Services with their latest releases and open incidents, by id.",
         &[
             ("searchQuery", "Part of an id or a name.", "string"),
-            ("retired", "`true`: those that are retired, too.", "string"),
+            ("retired", "`true`: those that are retired, too.", "boolean"),
             AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
@@ -513,7 +534,7 @@ const OPERATIONS: &[Operation] = &[
         "Environments, by id.",
         &[
             ("searchQuery", "Part of an id or a name.", "string"),
-            ("retired", "`true`: those that are retired, too.", "string"),
+            ("retired", "`true`: those that are retired, too.", "boolean"),
             AT_MOST_200,
             ("cursor", "`nextCursor` of the page before.", "string"),
         ],
@@ -545,7 +566,7 @@ const OPERATIONS: &[Operation] = &[
         "Catalog",
         "Releases, the last created first.",
         &[
-            ("serviceId", "Of these services; repeatable.", "string"),
+            ("serviceId", "Of these services; repeatable.", REPEATABLE),
             ("envId", "To this environment.", "string"),
             ("since", "Created or settled at this time or later, RFC 3339.", "string"),
             AT_MOST_200,
@@ -600,7 +621,7 @@ const OPERATIONS: &[Operation] = &[
         "/runs",
         "Catalog",
         "Runs that deployed and promoted releases, in time.",
-        &[("releaseId", "Of these releases; repeatable.", REQUIRED), AT_MOST_200],
+        &[("releaseId", "Of these releases; repeatable.", RELEASES), AT_MOST_200],
         &[(200, "The runs with what they said.", JSON, "RunList")],
     ),
     get(
@@ -691,12 +712,17 @@ pub(crate) async fn openapi() -> Json<&'static Value> {
 pub(crate) fn document() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
+        let schemas = schemas();
         let mut paths = Map::new();
         for operation in OPERATIONS {
             let path = format!("/api/orgs/{{org}}{}", operation.path);
             let item = paths.entry(path.clone()).or_insert_with(|| json!({}));
-            item[operation.method] = described(operation, &path);
+            item[operation.method] = described(operation, &path, &schemas);
         }
+        let tags: Vec<Value> = TAGS
+            .iter()
+            .map(|(name, description)| json!({ "name": name, "description": description }))
+            .collect();
         json!({
             "openapi": "3.1.0",
             "info": {
@@ -707,16 +733,17 @@ pub(crate) fn document() -> &'static Value {
             },
             "servers": [{ "url": "/" }],
             "security": [{ "token": [] }],
+            "tags": tags,
             "paths": paths,
             "components": {
                 "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-                "schemas": schemas(),
+                "schemas": schemas,
             },
         })
     })
 }
 
-fn described(operation: &Operation, path: &str) -> Value {
+fn described(operation: &Operation, path: &str, schemas: &Value) -> Value {
     let mut parameters: Vec<Value> = path
         .split('{')
         .skip(1)
@@ -726,16 +753,17 @@ fn described(operation: &Operation, path: &str) -> Value {
                 "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
                 "id" if path.contains("/follow-ups/") => (
                     "Follow-up.",
-                    json!({ "type": "string", "pattern": format!("^{INCIDENT}-[1-9][0-9]*$") }),
+                    json!({ "type": "string", "pattern": format!("^{INCIDENT}-[1-9][0-9]{{0,17}}$") }),
                 ),
                 "id" if path.contains("/subscriptions/") => {
                     ("Subscription.", json!({ "type": "string", "pattern": "^sub-[0-9a-f]{20}$" }))
                 }
                 "id" if path.contains("/candidates/") => ("Candidate.", json!({ "type": "string" })),
                 "id" if !path.contains("/incidents/") => {
-                    ("An id of the catalog.", json!({ "type": "string", "minLength": 1, "maxLength": 100 }))
+                    ("An id of the catalog.", json!({ "type": "string", "pattern": CATALOG_ID }))
                 }
                 "id" => ("Incident.", json!({ "type": "string", "pattern": format!("^{INCIDENT}$") })),
+                "seq" => ("Record.", json!({ "type": "integer", "minimum": 1 })),
                 _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
             };
             json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
@@ -744,7 +772,7 @@ fn described(operation: &Operation, path: &str) -> Value {
     for (name, description, kind) in operation.query {
         let schema = serde_json::from_str(kind).unwrap_or_else(|_| json!({ "type": kind }));
         parameters.push(json!({
-            "name": name, "in": "query", "required": *kind == REQUIRED, "description": description, "schema": schema,
+            "name": name, "in": "query", "required": *kind == RELEASES, "description": description, "schema": schema,
         }));
     }
     if operation.method == "post" {
@@ -761,6 +789,13 @@ fn described(operation: &Operation, path: &str) -> Value {
             "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$", "example": "\"12\"" },
         }));
     }
+    if operation.answers.iter().any(|(status, ..)| *status == 304) {
+        parameters.push(json!({
+            "name": "If-None-Match", "in": "header", "required": false,
+            "description": "The `ETag` of an earlier answer: nothing is sent again that has not changed since.",
+            "schema": { "type": "string", "example": "\"12\"" },
+        }));
+    }
     let mut described = json!({
         "tags": [operation.tag],
         "summary": operation.summary,
@@ -770,8 +805,10 @@ fn described(operation: &Operation, path: &str) -> Value {
     });
     if let Some(body) = operation.body {
         let schema = json!({ "$ref": format!("#/components/schemas/{body}") });
+        // An empty body is an empty object.
+        let is_required = schemas[body]["required"].as_array().is_some_and(|members| !members.is_empty());
         described["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            json!({ "required": is_required, "content": { "application/json": { "schema": schema } } });
     }
     described
 }
@@ -922,8 +959,49 @@ fn with(mut these: Value, those: &Value) -> Value {
     these
 }
 
+fn labels() -> Value {
+    json!({ "type": "object", "additionalProperties": { "type": "string" } })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// Members of a service.
+fn service() -> Value {
+    let text = || json!({ "type": "string" });
+    let id = || json!({ "type": "string", "pattern": CATALOG_ID });
+    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    json!({
+        "id": id(), "name": text(), "repo": text(),
+        "adapters": { "type": "object", "properties": { "deployments": texts() } },
+        "environments": { "type": "array", "items": {
+            "type": "object", "required": ["id", "name"], "properties": { "id": id(), "name": text() },
+        } },
+        "dependsOn": texts(), "owner": text(),
+        "targets": { "type": "array", "items": {
+            "type": "object", "required": ["envId", "adapter"],
+            "properties": { "envId": id(), "adapter": text(), "settings": labels() },
+        } },
+        "labels": labels(), "retired": { "type": "boolean" },
+    })
+}
+
+/// Members of a release.
+fn release() -> Value {
+    let text = || json!({ "type": "string" });
+    let time = || json!({ "type": "string", "format": "date-time" });
+    json!({
+        "id": text(), "serviceId": text(), "sha": text(), "version": text(), "envId": text(),
+        "status": { "enum": ["Draft", "Promoting", "Active", "Failed"] },
+        "promotedFrom": text(), "rollsBack": text(), "source": text(), "url": text(), "incident": text(),
+        "createdAt": time(), "createdBy": text(), "settledAt": time(), "reason": text(),
+        "standing": { "enum": ["current", "superseded", "rolledBack"] }, "replacedBy": text(),
+    })
+}
+
 /// Schemas of answers that are put together where they are given.
-fn written() -> [(&'static str, Value); 34] {
+fn written() -> [(&'static str, Value); 38] {
     let list = |name: &str, of: &str| {
         json!({
             "type": "object",
@@ -934,7 +1012,10 @@ fn written() -> [(&'static str, Value); 34] {
             },
         })
     };
+    let items = |of: &str| json!({ "type": "array", "items": reference(of) });
+    let time = || json!({ "type": "string", "format": "date-time" });
     let text = || json!({ "type": "string" });
+    let catalog_id = || json!({ "type": "string", "pattern": CATALOG_ID });
     let number = || json!({ "type": "integer", "minimum": 0 });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
     let placed = |what: &str| {
@@ -976,52 +1057,74 @@ fn written() -> [(&'static str, Value); 34] {
             ),
         ),
         ("CandidateList", list("candidates", "Candidate")),
-        ("FollowUpList", list("followUps", "FollowUp")),
-        ("SimilarList", list("similar", "SimilarIncident")),
-        ("UpdateTemplateList", list("templates", "Draft")),
+        (
+            "AttemptList",
+            object(
+                &["candidateId", "attempts"],
+                json!({ "candidateId": text(), "attempts": { "type": "array", "items": { "type": "object" } } }),
+            ),
+        ),
+        (
+            "FollowUpList",
+            object(&["followUps", "total"], json!({ "followUps": items("FollowUp"), "total": number() })),
+        ),
+        (
+            "SimilarList",
+            object(
+                &["incidentId", "similar"],
+                json!({ "incidentId": text(), "similar": items("SimilarIncident") }),
+            ),
+        ),
+        (
+            "UpdateTemplateList",
+            object(
+                &["incidentId", "templates"],
+                json!({ "incidentId": text(), "templates": items("Draft") }),
+            ),
+        ),
         ("SubscriptionList", list("subscriptions", "SubscriptionView")),
         (
             "Unsubscribed",
             object(&["id", "answer"], json!({ "id": text(), "answer": { "enum": ["removed"] } })),
         ),
-        ("ServiceList", list("services", "ServiceBody")),
+        ("ServiceList", list("services", "ServiceLine")),
         (
-            "ServiceBody",
+            "ServiceLine",
             object(
-                &["id", "name"],
-                json!({
-                    "id": text(), "name": text(), "repo": text(),
-                    "adapters": object(&[], json!({ "deployments": { "type": "array", "items": text() } })),
-                    "environments": {
-                        "type": "array", "items": object(&["id", "name"], json!({ "id": text(), "name": text() })),
-                    },
-                    "dependsOn": { "type": "array", "items": text() }, "owner": text(),
-                }),
+                &["id", "name", "latestReleases", "openIncidents", "updatedAt", "auditTail"],
+                with(
+                    service(),
+                    &json!({
+                        "latestReleases": {
+                            "type": "object", "description": "By environment, the release that tells most about it.",
+                            "additionalProperties": reference("Release"),
+                        },
+                        "openIncidents": {
+                            "type": "object", "description": "How many, by `critical`, `high`, `medium` and `low`.",
+                            "additionalProperties": number(),
+                        },
+                        "updatedAt": time(),
+                        "auditTail": object(&["stream", "seq"], json!({ "stream": text(), "seq": number() })),
+                    }),
+                ),
             ),
         ),
+        ("ServiceBody", object(&["id", "name"], service())),
         ("EnvironmentList", list("environments", "EnvironmentBody")),
         (
             "EnvironmentBody",
             object(
                 &["id", "name"],
                 json!({
-                    "id": text(), "name": text(), "region": text(), "cluster": text(),
+                    "id": catalog_id(), "name": text(), "region": text(), "cluster": text(),
                     "policyRefs": { "type": "array", "items": text() }, "production": { "type": "boolean" },
+                    "regionDefaulted": { "type": "boolean" }, "clusterDefaulted": { "type": "boolean" },
+                    "labels": labels(), "retired": { "type": "boolean" },
                 }),
             ),
         ),
         ("ReleaseList", list("releases", "Release")),
-        (
-            "Release",
-            object(
-                &["id", "serviceId", "sha", "version", "envId", "status"],
-                json!({
-                    "id": text(), "serviceId": text(), "sha": text(), "version": text(), "envId": text(),
-                    "status": { "enum": ["Draft", "Promoting", "Active", "Failed"] },
-                    "promotedFrom": text(), "rollsBack": text(), "source": text(), "url": text(),
-                }),
-            ),
-        ),
+        ("Release", object(&["id", "serviceId", "sha", "version", "envId", "status"], release())),
         ("RunList", list("runs", "WorkflowRun")),
         (
             "WorkflowRun",
@@ -1031,7 +1134,15 @@ fn written() -> [(&'static str, Value); 34] {
                     "id": text(), "kind": { "enum": ["Deploy", "Promote"] }, "actor": text(),
                     "startedAt": { "type": "string", "format": "date-time" },
                     "finishedAt": { "type": "string", "format": "date-time" },
-                    "logs": { "type": "array", "items": { "type": "object" } },
+                    "logs": { "type": "array", "items": object(
+                        &["ts", "level", "message", "meta"],
+                        json!({
+                            "ts": time(), "level": { "enum": ["debug", "info", "warn", "error"] }, "message": text(),
+                            "meta": { "type": "object" },
+                        }),
+                    ) },
+                    "releaseId": text(), "envId": text(), "adapter": text(), "dryRun": { "type": "boolean" },
+                    "outcome": text(), "reason": text(), "policies": { "type": "object" }, "workflowId": text(),
                 }),
             ),
         ),
@@ -1051,11 +1162,42 @@ fn written() -> [(&'static str, Value); 34] {
             "Changes",
             object(
                 &["linked", "suspected"],
-                json!({
-                    "linked": { "type": "array", "items": { "$ref": "#/components/schemas/Release" } },
-                    "suspected": { "type": "array", "items": { "$ref": "#/components/schemas/Release" } },
-                }),
+                json!({ "linked": items("Change"), "suspected": items("Change") }),
             ),
+        ),
+        (
+            "Change",
+            object(
+                &[
+                    "id",
+                    "serviceId",
+                    "sha",
+                    "version",
+                    "envId",
+                    "status",
+                    "serviceName",
+                    "environmentName",
+                    "relation",
+                    "reason",
+                ],
+                with(
+                    release(),
+                    &json!({
+                        "serviceName": text(), "environmentName": text(),
+                        "relation": { "enum": ["suspected", "caused", "related", "dismissed"] },
+                        "reason": { "type": "string", "description": "Why it is suspected, or what people said." },
+                        "changedAt": time(),
+                        "before": { "type": "string", "description": "The release that was active before it." },
+                    }),
+                ),
+            ),
+        ),
+        (
+            "GateDetail",
+            json!({ "allOf": [reference("Gate"), object(
+                &["covers"],
+                json!({ "covers": { "description": "All that the digest is about: what would run, where, with what." } }),
+            )] }),
         ),
         ("CandidateBody", candidate_body()),
         (
@@ -1127,7 +1269,8 @@ fn written() -> [(&'static str, Value); 34] {
             ),
         ),
         (
-            "Resumed",
+            // Not named as its own member: generators for Python trip over that.
+            "ResumedRuns",
             object(
                 &["incidentId", "resumed"],
                 json!({ "incidentId": text(), "resumed": { "type": "array", "items": { "type": "object" } }, "warning": text() }),
@@ -1146,8 +1289,8 @@ fn written() -> [(&'static str, Value); 34] {
         (
             "Report",
             object(
-                &["verified", "incidents", "records", "findings", "redacted"],
-                json!({ "verified": { "type": "boolean" }, "incidents": number(), "records": number(), "findings": { "type": "array", "items": placed("problem") }, "redacted": { "type": "array", "items": placed("field") } }),
+                &["verified", "incidents", "catalog", "records", "findings", "redacted"],
+                json!({ "verified": { "type": "boolean" }, "incidents": number(), "catalog": number(), "records": number(), "findings": { "type": "array", "items": placed("problem") }, "redacted": { "type": "array", "items": placed("field") } }),
             ),
         ),
         (

@@ -204,37 +204,37 @@ pub(crate) struct Review {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Gate {
-    gate_id: String,
+    pub(crate) gate_id: String,
     /// Of a gate of an incident.
     #[serde(skip_serializing_if = "Option::is_none")]
-    incident_id: Option<String>,
+    pub(crate) incident_id: Option<String>,
     /// Of a gate of a release: its service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    service_id: Option<String>,
+    pub(crate) service_id: Option<String>,
     /// Of a gate of a release.
     #[serde(skip_serializing_if = "Option::is_none")]
-    release_id: Option<String>,
+    pub(crate) release_id: Option<String>,
     workflow_id: String,
-    blueprint: String,
+    pub(crate) blueprint: String,
     attempt: u32,
     status: String,
-    digest: String,
-    action: String,
-    request_reason: String,
-    required_roles: Vec<String>,
-    level: u32,
+    pub(crate) digest: String,
+    pub(crate) action: String,
+    pub(crate) request_reason: String,
+    pub(crate) required_roles: Vec<String>,
+    pub(crate) level: u32,
     #[schema(value_type = String, format = DateTime)]
-    requested_at: Timestamp,
+    pub(crate) requested_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
-    deadline: Timestamp,
-    requester: String,
+    pub(crate) deadline: Timestamp,
+    pub(crate) requester: String,
     escalated: bool,
     refusals: u32,
     /// How many must approve.
-    quorum: u32,
+    pub(crate) quorum: u32,
     /// Who has approved so far, where several must.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    approvals: Vec<String>,
+    pub(crate) approvals: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     decided_by: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ mod bad_input;
 mod browser;
 mod by_hand;
 mod catalog;
+mod clients;
 mod close_out;
 mod control;
 mod demo;

@@ -104,12 +104,18 @@ fn root() -> PathBuf {
 /// Every page, by its path from the root.
 fn pages() -> BTreeMap<String, String> {
     let mut pages = BTreeMap::new();
-    let mut folders = vec![root().join("docs"), root().join("deploy")];
+    let mut folders = ["clients", "deploy", "docs"].map(|name| root().join(name)).to_vec();
     let mut found: Vec<PathBuf> = fs::read_dir(root()).unwrap().map(|one| one.unwrap().path()).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
+            // What generates clients, and what is generated, brings pages that are not ours.
+            let is_made = ["generated", "node_modules"].iter().any(|name| path.ends_with(name));
+            match path.is_dir() {
+                true if is_made => {}
+                true => folders.push(path),
+                false => found.push(path),
+            }
         }
     }
     for path in found.into_iter().filter(|path| path.extension().is_some_and(|one| one == "md")) {

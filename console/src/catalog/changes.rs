@@ -61,7 +61,8 @@ pub(crate) struct Changes {
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     let (_, state) = call.incident(Right::Read).await?;
-    Ok(Json(of(&call, &state).await?).into_response())
+    // Through a value: a release has a reason of its own, and no member may be there twice.
+    Ok(Json(json!(of(&call, &state).await?)).into_response())
 }
 
 /// What changed before an incident.
@@ -120,8 +121,10 @@ fn change(
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeBody {
     /// Of which release.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     pub(crate) release_id: String,
     /// `caused`, `related` or `dismissed`.
+    #[schema(pattern = "^(caused|related|dismissed)$")]
     pub(crate) relation: String,
     /// Why.
     #[serde(default)]

@@ -47,8 +47,10 @@ pub(crate) struct ReleaseBody {
     #[serde(default)]
     pub(crate) id: Option<String>,
     /// Of which service.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     pub(crate) service_id: String,
     /// To which environment.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     pub(crate) env_id: String,
     /// Fingerprint of the artifact.
     pub(crate) sha: String,
@@ -84,6 +86,7 @@ pub(crate) struct ReleaseBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ReleaseStatusBody {
     /// `Promoting`, `Active` or `Failed`.
+    #[schema(pattern = "^(Promoting|Active|Failed)$")]
     pub(crate) status: String,
     /// Why.
     #[serde(default)]
@@ -100,6 +103,7 @@ pub(crate) struct ReleaseStatusBody {
 pub(crate) struct ReleasePromoteBody {
     /// To which environment.
     #[serde(alias = "toEnvId")]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     pub(crate) env_id: String,
     /// Nothing is changed: it is told what would be.
     #[serde(default)]

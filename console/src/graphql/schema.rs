@@ -17,10 +17,12 @@ use serde_json::{Map, Value};
 
 use super::{Asker, problem};
 use crate::{
+    approvals,
     call::Call,
     catalog::{self, audit, changes::Change as ApiChange, releases::ReleaseBody, services::ServiceLine},
     error::ApiError,
     follow_ups::{self, FollowUp as ApiFollowUp, Wanted},
+    views::Gate as ApiGate,
 };
 
 /// Longest list that one field gives.
@@ -383,6 +385,59 @@ impl From<ApiFollowUp> for FollowUp {
     }
 }
 
+/// Something that waits for a decision by people.
+#[derive(SimpleObject)]
+struct Gate {
+    /// What `…/approvals/{gateId}` takes, percent-encoded.
+    id: ID,
+    /// Of a gate of an incident.
+    incident_id: Option<ID>,
+    /// Of a gate of a release: its service.
+    service_id: Option<ID>,
+    /// Of a gate of a release.
+    release_id: Option<ID>,
+    /// Whose run waits: `remediate`, `close-out`, ….
+    blueprint: String,
+    /// What happens when it is approved.
+    action: String,
+    request_reason: String,
+    requester: String,
+    required_roles: Vec<String>,
+    /// From 1; each escalation takes it to the next.
+    level: u32,
+    requested_at: String,
+    /// When it escalates or is rejected.
+    deadline: String,
+    /// Of all that it covers; a decision names it.
+    digest: String,
+    /// How many must approve.
+    quorum: u32,
+    /// Who has approved so far, where several must.
+    approvals: Vec<String>,
+}
+
+impl From<ApiGate> for Gate {
+    fn from(gate: ApiGate) -> Self {
+        Self {
+            id: ID(gate.gate_id),
+            incident_id: gate.incident_id.map(ID),
+            service_id: gate.service_id.map(ID),
+            release_id: gate.release_id.map(ID),
+            blueprint: gate.blueprint,
+            action: gate.action,
+            request_reason: gate.request_reason,
+            requester: gate.requester,
+            required_roles: gate.required_roles,
+            level: gate.level,
+            requested_at: gate.requested_at.to_string(),
+            deadline: gate.deadline.to_string(),
+            digest: gate.digest,
+            quorum: gate.quorum,
+            approvals: gate.approvals,
+        }
+    }
+}
+
 /// What can be asked.
 pub(super) struct Query;
 
@@ -555,6 +610,20 @@ impl Query {
         let found = told(follow_ups::all(&call.app, &call.caller, &wanted).await)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(found.into_iter().take(limit).map(FollowUp::from).collect())
+    }
+
+    /// Gates that wait for a decision, newest first.
+    #[graphql(complexity = "10 + usize::try_from(limit).unwrap_or_default() * child_complexity / 10")]
+    async fn approvals(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default = 50)] limit: i32,
+    ) -> Result<Vec<Gate>> {
+        let call = reading(context)?;
+        let limit = self::limit("limit", Some(limit), 50)?;
+        let found = told(approvals::pending(&call.app, &call.caller).await)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(found.into_iter().take(limit).map(Gate::from).collect())
     }
 
     /// What was done to a service and its releases, the latest first.

@@ -252,6 +252,42 @@ async fn graphql_lists_follow_ups_across_incidents() {
 }
 
 #[tokio::test]
+async fn graphql_lists_the_gates_that_wait() {
+    let world = filled().await;
+    let mut gates = Vec::new();
+    for severity in ["P1", "P2"] {
+        let id = world.opened(severity).await;
+        gates.push((id.clone(), world.gated(&id).await));
+    }
+    let list = async |arguments: &str| {
+        let query = format!(
+            "{{ approvals{arguments} {{ id incidentId serviceId blueprint action requestReason requester requiredRoles level requestedAt deadline digest quorum approvals }} }}"
+        );
+        ask(&world, "viewer", &query, Value::Null).await.ok(200)
+    };
+    let all = list("").await;
+    let rest = world.get("viewer", "approvals").await.ok(200);
+    let all = all["data"]["approvals"].as_array().unwrap();
+    assert_eq!(all.len(), 2);
+    for (one, same) in all.iter().zip(rest["approvals"].as_array().unwrap()) {
+        assert_eq!(one["id"], same["gateId"]);
+        assert!(gates.contains(&(
+            one["incidentId"].as_str().unwrap().to_owned(),
+            one["id"].as_str().unwrap().to_owned()
+        )));
+        for (name, value) in one.as_object().unwrap().iter().filter(|(name, _)| *name != "id") {
+            // REST leaves out what there is none of.
+            let is_empty = value.is_null() || value == &json!([]);
+            let expected = if is_empty && same[name].is_null() { value } else { &same[name] };
+            assert_eq!(value, expected, "{name}");
+        }
+    }
+    assert_eq!(list("(limit: 1)").await["data"]["approvals"][0], all[0]);
+    let refused = list("(limit: 0)").await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "urn:harmony:problem:invalid", "{refused}");
+}
+
+#[tokio::test]
 async fn graphql_over_http_keeps_its_limits_and_statuses() {
     let world = filled().await;
     let nobody = Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");

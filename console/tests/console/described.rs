@@ -1,12 +1,14 @@
 //! The API's description, held against the router, both ways.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::Body,
     http::{Method, Request, header},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, encoded};
 
 async fn document(world: &World) -> Value {
     world.send(Request::get("/openapi.json").body(Body::empty()).unwrap()).await.ok(200)
@@ -83,6 +85,29 @@ async fn every_reference_leads_to_a_schema() {
     assert_eq!(unique.len(), ids.len(), "operation ids are unique");
 }
 
+#[tokio::test]
+async fn every_tag_is_described_and_used() {
+    let world = World::new().await;
+    let document = document(&world).await;
+    let mut described = Vec::new();
+    for tag in document["tags"].as_array().unwrap() {
+        assert!(!tag["description"].as_str().unwrap().is_empty(), "{tag}");
+        described.push(tag["name"].clone());
+    }
+    let mut used = Vec::new();
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
+    {
+        for tag in operation["tags"].as_array().unwrap() {
+            assert!(described.contains(tag), "{tag} is not described");
+            used.push(tag.clone());
+        }
+    }
+    for tag in &described {
+        assert!(used.contains(tag), "{tag} is not used");
+    }
+}
+
 /// Every schema of the document, wherever it stands.
 fn schemas<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
     match value {
@@ -103,6 +128,15 @@ async fn description_is_as_narrow_as_what_is_taken_and_given() {
     schemas(&document, &mut all);
     for schema in all.iter().filter(|one| one["type"] == "array") {
         assert!(schema["items"].is_object(), "an array of what? {schema}");
+    }
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let parameters: Vec<&Value> =
+        operations.flat_map(|operation| operation["parameters"].as_array().into_iter().flatten()).collect();
+    let is_repeatable = |one: &&&Value| one["description"].as_str().unwrap().contains("epeatable");
+    assert!(parameters.iter().filter(is_repeatable).count() > 10);
+    for one in parameters {
+        assert_eq!(is_repeatable(&&one), one["schema"]["type"] == "array", "{one}");
     }
     let mut lists = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -141,11 +175,106 @@ async fn description_is_as_narrow_as_what_is_taken_and_given() {
     }
 }
 
+/// What a schema says of members, its parts and references included.
+fn members<'a>(document: &'a Value, schema: &'a Value, found: &mut BTreeMap<&'a str, &'a Value>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        members(document, document.pointer(reference.trim_start_matches('#')).unwrap(), found);
+    }
+    let parts = ["allOf", "anyOf", "oneOf"]
+        .into_iter()
+        .flat_map(|name| schema[name].as_array().into_iter().flatten());
+    for part in parts {
+        members(document, part, found);
+    }
+    found.extend(
+        schema["properties"].as_object().into_iter().flatten().map(|(name, one)| (name.as_str(), one)),
+    );
+}
+
+/// Members of an answer that its schema does not name. An object of which nothing is said may have any.
+fn undescribed(document: &Value, schema: &Value, value: &Value, place: &str, found: &mut Vec<String>) {
+    let schema =
+        schema["$ref"].as_str().map_or(schema, |one| document.pointer(one.trim_start_matches('#')).unwrap());
+    let mut known = BTreeMap::new();
+    members(document, schema, &mut known);
+    for item in value.as_array().into_iter().flatten() {
+        undescribed(document, &schema["items"], item, &format!("{place}[]"), found);
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let place = format!("{place}.{name}");
+        match known.get(name.as_str()) {
+            Some(schema) => undescribed(document, schema, member, &place, found),
+            None if schema["additionalProperties"].is_object() => {
+                undescribed(document, &schema["additionalProperties"], member, &place, found);
+            }
+            None if known.is_empty() => {}
+            None => found.push(place),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_member_of_an_answer_is_described() {
+    let world = World::new().await;
+    let document = document(&world).await;
+    let environment = json!({ "id": "env-dev", "name": "dev", "labels": { "tier": "2" } });
+    world.post("deployer", "environments", environment).await.ok(201);
+    let service = json!({
+        "id": "svc-shop", "name": "Shop", "adapters": { "deployments": ["external"] }, "labels": { "tier": "2" },
+        "environments": [{ "id": "env-dev", "name": "dev" }], "targets": [{ "envId": "env-dev", "adapter": "external" }],
+    });
+    world.post("deployer", "services", service).await.ok(201);
+    let release = json!({ "id": "rel-1", "serviceId": "svc-shop", "envId": "env-dev", "sha": "9f3b7de", "version": "2" });
+    world.post("deployer", "releases", release).await.ok(201);
+    for status in ["Promoting", "Failed"] {
+        let told = json!({ "status": status, "reason": "its probe failed" });
+        world.post("deployer", "releases/rel-1/status", told).await.ok(200);
+    }
+    let id = world.opened("P1").await;
+    let gate = world.gated(&id).await;
+    let change = json!({ "releaseId": "rel-1", "relation": "caused", "reason": "errors began with it" });
+    world.post("oncall", &format!("incidents/{id}/changes"), change).await.ok(200);
+    let follow_up = json!({ "incidentId": id, "action": "Add an alert", "owner": "oncall" });
+    let follow_up = world.post("oncall", "follow-ups", follow_up).await.ok(201);
+    world.post("oncall", "subscriptions", json!({ "subject": "all" })).await.ok(201);
+    let candidate = json!({ "candidateId": "c-1", "source": "s", "title": "t", "severity": "critical" });
+    world.post("operator", "candidates", candidate).await.ok(201);
+
+    let (mut found, mut asked) = (Vec::new(), 0);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let schema = &item["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        // There is no review, and nothing runs.
+        if schema.is_null() || path.ends_with("/review") || path.ends_with("/runs/{id}") {
+            continue;
+        }
+        let id = match path.split('/').nth(4).unwrap() {
+            "candidates" => "c-1",
+            "environments" => "env-dev",
+            "follow-ups" => follow_up["id"].as_str().unwrap(),
+            "releases" => "rel-1",
+            "services" => "svc-shop",
+            _ => &id,
+        };
+        let path =
+            path.replace("/api/orgs/{org}/", "").replace("{id}", id).replace("{gateId}", &encoded(&gate));
+        let query = if path == "runs" { "?releaseId=rel-1" } else { "" };
+        let reply = world.get("admin", &format!("{path}{query}")).await;
+        let answer = reply.ok(200);
+        undescribed(&document, schema, &answer, &path, &mut found);
+        asked += 1;
+    }
+    assert!(asked > 25, "{asked}");
+    assert!(found.is_empty(), "{found:#?}");
+    let changes = world.get("viewer", &format!("incidents/{id}/changes")).await;
+    assert_eq!(changes.text.matches("\"reason\"").count(), 1, "{}", changes.text);
+    assert_eq!(changes.ok(200)["linked"][0]["reason"], "errors began with it");
+}
+
 #[tokio::test]
 async fn candidates_are_described_with_every_field() {
     let world = World::new().await;
     let document = document(&world).await;
-    let body = serde_json::json!({
+    let body = json!({
         "candidateId": "c-1", "policyId": "p", "policyVersion": 2, "source": "s", "title": "t", "summary": "more",
         "severity": "critical", "serviceName": "checkout", "environment": "production", "projectId": "shop",
         "impactedServices": ["Checkout"], "correlationRuleId": "r", "correlationRuleVersion": "3",
@@ -202,7 +331,7 @@ async fn unchanged_incident_is_not_sent_again_and_every_answer_has_an_id() {
     assert_eq!(get(Some(&tag)).await.status, 304);
     assert_eq!(get(Some(&format!("\"x\", W/{tag}"))).await.status, 304);
     assert_eq!(get(Some("\"other\"")).await.status, 200);
-    world.post("viewer", &format!("incidents/{id}/notes"), serde_json::json!({ "note": "x" })).await.ok(200);
+    world.post("viewer", &format!("incidents/{id}/notes"), json!({ "note": "x" })).await.ok(200);
     assert_eq!(get(Some(&tag)).await.status, 200, "a record makes it another");
     let made = world.send(Request::get("/").body(Body::empty()).unwrap()).await;
     assert!(made.header("x-request-id").len() > 20);

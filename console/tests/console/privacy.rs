@@ -210,6 +210,7 @@ async fn everything(world: &World, who: &str) -> BTreeMap<String, String> {
         "{ incidents(serviceId: \"vault\") { id severity status } }",
         "{ auditTail(serviceId: \"vault\") { actor action subjectId metadata } }",
         "{ followUps { id action } }",
+        "{ approvals { id incidentId action requestReason } }",
         "{ incident(id: \"INC-2026-0002\") { id severity } }",
         "{ changes(incidentId: \"INC-2026-0002\") { suspected { release { id } } } }",
     ] {
