@@ -9,10 +9,12 @@
 
 FROM rust:1.95.0-slim-bookworm AS build
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends build-essential ca-certificates \
+    && apt-get install --yes --no-install-recommends build-essential ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+COPY Cargo.toml Cargo.lock rust-toolchain.toml LICENSE-APACHE LICENSE-MIT ./
+COPY .ci/licences .ci/licences
+COPY .ci/texts .ci/texts
 COPY activities activities
 COPY blueprints blueprints
 COPY capabilities capabilities
@@ -32,10 +34,15 @@ COPY worker worker
 # --locked: what was tested is what is built. The commit, for `harmony --version`: the image has no repository.
 ARG HARMONY_COMMIT=
 RUN cargo build --locked --release --package harmony --all-features
+RUN .ci/licences THIRD-PARTY
 
 # What the program itself would build where it finds no Temporal CLI; for the target dev alone.
 FROM golang:1.24.5-bookworm AS temporal
 RUN CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" github.com/temporalio/cli/cmd/temporal@v1.5.1
+# The licences of what it was built from.
+RUN mkdir /licences && cd "$(go env GOMODCACHE)" \
+    && find . -type f \( -iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'notice*' \) ! -name '*.go' \
+        -exec cp --parents {} /licences ';'
 
 # bash for runbook cells, certificates for the vendors, nothing else that was not there.
 FROM debian:bookworm-20250630-slim AS harmony
@@ -47,6 +54,7 @@ RUN apt-get update \
 COPY --from=build /src/target/release/harmony /usr/local/bin/harmony
 COPY --from=build /src/policies /usr/share/harmony/policies
 COPY --from=build /src/runbooks /usr/share/harmony/runbooks
+COPY --from=build /src/THIRD-PARTY /usr/share/doc/harmony/THIRD-PARTY
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/harmony/
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="harmony" \
@@ -70,6 +78,7 @@ CMD ["serve"]
 # be reached, by `-p 127.0.0.1:8088:8088 … dev --http 0.0.0.0:8088`. Commands: docker exec harmony harmony incident list
 FROM harmony AS dev
 COPY --from=temporal /go/bin/temporal /usr/local/bin/temporal
+COPY --from=temporal /licences /usr/share/doc/temporal
 ENV HARMONY_TEMPORAL_CLI=/usr/local/bin/temporal \
     HARMONY_LOG_FORMAT=text
 CMD ["dev"]

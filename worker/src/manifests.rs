@@ -219,13 +219,52 @@ fn the_runbook_pool_holds_no_secret_and_no_token() {
         assert_ne!(other.1["serviceAccountName"], pod["serviceAccountName"]);
         assert!(!other.1["volumes"].to_string().contains("harmony-runbook-secrets"), "{}", other.0);
     }
-    // Its only way out besides DNS is the policy of Temporal.
-    for (place, policy) in documents().into_iter().filter(|(_, one)| one["kind"] == "NetworkPolicy") {
+    // Its only ways out besides DNS are Temporal and, with the component outputs, the console's own port.
+    let mut ways = BTreeMap::new();
+    for (_, policy) in documents().into_iter().filter(|(_, one)| one["kind"] == "NetworkPolicy") {
         let selects = policy["spec"]["podSelector"].to_string().contains("harmony-runbooks");
         if selects && policy["spec"]["policyTypes"].to_string().contains("Egress") {
-            assert_eq!(word(&policy, "/metadata/name"), "harmony-temporal", "{place}");
+            ways.insert(word(&policy, "/metadata/name").to_owned(), policy["spec"]["egress"].clone());
         }
     }
+    assert_eq!(ways.keys().collect::<Vec<_>>(), ["harmony-output", "harmony-temporal"]);
+    let console = serde_json::json!([{
+        "to": [{ "podSelector": { "matchLabels": { "app.kubernetes.io/name": "harmony-console" } } }],
+        "ports": [{ "protocol": "TCP", "port": 8088 }],
+    }]);
+    assert_eq!(ways["harmony-output"], console);
+}
+
+#[test]
+fn whole_and_live_output_have_what_they_need() {
+    let (_, component) =
+        documents().into_iter().find(|(place, _)| place == "components/outputs/kustomization.yaml").unwrap();
+    let mut given = BTreeMap::new();
+    for patch in array(&component, "/patches") {
+        let lines = Value::deserialize(serde_norway::Deserializer::from_str(word(patch, "/patch"))).unwrap();
+        for operation in lines.as_array().unwrap().iter().filter(|one| word(one, "/path").ends_with("/env/-"))
+        {
+            let setting = word(operation, "/value/name").to_owned();
+            assert_eq!(kind(&setting), Some(Kind::Open), "{setting}");
+            given.insert(
+                setting,
+                (word(patch, "/target/name").to_owned(), word(operation, "/value/value").to_owned()),
+            );
+        }
+    }
+    let (pool, address) = &given["HARMONY_API"];
+    assert_eq!(pool, "harmony-runbooks");
+    let service = address.strip_prefix("http://").unwrap();
+    let services = documents().into_iter().filter(|(_, one)| one["kind"] == "Service");
+    let ports: Vec<Value> = services
+        .filter(|(_, one)| word(one, "/metadata/name") == service)
+        .map(|(_, one)| one["spec"]["ports"].clone())
+        .collect();
+    assert_eq!(ports.len(), 1, "{address} names a Service");
+    assert!(array(&ports[0], "").any(|port| port["port"] == 80), "{address}: {}", ports[0]);
+    let (console, folder) = &given["HARMONY_OUTPUTS"];
+    assert_eq!(console, "harmony-console");
+    assert!(component.to_string().contains(&format!("mountPath: {folder}\\n")), "{folder} is on the volume");
 }
 
 #[test]
@@ -372,6 +411,10 @@ fn the_image_has_the_features_and_files_that_it_names() {
         fs::read_to_string(root.join("rust-toolchain.toml")).unwrap().parse().unwrap();
     let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
     assert!(text.contains(&format!("FROM rust:{channel}-")), "the image is built with Rust {channel}");
+    // What every build and test uses is the oldest Rust that we say will do: so it is tried.
+    let workspace: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let oldest = workspace["workspace"]["package"]["rust-version"].as_str().unwrap();
+    assert_eq!(channel.rsplit_once('.').unwrap().0, oldest, "rust-version and rust-toolchain.toml");
     let none = toml::Table::new();
     let features = manifest.get("features").and_then(toml::Value::as_table).unwrap_or(&none);
     if let Some(named) = text.split("--features ").nth(1).and_then(|rest| rest.split_whitespace().next()) {

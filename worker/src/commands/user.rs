@@ -3,7 +3,7 @@
 //! Works on the file alone, which `serve` and `worker` read again whenever it changes. What is not about the person named
 //! stays as it is, comments too. A token is shown once, when it is made; the file holds its SHA-256.
 
-use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -65,7 +65,21 @@ pub(crate) struct UserArgs {
 /// Carries out one command.
 pub(crate) fn run(config: &Config, command: &UserCommand, json: bool) -> anyhow::Result<ExitCode> {
     let path = config.directory_path();
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = match fs::read_to_string(&path) {
+        // The first somebody begins the directory.
+        Err(error) if error.kind() == ErrorKind::NotFound && matches!(command, UserCommand::Add(_)) => {
+            String::new()
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Failure {
+                what: format!("there is no directory of people: {} does not exist", path.display()),
+                hint: "begin one with `harmony user add ID --role ROLE`, or set HARMONY_DIRECTORY".to_owned(),
+                exit: Exit::NotFound,
+            }
+            .into());
+        }
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
     let directory = parse(&text, &path)?;
     match command {
         // Taken before: it asks the server.
@@ -89,7 +103,8 @@ pub(crate) fn run(config: &Config, command: &UserCommand, json: bool) -> anyhow:
                 token_sha256: Some(hash),
                 roles: BTreeMap::from([(config.org.clone(), args.roles.clone())]),
             };
-            write(&path, &format!("{}\n\n{}", text.trim_end(), block(&principal)?))?;
+            let added = format!("{}\n\n{}", text.trim_end(), block(&principal)?);
+            write(&path, added.trim_start())?;
             show_token(&args.id, &token, json);
         }
         UserCommand::Token(args) => {
@@ -221,9 +236,40 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
 
     const FILE: &str = "# Who there is.\n\n[[principal]]\nid = \"a\"\nroles = { default = [\"sre-oncall\"] }\n\n\
                         # The second.\n[[principal]]\nid = \"b\"\ntoken_sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"\n";
+
+    #[test]
+    fn first_person_begins_the_directory_and_nothing_else_does() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("directory.toml");
+        let folder = home.path().to_string_lossy().into_owned();
+        let given = |key: &str| (key == "HARMONY_DATA_DIR").then(|| folder.clone());
+        let config = Config::new(Settings::collect(&given, &|_| None, None)).unwrap();
+
+        for command in [UserCommand::List, UserCommand::Token(UserArgs { id: "ada".to_owned() })] {
+            let failure = run(&config, &command, true).unwrap_err().downcast::<Failure>().unwrap();
+            assert_eq!(failure.exit, Exit::NotFound);
+            assert!(failure.hint.contains("harmony user add") && !path.exists(), "{}", failure.hint);
+        }
+        for id in ["ada", "bea"] {
+            let added = AddArgs {
+                id: id.to_owned(),
+                name: None,
+                email: None,
+                slack_user: None,
+                roles: vec![role("incident-commander").unwrap()],
+            };
+            run(&config, &UserCommand::Add(added), true).unwrap();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("[[principal]]\nid = \"ada\"\n"), "{text}");
+        let directory = Directory::parse(&text).unwrap();
+        let ids: Vec<&str> = directory.principals().iter().map(|one| one.id.as_str()).collect();
+        assert_eq!(ids, ["ada", "bea"]);
+    }
 
     #[test]
     fn only_the_entry_of_who_is_named_changes() {

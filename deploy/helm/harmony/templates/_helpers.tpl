@@ -268,6 +268,10 @@ vendors:
 {{- end }}
 {{- end -}}
 
+{{- define "harmony.outputsClaim" -}}
+{{ .Values.outputs.existingClaim | default (printf "%s-outputs" (include "harmony.fullname" .)) }}
+{{- end -}}
+
 {{- define "harmony.governedVolumes" -}}
 - name: data
   emptyDir:
