@@ -382,9 +382,9 @@ fn every_metric_is_documented_and_every_one_named_is_one() {
     for (page, text) in pages().iter().filter(|(name, _)| !tells_of_other_times(name)) {
         for code in code(text) {
             for word in code.split(|one: char| !one.is_ascii_alphanumeric() && one != '_') {
-                // Crates and PostgreSQL's table of versions have such names, too.
+                // Crates, packages of clients and PostgreSQL's table of versions have such names, too.
                 let is_other = matches!(word, "harmony_" | "harmony_schema")
-                    || ["activities", "blueprints", "console", "eventlog"]
+                    || ["activities", "blueprints", "client", "console", "eventlog", "graphql"]
                         .iter()
                         .any(|one| word == format!("harmony_{one}"));
                 if word.starts_with("harmony_") && !is_other && !metrics::NAMES.contains(&word) {
