@@ -37,7 +37,7 @@ async fn who_looks_sees_what_waits_for_them_and_what_is_open() {
         let home = workspace.home("U0ONCALL").await;
         let said = texts(&home);
         assert_eq!((said[0], said[2], said[4]), ("Waits for you", "Your follow-ups", "Open incidents"));
-        assert!(said[1].contains(&id) && said[1].contains("asked by"), "{}", said[1]);
+        assert!(said[1].contains(&format!("P2 {id}")) && said[1].contains("asked by"), "{}", said[1]);
         assert!(
             said[3].starts_with("Alert &lt;earlier&gt;\n") && said[3].contains("*was due 2026-01-31*"),
             "{}",

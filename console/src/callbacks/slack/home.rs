@@ -11,7 +11,7 @@ use harmony_eventlog::{Filter, Sort};
 use harmony_incidents::{
     LinkName, OrgId, Principal, Right, RuleSet, approvals as gates,
     leading::FollowUpState,
-    log::{GateState, IncidentState},
+    log::{GateState, IncidentState, Severity},
     machine,
     status::link,
     visible, words,
@@ -159,11 +159,15 @@ impl Home<'_> {
     }
 
     fn gate(&self, state: &IncidentState, gate: &GateState) -> Block {
-        let (incident, severity) = (&state.incident, gate.severity().as_str_name());
+        // A gate has one of its own where it was planned anew; a release that is for no incident has none.
+        let severity = match (gate.severity(), state.severity()) {
+            (Severity::Unspecified, Severity::Unspecified) => String::new(),
+            (Severity::Unspecified, severity) | (severity, _) => format!("{} ", severity.as_str_name()),
+        };
         let asked = format!(
-            "*{}*\n{severity} {} · asked by {} · until {}",
+            "*{}*\n{severity}{} · asked by {} · until {}",
             line(&gate.action),
-            escape(&about(incident, state)),
+            escape(&about(&state.incident, state)),
             line(&person(&self.rules.directory, &gate.requester)),
             moment(gate.due_us),
         );
