@@ -4,14 +4,10 @@
 //! with a final failure that names the field; everything else ends REFUSED, on record.
 
 use harmony_blueprints::{
-    contracts::{BeginReply, BeginRequest, Brief, RollbackOffer, Scope},
+    contracts::{BeginReply, BeginRequest, Brief, Scope},
     revision,
 };
-use harmony_catalog::{
-    suspects::{DEFAULT_WINDOW, Declared, Suspect, suspects},
-    views::{self, Standing},
-};
-use harmony_eventlog::{LogError, catalog::surroundings};
+use harmony_eventlog::LogError;
 use harmony_incidents::{
     Answer, Command, IncidentId, OrgId, Principal, Right, StreamId, Subject, WorkflowId, WorkflowType,
     approvals::missing_for_review,
@@ -20,15 +16,11 @@ use harmony_incidents::{
     log::{Authority, IncidentState},
     policy::Manual,
     promotion::AUTO_ACTOR,
-    visible,
 };
 use jiff::SignedDuration;
 use temporalio_sdk::activities::ActivityError;
 
 use crate::{admission::start_key, failure, services::Services};
-
-/// Suspects that the first message names; the others are at the incident.
-const SUSPECTS: usize = 3;
 
 impl Services {
     pub(crate) async fn begin(&self, request: BeginRequest) -> Result<BeginReply, ActivityError> {
@@ -113,50 +105,14 @@ impl Services {
         };
         scope.attempt = attempt;
         let state = self.state(&scope).await?;
-        let (suspects, rollback) = match kind {
-            Some(WorkflowType::Initiate) => self.suspects(&scope, &state).await?,
-            _ => (vec![], None),
-        };
         Ok(BeginReply {
             scope,
             refused,
-            incident: Brief { suspects, rollback, ..brief(&state) },
+            incident: brief(&state),
             patience_ms: milliseconds(rules.policy.step_patience),
             missing_for_review: missing_for_review(&state, rules.rules()),
             revision: revision::LATEST,
         })
-    }
-
-    /// The releases that may have caused an incident, for its first message, and which of them its button rolls back:
-    /// the likeliest that is still what its environment has, where something else was active before it. Nothing is rolled
-    /// back in the name of a private incident: everybody reads what is deployed.
-    async fn suspects(
-        &self,
-        scope: &Scope,
-        state: &IncidentState,
-    ) -> Result<(Vec<String>, Option<RollbackOffer>), ActivityError> {
-        let around =
-            surroundings(&*self.log, &scope.org, state).await.map_err(|error| failure::log(&error))?;
-        let found = suspects(&Declared::from(state), &around.services, &around.environments, DEFAULT_WINDOW);
-        let line = |one: Suspect<'_>| {
-            let label = views::label(&one.release.version, &one.release.sha);
-            let (service, id) = (&one.service.name, &one.release.release_id);
-            visible::line(&format!("{service} {label} ({id}): {}", one.reason))
-        };
-        let offer = |one: &Suspect<'_>| {
-            let before = views::active_before(one.service, one.release)?;
-            let is_current = views::standing(one.service, one.release) == Some(Standing::Current);
-            is_current.then(|| RollbackOffer {
-                release_id: one.release.release_id.clone(),
-                before: visible::line(&format!(
-                    "{} {}",
-                    one.service.name,
-                    views::label(&before.version, &before.sha)
-                )),
-            })
-        };
-        let rollback = if state.private { None } else { found.iter().take(SUSPECTS).find_map(offer) };
-        Ok((found.into_iter().take(SUSPECTS).map(line).collect(), rollback))
     }
 
     /// An attestation that is there must hold; a start without one was made by hand.
@@ -275,8 +231,6 @@ fn brief(state: &IncidentState) -> Brief {
         impacted_services: state.impacted_services.clone(),
         public_components: state.public_components.clone(),
         links: state.links.iter().map(|link| (link.name.clone(), link.value.clone())).collect(),
-        suspects: vec![],
-        rollback: None,
     }
 }
 

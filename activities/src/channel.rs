@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
     self as contracts, Ask, CandidateRef, ChannelDraft, ChannelRef, Effect, Invitation, IssueDraft, Notice,
-    PagingDraft, PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft,
-    RollbackOffer, Scope, Settle, SeverityOf, StepReply, TopicDraft, capability,
+    Offer, PagingDraft, PagingRef, PagingRemark, PublicDraft, PublicRemark, PublicResolution, PublishDraft,
+    Scope, Settle, SeverityOf, StepReply, TopicDraft, capability,
 };
 use harmony_capabilities::{
     error::{Attempt, CallError},
@@ -15,9 +15,10 @@ use harmony_capabilities::{
     },
 };
 use harmony_incidents::{
-    Directory, LinkName, Role,
+    Directory, LinkName, OrgId, Role, WorkflowType,
     command::GateView,
     ids::{EffectScope, effect_key},
+    kept,
     log::IncidentState,
     visible,
 };
@@ -30,7 +31,7 @@ use uuid::Uuid;
 use crate::{
     begin::slack_users,
     effects::{Unkeyed, made},
-    failure, runbook,
+    failure, people, runbook,
     services::Services,
 };
 
@@ -40,6 +41,10 @@ const NAME_LIMIT: usize = 80;
 const SECTION_LIMIT: usize = blocks::SECTION_CHARS - 100;
 /// How many sections what a gate covers may take here. A message has at most 50 blocks.
 const COVER_SECTIONS: usize = 10;
+/// How many sections of commands a message of a thread has, so that it stays below 13,000 characters.
+const THREAD_SECTIONS: usize = 4;
+/// How many messages of commands a thread may have: one a second is what Slack takes.
+const THREAD_MESSAGES: usize = 8;
 /// Of why something is asked; the console shows all of it.
 const REASON_CHARS: usize = 1_000;
 const NOT_CONFIGURED: &str = "Slack is not configured";
@@ -285,30 +290,34 @@ impl Services {
         let state = self.state(scope).await?;
         let about = match &notice.ask {
             Some(Ask::Decide(_)) => about(scope, &state),
-            Some(
-                Ask::Remind(_)
-                | Ask::Call { .. }
-                | Ask::SignOff { .. }
-                | Ask::Changes { .. }
-                | Ask::Duties { .. },
-            )
-            | None => String::new(),
+            Some(Ask::Remind(_) | Ask::Call { .. } | Ask::SignOff { .. } | Ask::Duties { .. }) | None => {
+                String::new()
+            }
         };
         let setting = Setting { directory: &rules.directory, console: self.console.as_ref(), about };
-        let mut notice = notice.clone();
-        notice.lines.extend(self.log_line(scope).await?);
-        let output = notice.output.as_deref();
-        if let Some(Ask::Decide(gate)) = &notice.ask {
-            notice.lines = with_commands(notice.lines, self.commands(scope, &state, gate).await);
-        }
-        let headline = marked(state.drill, &notice.headline);
-        let mut message = message(scope, &headline, &notice.lines, output, notice.ask.as_ref(), &setting);
-        // What stays at the top is where the incident is led from.
-        if notice.pin && scope.stream.incident().is_some() {
-            message.blocks.push(lead(scope, self.console.as_ref()));
-        }
+        let mut thread = Vec::new();
+        let message = match scope.stream.incident() {
+            Some(incident) if is_first(scope) => self
+                .first_message(&scope.org, &incident, &state)
+                .await
+                .map_err(|error| failure::log(&error))?,
+            Some(_) | None => {
+                let mut lines = notice.lines.clone();
+                lines.extend(self.log_line(scope).await?);
+                let mut headline = marked(state.drill, &notice.headline);
+                if let Some(Ask::Decide(gate)) = &notice.ask {
+                    // What is decided on is shown as it is.
+                    (lines, thread) = with_commands(lines, self.commands(scope, &state, gate).await);
+                } else {
+                    let named = |text: &str| people::named(&rules.directory, text);
+                    headline = named(&headline);
+                    lines = lines.iter().map(|line| named(line)).collect();
+                }
+                message(scope, &headline, &lines, notice.output.as_deref(), notice.ask.as_ref(), &setting)
+            }
+        };
         let key = step_key(scope);
-        let post = Post { slack, key, channel, message, pin: notice.pin };
+        let post = Post { slack, key, channel, message, pin: notice.pin, thread: keyed(&key, thread) };
         self.perform_unkeyed(ctx, scope, capability::SLACK, key, &post).await
     }
 
@@ -392,7 +401,10 @@ impl Services {
             console: self.console.as_ref(),
             about: about(scope, &state),
         };
-        let headline = marked(state.drill, &settle.headline);
+        let mut headline = marked(state.drill, &settle.headline);
+        if settle.ask.is_none() {
+            headline = people::named(&rules.directory, &headline);
+        }
         let message = message(scope, &headline, &settle.lines, None, settle.ask.as_ref(), &setting);
         let place = MessageRef { channel: settle.channel.clone(), ts: settle.ts.clone() };
         // Setting a message to the same text twice is one effect.
@@ -426,36 +438,51 @@ struct Post<'a> {
     channel: &'a str,
     message: Message,
     pin: bool,
+    /// What stands below it.
+    thread: Vec<(Uuid, Message)>,
 }
 
 impl Post<'_> {
-    async fn reply(&self, posted: &MessageRef) -> StepReply {
+    /// What belongs to a message that is there: it is pinned, and its thread is complete.
+    async fn reply(&self, attempt: Attempt, posted: &MessageRef) -> Result<StepReply, CallError> {
         let mut reply = made(&posted.ts, &[(LinkName::SlackMessageTs, &posted.ts)], "");
         if self.pin
             && let Err(error) = self.slack.pin(posted).await
         {
             reply.warnings.push(format!("the first update is not pinned: {error}"));
         }
-        reply
+        self.slack.send_replies(attempt, posted, &self.thread).await?;
+        Ok(reply)
     }
 }
 
 impl Unkeyed for Post<'_> {
     async fn find(&self) -> Result<Option<StepReply>, CallError> {
         match self.slack.find_message(self.channel, &self.key).await? {
-            Some(found) => Ok(Some(self.reply(&found).await)),
+            Some(found) => self.reply(Attempt::Again, &found).await.map(Some),
             None => Ok(None),
         }
     }
 
     async fn send(&self) -> Result<StepReply, CallError> {
         let posted = self.slack.send_message(Attempt::First, &self.key, self.channel, &self.message).await?;
-        Ok(self.reply(&posted).await)
+        self.reply(Attempt::First, &posted).await.map_err(CallError::after_a_part)
     }
 
     async fn count(&self) -> Result<usize, CallError> {
         self.slack.count_messages(self.channel, &self.key).await
     }
+}
+
+/// A key for each message of a thread, derived from that of the message above.
+fn keyed(above: &Uuid, thread: Vec<Message>) -> Vec<(Uuid, Message)> {
+    let key = |place: usize| Uuid::new_v5(above, format!("thread/{place}").as_bytes());
+    thread.into_iter().enumerate().map(|(place, message)| (key(place), message)).collect()
+}
+
+/// Whether this posts the first message of the incident's channel, which is made from what is on record.
+fn is_first(scope: &Scope) -> bool {
+    scope.blueprint == WorkflowType::Initiate.blueprint() && scope.step == kept::FIRST
 }
 
 /// Slack's limit for a topic is 250 characters.
@@ -464,7 +491,7 @@ fn topic(scope: &Scope, severity: &str, title: &str) -> String {
 }
 
 /// What a drill says of itself in every message.
-fn marked(drill: bool, text: &str) -> String {
+pub(crate) fn marked(drill: bool, text: &str) -> String {
     if drill { format!("DRILL: {text}") } else { text.to_owned() }
 }
 
@@ -551,30 +578,63 @@ fn message(
 /// What a gate covers, a line each, as plain text: nothing in a value is a format, and none of it is cut. Whether all
 /// of it is there.
 fn covered(lines: &[String]) -> (Vec<Block>, bool) {
+    let (sections, complete) = packed(lines, COVER_SECTIONS);
+    (plain_sections(&sections), complete)
+}
+
+/// Lines in at most so many sections, none of them cut; whether all of them are there.
+fn packed(lines: &[String], most: usize) -> (Vec<String>, bool) {
     let mut sections: Vec<String> = Vec::new();
     for line in lines.iter().filter(|line| !line.is_empty()) {
         let line = slack::escape(&visible::line(line));
         if !fits(&line) {
-            return (plain_sections(&sections), false);
+            return (sections, false);
         }
         let joined = sections.last().map(|last| format!("{last}\n{line}")).filter(|joined| fits(joined));
         if let Some(joined) = joined {
             sections.pop();
             sections.push(joined);
-        } else if sections.len() == COVER_SECTIONS {
-            return (plain_sections(&sections), false);
+        } else if sections.len() == most {
+            return (sections, false);
         } else {
             sections.push(line);
         }
     }
-    (plain_sections(&sections), true)
+    (sections, true)
 }
 
-/// What a gate covers with the commands themselves, where all of it can be shown; without them their names and the
-/// runbook's hash stand for them.
-fn with_commands(lines: Vec<String>, commands: Vec<String>) -> Vec<String> {
-    let all = [lines.clone(), commands].concat();
-    if covered(&all).1 { all } else { lines }
+/// What a gate covers with the commands themselves, where all of it can be shown. Where they do not fit they stand below it
+/// in a thread, which the message announces; where that would be too long, too, their names and the runbook's hash stand
+/// for them.
+fn with_commands(lines: Vec<String>, commands: Vec<String>) -> (Vec<String>, Vec<Message>) {
+    let all = [lines.clone(), commands.clone()].concat();
+    if commands.is_empty() || covered(&all).1 {
+        return (all, Vec::new());
+    }
+    let thread = thread(&commands);
+    let announced = match thread.len() {
+        0 => return (lines, thread),
+        1 => "Commands: all of them in the message below, in the thread".to_owned(),
+        several => format!("Commands: all of them in the {several} messages below, in the thread"),
+    };
+    let announced = [lines.clone(), vec![announced]].concat();
+    if covered(&announced).1 { (announced, thread) } else { (lines, Vec::new()) }
+}
+
+/// Commands as messages of a thread, in their order; none where they are too long for that.
+fn thread(commands: &[String]) -> Vec<Message> {
+    let (sections, complete) = packed(commands, THREAD_MESSAGES * THREAD_SECTIONS);
+    if !complete {
+        return Vec::new();
+    }
+    let all = sections.len().div_ceil(THREAD_SECTIONS);
+    let message = |(place, sections): (usize, &[String])| {
+        let text = format!("Commands, {} of {all}", place + 1);
+        let mut shown = vec![section(&format!("*{text}*"))];
+        shown.extend(plain_sections(sections));
+        Message { text, blocks: shown }
+    };
+    sections.chunks(THREAD_SECTIONS).enumerate().map(message).collect()
 }
 
 fn plain_sections(texts: &[String]) -> Vec<Block> {
@@ -591,11 +651,13 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
             let roles = slack::escape(&gate.required_roles.join(" or "));
             vec![section(&format!("Who may decide: {roles} {who}\nUntil {}.", deadline(gate)))]
         }
-        Some(Ask::Changes { rollback }) => changes(scope, rollback.as_ref(), setting),
-        Some(Ask::Duties { role, duties }) => checklist(scope, role, duties),
-        Some(Ask::Call { principals, roles }) => {
+        Some(Ask::Duties { role, duties }) => {
+            vec![checklist(&scope.org, scope.stream.as_str(), role, duties)]
+        }
+        Some(Ask::Call { principals, roles, offer }) => {
             let who = called(scope, principals, roles, setting.directory);
-            if who.is_empty() { Vec::new() } else { vec![section(&who.join(" "))] }
+            let named = (!who.is_empty()).then(|| section(&who.join(" ")));
+            named.into_iter().chain(offer.map(|offer| offered(scope, offer))).collect()
         }
         Some(Ask::SignOff { digest }) => {
             let value = json!({ "org": scope.org, "incidentId": scope.stream, "digest": digest });
@@ -605,56 +667,30 @@ fn ask(scope: &Scope, ask: Option<&Ask>, setting: &Setting<'_>, whole: bool) -> 
     }
 }
 
-/// Where what changed is looked at, and a button for the release that can be rolled back: it proposes that, and the
-/// gate decides.
-fn changes(scope: &Scope, rollback: Option<&RollbackOffer>, setting: &Setting<'_>) -> Vec<Block> {
-    let mut shown = Vec::new();
-    match setting.console {
-        Some(console) => {
-            let mut page = below(console, &["orgs", scope.org.as_str(), "incidents", scope.stream.as_str()]);
-            page.set_fragment(Some("changes"));
-            shown.push(section(&format!("<{page}|Show changes>")));
-        }
-        None => shown.push(section(&format!("Show changes: `harmony incident changes {}`", scope.stream))),
-    }
-    if let Some(RollbackOffer { release_id, before }) = rollback {
-        let value = json!({ "org": scope.org, "incidentId": scope.stream, "releaseId": release_id });
-        let label = format!("Roll back to {before}");
-        let button = blocks::button("roll-back", &label, Some(Style::Danger), &value);
-        shown.push(blocks::actions("changes", vec![button]));
-    }
-    shown
-}
-
-/// What whoever leads an incident does most. Each but the first opens a form, and each is done with the rights of whoever
-/// clicks.
-fn lead(scope: &Scope, console: Option<&Url>) -> Block {
+/// A button for what is reminded of.
+fn offered(scope: &Scope, offer: Offer) -> Block {
     let value = json!({ "org": scope.org, "incidentId": scope.stream });
-    let button =
-        |action: &str, label: &str, style: Option<Style>| blocks::button(action, label, style, &value);
-    let mut buttons = vec![
-        button("lead-command", "Take command", Some(Style::Primary)),
-        button("lead-update", "Send an update", None),
-        button("lead-remediate", "Run a runbook", None),
-        button("lead-severity", "Change severity", None),
-        button("lead-close-out", "Close out", None),
-    ];
-    if let Some(console) = console {
-        let page = below(console, &["orgs", scope.org.as_str(), "incidents", scope.stream.as_str()]);
-        buttons.push(blocks::link_button("open", "Open in Harmony", page));
-    }
-    blocks::actions("lead", buttons)
+    let (action, label) = match offer {
+        Offer::Update => ("lead-update", "Post update"),
+        Offer::Command => ("lead-command", "Take command"),
+    };
+    blocks::actions("offer", vec![blocks::button(action, label, Some(Style::Primary), &value)])
 }
 
 /// A button for each duty: whoever clicks says that it is done.
-fn checklist(scope: &Scope, role: &str, duties: &[String]) -> Vec<Block> {
+pub(crate) fn checklist<'a>(
+    org: &OrgId,
+    incident: &str,
+    role: &str,
+    duties: impl IntoIterator<Item = &'a String>,
+) -> Block {
     let done = |(place, duty): (usize, &String)| {
-        let value = json!({ "org": scope.org, "incidentId": scope.stream, "role": role, "duty": duty });
+        let value = json!({ "org": org, "incidentId": incident, "role": role, "duty": duty });
         // Several buttons of a message need names of their own.
         blocks::button(&format!("duty-{place}"), &format!("Done: {duty}"), None, &value)
     };
     // Slack takes 25 buttons a block.
-    vec![blocks::actions("duties", duties.iter().enumerate().take(25).map(done).collect())]
+    blocks::actions("duties", duties.into_iter().enumerate().take(25).map(done).collect())
 }
 
 /// The Slack users who may decide at this level.
@@ -688,25 +724,36 @@ fn deadline(gate: &GateView) -> String {
     format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", gate.deadline.as_second(), gate.deadline)
 }
 
-/// What a decider needs to know, and the buttons that carry the gate and its digest. What is not shown whole cannot be
-/// approved here.
-fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool) -> [Block; 3] {
-    let mentioned =
-        if gate.page { mentions(scope, gate, setting.directory).join(" ") } else { String::new() };
+/// Why it is asked, with the name of whoever asked.
+fn because(gate: &GateView, directory: &Directory) -> String {
+    let name = visible::line(&people::name(directory, &gate.requester));
     let mut reason = visible::line(&gate.request_reason);
     if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS) {
         reason.truncate(end);
         reason.push('…');
     }
+    // The words of a proposal that came without a reason.
+    match reason.strip_prefix(&gate.requester).filter(|rest| rest.starts_with(" asked ")) {
+        Some(rest) => format!("{name}{rest}"),
+        None => format!("{reason} (asked by {name})"),
+    }
+}
+
+/// What a decider needs to know, and the buttons that carry the gate and its digest. What is not shown whole cannot be
+/// approved here.
+fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool) -> [Block; 3] {
+    let mentioned =
+        if gate.page { mentions(scope, gate, setting.directory).join(" ") } else { String::new() };
     let mut asked = format!(
         "Why: {}\n{}\nWho may decide: {} {mentioned}\nUntil {}; nothing is done if nobody decides.",
-        slack::escape(&reason),
+        slack::escape(&because(gate, setting.directory)),
         slack::escape(&setting.about),
         slack::escape(&gate.required_roles.join(" or ")),
         deadline(gate),
     );
     if gate.quorum > 1 {
-        let by = slack::escape(&gate.approvals.join(", "));
+        let by: Vec<String> = gate.approvals.iter().map(|id| people::name(setting.directory, id)).collect();
+        let by = slack::escape(&visible::line(&by.join(", ")));
         asked.push_str(&format!("\nApproved: {} of {} {by}", gate.approvals.len(), gate.quorum));
     }
     let mut bound = format!("Digest `{}`", gate.digest);
@@ -774,7 +821,7 @@ pub(crate) fn review_page(console: Option<&Url>, scope: &Scope) -> String {
     console.map_or_else(|| format!("/{}", path.join("/")), |console| below(console, &path).into())
 }
 
-fn section(text: &str) -> Block {
+pub(crate) fn section(text: &str) -> Block {
     blocks::section(&cut(text))
 }
 
@@ -891,41 +938,36 @@ mod tests {
     fn commands_are_shown_whole_or_not_at_all() {
         let lines = vec!["Cells: rollback".to_owned()];
         let few = vec!["— rollback —".to_owned(), "kubectl rollout undo".to_owned()];
-        assert_eq!(with_commands(lines.clone(), few.clone()), [lines.clone(), few].concat());
-        assert_eq!(
-            with_commands(lines.clone(), vec!["x".repeat(2_901)]),
-            lines,
-            "a line that Slack would cut"
-        );
-        assert_eq!(with_commands(lines.clone(), vec!["x".repeat(2_000); 20]), lines, "more than fits");
+        assert_eq!(with_commands(lines.clone(), few.clone()), ([lines.clone(), few].concat(), vec![]));
+        assert_eq!(with_commands(lines.clone(), vec![]), (lines.clone(), vec![]));
+        let cut = vec!["x".repeat(2_901)];
+        assert_eq!(with_commands(lines.clone(), cut), (lines.clone(), vec![]), "a line that Slack would cut");
+        let endless = vec!["x".repeat(2_000); 40];
+        assert_eq!(with_commands(lines.clone(), endless), (lines, vec![]), "more than a thread takes");
     }
 
     #[test]
-    fn what_changed_is_linked_and_a_release_that_can_be_is_rolled_back_by_a_button() {
-        let console = "https://harmony.example.com/below/".parse().unwrap();
-        let nobody = Directory::default();
-        let with = |console, rollback: Option<RollbackOffer>| {
-            let setting = Setting { directory: &nobody, console, about: String::new() };
-            let ask = Ask::Changes { rollback };
-            sent(&message(&scope("default"), "Checkout fails", &[], None, Some(&ask), &setting).blocks)
-        };
-        let offer = RollbackOffer {
-            release_id: "rel-2".to_owned(),
-            before: "checkout ".to_owned() + &"9".repeat(90),
-        };
-        let blocks = with(Some(&console), Some(offer));
-        let link =
-            "<https://harmony.example.com/below/orgs/default/incidents/INC-2026-0001#changes|Show changes>";
-        assert_eq!(blocks[1]["text"]["text"], link);
-        let button = &blocks[2]["elements"][0];
-        assert_eq!(button["action_id"], "roll-back");
-        let value: Value = serde_json::from_str(button["value"].as_str().unwrap()).unwrap();
-        assert_eq!(value, json!({ "org": "default", "incidentId": "INC-2026-0001", "releaseId": "rel-2" }));
-        let label = button["text"]["text"].as_str().unwrap();
-        assert!(label.starts_with("Roll back to checkout 999") && label.chars().count() <= 75, "{label}");
-        let blocks = with(None, None);
-        assert_eq!(blocks.len(), 2, "no button where nothing can be rolled back");
-        assert_eq!(blocks[1]["text"]["text"], "Show changes: `harmony incident changes INC-2026-0001`");
+    fn commands_that_do_not_fit_stand_in_a_thread_all_of_them_in_order() {
+        let lines = vec!["Cells: rollback".to_owned()];
+        let commands: Vec<String> = (0..20).map(|number| format!("{number} {}", "x".repeat(2_000))).collect();
+        let (shown, thread) = with_commands(lines, commands.clone());
+        assert_eq!(
+            shown,
+            ["Cells: rollback", "Commands: all of them in the 5 messages below, in the thread"]
+        );
+        let mut read = Vec::new();
+        for (place, message) in thread.iter().enumerate() {
+            assert_eq!(message.text, format!("Commands, {} of 5", place + 1));
+            let blocks = sent(&message.blocks);
+            let texts = blocks[1..].iter().map(|block| block["text"]["text"].as_str().unwrap().to_owned());
+            read.extend(texts);
+            assert!(blocks[1..].iter().all(|block| block["text"]["type"] == "plain_text"));
+        }
+        assert_eq!(read, commands, "a line a section, none missing");
+        let key = Uuid::nil();
+        let keys: Vec<Uuid> = keyed(&key, thread.clone()).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, keyed(&key, thread).into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+        assert_ne!(keys[0], keys[1]);
     }
 
     #[test]
@@ -959,7 +1001,11 @@ mod tests {
         let text = |block: usize| blocks[block]["text"]["text"].as_str().unwrap();
         assert_eq!(text(0), "*Run a&lt;U+202E&gt;dm.b&lt;U+000A&gt;Approved*");
         assert_eq!(text(1), "Environment: A=\"b&lt;U+200B&gt;\"&lt;U+000A&gt;Digest: 0");
-        assert!(text(2).starts_with("Why: operator asked&lt;U+000A&gt;*Approved by admin*\n"), "{}", text(2));
+        assert!(
+            text(2).starts_with("Why: operator asked&lt;U+000A&gt;*Approved by admin* (asked by operator)\n"),
+            "{}",
+            text(2)
+        );
     }
 
     #[test]

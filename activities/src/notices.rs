@@ -25,11 +25,10 @@ use harmony_incidents::{
     attestation::{AttestationKeys, UnsubscribeClaim},
     ids::NAMESPACE,
     log::{IncidentState, payload::Kind},
-    promotion::AUTO_ACTOR,
     stakeholders::{
         Change, DeliveryProblem, EmailAddress, Notice, Recipient, Subscription, change, may_reach, notice,
     },
-    story::{HARMONY, Names},
+    story::Names,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -39,6 +38,7 @@ use uuid::Uuid;
 use crate::{
     channel::below,
     flags::{Flags, capability_flag},
+    people,
 };
 
 /// How long a message is tried for.
@@ -290,10 +290,7 @@ struct People<'a>(&'a RuleSet);
 
 impl Names for People<'_> {
     fn person(&self, id: &str) -> String {
-        if id == AUTO_ACTOR {
-            return HARMONY.to_owned();
-        }
-        self.0.directory.name(id).to_owned()
+        people::name(&self.0.directory, id)
     }
 
     fn gate(&self, _: &str) -> String {

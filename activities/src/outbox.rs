@@ -43,7 +43,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     candidate_events::CandidateEvents,
     checkpoints::Checkpoints,
+    kept::Edited,
     notices::{NoticeOutcome, Notices},
+    services::Services,
     trace::start_span,
 };
 
@@ -66,15 +68,16 @@ const BATCH: u32 = 16;
 const UNWRITABLE: &str = "the outbox cannot be written; the item will be repeated";
 
 /// Items that may be carried out side by side; those of a queue one after the other. What one recipient is told of one
-/// incident is a queue: whoever hears that it is resolved has heard what came before.
+/// incident is a queue: whoever hears that it is resolved has heard what came before. So are the changes of what an incident's
+/// channel shows.
 fn queues(claimed: Vec<Pending>) -> Vec<Vec<Pending>> {
     let mut queues = Vec::new();
     let mut told = BTreeMap::<_, Vec<Pending>>::new();
     for item in claimed {
         match item.item.kind {
-            OutboxKind::Notice => {
+            kind @ (OutboxKind::Notice | OutboxKind::Kept) => {
                 let to = item.item.payload["subscription"].as_str().map(str::to_owned);
-                told.entry((item.org.clone(), item.stream.clone(), to)).or_default().push(item);
+                told.entry((kind.name(), item.org.clone(), item.stream.clone(), to)).or_default().push(item);
             }
             _ => queues.push(vec![item]),
         }
@@ -95,6 +98,7 @@ pub struct Dispatcher {
     checkpoints: Option<Arc<Checkpoints>>,
     events: Arc<CandidateEvents>,
     notices: Arc<Notices>,
+    services: Arc<Services>,
 }
 
 /// What became of an item.
@@ -115,8 +119,17 @@ impl Dispatcher {
         checkpoints: Option<Arc<Checkpoints>>,
         events: CandidateEvents,
         notices: Notices,
+        services: Arc<Services>,
     ) -> Self {
-        Self { log, client, rules, checkpoints, events: Arc::new(events), notices: Arc::new(notices) }
+        Self {
+            log,
+            client,
+            rules,
+            checkpoints,
+            events: Arc::new(events),
+            notices: Arc::new(notices),
+            services,
+        }
     }
 
     /// Carries items out until told to stop.
@@ -174,6 +187,10 @@ impl Dispatcher {
             OutboxKind::Notice => self.notices.carry(pending).await.map(|outcome| match outcome {
                 NoticeOutcome::Done => Carried::Done,
                 NoticeOutcome::Later { wait, why } => Carried::Later(wait, why),
+            }),
+            OutboxKind::Kept => self.services.keep(pending).await.map(|edited| match edited {
+                Edited::Done => Carried::Done,
+                Edited::Later { wait, why } => Carried::Later(wait, why),
             }),
         };
         let (wait, why) = match outcome {
@@ -556,7 +573,7 @@ fn raw(value: &Value) -> RawValue {
     RawValue { payloads: vec![payload] }
 }
 
-fn backoff(attempts: u32) -> Duration {
+pub(crate) fn backoff(attempts: u32) -> Duration {
     (Duration::from_millis(250) * 2_u32.saturating_pow(attempts.min(10))).min(LONGEST_BACKOFF)
 }
 

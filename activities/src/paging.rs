@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::{
     channel::{incident_key, step_key},
     effects::{Unkeyed, made, nothing_to_do},
+    people::named,
     services::Services,
 };
 
@@ -41,15 +42,15 @@ impl Services {
             None => ("pagerduty-incident".to_owned(), LinkName::PagerdutyIncidentId),
         };
         let key = incident_key(scope, &resource);
+        let rules = self.rules.current();
         let usual = IncidentDraft {
             key,
-            title: draft.title.clone(),
+            title: named(&rules.directory, &draft.title),
             service_id: paging.service_id.clone(),
             high_urgency: draft.page.is_some() || is_urgent(&draft.severity),
-            details: draft.details.clone(),
+            details: named(&rules.directory, &draft.details),
             escalation_policy_id: None,
         };
-        let rules = self.rules.current();
         let target = rules.policy.page_target(&draft.roles);
         self.perform(ctx, scope, capability::PAGERDUTY, key, async || {
             let incident = match &draft.link {
@@ -116,7 +117,8 @@ impl Services {
             return self.skipped(scope, capability::PAGERDUTY, NOT_CONFIGURED).await;
         };
         let key = step_key(scope);
-        let note = Note { pagerduty: &paging.pagerduty, key, remark };
+        let text = named(&self.rules.current().directory, &remark.text);
+        let note = Note { pagerduty: &paging.pagerduty, key, id: &remark.id, text };
         self.perform_unkeyed(ctx, scope, capability::PAGERDUTY, key, &note).await
     }
 }
@@ -124,22 +126,22 @@ impl Services {
 struct Note<'a> {
     pagerduty: &'a PagerDuty,
     key: Uuid,
-    remark: &'a PagingRemark,
+    id: &'a str,
+    text: String,
 }
 
 impl Unkeyed for Note<'_> {
     async fn find(&self) -> Result<Option<StepReply>, CallError> {
-        Ok((self.count().await? > 0).then(|| made(&self.remark.id, &[], "")))
+        Ok((self.count().await? > 0).then(|| made(self.id, &[], "")))
     }
 
     async fn send(&self) -> Result<StepReply, CallError> {
-        let PagingRemark { id, text } = self.remark;
-        self.pagerduty.add_note(Attempt::First, &self.key, id, text).await?;
-        Ok(made(id, &[], ""))
+        self.pagerduty.add_note(Attempt::First, &self.key, self.id, &self.text).await?;
+        Ok(made(self.id, &[], ""))
     }
 
     async fn count(&self) -> Result<usize, CallError> {
-        self.pagerduty.count_notes(&self.key, &self.remark.id).await
+        self.pagerduty.count_notes(&self.key, self.id).await
     }
 }
 

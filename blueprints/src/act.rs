@@ -10,6 +10,7 @@
 use harmony_incidents::{
     LinkName,
     ids::WorkflowId,
+    kept,
     log::Severity,
     log::{Authority, Phase, State},
     words,
@@ -25,7 +26,7 @@ use crate::{
         Ask, ChannelInvite, ChannelTopic, Effect, FailedStep, Invitation, IssueDraft, IssueOpen, Notice,
         PagingDraft, PagingNote, PagingOpen, PagingRemark, PagingUrgency, PublicImpact, PublicRemark,
         PublicStatus, PublicUpdate, RecallReply, RecallRequest, Scope, SeverityOf, StepRecall, StepReply,
-        TopicDraft, Tracker, capability, issue_step,
+        TopicDraft, Tracker, capability, duties_headline, issue_step, person,
     },
     desk::{Blueprint, blueprint},
     ending,
@@ -67,7 +68,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             let owners = if owner.is_empty() { Vec::new() } else { vec![owner.clone()] };
             let notice = Notice {
                 channel: channel.clone(),
-                ask: Some(Ask::Call { principals: owners, roles: Vec::new() }),
+                ask: Some(Ask::Call { principals: owners, roles: Vec::new(), offer: None }),
                 ..Notice::plain(
                     format!("Follow-up {follow_up} was due {due}: {action}"),
                     vec![format!("Done? `harmony follow-up done {follow_up}`")],
@@ -109,7 +110,7 @@ fn check(act: &Act) -> Flow<()> {
 
 /// The channel hears every update, the public those that are meant for it.
 async fn update<W: Blueprint>(run: &Run<'_, W>, message: &str, public: bool) -> Flow<Option<String>> {
-    let headline = format!("Update by {}", run.scope.actor);
+    let headline = format!("Update by {}", person(&run.scope.actor));
     let lines = message.lines().map(str::to_owned).collect();
     let channel = run.notice("channel-update", Notice::plain(headline, lines));
     let (channel, public) = join!(channel, public_update(run, message, public));
@@ -171,7 +172,8 @@ async fn paging_severity<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, r
         return run.skip("paging-urgency", capability::PAGERDUTY, NO_PAGING).await;
     };
     let change = SeverityOf { id: id.clone(), severity: to.to_owned(), components: Vec::new() };
-    let text = format!("Severity {from} → {to}, by {}. {reason}", run.scope.actor).trim_end().to_owned();
+    let text =
+        format!("Severity {from} → {to}, by {}. {reason}", person(&run.scope.actor)).trim_end().to_owned();
     let (urgency, note) = join!(
         run.effect(PagingUrgency, "paging-urgency", capability::PAGERDUTY, change),
         run.effect(PagingNote, "paging-note", capability::PAGERDUTY, PagingRemark { id, text }),
@@ -203,7 +205,9 @@ async fn page<W: Blueprint>(run: &Run<'_, W>, from: &str, to: &str, reason: &str
     let draft = PagingDraft {
         link: None,
         title: format!("{} is {to} now: {}", run.scope.stream, run.incident.title),
-        details: format!("Raised from {from} by {}. {reason}", run.scope.actor).trim_end().to_owned(),
+        details: format!("Raised from {from} by {}. {reason}", person(&run.scope.actor))
+            .trim_end()
+            .to_owned(),
         severity: to.to_owned(),
         page: Some(format!("severity/{}", run.scope.blueprint)),
         roles: Vec::new(),
@@ -227,11 +231,12 @@ async fn assignment<W: Blueprint>(
             None => run.skip("invite", capability::SLACK, NO_CHANNEL).await?,
         }
     }
+    let principal = person(principal);
     let headline = match released {
         false => format!("{principal} is {role}"),
         true => format!("{principal} is no longer {role}"),
     };
-    let mut lines = vec![format!("by {}", run.scope.actor)];
+    let mut lines = vec![format!("by {}", person(&run.scope.actor))];
     lines.extend_from_slice(situation);
     run.notice("announcement", Notice::plain(headline, lines)).await.map(drop)
 }
@@ -242,9 +247,8 @@ async fn checklist<W: Blueprint>(run: &Run<'_, W>, role: &str, duties: &[String]
         return Ok(());
     }
     let ask = Ask::Duties { role: role.to_owned(), duties: duties.to_vec() };
-    let notice =
-        Notice { ask: Some(ask), ..Notice::plain(format!("What the {role} is there for"), duties.to_vec()) };
-    run.notice("duties", notice).await.map(drop)
+    let notice = Notice { ask: Some(ask), ..Notice::plain(duties_headline(role), duties.to_vec()) };
+    run.notice(kept::DUTIES, notice).await.map(drop)
 }
 
 /// The channel hears of it, and whoever is called is paged.
@@ -254,13 +258,13 @@ async fn escalation<W: Blueprint>(
     roles: &[String],
     reason: &str,
 ) -> Flow<Option<String>> {
-    let actor = &run.scope.actor;
+    let actor = person(&run.scope.actor);
     if level == 0 {
         let headline = format!("{actor}: no more help is needed");
         run.notice("escalation-notice", Notice::plain(headline, vec![reason.to_owned()])).await?;
         return Ok(None);
     }
-    let call = Ask::Call { principals: Vec::new(), roles: roles.to_vec() };
+    let call = Ask::Call { principals: Vec::new(), roles: roles.to_vec(), offer: None };
     let headline = format!("{actor} calls {} for help", roles.join(" or "));
     let notice = Notice { ask: Some(call), ..Notice::plain(headline, vec![reason.to_owned()]) };
     let draft = PagingDraft {

@@ -390,22 +390,6 @@ pub struct Brief {
     pub public_components: Vec<String>,
     /// Named references of earlier steps.
     pub links: BTreeMap<String, String>,
-    /// Releases that may have caused it, the likeliest first, each with the reason, in one line; for initiate alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub suspects: Vec<String>,
-    /// The likeliest of them that can be rolled back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rollback: Option<RollbackOffer>,
-}
-
-/// A suspected release that a button may propose to roll back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RollbackOffer {
-    /// The suspected release.
-    pub release_id: String,
-    /// What would run again, such as `checkout 2.4.0`.
-    pub before: String,
 }
 
 /// `log.append`.
@@ -869,6 +853,38 @@ pub struct ChannelRef {
     pub channel: String,
 }
 
+/// How a text for people names a principal. Whoever shows the text looks the name up then ([`with_names`]), so that a
+/// workflow says the same however often it runs, and no history holds a name.
+pub fn person(id: &str) -> String {
+    format!("<@{id}>")
+}
+
+/// The same of several, whose ids stand behind each other with commas: of everybody who approved a gate, say.
+pub fn people(ids: &str) -> String {
+    ids.split(", ").map(person).collect::<Vec<_>>().join(", ")
+}
+
+/// A text with names in the place of what [`person`] left. What somebody typed in that form becomes a name, too, or
+/// stays the id that it is.
+pub fn with_names(text: &str, name: impl Fn(&str) -> String) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("<@") {
+        shown.push_str(before);
+        match after.split_once('>') {
+            Some((id, behind)) => {
+                shown.push_str(&name(id));
+                rest = behind;
+            }
+            None => {
+                shown.push_str("<@");
+                rest = after;
+            }
+        }
+    }
+    shown + rest
+}
+
 /// `channel.post`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -908,6 +924,9 @@ pub enum Ask {
         principals: Vec<String>,
         /// Roles of the directory.
         roles: Vec<String>,
+        /// What they are reminded of, with a button for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<Offer>,
     },
     /// Sign off the published review of this digest.
     SignOff {
@@ -921,12 +940,21 @@ pub enum Ask {
         /// What is left of it, as the policy words it.
         duties: Vec<String>,
     },
-    /// Look at what changed before the incident, and roll a suspected release back.
-    Changes {
-        /// The one that the button is for.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        rollback: Option<RollbackOffer>,
-    },
+}
+
+/// What stands above the duties of a role.
+pub fn duties_headline(role: &str) -> String {
+    format!("What the {role} is there for")
+}
+
+/// What a reminder has a button for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Offer {
+    /// To post an update.
+    Update,
+    /// To take command.
+    Command,
 }
 
 /// `channel.settle`.

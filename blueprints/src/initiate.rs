@@ -4,7 +4,7 @@
 //! warning in the result, never a reason not to initiate.
 
 use harmony_incidents::{
-    Command, LinkName,
+    Command, LinkName, kept,
     log::{IncidentCreated, State, Text},
     policy::GateKind,
     visible, words,
@@ -15,7 +15,7 @@ use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue, wo
 
 use crate::{
     contracts::{
-        Ask, ChannelDraft, ChannelOpen, Notice, PagingDraft, PagingOpen, PublicDraft, PublicOpen, StepReply,
+        ChannelDraft, ChannelOpen, Notice, PagingDraft, PagingOpen, PublicDraft, PublicOpen, StepReply,
         capability,
     },
     desk::{Blueprint, blueprint},
@@ -51,7 +51,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     for reply in [&channel, &paging].into_iter().flatten() {
         run.keep_links(reply);
     }
-    let (first, public) = join!(first_update(&run, &paging), public(&run, &input));
+    let (first, public) = join!(first_update(&run), public(&run, &input));
     let (first, public) = (first?, public?);
     end(&run, Status::Completed, None, Told { channel, paging, first, public }).await
 }
@@ -105,30 +105,10 @@ async fn paging<W: Blueprint>(run: &Run<'_, W>, paged: &str) -> Flow<Option<Step
     made(run.effect(PagingOpen, "paging", capability::PAGERDUTY, draft).await?)
 }
 
-async fn first_update<W: Blueprint>(run: &Run<'_, W>, paging: &Option<StepReply>) -> Flow<Option<StepReply>> {
-    let mut lines = vec![format!(
-        "{} {} declared by {}",
-        run.incident.severity.as_str_name(),
-        run.scope.stream,
-        run.scope.actor
-    )];
-    if !run.incident.impacted_services.is_empty() {
-        lines.push(format!("Affected: {}", run.incident.impacted_services.join(", ")));
-    }
-    lines.extend(run.incident.suspects.iter().map(|suspect| format!("What changed: {suspect}")));
-    if let Some(paging) = paging {
-        lines.push(format!("PagerDuty: {}", paging.url));
-    }
-    let notice = Notice {
-        channel: None,
-        headline: run.incident.title.clone(),
-        lines,
-        output: None,
-        pin: true,
-        ask: (!run.incident.suspects.is_empty())
-            .then(|| Ask::Changes { rollback: run.incident.rollback.clone() }),
-    };
-    run.notice("first-update", notice).await
+/// What the message says is looked up when it is posted, and whenever it changes after that.
+async fn first_update<W: Blueprint>(run: &Run<'_, W>) -> Flow<Option<StepReply>> {
+    let notice = Notice { pin: true, ..Notice::plain(run.incident.title.clone(), Vec::new()) };
+    run.notice(kept::FIRST, notice).await
 }
 
 /// The public page, alone behind its gate where the policy asks. Never the internal title.

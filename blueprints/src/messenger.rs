@@ -22,7 +22,7 @@ use temporalio_workflow::{
 use crate::{
     contracts::{
         Ask, ChannelPost, ChannelSettle, Notice, PagingDraft, PagingOpen, PagingRef, PagingResolve, Settle,
-        capability,
+        capability, people, person,
     },
     desk::{Blueprint, Gate},
     doorkeeper::detached,
@@ -293,7 +293,7 @@ async fn pass_on<W: Blueprint>(
     let why = if gate.escalated_by.is_empty() {
         format!("Nobody decided at level {}.", gate.level - 1)
     } else {
-        format!("{} passed it on.", gate.escalated_by)
+        format!("{} passed it on.", person(&gate.escalated_by))
     };
     let notice = Notice {
         channel: run.link(LinkName::SlackChannel),
@@ -483,10 +483,11 @@ async fn page_about_broken_glass<W: Blueprint>(
         return Ok(());
     }
     let gate = gate.view.clone();
+    let by = people(&settled.by);
     let level = if gate.escalates { gate.level + 1 } else { gate.level };
     let draft = PagingDraft {
         link: None,
-        title: format!("{}: EMERGENCY_OVERRIDE by {}: {}", run.scope.stream, settled.by, plan.action),
+        title: format!("{}: EMERGENCY_OVERRIDE by {}: {}", run.scope.stream, by, plan.action),
         details: format!(
             "Approved without level {level}: {}",
             settled.reason.as_deref().unwrap_or("no reason on record here")
@@ -528,13 +529,14 @@ async fn settle_message<W: Blueprint>(
     until: &WorkflowCancellationToken,
 ) -> Flow<()> {
     let (Some(channel), Some(ts)) = (gate.channel.clone(), gate.message.clone()) else { return Ok(()) };
+    let by = people(&settled.by);
     let outcome = match settled.status {
         GateStatus::Approved if settled.break_glass => {
-            format!("Approved by {} under EMERGENCY_OVERRIDE (break-glass)", settled.by)
+            format!("Approved by {by} under EMERGENCY_OVERRIDE (break-glass)")
         }
-        GateStatus::Approved => format!("Approved by {}", settled.by),
-        GateStatus::Rejected => format!("Rejected by {}", settled.by),
-        GateStatus::Skipped => format!("Skipped by {}", settled.by),
+        GateStatus::Approved => format!("Approved by {by}"),
+        GateStatus::Rejected => format!("Rejected by {by}"),
+        GateStatus::Skipped => format!("Skipped by {by}"),
         GateStatus::Timeout => "Nobody decided in time: not done".to_owned(),
         GateStatus::Cancelled | GateStatus::Pending | GateStatus::Escalated | GateStatus::None => {
             "Cancelled: nobody needs to decide this any more".to_owned()

@@ -25,7 +25,7 @@ use crate::{
     contracts::{
         AppendReply, CELL_GRACE, CELL_HEARTBEAT, CellLimits, CellOrder, CellPlan, CellReply, CellRequest,
         Covered, Notice, Proposal, ProposeReply, ProposeRequest, RunbookCell, RunbookPropose, StepReply,
-        capability,
+        capability, people, person,
     },
     desk::{Blueprint, blueprint},
     gate::{self, Outcome, Plan, await_decision, await_opened, why},
@@ -173,7 +173,7 @@ async fn ask<W: Blueprint>(run: &Run<'_, W>, remedy: &mut Remedy<'_>) -> Flow<Ou
     let opened = remedy.opened.take();
     let remedy: &Remedy<'_> = remedy;
     let notice = Notice::plain(
-        format!("Remediation proposed by {}: {}", run.scope.actor, remedy.asked),
+        format!("Remediation proposed by {}: {}", person(&run.scope.actor), remedy.asked),
         vec![format!("Cells: {}", names(&remedy.covered.cells))],
     );
     let over = WorkflowCancellationToken::new();
@@ -578,7 +578,7 @@ async fn conclude<W: Blueprint>(
         (false, _) => phase(run, "triaging", Phase::Triaging).await?,
     }
     let by = match &outcome {
-        Outcome::Approved { by } => format!("Approved by {by}."),
+        Outcome::Approved { by } => format!("Approved by {}.", people(by)),
         Outcome::NotNeeded
         | Outcome::Rejected { .. }
         | Outcome::Cancelled { .. }

@@ -11,7 +11,7 @@ use std::{pin::pin, time::Duration};
 
 use harmony_incidents::{
     Answer, Command,
-    clock::{Alarm, Due},
+    clock::{Alarm, Due, Objective},
     sentence,
 };
 use jiff::Timestamp;
@@ -22,8 +22,8 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        Ask, ClockLook, ClockReply, ClockRequest, Notice, PagingDraft, PagingOpen, PagingRef, PagingResolve,
-        capability,
+        Ask, ClockLook, ClockReply, ClockRequest, Notice, Offer, PagingDraft, PagingOpen, PagingRef,
+        PagingResolve, capability,
     },
     desk::{Blueprint, blueprint},
     gate::{quiet_before, time_left, wakes},
@@ -141,19 +141,25 @@ async fn tell<W: Blueprint>(
         ask: Some(call),
         ..Notice::plain(headline, vec![told_late.clone()])
     };
-    let commander = || Ask::Call {
+    let commander = |offer: Option<Offer>| Ask::Call {
         principals: look.commander.iter().cloned().collect(),
         roles: if look.commander.is_none() { on_call() } else { Vec::new() },
+        offer,
     };
     let notice = match due.alarm {
-        Alarm::Update => notice("Time for an update: how does it go on?", commander()),
+        Alarm::Update => notice("Time for an update: how does it go on?", commander(Some(Offer::Update))),
         Alarm::Commander => notice(
             "Nobody commands this incident: who takes command?",
-            Ask::Call { principals: Vec::new(), roles: on_call() },
+            Ask::Call { principals: Vec::new(), roles: on_call(), offer: Some(Offer::Command) },
         ),
         Alarm::Objective(objective) => {
             let headline = format!("Objective missed: {}", objective.name().replace('-', " "));
-            notice(&headline, commander())
+            let offer = match objective {
+                Objective::FirstUpdate => Some(Offer::Update),
+                Objective::Acknowledge => Some(Offer::Command),
+                Objective::Mitigate | Objective::Resolve => None,
+            };
+            notice(&headline, commander(offer))
         }
         // Whoever was reminded knows.
         Alarm::Overdue => return Ok(()),

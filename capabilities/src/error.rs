@@ -75,6 +75,12 @@ impl CallError {
         self.fate
     }
 
+    /// The same failure where a part of the effect is there already: the next try has to look first.
+    #[must_use]
+    pub fn after_a_part(self) -> Self {
+        Self { fate: Fate::Unknown, ..self }
+    }
+
     /// The HTTP status, where the vendor answered.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

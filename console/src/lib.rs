@@ -66,6 +66,7 @@ use harmony_catalog::windows::EnvironmentPolicySource;
 use harmony_eventlog::{CheckpointKey, OutboxItem, SharedLog};
 use harmony_incidents::{OrgId, RulesSource, attestation::AttestationKeys};
 use secrecy::SecretString;
+use url::Url;
 
 pub use callbacks::deploys::DeployWebhooks;
 use callbacks::seen::Seen;
@@ -126,6 +127,8 @@ pub struct Site {
     pub session_key: SecretString,
     /// Address of the Temporal UI, where there is one.
     pub temporal_ui: Option<String>,
+    /// Where people reach the console: what links in Slack begin with. Without it there are none.
+    pub console: Option<Url>,
     /// What a Slack channel's id is put behind to make its address.
     pub slack_channels: String,
     /// Namespace of the workflows.

@@ -14,6 +14,7 @@ use harmony_incidents::{
     Answer, Context, EnvironmentId, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal, ReleaseId,
     ServiceId, StreamId,
     judge::{Head, INPUT_LIMIT_BYTES, payload},
+    kept::{self, Kept},
     log::{EnvironmentState, IncidentState, RecordRedacted, Text, payload::Kind},
     record::{self, Folded as _, SaltKey, SealedRecord},
     stakeholders, words,
@@ -381,7 +382,8 @@ pub(crate) fn head(stream: &StreamId, hash: &[u8], state: &[u8]) -> Option<Chain
 pub struct Onward {
     /// Who is sent every record.
     pub sinks: Vec<SinkName>,
-    /// Whether stakeholders are told of the changes that matter.
+    /// Whether stakeholders, and the messages in an incident's channel that are kept true, are told of the changes that
+    /// matter.
     pub notices: bool,
 }
 
@@ -459,6 +461,7 @@ pub(crate) async fn append<T: Transaction>(
     plan.sinks.clone_from(&onward.sinks);
     if onward.notices {
         plan.outbox.extend(notices(&plan.stream, &plan.sealed, &state));
+        plan.outbox.extend(kept(&plan.stream, &plan.sealed, &state));
     }
     readable(&plan.outbox)?;
     tx.write(job, &plan).await?;
@@ -537,6 +540,24 @@ fn notices(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState) -> V
         payload: serde_json::json!({ "seq": one.record.seq }),
     };
     sealed.iter().filter(is_told).map(item).collect()
+}
+
+/// One item for each kind of message in the incident's channel that says something else now.
+fn kept(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState) -> Vec<OutboxItem> {
+    let StreamState::Incident(state) = state else { return Vec::new() };
+    let changed = |one: &SealedRecord| {
+        let kind = one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
+        kind.and_then(kept::changed)
+    };
+    let item = |message: Kept| {
+        let last = sealed.iter().rfind(|one| changed(one) == Some(message))?.record.seq;
+        message.is_posted(state).then(|| OutboxItem {
+            kind: OutboxKind::Kept,
+            name: format!("{stream}/{last}/{}", message.name()),
+            payload: serde_json::json!({ "seq": last, "message": message.name() }),
+        })
+    };
+    Kept::ALL.into_iter().filter_map(item).collect()
 }
 
 /// The first answer again, if the request is the same.

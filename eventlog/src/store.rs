@@ -136,6 +136,8 @@ pub enum OutboxKind {
     Event,
     /// Tell stakeholders of a change of an incident, or one of them.
     Notice,
+    /// Make a message in the incident's channel say how it is now.
+    Kept,
 }
 
 impl OutboxKind {
@@ -149,6 +151,7 @@ impl OutboxKind {
             Self::Checkpoint => "checkpoint",
             Self::Event => "event",
             Self::Notice => "notice",
+            Self::Kept => "kept",
         }
     }
 
@@ -162,6 +165,7 @@ impl OutboxKind {
             Self::Checkpoint,
             Self::Event,
             Self::Notice,
+            Self::Kept,
         ];
         all.into_iter().find(|kind| kind.name() == name)
     }

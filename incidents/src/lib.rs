@@ -15,6 +15,7 @@ pub mod fold;
 pub mod hand_over;
 pub mod ids;
 pub mod judge;
+pub mod kept;
 pub mod leading;
 pub mod machine;
 pub mod policy;

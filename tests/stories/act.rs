@@ -78,7 +78,7 @@ async fn update_severity_and_assignment_are_told_outside_once() {
     assert_eq!((step(&told, "invite"), step(&told, "announcement")), ("SUCCEEDED", "SUCCEEDED"), "{told}");
     // Asked for again it is so already: nothing is recorded, nothing is told.
     world.post(&format!("incidents/{id}/responders"), assign).await;
-    assert_eq!(messages_with(&world, "commander is commander").await, 1);
+    assert_eq!(messages_with(&world, "Chris Commander is commander").await, 1);
 
     let resolve = json!({ "state": "RESOLVED", "resolutionSummary": "Index rebuilt" });
     world.post(&format!("incidents/{id}/status"), resolve).await;

@@ -44,7 +44,7 @@ async fn two_of_the_role_must_approve_and_the_message_counts_them() {
     world
         .until("the message to count it", async || {
             let messages = world.state("slack").await["messages"].to_string();
-            messages.contains("Approved: 1 of 2 commander").then_some(())
+            messages.contains("Approved: 1 of 2 Chris Commander").then_some(())
         })
         .await;
     let state = world.approval_state(&id).await;
@@ -65,7 +65,7 @@ async fn two_of_the_role_must_approve_and_the_message_counts_them() {
     refused.sort_unstable();
     assert_eq!(refused, ["duplicate", "four-eyes"]);
     let messages = world.state("slack").await["messages"].to_string();
-    assert!(messages.contains("Approved by commander, oncall"), "{messages}");
+    assert!(messages.contains("Approved by Chris Commander, Oskar Oncall"), "{messages}");
     world.verified().await;
 }
 

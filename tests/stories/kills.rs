@@ -159,7 +159,7 @@ async fn unknown_cell_is_skipped_on_record_and_the_runbook_goes_on() {
     let decided = records.iter().rev().find(|record| record["kind"] == "APPROVAL_DECIDED").unwrap();
     assert_eq!((&decided["payload"]["skipped"], &decided["actor"]), (&json!(true), &json!("commander")));
     let messages = world.state("slack").await["messages"].to_string();
-    assert!(messages.contains("Skipped by commander"), "{messages}");
+    assert!(messages.contains("Skipped by Chris Commander"), "{messages}");
     world.verified().await;
 }
 

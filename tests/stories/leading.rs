@@ -45,13 +45,14 @@ async fn nobody_is_left_without_updates_or_a_commander() {
             (paged.len() == 1 && kinds.iter().any(|kind| kind == "UPDATE_OVERDUE")).then_some(())
         })
         .await;
-    let taken = world.harmony(&["incident", "assign", &id, "commander", "commander"]);
-    assert!(taken.status.success(), "{taken:?}");
-    // Whoever takes over reads how it stands, and ticks what they are there for where they read it.
+    // Each reminder has a button for what it reminds of.
     let channel = world.slack().channel(&id);
-    channel.expect("commander is commander").await.says("P1 OPEN (triaging), declared");
+    channel.question("Nobody commands this incident").await.click("Take command").as_("commander").await;
+    // Whoever takes over reads how it stands, and ticks what they are there for where they read it.
+    channel.expect("Chris Commander is commander").await.says("P1 OPEN (triaging), declared");
     let duties = channel.question("What the commander is there for").await;
     duties.click("Done: Say in the channel that you command").as_("commander").await;
+    channel.expect("✓ ~Say in the channel that you command~").await;
     world
         .until("the duty to be ticked on record", async || {
             let records = world.records(&id).await;
@@ -67,13 +68,15 @@ async fn nobody_is_left_without_updates_or_a_commander() {
             (paged[0]["status"] == "resolved").then_some(())
         })
         .await;
+    channel.question("Time for an update").await.click("Post update").as_("commander").await;
+    channel.expect("Update by Chris Commander").await;
     let told = world.harmony(&["incident", "update", &id, "--message", "We roll it back.", "--next", "45m"]);
     assert!(told.status.success(), "{told:?}");
     let incident = world.incident(&id).await;
     let due: jiff::Timestamp = incident["updates"]["nextDue"].as_str().unwrap().parse().unwrap();
     let minutes = due.duration_since(jiff::Timestamp::now()).as_mins();
     assert!((43..=45).contains(&minutes), "{}", incident["updates"]);
-    assert_eq!(incident["updates"]["count"], 1);
+    assert_eq!(incident["updates"]["count"], 2);
     let records = world.records(&id).await;
     let missing = payloads(&records, "COMMANDER_MISSING");
     // What is false is left out of a payload.

@@ -26,6 +26,7 @@ mod fan_out;
 mod flags;
 mod gates;
 mod initiate;
+mod kept;
 mod kills;
 mod leading;
 mod levels;

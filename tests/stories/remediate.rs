@@ -234,7 +234,7 @@ async fn what_cannot_be_told_does_not_hold_up_the_end_of_a_run() {
     world
         .until("the message to tell who approved", async || {
             let messages = world.state("slack").await["messages"].to_string();
-            messages.contains("Approved by commander").then_some(())
+            messages.contains("Approved by Chris Commander").then_some(())
         })
         .await;
     world.verified().await;

@@ -112,6 +112,7 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
                 slack: services.slack.clone(),
                 console: services.console.clone(),
             },
+            services.clone(),
         );
         let reconciler = Reconciler::new(services.log.clone(), client.clone(), services.rules.clone());
         let reminders =

@@ -9,8 +9,8 @@ pub use slack_morphism::prelude::{
 use slack_morphism::prelude::{
     SlackActionsBlock, SlackBlockButtonElement, SlackBlockChoiceItem, SlackBlockMarkDownText,
     SlackBlockPlainText, SlackBlockPlainTextInputElement, SlackBlockPlainTextOnly,
-    SlackBlockStaticSelectElement, SlackBlockText, SlackInputBlock, SlackInputBlockElement, SlackModalView,
-    SlackSectionBlock,
+    SlackBlockStaticSelectElement, SlackBlockText, SlackHeaderBlock, SlackHomeView, SlackInputBlock,
+    SlackInputBlockElement, SlackModalView, SlackSectionBlock,
 };
 use url::Url;
 
@@ -18,6 +18,8 @@ use url::Url;
 pub const SECTION_CHARS: usize = 3_000;
 /// Slack's limit for the text of a button, in characters.
 pub const BUTTON_CHARS: usize = 75;
+/// Slack's limit for the text of a header, in characters.
+const HEADER_CHARS: usize = 150;
 /// Slack's limit for the text of something to choose, in characters.
 pub const OPTION_CHARS: usize = 75;
 
@@ -35,6 +37,22 @@ pub fn plain_section(text: &str) -> Block {
 
 fn section_of(text: SlackBlockText) -> Block {
     SlackSectionBlock::new().with_text(text).into()
+}
+
+/// A text in Slack's mark-up with a button that opens a page beside it.
+#[must_use]
+pub fn section_with_link(mark_up: &str, action: &str, label: &str, address: Url) -> Block {
+    let text = SlackBlockText::MarkDown(SlackBlockMarkDownText::new(mark_up.to_owned()));
+    let button =
+        SlackBlockButtonElement::new(plain(label)).with_action_id(action.to_owned().into()).with_url(address);
+    SlackSectionBlock::new().with_text(text).with_accessory(button.into()).into()
+}
+
+/// A heading; one that is too long for Slack is cut.
+#[must_use]
+pub fn header(text: &str) -> Block {
+    let text: String = text.chars().take(HEADER_CHARS).collect();
+    SlackHeaderBlock::new(plain(&text)).into()
 }
 
 /// A row of at most 25 buttons.
@@ -125,6 +143,12 @@ pub fn form(name: &str, title: &str, submit: &str, carries: Option<&Value>, bloc
 #[must_use]
 pub fn notice(title: &str, text: &str) -> View {
     View::Modal(SlackModalView::new(plain(title), vec![plain_section(text)]).with_close(plain("Close")))
+}
+
+/// A person's Home tab, of at most 100 blocks.
+#[must_use]
+pub fn home(blocks: Vec<Block>) -> View {
+    View::Home(SlackHomeView::new(blocks))
 }
 
 fn plain(text: &str) -> SlackBlockPlainTextOnly {

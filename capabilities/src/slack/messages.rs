@@ -1,6 +1,6 @@
 //! Messages: sent once, found again by the key in their metadata.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -60,15 +60,44 @@ impl Slack {
         {
             return Ok(sent);
         }
-        let ours = SlackMessageMetadata::new(EVENT_TYPE.to_owned())
-            .with_event_payload(HashMap::from([("key".to_owned(), key.to_string())]));
-        let mut content = SlackMessageContent::new().with_text(message.text.clone()).with_metadata(ours);
-        if !message.blocks.is_empty() {
-            content = content.with_blocks(message.blocks.clone());
-        }
-        let request = SlackApiChatPostMessageRequest::new(channel.into(), content);
+        self.post(SlackApiChatPostMessageRequest::new(channel.into(), content(key, message))).await
+    }
+
+    async fn post(&self, request: SlackApiChatPostMessageRequest) -> Result<MessageRef, CallError> {
         let posted: Posted = self.web.act("chat.postMessage", &request).await?;
         Ok(MessageRef { channel: posted.channel, ts: posted.ts })
+    }
+
+    /// Posts replies below a message, one after the other. On [`Attempt::Again`] those with their keys there are left
+    /// out; the first that fails ends it.
+    pub async fn send_replies(
+        &self,
+        attempt: Attempt,
+        below: &MessageRef,
+        replies: &[(Uuid, Message)],
+    ) -> Result<(), CallError> {
+        let mut there = HashSet::new();
+        if attempt == Attempt::Again && !replies.is_empty() {
+            let thread = [
+                ("channel", below.channel.as_str()),
+                ("ts", &below.ts),
+                ("include_all_metadata", "true"),
+                ("limit", "100"),
+            ];
+            self.web
+                .search::<History, ()>("conversations.replies", &thread, |past| {
+                    there.extend(replies.iter().map(|(key, _)| *key).filter(|key| past.carries(key)));
+                    None
+                })
+                .await?;
+        }
+        for (key, message) in replies.iter().filter(|(key, _)| !there.contains(key)) {
+            let request =
+                SlackApiChatPostMessageRequest::new(below.channel.as_str().into(), content(key, message))
+                    .with_thread_ts(below.ts.as_str().into());
+            self.post(request).await?;
+        }
+        Ok(())
     }
 
     /// Replaces what a message says, blocks too; its key stays.
@@ -125,6 +154,14 @@ impl Past {
                 .and_then(|text| text.parse().ok())
                 .is_some_and(|found: Uuid| found == *key)
     }
+}
+
+/// What a message says, with its key.
+fn content(key: &Uuid, message: &Message) -> SlackMessageContent {
+    let ours = SlackMessageMetadata::new(EVENT_TYPE.to_owned())
+        .with_event_payload(HashMap::from([("key".to_owned(), key.to_string())]));
+    let content = SlackMessageContent::new().with_text(message.text.clone()).with_metadata(ours);
+    if message.blocks.is_empty() { content } else { content.with_blocks(message.blocks.clone()) }
 }
 
 fn history_of(channel: &str) -> [(&str, &str); 3] {

@@ -4,7 +4,7 @@
 //! refusal is a 429 with `Retry-After`, everything else 200 with `ok: false`.
 //!
 //! How a repeated call is recognised. A channel carries a marker in its purpose; a message its key
-//! in its metadata (`harmony_effect`, read back with `include_all_metadata`). Topic, invitation,
+//! in its metadata (`harmony_effect`, read back with `include_all_metadata`), a reply in a thread, too. Topic, invitation,
 //! pin and archive come out the same however often they are called.
 //!
 //! Vague at Slack: whether a private channel holds a name that is taken (it does not show in the

@@ -1,13 +1,14 @@
-//! The three answers that go straight back to a person who clicked or typed in Slack.
+//! The answers that go straight back to a person who clicked, typed or looked in Slack.
 //!
 //! A modal must be opened within 3 s of the click (the `trigger_id` expires), so these are called
 //! by the console itself and not through an activity. They have no key: each answers one request
-//! once, and one that gets lost is not repeated.
+//! once, and one that gets lost is not repeated. A Home tab that is shown again is the same tab.
 
 use secrecy::SecretString;
 use serde_json::json;
 use slack_morphism::prelude::{
-    SlackApiChatPostEphemeralRequest, SlackApiViewsOpenRequest, SlackMessageContent,
+    SlackApiChatPostEphemeralRequest, SlackApiViewsOpenRequest, SlackApiViewsPublishRequest,
+    SlackMessageContent,
 };
 
 use super::blocks::View;
@@ -68,6 +69,13 @@ impl SlackReplies {
     pub async fn open_modal(&self, trigger_id: &str, view: View) -> Result<(), CallError> {
         let body = SlackApiViewsOpenRequest::new(trigger_id.into(), view);
         let _: Done = self.web.act("views.open", &body).await?;
+        Ok(())
+    }
+
+    /// Shows somebody their Home tab, in the place of what it was.
+    pub async fn publish_home(&self, user: &str, view: View) -> Result<(), CallError> {
+        let body = SlackApiViewsPublishRequest::new(user.into(), view);
+        let _: Done = self.web.act("views.publish", &body).await?;
         Ok(())
     }
 }

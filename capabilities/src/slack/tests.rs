@@ -183,6 +183,31 @@ async fn again_finds_the_message_among_others() {
 }
 
 #[tokio::test]
+async fn thread_is_completed_in_its_order_by_whoever_tries_again() {
+    let replies: Vec<(Uuid, Message)> = (1..4).map(|key| (Uuid::from_u128(key), message())).collect();
+    let posted = |ts: &str| Reply::json(200, json!({ "ok": true, "channel": "C012AB3CD", "ts": ts }));
+    let script = Script::start([posted("2.1"), refused("internal_error")]).await;
+    let failed = connector(&script).send_replies(Attempt::First, &sent(), &replies).await.unwrap_err();
+    assert_eq!(failed.after_a_part().fate(), Fate::Unknown);
+    let received = script.finish("slack");
+    let key = |place: usize| received[place].body["metadata"]["event_payload"]["key"].clone();
+    assert_eq!((key(0), key(1)), (json!(replies[0].0), json!(replies[1].0)));
+    assert_eq!(received[0].body["thread_ts"], TS);
+
+    let ours = json!({ "event_type": "harmony_effect", "event_payload": { "key": replies[0].0 } });
+    let there = json!({
+        "ok": true, "has_more": false,
+        "messages": [{ "type": "message", "ts": TS }, { "type": "message", "ts": "2.1", "metadata": ours }],
+    });
+    let script = Script::start([Reply::json(200, there), posted("2.2"), posted("2.3")]).await;
+    connector(&script).send_replies(Attempt::Again, &sent(), &replies).await.unwrap();
+    let received = script.finish("slack");
+    let keys: Vec<&Value> =
+        received[1..].iter().map(|one| &one.body["metadata"]["event_payload"]["key"]).collect();
+    assert_eq!(keys, [&json!(replies[1].0), &json!(replies[2].0)]);
+}
+
+#[tokio::test]
 async fn every_described_refusal_is_told_by_its_status() {
     for status in Contract::load("slack").refusals() {
         let fate = match status {
@@ -248,14 +273,21 @@ async fn limited_method_is_left_alone_and_the_others_are_not() {
 
 #[tokio::test]
 async fn replies_reach_whoever_asked() {
-    let script = Script::start([ok(), ok()]).await;
+    let script = Script::start([ok(), ok(), ok()]).await;
     let base_url = format!("{}/api", script.origin);
     let replies = SlackReplies::new(&base_url, "xoxb-secret".into()).unwrap();
     replies.ephemeral("C012AB3CD", "U012A3CDE", "not you").await.unwrap();
     let form = super::blocks::notice("Reject", "Nothing was decided.");
     replies.open_modal("13345224609.738474920.8088930838d88f008e0", form).await.unwrap();
+    let address = "https://harmony.example.com/".parse().unwrap();
+    let shown = vec![
+        super::blocks::header("Waits for you"),
+        super::blocks::section_with_link("*Run it*", "decide", "Look and decide", address),
+    ];
+    replies.publish_home("U012A3CDE", super::blocks::home(shown)).await.unwrap();
     let lines = script.lines("slack");
-    assert_eq!(lines, ["POST /api/chat.postEphemeral", "POST /api/views.open"]);
+    let publish = "POST /api/views.publish";
+    assert_eq!(lines, ["POST /api/chat.postEphemeral", "POST /api/views.open", publish]);
 }
 
 #[tokio::test]

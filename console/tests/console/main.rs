@@ -34,6 +34,7 @@ mod situation;
 mod slack;
 mod slack_commands;
 mod slack_forms;
+mod slack_home;
 mod starts;
 mod stream;
 mod subscriptions;

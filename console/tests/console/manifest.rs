@@ -87,7 +87,7 @@ async fn addresses_are_the_routers() {
         .iter()
         .map(|address| address.strip_prefix("https://harmony.example.com").unwrap())
         .collect();
-    assert_eq!(paths, ["/slack/commands", "/slack/interactions"].into());
+    assert_eq!(paths, ["/slack/commands", "/slack/events", "/slack/interactions"].into());
     for path in paths {
         // There, and closed to whoever is not Slack.
         world.send(Request::post(path).body(Body::empty()).unwrap()).await.problem(401);

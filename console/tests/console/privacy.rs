@@ -343,6 +343,26 @@ async fn what_is_typed_in_slack_is_answered_as_if_there_were_none() {
 }
 
 #[tokio::test]
+async fn app_home_is_as_it_was_before_there_was_a_private_incident() {
+    let workspace = Workspace::new(By::Http).await;
+    let public = public(&workspace.world).await;
+    let seen = async |user: &str| workspace.home(user).await["blocks"].to_string();
+    let users = ["U0VIEWER", "U0MANAGER", "U0COMMANDER"];
+    let mut before = Vec::new();
+    for user in users {
+        before.push(seen(user).await);
+    }
+    private(&workspace.world, public).await;
+    for (user, before) in users.into_iter().zip(before) {
+        assert_eq!(seen(user).await, before, "{user}");
+    }
+    let named = seen("U0ONCALL").await;
+    for shown in ["public bucket", "Rotate them", "INC-2026-0002"] {
+        assert!(named.contains(shown), "{shown}: {named}");
+    }
+}
+
+#[tokio::test]
 async fn who_listens_to_the_audit_hears_nothing_of_it() {
     let world = World::new().await;
     let public = public(&world).await;

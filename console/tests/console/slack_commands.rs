@@ -110,6 +110,26 @@ async fn whoever_declares_is_led_to_the_channel_once_there_is_one() {
 }
 
 #[tokio::test]
+async fn channel_ends_what_it_follows_by_typing() {
+    let workspace = Workspace::new(By::Http).await;
+    let world = &workspace.world;
+    let channel = workspace.channel("status").await;
+    for (subject, place) in
+        [("severity:P1", channel.as_str()), ("service:checkout", &channel), ("all", "C0OTHER")]
+    {
+        let body = json!({ "subject": subject, "channel": place });
+        world.post("operator", "subscriptions", body).await.ok(201);
+    }
+    let says = async |user: &str| workspace.types(user, "unsubscribe", &channel).await;
+    assert!(says("U0VIEWER").await.starts_with("This channel follows nothing that you may end."));
+    assert_eq!(says("U0ONCALL").await, "This channel no longer follows incidents of checkout, P1 incidents.");
+    assert!(says("U0ONCALL").await.starts_with("This channel follows nothing that you may end."));
+    let left = world.get("operator", "subscriptions").await.ok(200);
+    assert_eq!(left["subscriptions"].as_array().unwrap().len(), 1, "{left}");
+    assert_eq!(left["subscriptions"][0]["channel"], "C0OTHER");
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_said() {
     let workspace = Workspace::new(By::Http).await;
     for (user, text, expected) in [

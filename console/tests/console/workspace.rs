@@ -141,6 +141,20 @@ impl Workspace {
         panic!("no form is open for {user}");
     }
 
+    /// Looks at App Home as this person; what is there once it was published.
+    pub(crate) async fn home(&self, user: &str) -> Value {
+        let before = self.state().await["homes"][user]["hash"].clone();
+        self.did("home", json!({ "userId": user })).await;
+        for _ in 0..1_000 {
+            let home = self.state().await["homes"][user].clone();
+            if home["hash"] != before {
+                return home;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nothing is published for {user}");
+    }
+
     /// What this person was told, once they are.
     pub(crate) async fn told(&self, user: &str) -> String {
         for _ in 0..1_000 {

@@ -263,6 +263,7 @@ impl World {
             trackers: vec![Tracker::Github, Tracker::Jira],
             site: Site {
                 session_key: SESSION_KEY.repeat(32).into(),
+                console: Some("https://harmony.example/below/".parse().unwrap()),
                 slack_channels: "https://slack.example/?channel=".to_owned(),
                 temporal_ui: Some("http://temporal.example".to_owned()),
                 temporal_namespace: "harmony".to_owned(),

@@ -114,6 +114,7 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         trackers: trackers(config),
         site: Site {
             session_key: config.session_key()?,
+            console: config.console_url()?,
             slack_channels: slack_channels(config),
             temporal_ui: config.temporal_ui()?,
             temporal_namespace: config.temporal_namespace.clone(),

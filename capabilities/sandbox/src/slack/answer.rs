@@ -92,7 +92,7 @@ fn error_name(method: &str, arguments: &Arguments, violation: &Violation) -> &'s
         "types" => "invalid_types",
         "limit" if method == "conversations.list" => "invalid_limit",
         "users" if missing => "no_user",
-        "users" | "user" if !missing => "user_not_found",
+        "users" | "user" | "user_id" if !missing => "user_not_found",
         "trigger_id" => "invalid_trigger_id",
         _ => "invalid_arguments",
     }

@@ -2,7 +2,8 @@
 //! and delivers it to Harmony.
 //!
 //! `POST /_sandbox/slack/click {messageTs, actionId, userId}` answers
-//! `{delivered, status, body}`; `delivered` says that Harmony answered, `status` what. Where the
+//! `{delivered, status, body}`; `delivered` says that Harmony answered, `status` what. Without
+//! `messageTs` the button is one of the Home tab that this person sees. Where the
 //! click opens a form, it is filled in and sent at once, with `values` or with anything, and
 //! `form` tells what came of it; with `leaveForm` it stays open (`forms.rs`). Also
 //! here: `POST /_sandbox/slack/channels {name, …}`, a channel that a person made.
@@ -23,12 +24,14 @@ use super::Slack;
 use super::conversations;
 use super::deliver::{Delivery, deliver};
 use super::forms;
-use super::memory::Message;
+use super::memory::SlackMemory;
 use super::people::{self, APP_ID, Person, TEAM_DOMAIN, TEAM_ID};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Click {
+    /// Empty for a button of the app's Home tab.
+    #[serde(default)]
     pub(super) message_ts: String,
     pub(super) action_id: String,
     pub(super) user_id: String,
@@ -116,27 +119,19 @@ pub(super) fn refused(status: StatusCode, error: &str) -> Response {
 /// The payload of a click; the error says what is not there.
 fn prepared(slack: &Slack, click: &Click, person: &Person) -> Result<Value, String> {
     let mut memory = slack.memory.lock();
+    if click.message_ts.is_empty() {
+        return of_home(&mut memory, click, person);
+    }
     let found = memory.messages.iter().find(|message| message.ts == click.message_ts);
     let message = found.cloned().ok_or_else(|| format!("there is no message {}", click.message_ts))?;
-    let (block_id, button) = button(&message, &click.action_id).ok_or_else(|| {
+    let found = button(&message.blocks, &click.action_id).ok_or_else(|| {
         format!("message {} has no button with the action_id {}", click.message_ts, click.action_id)
     })?;
     let channel_name =
         memory.channel(&message.channel).map(|channel| channel.name.clone()).unwrap_or_default();
     let trigger_id = memory.issue_trigger(&person.id);
     let response_url = memory.issue_response_url(&slack.origin, &message.channel, &message.ts, &person.id);
-    let mut action = json!({
-        "type": "button",
-        "action_id": button["action_id"],
-        "block_id": block_id,
-        "text": button["text"],
-        "action_ts": memory.next_ts(),
-    });
-    for name in ["value", "style", "confirm"] {
-        if let Some(value) = button.get(name) {
-            action[name] = value.clone();
-        }
-    }
+    let action = action(&mut memory, found);
     Ok(json!({
         "type": "block_actions",
         "user": {
@@ -164,10 +159,47 @@ fn prepared(slack: &Slack, click: &Click, person: &Person) -> Result<Value, Stri
     }))
 }
 
+/// The payload of a click in the Home tab, which comes from no channel and has no `response_url`.
+fn of_home(memory: &mut SlackMemory, click: &Click, person: &Person) -> Result<Value, String> {
+    let home = memory.homes.get(&person.id).cloned();
+    let home = home.ok_or_else(|| format!("{} has not looked at the Home tab", person.name))?;
+    let blocks = home["blocks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let found = button(blocks, &click.action_id)
+        .ok_or_else(|| format!("the Home tab has no button with the action_id {}", click.action_id))?;
+    Ok(json!({
+        "type": "block_actions",
+        "user": {"id": person.id, "username": person.name, "name": person.name, "team_id": TEAM_ID},
+        "api_app_id": APP_ID,
+        "container": {"type": "view", "view_id": home["id"]},
+        "trigger_id": memory.issue_trigger(&person.id),
+        "team": {"id": TEAM_ID, "domain": TEAM_DOMAIN},
+        "enterprise": null,
+        "is_enterprise_install": false,
+        "view": home,
+        "actions": [action(memory, found)],
+    }))
+}
+
+fn action(memory: &mut SlackMemory, (block_id, button): (Value, Value)) -> Value {
+    let mut action = json!({
+        "type": "button",
+        "action_id": button["action_id"],
+        "block_id": block_id,
+        "text": button["text"],
+        "action_ts": memory.next_ts(),
+    });
+    for name in ["value", "style", "confirm"] {
+        if let Some(value) = button.get(name) {
+            action[name] = value.clone();
+        }
+    }
+    action
+}
+
 /// The button and the id of its block.
-fn button(message: &Message, action_id: &str) -> Option<(Value, Value)> {
+fn button(blocks: &[Value], action_id: &str) -> Option<(Value, Value)> {
     let is_it = |element: &&Value| element["type"] == "button" && element["action_id"] == action_id;
-    message.blocks.iter().find_map(|block| {
+    blocks.iter().find_map(|block| {
         let elements = block["elements"].as_array().into_iter().flatten();
         let found = elements.chain(block.get("accessory")).find(is_it)?;
         Some((block["block_id"].clone(), found.clone()))

@@ -112,6 +112,37 @@ pub(super) fn history(memory: &SlackMemory, arguments: &Arguments) -> Outcome {
     Ok(answer)
 }
 
+/// A message and what stands below it, the oldest first.
+pub(super) fn replies(memory: &SlackMemory, arguments: &Arguments) -> Outcome {
+    let channel = by_id(memory, arguments)?;
+    if !channel.members.contains(BOT_USER_ID) {
+        return Err(Refusal::new("not_in_channel"));
+    }
+    let with_metadata = flag(arguments, "include_all_metadata");
+    let ts = text(arguments, "ts");
+    let of_thread = |message: &&Message| {
+        message.channel == channel.id
+            && message.ephemeral_for.is_none()
+            && (message.ts == ts || message.thread_ts.as_deref() == Some(ts))
+    };
+    if !memory.messages.iter().any(|message| message.channel == channel.id && message.ts == ts) {
+        return Err(Refusal::new("thread_not_found"));
+    }
+    let messages: Vec<Value> = memory
+        .messages
+        .iter()
+        .filter(of_thread)
+        .filter(|message| message.ts == ts || in_range(&message.ts, arguments))
+        .map(|message| message.view(with_metadata))
+        .collect();
+    let (page, next) = page_of(messages, arguments)?;
+    let mut answer = json!({"messages": page, "has_more": !next.is_empty()});
+    if !next.is_empty() {
+        answer["response_metadata"] = json!({"next_cursor": next});
+    }
+    Ok(answer)
+}
+
 pub(super) fn join(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome {
     let channel = memory.channel_mut(text(arguments, "channel"))?;
     if channel.is_archived {

@@ -25,6 +25,8 @@ pub(super) enum Delivery {
     Interaction(Value),
     /// A typed command.
     Command(Map<String, Value>),
+    /// Something that happened, of which the app wants to hear.
+    Event(Value),
 }
 
 impl Delivery {
@@ -32,10 +34,18 @@ impl Delivery {
         match self {
             Self::Interaction(_) => "/slack/interactions",
             Self::Command(_) => "/slack/commands",
+            Self::Event(_) => "/slack/events",
         }
     }
 
-    fn form(&self) -> String {
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::Interaction(_) | Self::Command(_) => "application/x-www-form-urlencoded",
+            Self::Event(_) => "application/json",
+        }
+    }
+
+    fn body(&self) -> String {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         match self {
             Self::Interaction(payload) => {
@@ -46,6 +56,7 @@ impl Delivery {
                     form.append_pair(name, value.as_str().unwrap_or_default());
                 }
             }
+            Self::Event(event) => return event.to_string(),
         }
         form.finish()
     }
@@ -55,6 +66,7 @@ impl Delivery {
         match self {
             Self::Interaction(payload) => ("interactive", payload.clone()),
             Self::Command(fields) => ("slash_commands", Value::Object(fields.clone())),
+            Self::Event(event) => ("events_api", event.clone()),
         }
     }
 }
@@ -87,11 +99,11 @@ pub(super) async fn deliver(slack: &Slack, delivery: &Delivery) -> Value {
 }
 
 async fn post(slack: &Slack, harmony: &str, delivery: &Delivery) -> Result<(StatusCode, String), String> {
-    let body = delivery.form();
+    let body = delivery.body();
     let timestamp = clock::epoch_seconds().to_string();
     let signature = signature(slack.signing_secret.expose_secret(), &timestamp, &body)?;
     let request = Request::post(format!("{harmony}{}", delivery.path()))
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
+        .header(header::CONTENT_TYPE, HeaderValue::from_static(delivery.content_type()))
         .header(header::USER_AGENT, "Slackbot 1.0 (sandbox)")
         .header("X-Slack-Request-Timestamp", timestamp)
         .header("X-Slack-Signature", signature)

@@ -1,7 +1,7 @@
 //! What people do on the page: press a button, type a command, fill in a form. Each is the same request that tests send,
 //! and leads back to the page.
 //!
-//! `POST /_sandbox/slack/press`, `…/type` and `…/fill` take forms of this page alone: another site's must not press our
+//! `POST /_sandbox/slack/press`, `…/type`, `…/fill` and `…/look` (at the Home tab) take forms of this page alone: another site's must not press our
 //! buttons.
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use super::Slack;
 use super::click::{self, Click, refused};
 use super::command::{self, Typed};
 use super::forms;
+use super::home;
 use super::people::{self, Person};
 
 pub(super) fn routes(slack: Arc<Slack>) -> Router {
@@ -25,6 +26,7 @@ pub(super) fn routes(slack: Arc<Slack>) -> Router {
         .route("/_sandbox/slack/press", post(press))
         .route("/_sandbox/slack/type", post(type_command))
         .route("/_sandbox/slack/fill", post(fill))
+        .route("/_sandbox/slack/look", post(look))
         .with_state(slack)
 }
 
@@ -67,6 +69,7 @@ impl Sent {
             .append_pair("as", &self.person.id)
             .append_pair("said", said)
             .append_pair("told", told)
+            .append_pair("tab", &self.field("tab"))
             .finish();
         Redirect::to(&format!("/?{query}")).into_response()
     }
@@ -85,6 +88,11 @@ async fn press(State(slack): State<Arc<Slack>>, sent: Sent) -> Response {
         Ok(outcome) => sent.back(&outcome, ""),
         Err(hint) => refused(StatusCode::NOT_FOUND, &hint),
     }
+}
+
+async fn look(State(slack): State<Arc<Slack>>, sent: Sent) -> Response {
+    let outcome = home::open_and_wait(&slack, &sent.person).await;
+    sent.back(&outcome, "")
 }
 
 async fn type_command(State(slack): State<Arc<Slack>>, sent: Sent) -> Response {

@@ -20,6 +20,8 @@ pub(super) struct SlackMemory {
     pub(super) channels: Vec<Channel>,
     pub(super) messages: Vec<Message>,
     pub(super) views: Vec<View>,
+    /// What each person's Home tab shows, by their id.
+    pub(super) homes: BTreeMap<String, Value>,
     pub(super) response_urls: BTreeMap<String, ResponseUrl>,
     triggers: BTreeMap<String, Trigger>,
     /// Invariant: no message has a later one.
@@ -210,6 +212,7 @@ impl SlackMemory {
             "channels": channels.map(Channel::summary).collect::<Vec<_>>(),
             "messages": self.messages.iter().map(Message::summary).collect::<Vec<_>>(),
             "views": self.views.iter().map(View::summary).collect::<Vec<_>>(),
+            "homes": self.homes,
         })
     }
 }

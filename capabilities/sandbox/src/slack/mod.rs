@@ -1,6 +1,6 @@
 //! Slack: the Web API's methods under `/api`, the addresses handed out as `response_url`, and
 //! what people do: click a message's buttons (`click.rs`), fill in forms (`forms.rs`), type
-//! commands (`command.rs`). It reaches the app by its address, or by Socket Mode (`sockets.rs`).
+//! commands (`command.rs`), look at the app's Home tab (`home.rs`). It reaches the app by its address, or by Socket Mode (`sockets.rs`).
 //!
 //! Arguments come as JSON, as a form or in the query, for every method, as at Slack. Errors
 //! are HTTP 200 with `{ok: false, error}`. Any bearer token that is not empty is valid and is
@@ -14,6 +14,7 @@ mod conversations;
 mod deliver;
 mod forms;
 mod hands;
+mod home;
 mod memory;
 mod page;
 mod people;
@@ -91,12 +92,14 @@ impl Slack {
             "conversations.invite" => conversations::invite(&mut memory, &arguments),
             "conversations.join" => conversations::join(&mut memory, &arguments),
             "conversations.list" => conversations::list(&memory, &arguments),
+            "conversations.replies" => conversations::replies(&memory, &arguments),
             "conversations.setPurpose" => conversations::set_purpose(&mut memory, &arguments),
             "conversations.setTopic" => conversations::set_topic(&mut memory, &arguments),
             "pins.add" => surfaces::add_pin(&mut memory, &arguments),
             "users.info" => people::info(&arguments),
             "users.lookupByEmail" => people::lookup_by_email(&arguments),
             "views.open" => surfaces::open_view(&mut memory, &arguments),
+            "views.publish" => home::publish(&mut memory, &arguments),
             _ => Err(Refusal::new("unknown_method")),
         }
     }
@@ -203,7 +206,7 @@ impl StandIn for Slack {
             | "conversations.setTopic"
             | "conversations.setPurpose"
             | "pins.add" => Rate::per_minute(20),
-            "chat.postEphemeral" | "views.open" => Rate::per_minute(100),
+            "chat.postEphemeral" | "views.open" | "views.publish" => Rate::per_minute(100),
             _ => Rate::per_minute(50),
         })
     }
@@ -233,6 +236,7 @@ impl StandIn for Slack {
             .merge(command::routes(self.clone()))
             .merge(hands::routes(self.clone()))
             .merge(forms::routes(self.clone()))
+            .merge(home::routes(self.clone()))
             .merge(sockets::routes(self))
     }
 }
@@ -243,6 +247,7 @@ fn verb_of(method: &str) -> Option<&'static str> {
         "conversations.history"
         | "conversations.info"
         | "conversations.list"
+        | "conversations.replies"
         | "users.info"
         | "users.lookupByEmail" => Some("GET"),
         "auth.test"
@@ -256,7 +261,8 @@ fn verb_of(method: &str) -> Option<&'static str> {
         | "conversations.setPurpose"
         | "conversations.setTopic"
         | "pins.add"
-        | "views.open" => Some("POST"),
+        | "views.open"
+        | "views.publish" => Some("POST"),
         _ => None,
     }
 }

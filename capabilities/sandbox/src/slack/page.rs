@@ -1,6 +1,6 @@
 //! Slack as a person sees it: channels with their messages, and buttons that work.
 //!
-//! Who looks is chosen at the top. Buttons, the command and forms are that person's, by way of the same requests that
+//! Who looks is chosen at the top, and whether at the channels or at the app's Home tab. Buttons, the command and forms are that person's, by way of the same requests that
 //! tests send (`hands.rs`).
 
 use std::fmt::Write;
@@ -28,6 +28,8 @@ pub(super) fn page(memory: &SlackMemory, call: &Call) -> Response {
         let _ = write!(html, "<a href=\"/?as={}\"{here}>{}</a>", person.id, escaped(&person.name));
     }
     html.push_str("</nav>");
+    let at_home = call.query_value("tab") == Some("home");
+    show_tabs(&mut html, &who, at_home);
     if let Some(said) = call.query_value("said") {
         let said = if said == "taken" {
             "Harmony took your click."
@@ -42,6 +44,10 @@ pub(super) fn page(memory: &SlackMemory, call: &Call) -> Response {
     let open = memory.views.iter().rev().find(|view| view.is_open && view.user == who);
     if let Some(view) = open {
         show_form(&mut html, view, &who);
+    }
+    if at_home {
+        show_home(&mut html, memory, &who);
+        return overview::document_with_forms("Slack (sandbox)", &html);
     }
     show_prompt(&mut html, memory, &who);
     let mut told = memory
@@ -60,6 +66,32 @@ pub(super) fn page(memory: &SlackMemory, call: &Call) -> Response {
         show(&mut html, memory, channel, &who);
     }
     overview::document_with_forms("Slack (sandbox)", &html)
+}
+
+/// The way to the app's Home tab, and back.
+fn show_tabs(html: &mut String, who: &str, at_home: bool) {
+    let who = escaped(who);
+    let label = if at_home { "Look again" } else { "Home" };
+    let _ = write!(
+        html,
+        "<form class=\"look\" method=\"post\" action=\"/_sandbox/slack/look\"><input type=\"hidden\" name=\"userId\" \
+         value=\"{who}\"><input type=\"hidden\" name=\"tab\" value=\"home\"><button>{label}</button>"
+    );
+    if at_home {
+        let _ = write!(html, " <a href=\"/?as={who}\">Channels</a>");
+    }
+    html.push_str("</form>");
+}
+
+/// What the app shows this person.
+fn show_home(html: &mut String, memory: &SlackMemory, who: &str) {
+    html.push_str("<section><h2>Home</h2><article>");
+    let blocks = memory.homes.get(who).and_then(|home| home["blocks"].as_array());
+    match blocks {
+        Some(blocks) => blocks.iter().for_each(|block| show_block(html, block, "", who)),
+        None => html.push_str("<p class=\"muted\">The app has published nothing.</p>"),
+    }
+    html.push_str("</article></section>");
 }
 
 /// Where a command is typed, and in which channel.
@@ -158,6 +190,7 @@ fn show_message(html: &mut String, message: &Message, who: &str) {
         (message.pinned, "pinned"),
         (message.ephemeral_for.is_some(), "only you can see this"),
         (message.edited.is_some(), "edited"),
+        (message.thread_ts.is_some(), "in a thread"),
     ] {
         if is {
             let _ = write!(html, "<span class=\"tag\">{tag}</span>");
@@ -167,12 +200,13 @@ fn show_message(html: &mut String, message: &Message, who: &str) {
         let _ = write!(html, "<p>{}</p>", formatted(&message.text));
     }
     for block in &message.blocks {
-        show_block(html, block, message, who);
+        show_block(html, block, &message.ts, who);
     }
     html.push_str("</article>");
 }
 
-fn show_block(html: &mut String, block: &Value, message: &Message, who: &str) {
+/// A block of a message, or of the Home tab, which has no timestamp.
+fn show_block(html: &mut String, block: &Value, ts: &str, who: &str) {
     let text = |value: &Value| formatted(value["text"].as_str().unwrap_or_default());
     match block["type"].as_str().unwrap_or_default() {
         "header" => {
@@ -187,7 +221,7 @@ fn show_block(html: &mut String, block: &Value, message: &Message, who: &str) {
         "actions" => {
             html.push_str("<div class=\"buttons\">");
             for element in block["elements"].as_array().into_iter().flatten() {
-                show_button(html, element, message, who);
+                show_button(html, element, ts, who);
             }
             html.push_str("</div>");
         }
@@ -198,12 +232,12 @@ fn show_block(html: &mut String, block: &Value, message: &Message, who: &str) {
             for field in block["fields"].as_array().into_iter().flatten() {
                 let _ = write!(html, "<p>{}</p>", text(field));
             }
-            show_button(html, &block["accessory"], message, who);
+            show_button(html, &block["accessory"], ts, who);
         }
     }
 }
 
-fn show_button(html: &mut String, button: &Value, message: &Message, who: &str) {
+fn show_button(html: &mut String, button: &Value, ts: &str, who: &str) {
     if button["type"] != "button" {
         return;
     }
@@ -220,9 +254,10 @@ fn show_button(html: &mut String, button: &Value, message: &Message, who: &str) 
     let _ = write!(
         html,
         "<form method=\"post\" action=\"/_sandbox/slack/press\"><input type=\"hidden\" name=\"messageTs\" value=\"{}\">\
-         <input type=\"hidden\" name=\"userId\" value=\"{}\"><button class=\"{style}\" name=\"actionId\" value=\"{}\">{}</button></form>",
-        escaped(&message.ts),
+         <input type=\"hidden\" name=\"userId\" value=\"{}\"><input type=\"hidden\" name=\"tab\" value=\"{}\"><button class=\"{style}\" name=\"actionId\" value=\"{}\">{}</button></form>",
+        escaped(ts),
         escaped(who),
+        if ts.is_empty() { "home" } else { "" },
         escaped(button["action_id"].as_str().unwrap_or_default()),
         escaped(label)
     );

@@ -21,7 +21,8 @@ async fn harmony(world: &World, answer: Value) -> Received {
     };
     let router = Router::new()
         .route("/slack/interactions", post(take.clone()))
-        .route("/slack/commands", post(take))
+        .route("/slack/commands", post(take.clone()))
+        .route("/slack/events", post(take))
         .with_state(Arc::clone(&received));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -44,6 +45,48 @@ fn form() -> Value {
             "element": {"type": "plain_text_input", "action_id": "reason", "max_length": 10},
         }],
     })
+}
+
+#[tokio::test]
+async fn home_tab_is_what_was_published_for_whoever_looks_and_its_buttons_work() {
+    let world = World::start().await;
+    let received = harmony(&world, json!({})).await;
+    let (status, looked) = does(&world, "home", json!({"userId": "commander"})).await;
+    assert_eq!((status, &looked["status"]), (200, &json!(200)), "{looked}");
+    let event: Value = serde_json::from_str(received.lock().unwrap().last().unwrap()).unwrap();
+    let opened = &event["event"];
+    assert_eq!((&event["type"], &event["event_id"]), (&json!("event_callback"), &looked["eventId"]));
+    assert_eq!((&opened["type"], &opened["tab"]), (&json!("app_home_opened"), &json!("home")));
+    assert_eq!(opened["user"], "U0COMMANDER");
+    let again = json!({"userId": "commander", "retry": looked["eventId"]});
+    assert_eq!(does(&world, "home", again).await.1["eventId"], looked["eventId"]);
+
+    let button = json!({
+        "type": "button", "action_id": "declare", "value": "x",
+        "text": {"type": "plain_text", "text": "Declare"},
+    });
+    let view = json!({
+        "type": "home", "blocks": [{"type": "actions", "block_id": "all", "elements": [button]}],
+    });
+    let published = json!({"user_id": "U0COMMANDER", "view": view});
+    let published = world.slack("views.publish", published).await;
+    assert_eq!(published["ok"], true, "{published}");
+    let stale = json!({"user_id": "U0COMMANDER", "view": view, "hash": "1.2"});
+    assert_eq!(world.slack("views.publish", stale).await["error"], "hash_conflict");
+    let homes = world.state(Vendor::Slack).await["homes"].clone();
+    assert_eq!(homes["U0COMMANDER"]["id"], published["view"]["id"]);
+    assert_eq!(homes.as_object().unwrap().len(), 1, "nobody else has one");
+
+    let (status, _) = does(&world, "click", json!({"actionId": "declare", "userId": "commander"})).await;
+    assert_eq!(status, 200);
+    let body = received.lock().unwrap().last().unwrap().clone();
+    let (_, payload) =
+        url::form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "payload").unwrap();
+    let payload: Value = serde_json::from_str(&payload).unwrap();
+    assert_eq!(payload["container"], json!({"type": "view", "view_id": published["view"]["id"]}));
+    assert_eq!(payload["actions"][0]["value"], "x");
+    assert_eq!(payload["response_url"], Value::Null, "it comes from no channel");
+    assert_eq!(does(&world, "click", json!({"actionId": "declare", "userId": "oncall"})).await.0, 404);
 }
 
 /// The trigger of what Harmony got last.

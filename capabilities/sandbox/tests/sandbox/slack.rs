@@ -153,11 +153,35 @@ async fn what_slack_refuses_is_refused_by_the_same_name() {
             json!({"trigger_id": "1.2.3", "view": {"type": "modal", "title": {"type": "plain_text", "text": "T"}, "blocks": []}}),
             "invalid_trigger_id",
         ),
+        (
+            "views.publish",
+            json!({"user_id": "U0NOBODY00", "view": {"type": "home", "blocks": []}}),
+            "user_not_found",
+        ),
+        ("conversations.replies", json!({"channel": channel, "ts": "1700000000.000001"}), "thread_not_found"),
         ("chat.unheardOf", json!({}), "unknown_method"),
     ] {
         let answer = world.slack(method, arguments.clone()).await;
         assert_eq!(error(&answer), expected, "{method} {arguments} {answer}");
     }
+}
+
+#[tokio::test]
+async fn thread_is_read_apart_from_the_channel() {
+    let world = World::start().await;
+    let channel = world.channel("inc-2026-0001").await;
+    let above = world.slack("chat.postMessage", json!({"channel": channel, "text": "Run it"})).await;
+    let reply = |text: &str| json!({"channel": channel, "text": text, "thread_ts": above["ts"]});
+    for text in ["1 of 2", "2 of 2"] {
+        assert_eq!(world.slack("chat.postMessage", reply(text)).await["ok"], true);
+    }
+    let thread = json!({"channel": channel, "ts": above["ts"]});
+    let thread = world.slack("conversations.replies", thread).await;
+    let texts: Vec<&Value> =
+        thread["messages"].as_array().unwrap().iter().map(|message| &message["text"]).collect();
+    assert_eq!(texts, ["Run it", "1 of 2", "2 of 2"], "the oldest first");
+    let history = world.slack("conversations.history", json!({"channel": channel})).await;
+    assert_eq!(history["messages"].as_array().unwrap().len(), 1, "{history}");
 }
 
 #[tokio::test]

@@ -153,7 +153,9 @@ fn pairs(of: &[(String, String)]) -> Vec<(&str, &str)> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct About {
     pub(super) org: OrgId,
-    pub(super) incident_id: IncidentId,
+    /// None where one is declared.
+    #[serde(default)]
+    pub(super) incident_id: Option<IncidentId>,
 }
 
 /// The form of this name that a shortcut opens. Others' shortcuts are nobody's business here.
@@ -198,7 +200,8 @@ async fn view(app: &App, user: &str, form: &Form, about: Option<&About>) -> bloc
         services: if wants(Field::Service) { services(app, user).await } else { Vec::new() },
     };
     let fields = form.fields.iter().filter_map(|field| field.block(&choices));
-    let named = about.map(|about| blocks::plain_section(about.incident_id.as_str()));
+    let named = about.and_then(|about| about.incident_id.as_ref());
+    let named = named.map(|incident| blocks::plain_section(incident.as_str()));
     let carried = about.map(|about| json!({ "org": about.org, "incidentId": about.incident_id }));
     let shown = named.into_iter().chain(fields).collect();
     blocks::form(form.name, form.title, "Send", carried.as_ref(), shown)
@@ -256,7 +259,7 @@ pub(super) fn order(view: &View) -> Result<Option<Line>, (Field, String)> {
         let id: Result<IncidentId, _> = text(Field::Incident).to_ascii_uppercase().parse();
         Some(id.map_err(|_| (Field::Incident, "An id such as INC-2026-0001.".to_owned()))?)
     } else {
-        about.as_ref().map(|about| about.incident_id.clone())
+        about.as_ref().and_then(|about| about.incident_id.clone())
     };
     let order = match form.name {
         "incident-close" => Order::Close,

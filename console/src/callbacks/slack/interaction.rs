@@ -6,8 +6,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    PATIENCE, Said,
-    forms::{self, About},
+    DECLARE_BUTTON, PATIENCE, Said, forms,
     orders::{Asker, Line, Order, carry_out},
     reject,
     tell::{Person, said_within},
@@ -112,6 +111,20 @@ struct SignOffButton {
     org: OrgId,
     incident_id: IncidentId,
     digest: String,
+}
+
+/// Value of a button of an incident's messages.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IncidentButton {
+    org: OrgId,
+    incident_id: IncidentId,
+}
+
+/// Value of a button that is about no incident yet.
+#[derive(Deserialize)]
+struct OrgButton {
+    org: OrgId,
 }
 
 /// Value of a button that says that a duty is done.
@@ -270,14 +283,19 @@ fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {
             return Ok(Some((org, Wish::RollBack { incident: incident_id, release: release_id })));
         }
         "lead-command" => {
-            let About { org, incident_id } =
+            let IncidentButton { org, incident_id } =
                 serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
             return Ok(Some((org, Wish::Command { incident: incident_id })));
         }
-        name if let Some(form) = forms::of_button(name) => {
-            let About { org, incident_id } =
+        DECLARE_BUTTON => {
+            let OrgButton { org } =
                 serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
-            return Ok(Some((org, Wish::Fill { incident: incident_id, form })));
+            return Ok(Some((org, Wish::Fill { incident: None, form: forms::DECLARE })));
+        }
+        name if let Some(form) = forms::of_button(name) => {
+            let IncidentButton { org, incident_id } =
+                serde_json::from_str(value).map_err(|error| malformed(error.to_string()))?;
+            return Ok(Some((org, Wish::Fill { incident: Some(incident_id), form })));
         }
         duty if duty.starts_with("duty-") => {
             let DutyButton { org, incident_id, role, duty } =

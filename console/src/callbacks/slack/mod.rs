@@ -6,12 +6,13 @@
 //! believed but who sent it; what it says is checked like anything else that comes from outside.
 //!
 //! `interaction` reads clicks, forms and shortcuts, `read` does nothing but read, `command` the typed command, `work` carries a click out, `reject`
-//! asks for a reason, `orders` is what can be asked for in words, `socket` the other way in.
+//! asks for a reason, `home` shows App Home, `orders` is what can be asked for in words, `socket` the other way in.
 
 mod command;
 #[cfg(test)]
 mod forgeries;
 mod forms;
+mod home;
 mod interaction;
 mod orders;
 pub(crate) mod read;
@@ -30,13 +31,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use harmony_capabilities::slack::signature;
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::{App, error::ApiError};
 
 /// Slack gives up after 3 s; some of it is the way here and back.
 const PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// The button of App Home that opens the form to declare an incident.
+const DECLARE_BUTTON: &str = "home-declare";
 
 /// What a request is answered with: nothing, or a JSON body.
 type Said = Option<Value>;
@@ -71,7 +75,8 @@ pub(crate) async fn commands(
     command::take(&app, fields(&body)).await.map(respond)
 }
 
-/// `POST /slack/events`: Slack asks once whether this address is ours. No event is subscribed to.
+/// `POST /slack/events`: somebody looks at App Home. What Slack sends again, once it was taken, is answered and not done
+/// again.
 pub(crate) async fn events(
     State(app): State<App>,
     headers: HeaderMap,
@@ -80,7 +85,7 @@ pub(crate) async fn events(
     let body = verified(&app, &headers, body?)?;
     let event: Value = serde_json::from_slice(&body)
         .map_err(|error| ApiError::Malformed(format!("the body is no JSON: {error}")))?;
-    Ok(respond((event["type"] == "url_verification").then(|| json!({ "challenge": event["challenge"] }))))
+    home::take(&app, event).map(respond)
 }
 
 /// Slack asks whether this address has a certificate that it trusts, and does not sign the question. Nothing follows from

@@ -14,14 +14,15 @@ use harmony_eventlog::{
     catalog::{CatalogFilter, CatalogKind},
 };
 use harmony_incidents::{
-    IncidentId, LinkName, OrgId, Principal, Right, RuleSet, log::IncidentState, machine, status::link,
+    Directory, IncidentId, LinkName, OrgId, Principal, Right, RuleSet, log::IncidentState, machine,
+    stakeholders::Topic, status::link,
 };
 use serde_json::{Value, json};
 
 use super::tell::Person;
 use crate::{
     App, acts, approvals, auth::Caller, blueprints, call::Call, catalog::changes, error::ApiError, facts,
-    follow_ups, incidents, leading, responders, resume, review, status, views,
+    follow_ups, incidents, leading, responders, resume, review, status, subscriptions, views,
 };
 
 /// What `/incident help` says.
@@ -53,6 +54,7 @@ pub(super) const HELP: &str = "\
 /incident publish INC-2026-0001 All of it is known (the review)
 /incident close INC-2026-0001
 /incident list
+/incident unsubscribe (what this channel follows)
 In an incident's own channel its id can be left out. With roles in more than one organisation, begin with --org NAME.";
 
 /// An order that was understood.
@@ -111,6 +113,8 @@ pub(super) enum Order {
         reason: String,
     },
     List,
+    /// Ends what this channel follows.
+    Unsubscribe,
     Severity {
         to: String,
         reason: String,
@@ -236,6 +240,7 @@ pub(super) fn read(text: &str) -> Result<Line, String> {
         "cancel" => Order::Cancel { reason: rest.to_owned() },
         "publish" => Order::Publish { reason: rest.to_owned() },
         "list" => Order::List,
+        "unsubscribe" => Order::Unsubscribe,
         "severity" if rest.is_empty() => return Err("/incident severity wants P1, P2, P3 or P4".to_owned()),
         "severity" => Order::Severity { to: first.to_owned(), reason: after.to_owned() },
         "escalate" if rest.is_empty() => {
@@ -322,19 +327,24 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
         caller.require(Right::Read, None)?;
         return listed(app, &caller).await;
     }
+    if line.order == Order::Unsubscribe {
+        return unsubscribed(app, &caller, &asker.channel, &call).await;
+    }
     let incident = match line.incident {
         Some(incident) => incident,
         None => of_channel(app, &caller, &asker.channel).await?,
     };
     let on = |body: Value| call(&[("id", incident.as_str())], body);
     let (response, done) = match line.order {
-        Order::Help | Order::Declare { .. } | Order::List => return Ok(HELP.to_owned()),
+        Order::Help | Order::Declare { .. } | Order::List | Order::Unsubscribe => {
+            return Ok(HELP.to_owned());
+        }
         Order::Show | Order::Who | Order::Approve => {
             let found = answered(incidents::show(on(Value::Null)).await).await?;
             return Ok(match line.order {
                 Order::Who => people(&rules, &found),
                 Order::Approve => waits(&found),
-                _ => described(&found),
+                _ => described(&rules, &found),
             });
         }
         Order::Changes => {
@@ -362,6 +372,7 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
             let owner = named(&rules, &owner).unwrap_or_else(|_| owner.trim_start_matches('@').to_owned());
             let body = json!({ "incidentId": incident, "owner": owner, "action": action });
             let added = answered(follow_ups::add(call(&[], body)).await).await?;
+            let owner = person(&rules.directory, &owner);
             return Ok(format!("{} is {owner}'s: {action}", shown(&added["id"])));
         }
         Order::Status { word, text } => (status::change(on(status_body(&word, &text))).await, ""),
@@ -559,7 +570,7 @@ async fn listed(app: &App, caller: &Caller) -> Result<String, ApiError> {
     let line = |state: &IncidentState| {
         let commander = match views::commander(state) {
             "" => "nobody commands".to_owned(),
-            commander => format!("{commander} commands"),
+            commander => format!("{} commands", person(caller.rules().directory, commander)),
         };
         format!(
             "{}: {} {}, {commander}: {}",
@@ -576,8 +587,33 @@ async fn listed(app: &App, caller: &Caller) -> Result<String, ApiError> {
     Ok(lines.join("\n"))
 }
 
-/// What a handler answered, or why it refused.
-/// The body of one of our own answers.
+/// Ends what a channel follows, as far as the person may.
+async fn unsubscribed(
+    app: &App,
+    caller: &Caller,
+    channel: &str,
+    call: &impl Fn(&[(&str, &str)], Value) -> Call,
+) -> Result<String, ApiError> {
+    caller.require(Right::Read, None)?;
+    let mut ended = Vec::new();
+    for one in subscriptions::all(app, caller, false).await? {
+        if channel.is_empty() || one.channel.as_deref() != Some(channel) {
+            continue;
+        }
+        answered(subscriptions::remove(call(&[("id", &one.id)], json!({}))).await).await?;
+        ended.push(one.subject.parse().map_or(one.subject, |topic: Topic| topic.words()));
+    }
+    if ended.is_empty() {
+        return Ok(
+            "This channel follows nothing that you may end. Each message to it has a link that ends what it \
+                   came by."
+                .to_owned(),
+        );
+    }
+    Ok(format!("This channel no longer follows {}.", ended.join(", ")))
+}
+
+/// The body of one of our own answers, or why it was refused.
 pub(super) async fn answered(response: Result<Response, ApiError>) -> Result<Value, ApiError> {
     let body = response?.into_response().into_body();
     // Our own answers are small.
@@ -585,7 +621,7 @@ pub(super) async fn answered(response: Result<Response, ApiError>) -> Result<Val
     serde_json::from_slice(&body).map_err(|_| ApiError::Internal)
 }
 
-fn described(incident: &Value) -> String {
+fn described(rules: &RuleSet, incident: &Value) -> String {
     let mut text = format!(
         "{}: {} is {} ({}), {}",
         shown(&incident["incidentId"]),
@@ -595,7 +631,7 @@ fn described(incident: &Value) -> String {
         shown(&incident["title"]),
     );
     if let Some(commander) = incident["commander"].as_str().filter(|commander| !commander.is_empty()) {
-        text.push_str(&format!("\nCommander: {commander}"));
+        text.push_str(&format!("\nCommander: {}", person(&rules.directory, commander)));
     }
     if let Some(action) = incident["gate"]["action"].as_str() {
         text.push_str(&format!("\nAn approval waits: {action}"));
@@ -604,20 +640,20 @@ fn described(incident: &Value) -> String {
 }
 
 /// A person by name, and by id where the directory has none.
-fn person(rules: &RuleSet, id: &str) -> String {
-    rules.directory.get(id).map_or(id, Principal::display_name).to_owned()
+pub(super) fn person(directory: &Directory, id: &str) -> String {
+    directory.get(id).map_or(id, Principal::display_name).to_owned()
 }
 
 /// Who has which part, and who may decide what waits.
 fn people(rules: &RuleSet, incident: &Value) -> String {
     let mut lines = vec![match incident["commander"].as_str().filter(|commander| !commander.is_empty()) {
-        Some(commander) => format!("Commander: {}", person(rules, commander)),
+        Some(commander) => format!("Commander: {}", person(&rules.directory, commander)),
         None => "Nobody commands: /incident assign commander @somebody".to_owned(),
     }];
     for one in incident["responders"].as_array().into_iter().flatten() {
         let (role, principal) = (shown(&one["role"]), shown(&one["principalId"]));
         if role != "commander" {
-            lines.push(format!("{role}: {}", person(rules, principal)));
+            lines.push(format!("{role}: {}", person(&rules.directory, principal)));
         }
     }
     if let Some(action) = incident["gate"]["action"].as_str() {
@@ -734,6 +770,7 @@ mod tests {
         check("stop", None, Order::Stop { reason: String::new() });
         check("close-out rolled back", None, Order::CloseOut { summary: own("rolled back") });
         check("list", None, Order::List);
+        check("unsubscribe", None, Order::Unsubscribe);
         check("who inc-2026-0001", ID, Order::Who);
         check("changes", None, Order::Changes);
         check("approve INC-2026-0001 now", ID, Order::Approve);

@@ -21,10 +21,10 @@ pub(crate) fn interaction(body: &[u8]) -> Vec<IncidentId> {
             Wish::SignOff { incident, .. }
             | Wish::RollBack { incident, .. }
             | Wish::Command { incident }
-            | Wish::Fill { incident, .. }
             | Wish::Duty { incident, .. } => {
                 found.push(incident);
             }
+            Wish::Fill { incident, .. } => found.extend(incident),
         }
     }
     if let Some(view) = &interaction.view {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use harmony_capabilities::slack::{Envelope, SlackSockets};
 use serde_json::Value;
 
-use super::{Said, command, interaction};
+use super::{Said, command, home, interaction};
 use crate::{App, error::ApiError};
 
 /// Listens until the process ends. Reconnects by itself.
@@ -30,6 +30,7 @@ async fn take(app: &App, envelope: Envelope) -> Option<Value> {
     let said: Result<Said, ApiError> = match kind.as_str() {
         "interactive" => interaction::take(app, &envelope.payload.to_string()).await,
         "slash_commands" => command::take(app, envelope.payload).await,
+        "events_api" => home::take(app, envelope.payload),
         _ => Ok(None),
     };
     said.unwrap_or_else(|error| {

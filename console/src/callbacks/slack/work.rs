@@ -68,9 +68,9 @@ pub(super) enum Wish {
     Command {
         incident: IncidentId,
     },
-    /// Opens a form about the incident.
+    /// Opens a form about the incident; about none, where one is declared.
     Fill {
-        incident: IncidentId,
+        incident: Option<IncidentId>,
         form: &'static Form,
     },
     /// Proposes what was active before a release, for the incident that it is suspected of.
