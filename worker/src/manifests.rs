@@ -219,13 +219,48 @@ fn the_runbook_pool_holds_no_secret_and_no_token() {
         assert_ne!(other.1["serviceAccountName"], pod["serviceAccountName"]);
         assert!(!other.1["volumes"].to_string().contains("harmony-runbook-secrets"), "{}", other.0);
     }
-    // Its only way out besides DNS is the policy of Temporal.
+    // Its only way out besides DNS is the policy of Temporal, and where its cells are Jobs the API server.
     for (place, policy) in documents().into_iter().filter(|(_, one)| one["kind"] == "NetworkPolicy") {
         let selects = policy["spec"]["podSelector"].to_string().contains("harmony-runbooks");
         if selects && policy["spec"]["policyTypes"].to_string().contains("Egress") {
-            assert_eq!(word(&policy, "/metadata/name"), "harmony-temporal", "{place}");
+            let expected = if place.contains("runbook-jobs") {
+                "harmony-runbooks-kubernetes-api"
+            } else {
+                "harmony-temporal"
+            };
+            assert_eq!(word(&policy, "/metadata/name"), expected, "{place}");
         }
     }
+}
+
+#[test]
+fn cells_as_jobs_reach_dns_alone_and_their_pool_may_do_no_more_than_it_does() {
+    let of_cells = |one: &Value| word(one, "/metadata/namespace") == "harmony-cells";
+    let documents: Vec<Value> = documents().into_iter().map(|(_, one)| one).filter(of_cells).collect();
+    let policies: Vec<&Value> = documents.iter().filter(|one| one["kind"] == "NetworkPolicy").collect();
+    let names: BTreeSet<&str> = policies.iter().map(|one| word(one, "/metadata/name")).collect();
+    assert_eq!(names, BTreeSet::from(["harmony-cells-deny-all", "harmony-cells-dns"]));
+    for policy in policies {
+        assert_eq!(policy["spec"]["podSelector"], serde_json::json!({}), "of all cells");
+        let ports = array(policy, "/spec/egress").flat_map(|rule| array(rule, "/ports"));
+        let ports: Vec<&Value> = ports.map(|port| &port["port"]).collect();
+        assert!(ports.iter().all(|port| **port == 53), "{policy}");
+    }
+    let role = documents.iter().find(|one| one["kind"] == "Role").unwrap();
+    let mut rights = BTreeSet::new();
+    for rule in array(role, "/rules") {
+        for resource in array(rule, "/resources") {
+            let verbs = array(rule, "/verbs").map(|verb| verb.as_str().unwrap());
+            rights.extend(verbs.map(|verb| format!("{verb} {}", resource.as_str().unwrap())));
+        }
+    }
+    let expected =
+        ["create jobs", "delete jobs", "get jobs", "get pods/log", "list events", "watch jobs", "watch pods"];
+    assert_eq!(
+        rights,
+        BTreeSet::from(expected.map(str::to_owned)),
+        "what the executor asks of the API server, and nothing else"
+    );
 }
 
 #[test]
