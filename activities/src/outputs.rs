@@ -228,6 +228,7 @@ mod tests {
             timeout: Duration::from_secs(60),
             limits: OutcomeLimits::default(),
             printed: Some(following.printed()),
+            job: None,
         };
         let (progress, _watch) = tokio::sync::watch::channel(Progress::default());
         Runner::new(Vec::new()).run_cell(run, progress, std::future::pending()).await.unwrap();

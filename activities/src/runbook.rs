@@ -11,24 +11,27 @@ use std::{
 };
 
 use harmony_blueprints::contracts::{
-    self as contracts, AppendRequest, AskedProposal, CELL_GRACE, CellOrder, CellPlan, CellReply, CellRequest,
+    self as contracts, AppendRequest, AskedProposal, CellOrder, CellPlan, CellReply, CellRequest, CellTries,
     Covered, Proposal, ProposeReply, ProposeRequest, Scope, capability,
 };
 use harmony_blueprints::messages::RunbookInput;
 use harmony_capabilities::runbook::{
-    self, Cell, CellRun, Ended, InputValue, OutcomeLimits, Progress, Runbook, Runner,
+    self, Cell, CellOutcome, CellRun, Ended, Executor, InputValue, JobRun, JobSpec, OutcomeLimits, Progress,
+    RunError, Runbook, Runner, Stop,
 };
 use harmony_incidents::{
     Command, GateStatus, HasStatus, Refusal, Subject,
     approvals::checkpoint,
     command::GateRequest,
+    job_policy::CellJob,
     judge::DRY_RUN,
     log::{GateState, IncidentState, Payload, RunbookCellStarted, Text, payload::Kind},
     policy::GateKind,
-    ticket::{OutputTicket, Ticket},
+    ticket::{OutputTicket, Ticket, cell_run},
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use temporalio_macros::activities;
@@ -45,8 +48,6 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Why there is nothing to try.
 const NOTHING_DRY: &str = "a dry run would run nothing: no chosen cell says dryRun=true, and the front matter does not say dryRun: env";
-/// How long a cell may wait for a worker of its pool once its start is on record.
-const TICKET_TIME: Duration = Duration::from_mins(10);
 
 impl Services {
     /// What is proposed; once its gate was opened, what was shown there, whatever the file says by now.
@@ -168,6 +169,9 @@ impl Services {
         if plan.approve && !before.is_some_and(passed) {
             return refused(format!("{} needs an approval of its own, and has none", started.cell));
         }
+        if let Err(problem) = self.allowed(covered.job.as_ref(), plan.timeout_ms) {
+            return refused(problem);
+        }
         let (gate_id, idempotent) = (gate.gate_id.clone(), plan.idempotent);
         if covered.order(plan, order.carried.clone()) != *order {
             return refused(format!("what {} is to run with is not what its gate covers", started.cell));
@@ -211,6 +215,9 @@ impl Services {
         let Some(plan) = plans.find(|plan| plan.name == started.cell && plan.dry_run) else {
             return refused(format!("a dry run does not run {}", started.cell));
         };
+        if let Err(problem) = self.allowed(covered.job.as_ref(), plan.timeout_ms) {
+            return refused(problem);
+        }
         let idempotent = plan.idempotent;
         if covered.order(plan, order.carried.clone()) != order {
             return refused(format!("what {} is to run with is not what was planned", started.cell));
@@ -220,6 +227,11 @@ impl Services {
             order.snapshot_sha256 = hex::encode(Sha256::digest(source.as_bytes()));
         }
         Ok(Ok(Some(Warrant { gate_id: String::new(), idempotent, order, source })))
+    }
+
+    /// Whether the policy in force allows cells to run as this Job, if they do.
+    fn allowed(&self, job: Option<&CellJob>, longest_ms: u64) -> Result<(), String> {
+        job.map_or(Ok(()), |job| self.rules.current().policy.runbook_jobs.allows(job, longest_ms))
     }
 
     /// The ticket of a cell whose start is on record.
@@ -232,10 +244,10 @@ impl Services {
         let Some(run_id) = info.workflow_run_id.clone() else {
             return Err(failure::last("Ticket", "a cell is started by a workflow alone"));
         };
-        // What may run again on its own does so with the same ticket.
-        let again = if warrant.idempotent { 2 } else { 0 };
-        let one = Duration::from_millis(warrant.order.timeout_ms) + CELL_GRACE;
-        let not_after = Timestamp::now() + TICKET_TIME + one * again;
+        // What may run again on its own, or goes on with another worker, does so with the same ticket.
+        let is_job = warrant.order.job.is_some();
+        let tries = CellTries::of(warrant.order.timeout_ms, warrant.idempotent, is_job);
+        let not_after = Timestamp::now() + tries.ticket_time();
         let mut ticket = Ticket {
             org: scope.org.to_string(),
             incident: scope.stream.to_string(),
@@ -246,12 +258,13 @@ impl Services {
             not_after,
             signature: String::new(),
             output: None,
+            attempt: is_job.then_some(scope.attempt),
         };
         ticket.signature = self.tickets.sign(&warrant.order.claim(&ticket));
         if scope.stream.incident().is_some() {
             // It may start at the last moment, and then run its time.
             ticket.output =
-                Some(self.tickets.pass(&ticket, &warrant.order.cell, scope.attempt, not_after + one));
+                Some(self.tickets.pass(&ticket, &warrant.order.cell, scope.attempt, not_after + tries.time));
         }
         Ok(ticket)
     }
@@ -355,16 +368,29 @@ impl Services {
                 snapshot.path, gated.name
             ));
         }
+        let job = parsed.job.as_ref().map(as_covered);
+        let longest =
+            parsed.job.as_ref().and_then(|job| job.deadline).map_or(longest, |own| own.min(longest));
         let plan = |cells: &[Cell]| -> Vec<CellPlan> {
             let dry = |cell: &Cell| request.dry_run && parsed.runs_dry(cell);
             cells.iter().map(|cell| CellPlan { dry_run: dry(cell), ..plan(cell, longest) }).collect()
         };
         let (cells, verification) = (plan(&cells), plan(&checks));
+        if job.is_some() && !asked.workdir.is_empty() {
+            return Err(format!(
+                "{}: workdir: a cell that runs as a Job has a folder of its own, and no other",
+                snapshot.path
+            ));
+        }
+        let run = cells.iter().chain(&verification).filter(|cell| !cell.manual);
+        let longest_cell_ms = run.map(|cell| cell.timeout_ms).max().unwrap_or_default();
+        self.allowed(job.as_ref(), longest_cell_ms)
+            .map_err(|problem| format!("{}: {problem}", snapshot.path))?;
         let snapshot_sha256 = hex::encode(Sha256::digest(snapshot.text.as_bytes()));
         let mut covers = json!({
             "cells": cells,
             "env": env,
-            "executor": runbook::EXECUTOR,
+            "executor": if job.is_some() { runbook::JOB_EXECUTOR } else { runbook::EXECUTOR },
             "incidentId": scope.stream,
             "runbook": { "path": snapshot.path, "sha256": snapshot_sha256, "text": snapshot.text },
             "secretEnv": secret_env,
@@ -374,6 +400,9 @@ impl Services {
         });
         if !inputs.is_empty() {
             covers["inputs"] = json!(inputs);
+        }
+        if let Some(job) = &job {
+            covers["job"] = json!(job);
         }
         let covers = covers.to_string();
         Ok(Proposal {
@@ -487,6 +516,28 @@ fn with_inputs(runbook: &Runbook, asked: &RunbookInput) -> Result<Given, String>
     Ok((env, secrets, inputs.values))
 }
 
+/// How cells run as Jobs, as a digest covers it.
+fn as_covered(spec: &JobSpec) -> CellJob {
+    CellJob {
+        image: spec.image.clone(),
+        service_account: spec.service_account.clone(),
+        cpu_millis: spec.cpu_millis,
+        memory_mib: spec.memory_mib,
+        deadline_ms: spec.deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// The same, as the executor takes it.
+fn as_spec(job: &CellJob) -> JobSpec {
+    JobSpec {
+        image: job.image.clone(),
+        service_account: job.service_account.clone(),
+        cpu_millis: job.cpu_millis,
+        memory_mib: job.memory_mib,
+        deadline: job.deadline_ms.map(Duration::from_millis),
+    }
+}
+
 fn plan(cell: &Cell, longest: Duration) -> CellPlan {
     let time = cell.timeout.map_or(longest, |own| own.min(longest));
     let gated = cell.manual || cell.approve;
@@ -511,7 +562,8 @@ struct Use {
 /// The only activity of the runbook queue.
 pub struct RunbookActivities {
     services: RunbookServices,
-    runner: Runner,
+    /// By the names that digests have.
+    executors: Vec<Arc<dyn Executor>>,
     followed: Arc<Followed>,
     /// The tickets that were used here and have not expired, by signature.
     used: Mutex<BTreeMap<String, Use>>,
@@ -525,8 +577,24 @@ impl RunbookActivities {
             Some(confinement) => runner.confined(confinement),
             None => runner,
         };
+        let here: Arc<dyn Executor> = Arc::new(runner);
+        let executors = std::iter::once(here).chain(services.executors.clone()).collect();
         let followed = Followed::new(services.outputs.clone());
-        Self { services, runner, followed, used: Mutex::default() }
+        Self { services, executors, followed, used: Mutex::default() }
+    }
+
+    /// What runs the cells that were approved for it.
+    fn executor(&self, name: &str) -> Result<Arc<dyn Executor>, String> {
+        let found = self.executors.iter().find(|one| one.name() == name).cloned();
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.executors.iter().map(|one| one.name()).collect();
+            let hint = if name == runbook::JOB_EXECUTOR {
+                "give this pool HARMONY_RUNBOOK_NAMESPACE, in a build with Kubernetes"
+            } else {
+                "propose it again"
+            };
+            format!("it was approved for {name}, and this worker has {}: {hint}", known.join(" and "))
+        })
     }
 
     /// Whether a cell may run: with a ticket that holds for exactly it, in the run of the workflow that the ticket was
@@ -541,13 +609,7 @@ impl RunbookActivities {
                         this pool the public key of HARMONY_TICKET_KEY of the incidents workers?"
                 .to_owned());
         }
-        if order.executor != runbook::EXECUTOR {
-            return Err(format!(
-                "it was approved for {}, and this worker has {}: propose it again",
-                order.executor,
-                runbook::EXECUTOR
-            ));
-        }
+        self.executor(&order.executor)?;
         let run = (info.workflow_id.as_deref(), info.workflow_run_id.as_deref());
         if run != (Some(ticket.workflow_id.as_str()), Some(ticket.run_id.as_str())) {
             return Err("its ticket is another run's".to_owned());
@@ -589,8 +651,9 @@ impl RunbookActivities {
             .collect()
     }
 
-    fn prepare(&self, request: CellRequest) -> Result<CellRun, String> {
-        let CellRequest { snapshot, order, limits, .. } = request;
+    /// What is run. `may_start` says that it was not running already.
+    fn prepare(&self, request: CellRequest, may_start: bool) -> Result<CellRun, String> {
+        let CellRequest { snapshot, order, limits, ticket, .. } = request;
         let most = OutcomeLimits::default();
         let limits = limits.map_or(most, |limits| OutcomeLimits {
             tail_bytes: limits.tail_bytes.min(most.tail_bytes),
@@ -599,9 +662,21 @@ impl RunbookActivities {
         if hex::encode(Sha256::digest(snapshot.as_bytes())) != order.snapshot_sha256 {
             return Err("the runbook is not the one that was approved".to_owned());
         }
+        let job = match (&order.job, &ticket) {
+            (Some(job), Some(ticket)) => Some(JobRun {
+                spec: as_spec(job),
+                subject: ticket.incident.clone(),
+                run: cell_run(ticket.attempt.unwrap_or_default(), &ticket.step),
+                scope: format!("{} {}", ticket.org, ticket.workflow_id),
+                kept: CellTries::of(order.timeout_ms, false, true).job_kept(),
+                may_start,
+            }),
+            (Some(_), None) | (None, _) => None,
+        };
         Ok(CellRun {
             secrets: self.secrets(&order.secret_env)?,
             workdir: self.services.runbooks.workdir(&order.workdir).map_err(|error| error.to_string())?,
+            job,
             snapshot,
             cell: order.cell,
             env: order.env,
@@ -622,6 +697,12 @@ impl RunbookActivities {
         ctx: ActivityContext,
         request: CellRequest,
     ) -> Result<CellReply, ActivityError> {
+        // What an earlier try, or an earlier run of the workflow, started may be at work: then nothing here says that it
+        // did not run.
+        let is_again = request.order.job.is_some() && (ctx.info().attempt > 1 || request.started_before);
+        let refused = |problem: String| {
+            if is_again { Err(unknown(problem)) } else { Ok(could_not_start(problem)) }
+        };
         if let Err(problem) = self.check_ticket(ctx.info(), &request, Timestamp::now()) {
             tracing::warn!(
                 cell = %request.order.cell,
@@ -629,58 +710,89 @@ impl RunbookActivities {
                 problem,
                 "a cell was refused"
             );
-            return Ok(could_not_start(problem));
+            return refused(problem);
         }
+        let executor = match self.executor(&request.order.executor) {
+            Ok(executor) => executor,
+            Err(problem) => return refused(problem),
+        };
         let ticket = request.ticket.as_ref().and_then(|one| OutputTicket::of(one, &request.order.cell));
-        let mut run = match self.prepare(request) {
+        let before: Option<Beat> = ctx.heartbeat_details().deserialize().unwrap_or_default();
+        let may_start = !request.started_before && !before.is_some_and(|beat| beat.exists);
+        let mut run = match self.prepare(request, may_start) {
             Ok(run) => run,
-            Err(problem) => return Ok(could_not_start(problem)),
+            Err(problem) => return refused(problem),
         };
         let following = ticket.and_then(|ticket| self.followed.follow(ticket, ctx.info().attempt));
         run.printed = following.as_ref().map(Following::printed);
-        let (sender, progress) = watch::channel(Progress { output_bytes: 0, last_line: String::new() });
-        let mut running = std::pin::pin!(self.runner.run_cell(run, sender, ctx.cancelled()));
+        let (sender, progress) = watch::channel(Progress::default());
+        let stop = async {
+            ctx.cancelled().await;
+            if self.services.stopping.is_cancelled() { Stop::Leave } else { Stop::End }
+        };
+        let mut running = std::pin::pin!(executor.run(run, sender, Box::pin(stop)));
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outcome = loop {
             tokio::select! {
                 outcome = &mut running => break outcome,
                 _ = tick.tick() => {
-                    let (bytes, line) = {
-                        let now = progress.borrow();
-                        (now.output_bytes, now.last_line.clone())
-                    };
-                    let beat = json!({ "outputBytes": bytes, "lastLine": line });
+                    let beat = Beat::from(&*progress.borrow());
                     ctx.record_heartbeat(beat).await.map_err(|error| failure::last("Heartbeat", error.to_string()))?;
                 }
             }
         };
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(problem) => return Ok(could_not_start(problem.to_string())),
+            Err(RunError::NoSuchCell(problem)) => return refused(problem.to_string()),
+            Err(RunError::Unknown(problem)) => return Err(unknown(problem)),
+            Err(left @ RunError::Left) => return Err(failure::again("CellLeft", left.to_string(), None)),
         };
         let output_sha256 = match following {
             Some(following) => following.ended().await,
             None => None,
         };
-        let (ended, exit_code, problem) = match outcome.ended {
-            Ended::Exited(code) => ("exited", Some(code), None),
-            Ended::Signalled(signal) => ("signalled", None, Some(format!("ended by signal {signal}"))),
-            Ended::TimedOut => ("timed-out", None, Some("it took too long and was killed".to_owned())),
-            Ended::Cancelled => ("cancelled", None, Some("it was stopped".to_owned())),
-            Ended::CouldNotStart(problem) => ("could-not-start", None, Some(problem)),
-        };
-        Ok(CellReply {
-            ended: ended.to_owned(),
-            exit_code,
-            problem,
-            stdout: outcome.stdout_tail,
-            stderr: outcome.stderr_tail,
-            output_bytes: outcome.output_bytes,
-            duration_ms: i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
-            exported: outcome.exported,
-            output_sha256,
-        })
+        Ok(reply(outcome, output_sha256))
+    }
+}
+
+/// What a running cell is heard of by.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct Beat {
+    output_bytes: u64,
+    last_line: String,
+    /// Where it runs, another worker finds it.
+    exists: bool,
+}
+
+impl From<&Progress> for Beat {
+    fn from(progress: &Progress) -> Self {
+        let Progress { output_bytes, last_line, exists } = progress;
+        Self { output_bytes: *output_bytes, last_line: last_line.clone(), exists: *exists }
+    }
+}
+
+fn reply(outcome: CellOutcome, output_sha256: Option<String>) -> CellReply {
+    let (ended, exit_code, problem) = match outcome.ended {
+        Ended::Exited(code) => ("exited", Some(code), None),
+        Ended::Signalled(signal) => ("signalled", None, Some(format!("ended by signal {signal}"))),
+        Ended::Killed(why) => ("signalled", None, Some(why)),
+        Ended::TimedOut => ("timed-out", None, Some("it took too long and was killed".to_owned())),
+        Ended::Cancelled => ("cancelled", None, Some("it was stopped".to_owned())),
+        Ended::CouldNotStart(problem) => ("could-not-start", None, Some(problem)),
+    };
+    CellReply {
+        ended: ended.to_owned(),
+        exit_code,
+        problem,
+        stdout: outcome.stdout_tail,
+        stderr: outcome.stderr_tail,
+        output_bytes: outcome.output_bytes,
+        duration_ms: i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
+        exported: outcome.exported,
+        output_sha256,
     }
 }
 
@@ -688,11 +800,17 @@ fn could_not_start(problem: String) -> CellReply {
     CellReply::silent("could-not-start", problem)
 }
 
+/// Nobody knows whether a cell ran, or how it ended.
+fn unknown(problem: String) -> ActivityError {
+    failure::last("CellUnknown", problem)
+}
+
 #[cfg(test)]
 mod tests {
     use harmony_capabilities::runbook::RunbookRoot;
     use harmony_incidents::ticket::{TicketKey, TicketVerifier};
     use temporalio_sdk::testing::TestActivityInfoOptions;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
@@ -710,6 +828,8 @@ mod tests {
             confinement: None,
             allow_env: Vec::new(),
             outputs: None,
+            executors: Vec::new(),
+            stopping: CancellationToken::new(),
         })
     }
 
@@ -733,6 +853,7 @@ mod tests {
             workdir: String::new(),
             timeout_ms: 1_000,
             executor: runbook::EXECUTOR.to_owned(),
+            job: None,
         };
         signed(CellRequest {
             snapshot: String::new(),
@@ -740,6 +861,7 @@ mod tests {
             traceparent: String::new(),
             ticket: None,
             limits: None,
+            started_before: false,
         })
     }
 
@@ -754,6 +876,7 @@ mod tests {
             not_after: Timestamp::UNIX_EPOCH + Duration::from_secs(60),
             signature: String::new(),
             output: None,
+            attempt: None,
         };
         ticket.signature = key().sign(&request.order.claim(&ticket));
         request.ticket = Some(ticket);
@@ -769,7 +892,7 @@ mod tests {
             let problem = pool.check_ticket(info, request, now).unwrap_err();
             assert!(problem.contains(expected), "{expected}: {problem}");
         };
-        let changes: [fn(&mut CellOrder); 7] = [
+        let changes: [fn(&mut CellOrder); 8] = [
             |order| order.env = BTreeMap::from([("TARGET".to_owned(), "production".to_owned())]),
             |order| order.carried = BTreeMap::from([("PATH".to_owned(), "/tmp".to_owned())]),
             |order| order.secret_env = vec!["PROD_KEY".to_owned()],
@@ -777,6 +900,7 @@ mod tests {
             |order| order.cell = "drop".to_owned(),
             |order| order.timeout_ms = 86_400_000,
             |order| order.snapshot_sha256 = "11".to_owned(),
+            |order| order.job = Some(CellJob { image: "tools@sha256:00".to_owned(), ..CellJob::default() }),
         ];
         for change in changes {
             let mut request = request();

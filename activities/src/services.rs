@@ -9,7 +9,7 @@ use harmony_capabilities::{
     github::GitHub,
     jira::Jira,
     pagerduty::PagerDuty,
-    runbook::{Confinement, RunbookRoot},
+    runbook::{Confinement, Executor, RunbookRoot},
     slack::Slack,
     statuspage::Statuspage,
 };
@@ -22,6 +22,7 @@ use harmony_incidents::{
     ticket::{TicketKey, TicketVerifier},
 };
 use temporalio_sdk::activities::ActivityError;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{effects::EffectTiming, failure, flags::Flags, outputs::OutputSink, review::ReviewTemplate};
@@ -113,4 +114,8 @@ pub struct RunbookServices {
     pub allow_env: Vec<String>,
     /// Takes what cells print while they run; without one nobody sees it before they have ended.
     pub outputs: Option<Arc<dyn OutputSink>>,
+    /// What runs cells elsewhere than on this machine.
+    pub executors: Vec<Arc<dyn Executor>>,
+    /// Completes when this worker ends: cells that can go on without it do.
+    pub stopping: CancellationToken,
 }

@@ -8,6 +8,7 @@ use harmony_incidents::{
     attestation::StartAttestation,
     command::{GateRequest, GateView, Settled, Verdict},
     ids::{IncidentId, StreamId, WorkflowId},
+    job_policy::CellJob,
     log::{Authority, IncidentCreated, Phase, Severity, State},
     promotion::{CandidateId, Decision},
     ticket::{Ticket, TicketClaim},
@@ -229,7 +230,47 @@ pub const EFFECT_HEARTBEAT: Duration = Duration::from_secs(10);
 /// A cell whose worker is not heard of for this long is lost.
 pub const CELL_HEARTBEAT: Duration = Duration::from_secs(10);
 /// What a cell's activity may take beyond the cell itself: killing it takes 5 s.
-pub const CELL_GRACE: Duration = Duration::from_secs(20);
+const CELL_GRACE: Duration = Duration::from_secs(20);
+/// The same of a cell that runs as a Job: until the API server takes it among many others, its controllers have heard of it,
+/// and it is told how the Job ended.
+const JOB_GRACE: Duration = Duration::from_secs(120);
+/// How long a cell may wait for a worker of its pool once its start is on record.
+const TICKET_TIME: Duration = Duration::from_mins(10);
+/// How much longer a Job is kept than it may be started: clocks differ.
+const JOB_KEPT: Duration = Duration::from_hours(1);
+
+/// How often, and for how long, the activity of a cell is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct CellTries {
+    /// The most tries.
+    pub attempts: u32,
+    /// The longest that one takes.
+    pub time: Duration,
+}
+
+impl CellTries {
+    /// Only what says of itself that it may run again does so on its own. A Job is one however often it is asked for, so
+    /// the next worker goes on with it.
+    pub fn of(timeout_ms: u64, idempotent: bool, is_job: bool) -> Self {
+        let timeout = Duration::from_millis(timeout_ms);
+        match (is_job, idempotent) {
+            (true, _) => Self { attempts: 10, time: timeout + JOB_GRACE },
+            (false, true) => Self { attempts: 3, time: timeout + CELL_GRACE },
+            (false, false) => Self { attempts: 1, time: timeout + CELL_GRACE },
+        }
+    }
+
+    /// How long a ticket holds: the last try may begin when all before it took their time.
+    pub fn ticket_time(&self) -> Duration {
+        TICKET_TIME + self.time * self.attempts.saturating_sub(1)
+    }
+
+    /// How long Kubernetes keeps a Job that has ended: while it is there it is not made again, and when it is gone no
+    /// ticket for it holds any more.
+    pub fn job_kept(&self) -> Duration {
+        self.ticket_time() + JOB_KEPT
+    }
+}
 
 /// Where in which run a step stands, and with what authority it acts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -586,6 +627,7 @@ impl Covered {
             workdir: self.workdir.clone(),
             timeout_ms: cell.timeout_ms,
             executor: self.executor.clone(),
+            job: self.job.clone(),
         }
     }
 }
@@ -638,6 +680,9 @@ pub struct Covered {
     /// The inputs of the runbook, as they are shown; cells get them from `env`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<CoveredInput>,
+    /// How the cells run as Jobs, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<CellJob>,
     /// The runbook.
     pub runbook: CoveredRunbook,
     /// Names of secrets.
@@ -721,6 +766,9 @@ pub struct CellRequest {
     /// The most that the answer may hold; 16 KiB of each where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<CellLimits>,
+    /// An earlier run of the workflow started it: it is looked for, and not started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started_before: bool,
 }
 
 /// The most that a cell's answer may hold, in bytes.
@@ -768,6 +816,9 @@ pub struct CellOrder {
     /// What runs it, with its version.
     #[serde(default)]
     pub executor: String,
+    /// The Job that it runs as, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<CellJob>,
 }
 
 impl CellOrder {
@@ -789,6 +840,7 @@ impl CellOrder {
             secret_env: &self.secret_env,
             timeout_ms: self.timeout_ms,
             not_after: ticket.not_after,
+            job: self.job.as_ref().map(|job| (ticket.attempt.unwrap_or_default(), job)),
         }
     }
 }

@@ -4,10 +4,11 @@
 //! runs is what the gate covers, on record, and nothing of the run's input. Each cell has its own records. A cell of
 //! which nobody knows whether it ran is never repeated on its own: a gate asks.
 
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap};
 
 use harmony_incidents::{
     Command, GateId,
+    job_policy::CellJob,
     log::{Phase, RunbookCellFinished, RunbookCellStarted, RunbookCellUnknown, State, Text, payload::Kind},
     policy::GateKind,
     ticket::Ticket,
@@ -23,7 +24,7 @@ use temporalio_workflow::{
 use crate::{
     RUNBOOKS_QUEUE,
     contracts::{
-        AppendReply, CELL_GRACE, CELL_HEARTBEAT, CellLimits, CellOrder, CellPlan, CellReply, CellRequest,
+        AppendReply, CELL_HEARTBEAT, CellLimits, CellOrder, CellPlan, CellReply, CellRequest, CellTries,
         Covered, Notice, Proposal, ProposeReply, ProposeRequest, RunbookCell, RunbookPropose, StepReply,
         capability, people, person,
     },
@@ -207,7 +208,9 @@ fn plan<W: Blueprint>(run: &Run<'_, W>, remedy: &Remedy<'_>) -> Plan {
 
 /// What the digest covers, a name or a value a line: what may decide what a cell does comes first.
 pub(crate) fn shown(covered: &Covered) -> Vec<String> {
-    let mut lines = Vec::new();
+    let facts = covered.job.iter().flat_map(CellJob::facts);
+    let mut lines: Vec<String> =
+        facts.map(|(name, value)| format!("Job's {name}: {}", visible::summary(&value))).collect();
     if !covered.secret_env.is_empty() {
         let secrets: Vec<String> = covered.secret_env.iter().map(|name| visible::line(name)).collect();
         lines.push(format!("Secrets by name: {}", secrets.join(", ")));
@@ -413,7 +416,7 @@ pub(crate) async fn try_cell<W: Blueprint>(
     // Another run of this attempt has started it: its end is on record, or whether it ran is not ours to know.
     let outcome = match begun.cell {
         Some(recorded) => Ok(recorded),
-        None if begun.known_to_other_run && !cell.idempotent => {
+        None if begun.known_to_other_run && !cell.idempotent && order.job.is_none() => {
             Err("an earlier run of this workflow started it".to_owned())
         }
         None => {
@@ -425,7 +428,9 @@ pub(crate) async fn try_cell<W: Blueprint>(
                 }
                 None => remedy.covered.runbook.text.clone(),
             };
-            execute(run, remedy, cell, (snapshot, order, begun.ticket), &step).await
+            let started_before = begun.known_to_other_run && order.job.is_some();
+            let given = Given { snapshot, order, ticket: begun.ticket, started_before };
+            execute(run, remedy, cell, given, &step).await
         }
     };
     let (report, reply) = match outcome {
@@ -495,21 +500,29 @@ fn skipped<W: Blueprint>(
     left_out
 }
 
+/// What a cell runs with.
+struct Given {
+    snapshot: String,
+    order: CellOrder,
+    ticket: Option<Ticket>,
+    /// By an earlier run of this workflow.
+    started_before: bool,
+}
+
 /// Runs the cell on the runbook queue. `Err` means that nobody knows whether it ran.
 async fn execute<W: Blueprint>(
     run: &Run<'_, W>,
     remedy: &Remedy<'_>,
     cell: &CellPlan,
-    (snapshot, order, ticket): (String, CellOrder, Option<Ticket>),
+    Given { snapshot, order, ticket, started_before }: Given,
     step: &str,
 ) -> Result<CellReply, String> {
-    let time = Duration::from_millis(cell.timeout_ms) + CELL_GRACE;
-    let options = ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(time))
+    let tries = CellTries::of(cell.timeout_ms, cell.idempotent, order.job.is_some());
+    let options = ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(tries.time))
         .task_queue(RUNBOOKS_QUEUE.to_owned())
         .heartbeat_timeout(CELL_HEARTBEAT)
         .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
-        // Only what says of itself that it may run again does so on its own.
-        .retry_policy(RetryPolicy::builder().maximum_attempts(if cell.idempotent { 3 } else { 1 }).build())
+        .retry_policy(RetryPolicy::builder().maximum_attempts(tries.attempts).build())
         .summary(step.to_owned())
         .build();
     let limits = remedy.room.as_ref().map(|room| room.limits(&order.carried));
@@ -519,6 +532,7 @@ async fn execute<W: Blueprint>(
         order,
         traceparent: run.scope.traceparent(&run.incident.trace_id),
         ticket,
+        started_before,
     };
     match run.ctx.execute_activity(RunbookCell, request, options).await {
         // Nobody stopped the run: its worker was shut down while the cell ran.

@@ -14,6 +14,7 @@ pub mod directory;
 pub mod fold;
 pub mod hand_over;
 pub mod ids;
+pub mod job_policy;
 pub mod judge;
 pub mod kept;
 pub mod leading;

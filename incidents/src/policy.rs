@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Objective,
     directory::{Principal, Role},
+    job_policy::JobPolicy,
     zone::zone,
 };
 
@@ -197,6 +198,8 @@ pub struct Policy {
     pub call_url: String,
     /// Slack channel in which owners are reminded of follow-ups that are overdue; without one, in the incident's own.
     pub follow_ups_channel: String,
+    /// Which runbook cells may run as Jobs; none where nothing is listed.
+    pub runbook_jobs: JobPolicy,
     /// The time zone of reviews and updates, such as `Europe/Berlin`.
     pub zone: String,
     /// Levels of urgent gates.
@@ -294,6 +297,7 @@ impl Default for Policy {
             duties: duties(),
             call_url: String::new(),
             follow_ups_channel: String::new(),
+            runbook_jobs: JobPolicy::default(),
             zone: "UTC".to_owned(),
             urgent: table([
                 ladder([5, 10, 15], true),
@@ -398,6 +402,9 @@ impl Policy {
         policy.check_leading()?;
         for (role, duties) in defaults.duties {
             policy.duties.entry(role).or_insert(duties);
+        }
+        if let Some(problem) = policy.runbook_jobs.problem() {
+            return Err(PolicyError::Table { table: "runbook_jobs", problem });
         }
         for (kind, given) in &policy.quorum {
             if !(1..=LARGEST_QUORUM).contains(given) {
@@ -660,6 +667,10 @@ mod tests {
             ("follow_ups_channel = \"#ops\"", "Slack's id of a channel"),
             ("zone = \"Berlin\"", "zone: \"Berlin\" is not a time zone"),
             ("call_url = \"javascript:alert(1)\"", "https://"),
+            ("[runbook_jobs]\nimages = [\"tools@sha256:00\"]", "is not a repository"),
+            ("[runbook_jobs]\nimages = [\"/\"]", "is not a repository"),
+            ("[runbook_jobs]\nmax_time = \"0s\"", "up to a week"),
+            ("[runbook_jobs]\nprivileged = true", "unknown field `privileged`"),
             ("[quorum]\nremediate = 0", "from 1 to 10"),
             ("[quorum]\nremediate = 11", "from 1 to 10"),
             ("[quorum]\nremediation = 2", "unknown variant `remediation`"),

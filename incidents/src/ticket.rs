@@ -11,7 +11,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::attestation::frame;
+use crate::{attestation::frame, job_policy::CellJob};
 
 const PURPOSE: &[u8] = b"harmony-ticket/1\0";
 const OUTPUT_PURPOSE: &[u8] = b"harmony-output-ticket/1\0";
@@ -49,6 +49,8 @@ pub struct TicketClaim<'a> {
     pub timeout_ms: u64,
     /// It does not start after this.
     pub not_after: Timestamp,
+    /// The Job that it runs as, and the attempt that is part of the Job's name.
+    pub job: Option<(u32, &'a CellJob)>,
 }
 
 /// What comes with a cell, beside what it runs with.
@@ -74,6 +76,9 @@ pub struct Ticket {
     /// Lets whoever runs the cell hand in what it prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputPass>,
+    /// Attempt of the blueprint that runs the cell, where it runs as a Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
 }
 
 /// The part of a ticket that lets a pool hand in what the cell prints.
@@ -272,6 +277,15 @@ fn bytes(claim: &TicketClaim<'_>) -> Vec<u8> {
     }
     fields.push(&lengths[2]);
     fields.extend(claim.secret_env.iter().map(String::as_str));
+    // Behind all that every cell has: a ticket of a cell that is no Job is as it ever was.
+    let job = claim.job.map(|(attempt, job)| {
+        let sizes = [u64::from(attempt), job.cpu_millis, job.memory_mib, job.deadline_ms.unwrap_or_default()];
+        (sizes.map(|size| size.to_string()), job)
+    });
+    if let Some((sizes, job)) = &job {
+        fields.extend(["job", &job.image, job.service_account.as_deref().unwrap_or_default()]);
+        fields.extend(sizes.iter().map(String::as_str));
+    }
     frame(PURPOSE, &fields)
 }
 
@@ -305,6 +319,7 @@ mod tests {
             secret_env: &[],
             timeout_ms: 1_000,
             not_after: Timestamp::UNIX_EPOCH,
+            job: None,
         };
         let signature = key.sign(&claim);
         assert!(verifier.holds(&claim, &signature));
@@ -331,6 +346,27 @@ mod tests {
         for changed in &changed {
             assert!(!verifier.holds(changed, &signature), "{changed:?}");
         }
+        // A cell that runs as a Job.
+        let job = CellJob {
+            image: "tools@sha256:00".to_owned(),
+            cpu_millis: 500,
+            memory_mib: 256,
+            ..CellJob::default()
+        };
+        let as_job = TicketClaim { job: Some((2, &job)), ..claim.clone() };
+        let signature_of_job = key.sign(&as_job);
+        assert!(verifier.holds(&as_job, &signature_of_job) && !verifier.holds(&claim, &signature_of_job));
+        for changed in [
+            (3, job.clone()),
+            (2, CellJob { image: "tools@sha256:01".to_owned(), ..job.clone() }),
+            (2, CellJob { service_account: Some("admin".to_owned()), ..job.clone() }),
+            (2, CellJob { cpu_millis: 2_000, ..job.clone() }),
+            (2, CellJob { memory_mib: 512, ..job.clone() }),
+            (2, CellJob { deadline_ms: Some(1), ..job.clone() }),
+        ] {
+            let claim = TicketClaim { job: Some((changed.0, &changed.1)), ..claim.clone() };
+            assert!(!verifier.holds(&claim, &signature_of_job), "{changed:?}");
+        }
         assert!(!verifier.holds(&claim, "not hex") && !verifier.holds(&claim, ""));
         let other = TicketKey::parse(&"22".repeat(32)).unwrap();
         assert!(!verifier.holds(&claim, &other.sign(&claim)), "somebody else's");
@@ -352,6 +388,7 @@ mod tests {
             not_after: Timestamp::UNIX_EPOCH,
             signature: String::new(),
             output: None,
+            attempt: None,
         };
         assert_eq!(OutputTicket::of(&ticket, "rollback"), None, "of an older worker");
         let until = Timestamp::from_second(10).unwrap();

@@ -1,5 +1,6 @@
 //! A release goes out to a real Kubernetes while its worker is killed at every point, and while an answer is lost: each
-//! time one apply, one record of each status, and the next worker adopts what it finds.
+//! time one apply, one record of each status, and the next worker adopts what it finds. The same with runbook cells that run
+//! as Jobs stands in `cells.rs`.
 //!
 //! `cargo test -p harmony-tests --features kubernetes --test kubernetes`. The control plane is the one of
 //! `capabilities/tests/support`, built once into the cache; where it cannot be, the test says aloud that it was left out.
@@ -7,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+mod cells;
 #[path = "../../capabilities/tests/support/control_plane/mod.rs"]
 mod control_plane;
 #[path = "../stories/world.rs"]
@@ -155,9 +157,9 @@ impl Cluster {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// A node, and the Deployment `checkout` as the platform's people make it.
-    async fn prepared(&self) {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
+    /// A node, and a namespace.
+    async fn with_namespace(&self, name: &str) {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         self.ask(Method::POST, "/api/v1/namespaces", namespace).await;
         let resources = json!({ "cpu": "64", "memory": "64Gi", "pods": "1000" });
         let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": NODE },
@@ -165,6 +167,11 @@ impl Cluster {
         self.ask(Method::POST, "/api/v1/nodes", node.clone()).await;
         let status = format!("/api/v1/nodes/{NODE}/status?fieldManager=kubelet&force=true");
         self.ask(Method::PATCH, &status, node).await;
+    }
+
+    /// The Deployment `checkout` as the platform's people make it.
+    async fn prepared(&self) {
+        self.with_namespace("shop").await;
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "checkout" },
             "spec": {

@@ -200,6 +200,7 @@ fn ticket(key: &TicketKey, cell: &Value, id: &str, gate: &Value, run_id: &str) -
         not_after: Timestamp::now() + Duration::from_secs(600),
         signature: String::new(),
         output: None,
+        attempt: None,
     };
     ticket.signature = key.sign(&order.claim(&ticket));
     serde_json::to_value(ticket).unwrap()

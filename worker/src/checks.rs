@@ -16,7 +16,7 @@ use crate::{
     confinement, deployments, environment_policies,
     failure::{Failure, Failures},
     flags::FlagService,
-    keys, promotion_policies, update_templates,
+    jobs, keys, promotion_policies, update_templates,
 };
 
 /// A kind of process.
@@ -96,6 +96,7 @@ pub(crate) fn of(config: &Config, processes: &[Process]) -> Vec<Check> {
     });
     let pool = !processes.contains(&Worker);
     look(&[Runbooks], "runbook cells", &|| confinement::told(config, pool));
+    look(&[Runbooks], "runbook jobs", &|| jobs::told(config));
     look(&[Runbooks], "runbook secrets", &|| folder(config, "HARMONY_RUNBOOK_SECRETS", "none"));
     look(&[Worker], "deployments", &|| deployments::told(config));
     look(&[Worker], "checkpoints", &|| folder(config, "HARMONY_CHECKPOINT_DIR", "kept in no folder"));

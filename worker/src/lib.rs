@@ -23,6 +23,7 @@ mod folder;
 mod governance;
 mod health;
 mod help;
+mod jobs;
 mod keys;
 #[cfg(test)]
 mod manifests;

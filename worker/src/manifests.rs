@@ -219,7 +219,8 @@ fn the_runbook_pool_holds_no_secret_and_no_token() {
         assert_ne!(other.1["serviceAccountName"], pod["serviceAccountName"]);
         assert!(!other.1["volumes"].to_string().contains("harmony-runbook-secrets"), "{}", other.0);
     }
-    // Its only ways out besides DNS are Temporal and, with the component outputs, the console's own port.
+    // Its only ways out besides DNS are Temporal, with the component outputs the console's own port, and where its cells are
+    // Jobs the API server.
     let mut ways = BTreeMap::new();
     for (_, policy) in documents().into_iter().filter(|(_, one)| one["kind"] == "NetworkPolicy") {
         let selects = policy["spec"]["podSelector"].to_string().contains("harmony-runbooks");
@@ -227,7 +228,7 @@ fn the_runbook_pool_holds_no_secret_and_no_token() {
             ways.insert(word(&policy, "/metadata/name").to_owned(), policy["spec"]["egress"].clone());
         }
     }
-    assert_eq!(ways.keys().collect::<Vec<_>>(), ["harmony-output", "harmony-temporal"]);
+    assert_eq!(ways.keys().collect::<Vec<_>>(), ["harmony-output", "harmony-runbooks-kubernetes-api", "harmony-temporal"]);
     let console = serde_json::json!([{
         "to": [{ "podSelector": { "matchLabels": { "app.kubernetes.io/name": "harmony-console" } } }],
         "ports": [{ "protocol": "TCP", "port": 8088 }],
@@ -265,6 +266,36 @@ fn whole_and_live_output_have_what_they_need() {
     let (console, folder) = &given["HARMONY_OUTPUTS"];
     assert_eq!(console, "harmony-console");
     assert!(component.to_string().contains(&format!("mountPath: {folder}\\n")), "{folder} is on the volume");
+}
+
+#[test]
+fn cells_as_jobs_reach_dns_alone_and_their_pool_may_do_no_more_than_it_does() {
+    let of_cells = |one: &Value| word(one, "/metadata/namespace") == "harmony-cells";
+    let documents: Vec<Value> = documents().into_iter().map(|(_, one)| one).filter(of_cells).collect();
+    let policies: Vec<&Value> = documents.iter().filter(|one| one["kind"] == "NetworkPolicy").collect();
+    let names: BTreeSet<&str> = policies.iter().map(|one| word(one, "/metadata/name")).collect();
+    assert_eq!(names, BTreeSet::from(["harmony-cells-deny-all", "harmony-cells-dns"]));
+    for policy in policies {
+        assert_eq!(policy["spec"]["podSelector"], serde_json::json!({}), "of all cells");
+        let ports = array(policy, "/spec/egress").flat_map(|rule| array(rule, "/ports"));
+        let ports: Vec<&Value> = ports.map(|port| &port["port"]).collect();
+        assert!(ports.iter().all(|port| **port == 53), "{policy}");
+    }
+    let role = documents.iter().find(|one| one["kind"] == "Role").unwrap();
+    let mut rights = BTreeSet::new();
+    for rule in array(role, "/rules") {
+        for resource in array(rule, "/resources") {
+            let verbs = array(rule, "/verbs").map(|verb| verb.as_str().unwrap());
+            rights.extend(verbs.map(|verb| format!("{verb} {}", resource.as_str().unwrap())));
+        }
+    }
+    let expected =
+        ["create jobs", "delete jobs", "get jobs", "get pods/log", "list events", "watch jobs", "watch pods"];
+    assert_eq!(
+        rights,
+        BTreeSet::from(expected.map(str::to_owned)),
+        "what the executor asks of the API server, and nothing else"
+    );
 }
 
 #[test]

@@ -44,6 +44,7 @@ use crate::{
     failure::Failure,
     flags::FlagService,
     health::{self, Parts},
+    jobs,
     temporal::Probe,
     vendor_settings::JiraSettings,
 };
@@ -153,6 +154,8 @@ pub(crate) async fn run(config: &Config, queues: Queues) -> anyhow::Result<()> {
                 .map(str::to_owned)
                 .to_vec(),
             outputs: Some(Arc::new(ConsoleOutputs::new(config)?)),
+            executors: jobs::executors(config)?,
+            stopping: stop.clone(),
         };
         let options = WorkerOptions::new(RUNBOOKS_QUEUE)
             .register_activities(RunbookActivities::new(services))

@@ -46,6 +46,29 @@ struct CellArguments {
     /// The most that the answer may hold; 16 KiB of each where it is left out.
     #[serde(default)]
     limits: Option<Limits>,
+    /// The Job that it runs as, where it does not run on the pool.
+    #[serde(default)]
+    job: Option<Job>,
+    /// An earlier run of the workflow started its Job, which is looked for and not made.
+    #[serde(default)]
+    started_before: bool,
+}
+
+/// How cells run as Kubernetes Jobs.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Job {
+    /// With its digest.
+    image: String,
+    /// Whose rights the cell has; without one it has no token.
+    #[serde(default)]
+    service_account: Option<String>,
+    /// Thousandths of a processor.
+    cpu_millis: u64,
+    memory_mib: u64,
+    /// The longest that one cell may take, where the runbook says so.
+    #[serde(default)]
+    deadline_ms: Option<u64>,
 }
 
 #[derive(JsonSchema)]
@@ -75,6 +98,9 @@ struct Ticket {
     /// Lets the pool hand in what the cell prints.
     #[serde(default)]
     output: Option<OutputPass>,
+    /// Of the blueprint, where the cell runs as a Job, whose name it is part of.
+    #[serde(default)]
+    attempt: Option<u32>,
 }
 
 #[derive(JsonSchema)]
@@ -126,6 +152,10 @@ struct Config {
     harmony_runbooks: Option<String>,
     /// Folder with one file a secret, mounted into the runbook pool alone.
     harmony_runbook_secrets: Option<String>,
+    /// Kubernetes namespace in which cells run as Jobs, where their runbooks say so.
+    harmony_runbook_namespace: Option<String>,
+    /// Which of the clusters that the pool knows [default: the only one].
+    harmony_runbook_cluster: Option<String>,
     /// What verifies tickets, in hex [default: `<data-dir>/ticket.pub`].
     harmony_ticket_public_key: Option<String>,
 }

@@ -65,6 +65,70 @@ pub(super) fn read(
     within_limits(changed, masker, limit_bytes)
 }
 
+/// Reads what a cell left as the last message of its container: a line for each variable, as `jobs/cell.sh` writes them.
+#[cfg(feature = "kubernetes")]
+pub(super) fn of_message(
+    message: Option<&str>,
+    given: &BTreeMap<&str, &str>,
+    secrets: &BTreeMap<String, SecretString>,
+    masker: &Masker,
+    limit_bytes: usize,
+) -> Exports {
+    let lines = message.and_then(|text| text.strip_prefix("harmony-exports/1\n")?.strip_suffix('.'));
+    let Some(lines) = lines else {
+        return Exports {
+            variables: BTreeMap::new(),
+            notes: vec!["no variable is carried on: the list of them is not there or incomplete".to_owned()],
+        };
+    };
+    let mut values: BTreeMap<&str, String> = BTreeMap::new();
+    let mut notes = Exports::default();
+    let is_ours = |name: &str| OF_THE_SHELL.contains(&name) || name.starts_with("__harmony");
+    for line in lines.lines() {
+        if let Some(name) = line.strip_prefix('!').filter(|name| is_variable_name(name) && !is_ours(name)) {
+            notes.note(
+                name,
+                "there is more than 3.7 KiB in all, which is what the message of a container has room for",
+            );
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=') else { continue };
+        if !is_variable_name(name) || is_ours(name) || secrets.contains_key(name) {
+            continue;
+        }
+        // Kubernetes keeps text alone, and puts this in the place of anything else.
+        if value.contains(char::REPLACEMENT_CHARACTER) {
+            notes.note(name, "it is not UTF-8");
+            continue;
+        }
+        let value = unescaped(value);
+        if given.get(name) != Some(&value.as_str()) {
+            values.insert(name, value);
+        }
+    }
+    let changed = values.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    let mut exports = within_limits(changed, masker, limit_bytes);
+    exports.notes.append(&mut notes.notes);
+    exports
+}
+
+#[cfg(feature = "kubernetes")]
+fn unescaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut characters = value.chars();
+    while let Some(one) = characters.next() {
+        match one {
+            '\\' => out.push(match characters.next() {
+                Some('n') => '\n',
+                Some(other) => other,
+                None => '\\',
+            }),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 fn within_limits(changed: BTreeMap<&str, &[u8]>, masker: &Masker, limit_bytes: usize) -> Exports {
     let mut exports = Exports::default();
     let mut room_bytes = limit_bytes;

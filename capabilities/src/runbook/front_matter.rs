@@ -9,6 +9,8 @@
 //!     description: The deployment to roll back
 //! ```
 //!
+//! `executor: kubernetes`, and what belongs to it, stands in `job.rs`.
+//!
 //! What runme keeps there (`runme`, `tag`, `skipPrompts`) is left alone; `shell`
 //! and `cwd` would change how every cell runs, which this executor cannot do, so
 //! they refuse every cell.
@@ -17,6 +19,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::inputs::{Input, InputKind, is_reserved};
+use super::job::{self, JobSpec};
 use super::launch::is_variable_name;
 use super::markdown::{DryRun, ParseError};
 
@@ -24,13 +27,18 @@ use super::markdown::{DryRun, ParseError};
 const INPUTS_LIMIT: usize = 50;
 
 /// Keys that mean something, here or to runme.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 16] = [
     "category",
     "cwd",
+    "deadline",
     "description",
     "dryRun",
+    "executor",
+    "image",
     "inputs",
+    "resources",
     "runme",
+    "serviceAccount",
     "shell",
     "skipPrompts",
     "tag",
@@ -43,6 +51,7 @@ const KNOWN: [&str; 11] = [
 pub(super) struct FrontMatter {
     pub(super) inputs: Vec<Input>,
     pub(super) dry_run: DryRun,
+    pub(super) job: Option<JobSpec>,
     /// Why no cell can run.
     pub(super) no_cell: Option<ParseError>,
     pub(super) warnings: Vec<String>,
@@ -80,12 +89,15 @@ pub(super) fn read(text: &str, line: usize) -> Result<FrontMatter, ParseError> {
         serde_saphyr::from_str(text).map_err(|error| invalid(first_line(&error.to_string())))?;
     // `---` around something else is a rule that somebody drew.
     let Value::Object(fields) = value else { return Ok(FrontMatter::default()) };
-    let unknown = fields.keys().filter(|key| looks_like(key, "inputs") || looks_like(key, "dryRun"));
+    let ours = ["dryRun", "executor", "inputs"].into_iter().chain(job::KEYS);
+    let ours: Vec<&str> = ours.collect();
+    let unknown = fields.keys().filter(|key| ours.iter().any(|known| looks_like(key, known)));
     let warnings =
         unknown.map(|key| format!("the front matter's {key} is not known and does nothing")).collect();
     Ok(FrontMatter {
         inputs: inputs(&fields).map_err(invalid)?,
         dry_run: dry_run(&fields).map_err(invalid)?,
+        job: job::read(&fields).map_err(invalid)?,
         no_cell: no_cell(&fields, line),
         warnings,
     })

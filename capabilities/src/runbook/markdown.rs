@@ -30,6 +30,7 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 use super::attributes;
 use super::front_matter::{self, FrontMatter};
 use super::inputs::Input;
+use super::job::JobSpec;
 
 /// Longest name of a cell, in characters; it is shown on one line everywhere.
 const NAME_LIMIT_CHARS: usize = 100;
@@ -66,6 +67,8 @@ pub struct Runbook {
     pub inputs: Vec<Input>,
     /// Which cells a dry run runs.
     pub dry_run: DryRun,
+    /// How its cells run as Kubernetes Jobs, where its front matter says so.
+    pub job: Option<JobSpec>,
     /// Named shell cells and manual steps only.
     pub cells: Vec<Cell>,
     /// Cells that cannot run, in file order.
@@ -259,6 +262,7 @@ impl<'a> Reader<'a> {
             title,
             inputs: front_matter.inputs,
             dry_run: front_matter.dry_run,
+            job: front_matter.job,
             cells,
             refused,
             warnings,

@@ -4,10 +4,10 @@
 //! RunbookRoot::load ─▶ Snapshot ─▶ parse ─▶ Runbook::select    when proposed
 //!                          │                                   (digested, shown)
 //!                          ▼
-//!                  CellRun ─▶ Runner::run_cell ─▶ CellOutcome  when approved
+//!                  CellRun ─▶ Executor::run ─▶ CellOutcome     when approved
 //! ```
 //!
-//! What runs is the snapshot, never the file. [`Runner::run_cell`] runs one cell
+//! What runs is the snapshot, never the file. [`Executor::run`] runs one cell
 //! and no more; the variables that it hands on, the total time and the record
 //! are kept by the caller, so that each cell can be recorded before and after.
 //!
@@ -17,9 +17,10 @@
 //! than the allow list, starts under the runbook root, ends with everything it
 //! started (`group.rs` says what is beyond reach), and what it prints is masked.
 //!
-//! Another executor (runme itself) would have a name of its own beside
-//! [`EXECUTOR`]; the name is part of the digest, so an approval for one is none
-//! for the other.
+//! A runbook whose front matter says `executor: kubernetes` has its cells run as
+//! Jobs instead (`job.rs`, and `jobs` with the feature `kubernetes`). The name of
+//! the executor ([`EXECUTOR`], [`JOB_EXECUTOR`]) is part of the digest, so an
+//! approval for one is none for the other.
 
 mod attributes;
 #[cfg_attr(not(target_os = "linux"), path = "confine_nowhere.rs")]
@@ -29,7 +30,11 @@ mod exports;
 mod front_matter;
 mod group;
 mod inputs;
+mod job;
+#[cfg(feature = "kubernetes")]
+mod jobs;
 mod launch;
+mod local;
 mod markdown;
 mod mask;
 mod output;
@@ -40,8 +45,12 @@ mod tail;
 mod tests;
 
 pub use confine::{Confinement, Support};
-pub use executor::{CellOutcome, CellRun, Ended, OutcomeLimits, Progress, Runner};
+pub use executor::{CellOutcome, CellRun, Ended, Executor, OutcomeLimits, Progress, RunError, Stop};
 pub use inputs::{Input, InputKind, InputValue, Inputs};
+pub use job::{JOB_EXECUTOR, JobRun, JobSpec};
+#[cfg(feature = "kubernetes")]
+pub use jobs::{JobSettings, Jobs, JobsError};
+pub use local::Runner;
 pub use markdown::{Cell, DryRun, ParseError, RefusedCell, Runbook, parse};
 pub use printed::{Piece, Printed, WHOLE_LIMIT_BYTES, Whole};
 pub use root::{LoadError, RootError, RunbookRoot, Snapshot};

@@ -27,9 +27,42 @@ struct Stream<R> {
     /// `None` once it is closed.
     pipe: Option<R>,
     buffer: Vec<u8>,
+    kept: KeptStream,
+}
+
+/// What is kept of one stream, and handed to whoever follows.
+pub(super) struct KeptStream {
     tail: Tail,
     masked: MaskedStream,
     text: Utf8Stream,
+}
+
+impl KeptStream {
+    pub(super) fn new(masker: &Masker) -> Self {
+        Self { tail: Tail::new(masker), masked: MaskedStream::default(), text: Utf8Stream::default() }
+    }
+
+    pub(super) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Takes what was read.
+    pub(super) fn push(&mut self, bytes: &[u8], masker: &Masker, printed: Option<&Printed>) {
+        self.tail.push(bytes);
+        if let Some(printed) = printed {
+            let masked = self.masked.push(masker, bytes);
+            printed.push(&masked, &self.text.push(&masked));
+        }
+    }
+
+    /// Nothing more will come: whoever follows gets what was held back.
+    pub(super) fn end(&mut self, masker: &Masker, printed: Option<&Printed>) {
+        let Some(printed) = printed else { return };
+        let masked = self.masked.finish(masker);
+        let mut text = self.text.push(&masked);
+        text.push_str(&self.text.finish());
+        printed.push(&masked, &text);
+    }
 }
 
 impl<'a> Output<'a> {
@@ -57,8 +90,8 @@ impl<'a> Output<'a> {
 
     /// Nothing is read any more: whoever follows gets what was held back.
     pub(super) fn end(&mut self) {
-        self.stdout.end(self.masker, self.printed);
-        self.stderr.end(self.masker, self.printed);
+        self.stdout.kept.end(self.masker, self.printed);
+        self.stderr.kept.end(self.masker, self.printed);
     }
 
     /// Reads until both are closed.
@@ -69,23 +102,23 @@ impl<'a> Output<'a> {
     }
 
     pub(super) fn total_bytes(&self) -> u64 {
-        self.stdout.tail.total_bytes() + self.stderr.tail.total_bytes()
+        self.stdout.kept.tail.total_bytes() + self.stderr.kept.tail.total_bytes()
     }
 
     /// Bytes of standard output and of standard error.
     pub(super) fn stream_bytes(&self) -> (u64, u64) {
-        (self.stdout.tail.total_bytes(), self.stderr.tail.total_bytes())
+        (self.stdout.kept.tail.total_bytes(), self.stderr.kept.tail.total_bytes())
     }
 
     /// The last line of the stream that spoke last.
     pub(super) fn last_line(&self) -> String {
-        let tails = [&self.stdout.tail, &self.stderr.tail];
+        let tails = [&self.stdout.kept.tail, &self.stderr.kept.tail];
         tails[usize::from(self.stderr_spoke_last)].last_line(self.masker)
     }
 
     /// What is kept of standard output and of standard error, masked.
     pub(super) fn texts(&self) -> (String, String) {
-        (self.stdout.tail.text(self.masker), self.stderr.tail.text(self.masker))
+        (self.stdout.kept.tail.text(self.masker), self.stderr.kept.tail.text(self.masker))
     }
 
     fn is_closed(&self) -> bool {
@@ -95,13 +128,7 @@ impl<'a> Output<'a> {
 
 impl<R: AsyncRead + Unpin> Stream<R> {
     fn new(pipe: Option<R>, masker: &Masker) -> Self {
-        Self {
-            pipe,
-            buffer: vec![0; READ_BYTES],
-            tail: Tail::new(masker),
-            masked: MaskedStream::default(),
-            text: Utf8Stream::default(),
-        }
+        Self { pipe, buffer: vec![0; READ_BYTES], kept: KeptStream::new(masker) }
     }
 
     /// An error on a pipe is its end: nothing more will come.
@@ -109,25 +136,12 @@ impl<R: AsyncRead + Unpin> Stream<R> {
         let Some(pipe) = &mut self.pipe else { return };
         match pipe.read(&mut self.buffer).await {
             Ok(read_bytes) if read_bytes > 0 => {
-                let bytes = &self.buffer[..read_bytes];
-                self.tail.push(bytes);
-                if let Some(printed) = printed {
-                    let masked = self.masked.push(masker, bytes);
-                    printed.push(&masked, &self.text.push(&masked));
-                }
+                self.kept.push(&self.buffer[..read_bytes], masker, printed);
             }
             _ => {
                 self.pipe = None;
-                self.end(masker, printed);
+                self.kept.end(masker, printed);
             }
         }
-    }
-
-    fn end(&mut self, masker: &Masker, printed: Option<&Printed>) {
-        let Some(printed) = printed else { return };
-        let masked = self.masked.finish(masker);
-        let mut text = self.text.push(&masked);
-        text.push_str(&self.text.finish());
-        printed.push(&masked, &text);
     }
 }

@@ -67,6 +67,7 @@ impl<'a> Sample<'a> {
             timeout: Duration::from_secs(300),
             limits: OutcomeLimits::default(),
             printed: None,
+            job: None,
         };
         let (sender, _progress) = watch::channel(Progress::default());
         Runner::new(Vec::new()).run_cell(run, sender, std::future::pending()).await.unwrap()

@@ -26,6 +26,8 @@ pub(crate) const CLUSTER: &str = "prod";
 pub(crate) const HARMONY: &str = "harmony";
 /// A user who may look at Deployments and nothing else.
 pub(crate) const READER: &str = "reader";
+/// The user that the shipped role for runbook cells is bound to.
+pub(crate) const CELLS: &str = "cells";
 /// The field manager that makes the Deployments.
 pub(crate) const PLATFORM: &str = "platform-team";
 /// The role that is shipped.
@@ -35,7 +37,7 @@ const PATIENT: Duration = Duration::from_secs(90);
 
 async fn control_plane() -> Option<&'static ControlPlane> {
     static PLANE: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
-    let start = async || match ControlPlane::start(&[HARMONY, READER]).await {
+    let start = async || match ControlPlane::start(&[HARMONY, READER, CELLS]).await {
         Ok(plane) => Some(plane),
         Err(why) => {
             control_plane::left_out("deployments to Kubernetes", &why);
@@ -89,7 +91,7 @@ impl World {
         self.bind(READER, "Role", "reader").await;
     }
 
-    async fn bind(&self, user: &str, kind: &str, role: &str) {
+    pub(crate) async fn bind(&self, user: &str, kind: &str, role: &str) {
         let api = "rbac.authorization.k8s.io/v1";
         let binding = json!({
             "metadata": { "name": user },
@@ -162,7 +164,7 @@ impl World {
         self.apply_text(path, manager, &body.to_string()).await.unwrap();
     }
 
-    async fn apply_text(&self, path: &str, manager: &str, text: &str) -> kube::Result<Value> {
+    pub(crate) async fn apply_text(&self, path: &str, manager: &str, text: &str) -> kube::Result<Value> {
         let request = Request::patch(format!("{path}?fieldManager={manager}&force=true"))
             .header("content-type", "application/apply-patch+yaml")
             .body(text.as_bytes().to_vec())
@@ -172,15 +174,7 @@ impl World {
 
     /// What the administrator asks of the API server.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Value) -> kube::Result<Value> {
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(bytes)
-            .unwrap();
-        let text = self.admin.request_text(request).await?;
-        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        ask_as(&self.admin, method, path, body).await
     }
 
     /// The adapter with Harmony's token.
@@ -280,6 +274,19 @@ impl Site<'_> {
             }
         }
     }
+}
+
+/// What somebody asks of the API server.
+pub(crate) async fn ask_as(client: &Client, method: Method, path: &str, body: Value) -> kube::Result<Value> {
+    let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .body(bytes)
+        .unwrap();
+    let text = client.request_text(request).await?;
+    Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
 pub(crate) fn release(id: &str, version: &str) -> Deployment {

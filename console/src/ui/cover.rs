@@ -1,6 +1,7 @@
 //! What a gate covers, as people read it: exactly what was digested, nothing summed up.
 
-use harmony_incidents::visible;
+use harmony_incidents::{job_policy::CellJob, visible};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{markdown, words};
@@ -112,7 +113,10 @@ fn runbook(app: &App, covers: &Value) -> RunbookCover {
             cells.push(cell_cover(cell, purpose, &known));
         }
     }
-    let mut facts = vec![];
+    let job = CellJob::deserialize(&covers["job"]).ok();
+    let job = job.iter().flat_map(CellJob::facts);
+    let mut facts: Vec<Fact> =
+        job.map(|(name, value)| Fact::text(&format!("Job's {name}"), &value)).collect();
     if covers["secretEnv"].as_array().is_some_and(|names| !names.is_empty()) {
         facts.push(Fact::of("secrets, by name", &covers["secretEnv"]));
     }

@@ -36,6 +36,7 @@ fn pass(id: &str, cell: &str) -> OutputTicket {
         not_after: Timestamp::now(),
         signature: String::new(),
         output: None,
+        attempt: None,
     };
     ticket.output = Some(ticket_key().pass(&ticket, cell, 1, Timestamp::now() + Duration::from_secs(600)));
     OutputTicket::of(&ticket, cell).unwrap()

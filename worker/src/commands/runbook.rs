@@ -7,7 +7,7 @@
 use std::{fs, path::Path, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use harmony_capabilities::runbook::{self, Cell, DryRun, Input, Runbook};
+use harmony_capabilities::runbook::{self, Cell, DryRun, Input, JobSpec, Runbook};
 use serde_json::{Value, json};
 
 use super::runbook_run::{self, RunArgs};
@@ -128,11 +128,15 @@ fn show(config: &Config, path: &str, json: bool) -> anyhow::Result<()> {
             "title": runbook.title,
             "inputs": inputs,
             "cells": cells,
+            "job": runbook.job.as_ref().map(job_json),
             "refused": refused_json(&runbook),
         }));
         return Ok(());
     }
     output::spans(&[span(Tone::Strong, path), "  ".into(), runbook.title.clone().unwrap_or_default().into()]);
+    if let Some(job) = &runbook.job {
+        output::spans(&[span(Tone::Faint, "as Jobs "), span(Tone::Strong, &job.image)]);
+    }
     for input in &runbook.inputs {
         output::spans(&[
             span(Tone::Faint, "input "),
@@ -157,6 +161,16 @@ fn show(config: &Config, path: &str, json: bool) -> anyhow::Result<()> {
         output::spans(&[span(Tone::Bad, "refused  "), one.problem.to_string().into()]);
     }
     Ok(())
+}
+
+fn job_json(job: &JobSpec) -> Value {
+    json!({
+        "image": job.image,
+        "serviceAccount": job.service_account,
+        "cpuMillis": job.cpu_millis,
+        "memoryMib": job.memory_mib,
+        "deadlineMs": job.deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    })
 }
 
 fn cell_json(runbook: &Runbook, cell: &Cell) -> Value {

@@ -93,6 +93,9 @@ pub(super) async fn run(config: &Config, args: &RunArgs, json: bool) -> anyhow::
         .into());
     }
     output::say("local trial: this machine, your rights, no incident, nothing on record");
+    if trial.runbook.job.is_some() {
+        output::say("for an incident its cells run as Jobs, in their image; here they run in bash");
+    }
     for input in &trial.inputs.values {
         output::say(&format!("input {}={}", input.name, input.value));
     }
@@ -192,6 +195,7 @@ impl Trial {
             timeout: self.timeout,
             limits: OutcomeLimits::default(),
             printed: None,
+            job: None,
         };
         let (sender, _progress) = watch::channel(Progress::default());
         let interrupted = async {
@@ -234,6 +238,7 @@ fn ended(ended: &Ended) -> (String, Option<i32>) {
     match ended {
         Ended::Exited(code) => (format!("exit {code}"), Some(*code)),
         Ended::Signalled(signal) => (format!("ended by signal {signal}"), None),
+        Ended::Killed(why) => (format!("killed: {why}"), None),
         Ended::TimedOut => ("timed out".to_owned(), None),
         Ended::Cancelled => ("stopped".to_owned(), None),
         Ended::CouldNotStart(problem) => (format!("could not start: {problem}"), None),

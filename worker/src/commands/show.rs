@@ -131,7 +131,9 @@ fn runbook_lines(covers: &Value, full: bool, lines: &mut Vec<String>) {
     lines.push("the digest covers:".to_owned());
     // Where cells deploy a release: which, where, and what its policies said.
     values("deployment", &covers["deployment"], full, lines);
-    for name in ["secretEnv", "inputs", "env", "workdir", "executor", "timeoutMs", "cells", "verification"] {
+    for name in
+        ["secretEnv", "inputs", "env", "workdir", "executor", "job", "timeoutMs", "cells", "verification"]
+    {
         values(name, &covers[name], full, lines);
     }
     let file = &covers["runbook"];

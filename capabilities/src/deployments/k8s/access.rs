@@ -44,7 +44,7 @@ pub enum AccessError {
 }
 
 /// See the module.
-pub(super) struct Access {
+pub(crate) struct Access {
     in_cluster: Option<String>,
     kubeconfig: Option<PathBuf>,
     contexts: Vec<String>,
@@ -52,10 +52,10 @@ pub(super) struct Access {
 }
 
 /// A cluster and who we are there.
-pub(super) struct Connection {
-    pub(super) client: Client,
-    pub(super) host: String,
-    pub(super) port: Option<u16>,
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
 }
 
 impl fmt::Debug for Access {
@@ -65,7 +65,7 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    pub(super) fn new(in_cluster: Option<String>, kubeconfig: Option<PathBuf>) -> Result<Self, AccessError> {
+    pub(crate) fn new(in_cluster: Option<String>, kubeconfig: Option<PathBuf>) -> Result<Self, AccessError> {
         let contexts = match &kubeconfig {
             Some(path) => read(path)?.contexts.into_iter().map(|one| one.name).collect(),
             None => Vec::new(),
@@ -76,11 +76,11 @@ impl Access {
         Ok(Self { in_cluster, kubeconfig, contexts, connections: Mutex::default() })
     }
 
-    pub(super) fn clusters(&self) -> Vec<&str> {
+    pub(crate) fn clusters(&self) -> Vec<&str> {
         self.in_cluster.iter().chain(&self.contexts).map(String::as_str).collect()
     }
 
-    pub(super) async fn connection(&self, cluster: &str) -> Result<Arc<Connection>, DeploymentError> {
+    pub(crate) async fn connection(&self, cluster: &str) -> Result<Arc<Connection>, DeploymentError> {
         if let Some(known) = self.connections().get(cluster) {
             return Ok(Arc::clone(known));
         }
@@ -99,7 +99,7 @@ impl Access {
     }
 
     /// Who was refused asks with fresh credentials the next time.
-    pub(super) fn forget(&self, cluster: &str) {
+    pub(crate) fn forget(&self, cluster: &str) {
         self.connections().remove(cluster);
     }
 

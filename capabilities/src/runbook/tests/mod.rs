@@ -36,6 +36,7 @@ fn run_of(commands: &str) -> CellRun {
         timeout: Duration::from_secs(20),
         limits: OutcomeLimits::default(),
         printed: None,
+        job: None,
     }
 }
 

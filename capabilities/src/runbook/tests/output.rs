@@ -133,7 +133,8 @@ async fn progress_tells_the_last_line_of_whoever_spoke() {
     }
     run.await.unwrap().unwrap();
     let expected = [(4, "one".to_owned()), (10, "two".to_owned()), (311, "y".repeat(200))];
-    let expected = expected.map(|(output_bytes, last_line)| Progress { output_bytes, last_line });
+    let expected =
+        expected.map(|(output_bytes, last_line)| Progress { output_bytes, last_line, exists: true });
     assert_eq!(lines, expected);
 }
 

@@ -47,6 +47,39 @@ pub(crate) const ENDINGS: [(&str, &str); 4] = [
     (":unready", "{running: {startedAt: NOW}}"),
 ];
 
+/// What becomes of the pod of a runbook cell, by the tag of its image, as the kubelet would tell it; one whose image is
+/// `…:runs@…` goes on until the annotation [`END`] says with which exit code it ends.
+const CELLS: [(&str, &str); 7] = [
+    (
+        "done",
+        "phase: Succeeded\ncontainerStatuses: [STATE {terminated: {exitCode: 0, reason: Completed, message: \"harmony-exports/1\\nVERSION=1.4\\n.\", startedAt: NOW, finishedAt: NOW}}}]",
+    ),
+    (
+        "fails",
+        "phase: Failed\ncontainerStatuses: [STATE {terminated: {exitCode: 3, reason: Error, startedAt: NOW, finishedAt: NOW}}}]",
+    ),
+    (
+        "greedy",
+        "phase: Failed\ncontainerStatuses: [STATE {terminated: {exitCode: 137, reason: OOMKilled, startedAt: NOW, finishedAt: NOW}}}]",
+    ),
+    ("evicted", "phase: Failed\nreason: Evicted\nmessage: \"The node was low on resource: memory.\""),
+    (
+        "unpulled",
+        "phase: Pending\ncontainerStatuses: [STATE {waiting: {reason: ErrImagePull, message: \"manifest unknown\"}}}]",
+    ),
+    (
+        "misnamed",
+        "phase: Pending\ncontainerStatuses: [STATE {waiting: {reason: InvalidImageName, message: \"couldn't parse image name\"}}}]",
+    ),
+    ("runs", "phase: Running\ncontainerStatuses: [STATE {running: {startedAt: NOW}}}]"),
+];
+
+/// Ends the pod of a cell that runs, with this exit code.
+pub(crate) const END: &str = "test.harmony.dev/end";
+
+/// What every cell prints, as its kubelet has it.
+pub(crate) const CELL_LOG: &str = "rolling back\nrolled back\n";
+
 /// Says aloud that a test is left out because a tool is missing. On CI (`CI` is set) a missing tool is a failure.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests must see what was not tested")]
 pub(crate) fn left_out(what: &str, why: &str) {
@@ -75,7 +108,7 @@ impl ControlPlane {
             .map_err(|error| error.to_string())?
             .keep();
         let at = |name: &str| home.join(name).display().to_string();
-        let [etcd_port, peer_port, port, controllers_port] = ports()?;
+        let [etcd_port, peer_port, port, controllers_port, kubelet_port] = ports()?;
 
         let mut kept = vec![cleaner(&home)?];
         let mut run = |program: &str, arguments: &[String]| -> Result<(), String> {
@@ -119,6 +152,8 @@ impl ControlPlane {
                 ("token-auth-file", &at("tokens.csv")),
                 ("authorization-mode", "RBAC"),
                 ("disable-admission-plugins", "ServiceAccount"),
+                // The logs of pods are kwok's to serve, and nothing knows the names of nodes.
+                ("kubelet-preferred-address-types", "InternalIP"),
             ]),
         )?;
         listens(port, "kube-apiserver", &home).await?;
@@ -140,10 +175,26 @@ impl ControlPlane {
                 ("controllers", CONTROLLERS),
             ]),
         )?;
-        write(&home.join("stages.yaml"), &stages(&programs.join("stages"))?)?;
+        let log: String =
+            CELL_LOG.lines().map(|line| format!("2026-01-01T00:00:00.0Z stdout F {line}\n")).collect();
+        write(&home.join("cell.log"), &log)?;
+        let logs = format!(
+            "apiVersion: kwok.x-k8s.io/v1alpha1\nkind: ClusterLogs\nmetadata:\n  name: cells\nspec:\n  logs:\n  - containers: [cell]\n    logsFile: {}\n",
+            at("cell.log")
+        );
+        let stages = stages(&programs.join("stages"))?;
+        write(&home.join("stages.yaml"), &format!("{stages}\n---\n{logs}"))?;
+        let kubelet = format!("127.0.0.1:{kubelet_port}");
         run(
             "kwok",
-            &options(&[("kubeconfig", &admin), ("manage-all-nodes", "true"), ("config", &at("stages.yaml"))]),
+            &options(&[
+                ("kubeconfig", &admin),
+                ("manage-all-nodes", "true"),
+                ("node-ip", "127.0.0.1"),
+                ("node-port", &kubelet_port.to_string()),
+                ("server-address", &kubelet),
+                ("config", &at("stages.yaml")),
+            ]),
         )?;
         plane._programs = kept;
         Ok(plane)
@@ -286,22 +337,26 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 /// Kwok's own stages for nodes and pods, and one for each of [`ENDINGS`].
 fn stages(folder: &Path) -> Result<String, String> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(|error| format!("{name}: {error}"));
-    let mut all: Vec<String> =
-        ["node-initialize.yaml", "node-heartbeat.yaml", "pod-complete.yaml", "pod-delete.yaml"]
-            .into_iter()
-            .map(read)
-            .collect::<Result<_, _>>()?;
+    let mut all: Vec<String> = ["node-initialize.yaml", "node-heartbeat.yaml", "pod-delete.yaml"]
+        .into_iter()
+        .map(read)
+        .collect::<Result<_, _>>()?;
     let other_ends = ENDINGS.map(|(end, _)| format!("endswith(\"{end}\")")).join(" or ");
     let ready = read("pod-ready.yaml")?;
     let selector = "    matchExpressions:\n";
+    let no_cell = format!("    - key: '{IS_CELL}'\n      operator: 'DoesNotExist'\n");
     let ordinary = format!(
-        "{selector}    - key: '.spec.containers.[] | select(.image | {other_ends}) | .name'\n      operator: 'DoesNotExist'\n"
+        "{selector}{no_cell}    - key: '.spec.containers.[] | select(.image | {other_ends}) | .name'\n      operator: 'DoesNotExist'\n"
     );
-    if !ready.contains(selector) {
-        return Err("kwok's stage for pods that become ready is another".to_owned());
+    let complete = read("pod-complete.yaml")?;
+    if !ready.contains(selector) || !complete.contains(selector) {
+        return Err("kwok's stages for pods that become ready or complete are others".to_owned());
     }
     all.push(ready.replacen(selector, &ordinary, 1));
+    all.push(complete.replacen(selector, &format!("{selector}{no_cell}"), 1));
     all.extend(ENDINGS.iter().map(|(end, state)| ending(end, state)));
+    all.extend(CELLS.iter().map(|(tag, status)| cell(tag, status)));
+    all.push(cell_end());
     Ok(all.join("\n---\n"))
 }
 
@@ -339,5 +394,42 @@ spec:
       - {{image: {{{{ .image | Quote }}}}, imageID: "", name: {{{{ .name | Quote }}}}, ready: false, restartCount: 0, state: {state}}}
       {{{{ end }}}}
 "#
+    )
+}
+
+/// Whether a pod is one of a runbook cell.
+const IS_CELL: &str = ".metadata.labels[\"app.kubernetes.io/component\"] | select(. == \"cell\")";
+
+/// What becomes of a cell's pod when its node has it.
+fn cell(tag: &str, status: &str) -> String {
+    stage(
+        &format!("cell-{tag}"),
+        &format!(
+            "    - key: '.status.containerStatuses'\n      operator: 'DoesNotExist'\n    - key: '.status.phase'\n      operator: 'In'\n      values: ['Pending']\n    - key: '.spec.containers.[] | select(.image | contains(\":{tag}@\")) | .name'\n      operator: 'Exists'\n"
+        ),
+        status,
+    )
+}
+
+/// The end of one that ran until it was told to end.
+fn cell_end() -> String {
+    let code = format!("{{{{ index .metadata.annotations \"{END}\" }}}}");
+    stage(
+        "cell-end",
+        &format!(
+            "    - key: '.status.phase'\n      operator: 'In'\n      values: ['Running']\n    - key: '.metadata.annotations[\"{END}\"]'\n      operator: 'Exists'\n"
+        ),
+        &format!(
+            "phase: {{{{ if eq (index .metadata.annotations \"{END}\") \"0\" }}}}Succeeded{{{{ else }}}}Failed{{{{ end }}}}\ncontainerStatuses: [STATE {{terminated: {{exitCode: {code}, reason: Ended, message: \"harmony-exports/1\\nVERSION=1.4\\n.\", startedAt: NOW, finishedAt: NOW}}}}}}]"
+        ),
+    )
+}
+
+fn stage(name: &str, expressions: &str, status: &str) -> String {
+    let state = "{image: {{ (index .spec.containers 0).image | Quote }}, imageID: \"\", name: cell, ready: false, restartCount: 0, state:";
+    let status = status.replace("STATE", state).replace("NOW", "{{ Now | Quote }}");
+    let status: String = status.lines().map(|line| format!("      {line}\n")).collect();
+    format!(
+        "apiVersion: kwok.x-k8s.io/v1alpha1\nkind: Stage\nmetadata:\n  name: {name}\nspec:\n  resourceRef:\n    apiGroup: v1\n    kind: Pod\n  selector:\n    matchExpressions:\n    - key: '.metadata.deletionTimestamp'\n      operator: 'DoesNotExist'\n    - key: '{IS_CELL}'\n      operator: 'Exists'\n{expressions}  next:\n    statusTemplate: |\n{status}"
     )
 }
