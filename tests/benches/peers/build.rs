@@ -1,5 +1,5 @@
 //! The programs of the sides: Harmony's, which Cargo built, and the peers', which are built here from their sources beside
-//! this file.
+//! this file. A peer whose tools are not here is left out; one that does not build ends the benchmark.
 
 use std::{
     ffi::OsStr,
@@ -38,7 +38,7 @@ pub(crate) fn go() -> Result<Command, String> {
     let program = Path::new(BUILT).join("peers/go-worker");
     let mut build = Command::new("go");
     build.args(["build", "-trimpath", "-o"]).arg(&program).arg(".").current_dir(source("go"));
-    carry_out(&mut build)?;
+    built(&mut build);
     eprintln!("Go: {version}");
     Ok(Command::new(program))
 }
@@ -48,18 +48,22 @@ pub(crate) fn typescript() -> Result<Command, String> {
     let version = said("node", ["--version"])?;
     said("npm", ["--version"])?;
     let folder = Path::new(BUILT).join("peers/typescript");
-    let lock = fs::read(source("typescript").join("package-lock.json")).map_err(|error| error.to_string())?;
+    let lock = fs::read(source("typescript").join("package-lock.json")).unwrap();
     let installed = folder.join("node_modules/.package-lock.json").exists();
     let is_current = installed && fs::read(folder.join("package-lock.json")).is_ok_and(|known| known == lock);
-    copy(&source("typescript"), &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    copy(&source("typescript"), &folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     if !is_current {
-        carry_out(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+        built(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder));
     }
-    carry_out(Command::new("npm").args(["run", "build"]).current_dir(&folder))?;
+    built(Command::new("npm").args(["run", "build"]).current_dir(&folder));
     eprintln!("TypeScript: Node {version}");
     let mut command = Command::new("node");
     command.arg(folder.join("lib/worker.js"));
     Ok(command)
+}
+
+fn built(command: &mut Command) {
+    carry_out(command).unwrap_or_else(|problem| panic!("a peer does not build: {problem}"));
 }
 
 fn said<const N: usize>(program: &str, arguments: [&str; N]) -> Result<String, String> {
