@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use harmony_blueprints::contracts::{
     self as contracts, AppendReply, AppendRequest, BeginReply, BeginRequest, CandidateRef, ClockReply,
-    ClockRequest, EvaluateReply, EvaluateRequest, JudgeRequest, LookReply, LookRequest, ProposeReply,
-    ProposeRequest, RecallReply, RecallRequest, RenderReply, RenderRequest, Scope,
+    ClockRequest, Earlier, EvaluateReply, EvaluateRequest, JudgeRequest, LookReply, LookRequest,
+    ProposeReply, ProposeRequest, RecallReply, RecallRequest, RenderReply, RenderRequest, Scope,
 };
 use harmony_eventlog::LogError;
 use harmony_incidents::{
-    Answer, Command, GateStatus, IncidentId,
+    Answer, Command, GateStatus, IncidentId, Refusal,
     command::Verdict,
     ids::GateId,
     log::{Payload, payload::Kind},
@@ -43,7 +43,7 @@ impl LogActivities {
         ctx: ActivityContext,
         request: AppendRequest,
     ) -> Result<AppendReply, ActivityError> {
-        if !request.command.is_a_step() {
+        if !request.earlier.iter().map(|one| &one.command).chain([&request.command]).all(Command::is_a_step) {
             return Err(failure::last("NotAStep", "a workflow does not append this kind of command"));
         }
         self.0.append_step(ctx.info(), request).await
@@ -131,13 +131,29 @@ impl LogActivities {
 }
 
 impl Services {
-    /// Appends one command of a run, and answers with what the run needs to go on.
+    /// Appends one command of a run after those before it, and answers with what the run needs to go on.
     pub(crate) async fn append_step(
         &self,
         info: &ActivityInfo,
         request: AppendRequest,
     ) -> Result<AppendReply, ActivityError> {
-        let AppendRequest { scope, mut command, order, alone } = request;
+        let AppendRequest { scope, mut command, order, alone, earlier } = request;
+        if let Some((refusal, stopped)) = self.append_earlier(earlier).await? {
+            let state = self.state(&scope).await?;
+            return Ok(AppendReply {
+                answer: Err(refusal),
+                known_to_other_run: false,
+                repeated: false,
+                cell: None,
+                ticket: None,
+                source: None,
+                switched_off: None,
+                stopped: Some(stopped),
+                state: state.state(),
+                phase: state.phase(),
+                severity: state.severity(),
+            });
+        }
         self.fill_in_covers(&scope, &mut command).await?;
         let switched_off = self.cell_switched_off(&scope, &command).await?;
         let warrant = self.warrant(&scope, &command, order, alone).await?;
@@ -184,6 +200,7 @@ impl Services {
             ticket,
             source,
             switched_off,
+            stopped: None,
             state: state.state(),
             phase: state.phase(),
             severity: state.severity(),
@@ -192,6 +209,26 @@ impl Services {
 }
 
 impl Services {
+    /// Appends what comes before, each under its own key; what is needed and refused ends it.
+    async fn append_earlier(
+        &self,
+        earlier: Vec<Earlier>,
+    ) -> Result<Option<(Refusal, String)>, ActivityError> {
+        for Earlier { scope, command, needed } in earlier {
+            match self.append(&scope, &scope.key(), &command, Some(&scope.run_id)).await {
+                Ok(_) => self.end_live_output(&scope, &command).await,
+                Err(LogError::Refused(refusal)) if needed => {
+                    let stopped = format!("{}: {refusal}", scope.step);
+                    return Ok(Some((refusal, stopped)));
+                }
+                // As that of a phase which the incident's state outranks meanwhile.
+                Err(LogError::Refused(_)) => {}
+                Err(error) => return Err(failure::log(&error)),
+            }
+        }
+        Ok(None)
+    }
+
     /// Tells whoever follows a cell that it has ended, once that is on record. What is lost here is lost to people who
     /// look on alone: the record says it, too.
     async fn end_live_output(&self, scope: &Scope, command: &Command) {

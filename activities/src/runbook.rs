@@ -90,6 +90,7 @@ impl Services {
             command: Command::OpenGate { request: Box::new(request) },
             order: None,
             alone: false,
+            earlier: vec![],
         };
         let opened = self.append_step(info, request).await?;
         covered.runbook.text = String::new();

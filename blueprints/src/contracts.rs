@@ -447,6 +447,21 @@ pub struct AppendRequest {
     /// Whether the cell is to run from its own source, which the answer then holds.
     #[serde(default)]
     pub alone: bool,
+    /// What is appended before it, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+}
+
+/// A command whose answer nobody waits for, appended with the one after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Earlier {
+    /// Where it stands; `scope.step` names its own key.
+    pub scope: Scope,
+    /// What to append.
+    pub command: Command,
+    /// Whether nothing after it is appended where the log refuses it.
+    pub needed: bool,
 }
 
 /// Answer to `log.append`.
@@ -472,6 +487,9 @@ pub struct AppendReply {
     /// Where the cell may not start because running cells is switched off: why, on record.
     #[serde(default)]
     pub switched_off: Option<String>,
+    /// Which command before it was needed and refused, and why: it was not appended itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// State after it.
     pub state: State,
     /// Phase after it.

@@ -173,6 +173,7 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
             command,
             order: None,
             alone: false,
+            earlier: vec![],
         };
         let reply = patiently(ctx, LogAppend, &request).await?;
         // A task that is run again offers the count again, maybe with refusals that came meanwhile: on record is what

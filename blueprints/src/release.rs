@@ -462,6 +462,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
         let path = covered.runbook.path.clone();
         let remedy = Remedy::of(&path, &self.input.reason, proposal, covered.clone());
         let done = run_cells(self.run, &remedy).await?;
+        self.run.append_pending().await?;
         Ok(if all_passed(&done, covered) {
             Ok(format!("{} cells of {path} succeeded", done.len()))
         } else {
@@ -606,7 +607,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
         });
         let scope = Scope { stream: incident, ..self.run.at("incident") };
         let command = Command::Record { payload: payload(done) };
-        let request = AppendRequest { scope, command, order: None, alone: false };
+        let request = AppendRequest { scope, command, order: None, alone: false, earlier: vec![] };
         if let Err(refusal) = patiently(self.run.ctx, LogAppend, &request).await?.answer {
             self.run.warn(refusal.to_string());
         }

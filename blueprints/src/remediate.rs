@@ -9,6 +9,7 @@ use std::{cell::Cell, collections::BTreeMap};
 use harmony_incidents::{
     Command, GateId,
     job_policy::CellJob,
+    judge::payload,
     log::{Phase, RunbookCellFinished, RunbookCellStarted, RunbookCellUnknown, State, Text, payload::Kind},
     policy::GateKind,
     ticket::Ticket,
@@ -252,14 +253,13 @@ async fn start_mitigating<W: Blueprint>(run: &Run<'_, W>) -> Flow<()> {
         justification: String::new(),
         resolution: None,
     };
-    run.append("mitigating", mitigating).await?.map_err(|refusal| fail(refusal.to_string()))?;
+    run.append_later("mitigating", mitigating, true).await?;
     phase(run, "remediating", Phase::Remediating).await
 }
 
 async fn phase<W: Blueprint>(run: &Run<'_, W>, step: &str, phase: Phase) -> Flow<()> {
     // The incident may have been resolved meanwhile; its state outranks our phase.
-    drop(run.append(step, Command::EnterPhase { phase }).await?);
-    Ok(())
+    run.append_later(step, Command::EnterPhase { phase }, false).await
 }
 
 /// A cell that was run, or left out.
@@ -402,7 +402,7 @@ pub(crate) async fn try_cell<W: Blueprint>(
         snapshot_sha256: remedy.covered.runbook.sha256.clone(),
         run: number,
     });
-    let command = Command::Record { payload: harmony_incidents::judge::payload(started) };
+    let command = Command::Record { payload: payload(started) };
     let mut order = remedy.covered.order(cell, carried.clone());
     let mut begun =
         run.append_with(&format!("{step}/started"), command, Some(Box::new(order.clone()))).await?;
@@ -475,7 +475,8 @@ pub(crate) async fn finish<W: Blueprint>(
             output_sha256: reply.output_sha256.as_deref().and_then(Text::optional),
         })
     };
-    run.record(&format!("{step}/finished"), finished).await?;
+    let finished = Command::Record { payload: payload(finished) };
+    run.append_later(&format!("{step}/finished"), finished, true).await?;
     let shown = StepReply::default();
     let failure = reply.problem.clone().unwrap_or_else(|| report.ended.clone());
     run.ctx.state_mut(|workflow| {

@@ -30,8 +30,8 @@ use crate::{
     background,
     contracts::{
         AppendReply, AppendRequest, BeginReply, BeginRequest, BlueprintBegin, Brief, CellOrder,
-        EFFECT_BACKOFF, EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Effect, LOG_BACKOFF, LOG_PATIENCE, LogAppend,
-        Notice, Scope, StepReply,
+        EFFECT_BACKOFF, EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Earlier, Effect, LOG_BACKOFF, LOG_PATIENCE,
+        LogAppend, Notice, Scope, StepReply,
     },
     desk::{Blueprint, continued, decode},
     messages::{Common, Status, input_digest, read},
@@ -54,6 +54,8 @@ pub(crate) struct Run<'a, W> {
     revision: u32,
     /// Shared with the tasks beside the flow.
     warnings: Rc<RefCell<Vec<String>>>,
+    /// Not appended yet: goes with what is appended next, and before any effect.
+    pending: RefCell<Vec<Earlier>>,
 }
 
 /// How a run began.
@@ -134,6 +136,7 @@ pub(crate) async fn begin<'a, W: Blueprint>(
         end_on_record: reply.refused.is_some(),
         revision: reply.revision,
         warnings: Rc::default(),
+        pending: RefCell::default(),
     });
     Ok(match reply.refused {
         None => Begun::Started(run),
@@ -209,6 +212,7 @@ impl<W: Blueprint> Run<'_, W> {
                     end_on_record: false,
                     revision,
                     warnings,
+                    pending: RefCell::default(),
                 };
                 task(&run, over).await
             }));
@@ -239,10 +243,42 @@ impl<W: Blueprint> Run<'_, W> {
         order: Option<Box<CellOrder>>,
     ) -> Flow<AppendReply> {
         let alone = order.is_some() && self.follows(revision::REFERENCES);
-        let request = AppendRequest { scope: self.at(step), command, order, alone };
+        let earlier = self.pending.take();
+        self.append_request(AppendRequest { scope: self.at(step), command, order, alone, earlier }).await
+    }
+
+    async fn append_request(&self, request: AppendRequest) -> Flow<AppendReply> {
         let reply = patiently(self.ctx, LogAppend, &request).await?;
         self.ctx.state_mut(|workflow| workflow.desk_mut().see(reply.state, reply.phase, reply.severity));
-        Ok(reply)
+        match reply.stopped {
+            Some(problem) => Err(fail(problem)),
+            None => Ok(reply),
+        }
+    }
+
+    /// Appends a command of which nothing is to be known but that it is on record before what comes next: with the next
+    /// append, or before the next effect. Where it is `needed`, the run fails if the log refuses it.
+    pub(crate) async fn append_later(&self, step: &str, command: Command, needed: bool) -> Flow<()> {
+        if self.follows(revision::TOGETHER) {
+            self.pending.borrow_mut().push(Earlier { scope: self.at(step), command, needed });
+            return Ok(());
+        }
+        match self.append(step, command).await? {
+            Err(refusal) if needed => Err(fail(format!("{step}: {refusal}"))),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Appends what was to be appended later. Whatever goes on without appending or an effect of this run asks for it.
+    pub(crate) async fn append_pending(&self) -> Flow<()> {
+        let mut earlier = self.pending.take();
+        let Some(Earlier { scope, command, needed }) = earlier.pop() else { return Ok(()) };
+        let step = scope.step.clone();
+        let request = AppendRequest { scope, command, order: None, alone: false, earlier };
+        match self.append_request(request).await?.answer {
+            Err(refusal) if needed => Err(fail(format!("{step}: {refusal}"))),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Appends a fact. The log refuses facts only when this code is wrong.
@@ -301,6 +337,7 @@ impl<W: Blueprint> Run<'_, W> {
         D: ActivityDefinition<Input = Effect<A>, Output = StepReply>,
     {
         let (name, failed_key) = names;
+        self.append_pending().await?;
         self.ctx.state_mut(|workflow| workflow.desk_mut().step_began(name, capability));
         let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
             schedule_to_close: self.patience,

@@ -18,7 +18,7 @@ use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
 use crate::{cli::Cli, settings::KEYS};
 
 /// Variables that are no settings: where the file is, what the build is told, what tests look for, what Compose fills in.
-const OTHER_VARIABLES: [&str; 12] = [
+const OTHER_VARIABLES: [&str; 14] = [
     "GITHUB_SHA",
     "HARMONY_COMMIT",
     "HARMONY_CONFIG",
@@ -26,6 +26,8 @@ const OTHER_VARIABLES: [&str; 12] = [
     "HARMONY_FAULT_KILLS",
     "HARMONY_FAULT_SEED",
     "HARMONY_IMAGE",
+    "HARMONY_PEERS_PROGRAM",
+    "HARMONY_PEERS_ROUNDS",
     "HARMONY_RECORD_HISTORIES",
     "HARMONY_TEST_SCALE",
     "HARMONY_WRITE_REFERENCE",

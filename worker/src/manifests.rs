@@ -228,7 +228,10 @@ fn the_runbook_pool_holds_no_secret_and_no_token() {
             ways.insert(word(&policy, "/metadata/name").to_owned(), policy["spec"]["egress"].clone());
         }
     }
-    assert_eq!(ways.keys().collect::<Vec<_>>(), ["harmony-output", "harmony-runbooks-kubernetes-api", "harmony-temporal"]);
+    assert_eq!(
+        ways.keys().collect::<Vec<_>>(),
+        ["harmony-output", "harmony-runbooks-kubernetes-api", "harmony-temporal"]
+    );
     let console = serde_json::json!([{
         "to": [{ "podSelector": { "matchLabels": { "app.kubernetes.io/name": "harmony-console" } } }],
         "ports": [{ "protocol": "TCP", "port": 8088 }],

@@ -14,6 +14,7 @@ mod gates;
 mod lifecycles;
 mod null_log;
 mod replay;
+#[allow(dead_code, reason = "the benchmark beside peers uses the rest")]
 mod server;
 mod start;
 #[path = "../../stories/world.rs"]

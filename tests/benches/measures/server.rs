@@ -35,11 +35,18 @@ pub(crate) struct Server {
 impl Server {
     /// A server with these namespaces. Its histories may grow as long as they like.
     pub(crate) async fn start(namespaces: &[&str]) -> Self {
+        Self::start_with(namespaces, &["limit.historyCount.suggestContinueAsNew=1000000"]).await
+    }
+
+    /// The same with these dynamic settings.
+    pub(crate) async fn start_with(namespaces: &[&str], settings: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(temporal_cli());
         command.args(["server", "start-dev", "--headless", "--ip", "127.0.0.1", "--log-level", "error"]);
         command.args(["--port", &port.to_string()]);
-        command.args(["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=1000000"]);
+        for setting in settings {
+            command.args(["--dynamic-config-value", setting]);
+        }
         for namespace in namespaces {
             command.args(["--namespace", namespace]);
         }
@@ -59,6 +66,11 @@ impl Server {
             server.client(namespace).await;
         }
         server
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) async fn client(&self, namespace: &str) -> Client {
