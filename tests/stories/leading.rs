@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use crate::world::{POLICY, World};
 
-/// An update every few seconds, and a commander soon.
+/// An update every few seconds, and a commander soon, but not before there is a channel to ask in.
 const SOON: &str = r#"
 update_grace = "3s"
 [updates]
 P1 = "8s"
 P2 = "none"
 [command]
-P1 = "4s"
+P1 = "12s"
 P2 = "none"
 "#;
 
