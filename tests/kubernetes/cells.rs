@@ -296,7 +296,7 @@ async fn what_was_approved_runs_and_nothing_else_is_let_through() {
         (runbook(&image("done")).replace("deadline: 2m", "serviceAccount: admin"), "service account admin"),
         (runbook("registry.example.com/cells:latest"), "a tag may mean another image tomorrow"),
     ] {
-        let (id, _) = world.initiated("Refused", "P4").await;
+        let (id, _) = world.initiated("Refused", "P2").await;
         std::fs::write(&file, text).unwrap();
         let (status, answer) = world
             .api(
