@@ -49,7 +49,7 @@ fn scope(step: &str) -> Scope {
 }
 
 fn note(text: &str) -> Command {
-    let note = IncidentNoteAdded { note: Some(Text::plain(text)), ..IncidentNoteAdded::default() };
+    let note = IncidentNoteAdded { note: Some(Text::plain(text)) };
     Command::Record { payload: payload(Kind::IncidentNoteAdded(note)) }
 }
 

@@ -59,7 +59,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
             checklist(&run, role, duties).await?;
             None
         }
-        Act::Escalation { level, roles, reason } => escalation(&run, *level, roles, reason).await?,
+        Act::Escalation { level, roles, reason } => Box::pin(escalation(&run, *level, roles, reason)).await?,
         Act::Ended { cancelled, summary } => {
             Box::pin(ending::tell(&run, *cancelled, summary)).await?;
             None

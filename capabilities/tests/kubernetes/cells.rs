@@ -100,10 +100,10 @@ impl Cells {
         let began = Instant::now();
         loop {
             let pods = self.list("pods").await;
-            if let [pod] = pods.as_slice() {
-                if pod["status"]["phase"] == "Running" {
-                    return pod.clone();
-                }
+            if let [pod] = pods.as_slice()
+                && pod["status"]["phase"] == "Running"
+            {
+                return pod.clone();
             }
             assert!(began.elapsed() < PATIENT, "no pod runs: {pods:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -322,7 +322,7 @@ fn set(text: &mut String, name: &str, value: &str) {
     let line = format!("{name} = {}", toml::Value::String(value.to_owned()));
     let is_here = |line: &&str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{name} = "));
     let lines: Vec<&str> = text.lines().collect();
-    *text = match lines.iter().position(|line| is_here(&line)) {
+    *text = match lines.iter().position(is_here) {
         Some(place) => [&lines[..place], &[line.as_str()], &lines[place + 1..]].concat().join("\n"),
         None => [&lines[..], &[line.as_str()]].concat().join("\n"),
     };
