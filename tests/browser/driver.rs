@@ -58,7 +58,7 @@ impl Driver {
             .unwrap();
         // Somebody has to read what it goes on to say.
         std::thread::spawn(move || lines.for_each(drop));
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE * 2).build().unwrap();
         Some(Self { child, origin: format!("http://127.0.0.1:{port}"), binary, http })
     }
 
@@ -244,7 +244,11 @@ impl Browser<'_> {
     /// How wide the page is shown, in pixels, and in which theme.
     pub(crate) async fn look_like(&self, width: u32, height: u32, theme: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        // Nothing is looked at in the midst of a transition.
+        let media = json!({ "features": [
+            { "name": "prefers-color-scheme", "value": theme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ] });
         for (command, parameters) in
             [("Emulation.setDeviceMetricsOverride", size), ("Emulation.setEmulatedMedia", media)]
         {

@@ -113,7 +113,7 @@ async fn requester_breaks_the_glass_and_everybody_hears_of_it() {
     assert_eq!(decided["authority"], "EMERGENCY_OVERRIDE");
     assert_eq!(decided["justification"], why);
     assert_eq!(decided["attested"], true);
-    page(&world, "EMERGENCY_OVERRIDE by operator").await;
+    page(&world, "EMERGENCY_OVERRIDE by Olivia Operator").await;
     let messages = world.state("slack").await["messages"].to_string();
     assert!(
         messages.contains("under EMERGENCY_OVERRIDE (break-glass)") && messages.contains(why),

@@ -59,14 +59,15 @@ impl<'a> Channel<'a> {
         self.wait(text, |message| said(message).contains(text) && buttons(message).next().is_some()).await
     }
 
+    /// The pinned message is left out: it says how the incident is, and so what others say.
     async fn wait(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Message<'a> {
         let message = self
             .world
             .until(&format!("#{}… to say: {what}", self.name), async || {
                 let channel = self.found().await?;
                 let messages = self.world.state("slack").await["messages"].clone();
-                let mut of_channel =
-                    messages.as_array().unwrap().iter().filter(|one| one["channel"] == channel["id"]);
+                let is_told = |one: &&Value| one["channel"] == channel["id"] && one["pinned"] != true;
+                let mut of_channel = messages.as_array().unwrap().iter().filter(is_told);
                 of_channel.find(|one| fits(one)).cloned()
             })
             .await;

@@ -45,6 +45,17 @@ impl World {
 
     /// A world with this policy, whose processes have these variables; `{dir}` in a value is its data directory.
     pub(crate) async fn start_with(policy: &str, environment: &[(&str, &str)]) -> Self {
+        // Of so many worlds at once one may take the port that another has just chosen.
+        for _ in 0..2 {
+            match Self::try_to_start(policy, environment) {
+                Err(log) if log.contains("Address already in use") => {}
+                started => return started.unwrap_or_else(|log| panic!("dev does not start\n{log}")),
+            }
+        }
+        Self::try_to_start(policy, environment).unwrap_or_else(|log| panic!("dev does not start\n{log}"))
+    }
+
+    fn try_to_start(policy: &str, environment: &[(&str, &str)]) -> Result<Self, String> {
         let dir = TempDir::new().unwrap();
         let home = dir.path().display().to_string();
         let environment = environment.iter().map(|(name, value)| (name, value.replace("{dir}", &home)));
@@ -62,11 +73,12 @@ impl World {
             .unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-        let line = serde_json::from_str(&first).unwrap_or_else(|_| {
+        let Ok(line) = serde_json::from_str(&first) else {
+            drop(child.wait());
             let log = std::fs::read_to_string(dir.path().join("dev.log")).unwrap_or_default();
-            panic!("dev said {first:?}\n{log}")
-        });
-        Self { dir, child, line, http: reqwest::Client::new() }
+            return Err(format!("{first}\n{log}"));
+        };
+        Ok(Self { dir, child, line, http: reqwest::Client::new() })
     }
 
     /// What `dev --json` said.

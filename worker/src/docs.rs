@@ -106,7 +106,7 @@ fn root() -> PathBuf {
 /// Every page, by its path from the root.
 fn pages() -> BTreeMap<String, String> {
     let mut pages = BTreeMap::new();
-    let mut folders = ["clients", "deploy", "docs"].map(|name| root().join(name)).to_vec();
+    let mut folders = ["clients", "deploy", "docs", "examples"].map(|name| root().join(name)).to_vec();
     let mut found: Vec<PathBuf> = fs::read_dir(root()).unwrap().map(|one| one.unwrap().path()).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {

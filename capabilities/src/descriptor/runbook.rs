@@ -106,6 +106,9 @@ struct Ticket {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct OutputPass {
+    /// Which attempt of its blueprint the cell is of.
+    #[serde(default)]
+    attempt: u32,
     /// Nothing is taken after this.
     until: String,
     /// Ed25519, in hex.
