@@ -26,7 +26,7 @@ use super::group::{Group, MARK};
 use super::markdown::Cell;
 
 /// What the cell runs inside of.
-const WRAPPER: &str = include_str!("wrapper.sh");
+const WRAPPER: &str = concat!(include_str!("wrapper.sh"), include_str!("epilogue.sh"));
 
 /// Used where the worker itself has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -9,7 +9,7 @@
 # process group (the group's number cannot be given away while it lives), and is
 # killed with the group when the cell has ended.
 set +o posix
-readonly __harmony_dir=$HARMONY_CELL_RUN
+readonly __harmony_dir=$HARMONY_CELL_RUN __harmony_cell=$HARMONY_CELL_RUN/cell.sh
 exec 9<&0 </dev/null
 ( (
     trap '' HUP INT QUIT TERM
@@ -49,22 +49,3 @@ __harmony_carry() (
         builtin printf '\0'
     } >"$__harmony_dir/exports"
 ) 2>/dev/null
-
-# A cell may set an EXIT trap of its own, which replaces ours. So variables are
-# also kept where it says `exit`, and where its last line has been reached.
-exit() {
-    local status=$?
-    [[ ${BASHPID:-$$} != "$$" ]] || __harmony_carry || :
-    if (($#)); then builtin exit "$@"; fi
-    builtin exit "$status"
-}
-trap '__harmony_carry || :' EXIT
-
-set -e -o pipefail
-. "$__harmony_dir/cell.sh"
-{
-    __harmony_status=$?
-    set +x
-    __harmony_carry || :
-} 2>/dev/null
-builtin exit "$__harmony_status"

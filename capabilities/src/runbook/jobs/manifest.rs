@@ -28,7 +28,7 @@ pub(super) const SELECTOR: &str = "app.kubernetes.io/managed-by%3Dharmony,app.ku
 pub(super) const CONTAINER: &str = "cell";
 
 /// What runs in the container, as the argument of bash.
-const SCRIPT: &str = include_str!("cell.sh");
+const SCRIPT: &str = concat!(include_str!("cell.sh"), include_str!("../epilogue.sh"));
 /// The file that the container's last message is read from: Kubernetes' own default.
 const MESSAGE_FILE: &str = "/dev/termination-log";
 /// Where the cell's commands are put.
