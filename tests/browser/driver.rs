@@ -142,10 +142,10 @@ impl Browser<'_> {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
-    /// Runs a script that returns a promise.
+    /// Runs a script that returns a promise; one that is rejected gives its `problem`.
     pub(crate) async fn promise(&self, script: &str) -> Value {
         let script = format!(
-            "const done = arguments[arguments.length - 1]; (async () => {{ {script} }})().then(done)"
+            "const done = arguments[arguments.length - 1]; (async () => {{ {script} }})().then(done, (problem) => done({{ problem: `${{problem}}` }}))"
         );
         self.post("/execute/async", json!({ "script": script, "args": [] })).await
     }
