@@ -93,6 +93,9 @@ async fn page_moves_on_around_what_somebody_is_typing() {
     assert_eq!(left, json!([0, "my words"]));
     // Stop comes when there is something to stop, though a field is in use; what was open stays open, by its name.
     world.completed(&id, "remediate").await;
+    browser
+        .until("stop to go", "return !document.querySelector('[data-key=act-stop-the-remediation]')")
+        .await;
     world.remediate(&id).await;
     browser
         .until("stop to be offered", "return !!document.querySelector('[data-key=act-stop-the-remediation]')")

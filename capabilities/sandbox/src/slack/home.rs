@@ -41,8 +41,7 @@ pub(super) fn routes(slack: Arc<Slack>) -> Router {
 pub(super) fn publish(memory: &mut SlackMemory, arguments: &Arguments) -> Outcome {
     let view = arguments.get("view").filter(|view| view.is_object());
     let mut view = view.cloned().ok_or_else(|| Refusal::new("invalid_arguments"))?;
-    let person = people::find(text(arguments, "user_id")).filter(|person| people::exists(&person.id));
-    let person = person.ok_or_else(|| Refusal::new("user_not_found"))?;
+    let person = people::find(text(arguments, "user_id")).ok_or_else(|| Refusal::new("user_not_found"))?;
     let known = memory.homes.get(&person.id).cloned();
     if let Some(hash) = arguments.get("hash")
         && known.as_ref().is_none_or(|known| known["hash"] != *hash)

@@ -155,7 +155,7 @@ async fn what_slack_refuses_is_refused_by_the_same_name() {
         ),
         (
             "views.publish",
-            json!({"user_id": "U0NOBODY00", "view": {"type": "home", "blocks": []}}),
+            json!({"user_id": "nobody", "view": {"type": "home", "blocks": []}}),
             "user_not_found",
         ),
         ("conversations.replies", json!({"channel": channel, "ts": "1700000000.000001"}), "thread_not_found"),
