@@ -42,6 +42,7 @@ impl KeptStream {
         Self { tail: Tail::new(masker), masked: MaskedStream::default(), text: Utf8Stream::default() }
     }
 
+    #[cfg(feature = "kubernetes")]
     pub(super) fn tail(&self) -> &Tail {
         &self.tail
     }
