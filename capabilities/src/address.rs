@@ -130,11 +130,11 @@ pub fn check(text: &str) -> Result<Url, AddressError> {
     }
 }
 
-/// What a client for addresses of this scheme begins as. One for plain HTTP reads no certificates of the machine, which need
-/// not have any, as a small container has none; whatever leads it to HTTPS is refused.
-pub fn builder(scheme: &str) -> reqwest::ClientBuilder {
+/// What a client for this address begins as. One for plain HTTP reads no certificates of the machine, which may have none, as
+/// a small container has; whatever leads it to HTTPS is refused.
+pub fn builder(address: &str) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder();
-    if scheme == "http" { builder.tls_certs_only([]) } else { builder }
+    if address.starts_with("http://") { builder.tls_certs_only([]) } else { builder }
 }
 
 /// The client for a vendor at this address.
@@ -155,7 +155,7 @@ pub(crate) fn client_with(address: &Address, limit: Duration) -> Result<reqwest:
 fn limited(url: &Url, limit: Duration) -> Result<reqwest::Client, AddressError> {
     // A provider that somebody installed before serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = builder(url.scheme())
+    let builder = builder(url.as_str())
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT.min(limit))

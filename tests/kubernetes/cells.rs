@@ -2,11 +2,7 @@
 //! when it has ended and nothing of that is on record: each time one Job, one record of its start and its end, and no gate
 //! that asks whether it ran. What was approved is what runs, whatever the file says by then.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,10 +12,9 @@ use axum::{
 };
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use crate::{
-    CLUSTER, Cluster,
+    CLUSTER, Cluster, Hold,
     control_plane::{ADMIN, CELL_LOG, ControlPlane, END, NODE, left_out},
     world::{POLICY, World},
 };
@@ -44,30 +39,13 @@ enum Moment {
 #[derive(Clone)]
 struct Between {
     client: Client,
-    moment: Arc<Mutex<Option<Moment>>>,
-    held: Arc<Notify>,
-}
-
-impl Between {
-    fn is_now(&self, moment: Moment) -> bool {
-        let mut next = self.moment.lock().unwrap();
-        let is_it = *next == Some(moment);
-        if is_it {
-            *next = None;
-        }
-        is_it
-    }
-
-    async fn held(&self) -> Response<Body> {
-        self.held.notify_one();
-        std::future::pending().await
-    }
+    hold: Hold<Moment>,
 }
 
 async fn pass(State(between): State<Between>, request: Request<Body>) -> Response<Body> {
     let makes = request.method() == Method::POST;
-    if makes && between.is_now(Moment::BeforeJob) {
-        return between.held().await;
+    if makes && between.hold.is_now(Moment::BeforeJob) {
+        return between.hold.held().await;
     }
     let (mut parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -76,8 +54,8 @@ async fn pass(State(between): State<Between>, request: Request<Body>) -> Respons
     }
     let request = Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     let answer = between.client.send(request).await.unwrap();
-    if makes && answer.status().is_success() && between.is_now(Moment::AfterJob) {
-        return between.held().await;
+    if makes && answer.status().is_success() && between.hold.is_now(Moment::AfterJob) {
+        return between.hold.held().await;
     }
     answer.map(Body::new)
 }
@@ -113,8 +91,7 @@ impl Site {
         };
         let cluster = Arc::new(Cluster(plane.admin().await.unwrap()));
         cluster.with_namespace(NAMESPACE).await;
-        let between =
-            Between { client: plane.admin().await.unwrap(), moment: Arc::default(), held: Arc::default() };
+        let between = Between { client: plane.admin().await.unwrap(), hold: Hold::default() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(pass).with_state(between.clone());
@@ -187,13 +164,13 @@ async fn cell_whose_worker_is_killed_at_any_point_is_one_job_one_record_and_no_g
     std::fs::write(world.dir.path().join("runbooks/job.md"), runbook(&image("runs"))).unwrap();
     for moment in [Moment::BeforeJob, Moment::AfterJob, Moment::WhileItRuns, Moment::BeforeRecord] {
         let (id, _) = world.initiated(&format!("Killed {moment:?}"), "P2").await;
-        *site.between.moment.lock().unwrap() = Some(moment);
+        *site.between.hold.next.lock().unwrap() = Some(moment);
         world.post(&format!("incidents/{id}/remediate"), json!({ "runbook": "job.md" })).await;
         let gate = world.gate(&id).await;
         world.click(&gate, "approve", "commander").await;
         match moment {
             Moment::BeforeJob | Moment::AfterJob => {
-                let held = tokio::time::timeout(Duration::from_secs(120), site.between.held.notified());
+                let held = tokio::time::timeout(Duration::from_secs(120), site.between.hold.held.notified());
                 held.await.unwrap_or_else(|_| panic!("{moment:?}: nobody made a Job"));
                 world.kill("worker");
                 let pod = site.running(&world, &id).await;

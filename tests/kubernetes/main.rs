@@ -77,20 +77,32 @@ enum Fault {
 #[derive(Clone)]
 struct Between {
     client: Client,
-    fault: Arc<Mutex<Option<Fault>>>,
     /// Somebody waits for an answer that never comes.
-    held: Arc<Notify>,
+    hold: Hold<Fault>,
     /// Applies that the API server carried out.
     applies: Arc<AtomicU32>,
     /// The next look is held.
     looks: Arc<AtomicBool>,
 }
 
-impl Between {
-    /// Takes the fault, where it is this one.
-    fn is_now(&self, fault: Fault) -> bool {
-        let mut next = self.fault.lock().unwrap();
-        let is_it = *next == Some(fault);
+/// Stops what comes at one moment for as long as somebody waits for its answer.
+#[derive(Clone)]
+struct Hold<T> {
+    next: Arc<Mutex<Option<T>>>,
+    held: Arc<Notify>,
+}
+
+impl<T> Default for Hold<T> {
+    fn default() -> Self {
+        Self { next: Arc::default(), held: Arc::default() }
+    }
+}
+
+impl<T: PartialEq> Hold<T> {
+    /// Takes the moment, where it is this one.
+    fn is_now(&self, moment: T) -> bool {
+        let mut next = self.next.lock().unwrap();
+        let is_it = *next == Some(moment);
         if is_it {
             *next = None;
         }
@@ -106,8 +118,8 @@ impl Between {
 async fn pass(State(between): State<Between>, request: Request<Body>) -> Response<Body> {
     let is_dry = request.uri().query().unwrap_or_default().contains("dryRun");
     let is_apply = request.method() == Method::PATCH && !is_dry;
-    if is_apply && between.is_now(Fault::BeforeApply) {
-        return between.held().await;
+    if is_apply && between.hold.is_now(Fault::BeforeApply) {
+        return between.hold.held().await;
     }
     let carries_release = |applied: &[u8]| String::from_utf8_lossy(applied).contains("harmony.dev/release");
     let (mut parts, body) = request.into_parts();
@@ -122,21 +134,19 @@ async fn pass(State(between): State<Between>, request: Request<Body>) -> Respons
     let body = to_bytes(Body::new(answer.into_body()), usize::MAX).await.unwrap();
     if is_apply && status.is_success() && carries_release(&body) {
         between.applies.fetch_add(1, Ordering::SeqCst);
-        if between.is_now(Fault::AfterApply) {
-            return between.held().await;
+        if between.hold.is_now(Fault::AfterApply) {
+            return between.hold.held().await;
         }
-        if between.is_now(Fault::AnswerLost) {
+        if between.hold.is_now(Fault::AnswerLost) {
             let gone = async { Err::<Bytes, _>(io::Error::other("gone")) };
             return Response::new(Body::from_stream(futures_util::stream::once(gone)));
         }
         // From here on a look is one at what was applied.
-        let mut next = between.fault.lock().unwrap();
-        if *next == Some(Fault::BeforeRecord) {
-            *next = None;
+        if between.hold.is_now(Fault::BeforeRecord) {
             between.looks.store(true, Ordering::SeqCst);
         }
     } else if is_look && between.looks.swap(false, Ordering::SeqCst) {
-        return between.held().await;
+        return between.hold.held().await;
     }
     Response::builder()
         .status(status)
@@ -202,8 +212,7 @@ async fn a_deployment_whose_worker_is_killed_at_any_point_happens_once_and_is_ad
     cluster.prepared().await;
     let between = Between {
         client: plane.admin().await.unwrap(),
-        fault: Arc::default(),
-        held: Arc::default(),
+        hold: Hold::default(),
         applies: Arc::default(),
         looks: Arc::default(),
     };
@@ -221,12 +230,13 @@ async fn a_deployment_whose_worker_is_killed_at_any_point_happens_once_and_is_ad
 
     let faults = [Fault::BeforeApply, Fault::AfterApply, Fault::BeforeRecord, Fault::AnswerLost];
     for (number, fault) in (1_u32..).zip(faults) {
-        *between.fault.lock().unwrap() = Some(fault);
+        *between.hold.next.lock().unwrap() = Some(fault);
         let version = format!("1.{number}.0");
         let body = json!({ "serviceId": "svc-shop", "envId": "env-k8s", "sha": format!("4f2c1d{number}"), "version": version });
         let release = world.post("releases", body).await["id"].as_str().unwrap().to_owned();
         if fault != Fault::AnswerLost {
-            let held = tokio::time::timeout(std::time::Duration::from_secs(180), between.held.notified());
+            let held =
+                tokio::time::timeout(std::time::Duration::from_secs(180), between.hold.held.notified());
             held.await.unwrap_or_else(|_| panic!("{fault:?}: nobody applied"));
             world.kill("worker");
         }

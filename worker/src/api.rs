@@ -68,7 +68,7 @@ impl Api {
         org: String,
         idempotency_key: Option<String>,
     ) -> anyhow::Result<Self> {
-        let http = harmony_capabilities::address::builder(origin.scheme())
+        let http = harmony_capabilities::address::builder(origin.as_str())
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())

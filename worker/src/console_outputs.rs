@@ -34,11 +34,12 @@ pub(crate) struct ConsoleOutputs {
 impl ConsoleOutputs {
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let origin = config.api_origin().ok().flatten();
-        let http = harmony_capabilities::address::builder(origin.as_ref().map_or("http", |url| url.scheme()))
-            .connect_timeout(Duration::from_secs(1))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
+        let http =
+            harmony_capabilities::address::builder(origin.as_ref().map_or("http://", |url| url.as_str()))
+                .connect_timeout(Duration::from_secs(1))
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .build()?;
         Ok(Self { http, config: config.clone() })
     }
 

@@ -58,7 +58,7 @@ pub(crate) async fn serve(
         .use_seconds_for_durations(true)
         .build();
     let sdk = start_prometheus_metric_exporter(options)?;
-    let http = harmony_capabilities::address::builder("http").timeout(PATIENCE).no_proxy().build()?;
+    let http = harmony_capabilities::address::builder("http://").timeout(PATIENCE).no_proxy().build()?;
     let health = Health {
         temporal,
         parts,

@@ -13,8 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A link for whose token this is; nothing where none can be had.
 pub(crate) async fn ask(origin: &str, token: &SecretString) -> Option<String> {
-    let scheme = origin.split_once("://").map_or("https", |(scheme, _)| scheme);
-    let http = harmony_capabilities::address::builder(scheme).no_proxy().timeout(PATIENCE).build().ok()?;
+    let http = harmony_capabilities::address::builder(origin).no_proxy().timeout(PATIENCE).build().ok()?;
     let asked = http.post(format!("{origin}/sign-in/code")).bearer_auth(token.expose_secret());
     let answer: Value = asked.send().await.ok()?.json().await.ok()?;
     Some(format!("{origin}{}", answer["path"].as_str()?))

@@ -10,8 +10,10 @@ use crate::failure::Failure;
 
 /// Counts what there is; fails where something is there twice.
 pub(super) async fn check(origins: &Origins) -> anyhow::Result<String> {
-    let http =
-        harmony_capabilities::address::builder("http").no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let http = harmony_capabilities::address::builder(&origins.slack)
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build()?;
     let state = async |origin: &str| -> anyhow::Result<Value> {
         let answer = http.get(format!("{origin}/_sandbox/state")).send().await;
         answer.context("the sandbox does not answer")?.json().await.context("the sandbox's state is no JSON")

@@ -19,7 +19,7 @@ pub(super) struct Slack {
 impl Slack {
     /// At this address.
     pub(super) fn new(origin: &str) -> anyhow::Result<Self> {
-        let http = harmony_capabilities::address::builder("http")
+        let http = harmony_capabilities::address::builder(origin)
             .no_proxy()
             .timeout(Duration::from_secs(20))
             .build()?;

@@ -160,8 +160,7 @@ impl Flagd {
         authority: Option<&[u8]>,
         patience: Duration,
     ) -> Result<Self, reqwest::Error> {
-        let scheme = address.split_once("://").map_or("https", |(scheme, _)| scheme);
-        let mut client = harmony_capabilities::address::builder(scheme)
+        let mut client = harmony_capabilities::address::builder(address)
             .timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();

@@ -42,8 +42,10 @@ pub(super) async fn temporal(config: &Config, child: &Child) -> anyhow::Result<C
 pub(super) async fn everything(installation: &Installation, client: &Client) -> anyhow::Result<()> {
     let end = Instant::now() + PATIENCE;
     let namespace = &installation.config().temporal_namespace;
-    let http =
-        harmony_capabilities::address::builder("http").no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let http = harmony_capabilities::address::builder("http://")
+        .no_proxy()
+        .timeout(Duration::from_secs(2))
+        .build()?;
     let url = format!("{}/readyz", installation.serve_health());
     let queues = [
         (harmony_blueprints::INCIDENTS_QUEUE, TaskQueueType::Workflow),
