@@ -161,12 +161,19 @@ impl Browser<'_> {
         self.find(selector).await.is_some()
     }
 
-    /// Waits until a script returns true.
+    /// Waits until a script returns true. One that fails is run again: what it looks at may not be there
+    /// yet while a page is on its way.
     pub(crate) async fn until(&self, what: &str, script: &str) {
         let start = Instant::now();
-        while self.script(script).await != true {
+        loop {
+            let body = json!({ "script": script, "args": [] });
+            let answer = self.ask(reqwest::Method::POST, "/execute/sync", Some(body)).await;
+            if answer == Ok(Value::Bool(true)) {
+                return;
+            }
             if start.elapsed() > PATIENCE {
-                panic!("waited for {what} at {}\n{}", self.address().await, self.text().await);
+                let (address, text) = (self.address().await, self.text().await);
+                panic!("waited for {what} at {address}; its script gave {answer:?}\n{text}");
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -184,7 +191,7 @@ impl Browser<'_> {
         loop {
             if let Some(element) = self.find(selector).await {
                 self.script(&format!(
-                    "document.querySelector({}).scrollIntoView({{block: 'center'}})",
+                    "document.querySelector({})?.scrollIntoView({{block: 'center'}})",
                     json!(selector)
                 ))
                 .await;
@@ -211,15 +218,24 @@ impl Browser<'_> {
         self.post("/alert/accept", json!({})).await;
     }
 
-    /// Types into a field, in place of what is there.
+    /// Waits for a field and types into it, in place of what is there.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
-        let script = format!(
-            "const field = document.querySelector({}); for (let up = field; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true; field.value = '';",
+        let emptied = format!(
+            "const field = document.querySelector({}); for (let up = field; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true; field.value = ''; return true;",
             json!(selector)
         );
-        self.script(&script).await;
-        let element = self.find(selector).await.unwrap_or_else(|| panic!("there is no {selector}"));
-        self.post(&format!("/element/{element}/value"), json!({ "text": text })).await;
+        let start = Instant::now();
+        loop {
+            self.until(selector, &emptied).await;
+            let Some(element) = self.find(selector).await else { continue };
+            let path = format!("/element/{element}/value");
+            match self.ask(reqwest::Method::POST, &path, Some(json!({ "text": text }))).await {
+                Ok(_) => return,
+                // A live page may have replaced it between the two.
+                Err(problem) if start.elapsed() > PATIENCE => panic!("{selector}: {problem}"),
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
     }
 
     /// What the page says.
