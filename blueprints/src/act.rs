@@ -28,10 +28,10 @@ use crate::{
         PublicStatus, PublicUpdate, RecallReply, RecallRequest, Scope, SeverityOf, StepRecall, StepReply,
         TopicDraft, Tracker, capability, duties_headline, issue_step, person,
     },
-    desk::{Blueprint, blueprint},
     ending,
     messages::{Act, ActInput, ActResult, Status, StepRef, severity_word},
     run::{Begun, Flow, Run, begin, fail, input, patiently},
+    workflow_state::{Blueprint, blueprint},
 };
 
 const NO_CHANNEL: &str = "the incident has no channel";
@@ -355,7 +355,7 @@ fn in_its_name<W: Blueprint>(run: &Run<'_, W>, one: &StepRef, workflow_id: Workf
 }
 
 async fn end<W: Blueprint>(run: &Run<'_, W>, kind: &str, status: Status, reason: Option<String>) -> Flow {
-    let steps = run.ctx.state(|workflow| workflow.desk().steps());
+    let steps = run.ctx.state(|workflow| workflow.own().steps());
     let result =
         ActResult { status, reason: reason.clone(), kind: kind.to_owned(), steps, warnings: run.warnings() };
     run.complete(status, reason.as_deref(), &result).await

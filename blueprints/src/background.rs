@@ -12,9 +12,9 @@ use temporalio_workflow::{
 };
 
 use crate::{
-    desk::Blueprint,
-    doorkeeper::detached,
+    decision_inbox::detached,
     run::{Flow, fail},
+    workflow_state::Blueprint,
 };
 
 /// How long the end of a run waits for its tasks.
@@ -62,10 +62,9 @@ pub(crate) async fn carry_out<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<In
     future::poll_fn(move |cx| {
         loop {
             // Changing the state wakes whoever waits for it, and so this: only where there is something to take.
-            if ctx.state(|workflow| !workflow.desk().background.started.is_empty()) {
+            if ctx.state(|workflow| !workflow.own().background.started.is_empty()) {
                 tasks.append(
-                    &mut ctx
-                        .state_mut(|workflow| std::mem::take(&mut workflow.desk_mut().background.started)),
+                    &mut ctx.state_mut(|workflow| std::mem::take(&mut workflow.own_mut().background.started)),
                 );
             }
             let before = tasks.len();
@@ -85,7 +84,7 @@ pub(crate) async fn carry_out<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<In
             if ended == 0 {
                 return Poll::Pending;
             }
-            ctx.state_mut(|workflow| workflow.desk_mut().background.running -= ended);
+            ctx.state_mut(|workflow| workflow.own_mut().background.running -= ended);
         }
     })
     .await
@@ -93,7 +92,7 @@ pub(crate) async fn carry_out<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<In
 
 /// Waits until every task has ended; what takes more than 10 s is given up.
 pub(crate) async fn finished<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
-    let idle = |workflow: &W| workflow.desk().background.is_idle();
+    let idle = |workflow: &W| workflow.own().background.is_idle();
     if ctx.state(idle) {
         return Ok(());
     }
@@ -119,7 +118,7 @@ pub(crate) async fn finished<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()>
     if in_time {
         return Ok(());
     }
-    let over = ctx.state(|workflow| workflow.desk().background.over());
+    let over = ctx.state(|workflow| workflow.own().background.over());
     over.cancel_with_reason(format!(
         "given up: it could not be told within {} s after everything else was done",
         PATIENCE.as_secs()

@@ -13,11 +13,11 @@ use temporalio_workflow::{WorkflowContext, common::data_converters::RawValue};
 
 use crate::{
     contracts::{ChannelArchive, ChannelRef, Notice, capability},
-    desk::{Blueprint, blueprint},
     ending::{self, Ended},
     gate::{Outcome, Plan, await_decision, why},
     messages::{ApprovalResult, CloseOutInput, CloseOutNotifications, CloseOutResult, Status},
     run::{Begun, Flow, Run, begin, fail, input},
+    workflow_state::{Blueprint, blueprint},
 };
 
 blueprint!(

@@ -6,9 +6,9 @@ use temporalio_workflow::workflows::join;
 
 use crate::{
     contracts::{Notice, PagingRef, PagingResolve, PublicResolution, PublicResolve, StepReply, capability},
-    desk::Blueprint,
     revision,
     run::{Flow, Run},
+    workflow_state::Blueprint,
 };
 
 /// Who was told.

@@ -3,8 +3,8 @@
 //!
 //! Nothing waits for others to be told: what was decided is told beside what follows, and joined at the run's end.
 //!
-//! The cast: handlers enqueue, the *doorkeeper* judges in order for the whole run, [`await_decision`] waits for a
-//! verdict, the deadline, a stop, or a wake-up from outside, and the *messenger* beside it asks, reminds and pages. The
+//! The cast: handlers enqueue, the *decision inbox* judges in order for the whole run, [`await_decision`] waits for a
+//! verdict, the deadline, a stop, or a wake-up from outside, and its *notifications* beside it ask, remind and page. The
 //! log decides between "decided" and "timed out"; the workflow obeys. After a crash the log answers with the gate as it
 //! was first opened, so id, level and deadline stay.
 //!
@@ -29,11 +29,11 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{AppendReply, ApprovalLook, LookReply, LookRequest},
-    desk::{Blueprint, Gate},
     messages::{ApprovalResult, Status, severity_word},
-    messenger::{Announcement, Told, messenger, tell},
+    notifications::{Announcement, Told, notify, tell},
     revision,
     run::{Flow, Run, attribute, fail, now, patiently},
+    workflow_state::{Blueprint, Gate},
 };
 
 /// How soon an older release looked again while a decision made in time was under way: its histories replay.
@@ -130,7 +130,7 @@ pub(crate) fn request<W: Blueprint>(run: &Run<'_, W>, plan: &Plan) -> GateReques
 
 /// How many wake-ups came so far: read before a gate is opened, since one that comes meanwhile may be about it.
 pub(crate) fn wakes<W: Blueprint>(run: &Run<'_, W>) -> u32 {
-    run.ctx.state(|workflow| workflow.desk().wakes)
+    run.ctx.state(|workflow| workflow.own().wakes)
 }
 
 async fn decided<W: Blueprint>(run: &Run<'_, W>, plan: Plan) -> Flow<Outcome> {
@@ -176,7 +176,7 @@ pub(crate) async fn await_opened<W: Blueprint>(
         gate
     };
     run.ctx.state_mut(|workflow| {
-        workflow.desk_mut().open(Gate {
+        workflow.own_mut().open(Gate {
             history: vec![format!("{} requested by {}", gate.requested_at, gate.requester)],
             view: gate.clone(),
             settled,
@@ -192,7 +192,7 @@ pub(crate) async fn await_opened<W: Blueprint>(
             run.ctx.set_current_details(waiting);
             run.ctx.upsert_search_attributes(approval(GateStatus::Pending));
             let waited = wait_or_leave(run, &gate, wakes);
-            let (settled, pages) = join!(waited, messenger(run, &plan, gate.clone(), told));
+            let (settled, pages) = join!(waited, notify(run, &plan, gate.clone(), told));
             (settled?, pages)
         }
     };
@@ -254,11 +254,11 @@ fn outcome(settled: Settled) -> Outcome {
     }
 }
 
-/// As [`wait`]; where it does not end with the gate, the messenger is told to leave, too.
+/// As [`wait`]; where it does not end with the gate, its notifications end, too.
 async fn wait_or_leave<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, seen: u32) -> Flow<Settled> {
     let settled = wait(run, gate, seen).await;
     if settled.is_err() {
-        run.ctx.state_mut(|workflow| workflow.desk_mut().left = true);
+        run.ctx.state_mut(|workflow| workflow.own_mut().left = true);
     }
     settled
 }
@@ -302,8 +302,8 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
             );
             let length = ctx.clone();
             let mut change = pin!(ctx.wait_condition(move |workflow: &W| {
-                let desk = workflow.desk();
-                desk.wakes != seen || desk.is_settled() || (may_leave && length.continue_as_new_suggested())
+                let own = workflow.own();
+                own.wakes != seen || own.is_settled() || (may_leave && length.continue_as_new_suggested())
             }));
             let fired = select! {
                 _ = change => false,
@@ -314,14 +314,14 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
             }
             fired
         };
-        let woken = ctx.state(|workflow| workflow.desk().wakes) != seen;
+        let woken = ctx.state(|workflow| workflow.own().wakes) != seen;
         if settled_here(ctx).is_some() || run.is_stopped() || !(expired || woken) {
             continue;
         }
         looks += 1;
         if !expired {
             // Read before the look: what wakes during it is looked at again.
-            seen = ctx.state(|workflow| workflow.desk().wakes);
+            seen = ctx.state(|workflow| workflow.own().wakes);
             let scope = run.at("look");
             let request = LookRequest { scope, gate_id: gate.gate_id.clone() };
             match patiently(ctx, ApprovalLook, &request).await? {
@@ -329,7 +329,7 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
                     may_leave |= stage(&gate) != stage(&found.gate);
                     moved(ctx, &gate, &found.gate);
                     let at = now(ctx);
-                    ctx.state_mut(|workflow| workflow.desk_mut().tally(&found.gate.approvals, at));
+                    ctx.state_mut(|workflow| workflow.own_mut().tally(&found.gate.approvals, at));
                     gate = found.gate;
                 }
                 LookReply::Settled(found) => {
@@ -359,7 +359,7 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, gate: &GateView, mut seen: u32) ->
 /// Whether all that came in is judged and nothing is under way, before this time.
 pub(crate) async fn quiet_before<W: Blueprint>(run: &Run<'_, W>, due: Timestamp) -> bool {
     let ctx = run.ctx;
-    ctx.state_mut(|workflow| workflow.desk_mut().closing = true);
+    ctx.state_mut(|workflow| workflow.own_mut().closing = true);
     let mut timer = pin!(
         ctx.timer(
             TimerOptions::builder(time_left(now(ctx), due))
@@ -370,8 +370,8 @@ pub(crate) async fn quiet_before<W: Blueprint>(run: &Run<'_, W>, due: Timestamp)
     );
     let handlers = ctx.clone();
     let mut quiet = pin!(ctx.wait_condition(move |workflow: &W| {
-        let desk = workflow.desk();
-        desk.is_settled() || (desk.is_quiet() && handlers.all_handlers_finished())
+        let own = workflow.own();
+        own.is_settled() || (own.is_quiet() && handlers.all_handlers_finished())
     }));
     let quiet = select! {
         quiet = quiet => {
@@ -381,11 +381,11 @@ pub(crate) async fn quiet_before<W: Blueprint>(run: &Run<'_, W>, due: Timestamp)
         _ = timer => false,
     };
     let leave = quiet && settled_here(ctx).is_none() && !run.is_stopped();
-    ctx.state_mut(|workflow| workflow.desk_mut().closing = leave);
+    ctx.state_mut(|workflow| workflow.own_mut().closing = leave);
     leave
 }
 
-/// The gate is at another level now, or has other levels: queries tell so, and the messenger asks there.
+/// The gate is at another level now, or has other levels: queries tell so, and the notifications ask there.
 fn moved<W: Blueprint>(ctx: &WorkflowContext<W>, from: &GateView, to: &GateView) {
     if stage(from) == stage(to) {
         return;
@@ -399,7 +399,7 @@ fn moved<W: Blueprint>(ctx: &WorkflowContext<W>, from: &GateView, to: &GateView)
     };
     let line = format!("{} {how}, level {} until {}", now(ctx), to.level, to.deadline);
     ctx.state_mut(|workflow| {
-        if let Some(open) = &mut workflow.desk_mut().gate {
+        if let Some(open) = &mut workflow.own_mut().gate {
             open.note(line);
             open.view = to.clone();
         }
@@ -426,7 +426,7 @@ fn step_of(gate: &GateView) -> String {
 }
 
 fn settled_here<W: Blueprint>(ctx: &WorkflowContext<W>) -> Option<Settled> {
-    ctx.state(|workflow| workflow.desk().gate.as_ref().and_then(|gate| gate.settled.clone()))
+    ctx.state(|workflow| workflow.own().gate.as_ref().and_then(|gate| gate.settled.clone()))
 }
 
 fn settle<W: Blueprint>(ctx: &WorkflowContext<W>, answer: Answer) -> Flow<Settled> {
@@ -441,7 +441,7 @@ fn settle<W: Blueprint>(ctx: &WorkflowContext<W>, answer: Answer) -> Flow<Settle
         other => return Err(fail(format!("the log settled a gate with {other:?}"))),
     };
     ctx.state_mut(|workflow| {
-        if let Some(gate) = &mut workflow.desk_mut().gate {
+        if let Some(gate) = &mut workflow.own_mut().gate {
             let by = if settled.by.is_empty() { String::new() } else { format!(" by {}", settled.by) };
             gate.note(format!("{} {}{by}", now(ctx), settled.status));
             gate.settled = Some(settled.clone());

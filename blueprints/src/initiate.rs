@@ -18,10 +18,10 @@ use crate::{
         ChannelDraft, ChannelOpen, Notice, PagingDraft, PagingOpen, PublicDraft, PublicOpen, StepReply,
         capability,
     },
-    desk::{Blueprint, blueprint},
     gate::{Plan, await_decision},
     messages::{Correlation, InitiateInput, InitiateNotifications, InitiateResult, Status},
     run::{Begun, Flow, Run, begin, fail, input},
+    workflow_state::{Blueprint, blueprint},
 };
 
 blueprint!(

@@ -3,7 +3,7 @@
 //!
 //! Deterministic: no clock, randomness, environment or hash-map order. The crate knows activities only by name and
 //! type (`contracts`); what they do is bound elsewhere. Each blueprint's flow reads like its procedure, one line a step;
-//! racing and waiting happen in `gate`, judging what comes in in `doorkeeper`, talking to the log in `run`.
+//! racing and waiting happen in `gate`, judging what comes in in `decision_inbox`, talking to the log in `run`.
 
 #![deny(clippy::iter_over_hash_type)]
 
@@ -13,11 +13,11 @@ pub mod revision;
 pub mod starts;
 
 mod background;
-mod desk;
-mod doorkeeper;
+mod decision_inbox;
 mod gate;
-mod messenger;
+mod notifications;
 mod run;
+mod workflow_state;
 
 mod act;
 mod close_out;

@@ -12,10 +12,10 @@ use crate::{
         Ask, Notice, PublishDraft, RenderReply, RenderRequest, ReviewPublish, ReviewRender, StepReply,
         capability,
     },
-    desk::{Blueprint, blueprint},
     gate::{Outcome, Plan, await_decision, why},
     messages::{ApprovalResult, PostMortemInput, PostMortemReport, PostMortemResult, Status},
     run::{Begun, Flow, Run, begin, fail, input, patiently},
+    workflow_state::{Blueprint, blueprint},
 };
 
 blueprint!(

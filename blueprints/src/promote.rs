@@ -17,9 +17,9 @@ use crate::{
         CandidateEvaluate, CandidateOpen, CandidatePage, CandidateRef, EFFECT_HEARTBEAT, EFFECT_TIMEOUT,
         EvaluateReply, EvaluateRequest, Evaluated,
     },
-    desk::decode,
     messages::{PromoteInput, PromoteResult, input_digest, read},
     run::{Flow, explain, fail, now, patiently},
+    workflow_state::decode,
 };
 
 /// The workflow `candidate.promote`.

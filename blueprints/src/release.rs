@@ -36,11 +36,11 @@ use crate::{
         ReleasePlan, ReleaseRef, ReleaseRequest, ReleaseStanding, ReleaseStart, RunbookPropose, Scope,
         Standing, StartReply, StartRequest,
     },
-    desk::{Blueprint, blueprint},
     gate::{Outcome, Plan, await_decision, why},
     messages::{ApprovalResult, ReleaseInput, ReleaseResult, RemediationKind, RunbookInput, Status},
     remediate::{Remedy, all_passed, first_failure, run_cells, shown},
     run::{Begun, Flow, Run, begin, explain, fail, input, now, patiently},
+    workflow_state::{Blueprint, blueprint},
 };
 
 blueprint!(
@@ -477,7 +477,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
         let deadline = now(self.run.ctx) + jiff::SignedDuration::try_from(TELLING).unwrap_or_default();
         let mut wait = LOOKING.0;
         loop {
-            let seen = self.run.ctx.state(|workflow| workflow.desk().wakes);
+            let seen = self.run.ctx.state(|workflow| workflow.own().wakes);
             let ReleaseStanding { status, reason } = self.standing().await?;
             match status {
                 ReleaseStatus::Active => return Ok(Ok("told that it is Active".to_owned())),
@@ -500,7 +500,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
     }
 
     async fn pause(&self, time: Duration, what: &str) {
-        let seen = self.run.ctx.state(|workflow| workflow.desk().wakes);
+        let seen = self.run.ctx.state(|workflow| workflow.own().wakes);
         self.pause_unless_woken(time, what, seen).await;
     }
 
@@ -515,7 +515,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
                     .build(),
             )
         );
-        let mut woken = pin!(ctx.wait_condition(move |workflow: &W| workflow.desk().wakes != seen));
+        let mut woken = pin!(ctx.wait_condition(move |workflow: &W| workflow.own().wakes != seen));
         let over = select! {
             _ = woken => false,
             _ = timer => true,

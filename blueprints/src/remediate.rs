@@ -29,7 +29,6 @@ use crate::{
         Covered, Notice, Proposal, ProposeReply, ProposeRequest, RunbookCell, RunbookPropose, StepReply,
         capability, people, person,
     },
-    desk::{Blueprint, blueprint},
     gate::{self, Outcome, Plan, await_decision, await_opened, why},
     messages::{
         ApprovalResult, CellReport, RemediateInput, RemediateResult, RemediationReport, RunbookReport, Status,
@@ -38,6 +37,7 @@ use crate::{
     remediate_steps::{self as steps, Passed},
     revision,
     run::{Begun, Flow, Run, begin, explain, fail, input, patiently},
+    workflow_state::{Blueprint, blueprint},
 };
 
 blueprint!(
@@ -412,7 +412,7 @@ pub(crate) async fn try_cell<W: Blueprint>(
     if let Some(reason) = begun.switched_off {
         return Ok(skipped(run, cell, purpose, &step, reason));
     }
-    run.ctx.state_mut(|workflow| workflow.desk_mut().step_began(&step, capability::RUNBOOK));
+    run.ctx.state_mut(|workflow| workflow.own_mut().step_began(&step, capability::RUNBOOK));
     // Another run of this attempt has started it: its end is on record, or whether it ran is not ours to know.
     let outcome = match begun.cell {
         Some(recorded) => Ok(recorded),
@@ -481,7 +481,7 @@ pub(crate) async fn finish<W: Blueprint>(
     let failure = reply.problem.clone().unwrap_or_else(|| report.ended.clone());
     run.ctx.state_mut(|workflow| {
         let outcome = if report.success { Ok(&shown) } else { Err(failure.as_str()) };
-        workflow.desk_mut().step_ended(step, capability::RUNBOOK, outcome);
+        workflow.own_mut().step_ended(step, capability::RUNBOOK, outcome);
     });
     Ok(())
 }
@@ -497,7 +497,7 @@ fn skipped<W: Blueprint>(
     run.warn(format!("{step}: {reason}"));
     let left_out = unfinished(cell, purpose, "skipped", &reason);
     let shown = StepReply { skipped: Some(reason), ..StepReply::default() };
-    run.ctx.state_mut(|workflow| workflow.desk_mut().step_ended(step, capability::RUNBOOK, Ok(&shown)));
+    run.ctx.state_mut(|workflow| workflow.own_mut().step_ended(step, capability::RUNBOOK, Ok(&shown)));
     left_out
 }
 

@@ -13,12 +13,12 @@ use harmony_incidents::{
 
 use crate::{
     contracts::{CellPlan, Notice, ProposeReply, ProposeRequest, RunbookPropose},
-    desk::Blueprint,
     messages::{
         ApprovalResult, CellReport, RemediateInput, RemediateResult, RemediationReport, RunbookReport, Status,
     },
     remediate::{Done, Remedy, carry, describe, shown, try_cell, unfinished},
     run::{Flow, Run, fail, patiently},
+    workflow_state::Blueprint,
 };
 
 /// The whole of it.

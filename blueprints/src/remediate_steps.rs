@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     contracts::{CellPlan, CellReply, capability},
-    desk::Blueprint,
     gate::{Outcome, Plan, await_decision},
     messages::CellReport,
     remediate::{CONFIRMED, Done, Remedy, finish, unfinished},
     revision,
     run::{Flow, Run},
+    workflow_state::Blueprint,
 };
 
 /// Of each stream of a cell that has run, at a checkpoint: its end, in characters.
@@ -47,7 +47,7 @@ pub(crate) async fn pass<W: Blueprint>(
     let plan =
         if cell.manual { manual(remedy, cell, purpose) } else { before_cell(remedy, cell, purpose, before) };
     let step = format!("{purpose}/{}/1", cell.name);
-    run.ctx.state_mut(|workflow| workflow.desk_mut().step_began(&step, capability::RUNBOOK));
+    run.ctx.state_mut(|workflow| workflow.own_mut().step_began(&step, capability::RUNBOOK));
     let (report, reply) = match await_decision(run, plan).await? {
         Outcome::NotNeeded | Outcome::Approved { .. } if !cell.manual => return Ok(Passed::Run),
         Outcome::NotNeeded | Outcome::Approved { .. } => confirmed(cell, purpose),

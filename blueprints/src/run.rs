@@ -33,9 +33,9 @@ use crate::{
         EFFECT_BACKOFF, EFFECT_HEARTBEAT, EFFECT_TIMEOUT, Earlier, Effect, LOG_BACKOFF, LOG_PATIENCE,
         LogAppend, Notice, Scope, StepReply,
     },
-    desk::{Blueprint, continued, decode},
     messages::{Common, Status, input_digest, read},
     revision,
+    workflow_state::{Blueprint, continued, decode},
 };
 
 /// What a flow returns: a result as JSON, or a final failure.
@@ -122,10 +122,10 @@ pub(crate) async fn begin<'a, W: Blueprint>(
     }
     let continued = continued(ctx);
     ctx.state_mut(|workflow| {
-        let desk = workflow.desk_mut();
-        desk.scope = Some(reply.scope.clone());
-        desk.continued = continued;
-        desk.see(reply.incident.state, reply.incident.phase, reply.incident.severity);
+        let own = workflow.own_mut();
+        own.scope = Some(reply.scope.clone());
+        own.continued = continued;
+        own.see(reply.incident.state, reply.incident.phase, reply.incident.severity);
     });
     let run = Box::new(Run {
         ctx,
@@ -200,7 +200,7 @@ impl<W: Blueprint> Run<'_, W> {
         let (scope, incident) = (self.scope.clone(), self.incident.clone());
         let (patience, revision, warnings) = (self.patience, self.revision, Rc::clone(&self.warnings));
         self.ctx.state_mut(|workflow| {
-            let background = &mut workflow.desk_mut().background;
+            let background = &mut workflow.own_mut().background;
             let over = background.over();
             background.start(Box::pin(async move {
                 let run = Run {
@@ -249,7 +249,7 @@ impl<W: Blueprint> Run<'_, W> {
 
     async fn append_request(&self, request: AppendRequest) -> Flow<AppendReply> {
         let reply = patiently(self.ctx, LogAppend, &request).await?;
-        self.ctx.state_mut(|workflow| workflow.desk_mut().see(reply.state, reply.phase, reply.severity));
+        self.ctx.state_mut(|workflow| workflow.own_mut().see(reply.state, reply.phase, reply.severity));
         match reply.stopped {
             Some(problem) => Err(fail(problem)),
             None => Ok(reply),
@@ -338,7 +338,7 @@ impl<W: Blueprint> Run<'_, W> {
     {
         let (name, failed_key) = names;
         self.append_pending().await?;
-        self.ctx.state_mut(|workflow| workflow.desk_mut().step_began(name, capability));
+        self.ctx.state_mut(|workflow| workflow.own_mut().step_began(name, capability));
         let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
             schedule_to_close: self.patience,
             start_to_close: EFFECT_TIMEOUT.min(self.patience),
@@ -364,7 +364,7 @@ impl<W: Blueprint> Run<'_, W> {
                 Some(reason) => Err(reason),
                 // Not needed any more.
                 None => {
-                    self.ctx.state_mut(|workflow| workflow.desk_mut().step_given_up(name));
+                    self.ctx.state_mut(|workflow| workflow.own_mut().step_given_up(name));
                     return Ok(Err("given up".to_owned()));
                 }
             },
@@ -391,7 +391,7 @@ impl<W: Blueprint> Run<'_, W> {
             }
         }
         self.ctx.state_mut(|workflow| {
-            workflow.desk_mut().step_ended(name, capability, outcome.as_ref().map_err(String::as_str));
+            workflow.own_mut().step_ended(name, capability, outcome.as_ref().map_err(String::as_str));
         });
         Ok(outcome)
     }
@@ -433,7 +433,7 @@ impl<W: Blueprint> Run<'_, W> {
             flag: None,
         });
         let reply = StepReply { skipped: Some(reason.to_owned()), ..StepReply::default() };
-        self.ctx.state_mut(|workflow| workflow.desk_mut().step_ended(step, capability, Ok(&reply)));
+        self.ctx.state_mut(|workflow| workflow.own_mut().step_ended(step, capability, Ok(&reply)));
         self.record(step, skipped).await
     }
 

@@ -25,10 +25,10 @@ use crate::{
         Ask, ClockLook, ClockReply, ClockRequest, Notice, Offer, PagingDraft, PagingOpen, PagingRef,
         PagingResolve, capability,
     },
-    desk::{Blueprint, blueprint},
     gate::{quiet_before, time_left, wakes},
     messages::{Status, UpdatesInput, UpdatesResult},
     run::{Begun, Flow, Run, begin, fail, input, now, patiently},
+    workflow_state::{Blueprint, blueprint},
 };
 
 /// What names the page that is sent because nobody commands.
@@ -86,10 +86,10 @@ async fn look<W: Blueprint>(run: &Run<'_, W>) -> Flow<ClockReply> {
 async fn wait<W: Blueprint>(run: &Run<'_, W>, seen: u32, until: Option<Timestamp>) -> Flow<()> {
     let ctx = run.ctx;
     if ctx.continue_as_new_suggested() && quiet_before(run, until.unwrap_or(Timestamp::MAX)).await {
-        ctx.state_mut(|workflow| workflow.desk_mut().left = true);
+        ctx.state_mut(|workflow| workflow.own_mut().left = true);
         return Err(fail("the run goes on as a new one"));
     }
-    let mut change = pin!(ctx.wait_condition(move |workflow: &W| workflow.desk().wakes != seen));
+    let mut change = pin!(ctx.wait_condition(move |workflow: &W| workflow.own().wakes != seen));
     let Some(until) = until else {
         drop(change.await);
         return Ok(());

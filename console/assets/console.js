@@ -298,6 +298,8 @@ function follow(address) {
   // Of an incident its records, of everything else what the audit says.
   stream.addEventListener("record", heard);
   stream.addEventListener("audit", heard);
+  // The session has ended.
+  stream.addEventListener("over", refresh);
   // A stream that ends is opened again at once; only one that stays away is told of.
   stream.addEventListener("error", () => {
     clearTimeout(lost);
@@ -466,7 +468,7 @@ const page = document.querySelector("main")?.dataset ?? {};
 if (page.stream) follow(page.stream);
 followCells();
 // An incident's own records come by its stream; what else waits is asked for now and then.
-if ("poll" in page) poll(2);
+if ("poll" in page) poll(1.5);
 else if (page.stream) poll(15);
 
 // A page that comes back from the browser's memory may be sent again; the server knows what it has.

@@ -74,7 +74,7 @@ pub(crate) async fn audited(State(app): State<App>, mut request: Request, next: 
         "write"
     );
     if response.status().is_success() {
-        app.newsroom.look();
+        app.streams.look();
     }
     response
 }

@@ -20,7 +20,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{App, audit::Audit, auth::Caller, error::ApiError, json, query::Query, submit::record_refusal};
+use crate::{
+    App, audit::Audit, auth::Caller, error::ApiError, json, query::Query, submit::record_refusal, ui::Session,
+};
 
 /// Longest idempotency key.
 const KEY_CHARS: usize = 255;
@@ -33,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) request: RequestId,
     /// `If-Match`: the last record that the caller had seen of the incident.
     pub(crate) expected_seq: Option<u64>,
+    /// The session that it was made with, where there was one.
+    pub(crate) session: Option<Session>,
     path: HashMap<String, String>,
     if_none_match: Option<String>,
     body: Bytes,
@@ -54,7 +58,7 @@ impl FromRequest<App> for Call {
             .await
             .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
         let org = path.get("org").map(String::as_str).unwrap_or_default();
-        let caller = caller(app, &mut parts, org).await?;
+        let (caller, session) = caller(app, &mut parts, org).await?;
         app.limits.count(&caller.principal.id)?;
         let request_id = RequestId::of(&parts.headers)?;
         if let Some(audit) = parts.extensions.get::<Audit>() {
@@ -71,6 +75,7 @@ impl FromRequest<App> for Call {
             query,
             request: request_id,
             expected_seq,
+            session,
             path,
             if_none_match,
             body,
@@ -86,18 +91,18 @@ pub(crate) struct SignedIn {
 
 /// A form's sender, else whose token it is, else, to read alone, who is signed in at the pages: a browser that follows
 /// a stream sends no token.
-async fn caller(app: &App, parts: &mut Parts, org: &str) -> Result<Caller, ApiError> {
+async fn caller(app: &App, parts: &mut Parts, org: &str) -> Result<(Caller, Option<Session>), ApiError> {
     if let Some(SignedIn { principal }) = parts.extensions.remove::<SignedIn>() {
-        return Caller::signed_in(app, principal, org);
+        return Ok((Caller::signed_in(app, principal, org)?, None));
     }
     if parts.method == Method::GET && !parts.headers.contains_key(header::AUTHORIZATION) {
         let rules = app.doors.rules.current();
         let session = app.sessions.read(&parts.headers, &rules.directory, Timestamp::now().as_second());
         if let Some(session) = session {
-            return Caller::signed_in(app, session.principal, org);
+            return Ok((Caller::signed_in(app, session.principal.clone(), org)?, Some(session)));
         }
     }
-    Caller::authenticate(app, &parts.headers, org).await
+    Ok((Caller::authenticate(app, &parts.headers, org).await?, None))
 }
 
 impl RequestId {
@@ -133,7 +138,17 @@ impl Call {
         let request = RequestId { id: request, given: true };
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         let query = Query::parse("");
-        Self { app, caller, query, request, expected_seq: None, path, if_none_match: None, body }
+        Self {
+            app,
+            caller,
+            query,
+            request,
+            expected_seq: None,
+            session: None,
+            path,
+            if_none_match: None,
+            body,
+        }
     }
 
     /// The key under which the log remembers this request: one caller cannot take another's.

@@ -43,7 +43,7 @@ mod review;
 mod server;
 mod starts;
 mod status;
-mod stream;
+mod streams;
 mod submit;
 mod subscriptions;
 mod ui;
@@ -74,7 +74,7 @@ use error::ApiError;
 use limits::Limits;
 use oidc::Oidc;
 pub use outputs::{OutputDoors, TicketKeys};
-use stream::Newsroom;
+use streams::StreamHub;
 use ui::{Site as PagesSite, session::Sessions};
 
 pub use server::{Capacity, Timeouts, serve};
@@ -285,11 +285,19 @@ pub(crate) struct Shell {
     pub(crate) sessions: Sessions,
     pub(crate) limits: Limits,
     /// Everybody who watches an incident.
-    pub(crate) newsroom: Arc<Newsroom>,
+    pub(crate) streams: Arc<StreamHub>,
     /// Refused decisions that are on record only as a number.
     pub(crate) uncounted: decisions::Uncounted,
     /// Figures that were counted for the pages.
     pub(crate) counted: ui::insights::Counted,
+}
+
+impl Shell {
+    /// Whether a session goes on.
+    pub(crate) fn holds(&self, session: &ui::Session) -> bool {
+        let rules = self.doors.rules.current();
+        self.sessions.holds(session, &rules.directory, jiff::Timestamp::now().as_second())
+    }
 }
 
 pub(crate) type App = Arc<Shell>;
@@ -307,7 +315,7 @@ pub fn routers(doors: Doors) -> Routers {
     let app: App = Arc::new(Shell {
         sessions: Sessions::new(doors.site.session_key.clone()),
         limits: Limits::new(doors.site.requests_per_second),
-        newsroom: Newsroom::new(doors.log.clone()),
+        streams: StreamHub::new(doors.log.clone()),
         uncounted: decisions::Uncounted::default(),
         counted: ui::insights::Counted::default(),
         doors,
@@ -379,7 +387,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/events", get(log::events))
         .route("/incidents/{id}/notes", post(facts::note))
         .route("/incidents/{id}/output", get(outputs::show))
-        .route("/incidents/{id}/output/stream", get(stream::output))
+        .route("/incidents/{id}/output/stream", get(streams::output))
         .route("/incidents/{id}/output/{seq}", get(outputs::file))
         .route("/incidents/{id}/post-mortem", post(blueprints::post_mortem))
         .route("/incidents/{id}/private", post(leading::private))
@@ -397,7 +405,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/slo-violations", post(facts::slo_violation))
         .route("/incidents/{id}/status", post(status::change))
         .route("/incidents/{id}/stop", post(blueprints::stop))
-        .route("/incidents/{id}/stream", get(stream::stream))
+        .route("/incidents/{id}/stream", get(streams::stream))
         .route("/incidents/{id}/tags", post(facts::tag))
         .route("/incidents/{id}/tickets", post(facts::ticket))
         .route("/incidents/{id}/times", post(leading::time))

@@ -19,7 +19,7 @@ use governor::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{error::ApiError, stream::WATCHERS};
+use crate::{error::ApiError, streams::WATCHERS};
 
 /// Requests that may come at once, for each that may come a second.
 const BURST: u32 = 4;

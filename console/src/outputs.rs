@@ -107,7 +107,7 @@ async fn take(State(app): State<App>, body: Bytes) -> Result<StatusCode, ApiErro
     for ((org, incident), list) in &by_incident {
         app.doors.log.write_output(org, incident, list).await?;
     }
-    app.newsroom.look();
+    app.streams.look();
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -73,7 +73,7 @@ pub struct Capacity {
 
 impl Capacity {
     /// Room for every stream and as many requests beside them.
-    const MOST: usize = 2 * crate::stream::WATCHERS;
+    const MOST: usize = 2 * crate::streams::WATCHERS;
 
     /// For a process that may open this many files. A quarter of them stays for everything that is not a connection: the
     /// store, Temporal, the vendors. A proxy has one address, so one address has half of the rest.

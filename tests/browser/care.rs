@@ -95,6 +95,15 @@ async fn page_moves_on_around_what_somebody_is_typing() {
         browser.script("return document.querySelector('[data-key=act-note] textarea').value").await,
         "a note"
     );
+    // The top of the page leads to it, wherever it stands.
+    browser.click("a[href='#stop']").await;
+    browser
+        .until(
+            "stop to be opened",
+            "const at = document.querySelector('#stop button').getBoundingClientRect(); \
+             return at.height > 0 && at.top >= 0 && at.bottom <= window.innerHeight",
+        )
+        .await;
 
     // One section is written; what was typed into another is still there.
     browser.open(&format!("{incident}/review")).await;

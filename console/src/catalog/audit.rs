@@ -1,6 +1,6 @@
 //! The audit over all streams: who did what when, the latest first; or, as server-sent events, from now on.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, time::Duration};
 
 use axum::{
     Json,
@@ -19,10 +19,10 @@ use harmony_incidents::{
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::json;
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{cursor, cursor_parts, may_read, named};
-use crate::{call::Call, error::ApiError, limits::OpenStream, query::Query};
+use crate::{call::Call, error::ApiError, limits::OpenStream, query::Query, streams::Opened};
 
 const EVENT_STREAM: &str = "text/event-stream";
 /// How often the log is asked for what is new.
@@ -31,8 +31,6 @@ const ROUND: Duration = Duration::from_millis(500);
 const OVERLAP_US: i64 = 10_000_000;
 /// Proxies close what is silent for a minute.
 const HEARTBEAT_US: i64 = 15_000_000;
-/// A follower is asked to come back, and with that to show again that they may.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Events that are sent at once, with the rest of their read.
 const BATCH: usize = 1_000;
 /// Records of one read.
@@ -187,7 +185,7 @@ fn follow(headers: &HeaderMap, call: Call, wanted: Wanted) -> Result<Response, A
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
     let last = last.filter(|text| !text.is_empty()).map(place_of).transpose()?;
     let own_place = call.app.limits.open_stream(&call.caller.principal.id)?;
-    let place = call.app.newsroom.audit_place()?;
+    let place = call.app.streams.audit_place()?;
     let follower = Follower {
         log: call.app.doors.log.clone(),
         org: call.caller.org.clone(),
@@ -199,7 +197,7 @@ fn follow(headers: &HeaderMap, call: Call, wanted: Wanted) -> Result<Response, A
         sent: BTreeSet::new(),
         wanted,
         heard_us: Timestamp::now().as_microsecond(),
-        ends: Instant::now() + LIFETIME,
+        opened: Opened::new(&call),
         _places: (own_place, place),
     };
     let hello = stream::once(async { Ok(Bytes::from_static(b"retry: 2000\n\n")) });
@@ -231,7 +229,7 @@ struct Follower {
     sent: BTreeSet<AuditPlace>,
     /// When something was last sent, be it a sign of life.
     heard_us: i64,
-    ends: Instant,
+    opened: Opened,
     _places: (OpenStream, OwnedSemaphorePermit),
 }
 
@@ -239,8 +237,8 @@ impl Follower {
     /// What to send next; `None` ends the answer, and the client comes back.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, LogError> {
         loop {
-            if Instant::now() >= self.ends {
-                return Ok(None);
+            if let ControlFlow::Break(last) = self.opened.check() {
+                return Ok(last.map(|bytes| (bytes, self)));
             }
             let is_primed = std::mem::replace(&mut self.is_primed, true);
             let fresh = self.read().await?;

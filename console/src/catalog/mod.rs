@@ -66,7 +66,7 @@ pub(crate) async fn append_as(
             follow,
         })
         .await?;
-    call.app.newsroom.look();
+    call.app.streams.look();
     Ok(appended)
 }
 

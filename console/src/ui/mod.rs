@@ -51,6 +51,7 @@ use changed::ChangedPage;
 use visit::{Frame, Visit};
 
 pub(crate) use form::encoded;
+pub(crate) use session::Session;
 
 /// What the pages share: the console, and its API as the forms reach it.
 pub(crate) struct Site {

@@ -67,6 +67,8 @@ pub(crate) struct Session {
     pub(crate) csrf: String,
     id: Uuid,
     expires: i64,
+    /// What the principal's token must still be; `None` where an issuer signed them in.
+    token: Option<String>,
 }
 
 /// Makes and checks sessions.
@@ -130,23 +132,28 @@ impl Sessions {
     /// The session of a request, if it has one that holds.
     pub(crate) fn read(&self, headers: &HeaderMap, directory: &Directory, now_s: i64) -> Option<Session> {
         let claims: Claims = self.unsealed(SESSION, headers)?;
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&claims.id);
-        if claims.expires <= now_s || ended {
-            return None;
-        }
-        let principal = match claims.roles {
-            Some(roles) => known_as(directory, claimed(claims.principal, roles)),
-            None => {
-                let listed = directory.get(&claims.principal)?;
-                (claims.token == self.token_mark(listed)).then(|| listed.clone())?
-            }
+        let (principal, token) = match claims.roles {
+            Some(roles) => (known_as(directory, claimed(claims.principal, roles)), None),
+            None => (directory.get(&claims.principal)?.clone(), Some(claims.token)),
         };
-        Some(Session {
+        let session = Session {
             principal,
             csrf: self.mac("csrf", &claims.id.to_string()),
             id: claims.id,
             expires: claims.expires,
-        })
+            token,
+        };
+        self.holds(&session, directory, now_s).then_some(session)
+    }
+
+    /// Whether a session goes on: it is not over, was not signed out here, and its principal's token is still the one
+    /// that was shown.
+    pub(crate) fn holds(&self, session: &Session, directory: &Directory, now_s: i64) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&session.id);
+        let is_known = session.token.as_ref().is_none_or(|token| {
+            directory.get(&session.principal.id).is_some_and(|listed| *token == self.token_mark(listed))
+        });
+        session.expires > now_s && !ended && is_known
     }
 
     /// Signs out: the value of `Set-Cookie` that takes the cookie away.
@@ -290,12 +297,16 @@ mod tests {
         let headers = request("127.0.0.1:8088", &cookie);
         let session = sessions.read(&headers, &directory, NOW_S).unwrap();
         assert_eq!(session.principal.id, "olga");
+        assert!(sessions.holds(&session, &directory, NOW_S + LIFETIME_S - 1));
+        assert!(!sessions.holds(&session, &directory, NOW_S + LIFETIME_S));
+        assert!(!sessions.holds(&session, &self::directory("two"), NOW_S));
         assert!(session.has_csrf(&session.csrf) && !session.has_csrf(""));
         assert!(sessions.read(&headers, &directory, NOW_S + LIFETIME_S).is_none());
         assert!(sessions.read(&headers, &self::directory("two"), NOW_S).is_none());
         assert!(sessions.read(&headers, &Directory::default(), NOW_S).is_none());
         assert!(Sessions::new("j".repeat(64).into()).read(&headers, &directory, NOW_S).is_none());
         sessions.close(&session, "127.0.0.1:8088", NOW_S);
+        assert!(!sessions.holds(&session, &directory, NOW_S));
         assert!(sessions.read(&headers, &directory, NOW_S).is_none());
     }
 

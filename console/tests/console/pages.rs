@@ -307,7 +307,7 @@ async fn nothing_that_is_approved_can_hide_or_pass_for_something_else() {
     assert!(!page.contains(['\u{200b}', '\u{202e}']));
     // The long one is there by its digest, and whole behind a click.
     place("(4000 characters, SHA-256 ");
-    place(&format!("<pre class=\"code\">{padding}</pre>"));
+    place(&format!("<pre class=\"code\" tabindex=\"0\">{padding}</pre>"));
 }
 
 #[tokio::test]

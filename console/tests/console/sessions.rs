@@ -1,10 +1,13 @@
 //! Sessions that hold no more, as a browser that kept the cookie sees it.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{Method, Request, header},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::json;
@@ -66,4 +69,45 @@ async fn expired_session_opens_nothing_and_changes_nothing() {
         assert_eq!(reply.status, form_status, "{ends_in_s}: {}", reply.text);
     }
     assert_eq!(world.get("viewer", &format!("incidents/{id}")).await.ok(200)["notes"], 1);
+}
+
+#[tokio::test]
+async fn stream_ends_with_the_session_that_opened_it() {
+    let world = World::new().await;
+    let id = world.declared("P2").await;
+    let streams =
+        ["audit".to_owned(), format!("incidents/{id}/stream"), format!("incidents/{id}/output/stream")];
+    let open = async |cookie: &str, path: &str| {
+        let request = Request::get(format!("/api/orgs/default/{path}"))
+            .header(header::HOST, "localhost")
+            .header(header::ACCEPT, "text/event-stream")
+            .header(header::COOKIE, cookie);
+        let reply = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+        reply.text
+    };
+    for is_signed_out in [false, true] {
+        let (cookie, csrf) = session(if is_signed_out { 600 } else { 2 }, "token-viewer");
+        let end = async {
+            if is_signed_out {
+                let request = Request::post("/sign-out")
+                    .header(header::HOST, "localhost")
+                    .header(header::ORIGIN, "http://localhost")
+                    .header(header::COOKIE, &cookie)
+                    .body(Body::from(format!("csrf={csrf}")));
+                assert_eq!(world.send(request.unwrap()).await.status, 303);
+            } else {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+            let note = json!({ "note": format!("not for who left {is_signed_out}") });
+            world.post("operator", &format!("incidents/{id}/notes"), note).await.ok(200);
+        };
+        let read = join_all(streams.iter().map(|path| open(&cookie, path)));
+        let both = async { tokio::join!(read, end).0 };
+        let texts = tokio::time::timeout(Duration::from_secs(60), both).await.expect("every stream ends");
+        for (path, text) in streams.iter().zip(texts) {
+            assert!(text.ends_with("event: over\ndata: {}\n\n"), "{path}: {text}");
+            assert!(!text.contains(&format!("not for who left {is_signed_out}")), "{path}: {text}");
+        }
+    }
 }

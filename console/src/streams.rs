@@ -3,7 +3,7 @@
 //!
 //! An event's id is the record's seq, or the number of the piece of output, so a browser that comes back (`Last-Event-ID`) misses nothing and gets nothing
 //! twice. All watchers of an incident share one look at the store and one copy of each event: other processes write
-//! too, so the store is asked, all watched incidents in turn, at most every [`ROUND`]. A watcher first reads what it
+//! too, so the store is asked, all watched incidents in turn, at most every [`POLL`]. A watcher first reads what it
 //! missed, then listens; what it hears is numbered, so a gap is noticed and read again.
 //!
 //! Nothing is kept for a watcher who does not read: the shared ring holds the last [`RING`] batches, none much longer
@@ -12,6 +12,7 @@
 
 use std::{
     collections::HashMap,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,18 +31,18 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{call::Call, error::ApiError, limits::OpenStream, outputs, views};
+use crate::{App, call::Call, error::ApiError, limits::OpenStream, outputs, ui::Session, views};
 
 /// Watchers at the same time; each is a connection and a few hundred bytes.
 pub(crate) const WATCHERS: usize = 4_096;
 /// Those who follow the audit at the same time: each asks the store by itself.
 const AUDIT_FOLLOWERS: usize = 256;
 /// How often the store is asked where nothing tells of a new record.
-const ROUND: Duration = Duration::from_millis(400);
+const POLL: Duration = Duration::from_millis(400);
 /// Shortest pause between two rounds, however much is written.
-const BREATH: Duration = Duration::from_millis(100);
+const POLL_PAUSE: Duration = Duration::from_millis(100);
 /// Incidents that are asked about at the same time.
-const ABREAST: usize = 8;
+const CONCURRENCY: usize = 8;
 /// Batches that wait for the slowest watcher: with [`BATCH_BYTES`] at most some 4 MiB a watched incident.
 const RING: usize = 64;
 /// Records of one read.
@@ -52,6 +53,10 @@ const BATCH_BYTES: usize = 64 * 1024;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A watcher is asked to come back, and with that to show again that it may.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// How often a stream that a session opened looks whether the session still holds.
+const SESSION_POLL: Duration = Duration::from_secs(1);
+/// The last event of a stream whose session has ended.
+const OVER: &[u8] = b"event: over\ndata: {}\n\n";
 
 type Watched = (OrgId, IncidentId, Topic);
 
@@ -72,6 +77,40 @@ struct Batch {
     bytes: Bytes,
 }
 
+/// What an open stream rests on: nothing is sent when its session has ended.
+pub(crate) struct Opened {
+    app: App,
+    session: Option<Session>,
+    ends: Instant,
+}
+
+impl Opened {
+    /// Opened by this request.
+    pub(crate) fn new(call: &Call) -> Self {
+        let session = call.session.clone();
+        Self { app: Arc::clone(&call.app), session, ends: Instant::now() + LIFETIME }
+    }
+
+    /// Whether it goes on; else what is still said, if anything.
+    pub(crate) fn check(&mut self) -> ControlFlow<Option<Bytes>> {
+        let now = Instant::now();
+        if now >= self.ends {
+            return ControlFlow::Break(None);
+        }
+        if self.session.as_ref().is_some_and(|session| !self.app.holds(session)) {
+            self.ends = now;
+            return ControlFlow::Break(Some(Bytes::from_static(OVER)));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// When to look again at the latest.
+    fn patience(&self) -> Duration {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        if self.session.is_some() { left.min(SESSION_POLL) } else { left }
+    }
+}
+
 struct Room {
     tell: broadcast::Sender<Batch>,
     /// The last record that was told.
@@ -79,7 +118,7 @@ struct Room {
 }
 
 /// Everybody who watches.
-pub(crate) struct Newsroom {
+pub(crate) struct StreamHub {
     log: SharedLog,
     rooms: Mutex<HashMap<Watched, Room>>,
     /// Something was written here.
@@ -88,7 +127,7 @@ pub(crate) struct Newsroom {
     audit_places: Arc<Semaphore>,
 }
 
-impl Newsroom {
+impl StreamHub {
     /// Nobody watches yet.
     pub(crate) fn new(log: SharedLog) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(WATCHERS));
@@ -134,11 +173,11 @@ impl Newsroom {
                 rooms.iter().map(|(watched, room)| (watched.clone(), room.last)).collect()
             };
             stream::iter(watched)
-                .for_each_concurrent(ABREAST, |(watched, last)| self.visit(watched, last))
+                .for_each_concurrent(CONCURRENCY, |(watched, last)| self.visit(watched, last))
                 .await;
-            tokio::time::sleep(BREATH).await;
+            tokio::time::sleep(POLL_PAUSE).await;
             // Elapsed or notified: the next round comes either way.
-            drop(tokio::time::timeout(ROUND - BREATH, self.written.notified()).await);
+            drop(tokio::time::timeout(POLL - POLL_PAUSE, self.written.notified()).await);
         }
     }
 
@@ -233,21 +272,23 @@ fn watch(
     after: u64,
     head: u64,
 ) -> Result<Response, ApiError> {
-    let newsroom = &call.app.newsroom;
+    let hub = &call.app.streams;
     let own_place = call.app.limits.open_stream(&call.caller.principal.id)?;
-    let place = Arc::clone(&newsroom.places)
+    let place = Arc::clone(&hub.places)
         .try_acquire_owned()
         .map_err(|_| ApiError::Unavailable(format!("{WATCHERS} watchers are connected already")))?;
+    let opened = Opened::new(&call);
     let watched = (call.caller.org.clone(), incident, topic);
-    let heard = newsroom.listen(watched.clone(), head);
+    let heard = hub.listen(watched.clone(), head);
     let watcher = Watcher {
-        log: newsroom.log.clone(),
+        log: hub.log.clone(),
         watched,
         told: after,
         // Where output ends now is not known.
         behind: after < head || topic == Topic::Output,
         heard,
-        ends: Instant::now() + LIFETIME,
+        said: Instant::now(),
+        opened,
         _places: (own_place, place),
     };
     let hello = stream::once(async { Ok(Bytes::from_static(b"retry: 2000\n\n")) });
@@ -269,7 +310,9 @@ struct Watcher {
     /// Whether there may be some that were not heard of.
     behind: bool,
     heard: broadcast::Receiver<Batch>,
-    ends: Instant,
+    /// When something was last sent, be it a sign of life.
+    said: Instant,
+    opened: Opened,
     _places: (OpenStream, OwnedSemaphorePermit),
 }
 
@@ -277,23 +320,28 @@ impl Watcher {
     /// What to send next; `None` ends the answer, and the browser comes back.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, LogError> {
         loop {
+            if let ControlFlow::Break(last) = self.opened.check() {
+                return Ok(last.map(|bytes| (bytes, self)));
+            }
             if self.behind {
                 if let Some((batch, _)) = read(&self.log, &self.watched, self.told).await? {
-                    self.told = batch.last;
-                    return Ok(Some((batch.bytes, self)));
+                    return Ok(Some(self.sent(batch)));
                 }
                 self.behind = false;
             }
-            let now = Instant::now();
-            if now >= self.ends {
-                return Ok(None);
-            }
-            let patience = HEARTBEAT.min(self.ends - now);
-            match tokio::time::timeout(patience, self.heard.recv()).await {
-                Err(_) => return Ok(Some((Bytes::from_static(b": still here\n\n"), self))),
+            let silent = HEARTBEAT.saturating_sub(self.said.elapsed());
+            match tokio::time::timeout(silent.min(self.opened.patience()), self.heard.recv()).await {
+                Err(_) if self.said.elapsed() < HEARTBEAT => {}
+                Err(_) => {
+                    self.said = Instant::now();
+                    return Ok(Some((Bytes::from_static(b": still here\n\n"), self)));
+                }
+                // What came while its session ended is not sent.
                 Ok(Ok(batch)) if batch.after == self.told => {
-                    self.told = batch.last;
-                    return Ok(Some((batch.bytes, self)));
+                    return Ok(match self.opened.check() {
+                        ControlFlow::Continue(()) => Some(self.sent(batch)),
+                        ControlFlow::Break(last) => last.map(|bytes| (bytes, self)),
+                    });
                 }
                 // Sent already, or something between was not heard of.
                 Ok(Ok(batch)) => self.behind = batch.last > self.told,
@@ -304,5 +352,11 @@ impl Watcher {
                 Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(None),
             }
         }
+    }
+
+    fn sent(mut self, batch: Batch) -> (Bytes, Self) {
+        self.told = batch.last;
+        self.said = Instant::now();
+        (batch.bytes, self)
     }
 }

@@ -1,4 +1,4 @@
-//! The messenger beside a gate: asks in the channel, reminds, pages, and says what came of it.
+//! The notifications of a gate, beside it: asks in the channel, reminds, pages, and says what came of it.
 //!
 //! No vendor's absence stops the clock: asking and paging go on side by side, both end with their level, and where the
 //! channel has not taken the question within 10 s, a P1 or P2 is paged all the same. Pages are ended by their own key,
@@ -24,12 +24,12 @@ use crate::{
         Ask, ChannelPost, ChannelSettle, Notice, PagingDraft, PagingOpen, PagingRef, PagingResolve, Settle,
         capability, people, person,
     },
-    desk::{Blueprint, Gate},
-    doorkeeper::detached,
+    decision_inbox::detached,
     gate::{Plan, Stage, stage},
     messages::severity_word,
     revision,
     run::{Flow, Run, fail, now},
+    workflow_state::{Blueprint, Gate},
 };
 
 /// How long the channel may take to ask before those who may decide are paged instead.
@@ -78,7 +78,7 @@ impl Told {
 }
 
 /// Asks, reminds and pages, level by level, until the gate is settled; tells which stages are still paged.
-pub(crate) async fn messenger<W: Blueprint>(
+pub(crate) async fn notify<W: Blueprint>(
     run: &Run<'_, W>,
     plan: &Plan,
     gate: GateView,
@@ -128,9 +128,9 @@ async fn next_stage<W: Blueprint>(ctx: &WorkflowContext<W>, current: &GateView) 
     let known = stage(current);
     ctx.wait_condition_with_options(
         move |workflow: &W| {
-            let desk = workflow.desk();
+            let own = workflow.own();
             let moved = |gate: &Gate| gate.settled.is_some() || stage(&gate.view) != known;
-            desk.left || desk.gate.as_ref().is_none_or(moved)
+            own.left || own.gate.as_ref().is_none_or(moved)
         },
         detached(),
     )
@@ -160,7 +160,7 @@ async fn put<W: Blueprint>(
 }
 
 fn message_of<W: Blueprint>(run: &Run<'_, W>) -> Option<String> {
-    run.ctx.state(|workflow| workflow.desk().gate.as_ref().and_then(|gate| gate.message.clone()))
+    run.ctx.state(|workflow| workflow.own().gate.as_ref().and_then(|gate| gate.message.clone()))
 }
 
 /// Pages the level where the policy wants it, or where the channel is silent. Tells whether there may be a page.
@@ -204,7 +204,7 @@ async fn channel_is_silent<W: Blueprint>(run: &Run<'_, W>, over: &WorkflowCancel
     );
     let mut asked = pin!(run.ctx.wait_condition_with_options(
         |workflow: &W| {
-            let gate = workflow.desk().gate.as_ref();
+            let gate = workflow.own().gate.as_ref();
             gate.is_none_or(|gate| gate.settled.is_some() || gate.message.is_some())
         },
         detached(),
@@ -245,7 +245,7 @@ async fn ask<W: Blueprint>(
         && reply.links.contains_key(LinkName::SlackMessageTs.name())
     {
         run.ctx.state_mut(|workflow| {
-            if let Some(open) = &mut workflow.desk_mut().gate {
+            if let Some(open) = &mut workflow.own_mut().gate {
                 open.message = reply.links.get(LinkName::SlackMessageTs.name()).cloned();
             }
         });
@@ -263,7 +263,7 @@ async fn ask_again<W: Blueprint>(
 ) -> Flow<()> {
     ask(run, plan, gate, until.clone()).await?;
     let (channel, present) = run.ctx.state(|workflow| {
-        let open = workflow.desk().gate.as_ref();
+        let open = workflow.own().gate.as_ref();
         open.map(|open| (open.channel.clone(), open.message.clone())).unwrap_or_default()
     });
     if let (Some(channel), Some(ts)) = (channel, message)
@@ -351,13 +351,13 @@ async fn tally<W: Blueprint>(
         let before = shown.get();
         let changed = run.ctx.wait_condition_with_options(
             move |workflow: &W| {
-                let desk = workflow.desk();
+                let own = workflow.own();
                 let changed = |gate: &Gate| {
                     gate.settled.is_some()
                         || stage(&gate.view) != known
                         || (gate.view.approvals.len() != before && gate.message.is_some())
                 };
-                desk.left || desk.gate.as_ref().is_none_or(changed)
+                own.left || own.gate.as_ref().is_none_or(changed)
             },
             detached(),
         );
@@ -365,7 +365,7 @@ async fn tally<W: Blueprint>(
         let Some(view) = view_of(run.ctx).filter(|view| stage(view) == known) else { return Ok(()) };
         shown.set(view.approvals.len());
         let place = run.ctx.state(|workflow| {
-            let open = workflow.desk().gate.as_ref()?;
+            let open = workflow.own().gate.as_ref()?;
             open.channel.clone().zip(open.message.clone())
         });
         let Some((channel, ts)) = place else { return Ok(()) };
@@ -379,8 +379,8 @@ async fn tally<W: Blueprint>(
 /// The gate as it is now, while it waits.
 fn view_of<W: Blueprint>(ctx: &WorkflowContext<W>) -> Option<GateView> {
     ctx.state(|workflow| {
-        let desk = workflow.desk();
-        let waits = desk.gate.as_ref().filter(|gate| gate.settled.is_none() && !desk.left);
+        let own = workflow.own();
+        let waits = own.gate.as_ref().filter(|gate| gate.settled.is_none() && !own.left);
         waits.map(|gate| gate.view.clone())
     })
 }
@@ -446,7 +446,7 @@ pub(crate) struct Announcement {
 impl Announcement {
     /// Of the gate that is settled now.
     pub(crate) fn of<W: Blueprint>(ctx: &WorkflowContext<W>, settled: Settled, pages: Vec<String>) -> Self {
-        Self { settled, gate: ctx.state(|workflow| workflow.desk().gate.clone()), pages }
+        Self { settled, gate: ctx.state(|workflow| workflow.own().gate.clone()), pages }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every blueprint's workflow holds in memory: decisions that came in, the gate, and what queries answer.
 //!
-//! Handlers only enqueue here; the doorkeeper (`gate`) judges in order for the whole run, so that early, late and
+//! Handlers only enqueue here; `decision_inbox` judges in order for the whole run, so that early, late and
 //! malformed ones are answered too and nothing wedges the workflow.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -85,7 +85,7 @@ impl Gate {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
+pub(crate) struct WorkflowState {
     pub(crate) inbox: VecDeque<Arrival>,
     pub(crate) verdicts: BTreeMap<u64, Verdict>,
     pub(crate) gate: Option<Gate>,
@@ -116,13 +116,13 @@ pub(crate) struct Desk {
 
 /// What a workflow is so that the shared code can work on it.
 pub(crate) trait Blueprint: Sized + 'static {
-    fn desk(&self) -> &Desk;
-    fn desk_mut(&mut self) -> &mut Desk;
+    fn own(&self) -> &WorkflowState;
+    fn own_mut(&mut self) -> &mut WorkflowState;
     /// Ends this run so that it goes on as a new one.
     fn go_on(ctx: &WorkflowContext<Self>, input: RawValue) -> WorkflowTermination;
 }
 
-impl Desk {
+impl WorkflowState {
     /// Takes a decision in, whatever it is.
     pub(crate) fn enqueue(&mut self, converter: &PayloadConverter, raw: &RawValue, signal: bool) -> u64 {
         self.arrivals += 1;
@@ -328,21 +328,21 @@ macro_rules! blueprint {
         #[temporalio_workflow::workflow]
         #[derive(Default)]
         pub struct $workflow {
-            desk: crate::desk::Desk,
+            own: crate::workflow_state::WorkflowState,
         }
 
-        impl crate::desk::Blueprint for $workflow {
-            fn desk(&self) -> &crate::desk::Desk {
-                &self.desk
+        impl crate::workflow_state::Blueprint for $workflow {
+            fn own(&self) -> &crate::workflow_state::WorkflowState {
+                &self.own
             }
-            fn desk_mut(&mut self) -> &mut crate::desk::Desk {
-                &mut self.desk
+            fn own_mut(&mut self) -> &mut crate::workflow_state::WorkflowState {
+                &mut self.own
             }
             fn go_on(
                 ctx: &temporalio_workflow::WorkflowContext<Self>,
                 input: temporalio_workflow::common::data_converters::RawValue,
             ) -> temporalio_workflow::WorkflowTermination {
-                match ctx.continue_as_new(input, crate::desk::continuation(ctx)) {
+                match ctx.continue_as_new(input, crate::workflow_state::continuation(ctx)) {
                     Err(termination) => termination,
                     Ok(never) => match never {},
                 }
@@ -359,7 +359,7 @@ macro_rules! blueprint {
             ) -> temporalio_workflow::WorkflowResult<serde_json::Value> {
                 let ctx: &temporalio_workflow::WorkflowContext<Self> = ctx;
                 let again = input.clone();
-                crate::doorkeeper::with_doorkeeper(ctx, again, $flow(ctx, input)).await
+                crate::decision_inbox::with_decisions(ctx, again, $flow(ctx, input)).await
             }
 
             /// A decision. Refused ones change nothing.
@@ -369,7 +369,7 @@ macro_rules! blueprint {
                 ctx: &mut temporalio_workflow::SyncWorkflowContext<Self>,
                 raw: temporalio_workflow::common::data_converters::RawValue,
             ) {
-                self.desk.enqueue(ctx.payload_converter(), &raw, true);
+                self.own.enqueue(ctx.payload_converter(), &raw, true);
             }
 
             /// A decision, answered.
@@ -378,7 +378,7 @@ macro_rules! blueprint {
                 ctx: &mut temporalio_workflow::WorkflowContext<Self>,
                 raw: temporalio_workflow::common::data_converters::RawValue,
             ) -> Result<harmony_incidents::command::Verdict, Box<dyn std::error::Error + Send + Sync>> {
-                crate::doorkeeper::decide(ctx, &raw).await
+                crate::decision_inbox::decide(ctx, &raw).await
             }
 
             /// The gate was settled from outside: look.
@@ -388,7 +388,7 @@ macro_rules! blueprint {
                 _ctx: &mut temporalio_workflow::SyncWorkflowContext<Self>,
                 _raw: temporalio_workflow::common::data_converters::RawValue,
             ) {
-                self.desk.wakes += 1;
+                self.own.wakes += 1;
             }
 
             /// The same: Temporal hands an update over at once.
@@ -398,7 +398,7 @@ macro_rules! blueprint {
                 _ctx: &mut temporalio_workflow::SyncWorkflowContext<Self>,
                 _raw: temporalio_workflow::common::data_converters::RawValue,
             ) {
-                self.desk.wakes += 1;
+                self.own.wakes += 1;
             }
 
             /// The gate.
@@ -407,7 +407,7 @@ macro_rules! blueprint {
                 &self,
                 ctx: &temporalio_workflow::WorkflowContextView,
             ) -> crate::messages::ApprovalState {
-                self.desk.approval_state(ctx.workflow_id())
+                self.own.approval_state(ctx.workflow_id())
             }
 
             /// The incident and this run's steps.
@@ -416,7 +416,7 @@ macro_rules! blueprint {
                 &self,
                 ctx: &temporalio_workflow::WorkflowContextView,
             ) -> crate::messages::Lifecycle {
-                self.desk.lifecycle(ctx.workflow_id())
+                self.own.lifecycle(ctx.workflow_id())
             }
         }
     };

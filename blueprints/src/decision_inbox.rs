@@ -1,4 +1,4 @@
-//! The doorkeeper: judges every decision that reaches a run, in the order of its arrival, from its beginning to its end.
+//! The decision inbox: judges every decision that reaches a run, in the order of its arrival, from its beginning to its end.
 //!
 //! So early, late, repeated and malformed ones are answered too, and nothing wedges the workflow. Of a flood of
 //! decisions that are refused, the log records some one by one and leaves the rest to be counted here: one record a
@@ -17,16 +17,16 @@ use temporalio_workflow::{
 use crate::{
     background,
     contracts::{AppendRequest, ApprovalJudge, JudgeRequest, LogAppend, Scope},
-    desk::{Arrival, Blueprint},
     run::{Flow, fail, now, patiently},
+    workflow_state::{Arrival, Blueprint},
 };
 
 /// Refusals are counted by the minute, as the log does.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// Runs a flow beside the doorkeeper, and ends when the flow has and everybody was answered. A flow that left its
+/// Runs a flow beside the judging of decisions, and ends when the flow has and everybody was answered. A flow that left its
 /// history behind goes on as a new run, with the same input.
-pub(crate) async fn with_doorkeeper<W: Blueprint>(
+pub(crate) async fn with_decisions<W: Blueprint>(
     ctx: &WorkflowContext<W>,
     input: RawValue,
     flow: impl Future<Output = Flow>,
@@ -34,10 +34,10 @@ pub(crate) async fn with_doorkeeper<W: Blueprint>(
     let mut flow = pin!(
         async {
             let result = flow.await?;
-            ctx.state_mut(|workflow| workflow.desk_mut().closing = true);
+            ctx.state_mut(|workflow| workflow.own_mut().closing = true);
             let handlers = ctx.clone();
             let answered = ctx.wait_condition_with_options(
-                move |workflow: &W| workflow.desk().is_answered() && handlers.all_handlers_finished(),
+                move |workflow: &W| workflow.own().is_answered() && handlers.all_handlers_finished(),
                 detached(),
             );
             answered.await.map_err(|error| fail(error.to_string()))?;
@@ -45,7 +45,7 @@ pub(crate) async fn with_doorkeeper<W: Blueprint>(
         }
         .fuse()
     );
-    let mut door = pin!(doorkeeper(ctx).fuse());
+    let mut door = pin!(judge_arrivals(ctx).fuse());
     let mut beside = pin!(background::carry_out(ctx).fuse());
     let ended = select! {
         ended = door => match ended {
@@ -59,34 +59,34 @@ pub(crate) async fn with_doorkeeper<W: Blueprint>(
             Ok(never) => match never {},
         },
     };
-    if ended.is_err() && ctx.state(|workflow| workflow.desk().left && workflow.desk().closing) {
+    if ended.is_err() && ctx.state(|workflow| workflow.own().left && workflow.own().closing) {
         return Err(W::go_on(ctx, input));
     }
     ended
 }
 
-/// The update `decide`: enqueue, then wait for the doorkeeper's verdict.
+/// The update `decide`: enqueue, then wait for the verdict.
 pub(crate) async fn decide<W: Blueprint>(
     ctx: &WorkflowContext<W>,
     raw: &RawValue,
 ) -> Result<Verdict, Box<dyn Error + Send + Sync>> {
     let converter = ctx.payload_converter().clone();
-    let id = ctx.state_mut(|workflow| workflow.desk_mut().enqueue(&converter, raw, false));
+    let id = ctx.state_mut(|workflow| workflow.own_mut().enqueue(&converter, raw, false));
     ctx.wait_condition_with_options(
-        move |workflow: &W| workflow.desk().verdicts.contains_key(&id),
+        move |workflow: &W| workflow.own().verdicts.contains_key(&id),
         detached(),
     )
     .await?;
-    ctx.state_mut(|workflow| workflow.desk_mut().verdicts.remove(&id))
+    ctx.state_mut(|workflow| workflow.own_mut().verdicts.remove(&id))
         .ok_or_else(|| "the verdict is not known".into())
 }
 
-async fn doorkeeper<W: Blueprint>(ctx: &WorkflowContext<W>) -> Result<Infallible, WorkflowTermination> {
+async fn judge_arrivals<W: Blueprint>(ctx: &WorkflowContext<W>) -> Result<Infallible, WorkflowTermination> {
     loop {
         wait_for_work(ctx).await?;
         let next = ctx.state(|workflow| {
-            let desk = workflow.desk();
-            desk.inbox.front().cloned().zip(desk.scope.clone())
+            let own = workflow.own();
+            own.inbox.front().cloned().zip(own.scope.clone())
         });
         if let Some((arrival, scope)) = next {
             judge(ctx, arrival, scope).await?;
@@ -99,12 +99,12 @@ async fn doorkeeper<W: Blueprint>(ctx: &WorkflowContext<W>) -> Result<Infallible
 async fn wait_for_work<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
     let mut work = pin!(ctx.wait_condition_with_options(
         |workflow: &W| {
-            let desk = workflow.desk();
-            desk.scope.is_some() && (!desk.inbox.is_empty() || (desk.closing && !desk.floods.is_empty()))
+            let own = workflow.own();
+            own.scope.is_some() && (!own.inbox.is_empty() || (own.closing && !own.floods.is_empty()))
         },
         detached(),
     ));
-    let Some(minute) = ctx.state(|workflow| workflow.desk().floods.keys().map(|(minute, _)| *minute).min())
+    let Some(minute) = ctx.state(|workflow| workflow.own().floods.keys().map(|(minute, _)| *minute).min())
     else {
         return work.await.map_err(|error| fail(error.to_string()));
     };
@@ -133,19 +133,19 @@ async fn judge<W: Blueprint>(ctx: &WorkflowContext<W>, arrival: Arrival, scope: 
         payload_sha256: arrival.sha256,
         occurrence: arrival.occurrence,
         signal: arrival.signal,
-        continued: ctx.state(|workflow| workflow.desk().continued),
+        continued: ctx.state(|workflow| workflow.own().continued),
     };
     let verdict: Verdict = patiently(ctx, ApprovalJudge, &request).await?;
     ctx.state_mut(|workflow| {
-        let desk = workflow.desk_mut();
-        desk.inbox.pop_front();
+        let own = workflow.own_mut();
+        own.inbox.pop_front();
         if let Some(minute) = verdict.counted_from {
-            *desk.floods.entry((minute, verdict.gate_id.clone().unwrap_or_default())).or_default() += 1;
+            *own.floods.entry((minute, verdict.gate_id.clone().unwrap_or_default())).or_default() += 1;
         } else {
-            desk.take(&verdict, request.scope.occurred_at);
+            own.take(&verdict, request.scope.occurred_at);
         }
         if !arrival.signal {
-            desk.verdicts.insert(arrival.id, verdict);
+            own.verdicts.insert(arrival.id, verdict);
         }
     });
     Ok(())
@@ -157,15 +157,15 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
     loop {
         let now = now(ctx);
         let over = ctx.state(|workflow| {
-            let desk = workflow.desk();
-            let last = desk.closing && desk.inbox.is_empty();
+            let own = workflow.own();
+            let last = own.closing && own.inbox.is_empty();
             let over = |minute: &Timestamp| last || *minute + MINUTE <= now;
-            let found = desk.floods.iter().find(|((minute, _), _)| over(minute));
-            found.map(|(flood, number)| (flood.clone(), *number)).zip(desk.scope.clone())
+            let found = own.floods.iter().find(|((minute, _), _)| over(minute));
+            found.map(|(flood, number)| (flood.clone(), *number)).zip(own.scope.clone())
         });
         let Some((((minute, gate_id), number), scope)) = over else { return Ok(()) };
         // One minute may be counted twice: in a run that left it unfinished, and in the one that goes on.
-        let (run, count) = ctx.state(|workflow| (workflow.desk().continued, workflow.desk().counts));
+        let (run, count) = ctx.state(|workflow| (workflow.own().continued, workflow.own().counts));
         let step = format!("refused/{gate_id}/{}/{run}.{count}", minute.as_microsecond());
         let command = Command::CountRefusals { gate_id: gate_id.clone(), minute, not_recorded: number };
         let request = AppendRequest {
@@ -183,13 +183,13 @@ async fn count_floods<W: Blueprint>(ctx: &WorkflowContext<W>) -> Flow<()> {
             other => return Err(fail(format!("the log answered a count with {other:?}"))),
         };
         ctx.state_mut(|workflow| {
-            let desk = workflow.desk_mut();
-            desk.counts += 1;
+            let own = workflow.own_mut();
+            own.counts += 1;
             match number.saturating_sub(recorded) {
-                0 => desk.floods.remove(&(minute, gate_id)),
-                rest => desk.floods.insert((minute, gate_id), rest),
+                0 => own.floods.remove(&(minute, gate_id)),
+                rest => own.floods.insert((minute, gate_id), rest),
             };
-            if let Some(gate) = &mut desk.gate {
+            if let Some(gate) = &mut own.gate {
                 gate.note(format!("{now} {recorded} more were refused in the minute from {minute}"));
             }
         });
