@@ -56,6 +56,9 @@ const REPEATABLE: &str = r#"{ "type": "array", "items": { "type": "string" } }"#
 const TIME: &str = r#"{ "type": "string", "format": "date-time" }"#;
 /// Which cannot be left out.
 const RELEASES: &str = r#"{ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$" } }"#;
+const DAY_OR_TIME: &str =
+    r#"{ "type": "string", "oneOf": [{ "format": "date" }, { "format": "date-time" }] }"#;
+const SEVERITY: &str = r#"{ "enum": ["P1", "P2", "P3", "P4"] }"#;
 const FOLLOW_UP_STATES: &str = r#"{ "type": "array", "items": { "enum": ["open", "done", "dropped"] } }"#;
 const SORTS: &str =
     r#"{ "enum": ["-createdAt", "newest", "createdAt", "oldest", "severity"], "default": "-createdAt" }"#;
@@ -266,7 +269,21 @@ const OPERATIONS: &[Operation] = &[
         "/insights",
         "Incidents",
         "Figures over all incidents, by severity, month and service.",
-        &[("asOf", "As they were known at this time, such as `2026-01-31T10:42:00Z`.", TIME)],
+        &[
+            ("asOf", "As they were known at this time, such as `2026-01-31T10:42:00Z`.", TIME),
+            (
+                "since",
+                "Of incidents declared at this time or later, or on this day or later (UTC).",
+                DAY_OR_TIME,
+            ),
+            (
+                "until",
+                "Of incidents declared before this time, or up to the end of this day (UTC).",
+                DAY_OR_TIME,
+            ),
+            ("serviceName", "Of incidents of this service.", "string"),
+            ("severity", "Of incidents of this severity.", SEVERITY),
+        ],
         &[(200, "The figures.", JSON, "")],
     ),
     get(

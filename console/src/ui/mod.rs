@@ -89,6 +89,7 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/incidents/{id}/remediate", get(incident::remediate))
         .route("/incidents/{id}/review", get(review::page))
         .route("/insights", get(insights::page))
+        .route("/insights.csv", get(insights::csv))
         .route("/log", get(log::page).post(log::verify))
         .route("/releases/{id}", get(catalog::release::page))
         .route("/releases/{id}/do/{action}", post(catalog::release::act))

@@ -455,8 +455,47 @@ async fn incident_is_shown_as_it_was() {
             break page;
         }
     };
-    assert!(insights.contains("1 incidents, 1 open"), "{insights}");
+    assert!(insights.contains("1 incident, 1 open"), "{insights}");
     assert!(viewer.page("/explorer").await.contains("/api/orgs/{org}/incidents"));
+}
+
+#[tokio::test]
+async fn insights_are_of_the_incidents_that_are_asked_for() {
+    let world = World::new().await;
+    for (severity, service) in [("P1", "checkout"), ("P1", "search"), ("P2", "search")] {
+        let body = json!({ "title": "Fails", "severity": severity, "serviceName": service });
+        world.post("operator", "incidents", body).await.ok(201);
+    }
+    let month = jiff::Timestamp::now().strftime("%Y-%m").to_string();
+    let viewer = Visitor::new(&world, "viewer").await;
+    for (query, counted, csv) in [
+        ("", 3, vec!["P1,2,2", "P2,1,1"]),
+        ("serviceName=search", 2, vec!["P1,1,1", "P2,1,1"]),
+        ("serviceName=search&severity=P2", 1, vec!["P2,1,1"]),
+        ("since=2026-01-01&severity=P1", 2, vec!["P1,2,2"]),
+        ("since=2999-01-01", 0, vec![]),
+        ("until=2026-01-01", 0, vec![]),
+    ] {
+        let figures = world.get("viewer", &format!("insights?{query}")).await.ok(200);
+        assert_eq!(figures["incidents"], counted, "{query}");
+        let lines = csv.iter().map(|line| format!("{month},{line}\r\n")).collect::<String>();
+        let file = viewer.open(&format!("/orgs/default/insights.csv?figure=incidents&{query}")).await;
+        assert_eq!(file.text, format!("month,severity,incidents,open\r\n{lines}"), "{query}");
+        assert_eq!(file.header("content-disposition"), "attachment; filename=\"harmony-incidents.csv\"");
+        let page = viewer.page(&format!("/orgs/default/insights?{query}")).await;
+        assert!(page.contains(&format!("{counted} incident")), "{query}: {page}");
+        // Each plot leads to its own CSV, with the same filters.
+        let filters =
+            if query.is_empty() { String::new() } else { format!("&amp;{}", query.replace('&', "&#38;")) };
+        let link = format!("insights.csv?figure=incidents{filters}\"");
+        assert_eq!(page.contains(&link), counted > 0, "{query}: {page}");
+    }
+    for wrong in ["severity=P5", "since=yesterday", "until=2026-02-30", "service=search"] {
+        let reply = world.get("viewer", &format!("insights?{wrong}")).await;
+        assert!(matches!(reply.status, 400 | 422), "{wrong}: {}", reply.text);
+    }
+    assert_eq!(viewer.open("/orgs/default/insights.csv?figure=moods").await.status, 422);
+    assert_eq!(viewer.open("/orgs/default/insights?since=yesterday").await.status, 422);
 }
 
 #[tokio::test]

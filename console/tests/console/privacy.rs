@@ -196,7 +196,7 @@ async fn everything(world: &World, who: &str) -> BTreeMap<String, String> {
         "follow-ups?state=open",
         "audit?actor=oncall",
         "audit?subject=INC-2026-0002",
-        "insights?service=vault",
+        "insights?serviceName=vault",
         "services?searchQuery=vault",
         "services/vault",
         "log/export?incident=INC-2026-0002",
