@@ -85,6 +85,9 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.sent) event.preventDefault();
   event.target.dataset.sent = "yes";
+  // What takes long says that it is under way.
+  const busy = event.submitter?.dataset.busy;
+  if (busy) event.submitter.textContent = busy;
 });
 
 // What somebody is filling in stays as it is; everything around it is renewed.

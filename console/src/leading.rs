@@ -20,7 +20,7 @@ use harmony_incidents::{
     similar,
     times::{Moment, UnknownMoment},
 };
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -69,6 +69,15 @@ pub(crate) fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
     text.trim().parse().map_err(|_| {
         ApiError::Invalid(format!("{name} {text:?}: a time with its zone, such as 2026-01-31T10:42:00Z"))
     })
+}
+
+/// A time that somebody gives, or a day in UTC, which stands for where it begins or ends.
+pub(crate) fn day_or_time(name: &str, text: &str, is_end: bool) -> Result<Timestamp, ApiError> {
+    let Ok(day) = text.trim().parse::<Date>() else { return instant(name, text) };
+    let day = if is_end { day.tomorrow().unwrap_or(day) } else { day };
+    day.to_zoned(TimeZone::UTC)
+        .map(|midnight| midnight.timestamp())
+        .map_err(|_| ApiError::Invalid(format!("{name} {text:?}: no such day")))
 }
 
 /// What the incident has to do with another one.

@@ -117,8 +117,20 @@ pub struct Doors {
     pub default_space: String,
     /// Where follow-ups can be exported to.
     pub trackers: Vec<Tracker>,
+    /// What can be done outside Harmony.
+    pub capabilities: Vec<Capability>,
     /// What the pages need to know about this installation.
     pub site: Site,
+}
+
+/// Something that Harmony can do outside itself.
+pub struct Capability {
+    /// As records name it.
+    pub id: &'static str,
+    /// For people.
+    pub name: &'static str,
+    /// In one or two sentences.
+    pub description: &'static str,
 }
 
 /// What the pages need to know about this installation, and how fast one principal may ask.

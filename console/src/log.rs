@@ -2,7 +2,10 @@
 //!
 //! An export is sent as it is read, so that a long log needs no memory.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use axum::{
     Json,
@@ -14,6 +17,7 @@ use futures_util::stream;
 use harmony_eventlog::{Checkpoint, Export, Filter, LogError, history::state_at, replay::replay};
 use harmony_incidents::{
     Command, IncidentId, Right, StreamId,
+    ids::IdError,
     log::IncidentState,
     timeline::{self, is_kind},
 };
@@ -22,7 +26,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
-    App, auth::Caller, call::Call, error::ApiError, incidents::every, outputs, submit::submit, views,
+    App, auth::Caller, call::Call, error::ApiError, incidents::every, leading::day_or_time, outputs,
+    submit::submit, views,
 };
 
 /// Records of one read, where many are looked through.
@@ -121,14 +126,28 @@ pub(crate) async fn verify(call: Call) -> Result<Response, ApiError> {
     Ok(Json(report.without(&hidden)).into_response())
 }
 
-/// `GET …/log/export`
+/// `GET …/log/export`: all of it, or the incidents that are named (`incidentId`), or those that were declared in a time
+/// (`since`, `until`).
 pub(crate) async fn export(call: Call) -> Result<Response, ApiError> {
-    call.query.only(&[])?;
+    call.query.only(&["incidentId", "since", "until"])?;
     call.caller.require(Right::Read, None)?;
+    let since = call.query.one("since").map(|text| day_or_time("since", text, false)).transpose()?;
+    let until = call.query.one("until").map(|text| day_or_time("until", text, true)).transpose()?;
     let doors = &call.app.doors;
-    let export =
+    let mut export =
         Export::begin(doors.log.clone(), call.caller.org.clone(), doors.checkpoint_key.clone()).await?;
-    let export = export.without(&hidden(&call.app, &call.caller).await?.into_keys().collect());
+    export = export.without(&hidden(&call.app, &call.caller).await?.into_keys().collect());
+    let mut named = BTreeSet::new();
+    for text in call.query.all("incidentId") {
+        let id: IncidentId = text.parse().map_err(|error: IdError| ApiError::Malformed(error.to_string()))?;
+        let found = doors.log.state(&call.caller.org, &id).await?;
+        found.filter(|state| call.caller.sees(state)).ok_or(LogError::UnknownIncident(id.clone()))?;
+        named.insert(StreamId::from(id));
+    }
+    if !named.is_empty() {
+        export = export.only(&named);
+    }
+    let export = export.declared(since, until).await?;
     let lines = stream::try_unfold(export, async |mut export: Export| {
         let lines = export.next().await.map_err(broken)?;
         Ok::<_, io::Error>(lines.map(|lines| (Bytes::from(lines), export)))

@@ -679,8 +679,20 @@ const OPERATIONS: &[Operation] = &[
     get(
         "/log/export",
         "Log",
-        "Every record with its bytes, as JSON Lines.",
-        &[],
+        "Every record with its bytes, as JSON Lines; or those of some incidents, whole.",
+        &[
+            ("incidentId", "Only of this incident; repeatable.", REPEATABLE),
+            (
+                "since",
+                "Only of incidents declared at this time or later, or on this day or later (UTC).",
+                DAY_OR_TIME,
+            ),
+            (
+                "until",
+                "Only of incidents declared before this time, or up to the end of this day (UTC).",
+                DAY_OR_TIME,
+            ),
+        ],
         &[(200, "Header, records, checkpoint.", "application/jsonl", "")],
     ),
     get(

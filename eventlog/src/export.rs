@@ -20,6 +20,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harmony_incidents::{OrgId, StreamId, record, record::Folded as _};
+use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, MapAccess, Visitor},
@@ -102,6 +103,38 @@ impl Export {
     pub fn without(mut self, hidden: &BTreeSet<StreamId>) -> Self {
         self.waiting.retain(|stream| !hidden.contains(stream));
         self
+    }
+
+    /// Keeps these streams alone, and their heads in the checkpoint at its end.
+    #[must_use]
+    pub fn only(mut self, wanted: &BTreeSet<StreamId>) -> Self {
+        self.waiting.retain(|stream| wanted.contains(stream));
+        self
+    }
+
+    /// Keeps the incidents that were declared in this time alone: not before `since`, and before `until`. Each is there
+    /// whole, whenever it went on.
+    pub async fn declared(
+        mut self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Self, LogError> {
+        if since.is_none() && until.is_none() {
+            return Ok(self);
+        }
+        let mut kept = VecDeque::new();
+        for stream in std::mem::take(&mut self.waiting) {
+            let Some(incident) = stream.incident() else { continue };
+            let Some(state) = self.log.state(&self.org, &incident).await? else { continue };
+            let at = state.created_at_us;
+            if since.is_none_or(|since| at >= since.as_microsecond())
+                && until.is_none_or(|until| at < until.as_microsecond())
+            {
+                kept.push_back(stream);
+            }
+        }
+        self.waiting = kept;
+        Ok(self)
     }
 
     /// The next whole lines, each with its line end; `None` after the last.

@@ -89,8 +89,16 @@ impl Api {
     }
 
     /// Reads something that is no JSON document, such as an export.
-    pub(crate) async fn get_text(&self, segments: &[&str]) -> anyhow::Result<String> {
-        let answer = self.answer(&Method::GET, &self.url(segments), None).await?;
+    pub(crate) async fn get_text(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<String> {
+        let mut url = self.url(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let answer = self.answer(&Method::GET, &url, None).await?;
         let status = answer.status();
         let text = answer.text().await.context("the API's answer broke off")?;
         if status.is_success() { Ok(text) } else { Err(problem(status, &parsed(&text), segments).into()) }

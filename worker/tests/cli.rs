@@ -485,6 +485,12 @@ fn a_checkpoint_is_signed_once_and_held_against_the_log_and_its_export() {
     let (_, export, _) = say(&["log", "export"]);
     assert!(export.lines().last().unwrap().starts_with("{\"checkpoint\":\"harmony-log/default"), "{export}");
     write("export.jsonl", &export);
+    let (code, none, _) = say(&["log", "export", "--since", "2999-01-01", "--until", "2999-01-02"]);
+    assert_eq!((code, none.lines().count()), (0, 2), "a header and a checkpoint: {none}");
+    let (code, _, stderr) = say(&["log", "export", "--incident", "INC-2026-0099"]);
+    assert!(code == 4 && stderr.contains("INC-2026-0099 does not exist"), "{stderr}");
+    let (code, _, stderr) = say(&["log", "export", "--since", "yesterday"]);
+    assert!(code == 2 && stderr.contains("expected 2026-11-29"), "{stderr}");
     let (_, verifier, _) = say(&["log", "checkpoint", "--print-key"]);
     let verifier = verifier.trim();
 

@@ -53,7 +53,7 @@ const PAIRS: [&str; 1] = ["env"];
 /// What the name of a field begins with that holds a runbook's input.
 const INPUT: &str = "input.";
 /// Fields that are about the form itself.
-pub(super) const OWN: [&str; 6] = ["csrf", "go", "key", "previewed", "seq", "to"];
+pub(super) const OWN: [&str; 7] = ["csrf", "go", "key", "previewed", "record", "seq", "to"];
 
 /// A form that was sent from one of our pages by somebody who is signed in.
 pub(crate) struct Submission {
@@ -196,11 +196,17 @@ pub(crate) async fn act(form: Submission) -> Page {
     if !action.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
         return Err(ApiError::NotFound("there is no such command".to_owned()).into());
     }
-    let back = match form.field("to") {
-        "review" => format!("/orgs/{}/incidents/{incident}/review", form.caller.org),
+    let record = form.field("record").parse::<u64>().ok();
+    let back = match (form.field("to"), record) {
+        ("review", _) => format!("/orgs/{}/incidents/{incident}/review", form.caller.org),
+        ("record", Some(seq)) => format!("/orgs/{}/incidents/{incident}/records/{seq}", form.caller.org),
         _ => format!("/orgs/{}/incidents/{incident}", form.caller.org),
     };
     let mut asked = form.json();
+    // A form's own `seq` is what its page had seen.
+    if let (Some(seq), Some(fields)) = (record, asked.as_object_mut()) {
+        fields.insert("seq".to_owned(), json!(seq));
+    }
     // A browser's field for a time has no zone; the label says that it is UTC.
     if action == "times"
         && let Some(at) = asked["at"].as_str().filter(|at| at.parse::<jiff::civil::DateTime>().is_ok())

@@ -6,7 +6,7 @@ use askama::Template;
 use harmony_eventlog::history::state_at;
 use harmony_incidents::{
     HasStatus, LinkName, Right, RunStatus,
-    log::{BlueprintState, IncidentState, Phase, State},
+    log::{BlueprintState, IncidentState, Phase, SignalState, State, TicketState},
     status,
     times::Moment,
     words as vocabulary,
@@ -49,7 +49,10 @@ struct IncidentPage {
     facts: Vec<(&'static str, String)>,
     times: Vec<(&'static str, String)>,
     links: Vec<Out>,
-    responders: Vec<(String, String)>,
+    responders: Vec<Responder>,
+    tags: Vec<String>,
+    tickets: Vec<Out>,
+    signals: Vec<Seen>,
     gates: Vec<GateCard>,
     runs: Vec<RunCard>,
     timeline: Timeline,
@@ -82,6 +85,21 @@ struct Out {
     value: String,
     /// Empty where only a name is known.
     href: String,
+}
+
+/// Who has which part.
+struct Responder {
+    role: String,
+    id: String,
+    name: String,
+}
+
+/// A signal that was attached.
+struct Seen {
+    source: String,
+    summary: String,
+    /// Where and when, as far as it says.
+    about: String,
 }
 
 /// A blueprint's last run.
@@ -177,8 +195,15 @@ pub(crate) async fn page(visit: Visit) -> Page {
         responders: state
             .responders
             .iter()
-            .map(|one| (one.role.clone(), visit.name(&one.principal)))
+            .map(|one| Responder {
+                role: one.role.clone(),
+                id: one.principal.clone(),
+                name: visit.name(&one.principal),
+            })
             .collect(),
+        tags: state.tags.clone(),
+        tickets: tickets(&state),
+        signals: signals(&state),
         gates,
         runs: runs(&visit, &state),
         timeline,
@@ -268,16 +293,6 @@ fn facts(visit: &Visit, state: &IncidentState) -> Vec<(&'static str, String)> {
         ("Environment", state.environment.clone()),
         ("Project", state.project_id.clone()),
         ("Detected by", state.detected_by.clone()),
-        ("Tags", state.tags.join(", ")),
-        (
-            "Tickets",
-            state
-                .tickets
-                .iter()
-                .map(|one| format!("{} {}", one.system, one.ticket))
-                .collect::<Vec<_>>()
-                .join(", "),
-        ),
         ("Public title", views::text(state.public_title.as_ref())),
         ("Resolution", resolution.unwrap_or_default()),
         (
@@ -288,6 +303,28 @@ fn facts(visit: &Visit, state: &IncidentState) -> Vec<(&'static str, String)> {
     .into_iter()
     .filter(|(_, value)| !value.is_empty())
     .collect()
+}
+
+fn tickets(state: &IncidentState) -> Vec<Out> {
+    let ticket = |one: &TicketState| Out {
+        label: one.system.clone(),
+        value: one.ticket.clone(),
+        href: Some(&one.url).filter(|url| is_web(url)).cloned().unwrap_or_default(),
+    };
+    state.tickets.iter().map(ticket).collect()
+}
+
+fn signals(state: &IncidentState) -> Vec<Seen> {
+    let signal = |one: &SignalState| {
+        let at = words::recorded(one.at_us).map(|at| format!("{} UTC", words::moment(at)));
+        let about = [one.service_name.clone(), one.environment.clone(), at.unwrap_or_default()];
+        Seen {
+            source: one.source.clone(),
+            summary: views::text(one.summary.as_ref()),
+            about: about.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · "),
+        }
+    };
+    state.signals.iter().map(signal).collect()
 }
 
 fn times(state: &IncidentState, now: jiff::Timestamp) -> Vec<(&'static str, String)> {

@@ -101,6 +101,8 @@ struct RecordPage {
     kind: String,
     facts: Vec<(&'static str, String)>,
     payload: String,
+    /// Names of the texts that this reader may take out.
+    texts: Vec<String>,
 }
 
 /// `GET …/incidents/{id}/records/{seq}`
@@ -131,7 +133,15 @@ pub(crate) async fn record(visit: Visit) -> Page {
         ("of the state after", text("stateHashAfter")),
         ("Stored", text("storedAt")),
     ];
+    let mut held = entry.record.payload.clone().unwrap_or_default();
+    let texts = if visit.may(Right::Administer, Some(&state)) {
+        let there = harmony_protos::texts(&mut held).into_iter().filter(|one| !one.text.text.is_empty());
+        there.map(|one| one.name.to_string()).collect()
+    } else {
+        Vec::new()
+    };
     html(&RecordPage {
+        texts,
         frame: visit.frame("incidents"),
         head: Line::of(&visit, &state),
         address: format!("/orgs/{org}/incidents/{id}"),

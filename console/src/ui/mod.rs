@@ -8,6 +8,7 @@
 mod approvals;
 mod assets;
 mod candidates;
+mod capabilities;
 mod catalog;
 mod changed;
 mod cover;
@@ -25,6 +26,7 @@ mod leading;
 mod log;
 mod markdown;
 mod offers;
+mod people;
 mod review;
 mod runbooks;
 pub(crate) mod session;
@@ -91,6 +93,8 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/insights", get(insights::page))
         .route("/insights.csv", get(insights::csv))
         .route("/log", get(log::page).post(log::verify))
+        .route("/people", get(people::page))
+        .route("/capabilities", get(capabilities::page))
         .route("/releases/{id}", get(catalog::release::page))
         .route("/releases/{id}/do/{action}", post(catalog::release::act))
         .route("/runbooks", get(runbooks::page))

@@ -39,6 +39,7 @@ pub(crate) struct Offers {
     pub(crate) cancel: bool,
     pub(crate) review: bool,
     pub(crate) close: bool,
+    pub(crate) archive: bool,
     /// Everybody who may be given a part: id and name.
     pub(crate) people: Vec<(String, String)>,
     /// Severities that it could have instead.
@@ -56,7 +57,7 @@ pub(crate) struct Offers {
 impl Offers {
     /// Whether anything is offered.
     pub(crate) fn any(&self) -> bool {
-        self.note || self.review || self.assign
+        self.note || self.review || self.assign || self.archive
     }
 }
 
@@ -108,6 +109,7 @@ pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
         cancel: resolve && matches!(held, State::Pending | State::Open) && !runs("close-out"),
         review: matches!(held, State::Resolved | State::Closed | State::Archived),
         close: resolve && held == State::Resolved && !policy.needs_review(state.severity()),
+        archive: resolve && matches!(held, State::Resolved | State::Closed | State::Cancelled),
         people: people(visit),
         severities: ["P1", "P2", "P3", "P4"]
             .into_iter()

@@ -114,6 +114,43 @@ async fn exported_lines_verify_without_the_store() {
 }
 
 #[tokio::test]
+async fn incidents_are_exported_whole_one_by_one_and_by_when_they_were_declared() {
+    let world = World::new().await;
+    let (first, second) = (world.opened("P2").await, world.opened("P1").await);
+    let key = CheckpointKey::parse(&"33".repeat(32)).unwrap();
+    let exported = async |query: String| {
+        let reply = world.get("viewer", &format!("log/export?{query}")).await;
+        assert_eq!(reply.status, 200, "{query}: {}", reply.text);
+        let expected = Expected { verifier: Some(key.verifier(&OrgId::default())), ..Expected::default() };
+        let verified = export::verify(reply.text.as_bytes(), expected).unwrap();
+        assert!(verified.has_checkpoint && verified.report.verified, "{query}");
+        let of = |id: &String| reply.text.matches(&format!("\"incident\":\"{id}\"")).count();
+        [of(&first), of(&second)]
+    };
+    let now = jiff::Timestamp::now();
+    for (query, found) in [
+        (format!("incidentId={first}"), [2, 0]),
+        (format!("incidentId={first}&incidentId={second}"), [2, 2]),
+        (format!("incidentId={first},{second}"), [2, 2]),
+        ("since=2026-01-01".to_owned(), [2, 2]),
+        (format!("until={now}"), [2, 2]),
+        (format!("since={now}"), [0, 0]),
+        (format!("incidentId={first}&until=2026-01-01"), [0, 0]),
+    ] {
+        assert_eq!(exported(query.clone()).await, found, "{query}");
+    }
+    for (query, status) in [
+        ("incidentId=INC-2026-0099", 404),
+        ("incidentId=99", 400),
+        ("since=yesterday", 422),
+        ("until=2026-02-30", 422),
+        ("incident=INC-2026-0001", 400),
+    ] {
+        world.get("viewer", &format!("log/export?{query}")).await.problem(status);
+    }
+}
+
+#[tokio::test]
 async fn exports_are_the_same_bytes_over_the_api_and_from_the_store() {
     let world = World::new().await;
     world.opened("P2").await;

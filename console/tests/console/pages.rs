@@ -460,6 +460,69 @@ async fn incident_is_shown_as_it_was() {
 }
 
 #[tokio::test]
+async fn what_the_api_does_to_an_incident_has_its_place_on_the_page() {
+    let world = World::new().await;
+    let id = world.opened("P3").await;
+    let admin = Visitor::new(&world, "admin").await;
+    let address = format!("/orgs/default/incidents/{id}");
+    let done = async |action: &str, fields: &str| {
+        let reply = admin.form(&format!("{address}/do/{action}"), fields).await;
+        assert_eq!(reply.status, 303, "{action}: {}", reply.text);
+        admin.page(&address).await
+    };
+    let remove = "aria-label=\"Remove the tag payments\"";
+    assert!(done("tags", "tag=payments").await.contains(remove));
+    assert!(!done("tags", "tag=payments&remove=true").await.contains(remove));
+    let ticket = "<a href=\"https://jira.example.com/OPS-7\" rel=\"noopener\">OPS-7</a>";
+    let fields = "system=jira&ticket=OPS-7&url=https%3A%2F%2Fjira.example.com%2FOPS-7";
+    assert!(done("tickets", fields).await.contains(ticket));
+    let release = "aria-label=\"Release oncall from commander\"";
+    assert!(done("responders", "role=commander&principalId=oncall").await.contains(release));
+    assert!(!done("responders", "role=commander&principalId=oncall&release=true").await.contains(release));
+    let signal = json!({ "signalId": "s-1", "source": "prometheus", "summary": "p99 <2 s", "serviceName": "checkout" });
+    world.post("operator", &format!("incidents/{id}/signals"), signal).await.ok(200);
+    let shown = admin.page(&address).await;
+    assert!(shown.contains("<b>prometheus</b>") && shown.contains("p99 &#60;2 s"), "{shown}");
+
+    // A text is taken out where its record is shown, by who may.
+    let note = json!({ "note": "the password is SWORDFISH" });
+    let seq = world.post("operator", &format!("incidents/{id}/notes"), note).await.ok(200)["seq"].clone();
+    let record = format!("{address}/records/{seq}");
+    assert!(!Visitor::new(&world, "viewer").await.page(&record).await.contains("Take it out"));
+    let page = admin.page(&record).await;
+    assert!(
+        page.contains("SWORDFISH") && page.contains("<option>note</option>") && page.contains("Take it out")
+    );
+    let fields = format!("to=record&record={seq}&field=note&reason=a+secret");
+    let reply = admin.form(&format!("{address}/do/redact"), &fields).await;
+    assert_eq!((reply.status, reply.header("location")), (303, format!("{record}?done=recorded").as_str()));
+    let page = admin.page(&record).await;
+    assert!(!page.contains("SWORDFISH") && !page.contains("Take it out"), "{page}");
+
+    let archive = "data-key=\"act-archive\"";
+    assert!(!admin.page(&address).await.contains(archive));
+    world.resolved(&id).await;
+    assert!(admin.page(&address).await.contains(archive));
+    assert!(done("status", "state=ARCHIVED").await.contains(">ARCHIVED<"));
+}
+
+#[tokio::test]
+async fn people_and_capabilities_have_a_page() {
+    let world = World::new().await;
+    let viewer = Visitor::new(&world, "viewer").await;
+    let people = viewer.page("/orgs/default/people").await;
+    assert!(people.contains("<code>oncall</code>") && people.contains("sre-oncall"), "{people}");
+    assert!(!people.contains("token-"), "nothing that lets anybody in");
+    let found = loop {
+        let page = viewer.page("/orgs/default/capabilities").await;
+        if !page.contains("still being counted") {
+            break page;
+        }
+    };
+    assert!(found.contains("golden.connectors.slack") && found.contains("not used"), "{found}");
+}
+
+#[tokio::test]
 async fn insights_are_of_the_incidents_that_are_asked_for() {
     let world = World::new().await;
     for (severity, service) in [("P1", "checkout"), ("P1", "search"), ("P2", "search")] {

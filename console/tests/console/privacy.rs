@@ -199,7 +199,7 @@ async fn everything(world: &World, who: &str) -> BTreeMap<String, String> {
         "insights?serviceName=vault",
         "services?searchQuery=vault",
         "services/vault",
-        "log/export?incident=INC-2026-0002",
+        "log/export?incidentId=INC-2026-0002",
     ] {
         let path = format!("/api/orgs/default/{query}");
         seen.insert(path.clone(), asked(world, who, "get", &path).await.1);

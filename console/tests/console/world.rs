@@ -259,6 +259,11 @@ impl World {
             environment_policies: Arc::new(environment_policies()),
             update_templates: Arc::new(Templates),
             temporal: Arc::new(NoTemporal(temporal.clone())),
+            capabilities: vec![harmony_console::Capability {
+                id: "golden.connectors.slack",
+                name: "Slack",
+                description: "Channels and messages",
+            }],
             default_space: "OPS".to_owned(),
             trackers: vec![Tracker::Github, Tracker::Jira],
             site: Site {

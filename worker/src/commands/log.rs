@@ -17,6 +17,8 @@ use harmony_eventlog::{
     Checkpoint, CheckpointKey, Export, Report, VerifierKey, export, export::Expected, redaction,
     replay::replay,
 };
+use harmony_incidents::{IncidentId, StreamId};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -42,8 +44,8 @@ pub(crate) enum LogCommand {
     Verify(VerifyArgs),
     /// Fold every incident again and compare each state
     Replay,
-    /// Write everything as JSON Lines
-    Export,
+    /// Write everything, or some incidents, as JSON Lines
+    Export(ExportArgs),
     /// Sign where every incident ends; keep it elsewhere
     Checkpoint(CheckpointArgs),
     /// Take a record's text out of the log for good; that it was there stays on record
@@ -74,6 +76,20 @@ pub(crate) struct VerifyArgs {
     /// Check only the chain of --file and believe any signature: whoever wrote the file could have rewritten or cut it
     #[arg(long, requires = "file", conflicts_with_all = ["verifier_key", "checkpoint"])]
     unsigned: bool,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Only this incident, such as INC-2026-0042, or 42 for this year's; repeat for more
+    #[arg(long = "incident", value_name = "ID", value_parser = incident_id)]
+    incidents: Vec<String>,
+    /// Only incidents declared at this time or later: 2026-11-29, which begins in UTC, or 2026-11-29T10:42:00Z
+    #[arg(long, value_name = "WHEN", value_parser = begins)]
+    since: Option<Timestamp>,
+    /// Only incidents declared before this time, or up to the end of this day
+    #[arg(long, value_name = "WHEN", value_parser = ends)]
+    until: Option<Timestamp>,
 }
 
 /// Options of `checkpoint`.
@@ -108,6 +124,34 @@ pub(crate) struct RedactArgs {
     key: KeyArgs,
 }
 
+impl ExportArgs {
+    /// As the API is asked.
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let ids = self.incidents.iter().map(|id| ("incidentId", id.clone()));
+        let times = [("since", self.since), ("until", self.until)];
+        ids.chain(times.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())))).collect()
+    }
+}
+
+fn begins(text: &str) -> Result<Timestamp, String> {
+    day_or_time(text, false)
+}
+
+fn ends(text: &str) -> Result<Timestamp, String> {
+    day_or_time(text, true)
+}
+
+/// A time, or a day in UTC, which stands for where it begins or ends.
+fn day_or_time(text: &str, is_end: bool) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let expected = || "expected 2026-11-29, or a time with its zone, such as 2026-11-29T10:42:00Z".to_owned();
+    let day: Date = text.parse().map_err(|_| expected())?;
+    let day = if is_end { day.tomorrow().unwrap_or(day) } else { day };
+    Ok(day.to_zoned(TimeZone::UTC).map_err(|_| expected())?.timestamp())
+}
+
 /// Carries out one command.
 pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> anyhow::Result<ExitCode> {
     match command {
@@ -140,9 +184,9 @@ pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> an
             };
             return Ok(tell(&report, "replayed", json));
         }
-        LogCommand::Export => match api(config).await? {
-            Some(api) => output::raw(&api.get_text(&["log", "export"]).await?),
-            None => export(config).await?,
+        LogCommand::Export(args) => match api(config).await? {
+            Some(api) => output::raw(&api.get_text(&["log", "export"], &args.query()).await?),
+            None => export(config, args).await?,
         },
         LogCommand::Checkpoint(args) => checkpoint(config, args).await?,
         LogCommand::Redact(args) => redact(config, args, json).await?,
@@ -250,11 +294,28 @@ async fn replay_stored(config: &Config) -> anyhow::Result<Report> {
     Ok(replay(log.as_ref(), &config.org).await.map_err(|error| unreadable(config, &error))?)
 }
 
-async fn export(config: &Config) -> anyhow::Result<()> {
+async fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     let log = config.open_existing_log().await?;
     let broken = |error| unreadable(config, &error);
     let key = config.known_checkpoint_key()?;
-    let mut export = Export::begin(log, config.org.clone(), key).await.map_err(broken)?;
+    let mut export = Export::begin(log.clone(), config.org.clone(), key).await.map_err(broken)?;
+    let mut named = BTreeSet::new();
+    for id in &args.incidents {
+        let id: IncidentId = id.parse()?;
+        if log.state(&config.org, &id).await.map_err(broken)?.is_none() {
+            return Err(Failure {
+                exit: Exit::NotFound,
+                what: format!("incident {id} does not exist"),
+                hint: "check the id; `harmony incident list` shows the incidents".to_owned(),
+            }
+            .into());
+        }
+        named.insert(StreamId::from(id));
+    }
+    if !named.is_empty() {
+        export = export.only(&named);
+    }
+    let mut export = export.declared(args.since, args.until).await.map_err(broken)?;
     while let Some(lines) = export.next().await.map_err(broken)? {
         output::raw(&lines);
     }
@@ -286,7 +347,7 @@ fn verify_file(path: &Path, expected: Expected) -> anyhow::Result<Report> {
 
 /// Verifies what the API exports against a checkpoint.
 async fn verify_exported(api: &Api, expected: Expected) -> anyhow::Result<Report> {
-    let exported = api.get_text(&["log", "export"]).await?;
+    let exported = api.get_text(&["log", "export"], &[]).await?;
     let verified = export::verify(exported.as_bytes(), expected)
         .map_err(|error| Failure::failed(error.to_string(), "compare the database with a backup"))?;
     Ok(verified.report)
@@ -356,7 +417,7 @@ async fn checkpoint(config: &Config, args: &CheckpointArgs) -> anyhow::Result<()
     }
     let api = if file.is_some() { None } else { api(config).await? };
     let note = match api {
-        Some(api) => api.get_text(&["log", "checkpoint"]).await?,
+        Some(api) => api.get_text(&["log", "checkpoint"], &[]).await?,
         None => {
             let log = config.open_existing_log().await?;
             let made = Checkpoint::of(log.as_ref(), &config.org).await;

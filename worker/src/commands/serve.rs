@@ -110,6 +110,14 @@ async fn doors(config: &Config) -> anyhow::Result<Doors> {
         environment_policies: Arc::new(environment_policies::watch(config.environment_policies_path())),
         update_templates: Arc::new(update_templates::watch(config.update_templates_path())),
         temporal: Probe::start(config).await,
+        capabilities: harmony_capabilities::descriptor::all()
+            .into_iter()
+            .map(|one| harmony_console::Capability {
+                id: one.metadata.id,
+                name: one.metadata.name,
+                description: one.metadata.description,
+            })
+            .collect(),
         default_space: space.unwrap_or_else(|| DEFAULT_SPACE.to_owned()),
         trackers: trackers(config),
         site: Site {

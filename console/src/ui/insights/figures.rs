@@ -12,7 +12,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::words;
-use crate::{error::ApiError, leading::instant, query::Query};
+use crate::{error::ApiError, leading::day_or_time, query::Query};
 
 /// Months that are told of one by one.
 const MONTHS: usize = 12;
@@ -94,8 +94,8 @@ impl Wanted {
             place.ok_or_else(|| ApiError::Invalid(format!("severity {word:?}: P1, P2, P3 or P4")))
         });
         Ok(Self {
-            since: query.one("since").map(|text| moment("since", text, false)).transpose()?,
-            until: query.one("until").map(|text| moment("until", text, true)).transpose()?,
+            since: query.one("since").map(|text| day_or_time("since", text, false)).transpose()?,
+            until: query.one("until").map(|text| day_or_time("until", text, true)).transpose()?,
             service: query.one("serviceName").map(str::to_owned),
             severity: severity.transpose()?,
         })
@@ -111,14 +111,6 @@ impl Wanted {
             && self.service.as_ref().is_none_or(|service| fact.service == *service)
             && self.severity.is_none_or(|severity| fact.severity == severity)
     }
-}
-
-fn moment(name: &str, text: &str, is_end: bool) -> Result<Timestamp, ApiError> {
-    let Ok(day) = text.parse::<Date>() else { return instant(name, text) };
-    let day = if is_end { day.tomorrow().unwrap_or(day) } else { day };
-    day.to_zoned(TimeZone::UTC)
-        .map(|midnight| midnight.timestamp())
-        .map_err(|_| ApiError::Invalid(format!("{name} {text:?}: no such day")))
 }
 
 /// What some incidents sum up to.

@@ -7,7 +7,7 @@ mod figures;
 mod plot;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -32,6 +32,7 @@ use self::{
 };
 use super::{
     Page,
+    capabilities::{self, CapabilityFigure},
     delivery::{self, ServiceFigure},
     form::encoded,
     html,
@@ -47,6 +48,8 @@ const FRESH: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_millis(30);
 /// Services in the table.
 const SERVICES: usize = 25;
+/// How far back the steps of a capability are counted.
+pub(crate) const CAPABILITY_DAYS: i64 = 30;
 /// Periods that are one click away, in days.
 const PERIODS: [(&str, i64); 3] = [("30 days", 30), ("90 days", 90), ("12 months", 365)];
 
@@ -58,6 +61,8 @@ struct Facts {
     services: Vec<ServiceFigure>,
     /// How runbooks did.
     runbooks: Vec<RunbookFigure>,
+    /// How the steps of each capability went.
+    capabilities: BTreeMap<String, CapabilityFigure>,
 }
 
 /// Figures that were counted, by organisation.
@@ -132,7 +137,14 @@ async fn counted(app: &App, org: &OrgId) -> Result<Facts, ApiError> {
 
 fn of(all: &[IncidentState], counted_at: Timestamp) -> Facts {
     let incidents = all.iter().filter_map(Fact::of).collect();
-    Facts { counted_at, incidents, services: Vec::new(), runbooks: runbooks::count(all) }
+    let lately = counted_at.checked_sub(SignedDuration::from_hours(24 * CAPABILITY_DAYS)).unwrap_or_default();
+    Facts {
+        counted_at,
+        incidents,
+        services: Vec::new(),
+        runbooks: runbooks::count(all),
+        capabilities: capabilities::count(all, lately.as_microsecond()),
+    }
 }
 
 /// What figures are made of: drills are practice, and private incidents are not for everybody who reads them.
@@ -184,6 +196,14 @@ fn view(facts: &Facts, wanted: &Wanted) -> Value {
     view["byRunbook"] = facts.runbooks.iter().map(RunbookFigure::view).collect();
     view["byService"] = facts.services.iter().map(ServiceFigure::view).collect();
     view
+}
+
+/// How the steps of each capability went; `None` where that is still being counted.
+pub(crate) async fn capabilities(
+    app: &App,
+    org: &OrgId,
+) -> Result<Option<BTreeMap<String, CapabilityFigure>>, ApiError> {
+    Ok(facts(app, org, PATIENCE).await?.map(|facts| facts.capabilities.clone()))
 }
 
 /// How runbooks did; `None` where that is still being counted.
