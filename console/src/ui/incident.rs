@@ -23,6 +23,7 @@ use super::{
     leading::Leading,
     markdown::is_web,
     offers::{self, Offers},
+    overview::{self, Overview},
     timeline::{self, LastUpdate, Timeline},
     visit::{Frame, Visit},
     words,
@@ -55,6 +56,7 @@ struct IncidentPage {
     signals: Vec<Seen>,
     gates: Vec<GateCard>,
     runs: Vec<RunCard>,
+    overview: Overview,
     timeline: Timeline,
     changes: ChangesPanel,
     lead: Leading,
@@ -145,7 +147,9 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let shown = visit.query.one("show").unwrap_or_default();
     let mut timeline = timeline::read(&visit, &id, &state, before, shown).await?;
     let changes = changes::panel(&visit, &state).await?;
-    timeline.mark(changes.marks(), before == 0 && !looks_back);
+    let marks = changes.marks();
+    let overview = overview::draw(&visit, &state, &marks).await?;
+    timeline.mark(marks, before == 0 && !looks_back);
     let mut gates = Vec::new();
     for gate in gate_card::pending(&state) {
         let card = gate_card::whole(&visit, &state, gate).await?;
@@ -206,6 +210,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         signals: signals(&state),
         gates,
         runs: runs(&visit, &state),
+        overview,
         timeline,
         changes,
         lead: Leading::of(&visit, &state, visit.may(Right::Respond, Some(&state))).await?,

@@ -26,6 +26,7 @@ mod leading;
 mod log;
 mod markdown;
 mod offers;
+mod overview;
 mod people;
 mod review;
 mod runbooks;
