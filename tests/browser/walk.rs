@@ -322,7 +322,7 @@ impl<'a> Walk<'a> {
             ("incidents".to_owned(), "incidents", "Checkout answers with errors"),
             (format!("incidents/{}?at=12", self.incident), "time-travel", "as it was after record 12"),
             (format!("incidents/{}/records/1", self.incident), "record", "INCIDENT_CREATED"),
-            ("insights".to_owned(), "insights", "Median to detect"),
+            ("insights".to_owned(), "insights", "To detect"),
         ] {
             self.open(&path).await;
             browser.says(words).await;
