@@ -10,6 +10,7 @@ use super::{
     form::Submission,
     html,
     incidents::Line,
+    offers, timeline,
     visit::{Frame, Visit},
 };
 use crate::{error::ApiError, log::hidden, views};
@@ -101,6 +102,8 @@ struct RecordPage {
     kind: String,
     facts: Vec<(&'static str, String)>,
     payload: String,
+    /// The attempt whose dry run it planned, where the reader may propose that.
+    dry_run: Option<u32>,
 }
 
 /// `GET …/incidents/{id}/records/{seq}`
@@ -131,7 +134,10 @@ pub(crate) async fn record(visit: Visit) -> Page {
         ("of the state after", text("stateHashAfter")),
         ("Stored", text("storedAt")),
     ];
+    let kind = entry.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
+    let may_propose = offers::offers(&visit, &state).remediate;
     html(&RecordPage {
+        dry_run: kind.and_then(timeline::dry_run).filter(|_| may_propose),
         frame: visit.frame("incidents"),
         head: Line::of(&visit, &state),
         address: format!("/orgs/{org}/incidents/{id}"),
