@@ -62,7 +62,7 @@ const AHEAD: u32 = 100;
 const DUTIES: usize = 5;
 
 /// Why an item waits.
-const TAKEN: &str = "another worker edits the message";
+pub(crate) const TAKEN: &str = "another worker edits the message";
 
 /// What became of an item.
 pub(crate) enum Edited {
@@ -78,12 +78,26 @@ pub(crate) enum Edited {
 }
 
 /// Whose it is to edit a kind of message.
-struct Turn<'a> {
-    org: &'a OrgId,
-    stream: &'a StreamId,
+pub(crate) struct Turn<'a> {
+    pub(crate) org: &'a OrgId,
+    pub(crate) stream: &'a StreamId,
     resource: String,
-    key: String,
-    owner: String,
+    pub(crate) key: String,
+    pub(crate) owner: String,
+}
+
+impl<'a> Turn<'a> {
+    /// Of the messages of this name in an incident's channel, for one try of an item.
+    pub(crate) fn new(pending: &'a Pending, stream: &'a StreamId, message: &str) -> Self {
+        let resource = format!("kept/{message}");
+        Self {
+            org: &pending.org,
+            stream,
+            key: effect_key(&pending.org, stream, &EffectScope::Incident { resource: &resource }).to_string(),
+            resource,
+            owner: format!("{}/{}", pending.id, pending.attempts),
+        }
+    }
 }
 
 /// Releases that may have caused an incident.
@@ -125,15 +139,8 @@ impl Services {
         {
             return Ok(Edited::Done);
         }
-        let resource = format!("kept/{}", message.name());
-        let turn = Turn {
-            org: &pending.org,
-            stream,
-            key: effect_key(&pending.org, stream, &EffectScope::Incident { resource: &resource }).to_string(),
-            resource,
-            owner: format!("{}/{}", pending.id, pending.attempts),
-        };
-        if let Some(left) = self.taken_for(&turn).await? {
+        let turn = Turn::new(pending, stream, message.name());
+        if let Some(left) = self.taken_for(&turn, self.timing.under_way).await? {
             return Ok(Edited::Later { wait: left, why: TAKEN.to_owned() });
         }
         let edited = match message {
@@ -150,11 +157,15 @@ impl Services {
         })
     }
 
-    /// Takes the turn, or keeps it for as long as another request may be under way; how long it is another's.
-    async fn taken_for(&self, turn: &Turn<'_>) -> Result<Option<Duration>, LogError> {
+    /// Takes the turn, or keeps it, for so long; how long it is another's.
+    pub(crate) async fn taken_for(
+        &self,
+        turn: &Turn<'_>,
+        lease: Duration,
+    ) -> Result<Option<Duration>, LogError> {
         let Turn { org, stream, resource, key, owner } = turn;
         let subject = (*stream).into();
-        let begun = self.log.begin_effect(org, &subject, key, resource, owner, self.timing.under_way).await?;
+        let begun = self.log.begin_effect(org, &subject, key, resource, owner, lease).await?;
         Ok(match begun {
             Begin::Busy(left) => Some(left),
             Begin::Fresh | Begin::Again | Begin::Done(_) => None,
@@ -213,7 +224,7 @@ impl Services {
             let place = MessageRef { channel: channel.to_owned(), ts: ts.to_owned() };
             let message = duties_message(org, incident, &state, &role, &duties);
             // Each of them may take its time.
-            anyhow::ensure!(self.taken_for(turn).await?.is_none(), TAKEN);
+            anyhow::ensure!(self.taken_for(turn, self.timing.under_way).await?.is_none(), TAKEN);
             if let Err(error) = slack.update_message(&place, &message).await {
                 return Ok(Err(error));
             }
@@ -293,7 +304,7 @@ impl Services {
 
 /// What follows a message that was not edited. What Slack refuses stays as it is: somebody deleted it, or the channel is
 /// archived.
-fn after(error: &CallError, lease: Duration, attempts: u32, incident: &IncidentId) -> Edited {
+pub(crate) fn after(error: &CallError, lease: Duration, attempts: u32, incident: &IncidentId) -> Edited {
     let wait = match error.fate() {
         Fate::Rejected => {
             tracing::warn!(incident.id = %incident, %error, "a message in the channel is not kept up to date");
@@ -307,7 +318,7 @@ fn after(error: &CallError, lease: Duration, attempts: u32, incident: &IncidentI
 }
 
 /// The incident's channel, while things can be said in it.
-fn open_channel(state: &IncidentState) -> Option<&str> {
+pub(crate) fn open_channel(state: &IncidentState) -> Option<&str> {
     let is_archived = link(state, LinkName::SlackChannelArchived).is_some();
     link(state, LinkName::SlackChannel).filter(|_| !is_archived)
 }

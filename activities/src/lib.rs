@@ -18,6 +18,7 @@ mod flags;
 mod issues;
 mod journal;
 mod kept;
+mod live_message;
 mod notices;
 mod outbox;
 mod outputs;

@@ -44,6 +44,7 @@ use crate::{
     candidate_events::CandidateEvents,
     checkpoints::Checkpoints,
     kept::Edited,
+    live_message::EditPace,
     notices::{NoticeOutcome, Notices},
     services::Services,
     trace::start_span,
@@ -69,13 +70,13 @@ const UNWRITABLE: &str = "the outbox cannot be written; the item will be repeate
 
 /// Items that may be carried out side by side; those of a queue one after the other. What one recipient is told of one
 /// incident is a queue: whoever hears that it is resolved has heard what came before. So are the changes of what an incident's
-/// channel shows.
+/// channel shows, and apart from them what its cells print.
 fn queues(claimed: Vec<Pending>) -> Vec<Vec<Pending>> {
     let mut queues = Vec::new();
     let mut told = BTreeMap::<_, Vec<Pending>>::new();
     for item in claimed {
         match item.item.kind {
-            kind @ (OutboxKind::Notice | OutboxKind::Kept) => {
+            kind @ (OutboxKind::Notice | OutboxKind::Kept | OutboxKind::Output) => {
                 let to = item.item.payload["subscription"].as_str().map(str::to_owned);
                 told.entry((kind.name(), item.org.clone(), item.stream.clone(), to)).or_default().push(item);
             }
@@ -99,6 +100,7 @@ pub struct Dispatcher {
     events: Arc<CandidateEvents>,
     notices: Arc<Notices>,
     services: Arc<Services>,
+    edit_pace: Arc<EditPace>,
 }
 
 /// What became of an item.
@@ -108,6 +110,15 @@ enum Carried {
     Sent,
     /// Not yet: again after a while, with the reason.
     Later(Duration, String),
+}
+
+impl From<Edited> for Carried {
+    fn from(edited: Edited) -> Self {
+        match edited {
+            Edited::Done => Self::Done,
+            Edited::Later { wait, why } => Self::Later(wait, why),
+        }
+    }
 }
 
 impl Dispatcher {
@@ -129,6 +140,7 @@ impl Dispatcher {
             events: Arc::new(events),
             notices: Arc::new(notices),
             services,
+            edit_pace: Arc::default(),
         }
     }
 
@@ -188,10 +200,10 @@ impl Dispatcher {
                 NoticeOutcome::Done => Carried::Done,
                 NoticeOutcome::Later { wait, why } => Carried::Later(wait, why),
             }),
-            OutboxKind::Kept => self.services.keep(pending).await.map(|edited| match edited {
-                Edited::Done => Carried::Done,
-                Edited::Later { wait, why } => Carried::Later(wait, why),
-            }),
+            OutboxKind::Kept => self.services.keep(pending).await.map(Carried::from),
+            OutboxKind::Output => {
+                self.services.show_output(pending, &self.edit_pace).await.map(Carried::from)
+            }
         };
         let (wait, why) = match outcome {
             Ok(Carried::Done) => {

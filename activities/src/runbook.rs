@@ -328,6 +328,13 @@ impl Services {
     fn try_propose(&self, request: &ProposeRequest) -> Result<Proposal, String> {
         let ProposeRequest { scope, runbook: asked, verification, .. } = request;
         let snapshot = self.runbooks.load(&asked.path).map_err(|error| error.to_string())?;
+        let snapshot_sha256 = hex::encode(Sha256::digest(snapshot.text.as_bytes()));
+        if !asked.sha256.is_empty() && asked.sha256 != snapshot_sha256 {
+            return Err(format!(
+                "{}: the file changed: its SHA-256 was {} and is {snapshot_sha256}",
+                snapshot.path, asked.sha256
+            ));
+        }
         let parsed = runbook::parse(&snapshot.text).map_err(|error| format!("{}: {error}", snapshot.path))?;
         let in_file = |error: runbook::ParseError| format!("{}: {error}", snapshot.path);
         let cells = parsed.select(&asked.cells, verification).map_err(in_file)?;
@@ -387,7 +394,6 @@ impl Services {
         let longest_cell_ms = run.map(|cell| cell.timeout_ms).max().unwrap_or_default();
         self.allowed(job.as_ref(), longest_cell_ms)
             .map_err(|problem| format!("{}: {problem}", snapshot.path))?;
-        let snapshot_sha256 = hex::encode(Sha256::digest(snapshot.text.as_bytes()));
         let mut covers = json!({
             "cells": cells,
             "env": env,

@@ -121,6 +121,9 @@ pub struct RunbookInput {
     /// Relative to the runbook root.
     #[serde(default)]
     pub workdir: String,
+    /// SHA-256 that the file must have, in hex; empty where any will do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
 }
 
 /// The kinds of remediation.

@@ -273,6 +273,7 @@ impl<W: Blueprint> Release<'_, '_, W> {
             secret_env: vec![],
             timeout: crate::messages::default_timeout(),
             workdir: String::new(),
+            sha256: String::new(),
         };
         let request = ProposeRequest {
             scope: self.run.at("propose"),

@@ -9,17 +9,23 @@ use axum::{
     body::to_bytes,
     response::{IntoResponse, Response},
 };
-use harmony_blueprints::messages::{
-    CloseOutInput, PageTarget, PostMortemInput, RemediateInput, VerificationInput, read,
+use harmony_blueprints::{
+    contracts::{CellPlan, Covered},
+    messages::{
+        CloseOutInput, PageTarget, PostMortemInput, RemediateInput, RemediationKind, RunbookInput,
+        VerificationInput, read,
+    },
 };
 use harmony_incidents::{
-    IncidentId, Right, WorkflowType,
+    IncidentId, Right, StreamId, WorkflowType,
     judge::TEXT_LIMIT_BYTES,
-    log::{IncidentState, State},
+    log::{IncidentState, State, payload::Kind},
     words,
 };
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::{
@@ -110,6 +116,138 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
         .map_err(|error| ApiError::Invalid(error.trim_start_matches("input.remediation.").to_owned()))?;
     let started = start_with(&call, &incident, &state, WorkflowType::Remediate, None, &input).await?;
     if input.dry_run { with_plan(started, &checked).await } else { Ok(started) }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ProposeDryRunBody {
+    /// Which attempt of the remediation the dry run was, as the answer to its start says.
+    #[schema(value_type = u32)]
+    attempt: Value,
+    /// Why, for those who decide on it.
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST …/propose-dry-run`: proposes what a dry run showed, as it stands.
+pub(crate) async fn propose_dry_run(call: Call) -> Result<Response, ApiError> {
+    let (incident, state) = call.incident(Right::Respond).await?;
+    call.require_on(Right::OperationsExecute, &state).await?;
+    let ProposeDryRunBody { attempt, reason } = call.body()?;
+    let attempt = attempt_of(&attempt)?;
+    let reason = match line("reason", &reason)? {
+        reason if reason.is_empty() => format!("as dry run {attempt} showed it"),
+        reason => reason,
+    };
+    let planned = planned(&call, &incident, &state, attempt).await?;
+    let runbook = &planned.covered.runbook;
+    let text = call.app.doors.runbooks.text(&runbook.path).map_err(ApiError::Conflict)?;
+    let sha256 = hex::encode(Sha256::digest(text.as_bytes()));
+    if sha256 != runbook.sha256 {
+        return Err(ApiError::Conflict(format!(
+            "{} changed since dry run {attempt}: its SHA-256 was {} and is {sha256}; do another dry run",
+            runbook.path, runbook.sha256
+        )));
+    }
+    let input = planned.proposal(reason);
+    let asked = AskedRunbook {
+        path: &input.remediation.path,
+        cells: &input.remediation.cells,
+        verify: input.verification.as_ref().map_or(&[], |one| &one.cells),
+        inputs: &input.remediation.inputs,
+        env: &input.remediation.env,
+        dry_run: false,
+    };
+    // What an input names may have left the catalog since.
+    let checked = call.app.doors.runbooks.check(&asked).map_err(ApiError::Invalid)?;
+    catalog_knows(&call, &checked.of_catalog).await?;
+    start_with(&call, &incident, &state, WorkflowType::Remediate, None, &input).await
+}
+
+/// A form has text only.
+fn attempt_of(given: &Value) -> Result<u32, ApiError> {
+    let number = match given {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_u64().and_then(|number| u32::try_from(number).ok()),
+    };
+    number.filter(|attempt| *attempt > 0).ok_or_else(|| {
+        ApiError::Invalid("attempt: which attempt the dry run was, a number from 1".to_owned())
+    })
+}
+
+/// What a dry run covered.
+#[derive(Deserialize)]
+struct Planned {
+    #[serde(flatten)]
+    covered: Covered,
+    /// The longest time of a cell.
+    #[serde(rename = "timeoutMs")]
+    timeout_ms: u64,
+}
+
+impl Planned {
+    /// The same, to be carried out.
+    fn proposal(&self, reason: String) -> RemediateInput {
+        let names = |cells: &[CellPlan]| cells.iter().map(|cell| cell.name.clone()).collect::<Vec<_>>();
+        let Covered { cells, verification, inputs, runbook, workdir, .. } = &self.covered;
+        RemediateInput {
+            remediation: RunbookInput {
+                kind: RemediationKind::Runbook,
+                path: runbook.path.clone(),
+                cells: names(cells),
+                inputs: inputs.iter().map(|input| (input.name.clone(), input.value.clone())).collect(),
+                // A dry run takes declared inputs and declared secrets alone.
+                env: BTreeMap::new(),
+                secret_env: Vec::new(),
+                timeout: SignedDuration::from_millis(i64::try_from(self.timeout_ms).unwrap_or(i64::MAX)),
+                workdir: workdir.clone(),
+                sha256: runbook.sha256.clone(),
+            },
+            verification: (!verification.is_empty())
+                .then(|| VerificationInput { cells: names(verification) }),
+            reason,
+            dry_run: false,
+        }
+    }
+}
+
+/// What an attempt planned as a dry run, as it is on record.
+async fn planned(
+    call: &Call,
+    incident: &IncidentId,
+    state: &IncidentState,
+    attempt: u32,
+) -> Result<Planned, ApiError> {
+    const PAGE: u32 = 500;
+    let blueprint = WorkflowType::Remediate.blueprint();
+    let now = state.blueprints.iter().find(|run| run.blueprint == blueprint && run.attempt == attempt);
+    let mut after = now.map_or(0, |run| run.started_seq.saturating_sub(1));
+    let stream = StreamId::from(incident.clone());
+    let found = 'found: loop {
+        let entries = call.app.doors.log.records(&call.caller.org, &stream, after, PAGE).await?;
+        let Some(last) = entries.last() else {
+            return Err(ApiError::NotFound(format!(
+                "attempt {attempt} of {incident}'s remediation was not a dry run that planned something"
+            )));
+        };
+        after = last.record.seq;
+        for entry in entries {
+            if let Some(Kind::RunbookDryRunPlanned(plan)) = entry.record.payload.and_then(|one| one.kind)
+                && plan.blueprint == blueprint
+                && plan.attempt == attempt
+            {
+                break 'found plan;
+            }
+        }
+    };
+    let covers = found.covers.filter(|text| !text.redacted).map(|text| text.text).unwrap_or_default();
+    let is_whole = Sha256::digest(covers.as_bytes()).as_slice() == found.digest.as_slice();
+    let planned = serde_json::from_str(&covers).ok().filter(|_| is_whole);
+    planned.ok_or_else(|| {
+        ApiError::Conflict(format!(
+            "what dry run {attempt} showed was taken out of the log: do another dry run"
+        ))
+    })
 }
 
 /// The answer to a start, with what would be run.

@@ -403,6 +403,7 @@ fn organisation() -> Router<App> {
         .route("/incidents/{id}/output/{seq}", get(outputs::file))
         .route("/incidents/{id}/post-mortem", post(blueprints::post_mortem))
         .route("/incidents/{id}/private", post(leading::private))
+        .route("/incidents/{id}/propose-dry-run", post(blueprints::propose_dry_run))
         .route("/incidents/{id}/redact", post(log::redact))
         .route("/incidents/{id}/relations", post(leading::relate))
         .route("/incidents/{id}/remediate", post(blueprints::remediate))

@@ -203,6 +203,13 @@ const OPERATIONS: &[Operation] = &[
         STARTED,
     ),
     post(
+        "/incidents/{id}/propose-dry-run",
+        "Blueprints",
+        "Start a remediation that does what a dry run showed, unless the runbook changed since.",
+        Some("ProposeDryRunBody"),
+        STARTED,
+    ),
+    post(
         "/incidents/{id}/redact",
         "Log",
         "Take a record's text out of the log.",
@@ -899,6 +906,7 @@ fn schemas() -> Value {
         catalog::services::RetireBody,
         blueprints::CloseOutBody,
         blueprints::PostMortemBody,
+        blueprints::ProposeDryRunBody,
         blueprints::ReasonBody,
         blueprints::RemediateBody,
         facts::ActionBody,

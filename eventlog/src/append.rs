@@ -11,13 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use harmony_catalog::judge::{Facts, flow_of};
 use harmony_incidents::{
-    Answer, Context, EnvironmentId, GateStatus, HasStatus, IncidentId, Judged, OrgId, Refusal, ReleaseId,
-    ServiceId, StreamId,
+    Answer, Context, EnvironmentId, GateStatus, HasStatus, IncidentId, Judged, LinkName, OrgId, Refusal,
+    ReleaseId, ServiceId, StreamId,
     judge::{Head, INPUT_LIMIT_BYTES, payload},
     kept::{self, Kept},
     log::{EnvironmentState, IncidentState, RecordRedacted, Text, payload::Kind},
     record::{self, Folded as _, SaltKey, SealedRecord},
-    stakeholders, words,
+    stakeholders,
+    status::link,
+    words,
 };
 use jiff::Timestamp;
 use prost::Message;
@@ -462,6 +464,7 @@ pub(crate) async fn append<T: Transaction>(
     if onward.notices {
         plan.outbox.extend(notices(&plan.stream, &plan.sealed, &state));
         plan.outbox.extend(kept(&plan.stream, &plan.sealed, &state));
+        plan.outbox.extend(shown_output(&plan.stream, &plan.sealed, &state));
     }
     readable(&plan.outbox)?;
     tx.write(job, &plan).await?;
@@ -558,6 +561,22 @@ fn kept(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState) -> Vec<
         })
     };
     Kept::ALL.into_iter().filter_map(item).collect()
+}
+
+/// One item where a cell of a runbook started or ended: what it prints is shown in the incident's channel.
+fn shown_output(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState) -> Option<OutboxItem> {
+    let StreamState::Incident(state) = state else { return None };
+    link(state, LinkName::SlackChannel)?;
+    let is_cell = |one: &&SealedRecord| {
+        let kind = one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
+        kind.and_then(kept::run_of_cell).is_some()
+    };
+    let seq = sealed.iter().rfind(is_cell)?.record.seq;
+    Some(OutboxItem {
+        kind: OutboxKind::Output,
+        name: format!("{stream}/{seq}/output"),
+        payload: serde_json::json!({ "seq": seq }),
+    })
 }
 
 /// The first answer again, if the request is the same.

@@ -449,6 +449,17 @@ impl EventLog for PostgresLog {
         live_output::read(&mut connection, org, stream, after, limit).await
     }
 
+    async fn last_output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        step: &str,
+        limit: u32,
+    ) -> Result<Vec<StoredOutput>, LogError> {
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        live_output::last(&mut connection, org, stream, step, limit).await
+    }
+
     async fn forget_output(&self, org: &OrgId, stream: &StreamId) -> Result<(), LogError> {
         let mut tx = self.write().await?;
         live_output::forget(&mut tx, org, stream).await?;

@@ -522,6 +522,17 @@ impl EventLog for SqliteLog {
         live_output::read(&mut connection, org, stream, after, limit).await
     }
 
+    async fn last_output(
+        &self,
+        org: &OrgId,
+        stream: &StreamId,
+        step: &str,
+        limit: u32,
+    ) -> Result<Vec<StoredOutput>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        live_output::last(&mut connection, org, stream, step, limit).await
+    }
+
     async fn forget_output(&self, org: &OrgId, stream: &StreamId) -> Result<(), LogError> {
         let mut turn = self.turn().await?;
         let written = live_output::forget(turn.connection(), org, stream).await;

@@ -138,6 +138,8 @@ pub enum OutboxKind {
     Notice,
     /// Make a message in the incident's channel say how it is now.
     Kept,
+    /// Show in the incident's channel what a running cell prints. Waits for as long as the cell runs.
+    Output,
 }
 
 impl OutboxKind {
@@ -152,6 +154,7 @@ impl OutboxKind {
             Self::Event => "event",
             Self::Notice => "notice",
             Self::Kept => "kept",
+            Self::Output => "output",
         }
     }
 
@@ -166,6 +169,7 @@ impl OutboxKind {
             Self::Event,
             Self::Notice,
             Self::Kept,
+            Self::Output,
         ];
         all.into_iter().find(|kind| kind.name() == name)
     }
@@ -640,6 +644,17 @@ pub trait EventLog: Send + Sync {
         _org: &OrgId,
         _stream: &StreamId,
         _after: u64,
+        _limit: u32,
+    ) -> Result<Vec<StoredOutput>, LogError> {
+        Ok(Vec::new())
+    }
+
+    /// The last pieces of what a step printed, oldest first; how it ended is one of them.
+    async fn last_output(
+        &self,
+        _org: &OrgId,
+        _stream: &StreamId,
+        _step: &str,
         _limit: u32,
     ) -> Result<Vec<StoredOutput>, LogError> {
         Ok(Vec::new())

@@ -96,10 +96,34 @@ pub fn changed(kind: &Kind) -> Option<Kept> {
     .then_some(Kept::First)
 }
 
+/// A run of a blueprint that runs cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CellRunner<'a> {
+    /// The blueprint's own name.
+    pub blueprint: &'a str,
+    /// Its attempt.
+    pub attempt: u32,
+}
+
+/// Whose cell a record starts or ends: the message that shows what this run's cells print says something else then.
+pub fn run_of_cell(kind: &Kind) -> Option<CellRunner<'_>> {
+    let (blueprint, attempt) = if let Kind::RunbookCellStarted(cell) = kind {
+        (&cell.blueprint, cell.attempt)
+    } else if let Kind::RunbookCellFinished(cell) = kind {
+        (&cell.blueprint, cell.attempt)
+    } else if let Kind::RunbookCellUnknown(cell) = kind {
+        (&cell.blueprint, cell.attempt)
+    } else {
+        return None;
+    };
+    Some(CellRunner { blueprint, attempt })
+}
+
 #[cfg(test)]
 mod tests {
     use harmony_protos::log::{
-        DutyTicked, IncidentNoteAdded, IncidentSeverityChanged, Link, StepState, StepSucceeded,
+        DutyTicked, IncidentNoteAdded, IncidentSeverityChanged, Link, RunbookCellFinished,
+        RunbookCellStarted, RunbookCellUnknown, StepState, StepSucceeded,
     };
 
     use super::*;
@@ -160,5 +184,25 @@ mod tests {
         ] {
             assert_eq!(changed(&kind), expected, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn start_and_end_of_a_cell_name_its_run() {
+        let blueprint = || "remediate".to_owned();
+        let started =
+            RunbookCellStarted { blueprint: blueprint(), attempt: 2, ..RunbookCellStarted::default() };
+        let finished =
+            RunbookCellFinished { blueprint: blueprint(), attempt: 2, ..RunbookCellFinished::default() };
+        let unknown =
+            RunbookCellUnknown { blueprint: blueprint(), attempt: 2, ..RunbookCellUnknown::default() };
+        for kind in [
+            Kind::RunbookCellStarted(started),
+            Kind::RunbookCellFinished(finished),
+            Kind::RunbookCellUnknown(unknown),
+        ] {
+            assert_eq!(run_of_cell(&kind), Some(CellRunner { blueprint: "remediate", attempt: 2 }));
+            assert_eq!(changed(&kind), None);
+        }
+        assert_eq!(run_of_cell(&Kind::DutyTicked(DutyTicked::default())), None);
     }
 }

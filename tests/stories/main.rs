@@ -30,6 +30,7 @@ mod kept;
 mod kills;
 mod leading;
 mod levels;
+mod live_output;
 mod lost_runs;
 mod many;
 mod namespace;

@@ -192,6 +192,69 @@ async fn dry_run_needs_no_gate_and_runs_only_what_changes_nothing() {
     world.verified().await;
 }
 
+#[tokio::test]
+async fn dry_run_is_proposed_as_it_stands_unless_its_runbook_changed() {
+    let (world, id) = world_with_walk().await;
+    let (path, propose) = (format!("incidents/{id}/remediate"), format!("incidents/{id}/propose-dry-run"));
+    let cells = json!({ "cells": ["look"], "timeout": "5m", "inputs": { "COUNT": "7" } });
+    let dry = json!({ "dryRun": true });
+    let mut dry_body = body(&dry);
+    dry_body.as_object_mut().unwrap().extend(cells.as_object().unwrap().clone());
+    let answer = world.post(&path, dry_body).await;
+    let attempt = answer["attempt"].as_u64().unwrap();
+    assert_eq!(world.completed(&id, "remediate").await["dryRun"], true);
+
+    // Another file is another proposal.
+    let file = world.dir.path().join("runbooks/walk.md");
+    std::fs::write(&file, WALK.replace("has $COUNT", "had $COUNT")).unwrap();
+    let wish = json!({ "attempt": attempt });
+    let (status, refused) = world.api(reqwest::Method::POST, &propose, Some(wish.clone())).await;
+    assert_eq!(status, 409, "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with(&format!("walk.md changed since dry run {attempt}: its SHA-256 was ")),
+        "{detail}"
+    );
+    std::fs::write(&file, WALK).unwrap();
+    for (wish, expected) in [(json!({ "attempt": 99 }), 404), (json!({ "attempt": "first" }), 422)] {
+        let (status, refused) = world.api(reqwest::Method::POST, &propose, Some(wish)).await;
+        assert_eq!(status, expected, "{refused}");
+    }
+
+    let proposed = world.harmony(&["incident", "remediate", &id, "--as-dry-run", &attempt.to_string()]);
+    assert!(proposed.status.success(), "{}", String::from_utf8_lossy(&proposed.stderr));
+    let gate = gate_at(&world, &id, "/approve").await;
+    let records = world.records(&id).await;
+    let covers = |kind: &str| -> Value {
+        let of = |record: &&Value| {
+            record["kind"] == kind
+                && record["payload"]["covers"].as_str().is_some_and(|it| it.contains("walk.md"))
+        };
+        let record = records.iter().find(of).unwrap();
+        serde_json::from_str(record["payload"]["covers"].as_str().unwrap()).unwrap()
+    };
+    let (mut planned, asked) = (covers("RUNBOOK_DRY_RUN_PLANNED"), covers("APPROVAL_REQUESTED"));
+    // What makes it a dry run, and nothing else, is not proposed.
+    planned["env"].as_object_mut().unwrap().remove("HARMONY_DRY_RUN");
+    for cell in planned["cells"].as_array_mut().unwrap() {
+        cell.as_object_mut().unwrap().remove("dryRun");
+    }
+    for cell in planned["verification"].as_array_mut().unwrap() {
+        cell.as_object_mut().unwrap().remove("dryRun");
+    }
+    assert_eq!(planned, asked);
+    assert_eq!((&asked["env"]["COUNT"], &asked["timeoutMs"]), (&json!("7"), &json!(300_000)));
+    let asked = records.iter().rev().find(|record| record["kind"] == "APPROVAL_REQUESTED").unwrap();
+    assert_eq!(asked["payload"]["reason"], format!("as dry run {attempt} showed it"));
+
+    world.click(&gate, "approve", "commander").await;
+    let result = world.completed(&id, "remediate").await;
+    assert_eq!((&result["status"], result["dryRun"].as_bool()), (&json!("COMPLETED"), None), "{result}");
+    let records = world.records(&id).await;
+    assert_eq!(outputs(&records).last().unwrap(), &("postcheck", "exited", "checkout is well\n"));
+    world.verified().await;
+}
+
 const PRINTS: &str = "# Prints
 
 ```sh { name=fill }

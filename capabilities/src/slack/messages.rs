@@ -78,26 +78,38 @@ impl Slack {
     ) -> Result<(), CallError> {
         let mut there = HashSet::new();
         if attempt == Attempt::Again && !replies.is_empty() {
-            let thread = [
-                ("channel", below.channel.as_str()),
-                ("ts", &below.ts),
-                ("include_all_metadata", "true"),
-                ("limit", "100"),
-            ];
             self.web
-                .search::<History, ()>("conversations.replies", &thread, |past| {
+                .search::<History, ()>("conversations.replies", &thread_of(below), |past| {
                     there.extend(replies.iter().map(|(key, _)| *key).filter(|key| past.carries(key)));
                     None
                 })
                 .await?;
         }
         for (key, message) in replies.iter().filter(|(key, _)| !there.contains(key)) {
-            let request =
-                SlackApiChatPostMessageRequest::new(below.channel.as_str().into(), content(key, message))
-                    .with_thread_ts(below.ts.as_str().into());
-            self.post(request).await?;
+            self.send_reply(key, below, message).await?;
         }
         Ok(())
+    }
+
+    /// Posts one reply below a message.
+    pub async fn send_reply(
+        &self,
+        key: &Uuid,
+        below: &MessageRef,
+        message: &Message,
+    ) -> Result<MessageRef, CallError> {
+        let request =
+            SlackApiChatPostMessageRequest::new(below.channel.as_str().into(), content(key, message))
+                .with_thread_ts(below.ts.as_str().into());
+        self.post(request).await
+    }
+
+    /// The reply with this key below a message.
+    pub async fn find_reply(&self, below: &MessageRef, key: &Uuid) -> Result<Option<MessageRef>, CallError> {
+        let wanted = |past: Past| {
+            past.carries(key).then(|| MessageRef { channel: below.channel.clone(), ts: past.ts })
+        };
+        self.web.search::<History, MessageRef>("conversations.replies", &thread_of(below), wanted).await
     }
 
     /// Replaces what a message says, blocks too; its key stays.
@@ -166,6 +178,15 @@ fn content(key: &Uuid, message: &Message) -> SlackMessageContent {
 
 fn history_of(channel: &str) -> [(&str, &str); 3] {
     [("channel", channel), ("include_all_metadata", "true"), ("limit", "100")]
+}
+
+fn thread_of(above: &MessageRef) -> [(&str, &str); 4] {
+    [
+        ("channel", above.channel.as_str()),
+        ("ts", &above.ts),
+        ("include_all_metadata", "true"),
+        ("limit", "100"),
+    ]
 }
 
 /// An update without blocks keeps the old ones at Slack, buttons and all; so the text becomes a

@@ -208,6 +208,28 @@ async fn thread_is_completed_in_its_order_by_whoever_tries_again() {
 }
 
 #[tokio::test]
+async fn reply_is_found_below_its_message_by_its_key() {
+    let posted = Reply::json(200, json!({ "ok": true, "channel": "C012AB3CD", "ts": "2.1" }));
+    let script = Script::start([posted]).await;
+    let reply = connector(&script).send_reply(&KEY, &sent(), &message()).await.unwrap();
+    assert_eq!(reply, MessageRef { ts: "2.1".to_owned(), ..sent() });
+    let received = script.finish("slack");
+    assert_eq!(received[0].body["thread_ts"], TS);
+    assert_eq!(received[0].body["metadata"]["event_payload"], json!({ "key": KEY }));
+
+    let thread = |key: Uuid| {
+        let metadata = json!({ "event_type": "harmony_effect", "event_payload": { "key": key } });
+        let messages = json!([{ "type": "message", "ts": TS }, { "type": "message", "ts": "2.1", "metadata": metadata }]);
+        Reply::json(200, json!({ "ok": true, "messages": messages }))
+    };
+    let script = Script::start([thread(KEY), thread(Uuid::from_u128(8))]).await;
+    let slack = connector(&script);
+    assert_eq!(slack.find_reply(&sent(), &KEY).await.unwrap(), Some(reply));
+    assert_eq!(slack.find_reply(&sent(), &KEY).await.unwrap(), None);
+    assert_eq!(script.lines("slack"), ["GET /api/conversations.replies"; 2]);
+}
+
+#[tokio::test]
 async fn every_described_refusal_is_told_by_its_status() {
     for status in Contract::load("slack").refusals() {
         let fate = match status {

@@ -175,6 +175,10 @@ pub(crate) async fn page(visit: Visit) -> Page {
             gates.push(gate_card::whole(&visit, &flow, &gate).await?);
         }
     }
+    let offers = offers::offers(&visit, &state);
+    if looks_back || !offers.remediate {
+        timeline.without_proposals();
+    }
     let address = format!("/orgs/{org}/incidents/{id}");
     let last_update = timeline::last_update(&visit, &id, &state).await?;
     html(&IncidentPage {
@@ -214,7 +218,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         timeline,
         changes,
         lead: Leading::of(&visit, &state, visit.may(Right::Respond, Some(&state))).await?,
-        offers: offers::offers(&visit, &state),
+        offers,
         stream: if looks_back {
             String::new()
         } else {

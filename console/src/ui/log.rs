@@ -10,6 +10,7 @@ use super::{
     form::Submission,
     html,
     incidents::Line,
+    offers, timeline,
     visit::{Frame, Visit},
 };
 use crate::{error::ApiError, log::hidden, views};
@@ -103,6 +104,8 @@ struct RecordPage {
     payload: String,
     /// Names of the texts that this reader may take out.
     texts: Vec<String>,
+    /// The attempt whose dry run it planned, where the reader may propose that.
+    dry_run: Option<u32>,
 }
 
 /// `GET …/incidents/{id}/records/{seq}`
@@ -140,7 +143,10 @@ pub(crate) async fn record(visit: Visit) -> Page {
     } else {
         Vec::new()
     };
+    let kind = entry.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
+    let may_propose = offers::offers(&visit, &state).remediate;
     html(&RecordPage {
+        dry_run: kind.and_then(timeline::dry_run).filter(|_| may_propose),
         texts,
         frame: visit.frame("incidents"),
         head: Line::of(&visit, &state),

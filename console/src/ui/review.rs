@@ -93,6 +93,8 @@ pub(crate) async fn page(visit: Visit) -> Page {
     }
     let address = format!("/orgs/{org}/incidents/{id}");
     let rendered = rendered(&visit, &id, &state).await?;
+    let mut timeline = timeline::read(&visit, &id, &state, before(&visit), "").await?;
+    timeline.without_proposals();
     html(&ReviewPage {
         frame: visit.frame("incidents"),
         head: Line::of(&visit, &state),
@@ -116,7 +118,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         rendered,
         gates,
         sign_off: sign_off(&visit, &state),
-        timeline: timeline::read(&visit, &id, &state, before(&visit), "").await?,
+        timeline,
         key: Uuid::now_v7(),
         sections_key: Uuid::now_v7(),
     })

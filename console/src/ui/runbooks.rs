@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::{
     Page,
     form::encoded,
-    html, insights,
+    html,
+    insights::{self, Median},
     visit::{Frame, Visit},
     words,
 };
@@ -27,6 +28,8 @@ pub(crate) struct RunbookFigure {
     /// Approved, and ended.
     pub(crate) ran: usize,
     pub(crate) succeeded: usize,
+    /// From the approval to the first verification of its incident, where that came after this run and before another one.
+    pub(crate) verified: Median,
     last_us: i64,
     last_incident: String,
     last_status: String,
@@ -40,6 +43,7 @@ impl RunbookFigure {
             "proposed": self.proposed,
             "ran": self.ran,
             "succeeded": self.succeeded,
+            "medianSecondsToVerified": self.verified.seconds(),
             "lastProposedAt": words::recorded(self.last_us),
             "lastIncident": self.last_incident,
             "lastStatus": self.last_status,
@@ -56,6 +60,7 @@ impl RunbookFigure {
 pub(crate) fn count(all: &[IncidentState]) -> Vec<RunbookFigure> {
     let mut figures: BTreeMap<String, RunbookFigure> = BTreeMap::new();
     for state in all.iter().filter(|state| !state.private) {
+        let verified_by = verified_by(state);
         let asked = state.gates.iter().filter(|gate| gate.kind == GateKind::Remediate.name());
         for gate in asked {
             let Some(path) = gate.action.strip_prefix(RUN) else { continue };
@@ -72,6 +77,9 @@ pub(crate) fn count(all: &[IncidentState]) -> Vec<RunbookFigure> {
                 figure.ran += 1;
                 figure.succeeded += usize::from(run == Some(RunStatus::Completed));
             }
+            if verified_by == Some(gate.gate_id.as_str()) {
+                figure.verified.add(gate.decided_at_us, state.mitigated_at_us);
+            }
             if gate.requested_at_us >= figure.last_us {
                 figure.last_us = gate.requested_at_us;
                 figure.last_incident.clone_from(&state.incident);
@@ -83,6 +91,16 @@ pub(crate) fn count(all: &[IncidentState]) -> Vec<RunbookFigure> {
         }
     }
     figures.into_values().collect()
+}
+
+/// The gate of the remediation after which an incident was first verified: the last that was approved before that.
+fn verified_by(state: &IncidentState) -> Option<&str> {
+    let approved = state.gates.iter().filter(|gate| {
+        gate.kind == GateKind::Remediate.name()
+            && gate.is(GateStatus::Approved)
+            && (1..=state.mitigated_at_us).contains(&gate.decided_at_us)
+    });
+    approved.max_by_key(|gate| gate.decided_at_us).map(|gate| gate.gate_id.as_str())
 }
 
 #[derive(Template)]
@@ -204,5 +222,42 @@ mod tests {
         assert_eq!((figure.path.as_str(), figure.proposed, figure.ran, figure.succeeded), ("a.md", 4, 2, 1));
         assert_eq!((figure.last_us, figure.last_status.as_str(), figure.percent()), (4, "FAILED", Some(50)));
         assert_eq!(count(&[IncidentState { private: true, ..state }]), []);
+    }
+
+    #[test]
+    fn time_to_verified_runs_from_the_approval_after_which_the_incident_was_first_verified() {
+        const SECOND: i64 = 1_000_000;
+        let decided = |id: &str, action: &str, status: &str, at_s: i64| GateState {
+            gate_id: id.to_owned(),
+            action: action.to_owned(),
+            decided_at_us: at_s * SECOND,
+            ..gate(1, status, 1)
+        };
+        let incident = |gates: Vec<GateState>, verified_s: i64| IncidentState {
+            gates,
+            mitigated_at_us: verified_s * SECOND,
+            ..IncidentState::default()
+        };
+        let all = [
+            // What was tried before, what was rejected, and what came later helped nobody.
+            incident(
+                vec![
+                    decided("1", "Run a.md", "approved", 100),
+                    decided("2", "Run b.md", "approved", 200),
+                    decided("3", "Run c.md", "rejected", 250),
+                    decided("4", "Run a.md", "approved", 900),
+                ],
+                260,
+            ),
+            incident(vec![decided("1", "Run b.md", "approved", 100)], 130),
+            incident(vec![decided("1", "Run b.md", "approved", 100)], 190),
+            incident(vec![decided("1", "Run b.md", "approved", 100)], 0),
+            // An older fold did not keep when it was decided.
+            incident(vec![decided("1", "Run b.md", "approved", 0)], 500),
+        ];
+        let medians: Vec<_> = count(&all).into_iter().map(|one| (one.path, one.verified.seconds())).collect();
+        let expected = [("a.md", None), ("b.md", Some(60)), ("c.md", None)];
+        assert_eq!(medians, expected.map(|(path, seconds)| (path.to_owned(), seconds)));
+        assert_eq!(count(&all)[1].view()["medianSecondsToVerified"], 60);
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Row {
     pub(crate) text: String,
     pub(crate) event_id: String,
     pub(crate) output: Option<Output>,
+    /// The attempt whose dry run it planned, where the reader may propose that.
+    pub(crate) dry_run: Option<u32>,
     /// What Harmony did about it, oldest first.
     pub(crate) folded: Vec<Row>,
     /// Releases that came after it, and before the row above it.
@@ -83,6 +85,11 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
+    /// Takes back that dry runs can be proposed.
+    pub(crate) fn without_proposals(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.dry_run = None);
+    }
+
     /// Puts releases, the latest first, where they belong among the rows. Of a page before another, or a look back, those
     /// that came after its first row stand elsewhere.
     pub(crate) fn mark(&mut self, releases: Vec<ReleaseMark>, is_latest: bool) {
@@ -229,11 +236,20 @@ fn row(entry: &Entry, known: &Known<'_>) -> Option<(Row, Weight)> {
             Kind::RunbookCellFinished(finished) => output(finished),
             _ => None,
         },
+        dry_run: dry_run(kind),
         folded: Vec::new(),
         releases: Vec::new(),
         instant: at,
     };
     Some((row, told.weight))
+}
+
+/// The attempt whose dry run a record planned.
+pub(crate) fn dry_run(kind: &Kind) -> Option<u32> {
+    match kind {
+        Kind::RunbookDryRunPlanned(plan) => Some(plan.attempt),
+        _ => None,
+    }
 }
 
 /// A sign for what it is about; the sentence says the same.

@@ -1,13 +1,14 @@
 //! Starting and stopping blueprints: what lies in the outbox, and what is refused before anything is started.
 
 use harmony_incidents::{
-    Command, WorkflowType,
+    Command, IncidentId, OrgId, WorkflowId, WorkflowType,
     judge::payload,
-    log::{BlueprintCompleted, payload::Kind},
+    log::{BlueprintCompleted, RunbookDryRunPlanned, Text, payload::Kind},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use crate::{declare::assert_attested, world::World};
+use crate::{declare::assert_attested, pages::Visitor, world::World};
 
 #[tokio::test]
 async fn remediation_is_started_with_an_attested_input() {
@@ -61,6 +62,108 @@ async fn dry_run_is_started_without_a_gate_and_answers_with_what_it_would_run() 
     let secret = json!({ "runbook": "rollback.md", "dryRun": true, "secretEnv": ["A"] });
     let detail = world.post("operator", &path, secret).await.problem(422);
     assert!(detail.contains("a dry run takes the secrets that the runbook declares"), "{detail}");
+}
+
+/// A dry run that planned this and has ended; gives the number of its record.
+async fn dry_run(world: &World, id: &str, covers: &Value) -> u64 {
+    let incident: IncidentId = id.parse().unwrap();
+    let kind = WorkflowType::Remediate;
+    let start = Command::StartBlueprint {
+        workflow_id: WorkflowId::new(kind, &OrgId::default(), &incident),
+        starter: "operator".to_owned(),
+        attested: true,
+        target: None,
+        refuse: None,
+        input_text: String::new(),
+    };
+    world.append(id, "start", kind, start).await;
+    let covers = covers.to_string();
+    let plan = RunbookDryRunPlanned {
+        blueprint: "remediate".to_owned(),
+        attempt: 1,
+        digest: Sha256::digest(covers.as_bytes()).to_vec(),
+        covers: Text::optional(&covers),
+        cells: vec!["rollback".to_owned(), "postcheck".to_owned()],
+        left_out: vec!["rollback".to_owned()],
+    };
+    let planned = Command::Record { payload: payload(Kind::RunbookDryRunPlanned(plan)) };
+    let appended = world.append(id, "plan", kind, planned).await;
+    let ended = Kind::BlueprintCompleted(BlueprintCompleted {
+        blueprint: "remediate".to_owned(),
+        attempt: 1,
+        status: "COMPLETED".to_owned(),
+        ..BlueprintCompleted::default()
+    });
+    world.append(id, "end", kind, Command::Record { payload: payload(ended) }).await;
+    appended.records[0].record.seq
+}
+
+/// What a dry run of `rollback.md` covers.
+fn covered(text: &str) -> Value {
+    let cell = |name: &str| json!({ "name": name, "idempotent": false, "timeoutMs": 60_000 });
+    json!({
+        "cells": [cell("rollback")],
+        "env": { "HARMONY_DRY_RUN": "1", "SERVICE": "checkout" },
+        "executor": "sh/1",
+        "inputs": [],
+        "runbook": { "path": "rollback.md", "sha256": hex::encode(Sha256::digest(text)), "text": text },
+        "secretEnv": ["TOKEN"],
+        "timeoutMs": 300_000,
+        "verification": [cell("postcheck")],
+        "workdir": "",
+    })
+}
+
+#[tokio::test]
+async fn dry_run_is_proposed_from_its_record_as_it_stands() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    let text = "# Roll back\n";
+    let seq = dry_run(&world, &id, &covered(text)).await;
+    world.outbox().await;
+    let incident = format!("/orgs/default/incidents/{id}");
+    let operator = Visitor::new(&world, "operator").await;
+    let button = format!("action=\"{incident}/do/propose-dry-run\"");
+    for page in [incident.clone(), format!("{incident}/records/{seq}")] {
+        assert!(operator.page(&page).await.contains(&button), "{page}");
+        let viewer = Visitor::new(&world, "viewer").await;
+        assert!(!viewer.page(&page).await.contains(&button), "{page}");
+    }
+    for page in
+        [format!("{incident}/records/1"), format!("{incident}/review"), format!("{incident}?at={seq}")]
+    {
+        assert!(!operator.page(&page).await.contains(&button), "{page}");
+    }
+
+    let path = format!("incidents/{id}/propose-dry-run");
+    world.post("viewer", &path, json!({ "attempt": 1 })).await.problem(403);
+    world.post("operator", &path, json!({ "attempt": 0 })).await.problem(422);
+    world.post("operator", &path, json!({ "attempt": 2 })).await.problem(404);
+    let reply = operator.form(&format!("{incident}/do/propose-dry-run"), "attempt=1").await;
+    assert_eq!(reply.status, 303, "{}", reply.text);
+    let outbox = world.outbox().await;
+    let input = &outbox[0].item.payload["input"];
+    assert_eq!(
+        input["remediation"],
+        json!({
+            "kind": "runbook", "path": "rollback.md", "cells": ["rollback"], "env": {}, "secretEnv": [],
+            "timeout": "5m", "workdir": "", "sha256": hex::encode(Sha256::digest(text)),
+        })
+    );
+    assert_eq!(input["verification"], json!({ "cells": ["postcheck"] }));
+    assert_eq!((&input["reason"], &input["dryRun"]), (&json!("as dry run 1 showed it"), &Value::Null));
+}
+
+#[tokio::test]
+async fn dry_run_of_another_file_is_not_proposed() {
+    let world = World::new().await;
+    let id = world.opened("P1").await;
+    dry_run(&world, &id, &covered("# Roll back, but not quite\n")).await;
+    world.outbox().await;
+    let path = format!("incidents/{id}/propose-dry-run");
+    let detail = world.post("operator", &path, json!({ "attempt": 1 })).await.problem(409);
+    assert!(detail.starts_with("rollback.md changed since dry run 1: its SHA-256 was "), "{detail}");
+    assert!(world.outbox().await.is_empty());
 }
 
 #[tokio::test]

@@ -161,7 +161,9 @@ impl DynamoLog {
     }
 
     pub(super) async fn waiting(&self) -> Result<(u64, Duration), LogError> {
-        let rows = self.queued(COMMANDS).await?;
+        let mut rows = self.queued(COMMANDS).await?;
+        // What shows a running cell waits for its end, and holds nothing up.
+        rows.retain(|row| text_if(row, "item_kind") != Some(OutboxKind::Output.name()));
         let created = rows.iter().filter_map(|row| number::<i64>(row, "created_at_us", String::new).ok());
         let now = Timestamp::now().as_microsecond();
         let oldest = created.min().map_or(0, |oldest| u64::try_from(now - oldest).unwrap_or_default());

@@ -1,6 +1,6 @@
 //! What cells print while they run.
 
-crate::sql::live_output::live_output_queries!(sqlx::PgConnection);
+crate::sql::live_output::live_output_queries!(sqlx::PgConnection, sqlx::postgres::PgRow);
 
 /// Lets nobody else write to this stream until the transaction ends: numbers are seen in the order in which they grow.
 pub(super) async fn lock(

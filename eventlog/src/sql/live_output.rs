@@ -2,7 +2,7 @@
 
 /// Makes the module of one store.
 macro_rules! live_output_queries {
-    ($connection:ty) => {
+    ($connection:ty, $row:ty) => {
         use harmony_incidents::{OrgId, StreamId};
         use jiff::Timestamp;
 
@@ -135,25 +135,47 @@ macro_rules! live_output_queries {
             .fetch_all(connection)
             .await
             .map_err(unavailable)?;
+            rows.iter().map(|row| stored(row, stream)).collect()
+        }
+
+        /// The last pieces of a step, oldest first.
+        pub(super) async fn last(
+            connection: &mut $connection,
+            org: &OrgId,
+            stream: &StreamId,
+            step: &str,
+            limit: u32,
+        ) -> Result<Vec<StoredOutput>, LogError> {
+            let rows = sqlx::query(
+                "SELECT number, step, cell, attempt, from_bytes, to_bytes, text, ended, at_us FROM live_output WHERE org = $1 AND stream = $2 AND step = $3 AND expires_at_us >= $4 ORDER BY number DESC LIMIT $5",
+            )
+            .bind(org.as_str())
+            .bind(stream.as_str())
+            .bind(step)
+            .bind(Timestamp::now().as_microsecond())
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await
+            .map_err(unavailable)?;
+            rows.iter().rev().map(|row| stored(row, stream)).collect()
+        }
+
+        fn stored(row: &$row, stream: &StreamId) -> Result<StoredOutput, LogError> {
             let place = || format!("live output of {stream}");
-            rows.iter()
-                .map(|row| {
-                    Ok(StoredOutput {
-                        number: unsigned(column(row, "number", place)?),
-                        at: Timestamp::from_microsecond(column(row, "at_us", place)?)
-                            .map_err(|_| LogError::Corrupt { place: place() })?,
-                        output: LiveOutput {
-                            step: column(row, "step", place)?,
-                            cell: column(row, "cell", place)?,
-                            attempt: attempt(column(row, "attempt", place)?),
-                            from_bytes: unsigned(column(row, "from_bytes", place)?),
-                            to_bytes: unsigned(column(row, "to_bytes", place)?),
-                            text: column(row, "text", place)?,
-                            ended: column(row, "ended", place)?,
-                        },
-                    })
-                })
-                .collect()
+            Ok(StoredOutput {
+                number: unsigned(column(row, "number", place)?),
+                at: Timestamp::from_microsecond(column(row, "at_us", place)?)
+                    .map_err(|_| LogError::Corrupt { place: place() })?,
+                output: LiveOutput {
+                    step: column(row, "step", place)?,
+                    cell: column(row, "cell", place)?,
+                    attempt: attempt(column(row, "attempt", place)?),
+                    from_bytes: unsigned(column(row, "from_bytes", place)?),
+                    to_bytes: unsigned(column(row, "to_bytes", place)?),
+                    text: column(row, "text", place)?,
+                    ended: column(row, "ended", place)?,
+                },
+            })
         }
 
         pub(super) async fn forget(

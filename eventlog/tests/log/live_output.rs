@@ -10,6 +10,7 @@ sql_stories! {
     reader_asks_for_what_came_after,
     of_a_long_output_the_end_is_kept,
     end_is_told_once_and_after_what_was_printed,
+    last_pieces_of_a_step_are_read_without_the_others,
     streams_and_organisations_see_their_own_alone,
     many_writers_are_seen_in_one_order,
     what_is_forgotten_is_gone_and_the_log_never_had_it,
@@ -92,6 +93,20 @@ async fn end_is_told_once_and_after_what_was_printed(on: Backend) {
     let ends: Vec<bool> = found.iter().map(|one| one.output.ended).collect();
     assert_eq!(ends, [false, true]);
     assert_eq!((found[1].output.cell.as_str(), found[1].output.from_bytes), ("rollback", 4));
+}
+
+async fn last_pieces_of_a_step_are_read_without_the_others(on: Backend) {
+    let world = World::told(on).await;
+    let stream: StreamId = id(1).into();
+    for number in 0..5 {
+        world.log.write_output(&org(), &stream, &[printed(number, &number.to_string())]).await.unwrap();
+        let other = LiveOutput { step: "remediation/postcheck/1".to_owned(), ..printed(number, "other") };
+        world.log.write_output(&org(), &stream, &[other]).await.unwrap();
+    }
+    let last = world.log.last_output(&org(), &stream, STEP, 2).await.unwrap();
+    assert_eq!(texts(&last), ["3", "4"]);
+    assert_eq!(texts(&world.log.last_output(&org(), &stream, STEP, 9).await.unwrap()).len(), 5);
+    assert_eq!(world.log.last_output(&org(), &id(2).into(), STEP, 9).await.unwrap(), []);
 }
 
 async fn streams_and_organisations_see_their_own_alone(on: Backend) {

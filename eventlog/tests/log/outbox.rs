@@ -21,6 +21,7 @@ stories! {
     claimed_items_are_nobody_elses_until_the_lease_ends,
     many_dispatchers_claim_each_item_once,
     done_is_for_good_and_later_is_not_now,
+    what_waits_for_a_cell_to_end_is_claimed_and_not_counted,
     second_item_of_a_name_is_the_first_per_kind_and_organisation,
     item_that_cannot_be_read_holds_nobody_up,
     resolving_wakes_the_workflow_whose_gate_it_cancels,
@@ -117,6 +118,16 @@ async fn done_is_for_good_and_later_is_not_now(on: Backend) {
     // Done stays done, whoever says "later" after it.
     world.log.later(&claimed[0].id, Duration::ZERO, "no answer").await.unwrap();
     assert_eq!(names(&claim(&world).await), ["two"]);
+}
+
+async fn what_waits_for_a_cell_to_end_is_claimed_and_not_counted(on: Backend) {
+    let world = World::told(on).await;
+    let item = OutboxItem { kind: OutboxKind::Output, ..start("one") };
+    world.log.enqueue(&OrgId::default(), Some(&id(1)), &item).await.unwrap();
+    assert_eq!(world.log.backlog().await.unwrap(), (0, Duration::ZERO));
+    assert_eq!(names(&claim(&world).await), ["one"]);
+    world.log.enqueue(&OrgId::default(), Some(&id(1)), &start("two")).await.unwrap();
+    assert_eq!(world.log.backlog().await.unwrap().0, 1);
 }
 
 async fn second_item_of_a_name_is_the_first_per_kind_and_organisation(on: Backend) {

@@ -133,6 +133,17 @@ fn request(command: &IncidentCommand) -> Option<Request<'_>> {
         IncidentCommand::Private(args) => of(&args.id, "private", &args.key, args.body()),
         IncidentCommand::Assign(args) => of(&args.id, "responders", &args.key, responder_body(args, false)),
         IncidentCommand::Release(args) => of(&args.id, "responders", &args.key, responder_body(args, true)),
+        IncidentCommand::Remediate(RemediateArgs {
+            id,
+            as_dry_run: Some(attempt),
+            reason,
+            key,
+            wait,
+            ..
+        }) => {
+            let body = json!({ "attempt": attempt, "reason": reason });
+            start(id, "propose-dry-run", key, given(body), wait.wait)
+        }
         IncidentCommand::Remediate(args) => {
             start(&args.id, "remediate", &args.key, remediate_body(args), args.wait.wait)
         }
@@ -547,13 +558,17 @@ fn answer(request: &Request<'_>, before: &Value, after: &Value, reply: &Reply, j
             }
         }
         output::data(&line);
-        dry_run(&reply.body["dryRun"]);
+        dry_run(request.id, &reply.body);
     }
     warn(&reply.body);
 }
 
-/// What a dry run would run, in order, and with what.
-fn dry_run(plan: &Value) {
+/// What a dry run would run, in order, and with what; and how that is proposed afterwards.
+fn dry_run(id: &str, reply: &Value) {
+    let plan = &reply["dryRun"];
+    if plan.is_null() {
+        return;
+    }
     for (name, value) in plan["inputs"].as_object().into_iter().flatten() {
         output::data(&format!("  input {name}={}", output::words(value)));
     }
@@ -561,6 +576,11 @@ fn dry_run(plan: &Value) {
         let mark = if cell["runs"] == true { "▶" } else { "○" };
         let left_out = if cell["runs"] == true { "" } else { "  is not run in a dry run" };
         output::data(&format!("  {mark} {}{left_out}", output::words(&cell["cell"])));
+    }
+    if let Some(attempt) = reply["attempt"].as_u64() {
+        output::say(&format!(
+            "once it has ended, `harmony incident remediate {id} --as-dry-run {attempt}` proposes exactly this"
+        ));
     }
 }
 
@@ -599,6 +619,10 @@ mod tests {
         assert_eq!(
             body(&["remediate", "INC-2026-0001", "--runbook", "a.md", "--verify", "post", "--env", "A=b=c"]),
             json!({ "runbook": "a.md", "cells": [], "verify": ["post"], "env": { "A": "b=c" }, "secretEnv": [] })
+        );
+        assert_eq!(
+            body(&["remediate", "INC-2026-0001", "--as-dry-run", "3", "--reason", "it looks right"]),
+            json!({ "attempt": 3, "reason": "it looks right" })
         );
         assert_eq!(
             body(&["review", "INC-2026-0001", "--action", "fix", "--owner", "oncall"]),

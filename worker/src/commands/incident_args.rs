@@ -26,6 +26,8 @@ const SHOW_EXAMPLES: &str = "Examples:
 const REMEDIATE_EXAMPLES: &str = "Examples:
   harmony incident remediate 42 --runbook rollback-deployment.md --verify postcheck --reason \"2.4.1 is bad\"
   harmony incident remediate 42 --runbook restart-service.md --set SERVICE=checkout --wait
+  harmony incident remediate 42 --runbook restart-service.md --set SERVICE=checkout --dry-run
+  harmony incident remediate 42 --as-dry-run 1 --reason \"the dry run looks right\"
 
 Look at a runbook first: harmony runbook show PATH";
 const LINK_CHANGE_EXAMPLES: &str = "Examples:
@@ -482,8 +484,8 @@ pub(crate) struct RemediateArgs {
     #[arg(value_parser = incident_id)]
     pub(super) id: String,
     /// Relative to the runbook root
-    #[arg(long, value_name = "PATH")]
-    pub(super) runbook: String,
+    #[arg(long, value_name = "PATH", required_unless_present = "as_dry_run")]
+    pub(super) runbook: Option<String>,
     /// Cell to run; repeat for more [default: every named cell but those of --verify]
     #[arg(long = "cell", value_name = "NAME")]
     pub(super) cells: Vec<String>,
@@ -511,6 +513,16 @@ pub(crate) struct RemediateArgs {
     /// Run only what the runbook says changes nothing, without a gate, and show what would be run
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Propose exactly what the dry run of this attempt showed, unless the runbook changed since
+    #[arg(
+        long,
+        value_name = "ATTEMPT",
+        value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with_all = [
+            "runbook", "cells", "verify", "inputs", "env", "secret_env", "timeout", "workdir", "dry_run",
+        ]
+    )]
+    pub(super) as_dry_run: Option<u32>,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]

@@ -229,7 +229,7 @@ impl Figure {
 }
 
 /// Seconds, collected and then summed up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Median(Vec<i64>);
 
 impl Median {
