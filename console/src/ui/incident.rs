@@ -303,6 +303,7 @@ fn facts(visit: &Visit, state: &IncidentState) -> Vec<(&'static str, String)> {
         ("Project", state.project_id.clone()),
         ("Detected by", state.detected_by.clone()),
         ("Public title", views::text(state.public_title.as_ref())),
+        ("Components", state.public_components.join(", ")),
         ("Resolution", resolution.unwrap_or_default()),
         (
             "Signed off by",

@@ -484,6 +484,8 @@ async fn what_the_api_does_to_an_incident_has_its_place_on_the_page() {
     let shown = admin.page(&address).await;
     assert!(shown.contains("<b>prometheus</b>") && shown.contains("p99 &#60;2 s"), "{shown}");
 
+    assert!(done("update", "title=Checkout+is+slow").await.contains(">Checkout is slow</h1>"));
+
     // A text is taken out where its record is shown, by who may.
     let note = json!({ "note": "the password is SWORDFISH" });
     let seq = world.post("operator", &format!("incidents/{id}/notes"), note).await.ok(200)["seq"].clone();
