@@ -70,7 +70,7 @@ async fn second_start_before_the_first_is_on_record_is_refused_and_not_lost() {
     let world = World::start(POLICY).await;
     let (id, _) = world.initiated("Two ask for the same", "P2").await;
     // No worker begins anything: both are asked for before either is on record.
-    world.freeze("worker");
+    world.freeze_between_writes("worker", &id).await;
     let ask = async |reason: &str| {
         let env = json!({ "SAMPLE_STATE": world.dir.path().join(reason) });
         let body = json!({ "runbook": "runbooks/rollback-deployment.md", "env": env });

@@ -196,7 +196,7 @@ fn escalation(kind: &Kind) -> Option<(&'static str, String)> {
         }
         Kind::IncidentEscalated(_) => Some(("hot", "help was called for, or no more".to_owned())),
         Kind::IncidentSeverityChanged(change) => Some((
-            if (change.to as i32) < change.from { "hot" } else { "calm" },
+            if change.to < change.from { "hot" } else { "calm" },
             format!("{} → {}", change.from().as_str_name(), change.to().as_str_name()),
         )),
         _ => None,
