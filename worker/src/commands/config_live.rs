@@ -29,8 +29,17 @@ use crate::{
 };
 
 /// What the app needs, as `deploy/slack-app.yaml` asks for it.
-pub(crate) const SLACK_SCOPES: [&str; 6] =
-    ["channels:history", "channels:manage", "channels:read", "chat:write", "commands", "pins:write"];
+pub(crate) const SLACK_SCOPES: [&str; 9] = [
+    "channels:history",
+    "channels:manage",
+    "channels:read",
+    "chat:write",
+    "commands",
+    "groups:history",
+    "groups:read",
+    "groups:write",
+    "pins:write",
+];
 
 /// Where the policy pages each role.
 type Paged = BTreeMap<Role, PageTarget>;
@@ -249,10 +258,14 @@ mod tests {
     #[tokio::test]
     async fn missing_scopes_are_named() {
         crate::install_crypto();
-        let all = "channels:history,channels:manage,channels:read,chat:write,commands,pins:write,more";
+        let all = "channels:history,channels:manage,channels:read,chat:write,commands,groups:history,groups:read,groups:write,pins:write,more";
         assert!(slack_with(all).await.is_ok());
-        let failure = slack_with("channels:history,channels:manage,commands,pins:write").await.unwrap_err();
-        assert_eq!(failure.what, "SLACK_BOT_TOKEN: it lacks the scopes channels:read, chat:write");
+        let few = "channels:history,channels:manage,commands,groups:history,groups:read,pins:write";
+        let failure = slack_with(few).await.unwrap_err();
+        assert_eq!(
+            failure.what,
+            "SLACK_BOT_TOKEN: it lacks the scopes channels:read, chat:write, groups:write"
+        );
         assert!(failure.hint.contains("deploy/slack-app.yaml"), "{}", failure.hint);
     }
 

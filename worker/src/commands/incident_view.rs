@@ -51,7 +51,8 @@ fn facts(incident: &Value, people: &People) -> Vec<Vec<Span>> {
     let fact = |label: &str, value: Span| vec![span(Tone::Faint, format!("{label:<LABELS$}")), value];
     let mut lines = Vec::new();
     let responders = items(incident, "responders");
-    let is_over = ["CLOSED", "CANCELLED", "ARCHIVED"].iter().any(|state| incident["state"] == *state);
+    let is_over =
+        ["RESOLVED", "CLOSED", "CANCELLED", "ARCHIVED"].iter().any(|state| incident["state"] == *state);
     if !is_over && !responders.iter().any(|one| one["role"] == "commander") {
         let id = words(&incident["incidentId"]);
         let how = format!("nobody; take command: harmony incident assign {id} commander YOUR_ID");
