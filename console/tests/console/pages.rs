@@ -456,7 +456,13 @@ async fn incident_is_shown_as_it_was() {
         }
     };
     assert!(insights.contains("1 incident, 1 open"), "{insights}");
-    assert!(viewer.page("/explorer").await.contains("/api/orgs/{org}/incidents"));
+    let explorer = viewer.page("/explorer").await;
+    assert!(
+        explorer.contains("/api/orgs/{org}/incidents")
+            && explorer.contains("href=\"/orgs/default/candidates\"")
+    );
+    let curl = "curl -H &#34;Authorization: Bearer $HARMONY_TOKEN&#34; -X POST -H &#34;Content-Type: application/json&#34; --data @body.json &#39;http://";
+    assert!(explorer.contains(curl), "{explorer}");
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn stream_ends_with_the_session_that_opened_it() {
         reply.text
     };
     for is_signed_out in [false, true] {
-        let (cookie, csrf) = session(if is_signed_out { 600 } else { 2 }, "token-viewer");
+        let (cookie, csrf) = session(if is_signed_out { 600 } else { 6 }, "token-viewer");
         let end = async {
             if is_signed_out {
                 let request = Request::post("/sign-out")
@@ -97,7 +97,7 @@ async fn stream_ends_with_the_session_that_opened_it() {
                     .body(Body::from(format!("csrf={csrf}")));
                 assert_eq!(world.send(request.unwrap()).await.status, 303);
             } else {
-                tokio::time::sleep(Duration::from_secs(3)).await;
+                tokio::time::sleep(Duration::from_secs(7)).await;
             }
             let note = json!({ "note": format!("not for who left {is_signed_out}") });
             world.post("operator", &format!("incidents/{id}/notes"), note).await.ok(200);
