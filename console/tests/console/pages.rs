@@ -461,7 +461,7 @@ async fn incident_is_shown_as_it_was() {
         explorer.contains("/api/orgs/{org}/incidents")
             && explorer.contains("href=\"/orgs/default/candidates\"")
     );
-    let curl = "curl -H &#34;Authorization: Bearer $HARMONY_TOKEN&#34; -X POST -H &#34;Content-Type: application/json&#34; --data @body.json &#39;http://";
+    let curl = "curl -H &#34;Authorization: Bearer $HARMONY_TOKEN&#34; -X POST -H &#34;Content-Type: application/json&#34; --data @body.json &#39;https://harmony.example/below/api/";
     assert!(explorer.contains(curl), "{explorer}");
 }
 
