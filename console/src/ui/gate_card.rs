@@ -1,7 +1,7 @@
 //! A gate on a page: what would be done, until when, who may decide, and the buttons for those who may.
 
 use harmony_incidents::{
-    GateStatus, HasStatus, Right, StreamId, approvals,
+    GateStatus, HasStatus, Principal, Right, Role, StreamId, approvals,
     log::{GateState, IncidentState, Severity},
     policy::GateKind,
     visible,
@@ -17,6 +17,9 @@ use super::{
     words,
 };
 use crate::{approvals::covers, views};
+
+/// People who are named before the rest are others.
+const NAMED: usize = 5;
 
 /// A gate that waits.
 pub(crate) struct GateCard {
@@ -40,6 +43,8 @@ pub(crate) struct GateCard {
     pub(crate) reason: String,
     pub(crate) requester: String,
     pub(crate) roles: String,
+    /// Who may approve, by name; where they are many, the first few of them.
+    pub(crate) deciders: String,
     pub(crate) level: u32,
     pub(crate) levels: usize,
     pub(crate) deadline: String,
@@ -93,6 +98,7 @@ pub(crate) fn card(visit: &Visit, state: &IncidentState, gate: &GateState) -> Ga
         reason: visible::visible(&view.request_reason),
         requester: visit.name(&view.requester),
         roles: view.required_roles.join(" or "),
+        deciders: String::new(),
         level: view.level,
         levels: gate.levels.len(),
         deadline: view.deadline.to_string(),
@@ -119,7 +125,31 @@ pub(crate) async fn whole(
         Ok(stream) => covers(&visit.app, &visit.caller.org, &stream, gate).await?,
         Err(_) => Value::Null,
     };
-    Ok(GateCard { cover: Some(cover::read(&visit.app, &covered)), ..card(visit, state, gate) })
+    Ok(GateCard {
+        cover: Some(cover::read(&visit.app, &covered)),
+        deciders: deciders(visit, state, gate),
+        ..card(visit, state, gate)
+    })
+}
+
+/// Who may approve a gate as it stands.
+fn deciders(visit: &Visit, state: &IncidentState, gate: &GateState) -> String {
+    let rules = visit.caller.rules();
+    let wanted = approvals::view(gate).required_roles;
+    let mut able = rules.directory.principals().iter().filter(|one| {
+        let has_role = |role: Role| wanted.iter().any(|name| *name == role.name());
+        one.roles(&visit.caller.org, Some(state)).into_iter().any(has_role)
+            && approvals::offered(state, gate, one, rules).not_approve.is_none()
+    });
+    let mut names: Vec<&str> = able.by_ref().take(NAMED).map(Principal::display_name).collect();
+    if able.next().is_some() {
+        names.push("others");
+    }
+    match names.split_last() {
+        None => "nobody in the directory".to_owned(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, first)) => format!("{} or {last}", first.join(", ")),
+    }
 }
 
 /// Gates of an incident that wait, the latest first.

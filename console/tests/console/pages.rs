@@ -302,6 +302,8 @@ async fn nothing_that_is_approved_can_hide_or_pass_for_something_else() {
     let page = oncall.page(&format!("/orgs/default/approvals/{}", encoded(&gate))).await;
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in {page}"));
     assert!(place("DB_PASSWORD") < place("env A_PADDING"));
+    let deciders = page.split("may be approved by ").nth(1).unwrap().split('<').next().unwrap();
+    assert!(deciders.contains("commander") && !deciders.contains("viewer"), "{deciders}");
     let short = ["&#34;one\\ntwo\\u200b&#34;", "&#34;prod\\u202e&#34;", "echo &#60;U+202E&#62;"];
     short.iter().for_each(|text| assert!(place(text) > 0));
     assert!(!page.contains(['\u{200b}', '\u{202e}']));
