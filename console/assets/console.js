@@ -422,6 +422,72 @@ document.querySelector("form[action='/sign-out']")?.addEventListener("submit", (
   sessionStorage.clear();
 });
 
+// The command palette: every page, every action of this page, and any incident by its number.
+const CHOICES = 12;
+const palette = document.getElementById("palette");
+const wanted = document.getElementById("wanted");
+function choices() {
+  const all = new Map();
+  const places = "header.bar a[href], main a[data-open], .actions a.button, details.act > summary";
+  for (const one of document.querySelectorAll(places)) {
+    const text = one.textContent.trim().replace(/\s+/g, " ");
+    if (text && !all.has(text)) all.set(text, one);
+  }
+  return all;
+}
+
+function take(one) {
+  palette.close();
+  if (one.tagName !== "SUMMARY") return one.click();
+  one.parentElement.open = true;
+  one.scrollIntoView({ block: "center" });
+  (one.parentElement.querySelector("input:not([type=hidden]), textarea, select, button") ?? one).focus();
+}
+
+function find() {
+  const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const fits = ([text]) => words.every((word) => text.toLowerCase().includes(word));
+  const found = [...choices()].filter(fits).slice(0, CHOICES);
+  const number = wanted.value.trim().match(/^(?:INC-(\d{4})-)?(\d{1,6})$/i);
+  const incidents = document.querySelector("[data-go=i]");
+  if (number && incidents) {
+    const id = `INC-${number[1] ?? new Date().getUTCFullYear()}-${number[2].padStart(4, "0")}`;
+    const link = document.createElement("a");
+    link.href = `${incidents.href}/${id}`;
+    found.unshift([`Open ${id}`, link]);
+  }
+  const rows = found.map(([text, one]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "quiet";
+    button.textContent = text;
+    button.addEventListener("click", () => take(one));
+    const row = document.createElement("li");
+    row.append(button);
+    return row;
+  });
+  document.getElementById("found").replaceChildren(...rows);
+}
+
+wanted?.addEventListener("input", find);
+palette?.addEventListener("keydown", (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const stops = [wanted, ...palette.querySelectorAll("button")];
+  const here = stops.indexOf(event.target);
+  if (event.key === "Enter" && event.target === wanted) stops[1]?.click();
+  else if (step) stops[(here + step + stops.length) % stops.length].focus();
+  else return;
+  event.preventDefault();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "k" || !(event.ctrlKey || event.metaKey) || !palette) return;
+  event.preventDefault();
+  if (document.querySelector("dialog[open]")) return;
+  wanted.value = "";
+  find();
+  palette.showModal();
+});
+
 // The keyboard: one key, or g and one key. Never while somebody types.
 let leader = 0;
 function row(step) {

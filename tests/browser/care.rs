@@ -45,6 +45,23 @@ async fn page_moves_on_around_what_somebody_is_typing() {
     let opened = browser.script("return document.getElementById('keys').open").await;
     assert_eq!(opened, true, "? shows the keys");
     browser.script("document.getElementById('keys').close()").await;
+    // The palette finds a page by a part of its name, an incident by its number, and an action of the page.
+    let palette =
+        "document.dispatchEvent(new KeyboardEvent('keydown', { key: 'k', ctrlKey: true, bubbles: true }));";
+    browser.script(palette).await;
+    browser.fill("#wanted", "insi").await;
+    browser.until("one choice", "return document.querySelectorAll('#found button').length === 1").await;
+    browser.click("#found button").await;
+    browser.until("Insights", "return location.pathname.endsWith('/insights')").await;
+    browser.script(palette).await;
+    browser.fill("#wanted", "1").await;
+    browser.click("#found button").await;
+    browser.until("the incident", &format!("return location.pathname.endsWith('/{id}')")).await;
+    browser.script(palette).await;
+    browser.fill("#wanted", "assign").await;
+    browser.click("#found button").await;
+    browser.until("the form", "return document.activeElement?.name === 'role'").await;
+    browser.open(&incidents).await;
     browser.script(&format!("{0}{0}", key("j"))).await;
     let second = "return [...document.querySelectorAll('[data-row]')].findIndex((one) => one.classList.contains('at'))";
     assert_eq!(browser.script(second).await, 1, "j goes down the list");
