@@ -428,8 +428,9 @@ const palette = document.getElementById("palette");
 const wanted = document.getElementById("wanted");
 function choices() {
   const all = new Map();
-  const places = "header.bar a[href], main a[data-open], .actions a.button, details.act > summary";
-  for (const one of document.querySelectorAll(places)) {
+  // What can be done here, then pages, then what is listed here.
+  const places = [".actions a.button, details.act > summary", "header.bar a[href]", "main a[data-open]:not(.seq)"];
+  for (const one of places.flatMap((place) => [...document.querySelectorAll(place)])) {
     const text = one.textContent.trim().replace(/\s+/g, " ");
     if (text && !all.has(text)) all.set(text, one);
   }
