@@ -122,7 +122,7 @@ impl ApiError {
             }
             Self::Unauthorized(_) => (
                 "unauthorized",
-                "Who asks is not known",
+                "Authentication needed",
                 "send `Authorization: Bearer <token>` with a token of the directory",
             ),
             Self::Forbidden(_) => (
@@ -136,7 +136,7 @@ impl ApiError {
             Self::NotConfigured { hint, .. } => ("not-configured", "Not configured here", hint),
             Self::Unsigned { hint, .. } => ("unauthorized", "Who sends is not known", hint),
             Self::MethodNotAllowed => {
-                ("method-not-allowed", "Not with this method", "commands are POST, everything else is GET")
+                ("method-not-allowed", "Method not allowed", "commands are POST, everything else is GET")
             }
             Self::Conflict(_) => {
                 ("conflict", "Not in this state", "read it again and decide anew; nothing was changed")

@@ -721,10 +721,10 @@ const OPERATIONS: &[Operation] = &[
 /// What every operation may answer instead.
 const PROBLEMS: [(u16, &str); 10] = [
     (400, "The request cannot be read."),
-    (401, "Who asks is not known."),
+    (401, "Authentication is needed."),
     (403, "A right, a role or an authority is missing."),
     (404, "Not there, or not for this caller."),
-    (405, "Not with this method."),
+    (405, "The method is not allowed."),
     (409, "Not in this state, or the key was used for something else."),
     (413, "The body is too long."),
     (422, "Well-formed, and still wrong."),

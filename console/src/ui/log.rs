@@ -132,8 +132,8 @@ pub(crate) async fn record(visit: Visit) -> Page {
         ("Request", cause.request_id.clone()),
         ("Event id", text("eventId")),
         ("SHA-256", text("hash")),
-        ("of the one before", text("prevHash")),
-        ("of the state after", text("stateHashAfter")),
+        ("SHA-256 of the record before", text("prevHash")),
+        ("SHA-256 of the state after", text("stateHashAfter")),
         ("Stored", text("storedAt")),
     ];
     let mut held = entry.record.payload.clone().unwrap_or_default();

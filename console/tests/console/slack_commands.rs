@@ -28,7 +28,7 @@ async fn incident_is_run_by_typing() {
         assert_eq!(says("U0ONCALL", "status INC-2026-0001 open").await, "INC-2026-0001 is OPEN (triaging).");
         assert_eq!(
             says("U0ONCALL", "status INC-2026-0001 open").await,
-            "It was so already. INC-2026-0001 is OPEN (triaging)."
+            "Nothing changed: it was that way already. INC-2026-0001 is OPEN (triaging)."
         );
         assert_eq!(
             says("U0ONCALL", "status INC-2026-0001 resolved Rolled back").await,

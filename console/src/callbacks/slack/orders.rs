@@ -439,7 +439,7 @@ async fn attempt(app: &App, asker: &Asker, line: Line) -> Result<String, ApiErro
         return Ok(format!("{incident}: {}{warning}", done.trim_end()));
     }
     let unchanged = answer["answer"] == "unchanged";
-    let done = if unchanged { "It was so already. " } else { done };
+    let done = if unchanged { "Nothing changed: it was that way already. " } else { done };
     Ok(format!("{done}{incident} is {} ({}).", shown(&answer["state"]), shown(&answer["phase"])))
 }
 
