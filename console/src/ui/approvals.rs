@@ -95,7 +95,7 @@ pub(crate) async fn one(visit: Visit) -> Page {
     let Some((state, gate)) = place.as_ref().and_then(|place| Some((&place.state, place.gate(id)?))) else {
         return Err(visit.trouble(ApiError::NotFound(format!("there is no gate {id:?} here"))));
     };
-    let card = gate_card::whole(&visit, state, gate).await?;
+    let card = gate_card::named(&visit, state, gate).await?;
     html(&ApprovalPage {
         frame: visit.frame("approvals"),
         gate: card,

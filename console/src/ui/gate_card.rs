@@ -125,11 +125,17 @@ pub(crate) async fn whole(
         Ok(stream) => covers(&visit.app, &visit.caller.org, &stream, gate).await?,
         Err(_) => Value::Null,
     };
-    Ok(GateCard {
-        cover: Some(cover::read(&visit.app, &covered)),
-        deciders: deciders(visit, state, gate),
-        ..card(visit, state, gate)
-    })
+    Ok(GateCard { cover: Some(cover::read(&visit.app, &covered)), ..card(visit, state, gate) })
+}
+
+/// The same with the names of those who may approve, for a page that has few gates: each name is a question to the
+/// policies.
+pub(crate) async fn named(
+    visit: &Visit,
+    state: &IncidentState,
+    gate: &GateState,
+) -> Result<GateCard, crate::error::ApiError> {
+    Ok(GateCard { deciders: deciders(visit, state, gate), ..whole(visit, state, gate).await? })
 }
 
 /// Who may approve a gate as it stands.

@@ -152,7 +152,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     timeline.mark(marks, before == 0 && !looks_back);
     let mut gates = Vec::new();
     for gate in gate_card::pending(&state) {
-        let card = gate_card::whole(&visit, &state, gate).await?;
+        let card = gate_card::named(&visit, &state, gate).await?;
         gates.push(if looks_back {
             GateCard {
                 may_approve: false,
@@ -172,7 +172,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     if !looks_back {
         // A release that is meant to end it waits at a gate of its own.
         for (flow, gate) in releases_for(&visit.app, org, &state.incident).await? {
-            gates.push(gate_card::whole(&visit, &flow, &gate).await?);
+            gates.push(gate_card::named(&visit, &flow, &gate).await?);
         }
     }
     let offers = offers::offers(&visit, &state);
