@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::{call::Call, error::ApiError};
+use crate::{auth::Caller, call::Call, error::ApiError};
 
 /// Somebody of the directory with a role in the organisation.
 #[derive(Serialize, ToSchema)]
@@ -24,13 +24,19 @@ pub(crate) struct Person {
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&[])?;
     call.caller.require(Right::Read, None)?;
-    let org = &call.caller.org;
-    let rules = call.caller.rules();
-    let known = rules.directory.principals().iter();
-    let person = |one: &Principal| {
-        let roles: Vec<&str> = one.roles(org, None).into_iter().map(Role::name).collect();
-        (!roles.is_empty()).then(|| Person { principal_id: one.id.clone(), name: one.name.clone(), roles })
+    let person = |(one, roles): (&Principal, Vec<&'static str>)| Person {
+        principal_id: one.id.clone(),
+        name: one.name.clone(),
+        roles,
     };
-    let people: Vec<Person> = known.filter_map(person).collect();
+    let people: Vec<Person> = members(&call.caller).map(person).collect();
     Ok(Json(json!({ "people": people })).into_response())
+}
+
+/// Everybody of the directory with a role in the caller's organisation, and the names of their roles there.
+pub(crate) fn members(caller: &Caller) -> impl Iterator<Item = (&Principal, Vec<&'static str>)> {
+    caller.rules().directory.principals().iter().filter_map(|one| {
+        let roles: Vec<&str> = one.roles(&caller.org, None).into_iter().map(Role::name).collect();
+        (!roles.is_empty()).then_some((one, roles))
+    })
 }

@@ -9,7 +9,10 @@ use harmony_incidents::{
 use uuid::Uuid;
 
 use super::visit::Visit;
-use crate::update_templates::{Draft, drafts};
+use crate::{
+    people::members,
+    update_templates::{Draft, drafts},
+};
 
 /// The forms that are offered. Each that is not is not on the page.
 pub(crate) struct Offers {
@@ -121,14 +124,7 @@ pub(crate) fn offers(visit: &Visit, state: &IncidentState) -> Offers {
 }
 
 fn people(visit: &Visit) -> Vec<(String, String)> {
-    let org = &visit.caller.org;
-    let directory = visit.caller.rules().directory;
-    directory
-        .principals()
-        .iter()
-        .filter(|one| !one.roles(org, None).is_empty())
-        .map(|one| (one.id.clone(), one.display_name().to_owned()))
-        .collect()
+    members(&visit.caller).map(|(one, _)| (one.id.clone(), one.display_name().to_owned())).collect()
 }
 
 fn lost(state: &IncidentState, may: bool) -> Vec<String> {

@@ -11,7 +11,11 @@ use harmony_incidents::{
 };
 use jiff::Timestamp;
 
-use super::{timeline::ReleaseMark, visit::Visit, words};
+use super::{
+    timeline::ReleaseMark,
+    visit::Visit,
+    words::{self, rounded},
+};
 
 /// Records that are drawn: the latest.
 const RECORDS: u32 = 200;
@@ -358,10 +362,6 @@ fn drawn(lanes: Vec<(&'static str, Vec<Span>)>, (begin_us, end_us): (i64, i64)) 
         })
         .collect();
     Overview { lanes: drawn, ticks, width: WIDTH, height: rounded(top + 20.0) }
-}
-
-fn rounded(units: f64) -> f64 {
-    (units * 10.0).round() / 10.0
 }
 
 #[cfg(test)]

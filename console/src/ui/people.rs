@@ -1,12 +1,13 @@
 //! Who there is in the organisation, and what each may do: read from the directory, which is changed in its file.
 
 use askama::Template;
-use harmony_incidents::{Right, Role};
+use harmony_incidents::Right;
 
 use super::{
     Page, html,
     visit::{Frame, Visit},
 };
+use crate::people::members;
 
 #[derive(Template)]
 #[template(path = "people.html")]
@@ -27,17 +28,12 @@ struct Person {
 /// `GET …/people`
 pub(crate) async fn page(visit: Visit) -> Page {
     visit.require(Right::Read, None)?;
-    let org = &visit.caller.org;
-    let known = visit.caller.rules().directory.principals().iter();
-    let people = known.filter_map(|one| {
-        let roles: Vec<&str> = one.roles(org, None).into_iter().map(Role::name).collect();
-        (!roles.is_empty()).then(|| Person {
-            id: one.id.clone(),
-            name: one.display_name().to_owned(),
-            roles: roles.join(", "),
-            in_slack: one.slack_user_id.is_some(),
-            has_email: one.email.is_some(),
-        })
+    let people = members(&visit.caller).map(|(one, roles)| Person {
+        id: one.id.clone(),
+        name: one.display_name().to_owned(),
+        roles: roles.join(", "),
+        in_slack: one.slack_user_id.is_some(),
+        has_email: one.email.is_some(),
     });
     let people = people.collect();
     html(&PeoplePage { frame: visit.frame("people"), people })

@@ -32,6 +32,11 @@ pub(crate) fn span(seconds: i64) -> String {
     }
 }
 
+/// A length within a drawing: a tenth of a unit is all that can be seen.
+pub(crate) fn rounded(units: f64) -> f64 {
+    (units * 10.0).round() / 10.0
+}
+
 /// How long ago.
 pub(crate) fn age(since_us: i64, now: Timestamp) -> String {
     span((now.as_microsecond() - since_us) / 1_000_000)

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::{
     figures::{Figure, Figures, Median},
-    words,
+    words::{self, rounded},
 };
 
 /// The plot's own units. Its text is as large as the page's where the plot is as wide as a column of the page.
@@ -307,10 +307,6 @@ impl Plot {
 
 fn named(month: Date) -> String {
     month.strftime("%b %Y").to_string()
-}
-
-fn rounded(units: f64) -> f64 {
-    (units * 10.0).round() / 10.0
 }
 
 #[cfg(test)]
