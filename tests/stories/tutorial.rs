@@ -8,11 +8,13 @@ use std::{
     process::Command,
 };
 
-use nix::pty::{OpenptyResult, openpty};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use serde_json::Value;
 
 use crate::world::{HARMONY, World};
 
+/// Fewer than a gate of the tutorial has lines.
+const ROWS: u16 = 12;
 const PAGE: &str = include_str!("../../docs/tutorial.md");
 
 #[tokio::test]
@@ -34,6 +36,10 @@ async fn every_command_of_the_tutorial_works_as_it_is_written() {
         };
         world.until(command, done).await;
     }
+    // What does not fit on the terminal went through the pager; what the gate comes to stood below it.
+    let pages = std::fs::read_to_string(home.path().join("pages")).unwrap();
+    assert!(pages.starts_with("gate ") && pages.contains("\ncell \""), "{pages}");
+    assert!(!pages.contains("\ndigest: ") && !pages.contains("Approve this?"), "{pages}");
     let shown = world.harmony(&["incident", "show", "1", "--json"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["state"], "CLOSED", "{shown}");
@@ -54,13 +60,15 @@ fn blocks(page: &str) -> impl Iterator<Item = &str> {
 
 /// Runs a line in a shell on a terminal, where somebody says yes; gives the exit code, and what was shown.
 fn on_a_terminal(home: &Path, line: &str) -> (Option<i32>, String) {
-    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let size = Winsize { ws_row: ROWS, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
     let program = Path::new(HARMONY);
     let name = program.file_name().unwrap().to_str().unwrap();
     let mut command = Command::new("bash");
     // The program of the tests, under the name that the page uses.
     command.arg("-c").arg(format!("harmony() {{ {name} \"$@\"; }}; {line}"));
     command.current_dir(home).env("PATH", format!("{}:/usr/bin:/bin", program.parent().unwrap().display()));
+    command.env("PAGER", "tee -a pages");
     command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
     let mut child = command.spawn().unwrap();
     drop(command);

@@ -8,6 +8,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
+    answer::Format,
     checks::{EVERYTHING, Process},
     commands::{
         approval::ApprovalCommand,
@@ -74,9 +75,15 @@ pub(crate) struct Shared {
     /// Organisation [env: HARMONY_ORG] [default: default]
     #[arg(long, global = true, value_name = "ORG", help_heading = GLOBAL)]
     pub(crate) org: Option<String>,
-    /// Answer in JSON, errors too
-    #[arg(long, global = true, help_heading = GLOBAL)]
+    /// Answer in JSON, errors too: --output json
+    #[arg(long, global = true, help_heading = GLOBAL, conflicts_with = "output")]
     pub(crate) json: bool,
+    /// How to answer
+    #[arg(long, short, global = true, value_name = "FORMAT", help_heading = GLOBAL)]
+    pub(crate) output: Option<Format>,
+    /// Print what this jq filter makes of the JSON; texts come without quotes
+    #[arg(long, global = true, value_name = "FILTER", help_heading = GLOBAL, conflicts_with = "output")]
+    pub(crate) jq: Option<String>,
     /// When to colour the output; NO_COLOR in the environment counts for auto
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = GLOBAL)]
     pub(crate) color: ColorChoice,
@@ -287,6 +294,18 @@ pub(crate) struct SandboxArgs {
     pub(crate) signing_secret: Option<String>,
     #[command(flatten)]
     pub(crate) parent: ParentArgs,
+}
+
+impl Shared {
+    /// Whether another program reads the answer.
+    pub(crate) fn is_structured(&self) -> bool {
+        self.errors_in_json() || self.output == Some(Format::Yaml) || self.jq.is_some()
+    }
+
+    /// Whether it reads the errors, too.
+    pub(crate) fn errors_in_json(&self) -> bool {
+        self.json || self.output == Some(Format::Json)
+    }
 }
 
 impl Cli {

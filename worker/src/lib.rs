@@ -4,6 +4,7 @@
 //! Data goes to stdout, everything else to stderr; an error is one line of what and one of what to do. Exit codes:
 //! 0 done, 1 failed, 2 bad usage or input, 3 refused by policy, 4 not found.
 
+mod answer;
 mod api;
 mod checks;
 mod cli;
@@ -48,6 +49,7 @@ use std::{io::Read, process::ExitCode, thread, time::Duration};
 use anyhow::Context;
 use clap::{ColorChoice, FromArgMatches};
 
+use answer::Answer;
 use cli::{Cli, Command, ConfigCommand, TemporalCommand};
 use commands::user::UserCommand;
 use config::Config;
@@ -65,8 +67,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    terminal::set_up(cli.shared.color, cli.shared.json);
+    terminal::set_up(cli.shared.color, cli.shared.errors_in_json());
     match run(&cli) {
+        Ok(code) if code == ExitCode::SUCCESS && output::has_failed() => ExitCode::from(Exit::Failed.code()),
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
@@ -76,8 +79,7 @@ pub fn main() -> ExitCode {
 fn parsed() -> Result<Cli, ExitCode> {
     let matches = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     matches.map_err(|error| {
-        let json = std::env::args().any(|argument| argument == "--json");
-        if error.use_stderr() && json {
+        if error.use_stderr() && wants_json(std::env::args()) {
             terminal::set_up(ColorChoice::Never, true);
             let text = error.render().to_string();
             let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -88,6 +90,19 @@ fn parsed() -> Result<Cli, ExitCode> {
         }
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()))
     })
+}
+
+/// Whether a command line that cannot be read asks for JSON.
+fn wants_json(arguments: impl Iterator<Item = String>) -> bool {
+    let mut before = String::new();
+    for argument in arguments {
+        let named = matches!(before.as_str(), "-o" | "--output") && argument == "json";
+        if named || matches!(argument.as_str(), "--json" | "--output=json" | "-ojson" | "-o=json") {
+            return true;
+        }
+        before = argument;
+    }
+    false
 }
 
 /// Closes this process's memory and environment to others of the same account, such as a runbook's cells, and keeps both
@@ -105,6 +120,7 @@ pub(crate) fn install_crypto() {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    answer::set_up(Answer::of(cli.shared.output, cli.shared.jq.as_deref())?);
     // What needs no settings.
     match &cli.command {
         Command::Reaper => return supervisor::reaper::run().map(|()| ExitCode::SUCCESS),
@@ -113,7 +129,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Config(ConfigCommand::Init(args)) => {
-            return commands::config_init::run(args, cli.shared.json).map(|()| ExitCode::SUCCESS);
+            return commands::config_init::run(args, cli.shared.is_structured()).map(|()| ExitCode::SUCCESS);
         }
         Command::Man { dir } => return help::man(dir).map(|()| ExitCode::SUCCESS),
         _ => {}
@@ -146,8 +162,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         match checking {
             Some(args) => {
-                commands::config_check::run(&config, wrong, args.processes(), args.live, cli.shared.json)
-                    .await
+                let json = cli.shared.is_structured();
+                commands::config_check::run(&config, wrong, args.processes(), args.live, json).await
             }
             None => Box::pin(dispatch(cli, &config)).await,
         }
@@ -160,7 +176,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn dispatch(cli: &Cli, config: &Config) -> anyhow::Result<ExitCode> {
-    let json = cli.shared.json;
+    let json = cli.shared.is_structured();
     match &cli.command {
         Command::Demo(args) => Box::pin(demo::run(config, args.keep, json)).await?,
         Command::Dev(_) => Box::pin(supervisor::dev(config, json)).await?,

@@ -5,23 +5,30 @@
 //! neither steer a terminal nor pass for something else.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal, Write},
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use console::{measure_text_width, truncate_str};
+use console::{Term, measure_text_width, truncate_str};
 use harmony_eventlog::export::escaped;
 use harmony_incidents::visible;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    answer::{Answer, answer},
     failure::Exit,
     terminal::{Span, Tone, painted, screen},
 };
 
 /// A column that is cut to fit the terminal keeps this much.
 const LEAST_COLUMN: usize = 10;
+/// Set once a YAML document was written.
+static HAS_ANSWERED: AtomicBool = AtomicBool::new(false);
+/// Set once an answer could not be written as it was asked for.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 /// Set once the reader of stdout or stderr has gone.
 static NO_READER: AtomicBool = AtomicBool::new(false);
 /// Between two columns.
@@ -39,16 +46,85 @@ pub(crate) fn spans(line: &[Span]) {
     write_line(&mut io::stdout().lock(), painted.trim_end());
 }
 
-/// One line of JSON.
+/// A value for another program: one line of JSON unless YAML or a filter was asked for.
 pub(crate) fn json(value: &impl Serialize) {
-    if let Ok(line) = serde_json::to_string(value) {
-        write_line(&mut io::stdout().lock(), &escaped(&line));
+    let (lines, failed) = answer().written(value);
+    let mut stdout = io::stdout().lock();
+    for text in &lines {
+        match answer() {
+            Answer::Json => write_line(&mut stdout, &escaped(text)),
+            Answer::Yaml => {
+                if HAS_ANSWERED.swap(true, Ordering::Relaxed) {
+                    write_line(&mut stdout, "---");
+                }
+                write_line(&mut stdout, &for_reader(text));
+            }
+            Answer::Query(_) => write_line(&mut stdout, &for_reader(text)),
+        }
+    }
+    drop(stdout);
+    if let Some(why) = failed {
+        HAS_FAILED.store(true, Ordering::Relaxed);
+        problem(Exit::Failed, &format!("the answer cannot be written: {why}"), "--json shows all of it");
     }
 }
 
-/// JSON as it came, such as an export.
+/// Lines of JSON as they came, such as an export: as they are unless something else was asked for.
+pub(crate) fn json_lines(text: &str) {
+    match answer() {
+        Answer::Json => raw(text),
+        Answer::Yaml | Answer::Query(_) => {
+            text.lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .for_each(|value| json(&value));
+        }
+    }
+}
+
+/// Text of our own format as it came, such as a signed checkpoint.
 pub(crate) fn raw(text: &str) {
     write_line(&mut io::stdout().lock(), &escaped(text.trim_end_matches('\n')));
+}
+
+/// As it is for another program, and without anything that moves a cursor on a terminal.
+fn for_reader(text: &str) -> Cow<'_, str> {
+    if screen().width.is_none() { Cow::Borrowed(text) } else { Cow::Owned(plain(text)) }
+}
+
+/// Lines of data. What a terminal cannot show at once, where somebody can turn pages, goes through their pager first:
+/// PAGER, or `less`. Its own screen ends with the last page, so that what is printed next stands below it.
+pub(crate) fn paged(lines: &[String]) {
+    let pages = screen().width.filter(|_| is_interactive()).is_some_and(|width| {
+        // A terminal that does not say how high it is has no pages.
+        let rows = Term::stdout().size_checked().map_or(usize::MAX, |(rows, _)| usize::from(rows));
+        let taken = |line: &String| measure_text_width(line).div_ceil(width.max(1)).max(1);
+        lines.iter().map(taken).sum::<usize>() >= rows
+    });
+    if !(pages && through_pager(lines)) {
+        lines.iter().for_each(|line| data(line));
+    }
+}
+
+/// Whether a pager showed it.
+fn through_pager(lines: &[String]) -> bool {
+    let named = std::env::var("PAGER").ok().filter(|named| !named.trim().is_empty());
+    let mut command = Command::new("sh");
+    command.args(["-c", named.as_deref().unwrap_or("less")]).stdin(Stdio::piped());
+    if std::env::var_os("LESS").is_none() {
+        // It leaves on the screen what it showed, and ends with the interrupt that ends this command.
+        command.env("LESS", "RXK");
+    }
+    let Ok(mut pager) = command.spawn() else { return false };
+    if let Some(mut pages) = pager.stdin.take() {
+        for line in lines {
+            // Whoever leaves the pager early has seen enough.
+            if writeln!(pages, "{}", plain(line)).is_err() {
+                break;
+            }
+        }
+    }
+    // 127: there is no such program.
+    pager.wait().is_ok_and(|status| status.code() != Some(127))
 }
 
 /// Several lines of our own, as they are.
@@ -179,6 +255,11 @@ pub(crate) fn words(value: &Value) -> String {
         Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
+}
+
+/// Whether an answer could not be written as it was asked for.
+pub(crate) fn has_failed() -> bool {
+    HAS_FAILED.load(Ordering::Relaxed)
 }
 
 /// Whether the reader of stdout has gone: what goes on for their sake alone may end.

@@ -185,7 +185,7 @@ pub(crate) async fn run(config: &Config, command: &LogCommand, json: bool) -> an
             return Ok(tell(&report, "replayed", json));
         }
         LogCommand::Export(args) => match api(config).await? {
-            Some(api) => output::raw(&api.get_text(&["log", "export"], &args.query()).await?),
+            Some(api) => output::json_lines(&api.get_text(&["log", "export"], &args.query()).await?),
             None => export(config, args).await?,
         },
         LogCommand::Checkpoint(args) => checkpoint(config, args).await?,
@@ -317,7 +317,7 @@ async fn export(config: &Config, args: &ExportArgs) -> anyhow::Result<()> {
     }
     let mut export = export.declared(args.since, args.until).await.map_err(broken)?;
     while let Some(lines) = export.next().await.map_err(broken)? {
-        output::raw(&lines);
+        output::json_lines(&lines);
     }
     Ok(())
 }

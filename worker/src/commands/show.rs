@@ -83,15 +83,16 @@ pub(crate) fn gates(body: &Value, people: &People) {
 }
 
 /// One gate, with everything that its digest covers, and what it comes to last: what was printed last is what somebody
-/// sees who decides. Long texts are shown by length and SHA-256 unless all of it is asked for.
+/// sees who decides, whatever of the rest they left in the pager. Long texts are shown by length and SHA-256 unless all of
+/// it is asked for.
 pub(crate) fn gate(body: &Value, full: bool, people: &People) {
-    gate_lines(body, full, people).iter().for_each(|line| output::data(line));
+    output::paged(&covered(body, full));
+    comes_to(body, people).iter().for_each(|line| output::data(line));
 }
 
 /// No value can make a line of its own: those that people wrote are quoted, and lines of a text begin with a bar.
-fn gate_lines(body: &Value, full: bool, people: &People) -> Vec<String> {
-    let text = |name: &str| visible::line(&words(&body[name]));
-    let mut lines = vec![format!("gate {}", text("gateId"))];
+fn covered(body: &Value, full: bool) -> Vec<String> {
+    let mut lines = vec![format!("gate {}", visible::line(&words(&body["gateId"])))];
     let parsed = body["covers"].as_str().and_then(|covers| serde_json::from_str(covers).ok());
     let covers = parsed.as_ref().unwrap_or(&body["covers"]);
     match covers {
@@ -103,9 +104,14 @@ fn gate_lines(body: &Value, full: bool, people: &People) -> Vec<String> {
             values("", covers, full, &mut lines);
         }
     }
+    lines
+}
+
+fn comes_to(body: &Value, people: &People) -> Vec<String> {
+    let text = |name: &str| visible::line(&words(&body[name]));
     let requester = text("requester");
     let decided_by = text("decidedBy");
-    for (label, value) in [
+    let lines = [
         ("digest", text("digest")),
         ("incident", text("incidentId")),
         ("service", text("serviceId")),
@@ -118,12 +124,9 @@ fn gate_lines(body: &Value, full: bool, people: &People) -> Vec<String> {
         ("level", text("level")),
         ("who may decide", text("requiredRoles").replace(", ", " or ")),
         ("until", moments::clock_and_ago(&body["deadline"])),
-    ] {
-        if !value.is_empty() {
-            lines.push(format!("{label}: {value}"));
-        }
-    }
-    lines
+    ];
+    let told = lines.into_iter().filter(|(_, value)| !value.is_empty());
+    told.map(|(label, value)| format!("{label}: {value}")).collect()
 }
 
 /// What decides how cells run, then the cells with their commands, then the file that they are in.
@@ -218,11 +221,9 @@ mod tests {
             "secretEnv": ["DB_PASSWORD"],
             "verification": [],
         });
-        gate_lines(
-            &json!({ "gateId": "g", "requestReason": "down\nstatus: approved", "covers": covers.to_string() }),
-            full,
-            &People::default(),
-        )
+        let gate =
+            json!({ "gateId": "g", "requestReason": "down\nstatus: approved", "covers": covers.to_string() });
+        [covered(&gate, full), comes_to(&gate, &People::default())].concat()
     }
 
     #[test]
