@@ -28,6 +28,7 @@ impl Services {
             severity: state.severity().as_str_name().to_owned(),
             commander: commander.map(|one| one.principal.clone()),
             commander_paged: state.commander_paged,
+            last_update_us: state.last_update_us,
             drill: state.drill,
         })
     }

@@ -6,7 +6,7 @@
 //! patch marker. `candidate.promote` has no revisions.
 
 /// The newest revision: what a run that begins now follows.
-pub const LATEST: u32 = TOGETHER;
+pub const LATEST: u32 = ANSWERED;
 
 /// What was decided is told beside what follows from it, and pages end without delaying a decision.
 pub(crate) const TOLD_BESIDE: u32 = 1;
@@ -19,3 +19,6 @@ pub(crate) const STEPS: u32 = 3;
 
 /// What nobody waits for is appended with what comes next, in one turn.
 pub(crate) const TOGETHER: u32 = 4;
+
+/// A reminder that was followed loses its button.
+pub(crate) const ANSWERED: u32 = 5;

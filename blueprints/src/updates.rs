@@ -7,7 +7,7 @@
 //!
 //! Telling goes on beside the clock, so that no vendor's absence stops it.
 
-use std::{pin::pin, time::Duration};
+use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 
 use harmony_incidents::{
     Answer, Command,
@@ -22,11 +22,12 @@ use temporalio_workflow::{
 
 use crate::{
     contracts::{
-        Ask, ClockLook, ClockReply, ClockRequest, Notice, Offer, PagingDraft, PagingOpen, PagingRef,
-        PagingResolve, capability,
+        Ask, ChannelSettle, ClockLook, ClockReply, ClockRequest, Notice, Offer, PagingDraft, PagingOpen,
+        PagingRef, PagingResolve, Settle, capability, person,
     },
     gate::{quiet_before, time_left, wakes},
     messages::{Status, UpdatesInput, UpdatesResult},
+    revision,
     run::{Begun, Flow, Run, begin, fail, input, now, patiently},
     workflow_state::{Blueprint, blueprint},
 };
@@ -37,6 +38,21 @@ const COMMANDER_PAGE: &str = "commander";
 const ON_CALL: [&str; 2] = ["sre-oncall", "incident-commander"];
 /// How soon it looks again where the log did not agree that something is due.
 const DISAGREED: Duration = Duration::from_secs(1);
+
+/// A message that offers something nobody has done yet. A run that is left behind with its long history leaves them as
+/// they are.
+struct Reminder {
+    offer: Offer,
+    /// When it was due, in microseconds since 1970.
+    due_us: i64,
+    channel: String,
+    ts: String,
+    headline: String,
+    /// The step that posted it.
+    step: String,
+}
+
+type Reminders = Rc<RefCell<Vec<Reminder>>>;
 
 blueprint!(
     /// The workflow `incident.updates`.
@@ -51,9 +67,11 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
     };
     let mut told = 0;
     let mut unpaged = false;
+    let reminders = Reminders::default();
     let status = loop {
         let seen = wakes(&run);
         let look = look(&run).await?;
+        take_buttons(&run, &reminders, &look);
         if look.commander_paged && !unpaged && (look.commander.is_some() || look.over) {
             unpaged = true;
             unpage(&run);
@@ -66,7 +84,7 @@ async fn flow<W: Blueprint>(ctx: &WorkflowContext<W>, raw: RawValue) -> Flow {
         }
         match look.next {
             Some(due) if due.at <= now(ctx) => {
-                if ring(&run, due).await? {
+                if ring(&run, due, &reminders).await? {
                     told += 1;
                 } else {
                     wait(&run, seen, Some(now(ctx) + DISAGREED)).await?;
@@ -113,7 +131,7 @@ async fn wait<W: Blueprint>(run: &Run<'_, W>, seen: u32, until: Option<Timestamp
 }
 
 /// Puts on record that something is due, and tells of it. Whether it was due.
-async fn ring<W: Blueprint>(run: &Run<'_, W>, due: Due) -> Flow<bool> {
+async fn ring<W: Blueprint>(run: &Run<'_, W>, due: Due, reminders: &Reminders) -> Flow<bool> {
     let step = format!("{}/{}", due.alarm.name(), due.at.as_microsecond());
     let answer =
         run.append(&step, Command::Alarm { due }).await?.map_err(|refusal| fail(refusal.to_string()))?;
@@ -122,7 +140,8 @@ async fn ring<W: Blueprint>(run: &Run<'_, W>, due: Due) -> Flow<bool> {
     }
     // The channel may be there by now, and a commander.
     let look = look(run).await?;
-    run.beside(async move |run, over| tell(run, due, &step, look, over).await);
+    let reminders = Rc::clone(reminders);
+    run.beside(async move |run, over| tell(run, due, &step, look, &reminders, over).await);
     Ok(true)
 }
 
@@ -131,6 +150,7 @@ async fn tell<W: Blueprint>(
     due: Due,
     step: &str,
     look: ClockReply,
+    reminders: &Reminders,
     over: WorkflowCancellationToken,
 ) -> Flow<()> {
     let at = sentence::moment(due.at.as_microsecond());
@@ -165,7 +185,58 @@ async fn tell<W: Blueprint>(
         Alarm::Overdue => return Ok(()),
         Alarm::CommanderPage => return page(run, look, over).await,
     };
-    run.notice_until(&format!("tell/{step}"), notice, over).await.map(drop)
+    let step = format!("tell/{step}");
+    let (headline, offer) = (notice.headline.clone(), notice.ask.as_ref().and_then(offered));
+    let posted = run.notice_until(&step, notice, over).await?;
+    if let (Some(posted), Some(channel), Some(offer)) = (posted, look.channel, offer) {
+        let ts = posted.external_ref;
+        reminders.borrow_mut().push(Reminder {
+            offer,
+            due_us: due.at.as_microsecond(),
+            channel,
+            ts,
+            headline,
+            step,
+        });
+    }
+    Ok(())
+}
+
+fn offered(ask: &Ask) -> Option<Offer> {
+    match ask {
+        Ask::Call { offer, .. } => *offer,
+        _ => None,
+    }
+}
+
+/// Takes the buttons from the reminders that were followed, and says by what.
+fn take_buttons<W: Blueprint>(run: &Run<'_, W>, reminders: &Reminders, look: &ClockReply) {
+    if !run.follows(revision::ANSWERED) {
+        return;
+    }
+    let mut waiting = reminders.borrow_mut();
+    let answered = |reminder: &mut Reminder| answer(reminder, look).is_some();
+    for reminder in waiting.extract_if(.., answered).collect::<Vec<_>>() {
+        let said = answer(&reminder, look).unwrap_or_default();
+        let Reminder { channel, ts, headline, step, .. } = reminder;
+        // Who is called in a headline stands there by name.
+        let headline = format!("{headline} {said}");
+        let settle = Settle { channel, ts, headline, lines: Vec::new(), ask: None };
+        run.beside(async move |run, over| {
+            let step = format!("{step}/answered");
+            run.effect_until(ChannelSettle, &step, capability::SLACK, settle, over).await.map(drop)
+        });
+    }
+}
+
+/// What answered a reminder. The end of the incident does not: its channel is archived.
+fn answer(reminder: &Reminder, look: &ClockReply) -> Option<String> {
+    match reminder.offer {
+        Offer::Update => (look.last_update_us > reminder.due_us).then(|| "An update was posted.".to_owned()),
+        Offer::Command => {
+            look.commander.as_deref().map(|commander| format!("{} commands.", person(commander)))
+        }
+    }
 }
 
 fn on_call() -> Vec<String> {

@@ -23,6 +23,7 @@ async fn stored_histories_replay() {
         "candidate.promote",
         "incident.act",
         "incident.initiate",
+        "incident.updates",
         "incident.remediate",
         "incident.close-out",
         "incident.post-mortem",

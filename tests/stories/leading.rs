@@ -77,6 +77,13 @@ async fn nobody_is_left_without_updates_or_a_commander() {
     let minutes = due.duration_since(jiff::Timestamp::now()).as_mins();
     assert!((43..=45).contains(&minutes), "{}", incident["updates"]);
     assert_eq!(incident["updates"]["count"], 2);
+    // What was done is not offered any more.
+    for (reminder, done) in [
+        ("Nobody commands this incident", "Chris Commander commands."),
+        ("Time for an update", "An update was posted."),
+    ] {
+        channel.expect(done).await.says(reminder).offers_nothing();
+    }
     let records = world.records(&id).await;
     let missing = payloads(&records, "COMMANDER_MISSING");
     // What is false is left out of a payload.

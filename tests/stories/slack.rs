@@ -119,6 +119,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The message has no button.
+    pub(crate) fn offers_nothing(&self) {
+        assert!(buttons(&self.message).next().is_none(), "it has buttons: {}", self.message);
+    }
+
     /// The message also says this.
     pub(crate) fn says(&self, text: &str) -> &Self {
         let all = said(&self.message);

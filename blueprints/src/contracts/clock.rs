@@ -36,6 +36,9 @@ pub struct ClockReply {
     pub commander: Option<String>,
     /// Whether somebody was paged because nobody commands.
     pub commander_paged: bool,
+    /// When the last update was posted, in microseconds since 1970; 0 where none was.
+    #[serde(default)]
+    pub last_update_us: i64,
     /// Whether it is practice.
     #[serde(default)]
     pub drill: bool,
