@@ -394,6 +394,30 @@ function keepDrafts() {
   });
 }
 
+// What is written is shown as it will stand in the review, by whoever will render it there.
+const previewed = new WeakMap();
+function preview(field) {
+  const shown = field.form.querySelector(".preview");
+  clearTimeout(previewed.get(field));
+  if (plain(field.value) === plain(given(field))) {
+    shown.hidden = true;
+    return;
+  }
+  const ask = async () => {
+    const body = new URLSearchParams({ csrf: field.form.elements.csrf.value, text: field.value });
+    const answer = await fetch(field.dataset.preview, { method: "POST", body }).catch(() => null);
+    // Whoever typed on meanwhile is answered by a later one.
+    if (!answer?.ok || answer.redirected || body.get("text") !== field.value) return;
+    shown.innerHTML = await answer.text();
+    shown.hidden = false;
+  };
+  previewed.set(field, setTimeout(ask, 300));
+}
+
+document.addEventListener("input", (event) => {
+  if (event.target.dataset?.preview) preview(event.target);
+});
+
 // A template becomes the text; what somebody has written stays until they say so.
 document.addEventListener("change", (event) => {
   const choice = event.target;
@@ -530,6 +554,7 @@ document.addEventListener("keydown", (event) => {
 
 for (const region of document.querySelectorAll("[data-live]")) told.set(region, outline(region));
 keepDrafts();
+for (const field of document.querySelectorAll("[data-preview]")) preview(field);
 tick();
 tellTimes();
 setInterval(tick, 1000);

@@ -256,6 +256,16 @@ impl<'a> Walk<'a> {
             self.open(&review).await;
             let form = format!("form:has(input[value='{section}'])");
             browser.fill(&format!("{form} textarea"), text).await;
+            let shown = text.replace('*', "");
+            browser
+                .until(
+                    "the text as it will be shown",
+                    &format!(
+                        "const shown = document.querySelector(\"{form} .preview:not([hidden])\");
+                         return shown && shown.innerText.trim() === \"{shown}\""
+                    ),
+                )
+                .await;
             browser.click(&format!("{form} button")).await;
             browser.says("On record.").await;
         }

@@ -95,6 +95,7 @@ pub(crate) fn routes(site: Pages) -> Router {
         .route("/insights.csv", get(insights::csv))
         .route("/log", get(log::page).post(log::verify))
         .route("/people", get(people::page))
+        .route("/preview", post(review::preview))
         .route("/capabilities", get(capabilities::page))
         .route("/releases/{id}", get(catalog::release::page))
         .route("/releases/{id}/do/{action}", post(catalog::release::act))

@@ -1,6 +1,7 @@
 //! The review of an incident: what people write, what was rendered, and the records it stands on.
 
 use askama::Template;
+use axum::response::{Html, IntoResponse};
 use harmony_incidents::{
     HasStatus, IncidentId, Right, RunStatus,
     approvals::REVIEW_SECTIONS,
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Page,
+    form::Submission,
     gate_card::{self, GateCard},
     html,
     incidents::Line,
@@ -122,6 +124,12 @@ pub(crate) async fn page(visit: Visit) -> Page {
         key: Uuid::now_v7(),
         sections_key: Uuid::now_v7(),
     })
+}
+
+/// `POST …/preview`: a text as it will be shown, for a page that shows it while somebody writes.
+pub(crate) async fn preview(form: Submission) -> Page {
+    let text = form.fields.iter().find(|(name, _)| name == "text").map(|(_, text)| text.as_str());
+    Ok(Html(markdown::rendered(text.unwrap_or_default())).into_response())
 }
 
 fn before(visit: &Visit) -> u64 {
