@@ -8,8 +8,10 @@
 //! use them to highlight lines) are left alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 /// Language and attributes of one fence, from its info string as written.
@@ -17,7 +19,15 @@ use serde_json::Value;
 pub(super) struct Info {
     /// Lower case; empty if none is given.
     pub(super) language: String,
-    pub(super) attributes: Result<BTreeMap<String, String>, String>,
+    pub(super) attributes: Result<BTreeMap<String, String>, Malformed>,
+}
+
+/// Attributes that cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed {
+    pub(super) problem: String,
+    /// The name, where that could be read; else empty.
+    pub(super) name: String,
 }
 
 /// Reads an info string. A problem with the attributes is kept beside the
@@ -85,37 +95,78 @@ pub(super) fn duration(value: &str) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
-fn attributes(braces: &str) -> Result<BTreeMap<String, String>, String> {
+fn attributes(braces: &str) -> Result<BTreeMap<String, String>, Malformed> {
     let Some(inside) = braces.strip_prefix('{') else {
         return Ok(BTreeMap::new());
     };
-    if inside.trim_start().starts_with('"') {
-        return json(braces);
+    let mut found = BTreeMap::new();
+    let read = if inside.trim_start().starts_with('"') {
+        json(braces, &mut found)
+    } else {
+        words(inside, &mut found)
+    };
+    match read {
+        Ok(()) => Ok(found),
+        Err(problem) => Err(Malformed { problem, name: found.remove("name").unwrap_or_default() }),
     }
-    words(inside)
 }
 
-fn json(braces: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut values = serde_json::Deserializer::from_str(braces).into_iter::<serde_json::Map<String, Value>>();
-    let map = match values.next() {
-        Some(Ok(map)) => map,
+fn json(braces: &str, found: &mut BTreeMap<String, String>) -> Result<(), String> {
+    let mut values = serde_json::Deserializer::from_str(braces).into_iter::<Pairs>();
+    let Pairs(pairs) = match values.next() {
+        Some(Ok(pairs)) => pairs,
         Some(Err(error)) => return Err(format!("not a JSON object: {error}")),
         None => return Err("not a JSON object".to_owned()),
     };
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    Ok(map.into_iter().map(|(k, v)| (k, text(v))).collect())
+    for (key, value) in pairs {
+        let value = match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        add(found, key, value)?;
+    }
+    Ok(())
+}
+
+/// The members of an object as they are written, those that are given twice, too.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Pairs;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        from.deserialize_map(Members)
+    }
+}
+
+fn add(found: &mut BTreeMap<String, String>, key: String, value: String) -> Result<(), String> {
+    if found.contains_key(&key) {
+        return Err(format!("{key} is given twice"));
+    }
+    found.insert(key, value);
+    Ok(())
 }
 
 /// `key=value` pairs up to the closing brace; a value may stand in quotes.
-fn words(inside: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut found = BTreeMap::new();
+fn words(inside: &str, found: &mut BTreeMap<String, String>) -> Result<(), String> {
     let mut rest = inside.trim_start();
     loop {
         if rest.starts_with('}') {
-            return Ok(found);
+            return Ok(());
         }
         let end = rest
             .find(|c: char| c.is_whitespace() || c == '=' || c == '}')
@@ -124,9 +175,7 @@ fn words(inside: &str) -> Result<BTreeMap<String, String>, String> {
         if let Some(value) = after.strip_prefix('=') {
             check_key(key)?;
             let (value, after) = value_of(key, value)?;
-            if found.insert(key.to_owned(), value).is_some() {
-                return Err(format!("{key} is given twice"));
-            }
+            add(found, key.to_owned(), value)?;
             rest = after.trim_start();
         } else if is_decoration(key) {
             rest = after.trim_start();

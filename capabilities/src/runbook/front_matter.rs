@@ -54,7 +54,8 @@ pub(super) struct FrontMatter {
     pub(super) job: Option<JobSpec>,
     /// Why no cell can run.
     pub(super) no_cell: Option<ParseError>,
-    pub(super) warnings: Vec<String>,
+    /// With their lines.
+    pub(super) warnings: Vec<(usize, String)>,
 }
 
 /// An input as it is written.
@@ -82,18 +83,56 @@ struct Declared {
     secret: bool,
 }
 
+/// What the text begins with between `---` and `---` or `...`, and where the rest of it begins.
+pub(super) fn of(text: &str) -> Result<(FrontMatter, usize), ParseError> {
+    let mut lines = Vec::new();
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        lines.push((end, line.trim_end()));
+        end += line.len();
+    }
+    let Some(first) = lines.iter().position(|(_, line)| !line.is_empty()) else {
+        return Ok((FrontMatter::default(), 0));
+    };
+    let closed_by = |marks: &[&str]| {
+        let behind = lines.iter().enumerate().skip(first + 1);
+        behind.map(|(place, (_, line))| (place, line)).find(|(_, line)| marks.contains(line))
+    };
+    let line = first + 2;
+    match lines[first].1 {
+        "+++" if closed_by(&["+++"]).is_some() => {
+            let problem = "it is TOML; write YAML between lines of ---".to_owned();
+            Err(ParseError::FrontMatter { line, problem })
+        }
+        "---" => {
+            let Some((last, _)) = closed_by(&["---", "..."]) else { return Ok((FrontMatter::default(), 0)) };
+            let start = |place: usize| lines.get(place).map_or(text.len(), |(start, _)| *start);
+            let fields = read(&text[start(first + 1)..start(last)], line)?;
+            Ok((fields, start(last + 1)))
+        }
+        _ => Ok((FrontMatter::default(), 0)),
+    }
+}
+
 /// Reads it; `line` is its first.
-pub(super) fn read(text: &str, line: usize) -> Result<FrontMatter, ParseError> {
+fn read(text: &str, line: usize) -> Result<FrontMatter, ParseError> {
     let invalid = |problem: String| ParseError::FrontMatter { line, problem };
-    let value: Value =
-        serde_saphyr::from_str(text).map_err(|error| invalid(first_line(&error.to_string())))?;
-    // `---` around something else is a rule that somebody drew.
-    let Value::Object(fields) = value else { return Ok(FrontMatter::default()) };
+    let fields = match serde_saphyr::from_str(text) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(Value::Null) => return Ok(FrontMatter::default()),
+        Ok(_) => {
+            let expected =
+                "expected lines such as `title: Rollback`; a rule at the beginning is drawn as ***";
+            return Err(invalid(expected.to_owned()));
+        }
+        Err(error) => return Err(invalid(first_line(&error.to_string()))),
+    };
     let ours = ["dryRun", "executor", "inputs"].into_iter().chain(job::KEYS);
     let ours: Vec<&str> = ours.collect();
     let unknown = fields.keys().filter(|key| ours.iter().any(|known| looks_like(key, known)));
-    let warnings =
-        unknown.map(|key| format!("the front matter's {key} is not known and does nothing")).collect();
+    let warnings = unknown
+        .map(|key| (line, format!("the front matter's {key} is not known and does nothing")))
+        .collect();
     Ok(FrontMatter {
         inputs: inputs(&fields).map_err(invalid)?,
         dry_run: dry_run(&fields).map_err(invalid)?,
@@ -189,6 +228,10 @@ fn dry_run(fields: &Map<String, Value>) -> Result<DryRun, String> {
 fn no_cell(fields: &Map<String, Value>, line: usize) -> Option<ParseError> {
     let text = |key: &str| fields.get(key).and_then(scalar).filter(|value| !value.is_empty());
     let refused = |attribute: String| ParseError::UnsupportedAttribute { attribute, line };
+    // Its blocks hold what was printed beside what was typed.
+    if fields.get("runme").is_some_and(|runme| !runme["session"]["id"].is_null()) {
+        return Some(refused("runme.session: the record of a session".to_owned()));
+    }
     if let Some(cwd) = text("cwd") {
         return Some(refused(format!("cwd: {cwd}")));
     }

@@ -17,7 +17,7 @@
 //! A cell that is refused does not take the others with it: it is kept beside
 //! them with its line and reason, and whoever asks for it, or for all cells, is
 //! told. A front matter that cannot be read refuses the file, since it may say
-//! how every cell is to run.
+//! how every cell is to run; it stands at the beginning, and nowhere else.
 //!
 //! Every error about the text names the line.
 
@@ -25,9 +25,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Parser, Tag, TagEnd};
 
-use super::attributes;
+use super::attributes::{self, Malformed};
 use super::front_matter::{self, FrontMatter};
 use super::inputs::Input;
 use super::job::JobSpec;
@@ -138,10 +138,10 @@ pub enum ParseError {
 /// Reads the named shell cells of a runbook.
 pub fn parse(markdown: &str) -> Result<Runbook, ParseError> {
     let text = markdown.strip_prefix('\u{feff}').unwrap_or(markdown);
-    let mut reader = Reader::new(text);
-    let options = Options::ENABLE_YAML_STYLE_METADATA_BLOCKS;
-    for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
-        reader.take(event, range)?;
+    let (front_matter, body) = front_matter::of(text)?;
+    let mut reader = Reader::new(text, front_matter);
+    for (event, range) in Parser::new(&text[body..]).into_offset_iter() {
+        reader.take(event, range.start + body..range.end + body);
     }
     Ok(reader.runbook())
 }
@@ -226,8 +226,19 @@ impl Runbook {
 enum Inside {
     Prose,
     Title(String),
-    FrontMatter(usize, String),
-    Cell(Box<Cell>),
+    Cell(Box<Open>),
+}
+
+/// A cell whose fence was not closed yet.
+struct Open {
+    cell: Cell,
+    /// Where its fence opens.
+    line: usize,
+    /// What opened it: which mark, and how many.
+    mark: char,
+    length: usize,
+    /// Where what was read of it ends.
+    end: usize,
 }
 
 struct Reader<'a> {
@@ -243,14 +254,14 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a str) -> Self {
+    fn new(text: &'a str, front_matter: FrontMatter) -> Self {
         Self {
             text,
             title: None,
-            front_matter: FrontMatter::default(),
+            warnings: front_matter.warnings.clone(),
+            front_matter,
             cells: Vec::new(),
             refused: Vec::new(),
-            warnings: Vec::new(),
             lines: BTreeMap::new(),
             inside: Inside::Prose,
         }
@@ -269,63 +280,68 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), ParseError> {
+    fn take(&mut self, event: Event<'_>, range: Range<usize>) {
         match event {
             Event::Start(Tag::Heading { level, .. }) if level == HeadingLevel::H1 && self.title.is_none() => {
                 self.inside = Inside::Title(String::new());
-            }
-            Event::Start(Tag::MetadataBlock(_)) => {
-                self.inside = Inside::FrontMatter(line_at(self.text, range.start) + 1, String::new());
             }
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => self.open_fence(range),
             Event::Text(text) | Event::Code(text) => match &mut self.inside {
                 Inside::Prose => {}
                 Inside::Title(title) => title.push_str(&text),
-                Inside::FrontMatter(_, read) => read.push_str(&text),
-                Inside::Cell(cell) => cell.source.push_str(&text),
+                Inside::Cell(open) => {
+                    open.cell.source.push_str(&text);
+                    open.end = range.end;
+                }
             },
-            Event::End(TagEnd::Heading(_) | TagEnd::MetadataBlock(_) | TagEnd::CodeBlock) => {
+            Event::End(TagEnd::Heading(_) | TagEnd::CodeBlock) => {
                 match std::mem::replace(&mut self.inside, Inside::Prose) {
                     Inside::Prose => {}
                     Inside::Title(title) => self.title = Some(title.trim().to_owned()),
-                    Inside::FrontMatter(line, text) => {
-                        self.front_matter = front_matter::read(&text, line)?;
-                        let unknown = std::mem::take(&mut self.front_matter.warnings);
-                        self.warnings.extend(unknown.into_iter().map(|warning| (line, warning)));
-                    }
-                    Inside::Cell(mut cell) => {
-                        cell.source = cell.source.replace("\r\n", "\n");
-                        if !cell.manual {
-                            cell.source = without_prompts(&cell.source);
-                        }
-                        self.cells.push(*cell);
-                    }
+                    Inside::Cell(open) => self.close_fence(*open, range.end),
                 }
             }
             _ => {}
         }
-        Ok(())
+    }
+
+    /// Behind the last line that was read there is a fence; one that is never closed ends where the text, or what is
+    /// around it, does.
+    fn close_fence(&mut self, open: Open, end: usize) {
+        let Open { mut cell, line, mark, length, end: read } = open;
+        cell.source = cell.source.replace("\r\n", "\n");
+        let is_fence = |text: &str| text.chars().filter(|character| *character == mark).count() >= length;
+        let closes = |line: &str| line.trim().len() >= length && line.trim().chars().all(|one| one == mark);
+        // A fence before a tab ends nothing for the parser, and everything for whoever reads the file elsewhere.
+        let swallows = cell.source.lines().any(|line| !line.starts_with("    ") && closes(line));
+        if swallows || !is_fence(self.text.get(read..end).unwrap_or_default()) {
+            let problem = ParseError::Unclosed { name: cell.name.clone(), line };
+            return self.refuse(cell.name, line, cell.exclude_from_run_all, problem);
+        }
+        if !cell.manual {
+            cell.source = without_prompts(&cell.source);
+        }
+        self.cells.push(cell);
     }
 
     /// The info string is read from the text itself: the parser has already
     /// taken the backslashes out of its own copy, which breaks JSON.
     fn open_fence(&mut self, range: Range<usize>) {
         let line = line_at(self.text, range.start);
-        let block = &self.text[range];
-        let fence_line = block.lines().next().unwrap_or("").trim_start();
-        let info = attributes::read(fence_line.trim_start_matches(['`', '~']));
+        let first = self.text[range.clone()].split_inclusive('\n').next().unwrap_or_default();
+        let end = range.start + first.len();
+        let fence_line = first.trim_start();
+        let mark = fence_line.chars().next().unwrap_or('`');
+        let length = fence_line.chars().take_while(|one| *one == mark).count();
+        let info = attributes::read(&fence_line[length..]);
         let runs_here = matches!(info.language.as_str(), "sh" | "bash" | "shell");
         let must_be_understood = runs_here || is_foreign_shell(&info.language);
         let attributes = match info.attributes {
             Ok(attributes) => attributes,
-            Err(_) if !must_be_understood => return,
-            Err(problem) => {
-                return self.refuse(
-                    String::new(),
-                    line,
-                    false,
-                    ParseError::MalformedAttributes { line, problem },
-                );
+            // What might be a manual step is no prose.
+            Err(_) if !must_be_understood && !fence_line.contains("manual") => return,
+            Err(Malformed { problem, name }) => {
+                return self.refuse(name, line, false, ParseError::MalformedAttributes { line, problem });
             }
         };
         // What people do has no language that we would have to know.
@@ -343,14 +359,13 @@ impl<'a> Reader<'a> {
         }
         let excluded = attributes.get("excludeFromRunAll").and_then(|value| attributes::boolean(value));
         let excluded = excluded.unwrap_or_default();
-        let is_closed = is_closed(block, fence_line);
-        match self.cell(name, &info.language, runs_here || is_manual, is_closed, &attributes, line) {
+        match self.cell(name, &info.language, runs_here || is_manual, &attributes, line) {
             Ok(cell) => {
                 for unknown in attributes.keys().filter(|one| !attributes::is_known(one)) {
                     self.warnings
                         .push((line, format!("the attribute {unknown} is not known and does nothing")));
                 }
-                self.inside = Inside::Cell(Box::new(cell));
+                self.inside = Inside::Cell(Box::new(Open { cell, line, mark, length, end }));
             }
             Err(problem) => self.refuse(name.clone(), line, excluded, problem),
         }
@@ -365,7 +380,6 @@ impl<'a> Reader<'a> {
         name: &str,
         language: &str,
         runs_here: bool,
-        is_closed: bool,
         attributes: &BTreeMap<String, String>,
         line: usize,
     ) -> Result<Cell, ParseError> {
@@ -377,9 +391,6 @@ impl<'a> Reader<'a> {
         if !runs_here {
             let language = language.to_owned();
             return Err(ParseError::UnsupportedShell { name, language, line });
-        }
-        if !is_closed {
-            return Err(ParseError::Unclosed { name, line });
         }
         let cell = cell(name, language.to_owned(), attributes, line)?;
         match &self.front_matter.no_cell {
@@ -470,18 +481,24 @@ fn checked_name(name: &str, line: usize) -> Result<String, ParseError> {
 /// Shells whose commands bash would misread. Without a language nobody knows
 /// what the commands are.
 fn is_foreign_shell(language: &str) -> bool {
-    let shells = ["", "cmd", "csh", "fish", "ksh", "powershell", "pwsh", "tcsh", "zsh"];
-    shells.contains(&language)
-}
-
-/// Whether the block's last line is a fence at least as long as the first.
-fn is_closed(block: &str, fence_line: &str) -> bool {
-    let mark = fence_line.chars().next().unwrap_or('`');
-    let length = fence_line.chars().take_while(|c| *c == mark).count();
-    let mut lines = block.trim_end().lines();
-    let last = lines.next_back().unwrap_or("");
-    let bare = last.trim_start_matches([' ', '\t', '>']).trim_end();
-    lines.next().is_some() && bare.len() >= length && bare.chars().all(|c| c == mark)
+    const SHELLS: [&str; 15] = [
+        "",
+        "bat",
+        "cmd",
+        "console",
+        "csh",
+        "dash",
+        "fish",
+        "ksh",
+        "powershell",
+        "pwsh",
+        "sh-raw",
+        "shell-session",
+        "shellscript",
+        "tcsh",
+        "zsh",
+    ];
+    SHELLS.contains(&language)
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

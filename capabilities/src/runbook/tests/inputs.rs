@@ -127,8 +127,7 @@ fn declarations_that_cannot_be_refuse_the_file() {
 }
 
 #[test]
-fn a_default_may_be_a_number_and_a_rule_is_no_front_matter() {
+fn a_default_may_be_a_number() {
     let runbook = declared("  - name: A\n    type: number\n    default: 3").unwrap();
     assert_eq!(runbook.inputs(&given(&[])).unwrap().values[0].value, "3");
-    assert!(parse("---\njust prose\n---\n").unwrap().inputs.is_empty());
 }

@@ -278,3 +278,86 @@ fn every_form_that_runme_takes_is_read() {
     let prompts = parse("```sh {name=x}\n$ cd .. && grpcurl \\\n    -d x \\\n    host\n```\n").unwrap();
     assert_eq!(prompts.cells[0].source, "cd .. && grpcurl \\\n    -d x \\\n    host\n");
 }
+
+/// What a file begins with, and whether it can be read.
+fn begun(text: &str) -> Result<Runbook, String> {
+    parse(&format!("{text}# Title\n\n```sh {{name=a}}\n:\n```\n")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn front_matter_stands_at_the_beginning_and_nowhere_else() {
+    let inputs = "inputs:\n  - name: COUNT\n";
+    let later = "\n---\n## Part two\n---\n\n~~~sh {name=b}\n:\n~~~\n\n---\nnot: yaml: at: all\n---\n";
+    for begin in [format!("---\n{inputs}---\n"), format!("\u{feff}\n---\n\n{inputs}...\n")] {
+        let text = format!("{begin}# Title\n\n```sh {{name=a}}\n:\n```\n{later}");
+        let runbook = parse(&text).unwrap();
+        assert_eq!((runbook.inputs.len(), names(&runbook)), (1, vec!["a", "b"]), "{text}");
+        assert!(runbook.refused.is_empty() && runbook.title.as_deref() == Some("Title"), "{text}");
+    }
+    // What is not closed, or does not begin the file, is a rule.
+    for begin in ["---\n", "Prose.\n\n---\nshell: zsh\n---\n"] {
+        assert_eq!(names(&begun(begin).unwrap()), ["a"], "{begin}");
+    }
+    let zsh = begun("---\n\nshell: zsh\n---\n").unwrap();
+    assert_eq!(zsh.refused[0].problem.to_string(), "line 2: shell: zsh is not supported");
+    assert_eq!(zsh.refused[0].line, 7);
+}
+
+#[test]
+fn front_matter_that_cannot_be_obeyed_refuses_the_file() {
+    for (begin, why) in [
+        ("---\nshell = \"fish\"\n---\n", "line 2: the front matter is not valid: expected lines such as"),
+        ("---\njust prose\n---\n", "expected lines such as `title: Rollback`"),
+        (
+            "---\n- a\n---\n",
+            "expected lines such as `title: Rollback`; a rule at the beginning is drawn as ***",
+        ),
+        ("+++\nshell = \"zsh\"\n+++\n", "line 2: the front matter is not valid: it is TOML; write YAML"),
+        ("---\na: \"b\n---\n", "line 2: the front matter is not valid: "),
+    ] {
+        let problem = begun(begin).unwrap_err();
+        assert!(problem.contains(why), "{begin}: {problem}");
+    }
+    assert_eq!(names(&begun("---\n# nothing\n---\n").unwrap()), ["a"]);
+    let session = begun("---\nrunme:\n  session:\n    id: 01HJS35FZ2K0JBWPVAXPMMVTGN\n---\n").unwrap();
+    assert_eq!(
+        session.refused[0].problem.to_string(),
+        "line 2: runme.session: the record of a session is not supported"
+    );
+}
+
+#[test]
+fn prose_is_no_command_though_a_fence_stands_in_it() {
+    let unclosed = ParseError::Unclosed { name: "x".to_owned(), line: 1 };
+    for text in [
+        "```sh {name=x}\necho a\n\nprose\n\n> ```\n> sample\n> ```\n",
+        "```sh {name=x}\necho a\n\nprose\n\n- a\n\n    ```\n",
+        "```sh {name=x}\necho a\n```\t\n\nprose\n\n```sh {name=y}\n:\n```\n",
+    ] {
+        let runbook = parse(text).unwrap();
+        assert_eq!((names(&runbook).len(), &runbook.refused[0].problem), (0, &unclosed), "{text}");
+    }
+    for text in
+        ["> ```sh {name=x}\n> :\n> ```\n", "- ~~~~sh {name=x}\n  :\n  ~~~~~ \n", "```sh {name=x}\n```"]
+    {
+        assert_eq!(names(&parse(text).unwrap()), ["x"], "{text}");
+    }
+}
+
+#[test]
+fn what_might_be_a_step_does_not_vanish() {
+    for (fence, name, problem) in [
+        ("```text { name=call manual=true oops }", "call", "\"oops\" is not of the form key=value"),
+        ("```text {\"name\":\"call\",\"manual\":\"true\",}", "", "not a JSON object"),
+        ("```sh {\"name\":\"a\",\"approve\":\"true\",\"approve\":\"false\"}", "a", "approve is given twice"),
+        ("```sh {name=echo first= second=2}", "echo", "first= is malformed"),
+        ("```shellscript {name=x}", "x", "use sh, bash or shell"),
+        ("```console {name=x}", "x", "use sh, bash or shell"),
+    ] {
+        let refused = &one(fence).unwrap().refused;
+        assert_eq!(refused.len(), 1, "{fence}");
+        assert_eq!(refused[0].name, name, "{fence}");
+        assert!(refused[0].problem.to_string().contains(problem), "{fence}: {}", refused[0].problem);
+    }
+    assert_eq!(one("```js { title=\"x\" oops }").unwrap().refused, []);
+}
