@@ -22,14 +22,12 @@ use crate::failure::Failure;
 
 static ANSWER: OnceLock<Answer> = OnceLock::new();
 
-/// What `--output` takes.
+/// What `--format` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people: tables, colours, relative times
+    // Comments of documentation here would make every command's --help a long one.
     Table,
-    /// JSON, one value a line, errors too
     Json,
-    /// YAML, one document a value
     Yaml,
 }
 
@@ -125,7 +123,7 @@ impl Query {
             match result {
                 Ok(Val::TStr(text)) => lines.push(String::from_utf8_lossy(&text).into_owned()),
                 Ok(other) => lines.push(other.to_string()),
-                Err(error) => return (lines, Some(error.to_string())),
+                Err(error) => return (lines, Some(shortened(&error.to_string()))),
             }
         }
         (lines, None)
@@ -151,6 +149,17 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Val, ja
     let mut line = Vec::new();
     write(&mut line).map_err(jaq_core::Error::str)?;
     Ok(Val::utf8_str(line))
+}
+
+/// jaq shows the whole value that something could not be done with.
+fn shortened(why: &str) -> String {
+    const SHOWN: usize = 200;
+    let mut characters = why.chars();
+    let mut shown: String = characters.by_ref().take(SHOWN).collect();
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// What of a filter cannot be read.

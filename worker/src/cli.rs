@@ -75,14 +75,14 @@ pub(crate) struct Shared {
     /// Organisation [env: HARMONY_ORG] [default: default]
     #[arg(long, global = true, value_name = "ORG", help_heading = GLOBAL)]
     pub(crate) org: Option<String>,
-    /// Answer in JSON, errors too: --output json
-    #[arg(long, global = true, help_heading = GLOBAL, conflicts_with = "output")]
+    /// Answer in JSON, errors too: -o json
+    #[arg(long, global = true, help_heading = GLOBAL, conflicts_with = "format")]
     pub(crate) json: bool,
     /// How to answer
-    #[arg(long, short, global = true, value_name = "FORMAT", help_heading = GLOBAL)]
-    pub(crate) output: Option<Format>,
+    #[arg(long, short = 'o', global = true, value_name = "FORMAT", help_heading = GLOBAL)]
+    pub(crate) format: Option<Format>,
     /// Print what this jq filter makes of the JSON; texts come without quotes
-    #[arg(long, global = true, value_name = "FILTER", help_heading = GLOBAL, conflicts_with = "output")]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = GLOBAL, conflicts_with = "format")]
     pub(crate) jq: Option<String>,
     /// When to colour the output; NO_COLOR in the environment counts for auto
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = GLOBAL)]
@@ -299,12 +299,12 @@ pub(crate) struct SandboxArgs {
 impl Shared {
     /// Whether another program reads the answer.
     pub(crate) fn is_structured(&self) -> bool {
-        self.errors_in_json() || self.output == Some(Format::Yaml) || self.jq.is_some()
+        self.errors_in_json() || self.format == Some(Format::Yaml) || self.jq.is_some()
     }
 
     /// Whether it reads the errors, too.
     pub(crate) fn errors_in_json(&self) -> bool {
-        self.json || self.output == Some(Format::Json)
+        self.json || self.format == Some(Format::Json)
     }
 }
 
@@ -367,6 +367,34 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// clap does not see it: the command's own would be read in the place of the other.
+    #[test]
+    fn no_command_has_an_option_of_the_name_of_a_global_one() {
+        fn collisions(command: &clap::Command, global: &[String], found: &mut Vec<String>) {
+            for inner in command.get_subcommands() {
+                let own = inner.get_arguments().filter(|argument| !argument.is_global_set());
+                let taken = own.filter(|argument| {
+                    let names = [Some(argument.get_id().as_str()), argument.get_long()];
+                    names.into_iter().flatten().any(|name| global.iter().any(|known| known == name))
+                        || argument.get_short().is_some_and(|short| global.contains(&short.to_string()))
+                });
+                found.extend(taken.map(|argument| format!("{} {}", inner.get_name(), argument.get_id())));
+                collisions(inner, global, found);
+            }
+        }
+        let command = Cli::command();
+        let global = command.get_arguments().filter(|argument| argument.is_global_set());
+        let names = |argument: &clap::Arg| {
+            let short = argument.get_short().map(|short| short.to_string());
+            [Some(argument.get_id().to_string()), short].into_iter().flatten().collect::<Vec<_>>()
+        };
+        let global: Vec<String> = global.flat_map(names).collect();
+        assert!(global.contains(&"o".to_owned()) && global.contains(&"json".to_owned()), "{global:?}");
+        let mut found = Vec::new();
+        collisions(&command, &global, &mut found);
+        assert!(found.is_empty(), "{found:?}");
     }
 
     #[test]

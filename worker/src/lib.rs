@@ -96,8 +96,8 @@ fn parsed() -> Result<Cli, ExitCode> {
 fn wants_json(arguments: impl Iterator<Item = String>) -> bool {
     let mut before = String::new();
     for argument in arguments {
-        let named = matches!(before.as_str(), "-o" | "--output") && argument == "json";
-        if named || matches!(argument.as_str(), "--json" | "--output=json" | "-ojson" | "-o=json") {
+        let named = matches!(before.as_str(), "-o" | "--format") && argument == "json";
+        if named || matches!(argument.as_str(), "--json" | "--format=json" | "-ojson" | "-o=json") {
             return true;
         }
         before = argument;
@@ -120,7 +120,7 @@ pub(crate) fn install_crypto() {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    answer::set_up(Answer::of(cli.shared.output, cli.shared.jq.as_deref())?);
+    answer::set_up(Answer::of(cli.shared.format, cli.shared.jq.as_deref())?);
     // What needs no settings.
     match &cli.command {
         Command::Reaper => return supervisor::reaper::run().map(|()| ExitCode::SUCCESS),

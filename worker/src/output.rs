@@ -112,7 +112,7 @@ fn through_pager(lines: &[String]) -> bool {
     command.args(["-c", named.as_deref().unwrap_or("less")]).stdin(Stdio::piped());
     if std::env::var_os("LESS").is_none() {
         // It leaves on the screen what it showed, and ends with the interrupt that ends this command.
-        command.env("LESS", "RXK");
+        command.env("LESS", r"-RXK -Pswhat it covers?pB, %pB\%.\: space goes on, q ends$");
     }
     let Ok(mut pager) = command.spawn() else { return false };
     if let Some(mut pages) = pager.stdin.take() {

@@ -99,6 +99,7 @@ fn covered(body: &Value, full: bool) -> Vec<String> {
         Value::Null => {}
         Value::String(_) => long("covers", covers, full, &mut lines),
         covers if covers["runbook"].is_object() => runbook_lines(covers, full, &mut lines),
+        covers if covers["cellText"].is_string() => checkpoint_lines(covers.clone(), full, &mut lines),
         covers => {
             lines.push("the digest covers:".to_owned());
             values("", covers, full, &mut lines);
@@ -152,6 +153,29 @@ fn runbook_lines(covers: &Value, full: bool, lines: &mut Vec<String>) {
         }
     }
     long("runbook.text", &file["text"], full, lines);
+}
+
+/// What a checkpoint is bound to, then what the cells before it printed, and last the commands that would run.
+fn checkpoint_lines(mut covers: Value, full: bool, lines: &mut Vec<String>) {
+    let commands = covers["cellText"].take();
+    let mut printed = Vec::new();
+    for cell in covers["outputSoFar"].as_array_mut().into_iter().flatten() {
+        let name = visible::quoted(cell["cell"].as_str().unwrap_or_default());
+        for stream in ["stdout", "stderr"] {
+            let text = cell[stream].take();
+            let text = text.as_str().unwrap_or_default();
+            if !text.is_empty() {
+                printed.push(format!("cell {name} printed last on {stream}:"));
+                printed.extend(barred(text));
+            }
+        }
+    }
+    lines.push("the digest covers:".to_owned());
+    values("", &covers, full, lines);
+    lines.extend(printed);
+    let name = visible::quoted(covers["cell"].as_str().unwrap_or_default());
+    lines.push(format!("cell {name} runs:"));
+    lines.extend(barred(commands.as_str().unwrap_or_default()));
 }
 
 /// One line a value, by its path.
@@ -243,6 +267,31 @@ mod tests {
             let place = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
             assert!(place("  secretEnv") < place("  env.A") && place("  env.A") < place("cell \"fix\""));
         }
+    }
+
+    #[test]
+    fn checkpoint_shows_what_was_printed_and_what_would_run() {
+        let covers = json!({
+            "cell": "scale", "cellText": "kubectl scale\nkubectl wait\n", "purpose": "remediation",
+            "outputSoFar": [
+                { "cell": "look", "ended": "exited", "exitCode": 0, "stdout": "3 of 5\n\u{1b}[2J", "stderr": "" },
+                { "cell": "long ago", "ended": "exited", "outputSha256": "ab" },
+            ],
+        });
+        let lines = covered(&json!({ "gateId": "g", "covers": covers.to_string() }), false);
+        let end: Vec<&str> = lines.iter().rev().take(6).rev().map(String::as_str).collect();
+        assert_eq!(
+            end,
+            [
+                "cell \"look\" printed last on stdout:",
+                "  | 3 of 5",
+                "  | <U+001B>[2J",
+                "cell \"scale\" runs:",
+                "  | kubectl scale",
+                "  | kubectl wait",
+            ]
+        );
+        assert!(lines.contains(&"  outputSoFar[1].outputSha256: \"ab\"".to_owned()), "{lines:#?}");
     }
 
     #[test]
