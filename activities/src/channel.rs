@@ -773,11 +773,7 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool
         }
     }
     if gate.needs_note {
-        let whole = match setting.console {
-            Some(console) => format!("<{}|Confirm it in the console>", page(console, scope, &gate.gate_id)),
-            None => format!("Confirm it with `harmony approval approve {} --reason …`", gate.gate_id),
-        };
-        bound.push_str(&format!("\n{whole} once it is done, with a note on what was done."));
+        bound.push_str("\nPress Done once it is done; a form asks what was done.");
     }
     let value = json!({
         "org": scope.org,
@@ -794,8 +790,7 @@ fn ask_blocks(scope: &Scope, gate: &GateView, setting: &Setting<'_>, whole: bool
     if whole && gate.skippable {
         buttons.insert(0, blocks::button("skip", "Skip it", None, &value));
     }
-    // A click has no words, and a manual step is confirmed with some.
-    if whole && !gate.needs_note {
+    if whole {
         buttons.insert(0, blocks::button("approve", approve, Some(Style::Primary), &value));
     }
     [section(&asked), section(&bound), blocks::actions("decide", buttons)]
@@ -990,9 +985,10 @@ mod tests {
         assert_eq!(offered(true, false), own(&[abort]));
         let gate = GateView { needs_note: true, ..gate() };
         let [_, bound, actions] = ask_blocks(&scope("default"), &gate, &setting, true).map(|one| json!(one));
-        assert_eq!(actions["elements"].as_array().unwrap().len(), 1, "{actions}");
-        assert_eq!(actions["elements"][0]["action_id"], "reject");
-        assert!(bound.to_string().contains("--reason"), "{bound}");
+        let labels: Vec<&Value> =
+            actions["elements"].as_array().unwrap().iter().map(|one| &one["text"]["text"]).collect();
+        assert_eq!(labels, ["Done", "It cannot be done"], "{actions}");
+        assert!(bound.to_string().contains("a form asks what was done"), "{bound}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::{
 
 /// Of each stream of a cell that has run, at a checkpoint: its end, in characters.
 const SHOWN_CHARS: usize = 1_000;
+/// The same in the question in the channel, whose history carries it twice.
+const TOLD_CHARS: usize = 300;
 /// The cells that ran last are shown with what they printed; those before them with its hash.
 const SHOWN_CELLS: usize = 4;
 
@@ -82,11 +84,7 @@ fn manual(remedy: &Remedy<'_>, cell: &CellPlan, purpose: &str) -> Plan {
 fn before_cell(remedy: &Remedy<'_>, cell: &CellPlan, purpose: &str, before: &[Done]) -> Plan {
     let covers = covers(remedy, cell, purpose, before);
     let mut lines = text(cell);
-    lines.extend(
-        before
-            .last()
-            .map(|last| format!("So far, {} {}", visible::line(&last.report.name), last.report.ended)),
-    );
+    lines.extend(before.iter().skip(before.len().saturating_sub(SHOWN_CELLS)).flat_map(told));
     Plan {
         step: checkpoint_step(purpose, &cell.name),
         kind: GateKind::Checkpoint,
@@ -141,6 +139,22 @@ fn printed(Done { report, reply, .. }: &Done, shown: bool) -> Value {
 fn end(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(SHOWN_CHARS);
     text.chars().skip(skip).collect()
+}
+
+/// How a cell ended, and the last of what it printed, a line each: what a question in the channel shows of it.
+fn told(Done { report, reply, .. }: &Done) -> Vec<String> {
+    let mut lines = vec![format!("So far, {} {}", visible::line(&report.name), report.ended)];
+    for stream in [&reply.stdout, &reply.stderr] {
+        let cut = stream.chars().count().saturating_sub(TOLD_CHARS);
+        let mark = if cut > 0 { "…" } else { "" };
+        let end: String = stream.chars().skip(cut).collect();
+        let printed = end.lines().filter(|line| !line.trim().is_empty()).map(visible::line);
+        lines.extend(printed.enumerate().map(|(place, line)| {
+            let mark = if place == 0 { mark } else { "" };
+            format!("| {mark}{line}")
+        }));
+    }
+    lines
 }
 
 /// What the cell says, a line each.

@@ -13,14 +13,14 @@ use crate::{
     world::{POLICY, World},
 };
 
-const COMMANDER: &str = "U0COMMANDER";
+pub(super) const COMMANDER: &str = "U0COMMANDER";
 const ONCALL: &str = "U0000ONCALL";
-const OPERATOR: &str = "U00OPERATOR";
+pub(super) const OPERATOR: &str = "U00OPERATOR";
 
 /// Slack's page.
-struct Page<'a> {
-    browser: &'a Browser<'a>,
-    slack: &'a str,
+pub(super) struct Page<'a> {
+    pub(super) browser: &'a Browser<'a>,
+    pub(super) slack: &'a str,
 }
 
 impl Page<'_> {
@@ -29,7 +29,7 @@ impl Page<'_> {
     }
 
     /// Opens it again until there is such an element: it does not follow by itself.
-    async fn until(&self, user: &str, selector: &str) {
+    pub(super) async fn until(&self, user: &str, selector: &str) {
         for _ in 0..600 {
             self.open(user).await;
             if self.browser.has(selector).await {
@@ -40,8 +40,22 @@ impl Page<'_> {
         panic!("waited for {selector}\n{}", self.browser.text().await);
     }
 
+    /// Opens it again until one question waits, and says all of this.
+    pub(super) async fn asks(&self, user: &str, words: &[&str]) {
+        for _ in 0..600 {
+            self.open(user).await;
+            let waiting = "return document.querySelectorAll('button[value=approve]').length";
+            let text = self.browser.text().await;
+            if self.browser.script(waiting).await == 1 && words.iter().all(|words| text.contains(words)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("waited for {words:?}\n{}", self.browser.text().await);
+    }
+
     /// Presses a button of a message, once it is there.
-    async fn press(&self, user: &str, action: &str) {
+    pub(super) async fn press(&self, user: &str, action: &str) {
         let button = format!("button[value=\"{action}\"]");
         self.until(user, &button).await;
         self.browser.click(&button).await;
@@ -75,7 +89,7 @@ impl Page<'_> {
     }
 
     /// Fills in the form that is open, and sends it.
-    async fn fill(&self, values: &[(&str, &str)], answer: &str) {
+    pub(super) async fn fill(&self, values: &[(&str, &str)], answer: &str) {
         self.browser.until("the form", "return document.querySelector('form.modal') !== null").await;
         for (name, value) in values {
             let field = format!("form.modal [name=\"{name}\"]");

@@ -7,4 +7,5 @@ mod care;
 mod driver;
 mod in_slack;
 mod pictures;
+mod steps;
 mod walk;

@@ -7,7 +7,8 @@ use temporalio_client::UntypedWorkflow;
 
 use crate::world::{POLICY, World};
 
-const WALK: &str = "---
+/// An input, a manual step, a checkpoint, three cells.
+pub(crate) const WALK: &str = "---
 inputs:
   - name: SERVICE
     default: checkout
@@ -48,7 +49,7 @@ fn body(more: &Value) -> Value {
 }
 
 /// Waits for the gate of this step.
-async fn gate_at(world: &World, id: &str, step: &str) -> Value {
+pub(crate) async fn gate_at(world: &World, id: &str, step: &str) -> Value {
     world
         .until(&format!("the gate at {step}"), async || {
             let gate = world.incident(id).await["gate"].clone();

@@ -1,7 +1,7 @@
 //! Subscriptions over WebSockets, in the protocol graphql-transport-ws. Who asks is told in the payload of
 //! `connection_init`, `{"authorization": "Bearer <token>"}`, or by the header of the same name.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, future::ready, time::Duration};
 
 use async_graphql::{
     Data, Subscription as GraphqlSubscription,
@@ -112,14 +112,13 @@ pub(super) async fn socket(
 
 async fn serve(gateway: Gateway, org: String, header: Option<HeaderValue>, socket: WebSocket) {
     let (mut out, incoming) = socket.split();
-    let incoming =
-        incoming.take_while(|message| std::future::ready(message.is_ok())).filter_map(async |message| {
-            match message {
-                Ok(Message::Text(text)) => Some(text.as_bytes().to_vec()),
-                Ok(Message::Binary(bytes)) => Some(bytes.to_vec()),
-                _ => None,
-            }
-        });
+    let incoming = incoming.take_while(|message| ready(message.is_ok())).filter_map(|message| {
+        ready(match message {
+            Ok(Message::Text(text)) => Some(text.as_bytes().to_vec()),
+            Ok(Message::Binary(bytes)) => Some(bytes.to_vec()),
+            _ => None,
+        })
+    });
     let app = gateway.app.clone();
     let protocol = Protocol::new(gateway.schema, incoming, WebSocketProtocols::GraphQLWS)
         .on_connection_init(move |payload| async move {

@@ -12,7 +12,7 @@ use super::{
     PATIENCE, Said,
     interaction::View,
     orders::{Asker, Line, Order, carry_out, inputs},
-    reject::notice,
+    reason::notice,
     tell::{Person, said_within},
 };
 use crate::{App, error::ApiError};

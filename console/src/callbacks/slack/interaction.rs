@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     DECLARE_BUTTON, PATIENCE, Said, forms,
     orders::{Asker, Line, Order, carry_out},
-    reject,
+    reason,
     tell::{Person, said_within},
     work::{Click, Safe, Wish, work},
 };
@@ -164,10 +164,9 @@ pub(super) async fn take(app: &App, payload: &str) -> Result<Said, ApiError> {
             let Some(view) = interaction.view else {
                 return Err(ApiError::Malformed("payload: a submission has a `view`".to_owned()));
             };
-            if view.callback_id == reject::FORM {
-                reject::submitted(app, user, &view).await
-            } else {
-                forms::submitted(app, user, &view).await
+            match reason::of_form(&view.callback_id) {
+                Some(question) => reason::submitted(app, user, question, &view).await,
+                None => forms::submitted(app, user, &view).await,
             }
         }
         "shortcut" => {

@@ -5,7 +5,7 @@
 //! unanswered. What Slack sends twice is the same request: its id comes from the interaction. Nothing in a payload is
 //! believed but who sent it; what it says is checked like anything else that comes from outside.
 //!
-//! `interaction` reads clicks, forms and shortcuts, `read` does nothing but read, `command` the typed command, `work` carries a click out, `reject`
+//! `interaction` reads clicks, forms and shortcuts, `read` does nothing but read, `command` the typed command, `work` carries a click out, `reason`
 //! asks for a reason, `home` shows App Home, `orders` is what can be asked for in words, `socket` the other way in.
 
 mod command;
@@ -16,7 +16,7 @@ mod home;
 mod interaction;
 mod orders;
 pub(crate) mod read;
-mod reject;
+mod reason;
 pub(crate) mod socket;
 mod tell;
 mod work;

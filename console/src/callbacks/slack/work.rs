@@ -8,6 +8,7 @@ use std::sync::Arc;
 use harmony_eventlog::{Append, LogError, Target};
 use harmony_incidents::{
     Command, Context, GateStatus, HasStatus, IncidentId, OrgId, Principal, ReleaseId, Right, RuleSet,
+    approvals::view,
     authority::{GateAsk, GateRight},
     command::Decision,
     judge,
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use super::{
     forms::{self, About, Form},
     orders::answered,
-    reject,
+    reason::{self, Question},
     tell::Person,
 };
 use crate::{
@@ -47,7 +48,7 @@ pub(super) struct Click {
 
 /// What a button asks for.
 pub(super) enum Wish {
-    /// A rejection without a reason is asked for one.
+    /// A rejection without a reason, and a manual step without a note, are asked for it.
     Decide {
         decision: Decision,
         gate_id: String,
@@ -155,11 +156,9 @@ async fn decide(
         .await?
         .filter(|place| sees(proposal.approver, proposal.org, &place.state))
         .ok_or_else(|| ApiError::NotFound("there is no such gate any more".to_owned()))?;
-    if let Some(replies) =
-        app.doors.slack_replies.as_ref().filter(|_| asks_for_a_reason(rules, proposal, &place))
-    {
+    if let (Some(replies), Some(question)) = (&app.doors.slack_replies, asked_for(rules, proposal, &place)) {
         let digest = proposal.digest.as_deref().unwrap_or_default();
-        return Ok(reject::ask(replies, click, &place, proposal.gate_id, digest).await.err());
+        return Ok(reason::ask(replies, click, question, &place, proposal.gate_id, digest).await.err());
     }
     let context = Context {
         actor: proposal.approver.id.clone(),
@@ -172,19 +171,15 @@ async fn decide(
     Ok(decisions::away(app).map(|away| format!("Your decision is on record: {away}.")))
 }
 
-/// A rejection that can count is asked for its reason first; one that cannot is refused as it is, on record.
-fn asks_for_a_reason(rules: &RuleSet, proposal: &Proposal<'_>, place: &Place) -> bool {
-    let Some(gate) = place.gate(proposal.gate_id).filter(|gate| gate.is(GateStatus::Pending)) else {
-        return false;
-    };
-    let may = rules.access.may_decide(
-        proposal.approver,
-        GateRight::Reject,
-        proposal.org,
-        &place.state,
-        GateAsk::of(gate),
-    );
-    proposal.decision == Decision::Rejected && proposal.reason.is_none() && may.is_ok()
+/// What a decision that can count is asked for first; one that cannot is refused as it is, on record.
+fn asked_for(rules: &RuleSet, proposal: &Proposal<'_>, place: &Place) -> Option<&'static Question> {
+    let gate = place.gate(proposal.gate_id).filter(|gate| gate.is(GateStatus::Pending))?;
+    let question =
+        reason::question(proposal.decision, view(gate).needs_note).filter(|_| proposal.reason.is_none())?;
+    let right = if proposal.decision == Decision::Rejected { GateRight::Reject } else { GateRight::Approve };
+    let may =
+        rules.access.may_decide(proposal.approver, right, proposal.org, &place.state, GateAsk::of(gate));
+    may.is_ok().then_some(question)
 }
 
 fn caller(rules: &Arc<RuleSet>, click: &Click, principal: &Principal) -> Result<Caller, ApiError> {

@@ -1,5 +1,6 @@
-//! Rejecting: a form asks for the reason. What the form is about travels in its private metadata and is checked again
-//! when it comes back, like the value of a button; the gate's digest is compared by the judge.
+//! A decision that needs words: a form asks why something is rejected, or what was done at a manual step. What the form is
+//! about travels in its private metadata and is checked again when it comes back, like the value of a button; the gate's
+//! digest is compared by the judge.
 
 use harmony_capabilities::slack::{
     SlackReplies,
@@ -18,9 +19,57 @@ use super::{
 };
 use crate::{App, approvals::REASON_CHARS, decisions::Place, error::ApiError};
 
-/// What Slack calls the form when it comes back.
-pub(super) const FORM: &str = "reject";
-/// The field of the reason.
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    decision: Decision,
+    /// What Slack calls the form when it comes back.
+    form: &'static str,
+    /// Its title, and its button.
+    title: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    /// What is said of a form without words.
+    missing: &'static str,
+    /// What does the same at the command line.
+    command: &'static str,
+}
+
+const WHY_NOT: Question = Question {
+    decision: Decision::Rejected,
+    form: "reject",
+    title: "Reject",
+    label: "Why not?",
+    hint: "It goes on record, and whoever asked reads it.",
+    missing: "A rejection needs a reason.",
+    command: "reject",
+};
+
+const WHAT_WAS_DONE: Question = Question {
+    decision: Decision::Approved,
+    form: "confirm",
+    title: "Done",
+    label: "What was done?",
+    hint: "It goes on record as the note of this step.",
+    missing: "A manual step is confirmed with a note on what was done.",
+    command: "approve",
+};
+
+/// What a decision is asked for that came without words; nothing where it needs none.
+pub(super) fn question(decision: Decision, needs_note: bool) -> Option<&'static Question> {
+    match decision {
+        Decision::Rejected => Some(&WHY_NOT),
+        Decision::Approved if needs_note => Some(&WHAT_WAS_DONE),
+        Decision::Approved | Decision::Skipped => None,
+    }
+}
+
+/// The question whose form this is.
+pub(super) fn of_form(name: &str) -> Option<&'static Question> {
+    [&WHY_NOT, &WHAT_WAS_DONE].into_iter().find(|question| question.form == name)
+}
+
+/// The field of the words.
 const REASON: &str = "reason";
 /// What is shown of a text: a little less than Slack takes in a section.
 const SECTION_CHARS: usize = blocks::SECTION_CHARS - 100;
@@ -29,6 +78,7 @@ const SECTION_CHARS: usize = blocks::SECTION_CHARS - 100;
 pub(super) async fn ask(
     replies: &SlackReplies,
     click: &Click,
+    question: &Question,
     place: &Place,
     gate_id: &str,
     digest: &str,
@@ -42,21 +92,23 @@ pub(super) async fn ask(
         "responseUrl": click.person.response_url,
     });
     let action = place.gate(gate_id).map(|gate| gate.action.clone()).unwrap_or_default();
-    let form = form(&format!("{}: {action}", place.stream), &metadata);
+    let form = form(question, &format!("{}: {action}", place.stream), &metadata);
     replies.open_modal(&click.trigger_id, form).await.map_err(|error| {
-        tracing::warn!(user = click.person.user, %error, "the form for a rejection did not open");
+        tracing::warn!(user = click.person.user, %error, "the form for a decision did not open");
         format!(
-            "Nothing was decided: Slack did not open the form. Click Reject again, or type \
-             harmony approval reject '{gate_id}' --reason …"
+            "Nothing was decided: Slack did not open the form. Click {} again, or type \
+             harmony approval {} '{gate_id}' --reason …",
+            question.title, question.command
         )
     })
 }
 
-fn form(about: &str, metadata: &Value) -> Form {
+fn form(question: &Question, about: &str, metadata: &Value) -> Form {
     let about: String = about.chars().take(SECTION_CHARS).collect();
-    let why = blocks::input(REASON, "Why not?", Input::Text { multiline: true, limit: REASON_CHARS }, false);
-    let why = blocks::hinted(why, "It goes on record, and whoever asked reads it.");
-    blocks::form(FORM, "Reject", "Reject", Some(metadata), vec![blocks::plain_section(&about), why])
+    let text = Input::Text { multiline: true, limit: REASON_CHARS };
+    let words = blocks::hinted(blocks::input(REASON, question.label, text, false), question.hint);
+    let fields = vec![blocks::plain_section(&about), words];
+    blocks::form(question.form, question.title, question.title, Some(metadata), fields)
 }
 
 #[derive(Deserialize)]
@@ -67,14 +119,19 @@ struct ResponseUrl {
 }
 
 /// The form came back: this is the decision.
-pub(super) async fn submitted(app: &App, user: String, view: &View) -> Result<Said, ApiError> {
+pub(super) async fn submitted(
+    app: &App,
+    user: String,
+    question: &Question,
+    view: &View,
+) -> Result<Said, ApiError> {
     let malformed = |error: String| ApiError::Malformed(format!("payload: private_metadata: {error}"));
     let (org, gate_id, digest) = gate(&view.private_metadata).map_err(malformed)?;
     let ResponseUrl { response_url } =
         serde_json::from_str(&view.private_metadata).map_err(|error| malformed(error.to_string()))?;
     let reason = view.field(REASON);
     let problem = match reason.chars().count() {
-        0 => Some("A rejection needs a reason.".to_owned()),
+        0 => Some(question.missing.to_owned()),
         length if length > REASON_CHARS => Some(format!("At most {REASON_CHARS} characters.")),
         _ => None,
     };
@@ -83,8 +140,7 @@ pub(super) async fn submitted(app: &App, user: String, view: &View) -> Result<Sa
     }
     // One form is one decision, however often it is sent.
     let name = format!("slack/view/{}/{user}", view.id);
-    let wish =
-        Wish::Decide { decision: Decision::Rejected, gate_id, digest, reason: Some(reason.to_owned()) };
+    let wish = Wish::Decide { decision: question.decision, gate_id, digest, reason: Some(reason.to_owned()) };
     let person = Person { user, response_url };
     let click = Click {
         id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
