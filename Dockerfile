@@ -28,6 +28,7 @@ COPY policies policies
 COPY promotion promotion
 COPY protos protos
 COPY runbooks runbooks
+COPY runner runner
 COPY telemetry telemetry
 COPY tests tests
 COPY worker worker

@@ -13,8 +13,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use harmony_capabilities::runbook::{Piece, Printed};
 use harmony_incidents::ticket::OutputTicket;
+use harmony_runner::{Piece, Printed};
 use tokio::sync::Semaphore;
 
 /// Shortest time between two rounds.
@@ -217,7 +217,7 @@ mod tests {
 
     /// Runs a cell that is followed.
     async fn run(following: &Following, commands: &str) {
-        use harmony_capabilities::runbook::{CellRun, OutcomeLimits, Progress, Runner};
+        use harmony_runner::{CellRun, OutcomeLimits, Progress, Runner};
         let run = CellRun {
             snapshot: format!("```sh {{ name=it }}\n{commands}\n```\n"),
             cell: "it".to_owned(),

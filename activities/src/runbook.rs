@@ -15,10 +15,6 @@ use harmony_blueprints::contracts::{
     Covered, Proposal, ProposeReply, ProposeRequest, Scope, capability,
 };
 use harmony_blueprints::messages::RunbookInput;
-use harmony_capabilities::runbook::{
-    self, Cell, CellOutcome, CellRun, Ended, Executor, InputValue, JobRun, JobSpec, OutcomeLimits, Progress,
-    RunError, Runbook, Runner, Stop,
-};
 use harmony_incidents::{
     Command, GateStatus, HasStatus, Refusal, Subject,
     approvals::checkpoint,
@@ -28,6 +24,10 @@ use harmony_incidents::{
     log::{GateState, IncidentState, Payload, RunbookCellStarted, Text, payload::Kind},
     policy::GateKind,
     ticket::{OutputTicket, Ticket, cell_run},
+};
+use harmony_runner::{
+    Cell, CellOutcome, CellRun, Ended, Executor, InputValue, JobRun, JobSpec, OutcomeLimits, Progress,
+    RunError, Runbook, Runner, Stop,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -335,8 +335,9 @@ impl Services {
                 snapshot.path, asked.sha256
             ));
         }
-        let parsed = runbook::parse(&snapshot.text).map_err(|error| format!("{}: {error}", snapshot.path))?;
-        let in_file = |error: runbook::ParseError| format!("{}: {error}", snapshot.path);
+        let parsed =
+            harmony_runner::parse(&snapshot.text).map_err(|error| format!("{}: {error}", snapshot.path))?;
+        let in_file = |error: harmony_runner::ParseError| format!("{}: {error}", snapshot.path);
         let cells = parsed.select(&asked.cells, verification).map_err(in_file)?;
         if cells.is_empty() {
             return Err(format!("{}: there is no cell to run", snapshot.path));
@@ -397,7 +398,7 @@ impl Services {
         let mut covers = json!({
             "cells": cells,
             "env": env,
-            "executor": if job.is_some() { runbook::JOB_EXECUTOR } else { runbook::EXECUTOR },
+            "executor": if job.is_some() { harmony_runner::JOB_EXECUTOR } else { harmony_runner::EXECUTOR },
             "incidentId": scope.stream,
             "runbook": { "path": snapshot.path, "sha256": snapshot_sha256, "text": snapshot.text },
             "secretEnv": secret_env,
@@ -472,7 +473,7 @@ fn remediation_gate<'a>(state: &'a IncidentState, scope: &Scope) -> Option<&'a G
 /// The commands of a remediation as whoever approves it reads them: each cell by its name, a line of it each.
 pub(crate) fn commands(covers: &str) -> Vec<String> {
     let Ok(shown) = covered(covers) else { return Vec::new() };
-    let Ok(parsed) = runbook::parse(&shown.runbook.text) else { return Vec::new() };
+    let Ok(parsed) = harmony_runner::parse(&shown.runbook.text) else { return Vec::new() };
     let names = shown.cells.iter().chain(&shown.verification).map(|cell| cell.name.as_str());
     let cells = names.filter_map(|name| parsed.cell(name));
     cells
@@ -499,7 +500,7 @@ pub(crate) struct Warrant {
 
 /// The cell alone, out of a runbook; all of it where the cell cannot stand alone.
 fn source(runbook: String, cell: &str) -> String {
-    let parsed = runbook::parse(&runbook).ok();
+    let parsed = harmony_runner::parse(&runbook).ok();
     let alone = parsed.as_ref().and_then(|parsed| parsed.cell(cell)).and_then(Cell::alone);
     alone.unwrap_or(runbook)
 }
@@ -595,7 +596,7 @@ impl RunbookActivities {
         let found = self.executors.iter().find(|one| one.name() == name).cloned();
         found.ok_or_else(|| {
             let known: Vec<&str> = self.executors.iter().map(|one| one.name()).collect();
-            let hint = if name == runbook::JOB_EXECUTOR {
+            let hint = if name == harmony_runner::JOB_EXECUTOR {
                 "give this pool HARMONY_RUNBOOK_NAMESPACE, in a build with Kubernetes"
             } else {
                 "propose it again"
@@ -814,8 +815,8 @@ fn unknown(problem: String) -> ActivityError {
 
 #[cfg(test)]
 mod tests {
-    use harmony_capabilities::runbook::RunbookRoot;
     use harmony_incidents::ticket::{TicketKey, TicketVerifier};
+    use harmony_runner::RunbookRoot;
     use temporalio_sdk::testing::TestActivityInfoOptions;
     use tokio_util::sync::CancellationToken;
 
@@ -859,7 +860,7 @@ mod tests {
             secret_env: Vec::new(),
             workdir: String::new(),
             timeout_ms: 1_000,
-            executor: runbook::EXECUTOR.to_owned(),
+            executor: harmony_runner::EXECUTOR.to_owned(),
             job: None,
         };
         signed(CellRequest {
@@ -928,7 +929,7 @@ mod tests {
     fn inputs_become_variables_and_secrets_and_are_shown_apart() {
         let text = "---\ninputs:\n  - name: SERVICE\n    default: checkout\n  - name: COUNT\n    type: number\n  \
                     - name: TOKEN\n    secret: true\n---\n";
-        let runbook = runbook::parse(text).unwrap();
+        let runbook = harmony_runner::parse(text).unwrap();
         let asked = |inputs: serde_json::Value, env: serde_json::Value| -> RunbookInput {
             serde_json::from_value(json!({
                 "kind": "runbook", "path": "a.md", "inputs": inputs, "env": env, "secretEnv": ["OTHER"],

@@ -4,14 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use harmony_blueprints::contracts::Scope;
 use harmony_capabilities::{
-    confluence::Confluence,
-    deployments::Adapters,
-    github::GitHub,
-    jira::Jira,
-    pagerduty::PagerDuty,
-    runbook::{Confinement, Executor, RunbookRoot},
-    slack::Slack,
-    statuspage::Statuspage,
+    confluence::Confluence, deployments::Adapters, github::GitHub, jira::Jira, pagerduty::PagerDuty,
+    slack::Slack, statuspage::Statuspage,
 };
 use harmony_catalog::{judge::flow_of, windows::EnvironmentPolicySource};
 use harmony_eventlog::{LogError, SharedLog, StreamState};
@@ -21,6 +15,7 @@ use harmony_incidents::{
     log::IncidentState,
     ticket::{TicketKey, TicketVerifier},
 };
+use harmony_runner::{Confinement, Executor, RunbookRoot};
 use temporalio_sdk::activities::ActivityError;
 use tokio_util::sync::CancellationToken;
 use url::Url;

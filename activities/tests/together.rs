@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use harmony_activities::{DefaultFlags, EffectTiming, LogActivities, ReviewTemplate, Services};
 use harmony_blueprints::contracts::{AppendReply, AppendRequest, Earlier, Scope};
-use harmony_capabilities::{deployments::Adapters, runbook::RunbookRoot};
+use harmony_capabilities::deployments::Adapters;
 use harmony_catalog::windows::EnvironmentPolicies;
 use harmony_eventlog::{Append, SharedLog, SqliteLog, Target};
 use harmony_incidents::{
@@ -18,6 +18,7 @@ use harmony_incidents::{
     record::SaltKey,
     ticket::TicketKey,
 };
+use harmony_runner::RunbookRoot;
 use tempfile::TempDir;
 use temporalio_sdk::testing::ActivityEnvironment;
 

@@ -37,6 +37,7 @@ fn blueprints_depend_on_nothing_that_does_io() {
         "axum ",
         "harmony-eventlog ",
         "harmony-capabilities ",
+        "harmony-runner ",
         "harmony-activities ",
         "harmony-console ",
     ];

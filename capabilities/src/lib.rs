@@ -15,11 +15,10 @@ pub mod github;
 pub mod jira;
 pub mod mail;
 pub mod pagerduty;
-pub mod runbook;
 pub mod slack;
 pub mod statuspage;
 pub mod tracker;
 
 #[cfg(test)]
 mod testing;
-mod transport;
+pub mod transport;

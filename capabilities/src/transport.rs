@@ -27,7 +27,7 @@ use crate::address::{self, Address, AddressError};
 use crate::error::{CallError, Fate};
 
 /// The longest answer that is read: some ten times the longest page of a list seen.
-pub(crate) const ANSWER_BYTES: usize = 2 * 1024 * 1024;
+pub const ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
 /// Whether a call changes something at the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,7 +364,8 @@ pub(crate) fn sensitive(text: &str) -> HeaderValue {
     value
 }
 
-pub(crate) fn chain(error: &dyn Error) -> String {
+/// An error with everything that caused it.
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

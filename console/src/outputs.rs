@@ -26,7 +26,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{post, put},
 };
-use harmony_capabilities::runbook::WHOLE_LIMIT_BYTES;
 use harmony_eventlog::{LiveOutput, StoredOutput, redaction::holds};
 use harmony_incidents::{
     IncidentId, OrgId, Right, StreamId,
@@ -34,6 +33,7 @@ use harmony_incidents::{
     ticket::{OutputTicket, TicketVerifier},
     visible,
 };
+use harmony_runner::WHOLE_LIMIT_BYTES;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -2,7 +2,6 @@
 
 use std::str;
 
-use harmony_capabilities::runbook;
 use harmony_catalog::{
     descriptions::Description,
     inbound::{self, ChangeReport, DeliveryError, Reading, cdevents::Envelope, github},
@@ -330,7 +329,7 @@ fn record(bytes: &[u8]) {
 /// A runbook: every cell that may be run has a name, and each can be found by it.
 fn runbook(bytes: &[u8]) {
     let Some(markdown) = text(bytes) else { return };
-    let Ok(runbook) = runbook::parse(markdown) else { return };
+    let Ok(runbook) = harmony_runner::parse(markdown) else { return };
     for cell in &runbook.cells {
         assert!(!cell.name.is_empty());
         assert_eq!(runbook.cell(&cell.name), Some(cell), "two cells have one name");

@@ -18,10 +18,11 @@ use harmony_activities::{
 use harmony_blueprints::contracts::StepReply;
 use harmony_capabilities::{
     confluence::Confluence, deployments::Adapters, github::GitHub, jira::Jira, pagerduty::PagerDuty,
-    runbook::RunbookRoot, slack::Slack, statuspage::Statuspage,
+    slack::Slack, statuspage::Statuspage,
 };
 use harmony_incidents::ticket::TicketKey;
 use harmony_incidents::{RuleSet, RulesSource, attestation::AttestationKeys};
+use harmony_runner::RunbookRoot;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

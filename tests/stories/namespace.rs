@@ -5,11 +5,11 @@
 use std::{path::Path, time::Duration};
 
 use harmony_blueprints::contracts::CellOrder;
-use harmony_capabilities::runbook::EXECUTOR;
 use harmony_incidents::{
     attestation::{AttestationKeys, DecisionClaim},
     ticket::{Ticket, TicketKey},
 };
+use harmony_runner::EXECUTOR;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

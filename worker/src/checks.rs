@@ -6,7 +6,6 @@
 use std::{fs, path::Path};
 
 use clap::ValueEnum;
-use harmony_capabilities::runbook;
 use harmony_eventlog::CheckpointKey;
 use harmony_incidents::{RulesSource, attestation::AttestationKeys, record::SaltKey, ticket::TicketKey};
 use secrecy::ExposeSecret;
@@ -203,8 +202,9 @@ pub(crate) fn runbooks(config: &Config) -> Vec<Check> {
     let row = |path: String| {
         let what = format!("runbook {path}");
         let read = root.load(&path).map_err(|error| error.to_string());
-        let parsed = read
-            .and_then(|snapshot| runbook::parse(&snapshot.text).map_err(|error| format!("{path}: {error}")));
+        let parsed = read.and_then(|snapshot| {
+            harmony_runner::parse(&snapshot.text).map_err(|error| format!("{path}: {error}"))
+        });
         let runbook = match parsed {
             Ok(runbook) => runbook,
             Err(problem) => {

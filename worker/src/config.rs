@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context;
 use harmony_activities::ReviewTemplate;
-use harmony_capabilities::{address::REQUEST_TIMEOUT, runbook::RunbookRoot};
+use harmony_capabilities::address::REQUEST_TIMEOUT;
 use harmony_console::{
     DeployWebhooks, Webhooks,
     oidc::{BrowserSettings, OidcSettings},
@@ -28,6 +28,7 @@ use harmony_incidents::{
     record::SaltKey,
     ticket::{TicketKey, TicketVerifier},
 };
+use harmony_runner::RunbookRoot;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 

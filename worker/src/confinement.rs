@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use harmony_capabilities::runbook::{Confinement, Support};
+use harmony_runner::{Confinement, Support};
 
 use crate::{config::Config, failure::Failure};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use harmony_capabilities::runbook::Executor;
+use harmony_runner::Executor;
 
 use crate::{
     config::{Config, bad},
@@ -28,8 +28,8 @@ pub(crate) fn told(config: &Config) -> Result<String, Failure> {
 }
 
 #[cfg(feature = "kubernetes")]
-fn jobs(config: &Config) -> Result<Option<harmony_capabilities::runbook::Jobs>, Failure> {
-    use harmony_capabilities::runbook::{JobSettings, Jobs, JobsError};
+fn jobs(config: &Config) -> Result<Option<harmony_runner::Jobs>, Failure> {
+    use harmony_runner::{JobSettings, Jobs, JobsError};
     let setting = |key: &str| config.settings.get(key).map(str::to_owned);
     let cluster = setting(CLUSTER);
     let Some(namespace) = setting(NAMESPACE) else {

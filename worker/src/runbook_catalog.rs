@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use harmony_capabilities::runbook::{self, InputKind, RunbookRoot};
 use harmony_console::{AskedRunbook, CatalogInput, Cell, CheckedRunbook, Contents, InputField, Runbooks};
+use harmony_runner::{InputKind, RunbookRoot};
 
 /// The runbooks of one folder.
 pub(crate) struct RunbookCatalog(pub(crate) RunbookRoot);
@@ -12,8 +12,8 @@ impl Runbooks for RunbookCatalog {
     fn check(&self, asked: &AskedRunbook<'_>) -> Result<CheckedRunbook, String> {
         let path = asked.path;
         let snapshot = self.0.load(path).map_err(|error| error.to_string())?;
-        let in_file = |error: runbook::ParseError| format!("{path}: {error}");
-        let parsed = runbook::parse(&snapshot.text).map_err(in_file)?;
+        let in_file = |error: harmony_runner::ParseError| format!("{path}: {error}");
+        let parsed = harmony_runner::parse(&snapshot.text).map_err(in_file)?;
         let cells = parsed.select(asked.cells, asked.verify).map_err(in_file)?;
         if cells.is_empty() {
             return Err(format!("{path}: there is no cell to run"));
@@ -40,8 +40,8 @@ impl Runbooks for RunbookCatalog {
         given.retain(|name, _| declared(name));
         given.extend(asked.inputs.clone());
         let inputs = parsed.inputs(&given)?.values;
-        let runs = |cell: &runbook::Cell| !asked.dry_run || parsed.runs_dry(cell);
-        let of = |verifies: bool| move |cell: runbook::Cell| (runs(&cell), cell.name, verifies);
+        let runs = |cell: &harmony_runner::Cell| !asked.dry_run || parsed.runs_dry(cell);
+        let of = |verifies: bool| move |cell: harmony_runner::Cell| (runs(&cell), cell.name, verifies);
         let planned = cells.into_iter().map(of(false)).chain(checks.into_iter().map(of(true)));
         Ok(CheckedRunbook {
             of_catalog: inputs
@@ -73,8 +73,8 @@ impl Runbooks for RunbookCatalog {
     }
 
     fn contents(&self, text: &str) -> Result<Contents, String> {
-        let parsed = runbook::parse(text).map_err(|error| error.to_string())?;
-        let cell = |one: runbook::Cell| Cell {
+        let parsed = harmony_runner::parse(text).map_err(|error| error.to_string())?;
+        let cell = |one: harmony_runner::Cell| Cell {
             name: one.name,
             source: one.source,
             idempotent: one.idempotent,
@@ -83,7 +83,7 @@ impl Runbooks for RunbookCatalog {
             manual: one.manual,
             approve: one.approve,
         };
-        let input = |one: runbook::Input| InputField {
+        let input = |one: harmony_runner::Input| InputField {
             takes: one.takes(),
             values: match one.kind {
                 InputKind::Enum { values } => values,

@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn the_sample_runbooks_parse() {
         for (name, text) in RUNBOOKS {
-            let runbook = harmony_capabilities::runbook::parse(text).unwrap();
+            let runbook = harmony_runner::parse(text).unwrap();
             assert!(runbook.cell("postcheck").is_some(), "{name}");
             assert!(runbook.refused.is_empty() && runbook.warnings.is_empty(), "{name}");
         }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harmony_capabilities::runbook::{
+use harmony_runner::{
     CellOutcome, CellRun, Ended, Executor as _, JobRun, JobSettings, JobSpec, Jobs, OutcomeLimits, Printed,
     Progress, RunError, Stop,
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
-use harmony_capabilities::runbook::{
+use harmony_runner::{
     CellOutcome, CellRun, Ended, OutcomeLimits, Progress, Runbook, RunbookRoot, Runner, parse,
 };
 use http::Method;

@@ -13,7 +13,7 @@ use harmony_activities::{
     ConnectorActivities, DefaultFlags, EffectTiming, LogActivities, ReviewTemplate, Services,
 };
 use harmony_blueprints::{CloseOut, Initiate, Remediate};
-use harmony_capabilities::{deployments::Adapters, runbook::RunbookRoot};
+use harmony_capabilities::deployments::Adapters;
 use harmony_eventlog::{Append, SharedLog, SqliteLog, Target};
 use harmony_incidents::ticket::TicketKey;
 use harmony_incidents::{
@@ -24,6 +24,7 @@ use harmony_incidents::{
     policy::Manual,
     record::SaltKey,
 };
+use harmony_runner::RunbookRoot;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};

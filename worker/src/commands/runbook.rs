@@ -7,7 +7,7 @@
 use std::{fs, path::Path, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use harmony_capabilities::runbook::{self, Cell, DryRun, Input, JobSpec, Runbook};
+use harmony_runner::{Cell, DryRun, Input, JobSpec, Runbook};
 use serde_json::{Value, json};
 
 use super::runbook_run::{self, RunArgs};
@@ -199,7 +199,7 @@ fn input_json(input: &Input) -> Value {
 }
 
 fn refused_json(runbook: &Runbook) -> Vec<Value> {
-    let one = |one: &runbook::RefusedCell| json!({ "name": one.name, "line": one.line, "problem": one.problem.to_string() });
+    let one = |one: &harmony_runner::RefusedCell| json!({ "name": one.name, "line": one.line, "problem": one.problem.to_string() });
     runbook.refused.iter().map(one).collect()
 }
 
@@ -342,7 +342,7 @@ pub(super) fn read(config: &Config, path: &str) -> Result<(String, Runbook), Str
         }
         Err(problem) => return Err(problem),
     };
-    let runbook = runbook::parse(&text).map_err(|error| error.to_string())?;
+    let runbook = harmony_runner::parse(&text).map_err(|error| error.to_string())?;
     Ok((text, runbook))
 }
 
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_runbook_that_would_do_nothing_is_a_problem() {
-        let check = |text: &str| complaints(text, &runbook::parse(text).unwrap()).len();
+        let check = |text: &str| complaints(text, &harmony_runner::parse(text).unwrap()).len();
         assert_eq!(check("# Fix\n\n```sh { name=fix }\ntrue\n```\n"), 0);
         assert_eq!(check("# Fix\n\n```sh\ntrue\n```\n"), 1);
         assert_eq!(check("# Fix\n\n```sh { name=fix }\n```\n"), 1);

@@ -6,9 +6,7 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
-use harmony_capabilities::runbook::{
-    Cell, CellOutcome, CellRun, Ended, Inputs, OutcomeLimits, Progress, Runbook, Runner,
-};
+use harmony_runner::{Cell, CellOutcome, CellRun, Ended, Inputs, OutcomeLimits, Progress, Runbook, Runner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::watch;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use harmony_capabilities::runbook;
 use harmony_incidents::visible;
 use serde_json::Value;
 
@@ -144,7 +143,7 @@ fn runbook_lines(covers: &Value, full: bool, lines: &mut Vec<String>) {
     values("runbook.path", &file["path"], full, lines);
     values("runbook.sha256", &file["sha256"], full, lines);
     let text = file["text"].as_str().unwrap_or_default();
-    let parsed = runbook::parse(text).ok();
+    let parsed = harmony_runner::parse(text).ok();
     for cell in ["cells", "verification"].into_iter().flat_map(|list| items(&covers[list], "")) {
         let name = cell["name"].as_str().unwrap_or_default();
         if let Some(found) = parsed.as_ref().and_then(|parsed| parsed.cell(name)) {

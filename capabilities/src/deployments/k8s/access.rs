@@ -44,7 +44,7 @@ pub enum AccessError {
 }
 
 /// See the module.
-pub(crate) struct Access {
+pub struct Access {
     in_cluster: Option<String>,
     kubeconfig: Option<PathBuf>,
     contexts: Vec<String>,
@@ -52,10 +52,13 @@ pub(crate) struct Access {
 }
 
 /// A cluster and who we are there.
-pub(crate) struct Connection {
-    pub(crate) client: Client,
-    pub(crate) host: String,
-    pub(crate) port: Option<u16>,
+pub struct Connection {
+    /// Asks it with our credentials.
+    pub client: Client,
+    /// The API server's host; empty where its address has none.
+    pub host: String,
+    /// Its port, where the address names one.
+    pub port: Option<u16>,
 }
 
 impl fmt::Debug for Access {
@@ -65,7 +68,12 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    pub(crate) fn new(in_cluster: Option<String>, kubeconfig: Option<PathBuf>) -> Result<Self, AccessError> {
+    /// The cluster that this process runs in, by this name, and every context of the kubeconfig.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the kubeconfig, or which name means two clusters.
+    pub fn new(in_cluster: Option<String>, kubeconfig: Option<PathBuf>) -> Result<Self, AccessError> {
         let contexts = match &kubeconfig {
             Some(path) => read(path)?.contexts.into_iter().map(|one| one.name).collect(),
             None => Vec::new(),
@@ -76,11 +84,17 @@ impl Access {
         Ok(Self { in_cluster, kubeconfig, contexts, connections: Mutex::default() })
     }
 
-    pub(crate) fn clusters(&self) -> Vec<&str> {
+    /// The names that can be asked for.
+    pub fn clusters(&self) -> Vec<&str> {
         self.in_cluster.iter().chain(&self.contexts).map(String::as_str).collect()
     }
 
-    pub(crate) async fn connection(&self, cluster: &str) -> Result<Arc<Connection>, DeploymentError> {
+    /// A connection to the cluster of this name, made when it is asked for first.
+    ///
+    /// # Errors
+    ///
+    /// Says why there is none: nothing was asked of the cluster.
+    pub async fn connection(&self, cluster: &str) -> Result<Arc<Connection>, DeploymentError> {
         if let Some(known) = self.connections().get(cluster) {
             return Ok(Arc::clone(known));
         }
@@ -99,7 +113,7 @@ impl Access {
     }
 
     /// Who was refused asks with fresh credentials the next time.
-    pub(crate) fn forget(&self, cluster: &str) {
+    pub fn forget(&self, cluster: &str) {
         self.connections().remove(cluster);
     }
 

@@ -21,7 +21,7 @@
 //! however long they are, and logs the ones that it cannot read. Rights it needs: `get` and `patch` on Deployments,
 //! `list` on `ReplicaSet`s, Pods and Events of the namespace.
 
-pub(crate) mod access;
+pub mod access;
 mod api;
 mod change;
 mod objects;

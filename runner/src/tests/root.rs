@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::runbook::{LoadError, RootError, RunbookRoot, SNAPSHOT_LIMIT_BYTES};
+use crate::{LoadError, RootError, RunbookRoot, SNAPSHOT_LIMIT_BYTES};
 
 /// `<temp>/outside.md`, `<temp>/root/…` and what links there are.
 fn world() -> (TempDir, RunbookRoot) {

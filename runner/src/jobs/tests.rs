@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::manifest::{manifest, name, order};
 use super::standing::{Job, Pod, Standing, standing};
-use crate::runbook::exports::{Exports, of_message};
-use crate::runbook::mask::Masker;
-use crate::runbook::{CellRun, Ended, JobRun, JobSpec, OutcomeLimits};
+use crate::exports::{Exports, of_message};
+use crate::mask::Masker;
+use crate::{CellRun, Ended, JobRun, JobSpec, OutcomeLimits};
 
 const IMAGE: &str =
     "registry.example.com/tools:1.4@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 
-use crate::runbook::mask::{Follows, MaskedStream, Masker};
+use crate::mask::{Follows, MaskedStream, Masker};
 
 fn masker(secrets: &[&str]) -> Masker {
     let named = secrets.iter().enumerate();

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::{
     eventually, is_alive, outcome, outcome_of, outcome_until, pids_in, run_of, stdout_of, variables,
 };
-use crate::runbook::{CellRun, Ended, ParseError, Progress, Runner};
+use crate::{CellRun, Ended, ParseError, Progress, Runner};
 
 fn with_timeout(commands: &str, millis: u64) -> CellRun {
     CellRun { timeout: Duration::from_millis(millis), ..run_of(commands) }
@@ -195,7 +195,7 @@ async fn only_allowed_variables_of_the_worker_are_seen() {
     let (progress, _) = tokio::sync::watch::channel(Progress::default());
     let run = run_of("echo \"$CARGO_PKG_NAME${CARGO_MANIFEST_DIR:-}\"");
     let outcome = runner.run_cell(run, progress, std::future::pending()).await.unwrap();
-    assert_eq!(outcome.stdout_tail, "harmony-capabilities\n");
+    assert_eq!(outcome.stdout_tail, "harmony-runner\n");
 }
 
 #[tokio::test]

@@ -49,8 +49,8 @@ use super::markdown::parse;
 use super::mask::Masker;
 use super::output::KeptStream;
 use super::tail::cut_to_fit;
-use crate::deployments::k8s::AccessError;
-use crate::deployments::k8s::access::Access;
+use harmony_capabilities::deployments::k8s::AccessError;
+use harmony_capabilities::deployments::k8s::access::Access;
 
 /// Between two requests of one worker: at most 15 a second.
 const GAP: Duration = Duration::from_micros(66_667);

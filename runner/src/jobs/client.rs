@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use crate::address::REQUEST_TIMEOUT;
-use crate::deployments::k8s::access::Access;
-use crate::transport::{ANSWER_BYTES, chain};
+use harmony_capabilities::address::REQUEST_TIMEOUT;
+use harmony_capabilities::deployments::k8s::access::Access;
+use harmony_capabilities::transport::{ANSWER_BYTES, chain};
 
 /// Where cells run, and how it is reached.
 pub(super) struct Api {

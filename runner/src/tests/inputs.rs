@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::runbook::{Runbook, parse};
+use crate::{Runbook, parse};
 
 const DECLARED: &str = "---
 inputs:

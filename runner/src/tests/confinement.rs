@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::sync::watch;
 
 use super::run_of;
-use crate::runbook::{CellOutcome, CellRun, Confinement, Progress, Runner, Support};
+use crate::{CellOutcome, CellRun, Confinement, Progress, Runner, Support};
 
 /// Whether this kernel can be held to it; says so where it cannot.
 fn supported(what: &str, is_supported: bool) -> bool {
@@ -97,7 +97,7 @@ async fn confined_cell_is_stopped_and_swept_as_every_other() {
     let workdir = tempfile::tempdir().unwrap();
     let source = "sleep 600 & echo $! >child; exit 3";
     let outcome = run(Confinement::default(), workdir.path(), source, &[]).await;
-    assert_eq!(outcome.ended, crate::runbook::Ended::Exited(3), "{outcome:?}");
+    assert_eq!(outcome.ended, crate::Ended::Exited(3), "{outcome:?}");
     let child = std::fs::read_to_string(workdir.path().join("child")).unwrap();
     assert!(!Path::new(&format!("/proc/{}/exe", child.trim())).exists(), "{child} is still there");
 }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 use super::{outcome, outcome_of, run_of};
-use crate::runbook::{
+use crate::{
     CellRun, Ended, OutcomeLimits, Piece, Printed, Progress, Runner, TAIL_LIMIT_BYTES, WHOLE_LIMIT_BYTES,
     Whole,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{outcome_of, run_of};
-use crate::runbook::{CellRun, Ended, RunbookRoot, parse};
+use crate::{CellRun, Ended, RunbookRoot, parse};
 
 fn samples() -> RunbookRoot {
     RunbookRoot::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../runbooks")).unwrap()

@@ -190,7 +190,7 @@ fn memory_mib(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runbook::parse;
+    use crate::parse;
 
     const IMAGE: &str = "registry.example.com:5000/tools:1.4@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

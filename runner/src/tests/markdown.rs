@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::runbook::{ParseError, Runbook, parse};
+use crate::{ParseError, Runbook, parse};
 
 fn names(runbook: &Runbook) -> Vec<&str> {
     runbook.cells.iter().map(|cell| cell.name.as_str()).collect()
