@@ -126,7 +126,7 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ProposeDryRunBody {
     /// Which attempt of the remediation the dry run was, as the answer to its start says.
-    #[schema(value_type = u32)]
+    #[schema(value_type = members::Attempt, inline)]
     attempt: Value,
     /// Why, for those who decide on it.
     #[serde(default)]

@@ -139,7 +139,8 @@ pub(crate) async fn export(call: Call) -> Result<Response, ApiError> {
     export = export.without(&hidden(&call.app, &call.caller).await?.into_keys().collect());
     let mut named = BTreeSet::new();
     for text in call.query.words("incidentId") {
-        let id: IncidentId = text.parse().map_err(|error: IdError| ApiError::Malformed(error.to_string()))?;
+        let id: IncidentId =
+            text.parse().map_err(|error: IdError| ApiError::Malformed(format!("incidentId: {error}")))?;
         let found = doors.log.state(&call.caller.org, &id).await?;
         found.filter(|state| call.caller.sees(state)).ok_or(LogError::UnknownIncident(id.clone()))?;
         named.insert(StreamId::from(id));

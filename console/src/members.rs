@@ -188,6 +188,8 @@ members! {
     Priority: matching("^(high|medium|low)?$");
     /// What a follow-up becomes, or nothing.
     FollowUpState: matching("^(open|done|dropped)?$");
+    /// Which attempt.
+    Attempt: ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1_u32)).maximum(Some(u32::MAX));
     /// Any JSON.
     Anything: ObjectBuilder::new().schema_type(SchemaType::AnyValue);
 }
