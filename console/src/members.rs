@@ -4,6 +4,8 @@
 //! A body names one of these as its member's `value_type`. Patterns are written for every dialect of regular
 //! expressions alike, so blanks are listed: dialects differ about which characters `\s` is.
 
+use harmony_catalog::judge::{ADDRESS_LIMIT_CHARS as ADDRESS_CHARS, NAME_LIMIT_CHARS as NAME_CHARS};
+use harmony_incidents::approvals::REVIEW_SECTIONS;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -11,10 +13,6 @@ use utoipa::{
         schema::{SchemaType, Type},
     },
 };
-
-use harmony_incidents::approvals::REVIEW_SECTIONS;
-
-use harmony_catalog::judge::{ADDRESS_LIMIT_CHARS as ADDRESS_CHARS, NAME_LIMIT_CHARS as NAME_CHARS};
 
 /// Longest text, in bytes.
 const TEXT_BYTES: usize = harmony_incidents::judge::TEXT_LIMIT_BYTES;

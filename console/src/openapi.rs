@@ -5,18 +5,17 @@
 use std::sync::OnceLock;
 
 use axum::Json;
-use serde_json::{Map, Value, json};
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{RefOr, Schema},
-};
-
 use harmony_catalog::{
     adapters::Adapter,
     judge::{self as catalog_judge, ADDRESS_LIMIT_CHARS, NAME_LIMIT_CHARS, PAIR_LIMIT},
 };
 use harmony_incidents::judge::{LIST_LIMIT, TEXT_LIMIT_BYTES, TITLE_LIMIT_CHARS};
 use harmony_protos::{every_kind, kind_name};
+use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::{
     acts, approvals, blueprints, candidates, catalog, cursor, facts, follow_ups, incidents, leading, log,

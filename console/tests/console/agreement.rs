@@ -134,8 +134,12 @@ async fn cursor_of_an_answer_is_one_that_is_described() {
     assert_eq!(followed, 6);
 }
 
-/// Bodies that differ from one that is taken in one member, with the path that they are sent to.
-const BODIES: [(&str, &str, &str, &[(&str, &[&str])]); 8] = [
+/// A member and values of it, as JSON.
+type Change = (&'static str, &'static [&'static str]);
+/// The name of a body, the path that it is sent to, and one that is taken with what is changed about it.
+type Changed = (&'static str, &'static str, &'static str, &'static [Change]);
+
+const BODIES: [Changed; 8] = [
     (
         "DeclareBody",
         "incidents",
