@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use crate::{
     call::{Call, line},
     error::ApiError,
+    members,
     starts::away,
     submit::append_told,
     update_templates,
@@ -28,13 +29,16 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateBody {
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     message: String,
     /// Whether the status page shows it too.
     #[serde(default)]
     public: bool,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     title: String,
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     summary: String,
     /// How long until the next update is due, such as `45m`; else as the policy has it.
     #[serde(default)]

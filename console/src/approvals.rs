@@ -142,10 +142,12 @@ pub(crate) struct DecisionBody {
     #[serde(default)]
     break_glass: bool,
     #[serde(default)]
+    #[schema(max_length = 2000)]
     justification: Option<String>,
     #[serde(default)]
     digest: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 2000)]
     reason: Option<String>,
     #[serde(default)]
     #[schema(value_type = String, pattern = "^(api|cli|console)$")]

@@ -33,6 +33,8 @@ use crate::{
     call::{Call, line, required},
     catalog,
     error::ApiError,
+    json::whole,
+    members,
     starts::{Start, start, stop_remediation},
 };
 
@@ -43,6 +45,7 @@ const STOPPED: &str = "stopped by hand";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RemediateBody {
     #[serde(alias = "path")]
+    #[schema(value_type = members::RequiredLine, inline)]
     runbook: String,
     #[serde(default)]
     cells: Vec<String>,
@@ -63,6 +66,7 @@ pub(crate) struct RemediateBody {
     workdir: String,
     /// Why, for those who decide on it.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     reason: String,
     /// Run only what changes nothing, without a gate, and answer with what would be run.
     #[serde(default)]
@@ -122,10 +126,11 @@ pub(crate) async fn remediate(call: Call) -> Result<Response, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ProposeDryRunBody {
     /// Which attempt of the remediation the dry run was, as the answer to its start says.
-    #[schema(value_type = u32)]
+    #[schema(value_type = members::Attempt, inline)]
     attempt: Value,
     /// Why, for those who decide on it.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     reason: String,
 }
 
@@ -168,7 +173,7 @@ pub(crate) async fn propose_dry_run(call: Call) -> Result<Response, ApiError> {
 fn attempt_of(given: &Value) -> Result<u32, ApiError> {
     let number = match given {
         Value::String(text) => text.trim().parse().ok(),
-        other => other.as_u64().and_then(|number| u32::try_from(number).ok()),
+        other => whole(other).and_then(|number| u32::try_from(number).ok()),
     };
     number.filter(|attempt| *attempt > 0).ok_or_else(|| {
         ApiError::Invalid("attempt: which attempt the dry run was, a number from 1".to_owned())
@@ -299,6 +304,7 @@ async fn catalog_knows(call: &Call, inputs: &[CatalogInput]) -> Result<(), ApiEr
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReasonBody {
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     reason: String,
 }
 
@@ -315,13 +321,16 @@ pub(crate) async fn stop(call: Call) -> Result<Response, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CloseOutBody {
     #[serde(default)]
+    #[schema(value_type = members::RequiredText, inline, required = true)]
     resolution_summary: String,
     #[serde(default)]
+    #[schema(value_type = Option<members::Resolution>, inline)]
     resolution_type: Option<String>,
     #[serde(default)]
     archive_channel: bool,
     /// Why, for those who decide on it.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     reason: String,
 }
 
@@ -343,10 +352,19 @@ pub(crate) async fn close_out(call: Call) -> Result<Response, ApiError> {
     start_with(&call, &incident, &state, WorkflowType::CloseOut, target, &input).await
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CancelBody {
+    /// Why it was no incident.
+    #[serde(default)]
+    #[schema(value_type = members::RequiredText, inline, required = true)]
+    reason: String,
+}
+
 /// `POST …/cancel`: a close-out that cancels.
 pub(crate) async fn cancel(call: Call) -> Result<Response, ApiError> {
     let (incident, state) = call.incident(Right::Resolve).await?;
-    let ReasonBody { reason } = call.body()?;
+    let CancelBody { reason } = call.body()?;
     let input = CloseOutInput {
         resolution_summary: long("reason", &reason)?,
         // Of no meaning for a cancellation; the input wants one of the words.
@@ -363,15 +381,20 @@ pub(crate) async fn cancel(call: Call) -> Result<Response, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PostMortemBody {
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     title: String,
     #[serde(default)]
+    #[schema(value_type = Option<members::Line>, inline)]
     space_key: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<members::Line>, inline)]
     parent_id: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Vec<members::RequiredLine>, inline)]
     labels: Vec<String>,
     /// Why, for those who decide on it.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     reason: String,
 }
 

@@ -265,7 +265,8 @@ fn seq_of_tag(header: &HeaderValue) -> Result<Option<u64>, ApiError> {
     }
     let bare = tag.strip_prefix("W/").unwrap_or(tag);
     let bare = bare.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(bare);
-    bare.parse().map(Some).map_err(|_| {
+    let is_number = (1..=18).contains(&bare.len()) && bare.bytes().all(|byte| byte.is_ascii_digit());
+    bare.parse().ok().filter(|_| is_number).map(Some).ok_or_else(|| {
         ApiError::Malformed("If-Match: one ETag of the incident, such as \"12\", or *".to_owned())
     })
 }

@@ -9,10 +9,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_eventlog::{CandidateFilter, CandidateStatus, Dismissal, LogError, StoredCandidate};
 use harmony_incidents::{
     Right, WorkflowId, WorkflowType,
+    ids::NAMESPACE,
     log::Authority,
     promotion::{Candidate, CandidateId, Decision, Reason, workflow_id},
     words,
@@ -22,13 +22,17 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     App, Doors,
     auth::Caller,
     call::{Call, required},
+    cursor,
     error::ApiError,
+    json::whole,
     log::hidden,
+    members,
     query::Query,
     starts::away,
 };
@@ -42,7 +46,10 @@ pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
     let mut body: Value = call.body()?;
     // Without a name of its own it has the request's: two equal candidates are two, unless the request is the same.
     if body["candidateId"].is_null() {
-        body["candidateId"] = json!(call.request.id);
+        body["candidateId"] = json!(named_by(&call));
+    }
+    if let Some(version) = whole(&body["policyVersion"]) {
+        body["policyVersion"] = json!(version);
     }
     let candidate = Candidate::parse(body).map_err(|error| ApiError::Invalid(error.to_string()))?;
     let Doors { log, attestation, .. } = &call.app.doors;
@@ -71,6 +78,18 @@ pub(crate) async fn submit(call: Call) -> Result<Response, ApiError> {
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
+/// The name of a candidate that brings none. A key may hold what no name does: then its name is made of the key.
+fn named_by(call: &Call) -> String {
+    let key = &call.request.id;
+    match key.parse::<CandidateId>() {
+        Ok(id) => id.into(),
+        Err(_) => {
+            let name = format!("{}/candidate/{}", call.caller.org, call.key());
+            Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string()
+        }
+    }
+}
+
 /// `GET …/candidates`
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
@@ -81,7 +100,7 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let mut found = call.app.doors.log.candidates(&call.caller.org, &filter).await?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let next = found.last().filter(|_| more).map(cursor);
+    let next = found.last().filter(|_| more).map(next_cursor);
     let found = seen(&call.app, &call.caller, found).await?;
     let mut body = json!({ "candidates": found.iter().map(view).collect::<Vec<_>>() });
     if let Some(next) = next {
@@ -114,29 +133,20 @@ async fn candidate(call: &Call, id: &CandidateId) -> Result<StoredCandidate, Api
 pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<CandidateFilter, ApiError> {
     query.only(&[&["status", "limit", "cursor"], beside].concat())?;
     let mut filter = CandidateFilter { limit: query.limit(50, 200)?, ..CandidateFilter::default() };
-    for word in query.all("status") {
+    for word in query.words("status") {
         let status = CandidateStatus::from_name(&word.to_ascii_uppercase()).ok_or_else(|| {
             let known = CandidateStatus::ALL.map(CandidateStatus::name).join(", ");
             ApiError::Invalid(format!("status {word:?} is not known; use one of {known}"))
         })?;
         filter.statuses.push(status);
     }
-    filter.after = query.one("cursor").map(place).transpose()?;
+    filter.after = query.given("cursor").map(cursor::candidate).transpose()?;
     Ok(filter)
 }
 
-/// Where a page ended, as nobody has to read it.
-pub(crate) fn cursor(last: &StoredCandidate) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{} {}", last.received_at.as_microsecond(), last.id()))
-}
-
-fn place(cursor: &str) -> Result<(Timestamp, CandidateId), ApiError> {
-    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded
-        .as_deref()
-        .and_then(|text| text.split_once(' '))
-        .and_then(|(at, id)| Some((Timestamp::from_microsecond(at.parse().ok()?).ok()?, id.parse().ok()?)))
-        .ok_or_else(|| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))
+/// Where a page ended that has this as its last.
+pub(crate) fn next_cursor(last: &StoredCandidate) -> String {
+    cursor::of_time(last.received_at.as_microsecond(), last.id())
 }
 
 /// `GET …/candidates/{id}`
@@ -218,7 +228,7 @@ pub(crate) async fn promote(call: Call) -> Result<Response, ApiError> {
 pub(crate) struct DismissBody {
     /// Why nothing becomes of it.
     #[serde(default)]
-    #[schema(required = true, min_length = 1)]
+    #[schema(value_type = members::RequiredReason, inline, required = true)]
     reason: String,
 }
 

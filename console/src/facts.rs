@@ -13,6 +13,7 @@ use harmony_incidents::{
         IncidentLinkedToTicket, IncidentNoteAdded, IncidentPlaybookActionExecuted, IncidentSignalIngested,
         IncidentSloViolationRecorded, IncidentTagAdded, IncidentTagRemoved, Text, payload::Kind,
     },
+    promotion::is_link,
     timeline,
     words::{self, UnknownWord},
 };
@@ -24,6 +25,7 @@ use utoipa::ToSchema;
 use crate::{
     call::{Call, RequestId, line, required},
     error::ApiError,
+    members,
     submit::{append, submit},
 };
 
@@ -45,6 +47,7 @@ async fn record<T: DeserializeOwned>(
 pub(crate) struct TimelineBody {
     /// Repeated with the same key it is one record, as with an Idempotency-Key.
     #[serde(default)]
+    #[schema(value_type = Option<members::Key>, inline)]
     key: Option<String>,
     /// Such as `{"incidentNoteAdded": {"note": "…"}}`, with the fields that the route of that fact takes.
     #[schema(value_type = Object)]
@@ -104,6 +107,7 @@ fn fields<T: DeserializeOwned>(kind: &str, body: Value) -> Result<T, ApiError> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoteBody {
     #[serde(alias = "text")]
+    #[schema(value_type = members::RequiredText, inline)]
     note: String,
 }
 
@@ -121,20 +125,25 @@ fn read_note(body: NoteBody, _: &str) -> Result<Kind, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ActionBody {
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     action_id: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     action: String,
     /// `NOTE`, `INVESTIGATION`, `PLAYBOOK_STEP`, `MITIGATION`, `ROLLBACK`, `COMMUNICATION`, `ESCALATION` or `OTHER`.
     #[serde(default)]
+    #[schema(value_type = Option<members::ActionKind>, inline)]
     action_kind: Option<String>,
     /// What was done, in one line.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     label: String,
     #[serde(default)]
+    #[schema(value_type = Option<members::RequiredLine>, inline)]
     status: Option<String>,
     /// Text, or JSON, which is kept as its text.
     #[serde(default, alias = "details")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = members::Anything, inline)]
     detail: Value,
 }
 
@@ -174,26 +183,35 @@ fn read_action(body: ActionBody, request: &str) -> Result<Kind, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SignalBody {
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     signal_id: String,
+    #[schema(value_type = members::RequiredLine, inline)]
     source: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     correlation_key: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     trace_id: String,
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     summary: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     project_id: String,
     /// ALERT, METRIC, LOG, TRACE, EVENT, DEPLOYMENT, ANOMALY or CUSTOM.
     #[serde(default)]
+    #[schema(value_type = Option<members::SignalType>, inline)]
     signal_type: Option<String>,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     service_name: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     environment: String,
     /// What the source says of it, as JSON.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = members::Anything, inline)]
     data: Value,
 }
 
@@ -221,6 +239,7 @@ fn read_signal(body: SignalBody, request: &str) -> Result<Kind, ApiError> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TagBody {
+    #[schema(value_type = members::RequiredLine, inline)]
     tag: String,
     #[serde(default)]
     remove: bool,
@@ -244,10 +263,13 @@ fn read_tag(body: TagBody, _: &str) -> Result<Kind, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SloViolationBody {
     #[serde(alias = "sloId")]
+    #[schema(value_type = members::RequiredLine, inline)]
     slo: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     target: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     observed: String,
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -257,15 +279,15 @@ pub(crate) struct SloViolationBody {
     window_end: Option<Timestamp>,
     /// A share: 1 is all of the budget.
     #[serde(default)]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0)]
     error_budget_consumed: Option<Number>,
     /// Which threshold was breached: its name or value, or whether one was.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = members::Threshold, inline)]
     threshold_breached: Value,
     /// Text, or JSON, which is kept as its text.
     #[serde(default, alias = "details")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = members::Anything, inline)]
     detail: Value,
 }
 
@@ -307,9 +329,12 @@ fn read_slo_violation(body: SloViolationBody, _: &str) -> Result<Kind, ApiError>
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TicketBody {
+    #[schema(value_type = members::RequiredLine, inline)]
     system: String,
+    #[schema(value_type = members::RequiredLine, inline)]
     ticket: String,
     #[serde(default)]
+    #[schema(value_type = members::Link, inline)]
     url: String,
 }
 
@@ -348,7 +373,7 @@ fn named(own: String, request: &str) -> String {
 fn web_address(text: &str) -> Result<String, ApiError> {
     let text = line("url", text)?;
     let is_web = url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if text.is_empty() || is_web {
+    if text.is_empty() || is_web || is_link(&text) {
         Ok(text)
     } else {
         Err(ApiError::Invalid("url: an address that starts with https:// or http://".to_owned()))

@@ -29,6 +29,7 @@ use crate::{
     call::{Call, line, required},
     error::ApiError,
     incidents::every,
+    members,
     starts::away,
     submit::{append, append_told},
     views::text,
@@ -159,15 +160,11 @@ pub(crate) async fn all(app: &App, caller: &Caller, wanted: &Wanted) -> Result<V
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
     call.query.only(&["state", "owner", "overdue", "incidentId", "limit"])?;
-    let overdue = match call.query.one("overdue") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(ApiError::Invalid(format!("overdue {other:?}: true or false"))),
-    };
+    let overdue = call.query.flag("overdue")? == Some(true);
     let owners = call.query.all("owner").map(str::to_owned).collect();
-    let wanted = Wanted::of(call.query.all("state"), owners, overdue)?;
+    let wanted = Wanted::of(call.query.words("state"), owners, overdue)?;
     let limit = usize::try_from(call.query.limit(200, 1_000)?).unwrap_or(usize::MAX);
-    let mut found = match call.query.one("incidentId") {
+    let mut found = match call.query.given("incidentId") {
         Some(id) => {
             let id: IncidentId =
                 id.parse().map_err(|error: IdError| ApiError::Invalid(format!("incidentId: {error}")))?;
@@ -187,16 +184,21 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct FollowUpBody {
     /// Of which incident.
+    #[schema(value_type = members::Incident, inline)]
     incident_id: String,
     /// What has to be done.
+    #[schema(value_type = members::RequiredText, inline)]
     action: String,
     /// Who does it: a person or a team.
+    #[schema(value_type = members::RequiredLine, inline)]
     owner: String,
     /// Until which day, such as `2026-01-31`.
     #[serde(default)]
+    #[schema(value_type = members::Day, inline)]
     due: String,
     /// `high`, `medium` or `low`.
     #[serde(default)]
+    #[schema(value_type = members::Priority, inline)]
     priority: String,
 }
 
@@ -237,29 +239,38 @@ pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
 pub(crate) struct FollowUpChangeBody {
     /// `done`, `dropped`, or `open` again.
     #[serde(default)]
+    #[schema(value_type = members::FollowUpState, inline)]
     state: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     owner: String,
     /// A day, such as `2026-01-31`.
     #[serde(default)]
+    #[schema(value_type = members::Day, inline)]
     due: String,
     /// `high`, `medium` or `low`.
     #[serde(default)]
+    #[schema(value_type = members::Priority, inline)]
     priority: String,
     /// Why, or what there is to say.
     #[serde(default, alias = "reason")]
+    #[schema(value_type = members::LongText, inline)]
     comment: String,
     /// Where it is tracked outside, such as `jira`.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     system: String,
     /// Its name there.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     ticket: String,
     /// Where people open it.
     #[serde(default)]
+    #[schema(value_type = members::ShortAddress, inline)]
     url: String,
     /// `jira` or `github`: makes a ticket there. Nothing else goes with it.
     #[serde(default)]
+    #[schema(value_type = members::Tracker, inline)]
     to: String,
 }
 
@@ -386,9 +397,11 @@ fn named(call: &Call) -> Result<(IncidentId, u64), ApiError> {
     })
 }
 
-fn day(text: &str) -> Result<String, ApiError> {
+/// The day until which something is to be done, or none.
+pub(crate) fn day(text: &str) -> Result<String, ApiError> {
     let text = text.trim();
-    if text.is_empty() || text.parse::<Date>().is_ok() {
+    // Kept as it is written, and sorted by that: no other spelling of the day will do.
+    if text.is_empty() || text.parse::<Date>().is_ok_and(|day| day.to_string() == text) {
         return Ok(text.to_owned());
     }
     Err(ApiError::Invalid(format!("due {text:?}: a day such as 2026-01-31")))

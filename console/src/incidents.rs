@@ -8,7 +8,6 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_blueprints::starts;
 use harmony_eventlog::{Append, EventLog, Filter, Place, Sort, Target, history::known_at};
 use harmony_incidents::{
@@ -28,8 +27,9 @@ use uuid::Uuid;
 use crate::{
     App,
     call::{Call, line, required, tag_of_seq},
+    cursor,
     error::ApiError,
-    leading,
+    leading, members,
     query::Query,
     starts::{away, clock_item, initiate_item},
     views,
@@ -43,42 +43,55 @@ const PAGE: u32 = 200;
 pub(crate) struct DeclareBody {
     /// Needed where it is no recurrence.
     #[serde(default)]
+    #[schema(value_type = Option<members::Line>, inline)]
     title: Option<String>,
     /// Needed where it is no recurrence.
     #[serde(default)]
+    #[schema(value_type = Option<members::Severity>, inline)]
     severity: Option<String>,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     service_name: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     environment: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     project_id: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     detected_by: String,
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     summary: String,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     initial_correlation_key: String,
     /// The signal that it was declared for.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     primary_signal_id: String,
     /// Of the runbook to look into first.
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     runbook_path: String,
     /// In all at most 8 KiB.
     #[serde(default)]
-    #[schema(max_items = 100)]
+    #[schema(value_type = Vec<members::Line>, inline, max_items = 100)]
     impacted_services: Vec<String>,
     #[serde(default)]
+    #[schema(value_type = members::Line, inline)]
     public_title: String,
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     public_message: String,
     /// Ids of components of the status page, in all at most 8 KiB.
     #[serde(default)]
-    #[schema(max_items = 100)]
+    #[schema(value_type = Vec<members::RequiredLine>, inline, max_items = 100)]
     public_components: Vec<String>,
     /// Who pays for it; without it the caller's default.
     #[serde(default)]
+    #[schema(value_type = Option<members::Line>, inline)]
     cost_center: Option<String>,
     /// When people began to be harmed, where that is known.
     #[serde(default)]
@@ -96,6 +109,7 @@ pub(crate) struct DeclareBody {
     private_to: Option<Vec<String>>,
     /// The incident that is back: what is not given here is taken from it.
     #[serde(default)]
+    #[schema(value_type = Option<members::Incident>, inline)]
     recurrence_of: Option<String>,
 }
 
@@ -282,7 +296,7 @@ fn created(call: &Call, body: DeclareBody, now: Timestamp) -> Result<IncidentCre
 pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["asOf"])?;
     let (incident, state) = call.incident(Right::Read).await?;
-    if let Some(text) = call.query.one("asOf") {
+    if let Some(text) = call.query.given("asOf") {
         let at = leading::instant("asOf", text)?;
         let then = known_at(call.app.doors.log.as_ref(), &call.caller.org, &incident, at).await?;
         let then =
@@ -316,7 +330,7 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let incidents: Vec<_> = found.iter().map(views::summary).collect();
     let mut body = json!({ "incidents": incidents });
     if let Some(last) = found.last().and_then(Place::of).filter(|_| more) {
-        body["nextCursor"] = json!(cursor(&last));
+        body["nextCursor"] = json!(cursor::of_incident(&last));
     }
     Ok(Json(body).into_response())
 }
@@ -366,13 +380,13 @@ pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<Filter, ApiError>
     query.only(&[&known, beside].concat())?;
     let invalid = |error: words::UnknownWord| ApiError::Invalid(error.to_string());
     let mut filter = Filter { limit: query.limit(50, 200)?, ..Filter::default() };
-    for word in query.all("state") {
+    for word in query.words("state") {
         filter.states.push(words::state(word).map_err(invalid)?.as_str_name().to_owned());
     }
-    for word in query.all("status") {
+    for word in query.words("status") {
         filter.statuses.push(words::status_word(word).map_err(invalid)?.to_owned());
     }
-    for word in query.all("severity") {
+    for word in query.words("severity") {
         filter.severities.push(words::severity(word).map_err(invalid)?.as_str_name().to_owned());
     }
     for (list, name) in [
@@ -388,13 +402,8 @@ pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<Filter, ApiError>
     {
         list.extend(query.each(name).map(str::to_owned));
     }
-    filter.drill = match query.one("drill") {
-        None => None,
-        Some("true") => Some(true),
-        Some("false") => Some(false),
-        Some(other) => return Err(ApiError::Invalid(format!("drill {other:?}: true or false"))),
-    };
-    filter.sort = match query.one("sort") {
+    filter.drill = query.flag("drill")?;
+    filter.sort = match query.given("sort") {
         None | Some("-createdAt" | "newest") => Sort::NewestFirst,
         Some("createdAt" | "oldest") => Sort::OldestFirst,
         Some("severity") => Sort::MostSevereFirst,
@@ -404,25 +413,8 @@ pub(crate) fn wanted(query: &Query, beside: &[&str]) -> Result<Filter, ApiError>
             )));
         }
     };
-    filter.after = query.one("cursor").map(place).transpose()?;
+    filter.after = query.given("cursor").map(cursor::incident).transpose()?;
     Ok(filter)
-}
-
-/// Where a page ended, as nobody has to read it.
-pub(crate) fn cursor(place: &Place) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{} {}", place.severity, place.incident))
-}
-
-fn place(cursor: &str) -> Result<Place, ApiError> {
-    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded
-        .as_deref()
-        .and_then(|text| text.split_once(' '))
-        .filter(|(severity, _)| words::severity(severity).is_ok())
-        .and_then(|(severity, incident)| {
-            Some(Place { severity: severity.to_owned(), incident: incident.parse().ok()? })
-        })
-        .ok_or_else(|| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))
 }
 
 /// Every incident that a filter lets through, newest first.

@@ -14,6 +14,20 @@ pub(crate) fn read(raw: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(raw).map(|Once(value)| value)
 }
 
+/// The whole number that a value is: 3.0 is 3.
+pub(crate) fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let float = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{float:.0}").parse().ok()
+    })
+}
+
+/// Reads a whole number, however it is written.
+pub(crate) fn read_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    whole(&value).ok_or_else(|| D::Error::custom(format!("{value} is not a whole number from 0")))
+}
+
 struct Once(Value);
 
 impl<'de> Deserialize<'de> for Once {
@@ -97,6 +111,21 @@ mod tests {
         ] {
             let expected: Value = serde_json::from_str(text).unwrap();
             assert_eq!(read(text.as_bytes()).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (text, number) in [
+            ("3", Some(3)),
+            ("3.0", Some(3)),
+            ("2e2", Some(200)),
+            ("3.5", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("\"3\"", None),
+        ] {
+            assert_eq!(whole(&read(text.as_bytes()).unwrap()), number, "{text}");
         }
     }
 

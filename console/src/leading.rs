@@ -30,6 +30,7 @@ use crate::{
     auth::Caller,
     call::{Call, line},
     error::ApiError,
+    members,
     submit::{self, answer, submit, submit_told},
     views::text,
 };
@@ -39,12 +40,14 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct TimeBody {
     /// `impactStarted`, `detected`, `acknowledged`, `mitigated` or `resolved`.
+    #[schema(value_type = members::MomentName, inline)]
     moment: String,
     /// When it was.
     #[schema(format = DateTime)]
     at: String,
     /// Why it is corrected.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     reason: String,
 }
 
@@ -85,11 +88,14 @@ pub(crate) fn day_or_time(name: &str, text: &str, is_end: bool) -> Result<Timest
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RelationBody {
     /// `duplicate-of`, `caused-by`, `recurrence-of` or `related`, or the reverse of these.
+    #[schema(value_type = members::Relation, inline)]
     relation: String,
     /// The other one.
+    #[schema(value_type = members::Incident, inline)]
     incident_id: String,
     /// Why.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     reason: String,
     /// Whether it is so no longer.
     #[serde(default)]
@@ -173,6 +179,7 @@ pub(crate) struct PrivateBody {
     principals: Vec<String>,
     /// Why.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     reason: String,
 }
 
@@ -202,6 +209,7 @@ pub(crate) async fn private(call: Call) -> Result<Response, ApiError> {
 pub(crate) struct EscalateBody {
     /// Why, for whoever is called.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     reason: String,
     /// Whether help is needed no longer.
     #[serde(default)]
@@ -235,8 +243,10 @@ pub(crate) async fn escalate(call: Call) -> Result<Response, ApiError> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DutyBody {
     /// Such as `commander`.
+    #[schema(value_type = members::Line, inline)]
     role: String,
     /// As the policy words it.
+    #[schema(value_type = members::Line, inline)]
     duty: String,
     /// Whether it is done; without it, it is.
     #[serde(default = "yes")]

@@ -26,8 +26,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
-    App, auth::Caller, call::Call, error::ApiError, incidents::every, leading::day_or_time, outputs,
-    submit::submit, views,
+    App, auth::Caller, call::Call, error::ApiError, incidents::every, json::read_whole, leading::day_or_time,
+    members, outputs, submit::submit, views,
 };
 
 /// Records of one read, where many are looked through.
@@ -37,7 +37,7 @@ const PAGE: u32 = 500;
 pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["after", "at", "limit"])?;
     let (incident, state) = call.incident(Right::Read).await?;
-    if let Some(seq) = call.query.one("at") {
+    if let Some(seq) = call.query.given("at") {
         return at(&call, &incident, &state, seq).await;
     }
     let after = after(&call)?;
@@ -56,7 +56,7 @@ pub(crate) async fn events(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn timeline(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["after", "kinds", "limit"])?;
     let (incident, state) = call.incident(Right::Read).await?;
-    let kinds: Vec<String> = call.query.all("kinds").map(str::to_owned).collect();
+    let kinds: Vec<String> = call.query.words("kinds").map(str::to_owned).collect();
     if let Some(word) = kinds.iter().find(|word| !is_kind(word)) {
         return Err(ApiError::Invalid(format!(
             "kinds: no record is {word:?}; kinds are such as APPROVAL_DECIDED"
@@ -80,7 +80,7 @@ pub(crate) async fn timeline(call: Call) -> Result<Response, ApiError> {
 }
 
 fn after(call: &Call) -> Result<u64, ApiError> {
-    let Some(text) = call.query.one("after") else { return Ok(0) };
+    let Some(text) = call.query.given("after") else { return Ok(0) };
     text.parse()
         .ok()
         .filter(|after| i64::try_from(*after).is_ok())
@@ -94,7 +94,7 @@ async fn at(
     now: &IncidentState,
     seq: &str,
 ) -> Result<Response, ApiError> {
-    if call.query.one("after").is_some() || call.query.one("limit").is_some() {
+    if call.query.given("after").is_some() || call.query.given("limit").is_some() {
         return Err(ApiError::Malformed("at: it stands alone, without after and limit".to_owned()));
     }
     let invalid = || ApiError::Invalid(format!("at {seq:?}: the seq of a record, 1 to {}", now.seq));
@@ -131,15 +131,16 @@ pub(crate) async fn verify(call: Call) -> Result<Response, ApiError> {
 pub(crate) async fn export(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["incidentId", "since", "until"])?;
     call.caller.require(Right::Read, None)?;
-    let since = call.query.one("since").map(|text| day_or_time("since", text, false)).transpose()?;
-    let until = call.query.one("until").map(|text| day_or_time("until", text, true)).transpose()?;
+    let since = call.query.given("since").map(|text| day_or_time("since", text, false)).transpose()?;
+    let until = call.query.given("until").map(|text| day_or_time("until", text, true)).transpose()?;
     let doors = &call.app.doors;
     let mut export =
         Export::begin(doors.log.clone(), call.caller.org.clone(), doors.checkpoint_key.clone()).await?;
     export = export.without(&hidden(&call.app, &call.caller).await?.into_keys().collect());
     let mut named = BTreeSet::new();
-    for text in call.query.all("incidentId") {
-        let id: IncidentId = text.parse().map_err(|error: IdError| ApiError::Malformed(error.to_string()))?;
+    for text in call.query.words("incidentId") {
+        let id: IncidentId =
+            text.parse().map_err(|error: IdError| ApiError::Malformed(format!("incidentId: {error}")))?;
         let found = doors.log.state(&call.caller.org, &id).await?;
         found.filter(|state| call.caller.sees(state)).ok_or(LogError::UnknownIncident(id.clone()))?;
         named.insert(StreamId::from(id));
@@ -185,9 +186,12 @@ fn broken(error: LogError) -> io::Error {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RedactBody {
+    #[serde(deserialize_with = "read_whole")]
+    #[schema(minimum = 1)]
     seq: u64,
     #[serde(default)]
     field: Option<String>,
+    #[schema(value_type = members::RequiredText, inline)]
     reason: String,
 }
 

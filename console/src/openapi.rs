@@ -5,6 +5,12 @@
 use std::sync::OnceLock;
 
 use axum::Json;
+use harmony_catalog::{
+    adapters::Adapter,
+    judge::{self as catalog_judge, ADDRESS_LIMIT_CHARS, NAME_LIMIT_CHARS, PAIR_LIMIT},
+};
+use harmony_incidents::judge::{LIST_LIMIT, TEXT_LIMIT_BYTES, TITLE_LIMIT_CHARS};
+use harmony_protos::{every_kind, kind_name};
 use serde_json::{Map, Value, json};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -12,8 +18,9 @@ use utoipa::{
 };
 
 use crate::{
-    acts, approvals, blueprints, candidates, catalog, facts, follow_ups, incidents, leading, log, people,
-    responders, resume, review, status, subscriptions, update_templates, views,
+    acts, approvals, blueprints, candidates, catalog, cursor, facts, follow_ups, incidents, leading, log,
+    members::{self, catalog_id, incident_id},
+    people, responders, resume, review, status, subscriptions, update_templates, views,
 };
 
 /// One operation below `/api/orgs/{org}`, or one that has no organisation.
@@ -48,20 +55,44 @@ const AT_MOST_1000: Parameter = (
 );
 
 /// An incident's id: a number from 1, with leading zeros up to four digits.
-const INCIDENT: &str = "INC-[0-9]{4}-([1-9][0-9]{3,17}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])";
+const INCIDENT: &str = incident_id!();
+/// A candidate's own name.
+const CANDIDATE: &str = "^[A-Za-z0-9._-]{1,128}$";
 /// What the catalog takes as the id of a service, an environment or a release.
-const CATALOG_ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$";
+const CATALOG_ID: &str = concat!("^", catalog_id!(), "$");
 /// Any of several.
 const REPEATABLE: &str = r#"{ "type": "array", "items": { "type": "string" } }"#;
 const TIME: &str = r#"{ "type": "string", "format": "date-time" }"#;
+/// Ids of the catalog.
+const CATALOG_IDS: &str =
+    concat!(r#"{ "type": "array", "items": { "type": "string", "pattern": "^"#, catalog_id!(), r#"$" } }"#);
+const ONE_CATALOG_ID: &str = concat!(r#"{ "type": "string", "pattern": "^"#, catalog_id!(), r#"$" }"#);
+const ONE_INCIDENT: &str = concat!(r#"{ "type": "string", "pattern": "^"#, incident_id!(), r#"$" }"#);
+const INCIDENTS: &str =
+    concat!(r#"{ "type": "array", "items": { "type": "string", "pattern": "^"#, incident_id!(), r#"$" } }"#);
+const STATES: &str = r#"{ "type": "array", "items": { "enum": ["PENDING", "OPEN", "MITIGATING", "RESOLVED", "CLOSED", "CANCELLED", "ARCHIVED"] } }"#;
+const STATUSES: &str = r#"{ "type": "array", "items": { "enum": ["OPEN", "INVESTIGATING", "MITIGATED", "RESOLVED", "CANCELLED"] } }"#;
+const SEVERITIES: &str = r#"{ "type": "array", "items": { "enum": ["P1", "P2", "P3", "P4", "SEV1", "SEV2", "SEV3", "SEV4", "critical", "high", "medium", "low"] } }"#;
+const CANDIDATE_STATUSES: &str = r#"{ "type": "array", "items": { "enum": ["RECEIVED", "PROMOTED", "DEFERRED", "SUPPRESSED", "REFUSED", "DISMISSED"] } }"#;
+/// The kinds of records, which the log's schema has.
+const KINDS: &str = "kinds";
+/// A number of a record or a piece: 0 is before the first.
+const NUMBER: &str = r#"{ "type": "integer", "minimum": 0, "maximum": 9223372036854775807 }"#;
 /// Which cannot be left out.
-const RELEASES: &str = r#"{ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$" } }"#;
+const RELEASES: &str = concat!(
+    r#"{ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": "^"#,
+    catalog_id!(),
+    r#"$" } }"#
+);
 const DAY_OR_TIME: &str =
     r#"{ "type": "string", "oneOf": [{ "format": "date" }, { "format": "date-time" }] }"#;
 const SEVERITY: &str = r#"{ "enum": ["P1", "P2", "P3", "P4"] }"#;
 const FOLLOW_UP_STATES: &str = r#"{ "type": "array", "items": { "enum": ["open", "done", "dropped"] } }"#;
 const SORTS: &str =
     r#"{ "enum": ["-createdAt", "newest", "createdAt", "oldest", "severity"], "default": "-createdAt" }"#;
+
+/// What every cursor is.
+const NEXT: &str = "`nextCursor` of the page before, as it was.";
 
 /// What operations are grouped by, in the order that they are shown in.
 const TAGS: &[(&str, &str)] = &[
@@ -107,9 +138,9 @@ const OPERATIONS: &[Operation] = &[
         "Incidents",
         "List incidents, newest first.",
         &[
-            ("status", "Words of the status view; repeatable.", REPEATABLE),
-            ("state", "Words of the state machine; repeatable.", REPEATABLE),
-            ("severity", "`P1` to `P4`, or another view of them; repeatable.", REPEATABLE),
+            ("status", "Words of the status view; repeatable.", STATUSES),
+            ("state", "Words of the state machine; repeatable.", STATES),
+            ("severity", "`P1` to `P4`, or another view of them; repeatable.", SEVERITIES),
             ("serviceName", "Repeatable.", REPEATABLE),
             ("environment", "Repeatable.", REPEATABLE),
             ("projectId", "Repeatable.", REPEATABLE),
@@ -119,7 +150,7 @@ const OPERATIONS: &[Operation] = &[
             ("drill", "`true` for drills alone, `false` for all others.", "boolean"),
             ("sort", "`-createdAt`: newest first.", SORTS),
             AT_MOST_200,
-            ("cursor", "`nextCursor` of the page before.", "string"),
+            ("cursor", NEXT, cursor::OF_INCIDENTS),
         ],
         &[(200, "A page of incidents.", JSON, "IncidentList")],
     ),
@@ -141,28 +172,28 @@ const OPERATIONS: &[Operation] = &[
         "/incidents/{id}/events",
         "Log",
         "Records of an incident.",
-        &[("after", "The seq to begin after.", "integer"), AT_MOST_1000],
+        &[("after", "The seq to begin after.", NUMBER), AT_MOST_1000],
         &[(200, "Records, oldest first.", JSON, "EventList")],
     ),
     get(
         "/incidents/{id}/stream",
         "Log",
         "Records as they are made, as server-sent events.",
-        &[("after", "The seq to begin after; `Last-Event-ID` comes before it.", "integer")],
+        &[("after", "The seq to begin after; `Last-Event-ID` comes before it.", NUMBER)],
         &[(200, "Events; their ids are seqs, their data a record.", EVENTS, "")],
     ),
     get(
         "/incidents/{id}/output",
         "Log",
         "What cells that run now have printed: masked, and gone some minutes after they have ended.",
-        &[("after", "The number of a piece to begin after.", "integer")],
+        &[("after", "The number of a piece to begin after.", NUMBER)],
         &[(200, "Pieces, oldest first, and the number to ask after next.", JSON, "OutputPieces")],
     ),
     get(
         "/incidents/{id}/output/stream",
         "Log",
         "What cells print as they print it, as server-sent events.",
-        &[("after", "The number of a piece to begin after; `Last-Event-ID` comes before it.", "integer")],
+        &[("after", "The number of a piece to begin after; `Last-Event-ID` comes before it.", NUMBER)],
         &[(200, "Events; their ids are numbers, their data a piece.", EVENTS, "")],
     ),
     get(
@@ -183,7 +214,7 @@ const OPERATIONS: &[Operation] = &[
         "/incidents/{id}/cancel",
         "Blueprints",
         "Start a close-out that cancels.",
-        Some("ReasonBody"),
+        Some("CancelBody"),
         STARTED,
     ),
     post(
@@ -301,7 +332,7 @@ const OPERATIONS: &[Operation] = &[
             ("state", "Repeatable.", FOLLOW_UP_STATES),
             ("owner", "Repeatable.", REPEATABLE),
             ("overdue", "`true` for those whose day is over.", "boolean"),
-            ("incidentId", "Only of this incident.", "string"),
+            ("incidentId", "Only of this incident.", ONE_INCIDENT),
             AT_MOST_1000,
         ],
         &[(200, "The follow-ups.", JSON, "FollowUpList")],
@@ -423,8 +454,8 @@ const OPERATIONS: &[Operation] = &[
         "Log",
         "The timeline, one line a record, oldest first.",
         &[
-            ("after", "Only records after this seq.", "integer"),
-            ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", REPEATABLE),
+            ("after", "Only records after this seq.", NUMBER),
+            ("kinds", "Only these kinds, such as `APPROVAL_DECIDED`; repeatable.", KINDS),
             AT_MOST_1000,
         ],
         &[(200, "A page of lines.", JSON, "TimelineLines")],
@@ -470,9 +501,9 @@ const OPERATIONS: &[Operation] = &[
         "Candidates",
         "Candidates, newest first.",
         &[
-            ("status", "Repeatable.", REPEATABLE),
+            ("status", "Repeatable.", CANDIDATE_STATUSES),
             AT_MOST_200,
-            ("cursor", "`nextCursor` of the page before.", "string"),
+            ("cursor", NEXT, cursor::OF_CANDIDATES),
         ],
         &[(200, "A page of candidates.", JSON, "CandidateList")],
     ),
@@ -533,7 +564,7 @@ const OPERATIONS: &[Operation] = &[
             ("searchQuery", "Part of an id or a name.", "string"),
             ("retired", "`true`: those that are retired, too.", "boolean"),
             AT_MOST_200,
-            ("cursor", "`nextCursor` of the page before.", "string"),
+            ("cursor", NEXT, cursor::OF_IDS),
         ],
         &[(200, "A page of services.", JSON, "ServiceList")],
     ),
@@ -560,7 +591,7 @@ const OPERATIONS: &[Operation] = &[
             ("searchQuery", "Part of an id or a name.", "string"),
             ("retired", "`true`: those that are retired, too.", "boolean"),
             AT_MOST_200,
-            ("cursor", "`nextCursor` of the page before.", "string"),
+            ("cursor", NEXT, cursor::OF_IDS),
         ],
         &[(200, "A page of environments.", JSON, "EnvironmentList")],
     ),
@@ -590,11 +621,11 @@ const OPERATIONS: &[Operation] = &[
         "Catalog",
         "Releases, the last created first.",
         &[
-            ("serviceId", "Of these services; repeatable.", REPEATABLE),
-            ("envId", "To this environment.", "string"),
-            ("since", "Created or settled at this time or later, RFC 3339.", "string"),
+            ("serviceId", "Of these services; repeatable.", CATALOG_IDS),
+            ("envId", "To this environment.", ONE_CATALOG_ID),
+            ("since", "Created or settled at this time or later.", TIME),
             AT_MOST_200,
-            ("cursor", "`nextCursor` of the page before.", "string"),
+            ("cursor", NEXT, cursor::OF_RELEASES),
         ],
         &[(200, "A page of releases.", JSON, "ReleaseList")],
     ),
@@ -663,9 +694,9 @@ const OPERATIONS: &[Operation] = &[
             ("subject", "About this: an id, or a stream (`svc/<id>`, `env/<id>`, an incident).", "string"),
             ("actor", "By this principal.", "string"),
             ("action", "This action, or those below it: `release` finds `release.create`.", "string"),
-            ("since", "At this time or later, RFC 3339; or a day in UTC.", "string"),
+            ("since", "At this time or later; or a day in UTC.", DAY_OR_TIME),
             AT_MOST_200,
-            ("cursor", "`nextCursor` of the page before.", "string"),
+            ("cursor", NEXT, cursor::OF_AUDIT),
         ],
         &[(200, "A page of events.", JSON, "AuditList")],
     ),
@@ -688,7 +719,7 @@ const OPERATIONS: &[Operation] = &[
         "Log",
         "Every record with its bytes, as JSON Lines; or those of some incidents, whole.",
         &[
-            ("incidentId", "Only of this incident; repeatable.", REPEATABLE),
+            ("incidentId", "Only of this incident; repeatable.", INCIDENTS),
             (
                 "since",
                 "Only of incidents declared at this time or later, or on this day or later (UTC).",
@@ -786,7 +817,10 @@ fn described(operation: &Operation, path: &str, schemas: &Value) -> Value {
         .filter_map(|part| part.split('}').next())
         .map(|name| {
             let (description, schema) = match name {
-                "org" => ("Organisation.", json!({ "type": "string", "example": "default" })),
+                "org" => (
+                    "Organisation.",
+                    json!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$", "example": "default" }),
+                ),
                 "id" if path.contains("/follow-ups/") => (
                     "Follow-up.",
                     json!({ "type": "string", "pattern": format!("^{INCIDENT}-[1-9][0-9]{{0,17}}$") }),
@@ -794,19 +828,27 @@ fn described(operation: &Operation, path: &str, schemas: &Value) -> Value {
                 "id" if path.contains("/subscriptions/") => {
                     ("Subscription.", json!({ "type": "string", "pattern": "^sub-[0-9a-f]{20}$" }))
                 }
-                "id" if path.contains("/candidates/") => ("Candidate.", json!({ "type": "string" })),
+                "id" if path.contains("/candidates/") => {
+                    ("Candidate.", json!({ "type": "string", "pattern": CANDIDATE }))
+                }
                 "id" if !path.contains("/incidents/") => {
                     ("An id of the catalog.", json!({ "type": "string", "pattern": CATALOG_ID }))
                 }
                 "id" => ("Incident.", json!({ "type": "string", "pattern": format!("^{INCIDENT}$") })),
-                "seq" => ("Record.", json!({ "type": "integer", "minimum": 1 })),
+                "seq" => ("Record.", json!({ "type": "integer", "minimum": 1, "maximum": i64::MAX })),
                 _ => ("Gate, percent-encoded.", json!({ "type": "string" })),
             };
             json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
         })
         .collect();
     for (name, description, kind) in operation.query {
-        let schema = serde_json::from_str(kind).unwrap_or_else(|_| json!({ "type": kind }));
+        let schema = match *kind {
+            KINDS => {
+                let kinds: Vec<&str> = every_kind().iter().map(kind_name).collect();
+                json!({ "type": "array", "items": { "enum": kinds } })
+            }
+            kind => serde_json::from_str(kind).unwrap_or_else(|_| json!({ "type": kind })),
+        };
         parameters.push(json!({
             "name": name, "in": "query", "required": *kind == RELEASES, "description": description, "schema": schema,
         }));
@@ -815,14 +857,14 @@ fn described(operation: &Operation, path: &str, schemas: &Value) -> Value {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "description": "The same key with the same request happens once and gets the first answer.",
-            "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+            "schema": { "type": "string", "maxLength": 255, "pattern": members::KEY },
         }));
     }
     if takes_if_match(operation) {
         parameters.push(json!({
             "name": "If-Match", "in": "header", "required": false,
             "description": "The incident's `ETag` as the caller saw it: another record since then is a 412.",
-            "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$", "example": "\"12\"" },
+            "schema": { "type": "string", "pattern": "^(\\*|(W/)?(\"[0-9]{1,18}\"|[0-9]{1,18}))$", "example": "\"12\"" },
         }));
     }
     if operation.answers.iter().any(|(status, ..)| *status == 304) {
@@ -842,7 +884,11 @@ fn described(operation: &Operation, path: &str, schemas: &Value) -> Value {
     if let Some(body) = operation.body {
         let schema = json!({ "$ref": format!("#/components/schemas/{body}") });
         // An empty body is an empty object.
-        let is_required = schemas[body]["required"].as_array().is_some_and(|members| !members.is_empty());
+        let names_some =
+            |schema: &Value| schema["required"].as_array().is_some_and(|names| !names.is_empty());
+        let is_required = names_some(&schemas[body])
+            || names_some(&schemas[body]["else"])
+            || schemas[body]["else"]["anyOf"].is_array();
         described["requestBody"] =
             json!({ "required": is_required, "content": { "application/json": { "schema": schema } } });
     }
@@ -904,6 +950,7 @@ fn schemas() -> Value {
         catalog::releases::RollbackBody,
         catalog::releases::ReleaseStatusBody,
         catalog::services::RetireBody,
+        blueprints::CancelBody,
         blueprints::CloseOutBody,
         blueprints::PostMortemBody,
         blueprints::ProposeDryRunBody,
@@ -948,44 +995,245 @@ fn schemas() -> Value {
     );
     let mut schemas: Map<String, Value> =
         collected.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
+    let members = schemas.values_mut().filter_map(|schema| schema.get_mut("properties")?.as_object_mut());
+    members.flat_map(Map::values_mut).for_each(merge);
+    for (name, condition) in conditions() {
+        if let Some(schema) = schemas.get_mut(name) {
+            *schema = with(schema.take(), &condition);
+        }
+    }
     for (name, schema) in written() {
         schemas.insert(name.to_owned(), schema);
     }
     Value::Object(schemas)
 }
 
+/// One schema of a member's own and what stands around it: utoipa puts a description, and that it may be null, beside a
+/// schema of [`members`], where most readers look for neither.
+fn merge(member: &mut Value) {
+    let description = member["description"].as_str().or(member["allOf"][1]["description"].as_str());
+    let description = description.map(str::to_owned);
+    let is_own = |schema: &Value| schema.is_object() && schema["$ref"].is_null();
+    let (own, may_be_null) = match (&member["allOf"], &member["oneOf"]) {
+        (Value::Array(all), _) if all.len() == 2 && is_own(&all[0]) => (all[0].clone(), false),
+        (_, Value::Array(one)) if one.len() == 2 && is_own(&one[0]) => (one[0].clone(), true),
+        _ => return,
+    };
+    *member = own;
+    if may_be_null {
+        nullable(member);
+    }
+    if let Some(description) = description {
+        member["description"] = description.into();
+    }
+}
+
+/// Which members of a body go together.
+fn conditions() -> [(&'static str, Value); 10] {
+    let is =
+        |name: &str, value: Value| json!({ "required": [name], "properties": { name: { "const": value } } });
+    let says = |name: &str| json!({ "required": [name], "properties": { name: { "type": "string", "pattern": members::NOT_BLANK } } });
+    let silent = |name: &str| json!({ "properties": { name: { "not": { "type": "string", "pattern": members::NOT_BLANK } } } });
+    let empty = |names: &[&str]| {
+        let each = names.iter().map(|name| ((*name).to_owned(), json!({ "maxLength": 0 })));
+        json!({ "properties": each.collect::<Map<_, _>>() })
+    };
+    let absent = |names: &[&str]| {
+        let each = names.iter().map(|name| ((*name).to_owned(), json!({ "type": "null" })));
+        json!({ "properties": each.collect::<Map<_, _>>() })
+    };
+    [
+        (
+            "DeclareBody",
+            json!({
+                "if": { "required": ["recurrenceOf"], "properties": { "recurrenceOf": { "type": "string" } } },
+                "else": {
+                    "required": ["title", "severity"],
+                    "properties": {
+                        "title": { "type": "string", "pattern": members::REQUIRED_LINE }, "severity": { "type": "string" },
+                    },
+                },
+            }),
+        ),
+        (
+            "ActionBody",
+            json!({
+                "if": says("action"),
+                "else": {
+                    "required": ["actionKind", "label"],
+                    "properties": {
+                        "actionKind": { "type": "string" }, "label": { "type": "string", "pattern": members::NOT_BLANK },
+                    },
+                },
+            }),
+        ),
+        ("EscalateBody", json!({ "if": is("clear", json!(true)), "else": says("reason") })),
+        (
+            "FollowUpChangeBody",
+            json!({
+                "if": { "required": ["to"], "properties": { "to": { "minLength": 1 } } },
+                "then": empty(&["state", "owner", "due", "priority", "comment", "system", "ticket", "url"]),
+                "else": {
+                    "if": { "required": ["system"], "properties": { "system": { "minLength": 1 } } },
+                    "then": { "required": ["ticket"], "properties": { "ticket": { "minLength": 1 } } },
+                    "else": empty(&["ticket"]),
+                },
+            }),
+        ),
+        (
+            "ReviewBody",
+            json!({
+                "if": { "required": ["section"], "properties": { "section": { "type": "string" } } },
+                "then": with(says("text"), &json!({ "allOf": [absent(&["action", "owner", "due", "priority"])] })),
+                "else": with(says("action"), &json!({ "allOf": [says("owner"), absent(&["section", "text"])] })),
+            }),
+        ),
+        (
+            "StatusBody",
+            json!({
+                "if": { "required": ["state"], "properties": { "state": { "type": "string" } } },
+                "then": absent(&["status"]),
+                "else": { "required": ["status"], "properties": { "status": { "type": "string" } } },
+            }),
+        ),
+        (
+            "TimelineBody",
+            json!({ "properties": {
+                "key": { "type": ["string", "null"], "maxLength": 255, "pattern": members::KEY },
+                "payload": {
+                    "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
+                    "description": "Such as `{\"incidentNoteAdded\": {\"note\": \"…\"}}`.",
+                    "properties": {
+                        "incidentNoteAdded": reference("NoteBody"),
+                        "incidentPlaybookActionExecuted": reference("ActionBody"),
+                        "incidentSignalIngested": reference("SignalBody"),
+                        "incidentSloViolationRecorded": reference("SloViolationBody"),
+                        "incidentTagAdded": reference("TagBody"),
+                        "incidentLinkedToTicket": reference("TicketBody"),
+                    },
+                },
+            } }),
+        ),
+        (
+            "UpdateBody",
+            json!({
+                "if": says("message"),
+                "else": {
+                    "anyOf": [says("title"), says("summary")],
+                    "not": is("public", json!(true)),
+                    "properties": { "next": { "type": "null" }, "template": { "maxLength": 0 } },
+                },
+            }),
+        ),
+        (
+            "DecisionBody",
+            json!({
+                "if": is("escalate", json!(true)),
+                "then": with(
+                    absent(&["decision", "justification", "digest"]),
+                    &json!({ "not": is("breakGlass", json!(true)) }),
+                ),
+                "else": {
+                    "required": ["decision"],
+                    "properties": { "decision": { "type": "string" } },
+                    "allOf": [
+                        { "if": is("decision", json!("rejected")), "then": says("reason") },
+                        {
+                            "if": is("breakGlass", json!(true)),
+                            "then": says("justification"),
+                            "else": silent("justification"),
+                        },
+                    ],
+                },
+            }),
+        ),
+        (
+            "PromoteBody",
+            json!({
+                "if": is("emergencyOverride", json!(true)),
+                "then": {
+                    "required": ["justification"],
+                    "properties": { "justification": { "pattern": members::JUSTIFICATION } },
+                },
+            }),
+        ),
+    ]
+}
+
 /// What a candidate says of itself, as it is handed in and as it is shown.
 fn candidate_fields() -> Value {
-    let word = || json!({ "type": "string", "minLength": 1 });
-    let text = || json!({ "type": "string" });
+    let word = || json!({ "type": "string", "maxLength": TITLE_LIMIT_CHARS, "pattern": members::REQUIRED_KEPT_LINE });
+    let line = || json!({ "type": "string", "maxLength": TITLE_LIMIT_CHARS, "pattern": members::KEPT_LINE });
+    let text = || json!({ "type": "string", "maxLength": TEXT_LIMIT_BYTES });
     json!({
-        "candidateId": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$" },
+        "candidateId": { "type": "string", "pattern": CANDIDATE },
         "policyId": word(), "policyVersion": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
         "source": word(), "title": word(), "summary": text(),
-        "severity": { "type": "string", "minLength": 1, "description": "The source's own word; the policy maps it." },
-        "serviceName": text(), "environment": text(), "projectId": text(),
-        "impactedServices": { "type": "array", "items": word() },
+        "severity": with(word(), &json!({ "description": "The source's own word; the policy maps it." })),
+        "serviceName": line(), "environment": line(), "projectId": line(),
+        "impactedServices": { "type": "array", "maxItems": LIST_LIMIT, "items": word(), "description": "In all at most 8 KiB." },
         "correlationRuleId": word(), "correlationRuleVersion": word(),
         "correlationKey": word(), "dedupKey": word(),
         "confidence": { "type": "number", "minimum": 0, "maximum": 1 },
         "detectedAt": { "type": "string", "format": "date-time" },
         "traceId": word(), "pagerdutyIncidentId": word(),
-        "signals": { "type": "array", "items": {
-            "type": "object", "required": ["signalId", "source"], "additionalProperties": false,
-            "properties": {
-                "signalId": word(), "source": word(), "summary": text(),
-                "link": { "type": "string", "pattern": "^https?://", "maxLength": 2048 },
-            },
-        } },
+        "signals": { "type": "array", "maxItems": LIST_LIMIT, "items": candidate_signal(text()) },
     })
 }
 
-/// A candidate as it is handed in; the request's key names one that names itself not.
+fn candidate_signal(summary: Value) -> Value {
+    let word = || json!({ "type": "string", "maxLength": TITLE_LIMIT_CHARS, "pattern": members::REQUIRED_KEPT_LINE });
+    json!({
+        "type": "object", "required": ["signalId", "source"], "additionalProperties": false,
+        "properties": {
+            "signalId": word(), "source": word(), "summary": summary,
+            "link": { "type": "string", "pattern": "^https?://[A-Za-z0-9\\[][!-~]*$", "maxLength": 2048 },
+        },
+    })
+}
+
+/// A candidate as it is handed in; the request's key names one that names itself not. What may be left out may be null,
+/// too, and a version is of something that is named.
 fn candidate_body() -> Value {
+    const OPTIONAL: [&str; 12] = [
+        "candidateId",
+        "policyId",
+        "policyVersion",
+        "summary",
+        "correlationRuleId",
+        "correlationRuleVersion",
+        "correlationKey",
+        "dedupKey",
+        "confidence",
+        "detectedAt",
+        "traceId",
+        "pagerdutyIncidentId",
+    ];
+    let mut fields = candidate_fields();
+    for name in OPTIONAL {
+        nullable(&mut fields[name]);
+    }
+    for name in ["summary", "link"] {
+        nullable(&mut fields["signals"]["items"]["properties"][name]);
+    }
+    let version_of = |version: &str, kind: &str, id: &str| {
+        json!({
+            "if": { "required": [version], "properties": { version: { "type": kind } } },
+            "then": { "required": [id], "properties": { id: { "type": "string" } } },
+        })
+    };
     json!({
         "type": "object", "required": ["source", "title", "severity"], "additionalProperties": false,
-        "properties": candidate_fields(),
+        "properties": fields,
+        "allOf": [
+            version_of("policyVersion", "integer", "policyId"),
+            version_of("correlationRuleVersion", "string", "correlationRuleId"),
+        ],
     })
+}
+
+fn nullable(schema: &mut Value) {
+    schema["type"] = json!([schema["type"], "null"]);
 }
 
 /// These properties and those.
@@ -997,7 +1245,11 @@ fn with(mut these: Value, those: &Value) -> Value {
 }
 
 fn labels() -> Value {
-    json!({ "type": "object", "additionalProperties": { "type": "string" } })
+    json!({
+        "type": "object", "maxProperties": PAIR_LIMIT,
+        "propertyNames": { "maxLength": NAME_LIMIT_CHARS, "pattern": members::REQUIRED_KEPT_LINE },
+        "additionalProperties": { "type": "string", "maxLength": ADDRESS_LIMIT_CHARS, "pattern": members::KEPT_LINE },
+    })
 }
 
 fn reference(name: &str) -> Value {
@@ -1006,19 +1258,27 @@ fn reference(name: &str) -> Value {
 
 /// Members of a service.
 fn service() -> Value {
-    let text = || json!({ "type": "string" });
+    let name =
+        || json!({ "type": "string", "maxLength": NAME_LIMIT_CHARS, "pattern": members::REQUIRED_KEPT_LINE });
+    let line = |most: usize| json!({ "type": "string", "maxLength": most, "pattern": members::KEPT_LINE });
     let id = || json!({ "type": "string", "pattern": CATALOG_ID });
-    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    let adapter = || json!({ "enum": Adapter::ALL.map(Adapter::name) });
     json!({
-        "id": id(), "name": text(), "repo": text(),
-        "adapters": { "type": "object", "properties": { "deployments": texts() } },
-        "environments": { "type": "array", "items": {
-            "type": "object", "required": ["id", "name"], "properties": { "id": id(), "name": text() },
+        "id": id(), "name": name(), "repo": line(ADDRESS_LIMIT_CHARS),
+        "adapters": { "type": "object", "additionalProperties": false, "properties": {
+            "deployments": { "type": "array", "uniqueItems": true, "items": adapter() },
         } },
-        "dependsOn": texts(), "owner": text(),
-        "targets": { "type": "array", "items": {
-            "type": "object", "required": ["envId", "adapter"],
-            "properties": { "envId": id(), "adapter": text(), "settings": labels() },
+        "environments": { "type": "array", "maxItems": catalog_judge::LIST_LIMIT, "items": {
+            "type": "object", "required": ["id"], "additionalProperties": false,
+            "properties": {
+                "id": id(), "name": { "type": "string", "description": "The environment's own; what is sent is left out of account." },
+            },
+        } },
+        "dependsOn": { "type": "array", "maxItems": catalog_judge::LIST_LIMIT, "uniqueItems": true, "items": id() },
+        "owner": line(NAME_LIMIT_CHARS),
+        "targets": { "type": "array", "maxItems": catalog_judge::LIST_LIMIT, "items": {
+            "type": "object", "required": ["envId", "adapter"], "additionalProperties": false,
+            "properties": { "envId": id(), "adapter": adapter(), "settings": labels() },
         } },
         "labels": labels(), "retired": { "type": "boolean" },
     })
@@ -1053,6 +1313,10 @@ fn written() -> [(&'static str, Value); 38] {
     let time = || json!({ "type": "string", "format": "date-time" });
     let text = || json!({ "type": "string" });
     let catalog_id = || json!({ "type": "string", "pattern": CATALOG_ID });
+    let name =
+        || json!({ "type": "string", "maxLength": NAME_LIMIT_CHARS, "pattern": members::REQUIRED_KEPT_LINE });
+    let line = || json!({ "type": "string", "maxLength": NAME_LIMIT_CHARS, "pattern": members::KEPT_LINE });
+    let closed = |schema: Value| with(schema, &json!({ "additionalProperties": false }));
     let number = || json!({ "type": "integer", "minimum": 0 });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
     let placed = |what: &str| {
@@ -1146,19 +1410,23 @@ fn written() -> [(&'static str, Value); 38] {
                 ),
             ),
         ),
-        ("ServiceBody", object(&["id", "name"], service())),
+        ("ServiceBody", closed(object(&["id", "name"], service()))),
         ("EnvironmentList", list("environments", "EnvironmentBody")),
         (
             "EnvironmentBody",
-            object(
+            closed(object(
                 &["id", "name"],
                 json!({
-                    "id": catalog_id(), "name": text(), "region": text(), "cluster": text(),
-                    "policyRefs": { "type": "array", "items": text() }, "production": { "type": "boolean" },
+                    "id": catalog_id(), "name": name(), "region": line(), "cluster": line(),
+                    "policyRefs": { "type": "array", "maxItems": catalog_judge::LIST_LIMIT, "uniqueItems": true, "items": name() },
+                    "production": {
+                        "type": ["boolean", "null"],
+                        "description": "By its name where it is left out. What is production says its region and cluster.",
+                    },
                     "regionDefaulted": { "type": "boolean" }, "clusterDefaulted": { "type": "boolean" },
                     "labels": labels(), "retired": { "type": "boolean" },
                 }),
-            ),
+            )),
         ),
         ("ReleaseList", list("releases", "Release")),
         ("Release", object(&["id", "serviceId", "sha", "version", "envId", "status"], release())),

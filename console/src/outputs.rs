@@ -153,7 +153,7 @@ fn whose(verifier: &TicketVerifier, ticket: &OutputTicket) -> Result<(OrgId, Inc
 pub(crate) async fn show(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["after"])?;
     let (incident, _) = call.incident(Right::Read).await?;
-    let after = match call.query.one("after") {
+    let after = match call.query.given("after") {
         None => 0,
         Some(text) => after(text)?,
     };
@@ -193,8 +193,11 @@ pub(crate) async fn file(call: Call) -> Result<Response, ApiError> {
     let seq: u64 = seq
         .parse()
         .ok()
-        .filter(|seq| (1..=state.seq).contains(seq))
+        .filter(|seq| *seq > 0)
         .ok_or_else(|| ApiError::Invalid(format!("{seq:?}: the seq of a record of {incident}")))?;
+    if seq > state.seq {
+        return Err(ApiError::NotFound(format!("{incident} has no record {seq}: its last is {}", state.seq)));
+    }
     let org = &call.caller.org;
     let entries = call.app.doors.log.records(org, &incident, seq - 1, 1).await?;
     let kind = entries.into_iter().next().and_then(|entry| entry.record.payload?.kind);

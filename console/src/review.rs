@@ -17,6 +17,8 @@ use crate::{
     App,
     call::{Call, line},
     error::ApiError,
+    follow_ups::day,
+    members,
     submit::submit,
 };
 
@@ -27,17 +29,23 @@ const READ: u64 = 200;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReviewBody {
     #[serde(default)]
+    #[schema(value_type = Option<members::Section>, inline)]
     section: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<members::LongText>, inline)]
     text: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<members::LongText>, inline)]
     action: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<members::Line>, inline)]
     owner: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<members::Day>, inline)]
     due: Option<String>,
     /// `high`, `medium` or `low`.
     #[serde(default)]
+    #[schema(value_type = Option<members::Priority>, inline)]
     priority: Option<String>,
 }
 
@@ -54,10 +62,7 @@ pub(crate) async fn write(call: Call) -> Result<Response, ApiError> {
             priority: None,
         } => Kind::ReviewSectionWritten(ReviewSectionWritten { section, text: Some(Text::plain(text)) }),
         ReviewBody { section: None, text: None, action: Some(action), owner, due, priority } => {
-            let due = due.unwrap_or_default();
-            if !due.is_empty() && due.parse::<jiff::civil::Date>().is_err() {
-                return Err(ApiError::Invalid(format!("due {due:?}: a day such as 2026-01-31")));
-            }
+            let due = day(&due.unwrap_or_default())?;
             Kind::ActionItemAdded(ActionItemAdded {
                 action: Some(Text::plain(action)),
                 owner: line("owner", &owner.unwrap_or_default())?,

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use crate::{
     call::Call,
     error::ApiError,
+    members,
     starts::{Prepared, Start},
     submit::{answer, append, append_decided, nothing, submit, submit_told, told_items},
 };
@@ -29,19 +30,25 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct StatusBody {
     #[serde(default, alias = "newState")]
+    #[schema(value_type = Option<members::State>, inline)]
     state: Option<String>,
     #[serde(default, alias = "newStatus")]
+    #[schema(value_type = Option<members::Status>, inline)]
     status: Option<String>,
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     reason: String,
     /// Claims `EMERGENCY_OVERRIDE`.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     justification: String,
     #[serde(default)]
     resolution: Option<ResolutionBody>,
     #[serde(default)]
+    #[schema(value_type = Option<members::LongText>, inline)]
     resolution_summary: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<members::Resolution>, inline)]
     resolution_type: Option<String>,
 }
 
@@ -49,8 +56,10 @@ pub(crate) struct StatusBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResolutionBody {
+    #[schema(value_type = members::LongText, inline)]
     summary: String,
     #[serde(rename = "type")]
+    #[schema(value_type = members::Resolution, inline)]
     kind: String,
 }
 
@@ -210,8 +219,10 @@ fn resolution(call: &Call, body: &StatusBody) -> Result<Option<ResolutionInput>,
 #[serde(deny_unknown_fields)]
 pub(crate) struct SeverityBody {
     #[serde(alias = "newSeverity")]
+    #[schema(value_type = members::Severity, inline)]
     severity: String,
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     reason: String,
 }
 

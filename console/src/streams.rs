@@ -242,7 +242,7 @@ pub(crate) async fn stream(headers: HeaderMap, call: Call) -> Result<Response, A
     let (incident, state) = call.incident(Right::Read).await?;
     let known = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
     let after =
-        match known.filter(|text| !text.is_empty()).or_else(|| call.query.one("after")) {
+        match known.filter(|text| !text.is_empty()).or_else(|| call.query.given("after")) {
             None => 0,
             Some(text) => text.parse().ok().filter(|after| *after <= state.seq).ok_or_else(|| {
                 ApiError::Invalid(format!("after {text:?}: the seq of a record of {incident}"))
@@ -257,7 +257,7 @@ pub(crate) async fn output(headers: HeaderMap, call: Call) -> Result<Response, A
     call.query.only(&["after"])?;
     let (incident, _) = call.incident(Right::Read).await?;
     let known = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
-    let after = match known.filter(|text| !text.is_empty()).or_else(|| call.query.one("after")) {
+    let after = match known.filter(|text| !text.is_empty()).or_else(|| call.query.given("after")) {
         None => 0,
         Some(text) => outputs::after(text)?,
     };

@@ -30,6 +30,7 @@ use crate::{
     auth::Caller,
     call::{Call, required},
     error::ApiError,
+    members,
     status::Nothing,
 };
 
@@ -149,11 +150,7 @@ impl Seen<'_> {
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
     call.query.only(&["mine"])?;
-    let mine = match call.query.one("mine") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(ApiError::Invalid(format!("mine {other:?}: true or false"))),
-    };
+    let mine = call.query.flag("mine")? == Some(true);
     let found = all(&call.app, &call.caller, mine).await?;
     Ok(Json(json!({ "subscriptions": found })).into_response())
 }
@@ -163,15 +160,18 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubscribeBody {
     /// `incident:INC-2026-0042`, `service:NAME`, `severity:P1` or `all`.
+    #[schema(value_type = members::Topic, inline)]
     subject: String,
     /// A principal, by e-mail at the directory's address.
     #[serde(default)]
+    #[schema(value_type = Option<members::RequiredLine>, inline)]
     person: Option<String>,
     /// An address.
     #[serde(default)]
     email: Option<String>,
     /// The id of a channel in Slack, such as `C0123ABCD`.
     #[serde(default)]
+    #[schema(value_type = Option<members::Channel>, inline)]
     channel: Option<String>,
 }
 

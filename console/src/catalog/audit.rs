@@ -17,12 +17,15 @@ use harmony_eventlog::{
 use harmony_incidents::{
     EnvironmentId, OrgId, ReleaseId, ServiceId, StreamId, log::Record, record::stream_of,
 };
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{cursor, cursor_parts, may_read, named};
-use crate::{call::Call, error::ApiError, limits::OpenStream, query::Query, streams::Opened};
+use super::may_read;
+use crate::{
+    call::Call, cursor, error::ApiError, leading::day_or_time, limits::OpenStream, query::Query,
+    streams::Opened,
+};
 
 const EVENT_STREAM: &str = "text/event-stream";
 /// How often the log is asked for what is new.
@@ -62,10 +65,7 @@ pub(crate) const FILTERS: [&str; 4] = ["subject", "actor", "action", "since"];
 
 /// What a query asks for.
 pub(crate) async fn wanted(call: &Call, query: &Query) -> Result<Wanted, ApiError> {
-    let beyond = match query.one("cursor") {
-        None => None,
-        Some(text) => Some(place_of(text)?),
-    };
+    let beyond = query.given("cursor").map(cursor::audit).transpose()?;
     let (streams, subject) = match query.one("subject") {
         Some(text) => subject(call, text).await?,
         None => (Vec::new(), None),
@@ -75,20 +75,10 @@ pub(crate) async fn wanted(call: &Call, query: &Query) -> Result<Wanted, ApiErro
         subject,
         actor: query.one("actor").map(str::to_owned),
         action: query.one("action").map(str::to_owned),
-        since: query.one("since").map(since).transpose()?,
+        since: query.given("since").map(|text| day_or_time("since", text, false)).transpose()?,
         beyond,
         limit: usize::try_from(query.limit(50, 200)?).unwrap_or(usize::MAX),
     })
-}
-
-/// A moment, or a day in UTC from its beginning on.
-fn since(text: &str) -> Result<Timestamp, ApiError> {
-    if let Ok(day) = text.parse::<Date>()
-        && let Ok(midnight) = day.to_zoned(TimeZone::UTC)
-    {
-        return Ok(midnight.timestamp());
-    }
-    named("since", text)
 }
 
 /// The streams of a subject, and its id where it shares them with others: what has a stream of its own, or stands in
@@ -114,16 +104,6 @@ async fn subject(call: &Call, text: &str) -> Result<(Vec<StreamId>, Option<Strin
         }
     }
     Ok((Vec::new(), Some(text.to_owned())))
-}
-
-/// Where a page ended, as nobody has to read it.
-pub(crate) fn next_cursor(AuditPlace { ts_us, stream, seq }: &AuditPlace) -> String {
-    cursor(&[&ts_us.to_string(), stream, &seq.to_string()])
-}
-
-fn place_of(cursor: &str) -> Result<AuditPlace, ApiError> {
-    let [ts, stream, seq] = cursor_parts(cursor)?;
-    Ok(AuditPlace { ts_us: named("cursor", &ts)?, stream, seq: named("cursor", &seq)? })
 }
 
 /// Where a record stands.
@@ -169,7 +149,7 @@ pub(crate) async fn list(headers: HeaderMap, call: Call) -> Result<Response, Api
     let (events, next) = events(&call, wanted).await?;
     let mut body = json!({ "events": events });
     if let Some(place) = next {
-        body["nextCursor"] = json!(next_cursor(&place));
+        body["nextCursor"] = json!(cursor::of_audit(&place));
     }
     Ok(Json(body).into_response())
 }
@@ -183,7 +163,7 @@ fn accepts_events(headers: &HeaderMap) -> bool {
 /// (`Last-Event-ID`), where it names one.
 fn follow(headers: &HeaderMap, call: Call, wanted: Wanted) -> Result<Response, ApiError> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
-    let last = last.filter(|text| !text.is_empty()).map(place_of).transpose()?;
+    let last = last.filter(|text| !text.is_empty()).map(cursor::audit).transpose()?;
     let own_place = call.app.limits.open_stream(&call.caller.principal.id)?;
     let place = call.app.streams.audit_place()?;
     let follower = Follower {
@@ -247,7 +227,7 @@ impl Follower {
             for (place, event) in fresh.iter().filter(|_| is_primed) {
                 // JSON has no raw line ends, so it is one line of data.
                 let data = serde_json::to_string(event).unwrap_or_default();
-                text.push_str(&format!("id: {}\nevent: audit\ndata: {data}\n\n", next_cursor(place)));
+                text.push_str(&format!("id: {}\nevent: audit\ndata: {data}\n\n", cursor::of_audit(place)));
             }
             if text.is_empty() && now - self.heard_us >= HEARTBEAT_US {
                 text.push_str(": still here\n\n");

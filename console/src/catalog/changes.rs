@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 use super::{append_as, named, service_of};
-use crate::{call::Call, error::ApiError, submit};
+use crate::{call::Call, error::ApiError, members, submit};
 
 /// A release beside an incident.
 #[derive(Serialize)]
@@ -128,6 +128,7 @@ pub(crate) struct ChangeBody {
     pub(crate) relation: String,
     /// Why.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     pub(crate) reason: String,
 }
 

@@ -13,26 +13,20 @@ use harmony_eventlog::{
 use harmony_incidents::{EnvironmentId, Right, log::EnvironmentState};
 use serde_json::json;
 
-use super::{append, cursor, cursor_parts, may_read, path_id, services::RetireBody};
-use crate::{call::Call, error::ApiError};
+use super::{append, may_read, path_id, services::RetireBody};
+use crate::{call::Call, cursor, error::ApiError};
 
 /// `GET …/environments`
 pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["searchQuery", "retired", "limit", "cursor"])?;
     may_read(&call)?;
     let limit = call.query.limit(50, 200)?;
-    let after = match call.query.one("cursor") {
-        Some(text) => {
-            let [after] = cursor_parts(text)?;
-            Some(after)
-        }
-        None => None,
-    };
+    let after = call.query.given("cursor").map(cursor::id::<EnvironmentId>).transpose()?.map(String::from);
     let filter = CatalogFilter {
         kind: CatalogKind::Environment,
         ids: Vec::new(),
         search: call.query.one("searchQuery").map(str::to_owned),
-        retired: call.query.one("retired") == Some("true"),
+        retired: call.query.flag("retired")? == Some(true),
         running: false,
         after,
         limit: limit + 1,
@@ -42,7 +36,7 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let mut body = json!({ "environments": found });
     if let Some(last) = found.last().filter(|_| more) {
-        body["nextCursor"] = json!(cursor(&[last.id.as_str()]));
+        body["nextCursor"] = json!(last.id);
     }
     Ok(Json(body).into_response())
 }

@@ -12,7 +12,6 @@ pub(crate) mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use harmony_catalog::{Command, Facts, entity::AuditEvent, judge_environment, judge_service};
 use harmony_eventlog::{
     CatalogAppend, CatalogAppended, OutboxItem, StreamState,
@@ -142,18 +141,4 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error| ApiError::Invalid(format!("{name}: {error}")))
-}
-
-/// Where a page ended, as nobody has to read it.
-fn cursor(parts: &[&str]) -> String {
-    URL_SAFE_NO_PAD.encode(parts.join("\n"))
-}
-
-/// What [`cursor`] was made of.
-fn cursor_parts<const N: usize>(cursor: &str) -> Result<[String; N], ApiError> {
-    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded
-        .map(|text| text.split('\n').map(str::to_owned).collect::<Vec<_>>())
-        .and_then(|parts| parts.try_into().ok())
-        .ok_or_else(|| ApiError::Invalid("cursor: the nextCursor of an earlier answer".to_owned()))
 }

@@ -34,10 +34,10 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    append, append_as, audit_of, cursor, cursor_parts, may_read, named, path_id, service_of, services_by_id,
+use super::{append, append_as, audit_of, may_read, named, path_id, service_of, services_by_id};
+use crate::{
+    approvals::REASON_CHARS, call::Call, cursor, error::ApiError, leading::instant, members, starts, submit,
 };
-use crate::{approvals::REASON_CHARS, call::Call, error::ApiError, starts, submit};
 
 /// A release as whoever deploys it, or tells of it, writes it.
 #[derive(Deserialize, ToSchema)]
@@ -45,6 +45,7 @@ use crate::{approvals::REASON_CHARS, call::Call, error::ApiError, starts, submit
 pub(crate) struct ReleaseBody {
     /// Its id; made of the request where it is left out.
     #[serde(default)]
+    #[schema(value_type = Option<members::CatalogId>, inline)]
     pub(crate) id: Option<String>,
     /// Of which service.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -53,12 +54,15 @@ pub(crate) struct ReleaseBody {
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     pub(crate) env_id: String,
     /// Fingerprint of the artifact.
+    #[schema(value_type = members::Word, inline)]
     pub(crate) sha: String,
     /// For people.
     #[serde(default)]
+    #[schema(value_type = members::Name, inline)]
     pub(crate) version: String,
     /// `Draft` where it is left out; further on where whoever deploys tells of it afterwards.
     #[serde(default)]
+    #[schema(value_type = Option<members::ReleaseStatus>, inline)]
     pub(crate) status: Option<String>,
     /// When it came to that status, where that is told later.
     #[serde(default)]
@@ -66,18 +70,22 @@ pub(crate) struct ReleaseBody {
     pub(crate) at: Option<Timestamp>,
     /// Its page.
     #[serde(default)]
+    #[schema(value_type = members::Address, inline)]
     pub(crate) url: String,
     /// The release of this environment that it takes the place of, because that one was bad.
     #[serde(default)]
+    #[schema(value_type = Option<members::CatalogId>, inline)]
     pub(crate) rolls_back: Option<String>,
     /// The incident that it is meant to end.
     #[serde(default)]
+    #[schema(value_type = Option<members::Incident>, inline)]
     pub(crate) incident: Option<String>,
     /// Nothing is changed but that the release is there as a draft: it is told what would be.
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// Why, for those who approve it.
     #[serde(default)]
+    #[schema(value_type = members::Reason, inline)]
     pub(crate) reason: String,
 }
 
@@ -90,6 +98,7 @@ pub(crate) struct ReleaseStatusBody {
     pub(crate) status: String,
     /// Why.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     pub(crate) reason: String,
     /// When, where that is told later.
     #[serde(default)]
@@ -110,6 +119,7 @@ pub(crate) struct ReleasePromoteBody {
     pub(crate) dry_run: bool,
     /// Why, for those who approve it.
     #[serde(default)]
+    #[schema(value_type = members::Reason, inline)]
     pub(crate) reason: String,
 }
 
@@ -122,6 +132,7 @@ pub(crate) struct ReleaseStartBody {
     pub(crate) dry_run: bool,
     /// Why, for those who approve it.
     #[serde(default)]
+    #[schema(value_type = members::Reason, inline)]
     pub(crate) reason: String,
 }
 
@@ -131,9 +142,11 @@ pub(crate) struct ReleaseStartBody {
 pub(crate) struct RollbackBody {
     /// The incident that this is to end: its responders may ask for it, and its people are asked.
     #[serde(default)]
+    #[schema(value_type = Option<members::Incident>, inline)]
     pub(crate) incident_id: Option<String>,
     /// Why, for those who approve it.
     #[serde(default)]
+    #[schema(value_type = members::Reason, inline)]
     pub(crate) reason: String,
 }
 
@@ -142,20 +155,11 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["serviceId", "envId", "since", "limit", "cursor"])?;
     may_read(&call)?;
     let limit = call.query.limit(50, 200)?;
-    let before = match call.query.one("cursor") {
-        None => None,
-        Some(text) => {
-            let [at, id] = cursor_parts(text)?;
-            let at = Timestamp::from_microsecond(named("cursor", &at)?);
-            let at = at.map_err(|_| ApiError::Invalid("cursor: it is no answer's".to_owned()))?;
-            Some((at, named("cursor", &id)?))
-        }
-    };
     let filter = ReleaseFilter {
-        services: call.query.all("serviceId").map(|id| named("serviceId", id)).collect::<Result<_, _>>()?,
-        environment: call.query.one("envId").map(|id| named("envId", id)).transpose()?,
-        since: call.query.one("since").map(|text| named("since", text)).transpose()?,
-        before,
+        services: call.query.words("serviceId").map(|id| named("serviceId", id)).collect::<Result<_, _>>()?,
+        environment: call.query.given("envId").map(|id| named("envId", id)).transpose()?,
+        since: call.query.given("since").map(|text| instant("since", text)).transpose()?,
+        before: call.query.given("cursor").map(cursor::release).transpose()?,
         limit: limit + 1,
         ..ReleaseFilter::default()
     };
@@ -165,7 +169,7 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     let next = found
         .last()
         .filter(|_| more)
-        .map(|last| cursor(&[&last.release.created_at_us.to_string(), &last.release.release_id]));
+        .map(|last| cursor::of_time(last.release.created_at_us, &last.release.release_id));
     let mut body = json!({ "releases": views(&call, &found).await? });
     if let Some(next) = next {
         body["nextCursor"] = json!(next);
@@ -539,7 +543,7 @@ pub(crate) async fn runs_of(
 pub(crate) async fn runs(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["releaseId", "limit"])?;
     may_read(&call)?;
-    let releases = call.query.all("releaseId").map(|id| named("releaseId", id));
+    let releases = call.query.words("releaseId").map(|id| named("releaseId", id));
     let releases = releases.collect::<Result<Vec<ReleaseId>, _>>()?;
     if releases.is_empty() {
         return Err(ApiError::Malformed("releaseId: say whose runs, at least one".to_owned()));

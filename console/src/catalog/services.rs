@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{append, cursor, cursor_parts, may_read, path_id};
-use crate::{call::Call, error::ApiError};
+use super::{append, may_read, path_id};
+use crate::{call::Call, cursor, error::ApiError, members};
 
 /// Open incidents that are counted beside a page of services.
 const INCIDENTS: u32 = 10_000;
@@ -59,18 +59,13 @@ pub(crate) async fn list(call: Call) -> Result<Response, ApiError> {
     call.query.only(&["searchQuery", "retired", "limit", "cursor"])?;
     may_read(&call)?;
     let limit = call.query.limit(50, 200)?;
-    let after = match call.query.one("cursor") {
-        Some(text) => {
-            let [after] = cursor_parts(text)?;
-            Some(after)
-        }
-        None => None,
-    };
+    let after = call.query.given("cursor").map(cursor::id::<ServiceId>).transpose()?.map(String::from);
     let search = call.query.one("searchQuery").map(str::to_owned);
-    let (lines, more) = index(&call, search, call.query.one("retired") == Some("true"), after, limit).await?;
+    let retired = call.query.flag("retired")? == Some(true);
+    let (lines, more) = index(&call, search, retired, after, limit).await?;
     let mut body = json!({ "services": lines });
     if let Some(last) = lines.last().filter(|_| more) {
-        body["nextCursor"] = json!(cursor(&[last.service.id.as_str()]));
+        body["nextCursor"] = json!(last.service.id);
     }
     Ok(Json(body).into_response())
 }
@@ -190,6 +185,7 @@ pub(crate) async fn put(call: &Call, service: Service) -> Result<(StatusCode, Se
 pub(crate) struct RetireBody {
     /// In words.
     #[serde(default)]
+    #[schema(value_type = members::LongText, inline)]
     pub(crate) reason: String,
 }
 

@@ -15,7 +15,7 @@ use super::{
     words,
 };
 use crate::{
-    candidates::{cursor, seen, unknown, wanted},
+    candidates::{next_cursor, seen, unknown, wanted},
     error::ApiError,
 };
 
@@ -90,7 +90,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
         for status in &filter.statuses {
             query.append_pair("status", status.name());
         }
-        format!("?{}", query.append_pair("cursor", &cursor(last)).finish())
+        format!("?{}", query.append_pair("cursor", &next_cursor(last)).finish())
     });
     let found = seen(&visit.app, &visit.caller, found).await?;
     html(&CandidatesPage {

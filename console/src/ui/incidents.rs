@@ -14,8 +14,9 @@ use super::{
     words,
 };
 use crate::{
+    cursor,
     error::ApiError,
-    incidents::{cursor, every, wanted},
+    incidents::{every, wanted},
     views,
 };
 
@@ -243,6 +244,6 @@ fn next_page(visit: &Visit, states: &[State], last: &Place) -> String {
             query.append_pair(name, value);
         }
     }
-    query.append_pair("cursor", &cursor(last));
+    query.append_pair("cursor", &cursor::of_incident(last));
     format!("?{}", query.finish())
 }

@@ -85,7 +85,7 @@ impl FromRequestParts<Pages> for Visit {
             .map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
         let org = path.get("org").map(String::as_str).unwrap_or_default();
         let caller = Caller::signed_in(&site.app, session.principal.clone(), org)?;
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let query = Query::of_page(parts.uri.query().unwrap_or_default());
         let waiting = approvals::waiting_for(&site.app, &caller).await;
         Ok(Self { app: site.app.clone(), caller, query, now: Timestamp::now(), session, path, waiting })
     }

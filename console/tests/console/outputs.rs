@@ -210,7 +210,10 @@ async fn whole_output_is_a_file_that_is_served_only_as_it_is_on_record() {
 
     world.get("approver", &path).await.problem(403);
     world.get("viewer", &format!("incidents/{id}/output/1")).await.problem(404);
-    world.get("viewer", &format!("incidents/{id}/output/999")).await.problem(422);
+    world.get("viewer", &format!("incidents/{id}/output/999")).await.problem(404);
+    for none in ["0", "-1", "x"] {
+        world.get("viewer", &format!("incidents/{id}/output/{none}")).await.problem(422);
+    }
     let page = Visitor::new(&world, "viewer").await.page(&format!("/orgs/default/incidents/{id}")).await;
     assert!(page.contains(&format!("href=\"/api/orgs/default/{path}\" download")), "{page}");
 

@@ -6,7 +6,8 @@ use url::form_urlencoded;
 
 use super::AuditLine;
 use crate::{
-    catalog::audit::{FILTERS, events, next_cursor, wanted},
+    catalog::audit::{FILTERS, events, wanted},
+    cursor,
     ui::{
         Page, html,
         visit::{Frame, Visit},
@@ -51,7 +52,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
     let filters = query.finish();
     let next = beyond.map(|place| {
         let mut query = form_urlencoded::Serializer::new(filters.clone());
-        format!("?{}", query.append_pair("cursor", &next_cursor(&place)).finish())
+        format!("?{}", query.append_pair("cursor", &cursor::of_audit(&place)).finish())
     });
     html(&AuditPage {
         frame: visit.frame("services"),

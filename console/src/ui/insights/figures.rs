@@ -89,13 +89,13 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What a query asks for. A day stands for its beginning in UTC in `since`, and for its end in `until`.
     pub(super) fn of(query: &Query) -> Result<Self, ApiError> {
-        let severity = query.one("severity").map(|word| {
+        let severity = query.given("severity").map(|word| {
             let place = SEVERITIES.iter().position(|one| *one == word);
             place.ok_or_else(|| ApiError::Invalid(format!("severity {word:?}: P1, P2, P3 or P4")))
         });
         Ok(Self {
-            since: query.one("since").map(|text| day_or_time("since", text, false)).transpose()?,
-            until: query.one("until").map(|text| day_or_time("until", text, true)).transpose()?,
+            since: query.given("since").map(|text| day_or_time("since", text, false)).transpose()?,
+            until: query.given("until").map(|text| day_or_time("until", text, true)).transpose()?,
             service: query.one("serviceName").map(str::to_owned),
             severity: severity.transpose()?,
         })

@@ -173,7 +173,7 @@ pub(crate) async fn api(call: Call) -> Result<Response, ApiError> {
     call.caller.require(Right::Read, None)?;
     let wanted = Wanted::of(&call.query)?;
     let (app, org) = (&call.app, &call.caller.org);
-    let body = match call.query.one("asOf") {
+    let body = match call.query.given("asOf") {
         None => view(&*counted_facts(app, org).await?, &wanted),
         Some(text) => view(&known_at(app, org, instant("asOf", text)?).await?, &wanted),
     };
