@@ -144,6 +144,7 @@ pub(crate) struct DecisionBody {
     #[serde(default)]
     #[schema(max_length = 2000)]
     justification: Option<String>,
+    /// Of what the gate covers, as it was shown: a decision names what it is about.
     #[serde(default)]
     digest: Option<String>,
     #[serde(default)]

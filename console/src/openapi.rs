@@ -1134,8 +1134,8 @@ fn conditions() -> [(&'static str, Value); 10] {
                     &json!({ "not": is("breakGlass", json!(true)) }),
                 ),
                 "else": {
-                    "required": ["decision"],
-                    "properties": { "decision": { "type": "string" } },
+                    "required": ["decision", "digest"],
+                    "properties": { "decision": { "type": "string" }, "digest": { "type": "string" } },
                     "allOf": [
                         { "if": is("decision", json!("rejected")), "then": says("reason") },
                         {
