@@ -1,7 +1,8 @@
 //! A Chromium and its driver, spoken to in WebDriver over HTTP.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -103,7 +104,14 @@ impl Driver {
 }
 
 impl Drop for Driver {
+    /// Its browsers end with it, those of a story that failed, too.
     fn drop(&mut self) {
+        let address = self.origin.trim_start_matches("http://");
+        if let Ok(mut driver) = TcpStream::connect(address) {
+            let asked = write!(driver, "GET /shutdown HTTP/1.1\r\nHost: {address}\r\n\r\n");
+            // It answers once they have ended.
+            drop(asked.and_then(|()| driver.read(&mut [0; 64])));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
