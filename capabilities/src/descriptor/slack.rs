@@ -63,8 +63,40 @@ enum Ask {
     Decide(Gate),
     /// Name again who may decide; half of the level's time is over. No buttons.
     Remind(Gate),
+    /// Name people, and whoever has one of these roles, so that they hear of it.
+    Call(Called),
     /// Sign off the published review.
     SignOff(Review),
+    /// Tick what a role is there for, a button each.
+    Duties(Duties),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Called {
+    /// Ids of the directory.
+    principals: Vec<String>,
+    /// Roles of the directory.
+    roles: Vec<String>,
+    /// What they are reminded of, with a button for it.
+    offer: Option<Offer>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+enum Offer {
+    /// To post an update.
+    Update,
+    /// To take command.
+    Command,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Duties {
+    role: String,
+    /// What is left of it, as the policy words it.
+    duties: Vec<String>,
 }
 
 #[derive(JsonSchema)]
