@@ -214,10 +214,11 @@ fn take_buttons<W: Blueprint>(run: &Run<'_, W>, reminders: &Reminders, look: &Cl
     if !run.follows(revision::ANSWERED) {
         return;
     }
-    let mut waiting = reminders.borrow_mut();
-    let answered = |reminder: &mut Reminder| answer(reminder, look).is_some();
-    for reminder in waiting.extract_if(.., answered).collect::<Vec<_>>() {
-        let said = answer(&reminder, look).unwrap_or_default();
+    for reminder in reminders.take() {
+        let Some(said) = answer(&reminder, look) else {
+            reminders.borrow_mut().push(reminder);
+            continue;
+        };
         let Reminder { channel, ts, headline, step, .. } = reminder;
         // Who is called in a headline stands there by name.
         let headline = format!("{headline} {said}");

@@ -146,7 +146,7 @@ members! {
     Severity: matching("^(P[1-4]|SEV[1-4]|critical|high|medium|low)$");
     /// A line of a release, kept as it is.
     Name: matching(KEPT_LINE).max_length(Some(NAME_CHARS));
-    /// One word of a release.
+    /// A line of a release without a blank in it.
     Word: matching(KEPT_WORD).max_length(Some(NAME_CHARS));
     /// An address on the web, or nothing.
     Address: matching(ADDRESS).max_length(Some(ADDRESS_CHARS));
@@ -186,7 +186,7 @@ members! {
     Priority: matching("^(high|medium|low)?$");
     /// What a follow-up becomes, or nothing.
     FollowUpState: matching("^(open|done|dropped)?$");
-    /// Which attempt.
+    /// The number of an attempt of a blueprint, from 1.
     Attempt: ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1_u32)).maximum(Some(u32::MAX));
     /// Any JSON.
     Anything: ObjectBuilder::new().schema_type(SchemaType::AnyValue);

@@ -54,7 +54,7 @@ pub(super) struct FrontMatter {
     pub(super) job: Option<JobSpec>,
     /// Why no cell can run.
     pub(super) no_cell: Option<ParseError>,
-    /// With their lines.
+    /// What is accepted and looks like a mistake, with its line.
     pub(super) warnings: Vec<(usize, String)>,
 }
 
@@ -94,10 +94,7 @@ pub(super) fn of(text: &str) -> Result<(FrontMatter, usize), ParseError> {
     let Some(first) = lines.iter().position(|(_, line)| !line.is_empty()) else {
         return Ok((FrontMatter::default(), 0));
     };
-    let closed_by = |marks: &[&str]| {
-        let behind = lines.iter().enumerate().skip(first + 1);
-        behind.map(|(place, (_, line))| (place, line)).find(|(_, line)| marks.contains(line))
-    };
+    let closed_by = |marks: &[&str]| (first + 1..lines.len()).find(|place| marks.contains(&lines[*place].1));
     let line = first + 2;
     match lines[first].1 {
         "+++" if closed_by(&["+++"]).is_some() => {
@@ -105,7 +102,7 @@ pub(super) fn of(text: &str) -> Result<(FrontMatter, usize), ParseError> {
             Err(ParseError::FrontMatter { line, problem })
         }
         "---" => {
-            let Some((last, _)) = closed_by(&["---", "..."]) else { return Ok((FrontMatter::default(), 0)) };
+            let Some(last) = closed_by(&["---", "..."]) else { return Ok((FrontMatter::default(), 0)) };
             let start = |place: usize| lines.get(place).map_or(text.len(), |(start, _)| *start);
             let fields = read(&text[start(first + 1)..start(last)], line)?;
             Ok((fields, start(last + 1)))

@@ -254,11 +254,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a str, front_matter: FrontMatter) -> Self {
+    fn new(text: &'a str, mut front_matter: FrontMatter) -> Self {
         Self {
             text,
             title: None,
-            warnings: front_matter.warnings.clone(),
+            warnings: std::mem::take(&mut front_matter.warnings),
             front_matter,
             cells: Vec::new(),
             refused: Vec::new(),

@@ -35,9 +35,7 @@ async fn every_page_is_for_everybody() {
         Ok(axe) => axe,
         Err(why) => return left_out("the check of every page by axe-core, which needs npm", &why),
     };
-    let Some(driver) = Driver::start() else {
-        return left_out("the check of every page by axe-core", "there is no Chromium and chromedriver");
-    };
+    let Some(driver) = Driver::start("the check of every page by axe-core") else { return };
     let rules = std::fs::read_to_string(axe).unwrap();
     let world = World::start(POLICY).await;
     let console = world.line()["console"].as_str().unwrap().to_owned();

@@ -4,20 +4,11 @@
 use serde_json::json;
 
 use super::driver::Driver;
-use crate::{
-    server_process::left_out,
-    world::{POLICY, World},
-};
+use crate::world::{POLICY, World};
 
 #[tokio::test]
 async fn page_moves_on_around_what_somebody_is_typing() {
-    let Some(driver) = Driver::start() else {
-        left_out(
-            "the page that moves on while somebody types",
-            "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)",
-        );
-        return;
-    };
+    let Some(driver) = Driver::start("the page that moves on while somebody types") else { return };
     let world = World::start(POLICY).await;
     let (id, _) = world.initiated("Checkout answers 500", "P2").await;
     world.remediate(&id).await;

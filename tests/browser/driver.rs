@@ -11,6 +11,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::server_process::left_out;
+
 /// Longest wait for something on a page; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(150);
@@ -36,13 +38,16 @@ pub(crate) struct Browser<'a> {
 }
 
 impl Driver {
-    /// Starts it; `None` where this machine has no Chromium.
-    pub(crate) fn start() -> Option<Self> {
+    /// Starts it for a story; `None`, said aloud, where this machine has no Chromium. On CI that is a failure.
+    pub(crate) fn start(story: &str) -> Option<Self> {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let binary = CHROMIUM.into_iter().find(|path| Path::new(path).is_file())?;
-        if !Path::new(DRIVER).is_file() {
+        let binary = CHROMIUM.into_iter().find(|path| Path::new(path).is_file());
+        let Some(binary) = binary.filter(|_| Path::new(DRIVER).is_file()) else {
+            let missing =
+                "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)";
+            left_out(story, missing);
             return None;
-        }
+        };
         let mut child = Command::new(DRIVER)
             .arg("--port=0")
             .stdout(Stdio::piped())

@@ -8,10 +8,7 @@ use super::{
     driver::{Browser, Driver},
     pictures::{fits_a_phone, take},
 };
-use crate::{
-    server_process::left_out,
-    world::{POLICY, World},
-};
+use crate::world::{POLICY, World};
 
 pub(super) const COMMANDER: &str = "U0COMMANDER";
 const ONCALL: &str = "U0000ONCALL";
@@ -111,13 +108,7 @@ impl Page<'_> {
 
 #[tokio::test]
 async fn incident_is_walked_in_slack_alone_from_declaration_to_sign_off() {
-    let Some(driver) = Driver::start() else {
-        left_out(
-            "the walk in Slack",
-            "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)",
-        );
-        return;
-    };
+    let Some(driver) = Driver::start("the walk in Slack") else { return };
     let world = World::start(POLICY).await;
     let browser = driver.browser().await;
     let slack = world.line()["sandbox"]["slack"].as_str().unwrap();

@@ -9,19 +9,12 @@ use super::{
 };
 use crate::{
     runbook_steps::{WALK, gate_at},
-    server_process::left_out,
     world::{POLICY, World},
 };
 
 #[tokio::test]
 async fn runbook_with_an_input_a_manual_step_and_a_checkpoint_is_walked_at_every_door() {
-    let Some(driver) = Driver::start() else {
-        left_out(
-            "the walk of a runbook's steps",
-            "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)",
-        );
-        return;
-    };
+    let Some(driver) = Driver::start("the walk of a runbook's steps") else { return };
     let world = World::start(POLICY).await;
     std::fs::write(world.dir.path().join("runbooks/walk.md"), WALK).unwrap();
     let (id, _) = world.initiated("Checkout is slow", "P2").await;

@@ -6,10 +6,7 @@ use super::{
     driver::{Browser, Driver},
     pictures::{decides_in_the_first_screen, fits_a_phone, take},
 };
-use crate::{
-    server_process::left_out,
-    world::{POLICY, World},
-};
+use crate::world::{POLICY, World};
 
 /// The console of a world, on the screen of whoever declares and of who decides.
 struct Walk<'a> {
@@ -25,7 +22,7 @@ struct Walk<'a> {
 
 #[tokio::test]
 async fn incident_is_walked_in_the_browser_from_declaration_to_sign_off() {
-    let Some(driver) = driver() else { return };
+    let Some(driver) = Driver::start("the browser's story") else { return };
     let world = World::start(POLICY).await;
     let (browser, commander) = (driver.browser().await, driver.browser().await);
     let mut walk = Walk::new(&world, &browser, &commander, false);
@@ -45,7 +42,7 @@ async fn incident_is_walked_in_the_browser_from_declaration_to_sign_off() {
 
 #[tokio::test]
 async fn incident_is_walked_on_two_phones_from_declaration_to_sign_off() {
-    let Some(driver) = driver() else { return };
+    let Some(driver) = Driver::start("the browser's story") else { return };
     let world = World::start(POLICY).await;
     let (browser, commander) = (driver.browser().await, driver.browser().await);
     for phone in [&browser, &commander] {
@@ -61,17 +58,6 @@ async fn incident_is_walked_on_two_phones_from_declaration_to_sign_off() {
     walk.review().await;
     browser.close().await;
     commander.close().await;
-}
-
-fn driver() -> Option<Driver> {
-    let driver = Driver::start();
-    if driver.is_none() {
-        left_out(
-            "the browser's story",
-            "there is no Chromium and chromedriver here (apt-get install chromium chromium-driver)",
-        );
-    }
-    driver
 }
 
 impl<'a> Walk<'a> {
