@@ -43,6 +43,12 @@ pub(crate) async fn decides_in_the_first_screen(browser: &Browser<'_>, name: &st
             )
             .await;
         assert_eq!(seen, true, "{name} at {width} x {height}: no button in the first screen");
+        let whole = browser
+            .script(
+                "return [...document.querySelectorAll('.gate .code')].every(code => code.scrollHeight <= code.clientHeight + 1 || code.clientHeight === 0)",
+            )
+            .await;
+        assert_eq!(whole, true, "{name} at {width} x {height}: what is approved is cut");
     }
     browser.look_like(WIDE.0, WIDE.1, "light").await;
 }
