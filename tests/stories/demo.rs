@@ -1,6 +1,12 @@
-//! The demo, as a newcomer runs it, twice in one data directory.
+//! The demo, as a newcomer runs it: twice in one data directory, and on a machine where ports are taken.
 
-use std::process::Command;
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -30,5 +36,36 @@ fn second_demo_in_the_same_directory_makes_the_second_incident() {
             let secret = std::fs::read_to_string(dir.path().join(secret)).unwrap();
             assert!(!said.contains(secret.trim()) && !printed.contains(secret.trim()));
         }
+    }
+}
+
+#[test]
+fn port_that_is_taken_just_before_its_use_is_chosen_anew() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("temporal.port");
+    let taking = thread::spawn({
+        let file = file.clone();
+        move || take(&file)
+    });
+    let output =
+        Command::new(HARMONY).args(["demo", "--json", "--data-dir"]).arg(dir.path()).output().unwrap();
+    let taken = taking.join().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = std::fs::read_to_string(dir.path().join("logs/temporal.log")).unwrap();
+    assert!(log.contains("address already in use"), "Temporal was faster than this test: {log}");
+    let port: u16 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
+    assert_ne!(port, taken.local_addr().unwrap().port());
+}
+
+/// Listens on the port that this file names, as soon as it names one and before Temporal, which takes longer to start.
+fn take(file: &Path) -> TcpListener {
+    let end = Instant::now() + Duration::from_secs(120);
+    loop {
+        let named = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u16>().ok());
+        if let Some(port) = named {
+            return TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        }
+        assert!(Instant::now() < end, "no port is ever chosen");
+        thread::sleep(Duration::from_millis(1));
     }
 }

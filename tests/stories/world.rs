@@ -48,7 +48,7 @@ impl World {
         // Of so many worlds at once one may take the port that another has just chosen.
         for _ in 0..2 {
             match Self::try_to_start(policy, environment) {
-                Err(log) if log.contains("Address already in use") => {}
+                Err(log) if log.to_ascii_lowercase().contains("address already in use") => {}
                 started => return started.unwrap_or_else(|log| panic!("dev does not start\n{log}")),
             }
         }

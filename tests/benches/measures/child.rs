@@ -112,12 +112,7 @@ impl Polling {
 
     /// How long it has been on a CPU.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // Behind the name, which is in brackets: state is the third field, user and system time the 14th and 15th.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // Linux counts them a hundred a second.
-        Duration::from_millis(ticks * 10)
+        cpu_of(self.child.id().try_into().unwrap())
     }
 
     /// Its memory, in KiB.
@@ -126,6 +121,16 @@ impl Polling {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse().unwrap()
     }
+}
+
+/// How long a process has been on a CPU.
+pub(crate) fn cpu_of(pid: i32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Behind the name, which is in brackets: state is the third field, user and system time the 14th and 15th.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // Linux counts them a hundred a second.
+    Duration::from_millis(ticks * 10)
 }
 
 impl Drop for Polling {

@@ -1,7 +1,8 @@
 //! How fast Harmony is and how big: `cargo bench -p harmony-tests --bench measures [-- NAME]`.
 //!
 //! What is compared runs in turns of one run on one server, so that a busy machine is busy for both; what is promised is
-//! a ratio. The other figures are those of this machine. Names: `replay`, `lifecycles`, `callbacks`, `gates`, `start`.
+//! a ratio. The other figures are those of this machine. Names: `replay`, `lifecycles`, `callbacks`, `gates`, `start`,
+//! `following`.
 //!
 //! Workers are processes of their own (this program again, with a job in its environment), so that their memory and
 //! their time on the CPU are theirs alone. `HARMONY_TEST_SCALE=full` takes the large numbers.
@@ -10,6 +11,7 @@
 mod bare;
 mod callbacks;
 mod child;
+mod following;
 mod gates;
 mod lifecycles;
 mod null_log;
@@ -47,6 +49,9 @@ fn main() {
     }
     if is_asked("start") {
         runtime.block_on(start::to_first_poll());
+    }
+    if is_asked("following") {
+        runtime.block_on(following::cells_that_print());
     }
 }
 

@@ -106,6 +106,11 @@ impl Child {
         lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
     }
 
+    /// Whether it ended since somebody else listens on its port, as its last words have it.
+    pub(super) fn found_its_port_taken(&self) -> bool {
+        self.ends() > 0 && self.last_words().to_ascii_lowercase().contains("address already in use")
+    }
+
     /// SIGTERM, and SIGKILL to its group when it takes longer than this.
     pub(super) async fn stop(mut self, patience: Duration) {
         self.stop.send_replace(Some(patience));

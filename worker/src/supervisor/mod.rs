@@ -24,7 +24,7 @@ mod welcome;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -33,6 +33,7 @@ use anyhow::Context;
 use harmony_sandbox::{Origins, Sandbox, SandboxOptions};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use temporalio_client::Client;
 use url::Url;
 
 use crate::{
@@ -122,14 +123,10 @@ impl Installation {
         config.http_addr = http;
         let secret = signing_secret(&config)?;
         let sandbox = start_sandbox(&config, &secret, &format!("http://{http}"), stand_ins).await?;
-        let temporal_port = ports::remembered(&config.in_data_dir("temporal.port"))?;
-        let ui_port = ports::remembered(&config.in_data_dir("temporal-ui.port"))?;
-        config.temporal_address = format!("127.0.0.1:{temporal_port}");
 
         say("starting Temporal");
         let reaper = Reaper::start()?;
-        let temporal = Child::start(temporal_plan(&config, cli, temporal_port, ui_port), &reaper)?;
-        let client = ready::temporal(&config, &temporal).await?;
+        let (temporal, client, ui_port) = start_temporal(&mut config, &cli, &reaper).await?;
         // Temporal's own database is made open to others.
         keys::close_data_dir(&config.data_dir)?;
         let environment =
@@ -385,6 +382,33 @@ fn child_environment(
     pairs.extend(vendors::environment(&config.vendors, all, &sandbox.base_urls()));
     pairs.extend(webhooks::environment(config)?);
     Ok(Arc::new(pairs))
+}
+
+/// Temporal on the ports of the last time, with a client and the port of its pages; `config` has its address from now on.
+async fn start_temporal(
+    config: &mut Config,
+    program: &Path,
+    reaper: &Reaper,
+) -> anyhow::Result<(Child, Client, u16)> {
+    let files = ["temporal.port", "temporal-ui.port"].map(|file| config.in_data_dir(file));
+    let mut tries = PORT_TRIES;
+    loop {
+        let (port, ui_port) = (ports::remembered(&files[0])?, ports::remembered(&files[1])?);
+        config.temporal_address = format!("127.0.0.1:{port}");
+        let plan = temporal_plan(config, program.to_owned(), port, ui_port);
+        let child = Child::start(plan, reaper)?;
+        match ready::temporal(config, &child).await {
+            Err(error) if tries > 1 && child.found_its_port_taken() => {
+                tracing::warn!(error = format!("{error:#}"), "choosing other ports for Temporal");
+                tries -= 1;
+                child.stop(TEMPORAL_PATIENCE).await;
+                for file in &files {
+                    fs::remove_file(file).context("a port cannot be forgotten")?;
+                }
+            }
+            ready => return Ok((child, ready?, ui_port)),
+        }
+    }
 }
 
 /// Has the dev server read its tasks at once. As it comes it looks 20 times a second, so that every step waits for up to
