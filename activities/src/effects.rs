@@ -24,7 +24,7 @@ use harmony_incidents::{
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use uuid::Uuid;
 
-use crate::{checkpoints, failure, services::Services};
+use crate::{dispatcher::checkpoint, failure, services::Services};
 
 /// How often a running effect is heard of: one that takes less sends nothing.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -399,7 +399,7 @@ impl Services {
         let rules = self.rules.current();
         let judged = |head: Head<'_>| judge(head, command, &context, rules.rules());
         let follow = |_: &StreamId| {
-            let mut items = checkpoints::following(scope, command);
+            let mut items = checkpoint::following(scope, command);
             items.extend(self.clock_of(scope, command));
             items
         };

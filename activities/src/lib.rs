@@ -8,19 +8,14 @@ mod admission;
 mod approvals;
 mod begin;
 mod candidate;
-mod candidate_events;
 mod channel;
-mod checkpoints;
 mod clock;
+mod dispatcher;
 mod effects;
 mod failure;
 mod flags;
 mod issues;
 mod journal;
-mod kept;
-mod live_message;
-mod notices;
-mod outbox;
 mod outputs;
 mod paging;
 mod people;
@@ -35,14 +30,17 @@ mod services;
 mod trace;
 
 pub use admission::Admission;
-pub use candidate_events::CandidateEvents;
 pub use channel::ConnectorActivities;
-pub use checkpoints::Checkpoints;
+pub use dispatcher::{
+    Dispatcher,
+    checkpoint::Checkpoints,
+    event::CandidateEvents,
+    notice::{NoticeOutcome, Notices},
+    send_ahead,
+};
 pub use effects::EffectTiming;
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};
 pub use journal::LogActivities;
-pub use notices::{NoticeOutcome, Notices};
-pub use outbox::{Dispatcher, send_ahead};
 pub use outputs::{CellPiece, OutputSink};
 pub use reconciler::Reconciler;
 pub use release::ReleaseActivities;

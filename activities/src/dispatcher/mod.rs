@@ -3,6 +3,12 @@
 //! Each item is claimed for a while, carried out under an id of its own (workflow id, update id, request id), and marked
 //! done; a crash in between repeats it harmlessly. While Temporal is away items wait.
 
+pub(crate) mod checkpoint;
+pub(crate) mod event;
+mod kept;
+pub(crate) mod notice;
+mod output;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -40,15 +46,12 @@ use temporalio_common::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    candidate_events::CandidateEvents,
-    checkpoints::Checkpoints,
-    kept::Edited,
-    live_message::EditPace,
-    notices::{NoticeOutcome, Notices},
-    services::Services,
-    trace::start_span,
-};
+use crate::{services::Services, trace::start_span};
+use checkpoint::Checkpoints;
+use event::CandidateEvents;
+use kept::Edited;
+use notice::{NoticeOutcome, Notices};
+use output::EditPace;
 
 /// How often an idle dispatcher looks.
 const IDLE: Duration = Duration::from_millis(150);

@@ -45,9 +45,10 @@ use uuid::Uuid;
 use crate::{
     channel::{below, marked, section},
     flags::capability_flag,
-    kept::{Edited, TAKEN, Turn, after, open_channel},
     services::Services,
 };
+
+use super::kept::{Edited, TAKEN, Turn, after, open_channel};
 
 /// Between two edits of a message.
 const PACE: Duration = Duration::from_secs(3);

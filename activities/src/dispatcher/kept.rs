@@ -47,10 +47,11 @@ use url::Url;
 use crate::{
     channel::{below, checklist, marked, section},
     flags::capability_flag,
-    outbox::backoff,
     people,
     services::Services,
 };
+
+use super::backoff;
 
 /// Suspects that the message names; the others are at the incident.
 const SUSPECTS: usize = 3;
