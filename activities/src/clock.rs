@@ -5,10 +5,11 @@ use harmony_blueprints::{
     contracts::{ClockReply, ClockRequest, Scope},
     starts,
 };
-use harmony_eventlog::{OutboxItem, OutboxKind};
+use harmony_eventlog::OutboxItem;
 use harmony_incidents::{
     Command, LinkName,
     clock::{COMMANDER, due},
+    follow_up::FollowUp,
     machine, status,
 };
 use temporalio_sdk::activities::ActivityError;
@@ -38,7 +39,7 @@ impl Services {
         let Command::Declare { incident: created } = command else { return None };
         let incident = scope.stream.incident()?;
         let keys = &self.attestation;
-        let payload = starts::clock(keys, &scope.org, &incident, created, &scope.actor, scope.occurred_at);
-        Some(OutboxItem { kind: OutboxKind::Start, name: format!("clock/{incident}"), payload })
+        let start = starts::clock(keys, &scope.org, &incident, created, &scope.actor, scope.occurred_at);
+        Some(OutboxItem::new(format!("clock/{incident}"), &FollowUp::Start(start)))
     }
 }

@@ -32,11 +32,8 @@ mod trace;
 pub use admission::Admission;
 pub use channel::ConnectorActivities;
 pub use dispatcher::{
-    Dispatcher,
-    checkpoint::Checkpoints,
-    event::CandidateEvents,
-    notice::{NoticeOutcome, Notices},
-    send_ahead,
+    Carried, Dispatcher, Undone, checkpoint::Checkpoints, event::CandidateEvents, notice::Notices,
+    wake::send_ahead,
 };
 pub use effects::EffectTiming;
 pub use flags::{DefaultFlags, FlagSource, FlagValue, Flags, capability_flag};

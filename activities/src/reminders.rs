@@ -11,11 +11,12 @@ use std::{
 };
 
 use harmony_blueprints::{messages::Act, starts};
-use harmony_eventlog::{Append, Filter, LogError, OutboxItem, OutboxKind, Place, SharedLog, Target};
+use harmony_eventlog::{Append, Filter, LogError, OutboxItem, Place, SharedLog, Target};
 use harmony_incidents::{
     Command, IncidentId, OrgId, RulesSource, StreamId, WorkflowType,
     attestation::AttestationKeys,
     command::Context,
+    follow_up::{FollowUp, Start},
     judge::{judge, payload},
     leading::overdue_week,
     log::{ActionItem, Authority, Cause, FollowUpReminded, IncidentState, Text, payload::Kind},
@@ -125,11 +126,9 @@ impl Reminders {
             };
             let who = (AUTO_ACTOR, now);
             let (workflow_id, input) = starts::act(&self.attestation, org, (incident, state), seq, who, &act);
-            OutboxItem {
-                kind: OutboxKind::Start,
-                name: format!("{workflow_id}#1/reminder"),
-                payload: starts::payload(WorkflowType::Act.name(), workflow_id.as_str(), 1, &input),
-            }
+            let name = format!("{workflow_id}#1/reminder");
+            let start = Start::new(WorkflowType::Act.name(), workflow_id.as_str(), 1, input);
+            OutboxItem::new(name, &FollowUp::Start(start))
         };
         let told: Mutex<Vec<OutboxItem>> = Mutex::default();
         self.log

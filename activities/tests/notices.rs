@@ -5,7 +5,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use harmony_activities::{DefaultFlags, NoticeOutcome, Notices};
+use harmony_activities::{Carried, DefaultFlags, Notices, Undone};
 use harmony_capabilities::{
     mail::{Mail, MailSettings},
     slack::{ChannelDraft, Slack},
@@ -15,6 +15,7 @@ use harmony_incidents::{
     Command, Context, Directory, IncidentId, OrgId, RuleSet, RulesSource,
     attestation::{AttestationKeys, UnsubscribeClaim},
     command::ResolutionInput,
+    follow_up::FollowUp,
     judge,
     judge::payload,
     log::{
@@ -38,6 +39,12 @@ impl RulesSource for Fixed {
     fn current(&self) -> Arc<RuleSet> {
         self.0.clone()
     }
+}
+
+/// Carries one item out.
+async fn carried(notices: &Notices, pending: &Pending) -> Carried {
+    let FollowUp::Notice(notice) = pending.item.follow_up().unwrap() else { panic!("{pending:?}") };
+    notices.carry(pending, &notice).await
 }
 
 struct World {
@@ -155,9 +162,10 @@ impl World {
 
     /// What a worker does with one claimed item.
     async fn carry(&self, pending: &Pending) {
-        match self.notices.carry(pending).await.unwrap() {
-            NoticeOutcome::Done => self.log.done(&pending.id).await.unwrap(),
-            NoticeOutcome::Later { wait, why } => self.log.later(&pending.id, wait, &why).await.unwrap(),
+        match carried(&self.notices, pending).await {
+            Ok(()) => self.log.done(&pending.id).await.unwrap(),
+            Err(Undone::Waits { wait, why }) => self.log.later(&pending.id, wait, &why).await.unwrap(),
+            Err(other) => panic!("{other:?}"),
         }
     }
 
@@ -179,7 +187,7 @@ impl World {
     async fn worked_by_workers_who_die(&self, deaths: usize) {
         for _ in 0..deaths {
             for pending in &self.log.claim(16, Duration::ZERO).await.unwrap() {
-                drop(self.notices.carry(pending).await.unwrap());
+                carried(&self.notices, pending).await.unwrap();
             }
         }
     }
@@ -376,15 +384,15 @@ async fn mail_that_nobody_takes_is_tried_for_a_day_and_is_forgotten_once_a_messa
     let tried = |ago: SignedDuration| {
         let pending = Pending { created_at: Timestamp::now() - ago, ..pending.clone() };
         let notices = &world.notices;
-        async move { notices.carry(&pending).await.unwrap() }
+        async move { carried(notices, &pending).await }
     };
     let minute = SignedDuration::from_mins(1);
     for ago in [SignedDuration::ZERO, SignedDuration::from_hours(24) - minute] {
         let outcome = tried(ago).await;
-        assert!(matches!(outcome, NoticeOutcome::Later { .. }), "{ago} after it was asked for");
+        assert!(matches!(outcome, Err(Undone::Waits { .. })), "{ago} after it was asked for");
     }
     assert!(world.log.subscriptions(&OrgId::default()).await.unwrap()[0].problem.is_none());
-    assert!(matches!(tried(SignedDuration::from_hours(24)).await, NoticeOutcome::Done));
+    assert!(tried(SignedDuration::from_hours(24)).await.is_ok());
     let problem = world.log.subscriptions(&OrgId::default()).await.unwrap()[0].problem.clone().unwrap();
     assert_eq!(problem.incident, id);
     world.log.done(&pending.id).await.unwrap();

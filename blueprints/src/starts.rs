@@ -4,6 +4,7 @@
 use harmony_incidents::{
     IncidentId, LinkName, OrgId, WorkflowId, WorkflowType,
     attestation::{AttestationKeys, StartAttestation, StartClaim},
+    follow_up::Start,
     log::{IncidentCreated, IncidentState, Text},
     status,
 };
@@ -11,11 +12,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::messages::{Act, ActInput, GoldenContext, InitiateInput, input_digest};
-
-/// The payload of an outbox item that starts a workflow: `{workflowType, workflowId, attempt, input}`.
-pub fn payload(workflow_type: &str, workflow_id: &str, attempt: u32, input: &Value) -> Value {
-    json!({ "workflowType": workflow_type, "workflowId": workflow_id, "attempt": attempt, "input": input })
-}
 
 /// The input with its `start`, signed. What the attestation covers is the whole input, so that nobody between here and
 /// the workflow can change it.
@@ -68,7 +64,7 @@ pub fn initiate(created: &IncidentCreated, golden: &GoldenContext) -> Value {
     input
 }
 
-/// The start of the update clock of an incident that is being declared, as the payload of its outbox item.
+/// The start of the update clock of an incident that is being declared.
 pub fn clock(
     keys: &AttestationKeys,
     org: &OrgId,
@@ -76,12 +72,12 @@ pub fn clock(
     created: &IncidentCreated,
     initiator: &str,
     at: Timestamp,
-) -> Value {
+) -> Start {
     let kind = WorkflowType::Updates;
     let workflow_id = WorkflowId::new(kind, org, incident);
     let input = json!({ "context": golden_context(incident, created, initiator) });
     let input = attested(keys, org, workflow_id.as_str(), initiator, at, input);
-    payload(kind.name(), workflow_id.as_str(), 1, &input)
+    Start::new(kind.name(), workflow_id.as_str(), 1, input)
 }
 
 /// What every workflow of an incident carries, as the incident stands.
@@ -127,7 +123,7 @@ pub fn promoted(
     initiator: &str,
     pagerduty_incident_id: &str,
     at: Timestamp,
-) -> Value {
+) -> Start {
     let kind = WorkflowType::Initiate;
     let workflow_id = WorkflowId::new(kind, org, incident);
     let golden = GoldenContext {
@@ -136,7 +132,7 @@ pub fn promoted(
     };
     let input = initiate(created, &golden);
     let input = attested(keys, org, workflow_id.as_str(), initiator, at, input);
-    payload(kind.name(), workflow_id.as_str(), 1, &input)
+    Start::new(kind.name(), workflow_id.as_str(), 1, input)
 }
 
 fn shown(text: Option<&Text>) -> String {

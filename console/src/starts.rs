@@ -10,12 +10,13 @@ use axum::{
 };
 use harmony_blueprints::{
     messages::{Act, GoldenContext},
-    starts::{self, attested, payload},
+    starts::{self, attested},
 };
-use harmony_eventlog::{OutboxItem, OutboxKind};
+use harmony_eventlog::OutboxItem;
 use harmony_incidents::{
     Answer, Command, Context, GateId, HasStatus, Head, IncidentId, Judged, Refusal, Rules, RunStatus,
     WorkflowId, WorkflowType, approvals,
+    follow_up::{self, Cancel, FollowUp},
     ids::IdError,
     judge,
     log::{Authority, BlueprintState, IncidentCreated, IncidentState, State},
@@ -97,7 +98,7 @@ impl<'a> Prepared<'a> {
         let answer = may_start(head, &self.workflow_id, self.kind, self.target, self.context, rules)?;
         let item = match answer {
             Answer::Started { attempt, .. } => {
-                Some(item(&self.workflow_id, self.kind, attempt, &self.call.request.id, &self.input))
+                Some(item(&self.workflow_id, self.kind, attempt, &self.call.request.id, self.input.clone()))
             }
             _ => None,
         };
@@ -143,7 +144,7 @@ pub(crate) fn initiate_item(call: &Call, incident: &IncidentId, input: Value, at
         at,
         input,
     );
-    item(&workflow_id, WorkflowType::Initiate, 1, &call.request.id, &input)
+    item(&workflow_id, WorkflowType::Initiate, 1, &call.request.id, input)
 }
 
 /// The item that starts the update clock with a declaration.
@@ -154,8 +155,8 @@ pub(crate) fn clock_item(
     at: Timestamp,
 ) -> OutboxItem {
     let (org, principal) = (&call.caller.org, &call.caller.principal.id);
-    let payload = starts::clock(&call.app.doors.attestation, org, incident, created, principal, at);
-    OutboxItem { kind: OutboxKind::Start, name: format!("clock/{incident}"), payload }
+    let start = starts::clock(&call.app.doors.attestation, org, incident, created, principal, at);
+    OutboxItem::new(format!("clock/{incident}"), &FollowUp::Start(start))
 }
 
 /// The item that starts the act which follows the record `seq`.
@@ -170,7 +171,7 @@ pub(crate) fn act_item(
     let who = (call.caller.principal.id.as_str(), context.occurred_at);
     let keys = &call.app.doors.attestation;
     let (workflow_id, input) = starts::act(keys, &call.caller.org, (incident, state), seq, who, act);
-    item(&workflow_id, WorkflowType::Act, 1, &call.request.id, &input)
+    item(&workflow_id, WorkflowType::Act, 1, &call.request.id, input)
 }
 
 /// A warning where Temporal does not answer: it is recorded, and `what` starts later.
@@ -248,9 +249,8 @@ pub(crate) fn resume_item(call: &Call, lost: &BlueprintState, input: Value) -> R
     let input =
         attested(keys, &call.caller.org, workflow_id.as_str(), &lost.starter, Timestamp::now(), input);
     let resumed = lost.resumed + 1;
-    let mut item = item(&workflow_id, kind, lost.attempt, &format!("resume-{resumed}"), &input);
-    item.payload["resumed"] = json!(resumed);
-    Ok(item)
+    let start = follow_up::Start { resumed, ..run_start(&workflow_id, kind, lost.attempt, input) };
+    Ok(start_item(start, &format!("resume-{resumed}")))
 }
 
 pub(crate) fn item(
@@ -258,13 +258,23 @@ pub(crate) fn item(
     kind: WorkflowType,
     attempt: u32,
     request: &str,
-    input: &Value,
+    input: Value,
 ) -> OutboxItem {
-    let mut item = payload(kind.name(), workflow_id.as_str(), attempt, input);
-    if let Some(asked) = harmony_telemetry::current() {
-        item["traceparent"] = json!(asked.to_string());
+    start_item(run_start(workflow_id, kind, attempt, input), request)
+}
+
+/// The start of a workflow, below the request that asks for it.
+fn run_start(workflow_id: &WorkflowId, kind: WorkflowType, attempt: u32, input: Value) -> follow_up::Start {
+    let traceparent = harmony_telemetry::current().map(|asked| asked.to_string());
+    follow_up::Start {
+        traceparent,
+        ..follow_up::Start::new(kind.name(), workflow_id.as_str(), attempt, input)
     }
-    OutboxItem { kind: OutboxKind::Start, name: format!("{workflow_id}#{attempt}/{request}"), payload: item }
+}
+
+fn start_item(start: follow_up::Start, request: &str) -> OutboxItem {
+    let name = format!("{}#{}/{request}", start.workflow_id, start.attempt);
+    OutboxItem::new(name, &FollowUp::Start(start))
 }
 
 fn with_context(mut own: Value, golden: &GoldenContext) -> Value {
@@ -290,12 +300,9 @@ pub(crate) async fn stop_remediation(
             .iter()
             .find(|one| one.blueprint == kind.blueprint() && one.is(RunStatus::Running))
             .ok_or_else(|| Refusal::Illegal { explanation: "nothing is running".to_owned() })?;
-        let item = OutboxItem {
-            kind: OutboxKind::Cancel,
-            name: format!("{workflow_id}#{}/stop", running.attempt),
-            payload: json!({ "workflowId": workflow_id, "reason": reason }),
-        };
-        Ok((Answer::Unchanged, vec![item]))
+        let cancel = Cancel { workflow_id: workflow_id.clone(), reason: reason.to_owned() };
+        let name = format!("{workflow_id}#{}/stop", running.attempt);
+        Ok((Answer::Unchanged, vec![OutboxItem::new(name, &FollowUp::Cancel(cancel))]))
     })
     .await?;
     let mut body = json!({ "incidentId": incident, "workflowId": workflow_id });

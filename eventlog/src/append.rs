@@ -13,6 +13,7 @@ use harmony_catalog::judge::{Facts, flow_of};
 use harmony_incidents::{
     Answer, Context, EnvironmentId, GateStatus, HasStatus, IncidentId, Judged, LinkName, OrgId, Refusal,
     ReleaseId, ServiceId, StreamId,
+    follow_up::{FollowUp, KeptMessage, Notice, Output, Wake},
     judge::{Head, INPUT_LIMIT_BYTES, payload},
     kept::{self, Kept},
     log::{EnvironmentState, IncidentState, RecordRedacted, Text, payload::Kind},
@@ -509,10 +510,9 @@ fn plan(
     let (sealed, next) = record::append(job.org, &stream, head, identity, &context, judged.payloads, salt);
     let last_seq = next.state.seq();
     let mut outbox = (job.follow)(&stream);
-    outbox.extend(judged.wake.into_iter().map(|workflow| OutboxItem {
-        kind: OutboxKind::Wake,
-        name: format!("{workflow}/{last_seq}"),
-        payload: serde_json::json!({ "workflowId": workflow }),
+    outbox.extend(judged.wake.into_iter().map(|workflow_id| {
+        let name = format!("{workflow_id}/{last_seq}");
+        OutboxItem::new(name, &FollowUp::Wake(Wake { workflow_id }))
     }));
     let (first_seq, last_seq) = if sealed.is_empty() { (0, 0) } else { (head.state.seq() + 1, last_seq) };
     let key = KeyRow {
@@ -537,10 +537,10 @@ fn notices(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState) -> V
         let kind = one.record.payload.as_ref().and_then(|payload| payload.kind.as_ref());
         !state.drill && kind.and_then(stakeholders::change).is_some()
     };
-    let item = |one: &SealedRecord| OutboxItem {
-        kind: OutboxKind::Notice,
-        name: format!("{stream}/{}", one.record.seq),
-        payload: serde_json::json!({ "seq": one.record.seq }),
+    let item = |one: &SealedRecord| {
+        let seq = one.record.seq;
+        let notice = FollowUp::Notice(Notice { seq, subscription: None });
+        OutboxItem::new(format!("{stream}/{seq}"), &notice)
     };
     sealed.iter().filter(is_told).map(item).collect()
 }
@@ -553,11 +553,10 @@ fn kept(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState) -> Vec<
         kind.and_then(kept::changed)
     };
     let item = |message: Kept| {
-        let last = sealed.iter().rfind(|one| changed(one) == Some(message))?.record.seq;
-        message.is_posted(state).then(|| OutboxItem {
-            kind: OutboxKind::Kept,
-            name: format!("{stream}/{last}/{}", message.name()),
-            payload: serde_json::json!({ "seq": last, "message": message.name() }),
+        let seq = sealed.iter().rfind(|one| changed(one) == Some(message))?.record.seq;
+        message.is_posted(state).then(|| {
+            let name = format!("{stream}/{seq}/{}", message.name());
+            OutboxItem::new(name, &FollowUp::Kept(KeptMessage { seq, message }))
         })
     };
     Kept::ALL.into_iter().filter_map(item).collect()
@@ -572,11 +571,7 @@ fn shown_output(stream: &StreamId, sealed: &[SealedRecord], state: &StreamState)
         kind.and_then(kept::run_of_cell).is_some()
     };
     let seq = sealed.iter().rfind(is_cell)?.record.seq;
-    Some(OutboxItem {
-        kind: OutboxKind::Output,
-        name: format!("{stream}/{seq}/output"),
-        payload: serde_json::json!({ "seq": seq }),
-    })
+    Some(OutboxItem::new(format!("{stream}/{seq}/output"), &FollowUp::Output(Output { seq })))
 }
 
 /// The first answer again, if the request is the same.

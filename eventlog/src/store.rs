@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use harmony_incidents::{
     Answer, Command, Context, Head, IncidentId, Judged, OrgId, Refusal, StreamId,
+    follow_up::FollowUp,
     log::{IncidentState, Record},
     promotion::CandidateId,
     stakeholders::{DeliveryProblem, Subscription, SubscriptionId},
@@ -118,6 +119,22 @@ pub struct OutboxItem {
     pub payload: Value,
 }
 
+impl OutboxItem {
+    /// This follow-up, under this name.
+    pub fn new(name: String, follow_up: &FollowUp) -> Self {
+        let kind = OutboxKind::of(follow_up);
+        // Maps with keys that are text, numbers and texts: all of it is JSON.
+        let payload =
+            serde_json::to_value(follow_up).map_or(Value::Null, |mut stored| stored["payload"].take());
+        Self { kind, name, payload }
+    }
+
+    /// What follows. The error says what of it this release cannot read.
+    pub fn follow_up(&self) -> Result<FollowUp, serde_json::Error> {
+        serde_json::from_value(serde_json::json!({ "kind": self.kind, "payload": self.payload }))
+    }
+}
+
 /// What an outbox item asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +160,21 @@ pub enum OutboxKind {
 }
 
 impl OutboxKind {
+    /// The kind of this follow-up.
+    pub fn of(follow_up: &FollowUp) -> Self {
+        match follow_up {
+            FollowUp::Start(_) => Self::Start,
+            FollowUp::Decision(_) => Self::Decision,
+            FollowUp::Cancel(_) => Self::Cancel,
+            FollowUp::Wake(_) => Self::Wake,
+            FollowUp::Checkpoint(_) => Self::Checkpoint,
+            FollowUp::Event(_) => Self::Event,
+            FollowUp::Notice(_) => Self::Notice,
+            FollowUp::Kept(_) => Self::Kept,
+            FollowUp::Output(_) => Self::Output,
+        }
+    }
+
     /// The word in the store.
     pub fn name(self) -> &'static str {
         match self {

@@ -17,7 +17,7 @@ use crate::{
     command::{Answer, Command, Context, Refusal, ResolutionInput},
     directory::{Directory, Role},
     fold::SIGN_OFF,
-    ids::{IncidentId, WorkflowType},
+    ids::{IncidentId, WorkflowId, WorkflowType},
     leading,
     machine::{self, Needs, TransitionError},
     policy::{GateKind, Policy},
@@ -106,7 +106,7 @@ pub struct Judged {
     /// Where the event ids come from when not from the command's key (a key may hold a run id).
     pub identity: Option<String>,
     /// Workflows whose gate was settled from outside and that should look.
-    pub wake: Vec<String>,
+    pub wake: Vec<WorkflowId>,
     /// Who did it where that is not whoever handed the command in: a decision is its decider's.
     pub actor: Option<String>,
     /// The cause's step, where the command itself is what the step says.
@@ -420,7 +420,7 @@ fn change_status(
                 gate_id: gate.gate_id.clone(),
                 reason: Some(Text::plain(&reason)),
             }));
-            wake.push(gate.workflow_id.clone());
+            wake.extend(gate.workflow_id.parse::<WorkflowId>());
         }
         wake.extend(leading::wake(state));
     }

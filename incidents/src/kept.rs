@@ -2,6 +2,7 @@
 //! that say what a role is there for. Here is which messages they are, and which records change what they say.
 
 use harmony_protos::log::{BlueprintState, IncidentState, payload::Kind};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     WorkflowType,
@@ -14,7 +15,8 @@ pub const FIRST: &str = "first-update";
 pub const DUTIES: &str = "duties";
 
 /// A kind of message that is kept true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kept {
     /// The channel's first.
     First,

@@ -12,7 +12,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use crate::{
     clock,
     command::{Answer, Context, Refusal},
-    ids::IncidentId,
+    ids::{IncidentId, WorkflowId, WorkflowType},
     judge::{Judged, Rules, invalid},
     machine,
     policy::{GateKind, Policy},
@@ -189,10 +189,9 @@ pub(crate) fn update(
 }
 
 /// The run of the update clock, where there is one that should look.
-pub(crate) fn wake(state: &IncidentState) -> Vec<String> {
-    let runs =
-        state.blueprints.iter().filter(|run| run.blueprint == crate::WorkflowType::Updates.blueprint());
-    runs.filter(|run| run.is(RunStatus::Running)).map(|run| run.workflow_id.clone()).collect()
+pub(crate) fn wake(state: &IncidentState) -> Vec<WorkflowId> {
+    let runs = state.blueprints.iter().filter(|run| run.blueprint == WorkflowType::Updates.blueprint());
+    runs.filter(|run| run.is(RunStatus::Running)).flat_map(|run| run.workflow_id.parse()).collect()
 }
 
 /// When the next update is due once the severity has changed: the cadence counts from the last one.

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod command;
 pub mod directory;
 pub mod fold;
+pub mod follow_up;
 pub mod hand_over;
 pub mod ids;
 pub mod job_policy;

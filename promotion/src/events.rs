@@ -1,12 +1,12 @@
 //! What the sinks are told of a change of a candidate, as an item that is written with the change.
 
-use harmony_eventlog::{CandidateStatus, OutboxItem, OutboxKind, StoredCandidate};
+use harmony_eventlog::{CandidateStatus, OutboxItem, StoredCandidate};
 use harmony_incidents::{
     IncidentId,
+    follow_up::{Event, FollowUp},
     promotion::{Decision, OrchestrationEvent},
 };
 use jiff::Timestamp;
-use serde_json::json;
 
 /// What follows a change to this.
 pub(crate) fn following(changed: &StoredCandidate, at: Timestamp) -> Option<OutboxItem> {
@@ -46,7 +46,7 @@ pub(crate) fn following(changed: &StoredCandidate, at: Timestamp) -> Option<Outb
         // Of a promotion it is told with the incident.
         CandidateStatus::Promoted | CandidateStatus::Received => return None,
     };
-    Some(item(&event, &changed.version.to_string()))
+    Some(item(event, &changed.version.to_string()))
 }
 
 /// What follows an incident that is made of a candidate.
@@ -64,10 +64,10 @@ pub(crate) fn created(
         service: stored.candidate.service_name.clone(),
         created_at: at,
     };
-    item(&event, &decision.decision_id)
+    item(event, &decision.decision_id)
 }
 
-fn item(event: &OrchestrationEvent, once: &str) -> OutboxItem {
+fn item(event: OrchestrationEvent, once: &str) -> OutboxItem {
     let name = format!("candidate/{}/{}/{once}", event.candidate(), event.name());
-    OutboxItem { kind: OutboxKind::Event, name, payload: json!({ "event": event }) }
+    OutboxItem::new(name, &FollowUp::Event(Box::new(Event { event, to: None })))
 }

@@ -3,12 +3,13 @@
 
 use harmony_blueprints::{messages::GoldenContext, starts};
 use harmony_eventlog::{
-    CandidateChange, CandidateFilter, CandidateStatus, Changed, EventLog, LogError, OutboxItem, OutboxKind,
+    CandidateChange, CandidateFilter, CandidateStatus, Changed, EventLog, LogError, OutboxItem,
     StoredCandidate,
 };
 use harmony_incidents::{
     OrgId,
     attestation::AttestationKeys,
+    follow_up::{FollowUp, Start},
     promotion::{AUTO_ACTOR, Candidate, CandidateId, Policies, Reason, WORKFLOW_TYPE, workflow_id},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -120,5 +121,5 @@ pub(crate) fn start(
     let golden = GoldenContext { initiator_id: AUTO_ACTOR.to_owned(), ..GoldenContext::default() };
     let input = json!({ "candidateId": candidate, "context": golden });
     let input = starts::attested(keys, org, &id, AUTO_ACTOR, now, input);
-    OutboxItem { kind: OutboxKind::Start, name, payload: starts::payload(WORKFLOW_TYPE, &id, 1, &input) }
+    OutboxItem::new(name, &FollowUp::Start(Start::new(WORKFLOW_TYPE, &id, 1, input)))
 }

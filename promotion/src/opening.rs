@@ -4,11 +4,12 @@
 use harmony_blueprints::starts;
 use harmony_eventlog::{
     Append, CandidateChange, CandidateFilter, CandidateStatus, Changed, EventLog, LogError, OutboxItem,
-    OutboxKind, StoredCandidate, Target,
+    StoredCandidate, Target,
 };
 use harmony_incidents::{
     Command, Context, IncidentId, LinkName, OrgId, Refusal, Rules, StreamId,
     attestation::AttestationKeys,
+    follow_up::FollowUp,
     judge::{judge, payload},
     log::{
         Authority, CandidateDecided, Cause, IncidentSignalIngested, Link, Severity, SignalType,
@@ -110,11 +111,11 @@ async fn append(
     let initiate = |made: &StreamId| {
         let Some(made) = &made.incident() else { return vec![] };
         let paged = stored.pagerduty_incident_id();
-        let payload = starts::promoted(keys, org, made, &created, &stored.decided_by, paged, decided_at);
+        let initiate = starts::promoted(keys, org, made, &created, &stored.decided_by, paged, decided_at);
         let clock = starts::clock(keys, org, made, &created, &stored.decided_by, decided_at);
         vec![
-            OutboxItem { kind: OutboxKind::Start, name: format!("promotion/{}", stored.id()), payload },
-            OutboxItem { kind: OutboxKind::Start, name: format!("clock/{made}"), payload: clock },
+            OutboxItem::new(format!("promotion/{}", stored.id()), &FollowUp::Start(initiate)),
+            OutboxItem::new(format!("clock/{made}"), &FollowUp::Start(clock)),
             events::created(made, stored, decision, decided_at),
         ]
     };

@@ -36,6 +36,13 @@ pub(crate) struct World {
 
 /// The program under test: `harmony` under another name, built with the tests.
 pub(crate) const HARMONY: &str = env!("CARGO_BIN_EXE_harmony-under-test");
+/// Names another build of Harmony to measure, such as an installed release.
+pub(crate) const OTHER_PROGRAM: &str = "HARMONY_BENCH_PROGRAM";
+
+/// What a world runs: the program under test, but where another is to be measured.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os(OTHER_PROGRAM).map_or_else(|| HARMONY.into(), PathBuf::from)
+}
 
 impl World {
     /// A world with this policy.
@@ -62,7 +69,7 @@ impl World {
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
         drop(rustls::crypto::ring::default_provider().install_default());
         let errors = std::fs::File::create(dir.path().join("dev.log")).unwrap();
-        let mut child = Command::new(HARMONY)
+        let mut child = Command::new(program())
             .args(["dev", "--json", "--http", "127.0.0.1:0", "--data-dir"])
             .arg(dir.path())
             .envs(environment)
@@ -322,7 +329,7 @@ impl World {
 
     /// The same with these variables.
     pub(crate) fn harmony_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        let mut command = Command::new(HARMONY);
+        let mut command = Command::new(program());
         command.args(arguments).arg("--data-dir").arg(self.dir.path());
         command.envs(environment.iter().copied()).output().unwrap()
     }
@@ -330,7 +337,7 @@ impl World {
     /// The same on a terminal, where somebody answers this. Gives the exit code, and what the terminal showed.
     pub(crate) async fn harmony_answered(&self, arguments: &[&str], answer: &str) -> (Option<i32>, String) {
         let OpenptyResult { master, slave } = openpty(None, None).unwrap();
-        let mut command = Command::new(HARMONY);
+        let mut command = Command::new(program());
         command.args(arguments).arg("--data-dir").arg(self.dir.path());
         command.stdin(slave.try_clone().unwrap()).stdout(Stdio::null()).stderr(slave);
         let mut child = command.spawn().unwrap();

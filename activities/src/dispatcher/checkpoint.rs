@@ -17,13 +17,20 @@ use std::{
 use anyhow::Context as _;
 use harmony_blueprints::contracts::Scope;
 use harmony_eventlog::{
-    Checkpoint, CheckpointKey, OutboxItem, OutboxKind, Pending, SharedLog, fanout::CloudEvent, fanout::Sink,
+    Checkpoint, CheckpointKey, OutboxItem, Pending, SharedLog, fanout::CloudEvent, fanout::Sink,
 };
-use harmony_incidents::{Command, OrgId, RulesSource, RunStatus, StreamId, log::payload::Kind};
-use serde_json::{Value, json};
+use harmony_incidents::{
+    Command, OrgId, RulesSource, RunStatus, StreamId,
+    follow_up::{self, FollowUp},
+    log::payload::Kind,
+};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::{Carried, event::send};
+
+/// The wish for a checkpoint.
+const MAKE: FollowUp = FollowUp::Checkpoint(follow_up::Checkpoint::Make);
 /// How often the log is looked at.
 const INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -67,19 +74,18 @@ impl Checkpoints {
         let Some(last) = checkpoint.heads().last() else { return Ok(()) };
         // The name is that of the heads: asked again before anything was appended, it is the same item.
         let heads = digest(&self.key.sign(&checkpoint));
-        let item = OutboxItem {
-            kind: OutboxKind::Checkpoint,
-            name: format!("make/hour/{heads}"),
-            payload: Value::Null,
-        };
+        let item = OutboxItem::new(format!("make/hour/{heads}"), &MAKE);
         Ok(self.log.enqueue(org, Some(&last.stream), &item).await?)
     }
 
     /// Carries out what was asked for: makes one, or sends one on.
-    pub(crate) async fn carry(&self, pending: &Pending) -> anyhow::Result<()> {
-        match pending.item.payload["note"].as_str() {
-            None => self.make(&pending.org, pending.stream.as_ref()).await,
-            Some(note) => self.send(&pending.item.payload, note).await,
+    pub(crate) async fn carry(&self, pending: &Pending, what: &follow_up::Checkpoint) -> Carried {
+        match what {
+            follow_up::Checkpoint::Make => Ok(self.make(&pending.org, pending.stream.as_ref()).await?),
+            follow_up::Checkpoint::Send { sink, note } => {
+                let checkpoint = Checkpoint::unverified(note).map_err(anyhow::Error::from)?;
+                send(&self.sinks, sink, &CloudEvent::of_checkpoint(&checkpoint, note)).await
+            }
         }
     }
 
@@ -93,27 +99,12 @@ impl Checkpoints {
                 .with_context(|| format!("the checkpoint cannot be written to {}", directory.display()))?;
         }
         for sink in &self.sinks {
-            let item = OutboxItem {
-                kind: OutboxKind::Checkpoint,
-                name: format!("send/{}/{}", sink.name(), digest(&note)),
-                payload: json!({ "sink": sink.name().as_str(), "note": note }),
-            };
+            let name = format!("send/{}/{}", sink.name(), digest(&note));
+            let send = follow_up::Checkpoint::Send { sink: sink.name().to_string(), note: note.clone() };
+            let item = OutboxItem::new(name, &FollowUp::Checkpoint(send));
             self.log.enqueue(org, Some(stream), &item).await?;
         }
         Ok(())
-    }
-
-    async fn send(&self, payload: &Value, note: &str) -> anyhow::Result<()> {
-        let Some(sink) = self.sinks.iter().find(|sink| payload["sink"] == sink.name().as_str()) else {
-            tracing::warn!(sink = %payload["sink"], "a checkpoint is for a sink that is not configured any more");
-            return Ok(());
-        };
-        let checkpoint = Checkpoint::unverified(note)?;
-        let event = CloudEvent::of_checkpoint(&checkpoint, note);
-        match sink.send(&[event]).await.pop() {
-            Some(outcome) => Ok(outcome?),
-            None => anyhow::bail!("the sink did not say what became of it"),
-        }
     }
 }
 
@@ -125,11 +116,7 @@ pub(crate) fn following(scope: &Scope, command: &Command) -> Vec<OutboxItem> {
         }
         _ => false,
     };
-    let item = || OutboxItem {
-        kind: OutboxKind::Checkpoint,
-        name: format!("make/close-out/{}/{}", scope.stream, scope.attempt),
-        payload: Value::Null,
-    };
+    let item = || OutboxItem::new(format!("make/close-out/{}/{}", scope.stream, scope.attempt), &MAKE);
     if ends { vec![item()] } else { Vec::new() }
 }
 

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use harmony_eventlog::{
-    OutboxItem, OutboxKind, Pending, SharedLog,
+    OutboxItem, Pending, SharedLog,
     fanout::{CloudEvent, Sink},
 };
-use harmony_incidents::promotion::OrchestrationEvent;
+use harmony_incidents::follow_up::{Event, EventSink, FollowUp};
+
+use super::{Carried, Undone};
 
 /// See the module.
 pub struct CandidateEvents {
@@ -22,37 +23,29 @@ impl CandidateEvents {
         Self { log, sinks }
     }
 
-    pub(crate) async fn carry(&self, pending: &Pending) -> anyhow::Result<()> {
-        let OutboxItem { name, payload, .. } = &pending.item;
-        match payload["sink"].as_str() {
-            None => {
-                for sink in &self.sinks {
-                    let mut payload = payload.clone();
-                    payload["sink"] = sink.name().as_str().into();
-                    payload["name"] = name.as_str().into();
-                    let name = format!("{}/{name}", sink.name());
-                    let item = OutboxItem { kind: OutboxKind::Event, name, payload };
-                    self.log.enqueue(&pending.org, None, &item).await?;
-                }
-                Ok(())
+    pub(crate) async fn carry(&self, pending: &Pending, Event { event, to }: &Event) -> Carried {
+        let name = &pending.item.name;
+        let Some(EventSink { sink, name }) = to else {
+            for sink in &self.sinks {
+                let to = EventSink { sink: sink.name().to_string(), name: name.clone() };
+                let told = Event { event: event.clone(), to: Some(to) };
+                let name = format!("{}/{name}", sink.name());
+                let item = OutboxItem::new(name, &FollowUp::Event(Box::new(told)));
+                self.log.enqueue(&pending.org, None, &item).await?;
             }
-            Some(sink) => self.send(pending, sink).await,
-        }
-    }
-
-    async fn send(&self, pending: &Pending, sink: &str) -> anyhow::Result<()> {
-        let Some(sink) = self.sinks.iter().find(|one| one.name().as_str() == sink) else {
-            tracing::warn!(sink, "an event of a candidate is for a sink that is not configured any more");
             return Ok(());
         };
-        let payload = &pending.item.payload;
-        let event: OrchestrationEvent =
-            serde_json::from_value(payload["event"].clone()).context("the event is unreadable")?;
-        let name = payload["name"].as_str().context("the event has no name")?;
-        let event = CloudEvent::of_candidate(&pending.org, name, &event);
-        match sink.send(&[event]).await.pop() {
-            Some(outcome) => Ok(outcome?),
-            None => anyhow::bail!("the sink did not say what became of it"),
-        }
+        send(&self.sinks, sink, &CloudEvent::of_candidate(&pending.org, name, event)).await
+    }
+}
+
+/// Sends one event to the sink of this name.
+pub(super) async fn send(sinks: &[Arc<dyn Sink>], name: &str, event: &CloudEvent) -> Carried {
+    let Some(sink) = sinks.iter().find(|one| one.name().as_str() == name) else {
+        return Err(Undone::GivenUp(format!("the sink {name} is not configured any more")));
+    };
+    match sink.send(std::slice::from_ref(event)).await.pop() {
+        Some(outcome) => outcome.map_err(|error| Undone::Failed(error.into())),
+        None => Err(Undone::failed("the sink did not say what became of it")),
     }
 }

@@ -31,6 +31,7 @@ use harmony_eventlog::{Begin, LogError, Pending, catalog::surroundings};
 use harmony_incidents::{
     GateStatus, HasStatus, IncidentId, LinkName, OrgId, StreamId,
     clock::COMMANDER,
+    follow_up::KeptMessage,
     ids::{EffectScope, effect_key},
     kept::{self, Kept},
     leading::{duty_key, next_update_us},
@@ -51,7 +52,7 @@ use crate::{
     services::Services,
 };
 
-use super::backoff;
+use super::{Carried, Undone, backoff};
 
 /// Suspects that the message names; the others are at the incident.
 const SUSPECTS: usize = 3;
@@ -64,19 +65,6 @@ const DUTIES: usize = 5;
 
 /// Why an item waits.
 pub(crate) const TAKEN: &str = "another worker edits the message";
-
-/// What became of an item.
-pub(crate) enum Edited {
-    /// There is nothing left to do.
-    Done,
-    /// It is tried again.
-    Later {
-        /// How long to wait before that.
-        wait: Duration,
-        /// Why not now.
-        why: String,
-    },
-}
 
 /// Whose it is to edit a kind of message.
 pub(crate) struct Turn<'a> {
@@ -127,22 +115,19 @@ struct Place<'a> {
 
 impl Services {
     /// Makes a message say how the incident is now.
-    pub(crate) async fn keep(&self, pending: &Pending) -> anyhow::Result<Edited> {
+    pub(super) async fn keep(&self, pending: &Pending, changed: &KeptMessage) -> Carried {
         let stream = pending.stream.as_ref().context("a message is one of an incident")?;
         let incident = stream.incident().context("a message is one of an incident")?;
-        let seq = pending.item.payload["seq"].as_u64().context("a message changes by a record")?;
-        let message = pending.item.payload["message"].as_str();
-        let message = Kept::ALL.into_iter().find(|one| message == Some(one.name()));
-        let message = message.context("no message of this name is kept")?;
-        let Some(slack) = &self.slack else { return Ok(Edited::Done) };
+        let KeptMessage { seq, message } = *changed;
+        let Some(slack) = &self.slack else { return Ok(()) };
         if !self.flags.value(&capability_flag(SLACK), true).await.on
             || self.changes_later(&pending.org, stream, seq, message).await?
         {
-            return Ok(Edited::Done);
+            return Ok(());
         }
         let turn = Turn::new(pending, stream, message.name());
         if let Some(left) = self.taken_for(&turn, self.timing.under_way).await? {
-            return Ok(Edited::Later { wait: left, why: TAKEN.to_owned() });
+            return Err(Undone::waits(left, TAKEN));
         }
         let edited = match message {
             Kept::First => self.edit_first(slack, &pending.org, &incident).await,
@@ -152,10 +137,10 @@ impl Services {
         if !is_unheard {
             self.log.forget_effect(turn.org, &turn.key, &turn.owner).await?;
         }
-        Ok(match edited? {
-            Ok(()) => Edited::Done,
-            Err(error) => after(&error, self.timing.under_way, pending.attempts, &incident),
-        })
+        match edited? {
+            Ok(()) => Ok(()),
+            Err(error) => Err(after(&error, self.timing.under_way, pending.attempts)),
+        }
     }
 
     /// Takes the turn, or keeps it, for so long; how long it is another's.
@@ -305,17 +290,16 @@ impl Services {
 
 /// What follows a message that was not edited. What Slack refuses stays as it is: somebody deleted it, or the channel is
 /// archived.
-pub(crate) fn after(error: &CallError, lease: Duration, attempts: u32, incident: &IncidentId) -> Edited {
+pub(super) fn after(error: &CallError, lease: Duration, attempts: u32) -> Undone {
     let wait = match error.fate() {
         Fate::Rejected => {
-            tracing::warn!(incident.id = %incident, %error, "a message in the channel is not kept up to date");
-            return Edited::Done;
+            return Undone::GivenUp(format!("a message in the channel is not kept up to date: {error}"));
         }
         Fate::Limited { retry_after } => retry_after.unwrap_or_else(|| backoff(attempts)),
         Fate::Unknown => lease,
         Fate::Unauthorized | Fate::Unavailable => backoff(attempts),
     };
-    Edited::Later { wait, why: error.to_string() }
+    Undone::waits(wait, error.to_string())
 }
 
 /// The incident's channel, while things can be said in it.

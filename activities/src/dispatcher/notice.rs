@@ -19,10 +19,11 @@ use harmony_capabilities::{
     mail::{Letter, Mail},
     slack::{Message, Slack, escape},
 };
-use harmony_eventlog::{OutboxItem, OutboxKind, Pending, SharedLog};
+use harmony_eventlog::{LogError, OutboxItem, Pending, SharedLog};
 use harmony_incidents::{
     IncidentId, OrgId, RuleSet, RulesSource,
     attestation::{AttestationKeys, UnsubscribeClaim},
+    follow_up::{self, FollowUp},
     ids::NAMESPACE,
     log::{IncidentState, payload::Kind},
     stakeholders::{
@@ -31,7 +32,6 @@ use harmony_incidents::{
     story::Names,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 use url::Url;
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ use crate::{
     flags::{Flags, capability_flag},
     people,
 };
+
+use super::{Carried, Undone};
 
 /// How long a message is tried for.
 const TRIED_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -66,19 +68,6 @@ pub struct Notices {
     pub console: Option<Url>,
 }
 
-/// What became of an item.
-pub enum NoticeOutcome {
-    /// There is nothing left to do.
-    Done,
-    /// It is tried again.
-    Later {
-        /// How long to wait before that.
-        wait: Duration,
-        /// Why it did not arrive now.
-        why: String,
-    },
-}
-
 /// A change of an incident, read back from the log.
 struct Known {
     state: IncidentState,
@@ -90,27 +79,19 @@ struct Known {
 
 impl Notices {
     /// Carries one item out.
-    pub async fn carry(&self, pending: &Pending) -> anyhow::Result<NoticeOutcome> {
+    pub async fn carry(&self, pending: &Pending, notice: &follow_up::Notice) -> Carried {
         let incident = pending.stream.as_ref().and_then(harmony_incidents::StreamId::incident);
         let incident = incident.context("a notice is about an incident")?;
-        let seq = pending.item.payload["seq"].as_u64().context("a notice is about a record")?;
-        let Some(known) = self.known(&pending.org, &incident, seq).await? else {
-            return Ok(NoticeOutcome::Done);
-        };
-        match pending.item.payload["subscription"].as_str() {
+        let seq = notice.seq;
+        let Some(known) = self.known(&pending.org, &incident, seq).await? else { return Ok(()) };
+        match &notice.subscription {
             None => self.address(pending, &incident, seq, &known).await,
             Some(id) => self.deliver(pending, id, &incident, &known).await,
         }
     }
 
     /// One item for each recipient; somebody who is reached by several subscriptions hears once.
-    async fn address(
-        &self,
-        pending: &Pending,
-        incident: &IncidentId,
-        seq: u64,
-        known: &Known,
-    ) -> anyhow::Result<NoticeOutcome> {
+    async fn address(&self, pending: &Pending, incident: &IncidentId, seq: u64, known: &Known) -> Carried {
         let rules = self.rules.current();
         let mut reached = BTreeSet::new();
         for one in self.log.subscriptions(&pending.org).await? {
@@ -118,33 +99,25 @@ impl Notices {
             if !concerns || !reached.insert(place(&rules, &pending.org, &one.to)) {
                 continue;
             }
-            let item = OutboxItem {
-                kind: OutboxKind::Notice,
-                name: format!("{incident}/{seq}/{}", one.id),
-                payload: json!({ "seq": seq, "subscription": one.id }),
-            };
+            let name = format!("{incident}/{seq}/{}", one.id);
+            let notice = follow_up::Notice { seq, subscription: Some(one.id.to_string()) };
+            let item = OutboxItem::new(name, &FollowUp::Notice(notice));
             self.log.enqueue(&pending.org, pending.stream.as_ref(), &item).await?;
         }
-        Ok(NoticeOutcome::Done)
+        Ok(())
     }
 
-    async fn deliver(
-        &self,
-        pending: &Pending,
-        id: &str,
-        incident: &IncidentId,
-        known: &Known,
-    ) -> anyhow::Result<NoticeOutcome> {
+    async fn deliver(&self, pending: &Pending, id: &str, incident: &IncidentId, known: &Known) -> Carried {
         let all = self.log.subscriptions(&pending.org).await?;
         let Some(subscription) = all.into_iter().find(|one| one.id.as_str() == id) else {
-            return Ok(NoticeOutcome::Done);
+            return Ok(());
         };
         if !may_reach(&known.state, &subscription.to) {
-            return Ok(NoticeOutcome::Done);
+            return Ok(());
         }
         let problem = match self.send(pending, &subscription, known).await {
             Sent::Arrived => None,
-            Sent::LeftOut => return Ok(NoticeOutcome::Done),
+            Sent::LeftOut => return Ok(()),
             Sent::Impossible(why) => Some(why),
             Sent::Failed(error) => {
                 let is_final = error.fate() == Fate::Rejected
@@ -155,7 +128,7 @@ impl Notices {
                         Fate::Rejected | Fate::Unauthorized | Fate::Unavailable | Fate::Unknown => None,
                     };
                     let wait = asked.unwrap_or_else(|| backoff(pending.attempts));
-                    return Ok(NoticeOutcome::Later { wait, why: error.to_string() });
+                    return Err(Undone::waits(wait, error.to_string()));
                 }
                 Some(error.to_string())
             }
@@ -173,7 +146,7 @@ impl Notices {
         if problem.is_some() || subscription.problem.is_some() {
             self.log.mark_subscription(&pending.org, &subscription, problem.as_ref()).await?;
         }
-        Ok(NoticeOutcome::Done)
+        Ok(())
     }
 
     async fn send(&self, pending: &Pending, subscription: &Subscription, known: &Known) -> Sent {
@@ -215,7 +188,7 @@ impl Notices {
     }
 
     /// The change that a record is, and how its incident is now.
-    async fn known(&self, org: &OrgId, incident: &IncidentId, seq: u64) -> anyhow::Result<Option<Known>> {
+    async fn known(&self, org: &OrgId, incident: &IncidentId, seq: u64) -> Result<Option<Known>, LogError> {
         let Some(state) = self.log.state(org, incident).await? else { return Ok(None) };
         let entries = self.log.records(org, &incident.clone().into(), seq.saturating_sub(1), 1).await?;
         let Some(entry) = entries.into_iter().find(|entry| entry.record.seq == seq) else { return Ok(None) };

@@ -16,7 +16,8 @@
 //! people decide by has to reach Slack, too.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ use harmony_capabilities::{
 use harmony_eventlog::{Begin, Pending, StoredOutput};
 use harmony_incidents::{
     GateId, HasStatus, IncidentId, OrgId,
+    follow_up::Output,
     ids::{EffectScope, effect_key},
     kept::{self, CellRunner},
     log::{IncidentState, Text, payload::Kind},
@@ -48,7 +50,10 @@ use crate::{
     services::Services,
 };
 
-use super::kept::{Edited, TAKEN, Turn, after, open_channel};
+use super::{
+    Carried, Undone,
+    kept::{TAKEN, Turn, after, open_channel},
+};
 
 /// Between two edits of a message.
 const PACE: Duration = Duration::from_secs(3);
@@ -62,29 +67,72 @@ const OUTPUT_CHARS: usize = 2_500;
 const OUTPUT_LINES: usize = 30;
 /// Pieces that are read: two a second come at most.
 const PIECES: u32 = 40;
+/// Messages of which a process remembers what they say.
+const SHOWN: usize = 1_000;
 /// Records that are looked through for a later start or end.
 const AHEAD: u32 = 100;
 
 /// Why an item waits while all is well.
 const RUNS: &str = "its cell runs";
+const PLACE: &str = "other messages are edited first";
 
 /// Keeps the edits of a process apart.
 #[derive(Debug, Default)]
-pub(crate) struct EditPace(Mutex<Option<Instant>>);
+pub(crate) struct EditPace(Mutex<Edits>);
+
+/// The edits of a process.
+#[derive(Debug, Default)]
+struct Edits {
+    /// When the last one was made.
+    last: Option<Instant>,
+    /// The first place that nobody waits for.
+    next: Option<Instant>,
+    /// What the messages of cells that run say, by their keys.
+    shown: HashMap<Uuid, String>,
+}
 
 impl EditPace {
     /// Slack takes some 50 edits a minute of an app.
     const APART: Duration = Duration::from_millis(1_500);
 
-    /// Takes the next place; how long there is none.
+    /// Takes the place that is free; how long to wait for one, each for another, where there is none.
     fn take(&self, now: Instant) -> Option<Duration> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = last.map_or(Duration::ZERO, |last| (last + Self::APART).duration_since(now));
-        if left.is_zero() {
-            *last = Some(now);
+        let mut edits = self.edits();
+        let free = edits.last.map_or(now, |last| last + Self::APART);
+        if free <= now {
+            edits.last = Some(now);
             return None;
         }
-        Some(left)
+        // Whoever comes a little early keeps the place.
+        if free - now < Self::APART / 4 {
+            return Some(free - now);
+        }
+        let place = edits.next.map_or(free, |next| next.max(free));
+        edits.next = Some(place + Self::APART);
+        Some(place - now)
+    }
+
+    /// Whether the message says this already. What this process does not know is no.
+    fn is_shown(&self, message: Uuid, says: &str) -> bool {
+        self.edits().shown.get(&message).is_some_and(|shown| shown == says)
+    }
+
+    /// The message says this now; where its cell has ended, that is the last time.
+    fn shows(&self, message: Uuid, says: String, has_ended: bool) {
+        let mut edits = self.edits();
+        if has_ended {
+            edits.shown.remove(&message);
+        } else {
+            // Some may be of cells whose end another process told.
+            if edits.shown.len() >= SHOWN {
+                edits.shown.clear();
+            }
+            edits.shown.insert(message, says);
+        }
+    }
+
+    fn edits(&self) -> MutexGuard<'_, Edits> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,27 +225,26 @@ impl LiveMessage {
 
 impl Services {
     /// Shows in the incident's channel what the cell of a record prints, or how it ended.
-    pub(crate) async fn show_output(&self, pending: &Pending, pace: &EditPace) -> anyhow::Result<Edited> {
+    pub(super) async fn show_output(&self, pending: &Pending, output: &Output, pace: &EditPace) -> Carried {
         let stream = pending.stream.as_ref().context("output is of a cell of an incident")?;
         let incident = stream.incident().context("output is of a cell of an incident")?;
-        let seq = pending.item.payload["seq"].as_u64().context("output is of a cell of a record")?;
-        let Some(slack) = &self.slack else { return Ok(Edited::Done) };
+        let Some(slack) = &self.slack else { return Ok(()) };
         if !self.flags.value(&capability_flag(SLACK), true).await.on {
-            return Ok(Edited::Done);
+            return Ok(());
         }
         let org = &pending.org;
-        let records = self.log.records(org, stream, seq.saturating_sub(1), AHEAD).await?;
+        let records = self.log.records(org, stream, output.seq.saturating_sub(1), AHEAD).await?;
         let mut kinds = records.iter().filter_map(|entry| entry.record.payload.as_ref()?.kind.as_ref());
-        let Some(kind) = kinds.next() else { return Ok(Edited::Done) };
+        let Some(kind) = kinds.next() else { return Ok(()) };
         let (Some(runner), Some(mut cell)) = (kept::run_of_cell(kind), CellShown::of(kind)) else {
-            return Ok(Edited::Done);
+            return Ok(());
         };
         // A later record has an item of its own.
         if kinds.any(|later| kept::run_of_cell(later) == Some(runner)) {
-            return Ok(Edited::Done);
+            return Ok(());
         }
-        let Some(state) = self.log.state(org, &incident).await? else { return Ok(Edited::Done) };
-        let Some(channel) = open_channel(&state) else { return Ok(Edited::Done) };
+        let Some(state) = self.log.state(org, &incident).await? else { return Ok(()) };
+        let Some(channel) = open_channel(&state) else { return Ok(()) };
         if cell.ended.is_none() && !is_open(&state, runner) {
             cell.ended = Some("its run has ended".to_owned());
         }
@@ -207,14 +254,10 @@ impl Services {
             let ran = Timestamp::now().duration_since(pending.created_at);
             let left = PACE.saturating_sub(ran.try_into().unwrap_or_default());
             match cell.ended {
-                Some(_) => return Ok(Edited::Done),
-                None if !left.is_zero() => return Ok(Edited::Later { wait: left, why: RUNS.to_owned() }),
+                Some(_) => return Ok(()),
+                None if !left.is_zero() => return Err(Undone::waits(left, RUNS)),
                 None => {}
             }
-        }
-        let turn = Turn::new(pending, stream, TURN);
-        if let Some(left) = self.taken_for(&turn, self.timing.under_way).await? {
-            return Ok(Edited::Later { wait: left, why: TAKEN.to_owned() });
         }
         let place = Place { org, incident: &incident, console: self.console.as_ref() };
         let printed = self.log.last_output(org, stream, &cell.run, PIECES).await?;
@@ -224,7 +267,19 @@ impl Services {
             key,
             message: message(&place, state.drill, &cell, &printed),
         };
-        let shown = self.show(slack, &turn, &live, pace).await;
+        let (key, says, has_ended) = (live.key, live.says(), cell.ended.is_some());
+        let is_kept = || if has_ended { Ok(()) } else { Err(Undone::waits(PACE, RUNS)) };
+        if pace.is_shown(key, &says) {
+            return is_kept();
+        }
+        if let Some(left) = pace.take(Instant::now()) {
+            return Err(Undone::waits(left, PLACE));
+        }
+        let turn = Turn::new(pending, stream, TURN);
+        if let Some(left) = self.taken_for(&turn, self.timing.under_way).await? {
+            return Err(Undone::waits(left, TAKEN));
+        }
+        let shown = self.show(slack, &turn, &live, &says).await;
         // Until the next edit may be made, or the one that nobody heard of must have ended.
         let lease = match &shown {
             Ok(Ok(None)) => Some(PACE),
@@ -235,12 +290,14 @@ impl Services {
         if let Some(lease) = lease {
             self.taken_for(&turn, lease).await?;
         }
-        Ok(match shown? {
-            Ok(Some(wait)) => Edited::Later { wait, why: TAKEN.to_owned() },
-            Ok(None) if cell.ended.is_none() => Edited::Later { wait: PACE, why: RUNS.to_owned() },
-            Ok(None) => Edited::Done,
-            Err(error) => after(&error, self.timing.under_way, pending.attempts, &incident),
-        })
+        match shown? {
+            Ok(Some(wait)) => Err(Undone::waits(wait, TAKEN)),
+            Ok(None) => {
+                pace.shows(key, says, has_ended);
+                is_kept()
+            }
+            Err(error) => Err(after(&error, self.timing.under_way, pending.attempts)),
+        }
     }
 
     /// Posts the message, or makes it say this; how long that has to wait, where it has to.
@@ -249,9 +306,9 @@ impl Services {
         slack: &Slack,
         turn: &Turn<'_>,
         live: &LiveMessage,
-        pace: &EditPace,
+        says: &str,
     ) -> anyhow::Result<Result<Option<Duration>, CallError>> {
-        let (key, says) = (live.key.to_string(), live.says());
+        let key = live.key.to_string();
         let subject = turn.stream.into();
         let begun =
             self.log.begin_effect(turn.org, &subject, &key, STEP, &turn.owner, Duration::ZERO).await?;
@@ -265,12 +322,6 @@ impl Services {
         };
         if known.as_ref().is_some_and(|posted| posted.says == says) {
             return Ok(Ok(None));
-        }
-        if let Some(left) = pace.take(Instant::now()) {
-            if is_fresh {
-                self.log.forget_effect(turn.org, &key, &turn.owner).await?;
-            }
-            return Ok(Ok(Some(left)));
         }
         let mut posted = match known {
             Some(posted) => posted,
@@ -293,7 +344,7 @@ impl Services {
             if let Err(error) = slack.update_message(&place, &live.message).await {
                 return Ok(Err(error));
             }
-            posted.says = says;
+            posted.says = says.to_owned();
         }
         self.log.complete_effect(turn.org, &key, &serde_json::to_value(&posted)?).await?;
         Ok(Ok(None))
@@ -664,7 +715,23 @@ mod tests {
         assert_eq!(pace.take(now), None);
         assert_eq!(pace.take(now), Some(EditPace::APART));
         let half = EditPace::APART / 2;
-        assert_eq!(pace.take(now + half), Some(half), "who waits takes no place");
+        assert_eq!(pace.take(now + half), Some(half + EditPace::APART), "each waits for a place of its own");
+        let early = EditPace::APART / 5;
+        assert_eq!(pace.take(now + EditPace::APART - early), Some(early), "who comes early keeps theirs");
         assert_eq!(pace.take(now + EditPace::APART), None);
+        assert_eq!(pace.take(now + EditPace::APART * 2), None);
+        // Places that were given away and never taken are nobody's later.
+        assert_eq!(pace.take(now + EditPace::APART * 10), None);
+        assert_eq!(pace.take(now + EditPace::APART * 10), Some(EditPace::APART));
+    }
+
+    #[test]
+    fn what_a_message_says_is_remembered_until_its_cell_ends() {
+        let (pace, key) = (EditPace::default(), Uuid::nil());
+        assert!(!pace.is_shown(key, "one"));
+        pace.shows(key, "one".to_owned(), false);
+        assert!(pace.is_shown(key, "one") && !pace.is_shown(key, "two"));
+        pace.shows(key, "two".to_owned(), true);
+        assert!(!pace.is_shown(key, "two"), "the next cell of the run begins anew");
     }
 }

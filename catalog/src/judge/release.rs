@@ -1,7 +1,7 @@
 //! Releases: what one may be made of, how its status moves, and how it stands to an incident.
 
 use harmony_incidents::{
-    Judged, ReleaseId, RunId,
+    Judged, ReleaseId, RunId, WorkflowId,
     judge::invalid,
     log::{
         Authority, ChangeLinked, Relation, ReleaseCreated, ReleaseState, ReleaseStatus, ReleaseStatusChanged,
@@ -314,9 +314,9 @@ fn change_from_outside(
 }
 
 /// The workflows that wait to be told how this release went.
-fn runs_of(state: &ServiceState, known: &ReleaseState) -> Vec<String> {
+fn runs_of(state: &ServiceState, known: &ReleaseState) -> Vec<WorkflowId> {
     let goes_on = |run: &&RunState| run.release_id == known.release_id && run.finished_at_us == 0;
-    state.runs.iter().filter(goes_on).map(|run| run.workflow_id.clone()).collect()
+    state.runs.iter().filter(goes_on).flat_map(|run| run.workflow_id.parse()).collect()
 }
 
 /// Whether the environment's policies let the run's release out: they were asked, and whoever they name has approved.

@@ -333,7 +333,7 @@ fn start_item(
         at,
         input,
     );
-    Ok(starts::item(&workflow_id, kind, attempt, &call.request.id, &input))
+    Ok(starts::item(&workflow_id, kind, attempt, &call.request.id, input))
 }
 
 /// `POST …/releases/{id}/deploy`: a draft goes out once more, whose last run did not take it there.

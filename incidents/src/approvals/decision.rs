@@ -17,6 +17,7 @@ use crate::{
         Answer, Attested, Context, Decision, DecisionInput, DecisionPayload, Refusal, Settled, Verdict,
     },
     directory::Principal,
+    ids::WorkflowId,
     judge::{JUSTIFICATION_CHARS, Judged, Rules, TEXT_LIMIT_BYTES},
     machine,
     policy::Manual,
@@ -58,7 +59,7 @@ pub(crate) fn decide(
                 accepted(gate, acted_as, payload, input)
             };
             if gate.workflow_id != context.cause.workflow_id {
-                judged.wake.push(gate.workflow_id.clone());
+                judged.wake.extend(gate.workflow_id.parse::<WorkflowId>());
             }
             judged
         }

@@ -11,6 +11,7 @@ use harmony_protos::log::{
 use super::{cancelled, counted, gate_level, index, levels::Bench, number, settled_as, time, view};
 use crate::{
     command::{Answer, Context, Refusal},
+    ids::WorkflowId,
     judge::{Judged, Rules, TEXT_LIMIT_BYTES},
     policy::GateKind,
     status::{GateStatus, HasStatus},
@@ -111,7 +112,7 @@ pub(crate) fn escalate(
         reason: Text::optional(reason),
         ..to_level(gate, &bench, next, context.occurred_at.as_microsecond())
     };
-    let wake = vec![gate.workflow_id.clone()];
+    let wake = gate.workflow_id.parse().into_iter().collect();
     Ok(Judged { wake, ..Judged::new(Answer::Recorded, vec![Kind::ApprovalEscalated(escalated)]) })
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn replan(
     severity: Severity,
     context: &Context,
     rules: Rules<'_>,
-) -> (Vec<Kind>, Vec<String>) {
+) -> (Vec<Kind>, Vec<WorkflowId>) {
     let mut kinds = Vec::new();
     let mut wake = Vec::new();
     for gate in state.gates.iter().filter(|gate| gate.is(GateStatus::Pending)) {
@@ -140,7 +141,7 @@ pub(crate) fn replan(
             auto_escalate_p1: counted(severity, rules),
             levels,
         }));
-        wake.push(gate.workflow_id.clone());
+        wake.extend(gate.workflow_id.parse::<WorkflowId>());
     }
     (kinds, wake)
 }

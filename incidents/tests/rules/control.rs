@@ -46,7 +46,7 @@ fn change_of_severity_gives_a_waiting_gate_the_levels_of_the_new_one_from_now_on
         let due = world.now.as_microsecond() + minutes[0] * 60_000_000;
         assert_eq!((world.gate().due_us, world.gate().plans), (due, 1));
         assert_eq!(world.gate().status, "pending");
-        assert_eq!(world.wake, [workflow(WorkflowType::Remediate).to_string()]);
+        assert_eq!(world.wake, [workflow(WorkflowType::Remediate)]);
     }
 }
 
@@ -91,7 +91,7 @@ fn only_gates_that_wait_are_planned_again() {
     world.decide(input);
     world.ask(WorkflowType::CloseOut, GateKind::CloseOut, "approval");
     world.say("manager", &severity(Severity::P1)).unwrap();
-    assert_eq!(world.wake, [workflow(WorkflowType::CloseOut).to_string()]);
+    assert_eq!(world.wake, [workflow(WorkflowType::CloseOut)]);
     assert!(replanned(&world).gate_id.starts_with("incident.close-out"));
 }
 
@@ -116,7 +116,7 @@ fn gate_is_passed_on_level_by_level_and_no_further() {
         assert_eq!(world.gate().due_us, world.now.as_microsecond() + minutes * 60_000_000);
         assert!(world.gate().was_escalated && world.head.state.escalated);
         assert_eq!(world.gate().escalated_by, "oncall");
-        assert_eq!(world.wake, [workflow(WorkflowType::Remediate).to_string()]);
+        assert_eq!(world.wake, [workflow(WorkflowType::Remediate)]);
     }
     let records = world.sealed.len();
     let refused = world.say("oncall", &pass_on(&world)).unwrap_err();

@@ -219,7 +219,7 @@ fn resolving_cancels_the_other_gates_but_not_the_reviews_nor_its_own() {
         gates(&world),
         [("close-out", "pending"), ("post-mortem", "pending"), ("remediate", "cancelled")]
     );
-    assert_eq!(world.wake, [workflow(WorkflowType::Remediate).to_string()]);
+    assert_eq!(world.wake, [workflow(WorkflowType::Remediate)]);
 
     for to in [State::Resolved, State::Cancelled] {
         let mut world = three_gates();
@@ -228,7 +228,7 @@ fn resolving_cancels_the_other_gates_but_not_the_reviews_nor_its_own() {
             gates(&world),
             [("close-out", "cancelled"), ("post-mortem", "pending"), ("remediate", "cancelled")]
         );
-        let woken = [WorkflowType::CloseOut, WorkflowType::Remediate].map(|kind| workflow(kind).to_string());
+        let woken = [WorkflowType::CloseOut, WorkflowType::Remediate].map(workflow);
         assert_eq!(world.wake, woken);
     }
 }

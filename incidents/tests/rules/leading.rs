@@ -162,9 +162,9 @@ fn change_of_severity_changes_the_cadence_and_wakes_the_clock() {
     let raised = Command::ChangeSeverity { to: Severity::P1, reason: "worse".to_owned() };
     world.say("manager", &raised).unwrap();
     assert_eq!(minutes(&world, next(&world).at), 20);
-    assert_eq!(world.wake, [crate::world::workflow(WorkflowType::Updates).to_string()]);
+    assert_eq!(world.wake, [crate::world::workflow(WorkflowType::Updates)]);
     world.say("oncall", &status(State::Resolved)).unwrap();
-    assert_eq!(world.wake, [crate::world::workflow(WorkflowType::Updates).to_string()]);
+    assert_eq!(world.wake, [crate::world::workflow(WorkflowType::Updates)]);
     assert_eq!(due(&world.head.state, &world.policy), []);
 }
 
@@ -190,11 +190,7 @@ fn nobody_commands_a_p1_one_reminder_and_one_page() {
         )
         .unwrap();
     world.say("operator", &command()).unwrap();
-    assert_eq!(
-        world.wake,
-        [crate::world::workflow(WorkflowType::Updates).to_string()],
-        "its page ends at once"
-    );
+    assert_eq!(world.wake, [crate::world::workflow(WorkflowType::Updates)], "its page ends at once");
     let minor = World::open(Severity::P3);
     assert_eq!(next(&minor).alarm, Alarm::Update);
 }

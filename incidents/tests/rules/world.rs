@@ -76,7 +76,7 @@ pub(crate) struct World {
     pub(crate) head: ChainHead,
     pub(crate) sealed: Vec<SealedRecord>,
     pub(crate) now: Timestamp,
-    pub(crate) wake: Vec<String>,
+    pub(crate) wake: Vec<WorkflowId>,
     commands: u32,
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
@@ -44,12 +44,14 @@ pub(crate) async fn cells_that_print() {
         std::fs::write(world.dir.path().join("runbooks").join(name), text).unwrap();
     }
     let incidents: Vec<String> = stream::iter(0..CELLS)
-        .map(async |number| world.initiated(&format!("Watched {number}"), "P4").await.0)
+        .map(async |number| world.initiated(&format!("Watched {number}"), "P2").await.0)
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     let mut shares = RUNBOOKS.map(|_| Vec::new());
+    let mut idle = Vec::new();
     for _ in 0..rounds {
+        idle.push(taken(&world, window).await);
         for (of, (name, _)) in shares.iter_mut().zip(RUNBOOKS) {
             of.push(watched(&world, &incidents, name, window).await);
         }
@@ -63,10 +65,10 @@ pub(crate) async fn cells_that_print() {
         ("worker", (|one| one.worker) as fn(&Shares) -> Duration, format!(" (promised: {PROMISED})")),
         ("console", |one| one.console, String::new()),
     ] {
-        let (loud, quiet) = (percent(&printing, of), percent(&silent, of));
+        let (loud, quiet, idle) = (percent(&printing, of), percent(&silent, of), percent(&idle, of));
         println!(
             "following: {CELLS} cells that print a line a second take {loud:.1} % of a core of the {who}, silent ones \
-             {quiet:.1} %: following takes {:.1} %{promised}",
+             {quiet:.1} %, no cells {idle:.1} %: what is printed takes {:.1} %{promised}",
             loud - quiet
         );
     }
@@ -91,14 +93,20 @@ async fn watched(world: &World, incidents: &[String], runbook: &str, window: Dur
                 .await;
         })
         .await;
-    let pids = ["worker", "serve"].map(|part| world.pid(part));
-    let (began, before) = (Instant::now(), pids.map(cpu_of));
-    tokio::time::sleep(window.saturating_sub(began.elapsed())).await;
-    let [worker, console] = std::array::from_fn(|part| cpu_of(pids[part]) - before[part]);
+    let shares = taken(world, window).await;
     for id in incidents {
         assert!(is_running(world, id).await, "{id}: its cell ended too soon");
     }
     end_all(world, incidents, &end(world, runbook)).await;
+    shares
+}
+
+/// What worker and console take for so long.
+async fn taken(world: &World, window: Duration) -> Shares {
+    let pids = ["worker", "serve"].map(|part| world.pid(part));
+    let before = pids.map(cpu_of);
+    tokio::time::sleep(window).await;
+    let [worker, console] = std::array::from_fn(|part| cpu_of(pids[part]) - before[part]);
     Shares { worker, console }
 }
 

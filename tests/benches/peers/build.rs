@@ -8,22 +8,15 @@ use std::{
     process::Command,
 };
 
-use crate::world::{HARMONY, carry_out};
+use crate::world::{OTHER_PROGRAM, carry_out};
 
-/// Another build of Harmony to measure: an installed release, say.
-const OTHER: &str = "HARMONY_PEERS_PROGRAM";
 /// What is built goes here.
 const BUILT: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// The program to measure.
-pub(crate) fn harmony() -> PathBuf {
-    std::env::var_os(OTHER).map_or_else(|| HARMONY.into(), PathBuf::from)
-}
-
 /// Which build of Harmony is measured, in words.
 pub(crate) fn described() -> String {
-    match std::env::var_os(OTHER) {
-        Some(path) => format!("{} ({OTHER})", path.display()),
+    match std::env::var_os(OTHER_PROGRAM) {
+        Some(path) => format!("{} ({OTHER_PROGRAM})", path.display()),
         None => format!("as Cargo built it for this benchmark ({})", profile()),
     }
 }

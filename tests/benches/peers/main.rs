@@ -11,7 +11,7 @@
 //!
 //! Names: `histories`, `latency`, `gates`, `replay`, `lifecycles`, or one load of these as in `lifecycles-fast-8` (1, 8, 32
 //! or 64 at once, on a `fast` or a `default` server). `HARMONY_PEERS_ROUNDS` says how many rounds count (5),
-//! `HARMONY_PEERS_PROGRAM` names another build of Harmony. Go and Node are used where they are there; with `CI` set they
+//! `HARMONY_BENCH_PROGRAM` names another build of Harmony. Go and Node are used where they are there; with `CI` set they
 //! have to be.
 #![allow(
     clippy::unwrap_used,
@@ -85,8 +85,11 @@ fn main() {
 
 /// The sides that can be measured here; says which are left out.
 fn programs() -> Vec<Program> {
-    let harmony =
-        Program { kind: Kind::Harmony, path: build::harmony(), arguments: vec![PathBuf::from("worker")] };
+    let harmony = Program {
+        kind: Kind::Harmony,
+        path: crate::world::program(),
+        arguments: vec![PathBuf::from("worker")],
+    };
     let mut programs = vec![harmony];
     for (kind, built) in [(Kind::Go, build::go()), (Kind::TypeScript, build::typescript())] {
         match built {
