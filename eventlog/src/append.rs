@@ -140,7 +140,7 @@ pub struct Done {
 }
 
 /// Carries an append out by way of a job. A service's stream is judged by the blueprints and gates of its runs.
-pub(crate) async fn incident<L: crate::EventLog + ?Sized>(
+pub(crate) async fn incident<L: crate::Log + ?Sized>(
     log: &L,
     append: &Append<'_>,
     effect: Option<EffectResult<'_>>,

@@ -15,7 +15,7 @@ use prost::Message as _;
 use crate::{
     append::{Job, JobJudge, Request, StreamTarget},
     entry::Described,
-    store::{Entry, EventLog, LogError, OutboxItem},
+    store::{Entry, EventLog, Log, LogError, OutboxItem},
     stream::{ChainHead, StreamState},
 };
 
@@ -96,7 +96,7 @@ impl Request for Command {
 }
 
 /// Carries an append to the catalog out by way of a job.
-pub(crate) async fn append<L: EventLog + ?Sized>(
+pub(crate) async fn append<L: Log + ?Sized>(
     log: &L,
     append: &CatalogAppend<'_>,
 ) -> Result<CatalogAppended, LogError> {

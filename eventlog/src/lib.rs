@@ -49,9 +49,9 @@ pub use open::{Access, Address};
 pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;
 pub use store::{
-    Append, Appended, Begin, Cause, EffectResult, EffectSubject, Entry, EventLog, Filter, Follow, Judge,
-    KnownEffect, LogError, OutboxId, OutboxItem, OutboxKind, Pending, Place, SharedLog, Sort, Target,
-    outcome,
+    Append, Appended, Begin, Candidates, Cause, EffectResult, EffectSubject, Entry, EventLog, Fanout, Filter,
+    Follow, Judge, KnownEffect, Ledger, Log, LogError, Outbox, OutboxId, OutboxItem, OutboxKind, Outputs,
+    Pending, Place, SharedLog, Sort, Subscriptions, Target, outcome,
 };
 pub use stream::StreamState;
 pub use subscriptions::Subscribed;

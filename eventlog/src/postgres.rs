@@ -37,7 +37,8 @@ use crate::{
     rebuild::{self, Rebuilt},
     sql::{column, reason},
     store::{
-        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
+        Begin, Candidates, EffectSubject, Entry, Fanout, Filter, KnownEffect, Ledger, Log, LogError, Outbox,
+        OutboxId, OutboxItem, Outputs, Pending, Subscriptions,
     },
     stream::StreamState,
     subscriptions::Subscribed,
@@ -181,7 +182,7 @@ pub(crate) async fn rebuild(options: &PgConnectOptions, org: &OrgId) -> Result<R
 }
 
 #[async_trait]
-impl EventLog for PostgresLog {
+impl Log for PostgresLog {
     async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
         let mut tries = 0;
         loop {
@@ -256,6 +257,17 @@ impl EventLog for PostgresLog {
         verify::log(&mut *self.auditing().await?, org, self.salt.as_ref()).await
     }
 
+    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+        read::answer(&self.pool, org, key).await
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl Outbox for PostgresLog {
     async fn enqueue(
         &self,
         org: &OrgId,
@@ -282,7 +294,10 @@ impl EventLog for PostgresLog {
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
         outbox::backlog(&self.pool).await
     }
+}
 
+#[async_trait]
+impl Fanout for PostgresLog {
     async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
         lanes::claim(&self.pool, sink, limit, lease).await
     }
@@ -299,11 +314,10 @@ impl EventLog for PostgresLog {
     async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
         lanes::backlog(&self.pool, sink).await
     }
+}
 
-    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
-        read::answer(&self.pool, org, key).await
-    }
-
+#[async_trait]
+impl Ledger for PostgresLog {
     async fn begin_effect(
         &self,
         org: &OrgId,
@@ -336,7 +350,10 @@ impl EventLog for PostgresLog {
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
         effects::release(&self.pool, org, key, owner).await
     }
+}
 
+#[async_trait]
+impl Candidates for PostgresLog {
     async fn submit_candidate(
         &self,
         org: &OrgId,
@@ -380,7 +397,10 @@ impl EventLog for PostgresLog {
         let mut connection = self.pool.acquire().await.map_err(unavailable)?;
         candidates::attempts(&mut connection, org, id).await
     }
+}
 
+#[async_trait]
+impl Subscriptions for PostgresLog {
     async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError> {
         let mut tx = self.write().await?;
         subscriptions::lock(&mut tx, org).await?;
@@ -412,7 +432,10 @@ impl EventLog for PostgresLog {
         subscriptions::mark(&mut tx, org, delivered, problem).await?;
         tx.commit().await.map_err(unavailable)
     }
+}
 
+#[async_trait]
+impl Outputs for PostgresLog {
     async fn write_output(
         &self,
         org: &OrgId,
@@ -464,10 +487,6 @@ impl EventLog for PostgresLog {
         let mut tx = self.write().await?;
         live_output::forget(&mut tx, org, stream).await?;
         tx.commit().await.map_err(unavailable)
-    }
-
-    async fn ping(&self) -> Result<(), LogError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(unavailable)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Folding a log again: does every record lead to the state that was on record after it?
 //!
-//! This is another question than [`verify`](crate::EventLog::verify)'s. Verifying asks whether the bytes are those that
+//! This is another question than [`verify`](crate::Log::verify)'s. Verifying asks whether the bytes are those that
 //! were written; replaying asks whether this build still makes the same of them, and looks at nothing else: a changed
 //! fold shows here first, and here alone when the hashes are whole.
 

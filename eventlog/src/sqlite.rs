@@ -36,7 +36,8 @@ use crate::{
     rebuild::{self, Rebuilt},
     sql::{column, reason},
     store::{
-        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
+        Begin, Candidates, EffectSubject, Entry, Fanout, Filter, KnownEffect, Ledger, Log, LogError, Outbox,
+        OutboxId, OutboxItem, Outputs, Pending, Subscriptions,
     },
     stream::StreamState,
     subscriptions::Subscribed,
@@ -226,7 +227,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 #[async_trait]
-impl EventLog for SqliteLog {
+impl Log for SqliteLog {
     async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
         let salt = self.salt.as_ref().ok_or(LogError::ReadOnly)?;
         let mut turn = self.turn().await?;
@@ -314,6 +315,18 @@ impl EventLog for SqliteLog {
         verify::log(&mut *tx, org, self.salt.as_ref()).await
     }
 
+    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        read::answer(&mut connection, org, key).await
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl Outbox for SqliteLog {
     async fn enqueue(
         &self,
         org: &OrgId,
@@ -350,7 +363,10 @@ impl EventLog for SqliteLog {
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
         outbox::backlog(&self.readers).await
     }
+}
 
+#[async_trait]
+impl Fanout for SqliteLog {
     async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
         // A look first: an idle loop takes no turn.
         if limit == 0 || !lanes::is_waiting(&self.readers, sink).await? {
@@ -375,12 +391,10 @@ impl EventLog for SqliteLog {
     async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
         lanes::backlog(&self.readers, sink).await
     }
+}
 
-    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
-        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
-        read::answer(&mut connection, org, key).await
-    }
-
+#[async_trait]
+impl Ledger for SqliteLog {
     async fn begin_effect(
         &self,
         org: &OrgId,
@@ -417,7 +431,10 @@ impl EventLog for SqliteLog {
         let written = effects::release(turn.connection(), org, key, owner).await;
         turn.end(written).await
     }
+}
 
+#[async_trait]
+impl Candidates for SqliteLog {
     async fn submit_candidate(
         &self,
         org: &OrgId,
@@ -459,7 +476,10 @@ impl EventLog for SqliteLog {
         let mut connection = self.readers.acquire().await.map_err(unavailable)?;
         candidates::attempts(&mut connection, org, id).await
     }
+}
 
+#[async_trait]
+impl Subscriptions for SqliteLog {
     async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError> {
         let mut turn = self.turn().await?;
         let written = subscriptions::add(turn.connection(), org, subscription).await;
@@ -487,7 +507,10 @@ impl EventLog for SqliteLog {
         let marked = subscriptions::mark(turn.connection(), org, delivered, problem).await;
         turn.end(marked).await
     }
+}
 
+#[async_trait]
+impl Outputs for SqliteLog {
     async fn write_output(
         &self,
         org: &OrgId,
@@ -537,10 +560,6 @@ impl EventLog for SqliteLog {
         let mut turn = self.turn().await?;
         let written = live_output::forget(turn.connection(), org, stream).await;
         turn.end(written).await
-    }
-
-    async fn ping(&self) -> Result<(), LogError> {
-        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop).map_err(unavailable)
     }
 }
 

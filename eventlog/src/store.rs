@@ -464,9 +464,9 @@ impl LogError {
     }
 }
 
-/// A store of the log.
+/// The records, and what they fold to.
 #[async_trait]
-pub trait EventLog: Send + Sync {
+pub trait Log: Send + Sync {
     /// Appends what the judge makes of a request, in one transaction.
     async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError>;
 
@@ -539,6 +539,16 @@ pub trait EventLog: Send + Sync {
     /// Checks every record of an organisation: bytes, chain, state, texts, projections.
     async fn verify(&self, org: &OrgId) -> Result<Report, LogError>;
 
+    /// The answer that a key was given, if any.
+    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError>;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), LogError>;
+}
+
+/// What follows commands, until it is carried out.
+#[async_trait]
+pub trait Outbox: Send + Sync {
     /// Writes an item that follows no record, before it is carried out. Without a stream it is about a candidate.
     async fn enqueue(
         &self,
@@ -558,7 +568,11 @@ pub trait EventLog: Send + Sync {
 
     /// How many items wait, and for how long the oldest has.
     async fn backlog(&self) -> Result<(u64, Duration), LogError>;
+}
 
+/// How far each sink was sent the records of each stream.
+#[async_trait]
+pub trait Fanout: Send + Sync {
     /// Claims incidents with records that wait for a sink, for `lease`. A lane that is claimed is nobody else's until it
     /// is settled or the lease ends.
     async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError>;
@@ -574,10 +588,11 @@ pub trait EventLog: Send + Sync {
 
     /// How much waits for a sink.
     async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError>;
+}
 
-    /// The answer that a key was given, if any.
-    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError>;
-
+/// Effects: what was meant to be done, and what came of it.
+#[async_trait]
+pub trait Ledger: Send + Sync {
     /// Writes the intent of an effect, or tells what is known of it.
     async fn begin_effect(
         &self,
@@ -600,7 +615,11 @@ pub trait EventLog: Send + Sync {
 
     /// The attempt of `owner` has ended, and nothing of it is under way any more: the next may look at once.
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError>;
+}
 
+/// Candidates for incidents, as they are kept.
+#[async_trait]
+pub trait Candidates: Send + Sync {
     /// Takes a candidate, and writes what must follow into the outbox in the same transaction. Answers with the
     /// candidate as it is kept: the first one where the same document came under this id before. Another document
     /// under this id is a [`LogError::KeyConflict`].
@@ -630,7 +649,11 @@ pub trait EventLog: Send + Sync {
 
     /// The attempts at a candidate, oldest first, for people who look.
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError>;
+}
 
+/// Who is told of what.
+#[async_trait]
+pub trait Subscriptions: Send + Sync {
     /// Keeps a subscription, unless there is one of the same pair or the organisation has as many as it can have.
     async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError>;
 
@@ -647,9 +670,12 @@ pub trait EventLog: Send + Sync {
         delivered: &Subscription,
         problem: Option<&DeliveryProblem>,
     ) -> Result<(), LogError>;
+}
 
-    /// Keeps what cells print while they run, for whoever looks. A store that does not keep it lets nobody look, and loses
-    /// nothing that is on record.
+/// What cells print while they run. A store that does not keep it lets nobody look, and loses nothing that is on record.
+#[async_trait]
+pub trait Outputs: Send + Sync {
+    /// Keeps what cells printed, for whoever looks.
     async fn write_output(
         &self,
         _org: &OrgId,
@@ -696,10 +722,12 @@ pub trait EventLog: Send + Sync {
     async fn forget_output(&self, _org: &OrgId, _stream: &StreamId) -> Result<(), LogError> {
         Ok(())
     }
-
-    /// Whether the store answers.
-    async fn ping(&self) -> Result<(), LogError>;
 }
+
+/// A store: the log, and what has to change in one transaction with it.
+pub trait EventLog: Log + Outbox + Fanout + Ledger + Candidates + Subscriptions + Outputs {}
+
+impl<T: Log + Outbox + Fanout + Ledger + Candidates + Subscriptions + Outputs> EventLog for T {}
 
 /// A store that is shared.
 pub type SharedLog = Arc<dyn EventLog>;

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use assert_cmd::Command;
-use harmony_eventlog::{Append, EventLog, SqliteLog, Target};
+use harmony_eventlog::{Append, Log as _, SqliteLog, Target};
 use harmony_incidents::{
     Context, OrgId, RuleSet, judge,
     log::{Authority, Cause, IncidentCreated, Severity, Text},

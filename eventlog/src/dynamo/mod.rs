@@ -32,7 +32,8 @@ use crate::{
     checkpoint::StreamHead,
     fanout::{Lane, LaneBacklog, SinkName},
     store::{
-        Begin, EffectSubject, Entry, EventLog, Filter, KnownEffect, LogError, OutboxId, OutboxItem, Pending,
+        Begin, Candidates, EffectSubject, Entry, Fanout, Filter, KnownEffect, Ledger, Log, LogError, Outbox,
+        OutboxId, OutboxItem, Outputs, Pending, Subscriptions,
     },
     stream::StreamState,
     subscriptions::Subscribed,
@@ -166,7 +167,7 @@ impl DynamoLog {
 }
 
 #[async_trait]
-impl EventLog for DynamoLog {
+impl Log for DynamoLog {
     async fn carry_out(&self, job: Job<'_>) -> Result<Done, LogError> {
         let _turn = self.queue(&job).lock().await;
         let mut collisions = Collisions::none();
@@ -241,6 +242,17 @@ impl EventLog for DynamoLog {
         verify::log(&mut audit::Snapshots::of(self), org, self.salt.as_ref()).await
     }
 
+    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+        self.read_answer(org, key).await
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        self.tables.schema(&self.client).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Outbox for DynamoLog {
     async fn enqueue(
         &self,
         org: &OrgId,
@@ -269,7 +281,10 @@ impl EventLog for DynamoLog {
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
         self.waiting().await
     }
+}
 
+#[async_trait]
+impl Fanout for DynamoLog {
     async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
         self.writable()?;
         self.claim_waiting_lanes(sink, limit, lease).await
@@ -288,11 +303,10 @@ impl EventLog for DynamoLog {
     async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
         self.waiting_lanes(sink).await
     }
+}
 
-    async fn answer(&self, org: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
-        self.read_answer(org, key).await
-    }
-
+#[async_trait]
+impl Ledger for DynamoLog {
     async fn begin_effect(
         &self,
         org: &OrgId,
@@ -324,7 +338,10 @@ impl EventLog for DynamoLog {
         self.writable()?;
         self.release(org, key, owner).await
     }
+}
 
+#[async_trait]
+impl Candidates for DynamoLog {
     async fn submit_candidate(
         &self,
         org: &OrgId,
@@ -360,7 +377,10 @@ impl EventLog for DynamoLog {
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         self.read_attempts(org, id).await
     }
+}
 
+#[async_trait]
+impl Subscriptions for DynamoLog {
     async fn subscribe(&self, org: &OrgId, subscription: &Subscription) -> Result<Subscribed, LogError> {
         self.writable()?;
         self.add_subscription(org, subscription).await
@@ -384,8 +404,7 @@ impl EventLog for DynamoLog {
         self.writable()?;
         self.mark_one(org, delivered, problem).await
     }
-
-    async fn ping(&self) -> Result<(), LogError> {
-        self.tables.schema(&self.client).await.map(drop)
-    }
 }
+
+#[async_trait]
+impl Outputs for DynamoLog {}

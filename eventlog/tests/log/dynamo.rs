@@ -11,7 +11,7 @@ use std::{
 
 use harmony_catalog::{Facts, judge_service};
 use harmony_eventlog::{
-    Access, Address, CatalogAppend, DynamoLog, EventLog as _, LogError, OutboxItem, OutboxKind, SharedLog,
+    Access, Address, CatalogAppend, DynamoLog, Log as _, LogError, OutboxItem, OutboxKind, SharedLog,
     StreamState, catalog::AuditFilter, open,
 };
 use harmony_incidents::{OrgId, log::Severity};

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use harmony_eventlog::{EventLog as _, Filter, LogError, SharedLog, SqliteLog, catalog::AuditFilter};
+use harmony_eventlog::{Filter, Log as _, LogError, SharedLog, SqliteLog, catalog::AuditFilter};
 use harmony_incidents::OrgId;
 use tempfile::TempDir;
 

@@ -9,9 +9,10 @@ use std::{
 
 use async_trait::async_trait;
 use harmony_eventlog::{
-    Append, Appended, Begin, CandidateChange, CandidateFilter, Changed, Done, EffectSubject, Entry, EventLog,
-    Filter, Job, KnownEffect, LogError, OutboxId, OutboxItem, Pending, PromotionAttempt, Report, SinkName,
-    StoredCandidate, StreamHead, StreamState, Subscribed, Target,
+    Append, Appended, Begin, CandidateChange, CandidateFilter, Candidates, Changed, Done, EffectSubject,
+    Entry, Fanout, Filter, Job, KnownEffect, Ledger, Log, LogError, Outbox, OutboxId, OutboxItem, Outputs,
+    Pending, PromotionAttempt, Report, SinkName, StoredCandidate, StreamHead, StreamState, Subscribed,
+    Subscriptions, Target,
     catalog::{AuditFilter, CatalogFilter, ReleaseFilter, RunFilter, StoredRelease, StoredRun},
     fanout::{Lane, LaneBacklog},
     verify::Row,
@@ -41,7 +42,7 @@ impl NullLog {
 }
 
 #[async_trait]
-impl EventLog for NullLog {
+impl Log for NullLog {
     async fn append(&self, append: Append<'_>) -> Result<Appended, LogError> {
         let mut known = self.known();
         let incident = match &append.target {
@@ -136,6 +137,17 @@ impl EventLog for NullLog {
         Err(LogError::ReadOnly)
     }
 
+    async fn answer(&self, _: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
+        Ok(self.known().answers.get(key).cloned())
+    }
+
+    async fn ping(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Outbox for NullLog {
     async fn enqueue(&self, _: &OrgId, _: Option<&StreamId>, _: &OutboxItem) -> Result<(), LogError> {
         Err(LogError::ReadOnly)
     }
@@ -155,7 +167,10 @@ impl EventLog for NullLog {
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
         Ok((0, Duration::ZERO))
     }
+}
 
+#[async_trait]
+impl Fanout for NullLog {
     async fn claim_lanes(&self, _: &SinkName, _: u32, _: Duration) -> Result<Vec<Lane>, LogError> {
         Ok(vec![])
     }
@@ -167,11 +182,10 @@ impl EventLog for NullLog {
     async fn lane_backlog(&self, _: &SinkName) -> Result<LaneBacklog, LogError> {
         Err(LogError::ReadOnly)
     }
+}
 
-    async fn answer(&self, _: &OrgId, key: &str) -> Result<Option<Answer>, LogError> {
-        Ok(self.known().answers.get(key).cloned())
-    }
-
+#[async_trait]
+impl Ledger for NullLog {
     async fn begin_effect(
         &self,
         _: &OrgId,
@@ -199,7 +213,10 @@ impl EventLog for NullLog {
     async fn release_effect(&self, _: &OrgId, _: &str, _: &str) -> Result<(), LogError> {
         Ok(())
     }
+}
 
+#[async_trait]
+impl Candidates for NullLog {
     async fn submit_candidate(
         &self,
         _: &OrgId,
@@ -228,7 +245,10 @@ impl EventLog for NullLog {
     async fn attempts(&self, _: &OrgId, _: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
         Ok(vec![])
     }
+}
 
+#[async_trait]
+impl Subscriptions for NullLog {
     async fn subscribe(&self, _: &OrgId, _: &Subscription) -> Result<Subscribed, LogError> {
         Err(LogError::ReadOnly)
     }
@@ -249,8 +269,7 @@ impl EventLog for NullLog {
     ) -> Result<(), LogError> {
         Ok(())
     }
-
-    async fn ping(&self) -> Result<(), LogError> {
-        Ok(())
-    }
 }
+
+#[async_trait]
+impl Outputs for NullLog {}

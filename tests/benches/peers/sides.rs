@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use harmony_eventlog::{Append, EventLog, SqliteLog, Target};
+use harmony_eventlog::{Append, Log as _, SqliteLog, Target};
 use harmony_incidents::{
     Command as Ask, Context, Directory, IncidentId, LinkName, OrgId, Policy, RuleSet,
     judge::{judge, payload},

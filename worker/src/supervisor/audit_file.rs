@@ -136,7 +136,7 @@ mod tests {
     use std::fs;
 
     use harmony_catalog::{Command, Facts, entity::Environment, judge_environment};
-    use harmony_eventlog::{CatalogAppend, SqliteLog, StreamState};
+    use harmony_eventlog::{CatalogAppend, Log as _, SqliteLog, StreamState};
     use harmony_incidents::{
         Context, EnvironmentId, Refusal, StreamId,
         log::{Authority, Cause},
