@@ -5,7 +5,7 @@
 //! a redaction has nothing to take out here.
 
 use harmony_incidents::{
-    StreamId,
+    GateStatus, StreamId,
     ids::Subject,
     log::{Authority, Record, ReleaseStatus, payload::Kind},
     record::stream_of,
@@ -214,7 +214,7 @@ fn done(kind: &Kind) -> Done {
             "Approval",
             &p.gate_id,
             json!({
-                "decision": if p.approved { "approved" } else { "rejected" }, "level": p.level,
+                "decision": GateStatus::decided(p.approved).name(), "level": p.level,
                 "actedAs": p.acted_as, "attested": p.attested, "breakGlass": p.break_glass,
                 "decisionId": p.decision_id
             }),

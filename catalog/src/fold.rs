@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use harmony_incidents::{
-    StreamId, fold as incident_fold,
+    GateId, StreamId, fold as incident_fold,
     ids::Subject,
     log::{
         ChangeState, EnvironmentState, IncidentState, Phase, Record, ReleaseState, ReleaseStatus, RunState,
@@ -404,8 +404,9 @@ fn forget(state: &mut ServiceState, environment: &str, present: &str) {
             gone.iter().flat_map(|release| workflows_of(&state.org, release)).collect();
         flow.blueprints.retain(|one| !workflows.contains(&one.workflow_id));
         flow.gates.retain(|one| !workflows.contains(&one.workflow_id));
-        let workflow_of = |gate: &str| gate.split_once('#').map_or(gate, |(workflow, _)| workflow).to_owned();
-        flow.refusal_tallies.retain(|one| !workflows.contains(&workflow_of(&one.gate_id)));
+        let is_gone =
+            |gate: &str| GateId::workflow_of(gate).is_some_and(|id| workflows.contains(id.as_str()));
+        flow.refusal_tallies.retain(|one| !is_gone(&one.gate_id));
     }
 }
 

@@ -478,6 +478,11 @@ impl GateId {
         Self(format!("{workflow}#{attempt}/{step}"))
     }
 
+    /// The workflow that waits at the gate of this id; `None` where it is none.
+    pub fn workflow_of(id: &str) -> Option<WorkflowId> {
+        Some(id.parse::<Self>().ok()?.parts()?.0)
+    }
+
     /// The workflow that waits at it, its attempt and its step.
     pub fn parts(&self) -> Option<(WorkflowId, u32, &str)> {
         let (workflow, rest) = self.0.split_once('#')?;

@@ -71,6 +71,13 @@ vocabulary! {
     }
 }
 
+impl GateStatus {
+    /// What a decision makes of its gate, where it is the last that is asked for.
+    pub const fn decided(approved: bool) -> Self {
+        if approved { Self::Approved } else { Self::Rejected }
+    }
+}
+
 vocabulary! {
     /// How a run of a blueprint stands.
     RunStatus, "run status" {

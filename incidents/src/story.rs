@@ -7,7 +7,12 @@
 
 use harmony_protos::log::{GateState, Relation, Text, payload::Kind};
 
-use crate::{directory::Directory, leading, sentence, status::RunStatus, visible, words};
+use crate::{
+    directory::Directory,
+    leading, sentence,
+    status::{GateStatus, RunStatus},
+    visible, words,
+};
 
 /// Who acts where no person does.
 pub const HARMONY: &str = "Harmony";
@@ -215,7 +220,7 @@ pub fn tell(kind: &Kind, actor: &str, names: &dyn Names) -> Told {
             harmony(Weight::Milestone, format!("asked {roles} to decide: {}", p.action))
         }
         Kind::ApprovalDecided(p) => {
-            let verb = if p.approved { "approved" } else { "rejected" };
+            let verb = GateStatus::decided(p.approved);
             let what = match names.gate(&p.gate_id) {
                 action if action.is_empty() => format!("{verb} it"),
                 action => format!("{verb}: {action}"),

@@ -1,6 +1,6 @@
 //! How the command line says when: on a terminal how long ago, in the reader's own time; in a pipe exactly, in UTC.
 
-use jiff::{Span, Timestamp, Unit, tz::TimeZone};
+use jiff::{Span, Timestamp, Unit, civil::Date, tz::TimeZone};
 use serde_json::Value;
 
 use crate::terminal;
@@ -26,6 +26,26 @@ fn since_before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     }
     let at = now.to_zoned(TimeZone::UTC).checked_sub(ago).map_err(|_| wrong())?;
     Ok(at.timestamp())
+}
+
+/// A time that somebody typed, or a day in UTC, which stands for where it begins.
+pub(crate) fn since_day(text: &str) -> Result<Timestamp, String> {
+    day_or_time(text, false)
+}
+
+/// As [`since_day`], but a day stands for where it ends.
+pub(crate) fn until_day(text: &str) -> Result<Timestamp, String> {
+    day_or_time(text, true)
+}
+
+fn day_or_time(text: &str, is_end: bool) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let expected = || "expected 2026-11-29, or a time with its zone, such as 2026-11-29T10:42:00Z".to_owned();
+    let day: Date = text.parse().map_err(|_| expected())?;
+    let day = if is_end { day.tomorrow().unwrap_or(day) } else { day };
+    Ok(day.to_zoned(TimeZone::UTC).map_err(|_| expected())?.timestamp())
 }
 
 /// `4m ago` on a terminal, `2026-11-29T00:12:53Z` elsewhere; empty where there is no moment.

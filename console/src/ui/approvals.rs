@@ -12,7 +12,7 @@ use super::{
     html,
     visit::{Frame, Visit},
 };
-use crate::{App, approvals::waiting, auth::Caller, decisions, error::ApiError};
+use crate::{auth::Caller, decisions, error::ApiError};
 
 #[derive(Template)]
 #[template(path = "approvals.html")]
@@ -31,7 +31,7 @@ struct ApprovalsPage {
 const GATES: usize = 20;
 
 /// `GET …/approvals`
-pub(crate) async fn page(visit: Visit) -> Page {
+pub(crate) async fn page(mut visit: Visit) -> Page {
     visit.require(Right::ReadGates, None)?;
     let from = match visit.query.one("from") {
         None => 0,
@@ -39,7 +39,7 @@ pub(crate) async fn page(visit: Visit) -> Page {
             .parse::<usize>()
             .map_err(|_| visit.trouble(ApiError::Invalid(format!("from {text:?}: how many to skip"))))?,
     };
-    let incidents = waiting(&visit.app, &visit.caller).await?;
+    let incidents = std::mem::replace(&mut visit.waits, Ok(Vec::new()))?;
     let mut found: Vec<_> = incidents
         .iter()
         .flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)))
@@ -74,15 +74,10 @@ struct ApprovalPage {
     decided_by: String,
 }
 
-/// How many gates wait for somebody: what the navigation says. A store that does not answer is told by the page itself.
-pub(crate) async fn waiting_for(app: &App, caller: &Caller) -> usize {
-    if caller.require(Right::ReadGates, None).is_err() {
-        return 0;
-    }
-    let incidents = waiting(app, caller).await.unwrap_or_default();
-    let gates = incidents
-        .iter()
-        .flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)));
+/// How many of the gates that wait do so for somebody: what the navigation says.
+pub(crate) fn waiting_for(waiting: &[IncidentState], caller: &Caller) -> usize {
+    let gates =
+        waiting.iter().flat_map(|state| gate_card::pending(state).into_iter().map(move |gate| (state, gate)));
     gates.filter(|(state, gate)| approvals::waits_for(state, gate, &caller.principal, caller.rules())).count()
 }
 

@@ -8,6 +8,7 @@ use axum::{
     http::{Method, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
+use harmony_incidents::GateId;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use url::form_urlencoded;
@@ -226,8 +227,7 @@ pub(crate) async fn act(form: Submission) -> Page {
 /// `POST …/approvals/{gateId}`: a decision, or passing it on.
 pub(crate) async fn decide(form: Submission) -> Page {
     let gate = form.path("gate");
-    let incident = gate.split('#').next().and_then(|id| id.parse::<harmony_incidents::WorkflowId>().ok());
-    let back = match incident.and_then(|id| id.parts()) {
+    let back = match GateId::workflow_of(&gate).and_then(|workflow| workflow.parts()) {
         Some((_, _, incident)) => format!("/orgs/{}/incidents/{incident}", form.caller.org),
         None => format!("/orgs/{}/approvals", form.caller.org),
     };

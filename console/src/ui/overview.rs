@@ -214,7 +214,7 @@ fn states(
     end_us: i64,
     href: &dyn Fn(&Record) -> String,
 ) -> Vec<Span> {
-    let mut changes = vec![(state.created_at_us, "pending".to_owned(), String::new())];
+    let mut changes = vec![(state.created_at_us, State::Pending.as_str_name().to_lowercase(), String::new())];
     for record in records {
         let name = match kind(record) {
             Some(Kind::IncidentStatusChanged(change)) => change.to().as_str_name().to_lowercase(),
@@ -259,11 +259,11 @@ fn gates(state: &IncidentState, records: &[Record], end_us: i64, address: &str) 
     let gate = |gate: &GateState| {
         let (class, told) = match gate.status() {
             Some(GateStatus::Pending | GateStatus::Escalated) => ("warm", "waits"),
-            Some(GateStatus::Approved) => ("good", "approved"),
-            Some(GateStatus::Rejected) => ("hot", "rejected"),
+            Some(status @ GateStatus::Approved) => ("good", status.name()),
+            Some(status @ GateStatus::Rejected) => ("hot", status.name()),
             Some(GateStatus::Timeout) => ("hot", "nobody answered"),
-            Some(GateStatus::Skipped) => ("calm", "skipped"),
-            Some(GateStatus::Cancelled | GateStatus::None) | None => ("calm", "cancelled"),
+            Some(status @ GateStatus::Skipped) => ("calm", status.name()),
+            Some(GateStatus::Cancelled | GateStatus::None) | None => ("calm", GateStatus::Cancelled.name()),
         };
         let to_us = match (class == "warm", gate.decided_at_us) {
             (true, _) => end_us,

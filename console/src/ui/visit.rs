@@ -15,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Pages, Trouble, approvals, assets, session::Session, sign_in};
-use crate::{App, auth::Caller, call::Call, error::ApiError, query::Query};
+use crate::{App, approvals::waiting, auth::Caller, call::Call, error::ApiError, query::Query};
 
 /// Who looks, in which organisation, at what.
 pub(crate) struct Visit {
@@ -25,6 +25,8 @@ pub(crate) struct Visit {
     pub(crate) now: Timestamp,
     session: Session,
     path: HashMap<String, String>,
+    /// What has a gate that waits, where they may read gates: the navigation counts it, and one page shows it.
+    pub(crate) waits: Result<Vec<IncidentState>, ApiError>,
     waiting: usize,
 }
 
@@ -86,8 +88,22 @@ impl FromRequestParts<Pages> for Visit {
         let org = path.get("org").map(String::as_str).unwrap_or_default();
         let caller = Caller::signed_in(&site.app, session.principal.clone(), org)?;
         let query = Query::of_page(parts.uri.query().unwrap_or_default());
-        let waiting = approvals::waiting_for(&site.app, &caller).await;
-        Ok(Self { app: site.app.clone(), caller, query, now: Timestamp::now(), session, path, waiting })
+        // A store that does not answer is told by the page itself.
+        let waits = match caller.require(Right::ReadGates, None) {
+            Ok(()) => waiting(&site.app, &caller).await,
+            Err(_) => Ok(Vec::new()),
+        };
+        let waiting = waits.as_deref().map_or(0, |states| approvals::waiting_for(states, &caller));
+        Ok(Self {
+            app: site.app.clone(),
+            caller,
+            query,
+            now: Timestamp::now(),
+            session,
+            path,
+            waits,
+            waiting,
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use harmony_eventlog::{
     replay::replay,
 };
 use harmony_incidents::{IncidentId, StreamId};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -85,10 +85,10 @@ pub(crate) struct ExportArgs {
     #[arg(long = "incident", value_name = "ID", value_parser = incident_id)]
     incidents: Vec<String>,
     /// Only incidents declared at this time or later: 2026-11-29, which begins in UTC, or 2026-11-29T10:42:00Z
-    #[arg(long, value_name = "WHEN", value_parser = begins)]
+    #[arg(long, value_name = "WHEN", value_parser = moments::since_day)]
     since: Option<Timestamp>,
     /// Only incidents declared before this time, or up to the end of this day
-    #[arg(long, value_name = "WHEN", value_parser = ends)]
+    #[arg(long, value_name = "WHEN", value_parser = moments::until_day)]
     until: Option<Timestamp>,
 }
 
@@ -131,25 +131,6 @@ impl ExportArgs {
         let times = [("since", self.since), ("until", self.until)];
         ids.chain(times.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())))).collect()
     }
-}
-
-fn begins(text: &str) -> Result<Timestamp, String> {
-    day_or_time(text, false)
-}
-
-fn ends(text: &str) -> Result<Timestamp, String> {
-    day_or_time(text, true)
-}
-
-/// A time, or a day in UTC, which stands for where it begins or ends.
-fn day_or_time(text: &str, is_end: bool) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse() {
-        return Ok(at);
-    }
-    let expected = || "expected 2026-11-29, or a time with its zone, such as 2026-11-29T10:42:00Z".to_owned();
-    let day: Date = text.parse().map_err(|_| expected())?;
-    let day = if is_end { day.tomorrow().unwrap_or(day) } else { day };
-    Ok(day.to_zoned(TimeZone::UTC).map_err(|_| expected())?.timestamp())
 }
 
 /// Carries out one command.
