@@ -280,26 +280,31 @@ impl Outbox for PostgresLog {
     }
 
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {
-        outbox::claim(&self.pool, limit, lease).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        outbox::claim(&mut connection, limit, lease).await
     }
 
     async fn done(&self, id: &OutboxId) -> Result<(), LogError> {
-        outbox::done(&self.pool, id).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        outbox::done(&mut connection, id).await
     }
 
     async fn later(&self, id: &OutboxId, delay: Duration, error: &str) -> Result<(), LogError> {
-        outbox::later(&self.pool, id, delay, error).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        outbox::later(&mut connection, id, delay, error).await
     }
 
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
-        outbox::backlog(&self.pool).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        outbox::backlog(&mut connection).await
     }
 }
 
 #[async_trait]
 impl Fanout for PostgresLog {
     async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
-        lanes::claim(&self.pool, sink, limit, lease).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        lanes::claim(&mut connection, sink, limit, lease).await
     }
 
     async fn settle_lane(
@@ -308,11 +313,13 @@ impl Fanout for PostgresLog {
         sent: u64,
         failed: Option<(Duration, &str)>,
     ) -> Result<(), LogError> {
-        lanes::settle(&self.pool, lane, sent, failed).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        lanes::settle(&mut connection, lane, sent, failed).await
     }
 
     async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
-        lanes::backlog(&self.pool, sink).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        lanes::backlog(&mut connection, sink).await
     }
 }
 
@@ -334,7 +341,8 @@ impl Ledger for PostgresLog {
     }
 
     async fn known_effect(&self, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
-        effects::known(&self.pool, org, key).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        effects::known(&mut connection, org, key).await
     }
 
     async fn complete_effect(&self, org: &OrgId, key: &str, result: &Value) -> Result<(), LogError> {
@@ -344,11 +352,13 @@ impl Ledger for PostgresLog {
     }
 
     async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-        effects::forget(&self.pool, org, key, owner).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        effects::forget(&mut connection, org, key, owner).await
     }
 
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-        effects::release(&self.pool, org, key, owner).await
+        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        effects::release(&mut connection, org, key, owner).await
     }
 }
 
@@ -382,6 +392,9 @@ impl Candidates for PostgresLog {
 
     async fn change_candidate(&self, org: &OrgId, change: CandidateChange<'_>) -> Result<Changed, LogError> {
         let mut tx = self.write().await?;
+        if change.alone_since.is_some() {
+            candidates::lock(&mut tx, org, change.candidate).await?;
+        }
         let changed = candidates::change(&mut tx, org, change).await?;
         tx.commit().await.map_err(unavailable)?;
         Ok(changed)

@@ -361,7 +361,8 @@ impl Outbox for SqliteLog {
     }
 
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
-        outbox::backlog(&self.readers).await
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        outbox::backlog(&mut connection).await
     }
 }
 
@@ -389,7 +390,8 @@ impl Fanout for SqliteLog {
     }
 
     async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
-        lanes::backlog(&self.readers, sink).await
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        lanes::backlog(&mut connection, sink).await
     }
 }
 

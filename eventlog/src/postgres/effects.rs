@@ -5,7 +5,7 @@ use std::time::Duration;
 use harmony_incidents::OrgId;
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{column, unavailable};
 use crate::{
@@ -75,56 +75,4 @@ pub(super) async fn begin(
     Ok(Begin::Again)
 }
 
-pub(super) async fn known(pool: &PgPool, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
-    let row = sqlx::query("SELECT incident, operation FROM effects WHERE org = $1 AND key = $2")
-        .bind(org.as_str())
-        .bind(key)
-        .fetch_optional(pool)
-        .await
-        .map_err(unavailable)?;
-    let place = || format!("effect {key}");
-    row.map(|row| {
-        KnownEffect::stored(key, column(&row, "incident", place)?, column(&row, "operation", place)?)
-    })
-    .transpose()
-}
-
-pub(super) async fn complete(
-    connection: &mut PgConnection,
-    org: &OrgId,
-    key: &str,
-    result: &Value,
-) -> Result<(), LogError> {
-    sqlx::query("UPDATE effects SET result = $3 WHERE org = $1 AND key = $2")
-        .bind(org.as_str())
-        .bind(key)
-        .bind(result.to_string())
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(unavailable)
-}
-
-pub(super) async fn forget(pool: &PgPool, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-    sqlx::query("DELETE FROM effects WHERE org = $1 AND key = $2 AND owner = $3 AND result IS NULL")
-        .bind(org.as_str())
-        .bind(key)
-        .bind(owner)
-        .execute(pool)
-        .await
-        .map(drop)
-        .map_err(unavailable)
-}
-
-pub(super) async fn release(pool: &PgPool, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-    sqlx::query(
-        "UPDATE effects SET lease_until_us = 0 WHERE org = $1 AND key = $2 AND owner = $3 AND result IS NULL",
-    )
-    .bind(org.as_str())
-    .bind(key)
-    .bind(owner)
-    .execute(pool)
-    .await
-    .map(drop)
-    .map_err(unavailable)
-}
+crate::sql::effects::effect_queries!(PgConnection);

@@ -1,7 +1,11 @@
 //! What both SQL stores need: columns and pages of rows, numbers as SQL has them, and errors in one line.
 
+pub(crate) mod candidates;
 pub(crate) mod catalog;
+pub(crate) mod effects;
+pub(crate) mod lanes;
 pub(crate) mod live_output;
+pub(crate) mod outbox;
 pub(crate) mod subscriptions;
 
 use std::{collections::BTreeMap, time::Duration};
