@@ -71,7 +71,14 @@ async fn incident_lives_on_postgresql_through_kills() {
     assert!(started > 0 && cells.len() == started, "each cell ran once: {records:?}");
     world.verified().await;
 
-    let before = world.incident(&id).await;
+    // The run that keeps its updates ends a moment after the close-out.
+    let before = world
+        .until("every run to end", async || {
+            let now = world.incident(&id).await;
+            let runs = now["blueprints"].as_object().unwrap();
+            runs.values().all(|run| run["status"] != "RUNNING").then_some(now)
+        })
+        .await;
     // The salts of texts were made by the world's own key.
     let rebuild = world.harmony_with(&["db", "rebuild-projections", "--json"], &[("DATABASE_URL", &url)]);
     assert_eq!(said(&rebuild)["mended"], 0, "nothing was wrong");
