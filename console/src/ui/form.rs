@@ -227,7 +227,7 @@ pub(crate) async fn act(form: Submission) -> Page {
 /// `POST …/approvals/{gateId}`: a decision, or passing it on.
 pub(crate) async fn decide(form: Submission) -> Page {
     let gate = form.path("gate");
-    let back = match GateId::workflow_of(&gate).and_then(|workflow| workflow.parts()) {
+    let back = match GateId::workflow_of(gate).and_then(|workflow| workflow.parts()) {
         Some((_, _, incident)) => format!("/orgs/{}/incidents/{incident}", form.caller.org),
         None => format!("/orgs/{}/approvals", form.caller.org),
     };
