@@ -23,7 +23,8 @@ use harmony_incidents::{
 };
 use serde_json::Value;
 use sqlx::{
-    Connection as _, PgConnection, PgPool, PgTransaction,
+    Connection as _, PgConnection, PgPool, PgTransaction, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -145,6 +146,11 @@ impl PostgresLog {
 
     async fn write(&self) -> Result<PgTransaction<'static>, LogError> {
         self.pool.begin_with(WRITE).await.map_err(unavailable)
+    }
+
+    /// One for a single statement.
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, LogError> {
+        self.pool.acquire().await.map_err(unavailable)
     }
 
     async fn read(&self) -> Result<PgTransaction<'static>, LogError> {
@@ -280,22 +286,22 @@ impl Outbox for PostgresLog {
     }
 
     async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Pending>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         outbox::claim(&mut connection, limit, lease).await
     }
 
     async fn done(&self, id: &OutboxId) -> Result<(), LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         outbox::done(&mut connection, id).await
     }
 
     async fn later(&self, id: &OutboxId, delay: Duration, error: &str) -> Result<(), LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         outbox::later(&mut connection, id, delay, error).await
     }
 
     async fn backlog(&self) -> Result<(u64, Duration), LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         outbox::backlog(&mut connection).await
     }
 }
@@ -303,7 +309,7 @@ impl Outbox for PostgresLog {
 #[async_trait]
 impl Fanout for PostgresLog {
     async fn claim_lanes(&self, sink: &SinkName, limit: u32, lease: Duration) -> Result<Vec<Lane>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         lanes::claim(&mut connection, sink, limit, lease).await
     }
 
@@ -313,12 +319,12 @@ impl Fanout for PostgresLog {
         sent: u64,
         failed: Option<(Duration, &str)>,
     ) -> Result<(), LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         lanes::settle(&mut connection, lane, sent, failed).await
     }
 
     async fn lane_backlog(&self, sink: &SinkName) -> Result<LaneBacklog, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         lanes::backlog(&mut connection, sink).await
     }
 }
@@ -341,7 +347,7 @@ impl Ledger for PostgresLog {
     }
 
     async fn known_effect(&self, org: &OrgId, key: &str) -> Result<Option<KnownEffect>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         effects::known(&mut connection, org, key).await
     }
 
@@ -352,12 +358,12 @@ impl Ledger for PostgresLog {
     }
 
     async fn forget_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         effects::forget(&mut connection, org, key, owner).await
     }
 
     async fn release_effect(&self, org: &OrgId, key: &str, owner: &str) -> Result<(), LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         effects::release(&mut connection, org, key, owner).await
     }
 }
@@ -377,7 +383,7 @@ impl Candidates for PostgresLog {
     }
 
     async fn candidate(&self, org: &OrgId, id: &CandidateId) -> Result<Option<StoredCandidate>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         candidates::get(&mut connection, org, id).await
     }
 
@@ -386,7 +392,7 @@ impl Candidates for PostgresLog {
         org: &OrgId,
         filter: &CandidateFilter,
     ) -> Result<Vec<StoredCandidate>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         candidates::list(&mut connection, org, filter).await
     }
 
@@ -407,7 +413,7 @@ impl Candidates for PostgresLog {
     }
 
     async fn attempts(&self, org: &OrgId, id: &CandidateId) -> Result<Vec<PromotionAttempt>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         candidates::attempts(&mut connection, org, id).await
     }
 }
@@ -423,7 +429,7 @@ impl Subscriptions for PostgresLog {
     }
 
     async fn subscriptions(&self, org: &OrgId) -> Result<Vec<Subscription>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         subscriptions::all(&mut connection, org).await
     }
 
@@ -481,7 +487,7 @@ impl Outputs for PostgresLog {
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredOutput>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         live_output::read(&mut connection, org, stream, after, limit).await
     }
 
@@ -492,7 +498,7 @@ impl Outputs for PostgresLog {
         step: &str,
         limit: u32,
     ) -> Result<Vec<StoredOutput>, LogError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+        let mut connection = self.connection().await?;
         live_output::last(&mut connection, org, stream, step, limit).await
     }
 

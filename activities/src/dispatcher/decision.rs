@@ -2,13 +2,11 @@
 
 use anyhow::Context as _;
 use harmony_blueprints::APPROVAL_SIGNAL;
-use harmony_eventlog::{Append, LogError, Pending, Target};
+use harmony_eventlog::{LogError, Pending};
 use harmony_incidents::{
     Command, GateStatus, HasStatus,
-    command::{Attested, Context, DecisionInput, DecisionPayload},
+    command::{Attested, DecisionInput, DecisionPayload},
     follow_up::Decision,
-    judge::judge,
-    log::{Authority, Cause},
 };
 use temporalio_client::{
     UntypedSignal, UntypedWorkflow, WorkflowSignalOptions, errors::WorkflowInteractionError,
@@ -53,28 +51,7 @@ impl Dispatcher {
             counted: false,
         };
         let command = Command::Decide { input: Box::new(input) };
-        let context = Context {
-            actor: approver,
-            authority: Authority::None,
-            cause: Cause { request_id: pending.item.name.clone(), ..Cause::default() },
-            occurred_at: pending.created_at,
-        };
-        let rules = self.rules.current();
-        let appended = self
-            .log
-            .append(Append {
-                org: &pending.org,
-                target: Target::Named(stream.clone()),
-                key: &format!("decision/{}", pending.item.name),
-                command: &command,
-                context: &context,
-                expected_seq: None,
-                run_id: None,
-                judge: &|head| judge(head, &command, &context, rules.rules()),
-                follow: &|_| Vec::new(),
-            })
-            .await;
-        match appended {
+        match self.append(pending, stream, "decision", &approver, &command).await {
             // Judged before: the first verdict stands.
             Ok(_) | Err(LogError::KeyConflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),

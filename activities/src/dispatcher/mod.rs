@@ -20,8 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harmony_eventlog::{LogError, OutboxItem, Pending, SharedLog};
-use harmony_incidents::{RulesSource, StreamId, follow_up::FollowUp};
+use harmony_eventlog::{Append, LogError, OutboxItem, Pending, SharedLog, Target};
+use harmony_incidents::{
+    Command, Context, RulesSource, StreamId,
+    follow_up::FollowUp,
+    judge,
+    log::{Authority, Cause},
+};
 use serde_json::Value;
 use temporalio_client::{Client, errors::WorkflowInteractionError};
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
@@ -59,7 +64,7 @@ pub enum Undone {
     Waits {
         /// How long it waits.
         wait: Duration,
-        /// For what.
+        /// What it waits for.
         why: String,
     },
     /// It failed, and is tried again, after a longer wait each time.
@@ -244,6 +249,36 @@ impl Dispatcher {
             Ok(()) => self.done(pending).await,
             Err(undone) => self.put_off(pending, undone).await,
         }
+    }
+
+    /// Appends what became of an item, under a key of its own.
+    async fn append(
+        &self,
+        pending: &Pending,
+        stream: &StreamId,
+        key: &str,
+        actor: &str,
+        command: &Command,
+    ) -> Result<(), LogError> {
+        let context = Context {
+            actor: actor.to_owned(),
+            authority: Authority::None,
+            cause: Cause { request_id: pending.item.name.clone(), ..Cause::default() },
+            occurred_at: pending.created_at,
+        };
+        let rules = self.rules.current();
+        let append = Append {
+            org: &pending.org,
+            target: Target::Named(stream.clone()),
+            key: &format!("{key}/{}", pending.item.name),
+            command,
+            context: &context,
+            expected_seq: None,
+            run_id: None,
+            judge: &|head| judge(head, command, &context, rules.rules()),
+            follow: &|_| Vec::new(),
+        };
+        self.log.append(append).await.map(drop)
     }
 
     async fn done(&self, pending: &Pending) -> Option<Duration> {

@@ -95,7 +95,7 @@ impl EditPace {
     /// Slack takes some 50 edits a minute of an app.
     const APART: Duration = Duration::from_millis(1_500);
 
-    /// Takes the place that is free; how long to wait for one, each for another, where there is none.
+    /// Takes the next edit, or says how long to wait for it. No two are told to wait for the same one.
     fn take(&self, now: Instant) -> Option<Duration> {
         let mut edits = self.edits();
         let free = edits.last.map_or(now, |last| last + Self::APART);

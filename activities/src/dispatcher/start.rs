@@ -2,13 +2,12 @@
 
 use harmony_blueprints::{INCIDENTS_QUEUE, RUN_MEMO, RUNS_A_RESUMPTION};
 use harmony_catalog::judge::flow_of;
-use harmony_eventlog::{Append, CandidateStatus, LogError, Pending, StreamState, Target};
+use harmony_eventlog::{CandidateStatus, LogError, Pending, StreamState};
 use harmony_incidents::{
     Command, GateStatus, HasStatus, OrgId, RunStatus, StreamId, Subject, WorkflowId,
-    command::Context,
     follow_up::Start,
-    judge::{judge, payload},
-    log::{Authority, Cause, IncidentState, StepSkipped, Text, payload::Kind},
+    judge::payload,
+    log::{IncidentState, StepSkipped, Text, payload::Kind},
     promotion::WORKFLOW_TYPE,
 };
 use harmony_telemetry::{self as telemetry, FutureExt, Parent, Span, SpanKind};
@@ -193,26 +192,7 @@ impl Dispatcher {
         });
         let command = Command::Record { payload: payload(skipped) };
         let initiator = start.input["context"]["initiator_id"].as_str().unwrap_or_default();
-        let context = Context {
-            actor: initiator.to_owned(),
-            authority: Authority::None,
-            cause: Cause { request_id: pending.item.name.clone(), ..Cause::default() },
-            occurred_at: pending.created_at,
-        };
-        let rules = self.rules.current();
-        self.log
-            .append(Append {
-                org: &pending.org,
-                target: Target::Named(stream.clone()),
-                key: &format!("{key}/{}", pending.item.name),
-                command: &command,
-                context: &context,
-                expected_seq: None,
-                run_id: None,
-                judge: &|head| judge(head, &command, &context, rules.rules()),
-                follow: &|_| Vec::new(),
-            })
-            .await?;
+        self.append(pending, stream, key, initiator, &command).await?;
         if in_the_way { Err(Undone::failed(reason)) } else { Ok(()) }
     }
 }

@@ -1,4 +1,4 @@
-//! Candidates and the attempts at them.
+//! Candidates and the attempts at them in PostgreSQL.
 
 crate::sql::candidates::candidate_queries!(
     sqlx::PgConnection,

@@ -1,4 +1,4 @@
-//! The outbox.
+//! The outbox in PostgreSQL.
 
 crate::sql::outbox::outbox_queries!(sqlx::PgConnection, sqlx::postgres::PgRow, " FOR UPDATE SKIP LOCKED");
 

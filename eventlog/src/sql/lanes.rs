@@ -105,7 +105,7 @@ macro_rules! lane_queries {
             })
         }
 
-        /// A claimed row.
+        /// Reads a claimed row.
         fn lane(row: &$row, sink: &SinkName) -> Result<Lane, LogError> {
             let place = || format!("a lane of {sink}");
             let corrupt = || LogError::Corrupt { place: place() };

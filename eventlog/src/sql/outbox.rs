@@ -103,7 +103,7 @@ macro_rules! outbox_queries {
             id.0.parse().map_err(|_| LogError::Corrupt { place: format!("outbox {id}") })
         }
 
-        /// A claimed row.
+        /// Reads a claimed row: its place in the order of claiming, and the item.
         fn pending(row: &$row) -> Result<(i64, Pending), LogError> {
             let id: i64 = column(row, "id", || "the outbox".to_owned())?;
             let place = || format!("outbox {id}");

@@ -1,4 +1,4 @@
-//! The lanes of the sinks.
+//! The lanes of the sinks in SQLite.
 
 // One connection writes.
 crate::sql::lanes::lane_queries!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow, "");

@@ -1,4 +1,4 @@
-//! The outbox.
+//! The outbox in SQLite.
 
 // One connection writes.
 crate::sql::outbox::outbox_queries!(sqlx::SqliteConnection, sqlx::sqlite::SqliteRow, "");

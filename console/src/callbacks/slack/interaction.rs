@@ -311,8 +311,7 @@ fn wish(action: &Action) -> Result<Option<(OrgId, Wish)>, ApiError> {
 pub(super) fn gate(value: &str) -> Result<(OrgId, String, String), String> {
     let GateButton { org, workflow_id, gate_id, digest } =
         serde_json::from_str(value).map_err(|error| error.to_string())?;
-    let id = gate_id.parse::<GateId>().ok();
-    if id.as_ref().and_then(GateId::parts).is_none_or(|(workflow, ..)| workflow.as_str() != workflow_id) {
+    if GateId::workflow_of(&gate_id).is_none_or(|workflow| workflow.as_str() != workflow_id) {
         return Err("the gate is not this workflow's".to_owned());
     }
     Ok((org, gate_id, digest))

@@ -83,7 +83,7 @@ pub(super) async fn ask(
     gate_id: &str,
     digest: &str,
 ) -> Result<(), String> {
-    let workflow_id = gate_id.parse::<GateId>().ok().and_then(|id| Some(id.parts()?.0));
+    let workflow_id = GateId::workflow_of(gate_id);
     let metadata = json!({
         "org": click.org,
         "workflowId": workflow_id,
