@@ -41,8 +41,15 @@ fn second_demo_in_the_same_directory_makes_the_second_incident() {
 
 #[test]
 fn port_that_is_taken_just_before_its_use_is_chosen_anew() {
+    for (file, log) in [("temporal.port", "logs/temporal.log"), ("serve-health.port", "logs/serve.log")] {
+        demo_with_a_port_taken(file, log);
+    }
+}
+
+/// The port that this file names is taken before its process listens there, which says so in its log.
+fn demo_with_a_port_taken(file: &str, log: &str) {
     let dir = TempDir::new().unwrap();
-    let file = dir.path().join("temporal.port");
+    let file = dir.path().join(file);
     let taking = thread::spawn({
         let file = file.clone();
         move || take(&file)
@@ -51,13 +58,13 @@ fn port_that_is_taken_just_before_its_use_is_chosen_anew() {
         Command::new(HARMONY).args(["demo", "--json", "--data-dir"]).arg(dir.path()).output().unwrap();
     let taken = taking.join().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let log = std::fs::read_to_string(dir.path().join("logs/temporal.log")).unwrap();
-    assert!(log.contains("address already in use"), "Temporal was faster than this test: {log}");
+    let log = std::fs::read_to_string(dir.path().join(log)).unwrap().to_lowercase();
+    assert!(log.contains("address already in use"), "it was faster than this test: {log}");
     let port: u16 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
     assert_ne!(port, taken.local_addr().unwrap().port());
 }
 
-/// Listens on the port that this file names, as soon as it names one and before Temporal, which takes longer to start.
+/// Listens on the port that this file names, as soon as it names one: a process takes longer to start.
 fn take(file: &Path) -> TcpListener {
     let end = Instant::now() + Duration::from_secs(120);
     loop {

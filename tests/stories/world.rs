@@ -36,13 +36,6 @@ pub(crate) struct World {
 
 /// The program under test: `harmony` under another name, built with the tests.
 pub(crate) const HARMONY: &str = env!("CARGO_BIN_EXE_harmony-under-test");
-/// Names another build of Harmony to measure, such as an installed release.
-pub(crate) const OTHER_PROGRAM: &str = "HARMONY_BENCH_PROGRAM";
-
-/// What a world runs: the program under test, but where another is to be measured.
-pub(crate) fn program() -> PathBuf {
-    std::env::var_os(OTHER_PROGRAM).map_or_else(|| HARMONY.into(), PathBuf::from)
-}
 
 impl World {
     /// A world with this policy.
@@ -52,24 +45,18 @@ impl World {
 
     /// A world with this policy, whose processes have these variables; `{dir}` in a value is its data directory.
     pub(crate) async fn start_with(policy: &str, environment: &[(&str, &str)]) -> Self {
-        // Of so many worlds at once one may take the port that another has just chosen.
-        for _ in 0..2 {
-            match Self::try_to_start(policy, environment) {
-                Err(log) if log.to_ascii_lowercase().contains("address already in use") => {}
-                started => return started.unwrap_or_else(|log| panic!("dev does not start\n{log}")),
-            }
-        }
-        Self::try_to_start(policy, environment).unwrap_or_else(|log| panic!("dev does not start\n{log}"))
+        Self::start_program(Path::new(HARMONY), policy, environment).await
     }
 
-    fn try_to_start(policy: &str, environment: &[(&str, &str)]) -> Result<Self, String> {
+    /// The same of another program.
+    pub(crate) async fn start_program(program: &Path, policy: &str, environment: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let home = dir.path().display().to_string();
         let environment = environment.iter().map(|(name, value)| (name, value.replace("{dir}", &home)));
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
         drop(rustls::crypto::ring::default_provider().install_default());
         let errors = std::fs::File::create(dir.path().join("dev.log")).unwrap();
-        let mut child = Command::new(program())
+        let mut child = Command::new(program)
             .args(["dev", "--json", "--http", "127.0.0.1:0", "--data-dir"])
             .arg(dir.path())
             .envs(environment)
@@ -83,9 +70,9 @@ impl World {
         let Ok(line) = serde_json::from_str(&first) else {
             drop(child.wait());
             let log = std::fs::read_to_string(dir.path().join("dev.log")).unwrap_or_default();
-            return Err(format!("{first}\n{log}"));
+            panic!("dev does not start\n{first}\n{log}");
         };
-        Ok(Self { dir, child, line, http: reqwest::Client::new() })
+        Self { dir, child, line, http: reqwest::Client::new() }
     }
 
     /// What `dev --json` said.
@@ -329,7 +316,7 @@ impl World {
 
     /// The same with these variables.
     pub(crate) fn harmony_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        let mut command = Command::new(program());
+        let mut command = Command::new(HARMONY);
         command.args(arguments).arg("--data-dir").arg(self.dir.path());
         command.envs(environment.iter().copied()).output().unwrap()
     }
@@ -337,7 +324,7 @@ impl World {
     /// The same on a terminal, where somebody answers this. Gives the exit code, and what the terminal showed.
     pub(crate) async fn harmony_answered(&self, arguments: &[&str], answer: &str) -> (Option<i32>, String) {
         let OpenptyResult { master, slave } = openpty(None, None).unwrap();
-        let mut command = Command::new(program());
+        let mut command = Command::new(HARMONY);
         command.args(arguments).arg("--data-dir").arg(self.dir.path());
         command.stdin(slave.try_clone().unwrap()).stdout(Stdio::null()).stderr(slave);
         let mut child = command.spawn().unwrap();

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     child::cpu_of,
     is_full, median,
+    program::program,
     world::{POLICY, World},
 };
 
@@ -34,7 +35,7 @@ struct Shares {
 pub(crate) async fn cells_that_print() {
     let (rounds, window) = if is_full() { (5, 40) } else { (3, 20) };
     let window = Duration::from_secs(window);
-    let world = World::start(POLICY).await;
+    let world = World::start_program(&program(), POLICY, &[]).await;
     for (name, what) in RUNBOOKS {
         let end = end(&world, name);
         let text = format!(

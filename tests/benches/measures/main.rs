@@ -15,6 +15,8 @@ mod following;
 mod gates;
 mod lifecycles;
 mod null_log;
+#[allow(dead_code, reason = "the benchmark beside peers uses the rest")]
+mod program;
 mod replay;
 #[allow(dead_code, reason = "the benchmark beside peers uses the rest")]
 mod server;

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use crate::world::{OTHER_PROGRAM, carry_out};
+use crate::{program::OTHER_PROGRAM, world::carry_out};
 
 /// What is built goes here.
 const BUILT: &str = env!("CARGO_TARGET_TMPDIR");

@@ -26,6 +26,8 @@ mod histories;
 mod latency;
 mod lifecycles;
 mod process;
+#[path = "../measures/program.rs"]
+mod program;
 mod replay;
 #[path = "../measures/server.rs"]
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
@@ -85,11 +87,8 @@ fn main() {
 
 /// The sides that can be measured here; says which are left out.
 fn programs() -> Vec<Program> {
-    let harmony = Program {
-        kind: Kind::Harmony,
-        path: crate::world::program(),
-        arguments: vec![PathBuf::from("worker")],
-    };
+    let harmony =
+        Program { kind: Kind::Harmony, path: program::program(), arguments: vec![PathBuf::from("worker")] };
     let mut programs = vec![harmony];
     for (kind, built) in [(Kind::Go, build::go()), (Kind::TypeScript, build::typescript())] {
         match built {

@@ -33,7 +33,6 @@ use anyhow::Context;
 use harmony_sandbox::{Origins, Sandbox, SandboxOptions};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use temporalio_client::Client;
 use url::Url;
 
 use crate::{
@@ -118,15 +117,41 @@ impl Installation {
         prepare(&config, say)?;
         checks::before_start(&config, &checks::EVERYTHING)?;
         let cli = temporal_cli::find_or_install(&config, say).await?;
+        let mut tries = PORT_TRIES;
+        loop {
+            match Self::start_on_free_ports(config.clone(), &lock, &cli, stand_ins, say).await {
+                Err(error) if tries > 1 && error.is::<ports::Taken>() => {
+                    tries -= 1;
+                    say("somebody took a port meanwhile; starting again on others");
+                    ports::forget_all(&config)?;
+                    let (pid, database) = ("temporal.pid", "temporal.db");
+                    reaper::end_left_over(&config.in_data_dir(pid), &config.in_data_dir(database)).await;
+                }
+                started => return started,
+            }
+        }
+    }
 
+    /// Once, on the ports of the last time where they are still free.
+    async fn start_on_free_ports(
+        mut config: Config,
+        lock: &File,
+        cli: &Path,
+        stand_ins: StandIns,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<Self> {
         let http = ports::http(&config, say)?;
         config.http_addr = http;
         let secret = signing_secret(&config)?;
         let sandbox = start_sandbox(&config, &secret, &format!("http://{http}"), stand_ins).await?;
+        let temporal_port = ports::remembered(&config.in_data_dir("temporal.port"))?;
+        let ui_port = ports::remembered(&config.in_data_dir("temporal-ui.port"))?;
+        config.temporal_address = format!("127.0.0.1:{temporal_port}");
 
         say("starting Temporal");
         let reaper = Reaper::start()?;
-        let (temporal, client, ui_port) = start_temporal(&mut config, &cli, &reaper).await?;
+        let temporal = Child::start(temporal_plan(&config, cli.to_owned(), temporal_port, ui_port), &reaper)?;
+        let client = ready::temporal(&config, &temporal).await?;
         // Temporal's own database is made open to others.
         keys::close_data_dir(&config.data_dir)?;
         let environment =
@@ -153,7 +178,7 @@ impl Installation {
             serve,
             serve_health: format!("http://{health}"),
             reaper,
-            _lock: lock,
+            _lock: lock.try_clone().context("the lock of the data directory cannot be held")?,
         };
         ready::everything(&installation, &client).await?;
         installation.describe_services(say).await;
@@ -315,47 +340,39 @@ async fn start_sandbox(
         }
     };
     let file = |vendor: &str| config.in_data_dir(&format!("{vendor}.port"));
-    let mut tries = PORT_TRIES;
-    loop {
-        let mut chosen = [0; STAND_INS.len()];
-        for (port, vendor) in chosen.iter_mut().zip(STAND_INS) {
-            *port = ports::remembered(&file(vendor))?;
-        }
-        let [
-            slack_port,
-            pagerduty_port,
-            statuspage_port,
-            confluence_port,
-            jira_port,
-            github_port,
-            mail_port,
-            smtp_port,
-        ] = chosen;
-        let options = SandboxOptions {
-            slack_port,
-            pagerduty_port,
-            statuspage_port,
-            confluence_port,
-            jira_port,
-            github_port,
-            mail_port,
-            smtp_port,
-            harmony_url: Some(harmony.to_owned()),
-            signing_secret: secret.clone(),
-            jira_webhook_secret: webhooks::secret(config, webhooks::JIRA)?,
-            github_webhook_secret: webhooks::secret(config, webhooks::GITHUB)?,
-            memory: memory.clone(),
-        };
-        match Sandbox::start(options).await {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 1 => {
-                tries -= 1;
-                for vendor in STAND_INS {
-                    std::fs::remove_file(file(vendor)).context("a port cannot be forgotten")?;
-                }
-            }
-            started => return started.context("the sandbox does not start"),
-        }
+    let mut chosen = [0; STAND_INS.len()];
+    for (port, vendor) in chosen.iter_mut().zip(STAND_INS) {
+        *port = ports::remembered(&file(vendor))?;
     }
+    let [
+        slack_port,
+        pagerduty_port,
+        statuspage_port,
+        confluence_port,
+        jira_port,
+        github_port,
+        mail_port,
+        smtp_port,
+    ] = chosen;
+    let options = SandboxOptions {
+        slack_port,
+        pagerduty_port,
+        statuspage_port,
+        confluence_port,
+        jira_port,
+        github_port,
+        mail_port,
+        smtp_port,
+        harmony_url: Some(harmony.to_owned()),
+        signing_secret: secret.clone(),
+        jira_webhook_secret: webhooks::secret(config, webhooks::JIRA)?,
+        github_webhook_secret: webhooks::secret(config, webhooks::GITHUB)?,
+        memory: memory.clone(),
+    };
+    let started = Sandbox::start(options).await;
+    let taken = matches!(&started, Err(error) if error.kind() == std::io::ErrorKind::AddrInUse);
+    let started = started.context("the sandbox does not start");
+    if taken { started.context(ports::Taken) } else { started }
 }
 
 fn child_environment(
@@ -382,33 +399,6 @@ fn child_environment(
     pairs.extend(vendors::environment(&config.vendors, all, &sandbox.base_urls()));
     pairs.extend(webhooks::environment(config)?);
     Ok(Arc::new(pairs))
-}
-
-/// Temporal on the ports of the last time, with a client and the port of its pages; `config` has its address from now on.
-async fn start_temporal(
-    config: &mut Config,
-    program: &Path,
-    reaper: &Reaper,
-) -> anyhow::Result<(Child, Client, u16)> {
-    let files = ["temporal.port", "temporal-ui.port"].map(|file| config.in_data_dir(file));
-    let mut tries = PORT_TRIES;
-    loop {
-        let (port, ui_port) = (ports::remembered(&files[0])?, ports::remembered(&files[1])?);
-        config.temporal_address = format!("127.0.0.1:{port}");
-        let plan = temporal_plan(config, program.to_owned(), port, ui_port);
-        let child = Child::start(plan, reaper)?;
-        match ready::temporal(config, &child).await {
-            Err(error) if tries > 1 && child.found_its_port_taken() => {
-                tracing::warn!(error = format!("{error:#}"), "choosing other ports for Temporal");
-                tries -= 1;
-                child.stop(TEMPORAL_PATIENCE).await;
-                for file in &files {
-                    fs::remove_file(file).context("a port cannot be forgotten")?;
-                }
-            }
-            ready => return Ok((child, ready?, ui_port)),
-        }
-    }
 }
 
 /// Has the dev server read its tasks at once. As it comes it looks 20 times a second, so that every step waits for up to

@@ -43,6 +43,22 @@ pub(super) fn remembered(path: &Path) -> anyhow::Result<u16> {
     Ok(port)
 }
 
+/// Somebody took a port between its choice and its use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("somebody took a port between its choice and its use")]
+pub(super) struct Taken;
+
+/// Has every port chosen anew.
+pub(super) fn forget_all(config: &Config) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(&config.data_dir).context("the ports cannot be forgotten")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "port") {
+            std::fs::remove_file(&path).with_context(|| format!("cannot forget {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Ports below those that systems give to outgoing connections (Linux: from 32768; IANA: from 49152), one of which could
 /// take a port between its choice and its use.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;

@@ -10,7 +10,7 @@ use temporalio_common::protos::temporal::api::{
 };
 use tokio::time::Instant;
 
-use super::{Installation, children::Child};
+use super::{Installation, children::Child, ports};
 use crate::{config::Config, failure::Failure};
 
 /// A small machine needs some seconds for each; longer means that something is wrong.
@@ -76,17 +76,24 @@ async fn has_poller(client: &Client, namespace: &str, queue: &str, kind: TaskQue
     answer.is_ok_and(|answer| !answer.into_inner().pollers.is_empty())
 }
 
-fn hope(children: &[&Child], end: Instant, what: &str) -> Result<(), Failure> {
+fn hope(children: &[&Child], end: Instant, what: &str) -> anyhow::Result<()> {
     if let Some(child) = children.iter().find(|child| child.ends() >= HOPELESS) {
         let what = format!("{} does not stay up: {}", child.name(), child.last_words());
-        return Err(Failure::failed(what, format!("see {}", child.log().display())));
+        let failure = Failure::failed(what, format!("see {}", child.log().display()));
+        let is_taken = child.found_its_port_taken();
+        return Err(if is_taken {
+            anyhow::Error::new(failure).context(ports::Taken)
+        } else {
+            failure.into()
+        });
     }
     if Instant::now() < end {
         return Ok(());
     }
     let logs: Vec<String> = children.iter().map(|child| child.log().display().to_string()).collect();
-    Err(Failure::failed(
+    let failure = Failure::failed(
         format!("{what} after {} s", PATIENCE.as_secs()),
         format!("see {}", logs.join(" and ")),
-    ))
+    );
+    Err(failure.into())
 }
